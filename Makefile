@@ -1,0 +1,50 @@
+# Each target works on a fresh clone with nothing but Python 3.11+, make and a C library.
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 3000
+HOST ?= 127.0.0.1
+BIN := $(VENV)/bin
+# onnxruntime and onnxruntime-gpu must not be installed together, so one of the two extras is chosen.
+DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: install serve test test-slow lint format clean
+
+install: $(VENV)/.serve-$(DEVICE)
+
+serve: install
+	$(BIN)/sluice serve --host $(HOST) --port $(PORT) $(ARGS)
+
+test: $(VENV)/.test-$(DEVICE) lint
+	$(BIN)/pytest
+
+test-slow: $(VENV)/.test-$(DEVICE)
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.test-$(DEVICE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p service -p export -p model_store -p loadtests
+	$(BIN)/mypy sluice.py
+	$(BIN)/lint-imports
+
+format: $(VENV)/.test-$(DEVICE)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.venv:
+	$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
+	$(PIP) -e '.[$(DEVICE)]'
+	touch $@
+
+# Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
+$(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
+	$(PIP) -e '.[$(DEVICE),export,loadtest,dev]'
+	touch $@ $(VENV)/.serve-$(DEVICE)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

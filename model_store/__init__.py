@@ -1,0 +1,23 @@
+"""The model store: versions of models that never change, with everything that is known about each."""
+
+from pathlib import Path
+
+from model_store.errors import BadManifest, BadName, IntegrityError, NotInStore, StoreError
+from model_store.manifest import Manifest
+from model_store.store import GoldenSamples, ModelVersion, Store
+
+DEFAULT_ROOT = Path(__file__).resolve().parent / "models"
+"""The reference models that come with the project; `sluice train` adds versions here unless told otherwise."""
+
+__all__ = [
+    "DEFAULT_ROOT",
+    "BadManifest",
+    "BadName",
+    "GoldenSamples",
+    "IntegrityError",
+    "Manifest",
+    "ModelVersion",
+    "NotInStore",
+    "Store",
+    "StoreError",
+]

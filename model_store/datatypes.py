@@ -1,0 +1,54 @@
+"""The tensor datatypes, one table: Open Inference Protocol name, NumPy dtype, ONNX Runtime type, bytes an element."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_TABLE = (
+    # protocol, numpy, onnx runtime
+    ("BOOL", "bool", "bool"),
+    ("UINT8", "uint8", "uint8"),
+    ("UINT16", "uint16", "uint16"),
+    ("UINT32", "uint32", "uint32"),
+    ("UINT64", "uint64", "uint64"),
+    ("INT8", "int8", "int8"),
+    ("INT16", "int16", "int16"),
+    ("INT32", "int32", "int32"),
+    ("INT64", "int64", "int64"),
+    ("FP16", "float16", "float16"),
+    ("FP32", "float32", "float"),
+    ("FP64", "float64", "double"),
+    ("BYTES", "object", "string"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Datatype:
+    """One element type. ``itemsize`` is in bytes; 0 for BYTES, whose elements carry their own length."""
+
+    name: str
+    dtype: np.dtype
+    onnx: str
+
+    @property
+    def itemsize(self) -> int:
+        return 0 if self.name == "BYTES" else self.dtype.itemsize
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.kind == "f"
+
+
+DATATYPES = {name: Datatype(name, np.dtype(dtype), f"tensor({onnx})") for name, dtype, onnx in _TABLE}
+BY_DTYPE = {d.dtype: d for d in DATATYPES.values()}
+BY_ONNX = {d.onnx: d for d in DATATYPES.values()}
+
+
+def datatype_of(array: np.ndarray) -> Datatype:
+    """The datatype of an array; NumPy strings and bytes of any width are BYTES. Raises TypeError for the rest."""
+    if array.dtype.kind in "USO":
+        return DATATYPES["BYTES"]
+    found = BY_DTYPE.get(array.dtype)
+    if found is None:
+        raise TypeError(f"no tensor datatype for NumPy dtype {array.dtype}: use one of {', '.join(DATATYPES)}")
+    return found

@@ -1,0 +1,28 @@
+"""What can be wrong with a store.
+
+StoreError
+├── NotInStore        no such model, version or alias
+├── BadName           a model, alias or file name that the layout cannot hold
+├── BadManifest       the manifest cannot be read or contradicts itself
+└── IntegrityError    a file is missing, added, or not the one that was published
+"""
+
+
+class StoreError(Exception):
+    """Something about the store that its owner can put right; the text says how."""
+
+
+class NotInStore(StoreError):
+    pass
+
+
+class BadName(StoreError):
+    pass
+
+
+class BadManifest(StoreError):
+    pass
+
+
+class IntegrityError(StoreError):
+    pass

@@ -1,0 +1,230 @@
+"""The manifest: everything that is known of one model version, apart from the weights.
+
+Strict and versioned: an unknown field or schema version is an error, never a guess. Model facts live here, facts of the
+machine live in the service's settings.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from model_store.datatypes import DATATYPES
+from model_store.errors import BadManifest
+
+MANIFEST_FILE = "manifest.json"
+GOLDEN_FILE = "golden.npz"
+
+Task = Literal["classify", "predict_sequence", "reconstruct", "generate", "tensors"]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Facts(BaseModel):
+    """Base of every part of the manifest: immutable, no unknown fields, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Tensor(Facts):
+    """One input or output of a graph.
+
+    ``shape`` includes the batch axis; a number is a fixed size, a text names a dynamic axis. ``batch_axis`` is None in
+    a graph that takes one example at a time.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int | str, ...]
+    batch_axis: int | None = None
+    finite: bool = False
+    """True: NaN and infinities in this input are refused before they reach the model."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.datatype not in DATATYPES:
+            raise ValueError(f"datatype {self.datatype!r}: expected one of {', '.join(DATATYPES)}")
+        if self.batch_axis is not None and not 0 <= self.batch_axis < len(self.shape):
+            raise ValueError(f"batch_axis {self.batch_axis} lies outside the shape {self.shape}")
+        return self
+
+    @property
+    def row_shape(self) -> tuple[int | str, ...]:
+        """The shape of one row: without the batch axis."""
+        if self.batch_axis is None:
+            return self.shape
+        return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
+
+
+class Graph(Facts):
+    """One ONNX file, with the files that hold its external weights."""
+
+    file: FileName
+    external_data: tuple[FileName, ...] = ()
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+class Image(Facts):
+    """How a picture becomes a row of ``input``: resized to height x width, value * scale + offset, channels first.
+
+    ``channels`` is 1 (luminance) or 3 (RGB); ``scale`` and ``offset`` apply to pixel values 0..255.
+    """
+
+    input: str
+    channels: Literal[1, 3]
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+    scale: Finite = 1.0
+    offset: Finite = 0.0
+
+
+class Classes(Facts):
+    """Which outputs of ``main`` carry the scores, in the order of the labels: ``[batch, len(labels)]``."""
+
+    probabilities: str
+    logits: str | None = None
+
+
+class Batching(Facts):
+    """What this model wants other than the service's defaults; None leaves the default."""
+
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    max_wait_s: Annotated[float, Field(ge=0)] | None = None
+
+
+class File(Facts):
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class Golden(Facts):
+    """Stored samples: on the provider that serves, outputs must equal these within ``atol + rtol * |expected|``."""
+
+    file: FileName = GOLDEN_FILE
+    rows: Annotated[int, Field(ge=1)]
+    atol: Annotated[Finite, Field(ge=0)]
+    rtol: Annotated[Finite, Field(ge=0)]
+
+
+class Rung(Facts):
+    """One comparison of the exported graph with its PyTorch original; errors are the worst over all outputs."""
+
+    rows: int
+    seed: int
+    inputs: str
+    """Where the inputs came from: ``random`` or ``samples``."""
+    max_abs_error: Finite
+    max_rel_error: Finite
+
+
+class Parity(Facts):
+    atol: Finite
+    rtol: Finite
+    rungs: tuple[Rung, ...]
+
+
+class Quality(Facts):
+    """Measured on held-out data; ``bar`` holds the least value that was asked for, by metric."""
+
+    data: str
+    rows: int
+    metrics: Mapping[str, Finite]
+    bar: Mapping[str, Finite] = {}
+
+
+class Statistics(Facts):
+    """Reference distribution of one tensor, over ``rows`` real samples, for drift."""
+
+    tensor: str
+    rows: int
+    mean: Finite
+    std: Finite
+    minimum: Finite
+    maximum: Finite
+    histogram_edges: tuple[Finite, ...]
+    histogram_counts: tuple[int, ...]
+
+
+class Provenance(Facts):
+    """Where the version comes from. ``created`` is ISO 8601 in UTC."""
+
+    created: str
+    torch: str | None = None
+    onnx: str | None = None
+    onnxruntime: str | None = None
+    exporter: str | None = None
+    opset: int | None = None
+    git_commit: str | None = None
+    data: str | None = None
+    seed: int | None = None
+    parameters: Mapping[str, str | int | float | bool] = {}
+
+
+class Manifest(Facts):
+    """One version of one model. The version number is the name of its folder."""
+
+    schema_version: Literal[1] = 1
+    name: ModelName
+    task: Task
+    description: str = ""
+    graphs: Mapping[str, Graph]
+    files: Mapping[FileName, File] = {}
+    golden: Golden | None = None
+    labels: tuple[str, ...] = ()
+    classes: Classes | None = None
+    image: Image | None = None
+    batching: Batching = Batching()
+    provenance: Provenance | None = None
+    quality: Quality | None = None
+    parity: Parity | None = None
+    statistics: tuple[Statistics, ...] = ()
+    licence: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if "main" not in self.graphs:
+            raise ValueError(f"graphs: expected one called 'main', got {', '.join(self.graphs) or 'none'}")
+        main = self.graphs["main"]
+        if self.image and self.image.input not in {t.name for t in main.inputs}:
+            raise ValueError(f"image.input {self.image.input!r} is not an input of the graph 'main'")
+        if self.task == "classify":
+            self._check_classes(main)
+        return self
+
+    def _check_classes(self, main: Graph) -> None:
+        if not self.labels or self.classes is None:
+            raise ValueError("task classify needs labels and classes")
+        outputs = {t.name: t for t in main.outputs}
+        for name in (self.classes.probabilities, self.classes.logits):
+            if name is None:
+                continue
+            if name not in outputs:
+                raise ValueError(f"classes: {name!r} is not an output of the graph 'main'")
+            if outputs[name].row_shape != (len(self.labels),):
+                shape = outputs[name].row_shape
+                raise ValueError(f"classes: {name!r} has rows of {shape}, but there are {len(self.labels)} labels")
+
+    def to_json(self) -> bytes:
+        return self.model_dump_json(indent=1, exclude_defaults=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, text: bytes, where: str) -> "Manifest":
+        """Read a manifest; raises BadManifest, which names ``where``, the field, what was expected and what came."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise BadManifest(f"{where}: {describe(error)}") from None
+
+
+def describe(error: ValidationError) -> str:
+    """The first complaints of a validation, as ``field: what is wrong (got value)``."""
+    lines = []
+    for item in error.errors()[:3]:
+        field = ".".join(str(part) for part in item["loc"]) or "the whole"
+        got: Any = item.get("input")
+        shown = f" (got {got!r})" if isinstance(got, str | int | float | bool | None) else ""
+        lines.append(f"{field}: {item['msg']}{shown}")
+    return "; ".join(lines)

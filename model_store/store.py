@@ -1,0 +1,245 @@
+"""The store: ``<root>/<name>/<version>/`` with a manifest, graphs and golden samples.
+
+Rules
+- A version is an integer from 1 and never changes once it is there.
+- Publishing writes into a hidden folder beside the versions, syncs it, and renames it: a version is whole or absent.
+- The rename also claims the number, so two publishers cannot get the same one.
+- Aliases are one small file a model, replaced atomically.
+- A folder ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
+"""
+
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model_store.errors import BadName, IntegrityError, NotInStore
+from model_store.integrity import describe_bytes, read_checked
+from model_store.manifest import MANIFEST_FILE, Manifest
+
+ALIASES_FILE = "aliases.json"
+PLAIN_FILE = "model.onnx"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version in the store. ``folder`` holds its files; nothing of it is read before it is asked for."""
+
+    name: str
+    version: int
+    folder: Path
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is an ONNX file without a manifest."""
+        return not (self.folder / MANIFEST_FILE).exists()
+
+    def read_manifest(self) -> Manifest:
+        """The manifest. Raises BadManifest, NotInStore (a plain repository has none)."""
+        path = self.folder / MANIFEST_FILE
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            raise NotInStore(f"{self.name} version {self.version} has no {MANIFEST_FILE}") from None
+        manifest = Manifest.from_json(text, f"{self.name}/{self.version}/{MANIFEST_FILE}")
+        if manifest.name != self.name:
+            raise IntegrityError(f"the manifest in {self.name}/{self.version} is of {manifest.name!r}")
+        return manifest
+
+    def read(self, manifest: Manifest, file: str) -> bytes:
+        """The content of one of the version's files, checked against the manifest. Raises IntegrityError."""
+        expected = manifest.files.get(file)
+        if expected is None:
+            raise IntegrityError(f"{file} is not among the files of the manifest of {self.name}/{self.version}")
+        return read_checked(self.folder / file, expected)
+
+    def read_golden(self, manifest: Manifest) -> "GoldenSamples | None":
+        """The stored samples, or None where the manifest has none. Raises IntegrityError."""
+        if manifest.golden is None:
+            return None
+        return GoldenSamples.from_bytes(self.read(manifest, manifest.golden.file))
+
+    def verify(self) -> Manifest:
+        """Read every file of the version and check it; raises IntegrityError or BadManifest at the first that fails."""
+        manifest = self.read_manifest()
+        for file in manifest.files:
+            self.read(manifest, file)
+        allowed = {*manifest.files, MANIFEST_FILE}
+        for path in sorted(self.folder.iterdir()):
+            if path.name not in allowed:
+                raise IntegrityError(f"{path.name} in {self.name}/{self.version} was not published with it: remove it")
+        return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSamples:
+    """Inputs of the graph ``main`` and the outputs that they gave at export; axis 0 is the batch where there is one."""
+
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+
+    def to_bytes(self) -> bytes:
+        arrays = {f"in.{k}": v for k, v in self.inputs.items()} | {f"out.{k}": v for k, v in self.outputs.items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub mistakes the arrays for allow_pickle
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "GoldenSamples":
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            named = {name: arrays[name] for name in arrays.files}
+        return cls(
+            {k.removeprefix("in."): v for k, v in named.items() if k.startswith("in.")},
+            {k.removeprefix("out."): v for k, v in named.items() if k.startswith("out.")},
+        )
+
+
+class Store:
+    """A folder of models. Reading never writes; the folder need not exist before the first publish."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def names(self) -> list[str]:
+        """The models that have at least one version, sorted."""
+        if not self.root.is_dir():
+            return []
+        return sorted(p.name for p in self.root.iterdir() if NAME.fullmatch(p.name) and self._numbers(p))
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, oldest first. Raises BadName, NotInStore."""
+        folder = self._folder(name)
+        numbers = self._numbers(folder)
+        if not numbers:
+            known = ", ".join(self.names()) or "no models"
+            raise NotInStore(f"no model {name!r} in {self.root}: it holds {known}")
+        return [ModelVersion(name, number, folder / str(number)) for number in numbers]
+
+    def find(self, name: str, version: int | str | None = None) -> ModelVersion:
+        """A version by number or alias; the newest without either. Raises BadName, NotInStore."""
+        versions = self.versions(name)
+        if version is None:
+            return versions[-1]
+        wanted = version if isinstance(version, int) else self._resolve(name, version)
+        for candidate in versions:
+            if candidate.version == wanted:
+                return candidate
+        have = ", ".join(str(v.version) for v in versions)
+        raise NotInStore(f"no version {version} of {name!r}: there are {have}")
+
+    def _resolve(self, name: str, version: str) -> int:
+        if version.isascii() and version.isdigit():
+            return int(version)
+        aliases = self.aliases(name)
+        if version not in aliases:
+            raise NotInStore(f"no alias {version!r} of {name!r}: there are {', '.join(aliases) or 'none'}")
+        return aliases[version]
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """The aliases of a model. Raises BadName, IntegrityError for a file that is not one of aliases."""
+        path = self._folder(name) / ALIASES_FILE
+        if not path.exists():
+            return {}
+        try:
+            aliases = json.loads(path.read_bytes())
+            if all(ALIAS.fullmatch(k) and type(v) is int for k, v in aliases.items()):
+                return dict(sorted(aliases.items()))
+        except (ValueError, AttributeError):
+            pass
+        raise IntegrityError(f'{path}: expected a JSON object such as {{"stable": 1}}; mend or remove it')
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Point an alias at a version that exists. Raises BadName, NotInStore."""
+        if not ALIAS.fullmatch(alias):
+            raise BadName(f"alias {alias!r}: expected a letter, then letters, digits, '.', '_', '-', 100 at most")
+        self.find(name, version)
+        content = json.dumps({**self.aliases(name), alias: version}, sort_keys=True).encode()
+        folder = self._folder(name)
+        handle, temporary = tempfile.mkstemp(prefix=".aliases-", dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / ALIASES_FILE)
+        _sync_folder(folder)
+
+    def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> ModelVersion:
+        """Add the next version of a model: all of it, or nothing.
+
+        ``files`` maps each file name to its content; their digests are put into the manifest. Raises BadName where a
+        graph's file or the golden samples are not among them.
+        """
+        needed = {g.file for g in manifest.graphs.values()}
+        needed |= {name for g in manifest.graphs.values() for name in g.external_data}
+        needed |= {manifest.golden.file} if manifest.golden else set()
+        if needed != set(files):
+            raise BadName(f"files of the version: expected {sorted(needed)}, got {sorted(files)}")
+        complete = manifest.model_copy(update={"files": {name: describe_bytes(files[name]) for name in sorted(files)}})
+        Manifest.from_json(complete.to_json(), "the new manifest")
+        folder = self._folder(manifest.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".publish-", dir=folder))
+        try:
+            for name, content in {**files, MANIFEST_FILE: complete.to_json()}.items():
+                _write_synced(temporary / name, content)
+            temporary.chmod(0o755)
+            _sync_folder(temporary)
+            return self._claim(manifest.name, folder, temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            raise
+
+    def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
+        while True:
+            number = max(self._numbers(folder), default=0) + 1
+            try:
+                os.rename(temporary, folder / str(number))
+            except OSError:
+                # A folder that is not empty cannot be renamed over: somebody else has just taken the number.
+                if not (folder / str(number)).exists():
+                    raise
+                continue
+            _sync_folder(folder)
+            return ModelVersion(name, number, folder / str(number))
+
+    def _folder(self, name: str) -> Path:
+        if not NAME.fullmatch(name):
+            raise BadName(f"model name {name!r}: expected letters, digits, '.', '_', '-', 100 at most, no leading dot")
+        return self.root / name
+
+    @staticmethod
+    def _numbers(folder: Path) -> list[int]:
+        if not folder.is_dir():
+            return []
+        found = []
+        for path in folder.iterdir():
+            is_number = path.name.isascii() and path.name.isdigit() and not path.name.startswith("0")
+            if is_number and ((path / MANIFEST_FILE).exists() or (path / PLAIN_FILE).exists()):
+                found.append(int(path.name))
+        return sorted(found)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
