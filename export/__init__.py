@@ -1,0 +1,27 @@
+"""From a trained PyTorch module to a version in the store that has proved itself."""
+
+from export.errors import (
+    DependentRows,
+    Element,
+    ExportError,
+    NotPublished,
+    ParityError,
+    QualityError,
+    SpecError,
+    UnknownRecipe,
+)
+from export.publish import publish
+from export.spec import ExportSpec
+
+__all__ = [
+    "DependentRows",
+    "Element",
+    "ExportError",
+    "ExportSpec",
+    "NotPublished",
+    "ParityError",
+    "QualityError",
+    "SpecError",
+    "UnknownRecipe",
+    "publish",
+]

@@ -1,0 +1,60 @@
+"""The difference of two arrays, element by element; never a mean."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.errors import Element
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The worst over the outputs: absolute, and relative to the largest magnitude of the output that it occurs in."""
+
+    max_abs: float
+    max_rel: float
+    worst: Element | None
+    """The element that is furthest outside its tolerance; None where all are within."""
+
+    def join(self, other: "Difference") -> "Difference":
+        worst = max((d.worst for d in (self, other) if d.worst), key=lambda element: element.excess, default=None)
+        return Difference(max(self.max_abs, other.max_abs), max(self.max_rel, other.max_rel), worst)
+
+
+NO_DIFFERENCE = Difference(0.0, 0.0, None)
+
+
+def measure_error(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
+    """``|got - expected|`` as float64; infinite where one of two unequal floats is not finite.
+
+    Integers that differ count 1 at least: float64 does not hold every int64.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+    if expected.dtype.kind != "f":
+        return np.where(expected != got, np.maximum(error, 1.0), 0.0)
+    both_nan = np.isnan(expected) & np.isnan(got)
+    return np.where(both_nan | (expected == got), 0.0, np.nan_to_num(error, nan=np.inf, posinf=np.inf))
+
+
+def compare(
+    name: str, expected: np.ndarray, got: np.ndarray, atol: float, rtol: float, first_row: int = 0
+) -> Difference:
+    """The worst difference of two arrays of one shape within ``atol + rtol * |expected|``.
+
+    Integers and booleans must be equal. ``first_row`` is added to the first index of the worst element, for arrays that
+    are a part of a larger batch.
+    """
+    if expected.size == 0:
+        return NO_DIFFERENCE
+    error = measure_error(expected, got)
+    magnitudes = np.abs(expected.astype(np.float64))
+    tolerance = atol + rtol * magnitudes if expected.dtype.kind == "f" else np.zeros_like(error)
+    largest, magnitude = float(error.max()), float(magnitudes.max())
+    relative = largest / magnitude if magnitude > 0 else largest
+    worst = None
+    if (error > tolerance).any():
+        index = tuple(int(i) for i in np.unravel_index(int(np.argmax(error - tolerance)), error.shape))
+        shown = (index[0] + first_row, *index[1:]) if index else ()
+        worst = Element(name, shown, float(expected[index]), float(got[index]), float(tolerance[index]))
+    return Difference(largest, relative, worst)

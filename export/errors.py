@@ -1,0 +1,69 @@
+"""What can keep a model from being published. Each of them leaves the store as it was.
+
+NotPublished
+├── SpecError             the description of the model contradicts itself
+├── ExportError           the module cannot become an ONNX graph, or not one that can be served in batches
+├── ParityError           the graph does not compute what its PyTorch original computes
+│   └── DependentRows     a row's answer changes with the rows that share its batch
+├── QualityError          the model is worse than its bar
+└── UnknownRecipe         there is no reference model of that name
+"""
+
+from dataclasses import dataclass
+
+
+class NotPublished(Exception):
+    """Something about a model that its owner can put right; the text says how."""
+
+
+class SpecError(NotPublished):
+    pass
+
+
+class ExportError(NotPublished):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of an output that is not what it should be; ``tolerance`` is the largest difference allowed there."""
+
+    output: str
+    index: tuple[int, ...]
+    expected: float
+    got: float
+    tolerance: float
+
+    @property
+    def excess(self) -> float:
+        """How far the element lies outside its tolerance."""
+        return abs(self.got - self.expected) - self.tolerance
+
+    def __str__(self) -> str:
+        place = f"{self.output}[{', '.join(map(str, self.index))}]"
+        return f"{place}: expected {self.expected:.9g}, got {self.got:.9g}, allowed difference {self.tolerance:.3g}"
+
+
+class ParityError(NotPublished):
+    """``rung`` is the comparison that failed (rows, seed, inputs), ``worst`` its worst element, where one is known."""
+
+    def __init__(self, text: str, rung: str, worst: Element | None = None) -> None:
+        super().__init__(text)
+        self.rung = rung
+        self.worst = worst
+
+
+class DependentRows(ParityError):
+    """``rows`` are the rows whose answers change with their company."""
+
+    def __init__(self, text: str, rung: str, rows: tuple[int, ...], worst: Element | None = None) -> None:
+        super().__init__(text, rung, worst)
+        self.rows = rows
+
+
+class QualityError(NotPublished):
+    pass
+
+
+class UnknownRecipe(NotPublished):
+    pass

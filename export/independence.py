@@ -1,0 +1,109 @@
+"""Independence: who shares a row's batch changes nothing of its answer.
+
+Two things are asked, of ONNX Runtime against itself:
+- a row keeps its exact bits when all its neighbours are replaced, at the same place in a batch of the same size: a
+  difference can only be influence, for nothing else has changed;
+- a row run alone equals the same row in every batch size of the grid. Alone means padded to two rows, because kernels
+  for a single row sum in another order (measured: no other size does).
+"""
+
+import numpy as np
+
+from export.comparison import measure_error
+from export.errors import DependentRows, Element
+from export.inputs import count_rows, take_rows
+from export.runtime import Runtime
+from export.spec import Arrays, ExportSpec
+
+_NEIGHBOURHOOD_ROWS = 17  # the cost grows with the square; above the vector widths and no multiple of them
+
+
+def check_rows(spec: ExportSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+    """Raises DependentRows, which names the rows that change and those that change them.
+
+    ``inputs`` has 2 rows or more, ``strangers`` as many others of the same sizes; what all rows share is taken from
+    ``inputs``.
+    """
+    few = slice(0, _NEIGHBOURHOOD_ROWS)
+    _check_neighbours(spec, runtime, take_rows(spec, inputs, few), take_rows(spec, strangers, few), rung)
+    _check_sizes(spec, runtime, inputs, rung)
+
+
+def _check_neighbours(spec: ExportSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+    rows = range(count_rows(spec, inputs))
+    before = runtime.run(inputs)
+
+    def find_change(row: int, replaced: list[int]) -> Element | None:
+        after = runtime.run(_replace(spec, inputs, strangers, replaced))
+        return _find_worst(before, after, row, row)
+
+    found = {row: find_change(row, [other for other in rows if other != row]) for row in rows}
+    changed = [row for row, worst in found.items() if worst is not None]
+    if not changed:
+        return
+    row = changed[0]
+    others = [other for other in rows if other != row]
+    causes = [other for other in others if find_change(row, [other]) is not None] or others
+    raise DependentRows(
+        f"{spec.name}: rows influence each other: row {row} changes with {_name_rows(causes)}; of {len(rows)} rows, "
+        f"{_name_rows(changed)} change with their neighbours ({rung}; {found[row]}): compute nothing across axis 0 "
+        "(BatchNorm with batch statistics, or attention, means or sorting over the batch)",
+        rung,
+        tuple(changed),
+        found[row],
+    )
+
+
+def _replace(spec: ExportSpec, inputs: Arrays, strangers: Arrays, rows: list[int]) -> dict[str, np.ndarray]:
+    """The batch with strangers in the given rows."""
+    replaced = {name: np.array(array) for name, array in inputs.items()}
+    for name in spec.batched:
+        replaced[name][rows] = strangers[name][rows]
+    return replaced
+
+
+def _check_sizes(spec: ExportSpec, runtime: Runtime, inputs: Arrays, rung: str) -> None:
+    count = count_rows(spec, inputs)
+    alone = [runtime.run(take_rows(spec, inputs, [row, row])) for row in range(count)]
+    for size in sorted({min(size, count) for size in spec.batches if size > 1}):
+        company = runtime.run(take_rows(spec, inputs, slice(0, size)))
+        found = {row: _find_worst(alone[row], company, 0, row, spec.row_atol) for row in range(size)}
+        changed = [row for row, worst in found.items() if worst is not None]
+        if changed:
+            worst = max((found[row] for row in changed), key=lambda element: element.excess if element else 0.0)
+            raise DependentRows(
+                f"{spec.name}: {_name_rows(changed)} of {size} differ from the same rows run alone ({rung}; {worst}): "
+                f"{_advise(spec, worst)}",
+                rung,
+                tuple(changed),
+                worst,
+            )
+
+
+def _advise(spec: ExportSpec, worst: Element | None) -> str:
+    """Some kernels, such as Log, round the last elements of an array otherwise than the rest: that is no dependence."""
+    if worst is not None and worst.excess <= spec.atol + spec.rtol * abs(worst.expected):
+        return f"if that is rounding, declare it with row_atol={2 * worst.excess + worst.tolerance:.1g}"
+    return "let nothing depend on how many rows there are or on a row's place"
+
+
+def _find_worst(before: Arrays, after: Arrays, row_before: int, row_after: int, atol: float = 0.0) -> Element | None:
+    """The element of a row that differs most between two runs, or None where none differs by more than ``atol``."""
+    worst, largest = None, atol
+    for name in before:
+        expected, got = before[name][row_before], after[name][row_after]
+        if expected.shape != got.shape:  # as when a loop stops at the longest row of the batch
+            return Element(name, (row_after,), float(expected.size), float(got.size), 0.0)
+        error = measure_error(np.atleast_1d(expected), np.atleast_1d(got))
+        if error.size == 0 or error.max() <= largest:
+            continue
+        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape))
+        index = place if np.ndim(expected) else ()
+        largest = float(error.max())
+        worst = Element(name, (row_after, *index), float(expected[index]), float(got[index]), atol)
+    return worst
+
+
+def _name_rows(rows: list[int]) -> str:
+    shown = ", ".join(str(row) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
+    return f"row {shown}" if len(rows) == 1 else f"rows {shown}"

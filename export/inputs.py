@@ -1,0 +1,116 @@
+"""Inputs to try a model on: random ones of any size, and the real samples; as NumPy arrays by name."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from export.errors import SpecError
+from export.spec import BATCH, Arrays, ExportSpec, Sizes
+
+if TYPE_CHECKING:
+    import torch
+
+
+def lengths_of(spec: ExportSpec) -> tuple[Sizes, ...]:
+    """The sizes of the dynamic axes other than the batch that parity goes through; one empty set where there are none.
+
+    The example's sizes alone would not show a loop that was unrolled to them.
+    """
+    if spec.lengths is not None:
+        return spec.lengths
+    example = {name: size for name, size in spec.example_sizes.items() if name != BATCH}
+    if not example:
+        return ({},)
+    shorter = {name: max(1, size // 2) for name, size in example.items()}
+    longer = {name: 2 * size + 1 for name, size in example.items()}
+    return (example, shorter, longer)
+
+
+def make_random(spec: ExportSpec, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
+    """Random inputs with these sizes of the dynamic axes; the same for the same sizes and seed. Raises SpecError."""
+    if spec.random_inputs is not None:
+        return _check_made(spec, sizes, _to_arrays(spec.random_inputs(sizes, seed)))
+    generator = np.random.default_rng([seed, *sizes.values()])
+    made = {}
+    for name, sample in _to_arrays(spec.inputs).items():
+        shape = [sizes.get(spec.axes[name].get(axis, ""), size) for axis, size in enumerate(sample.shape)]
+        seen = sample if spec.samples is None else to_array(spec.samples[name])
+        made[name] = _draw(spec, name, seen, shape, generator)
+    return made
+
+
+def _draw(
+    spec: ExportSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator
+) -> np.ndarray:
+    """Uniform over the range of ``seen``; a single number that all rows share stays what it is."""
+    if seen.size == 1 and not spec.axes[name]:
+        return seen.copy()
+    if seen.dtype.kind == "b":
+        return generator.random(shape) < 0.5
+    if not np.isfinite(seen.astype(np.float64)).all() or seen.min() == seen.max():
+        raise SpecError(
+            f"{spec.name}: input {name!r}: its samples are constant or not finite, so their range says nothing about "
+            "what the model takes: give varied samples, or random_inputs"
+        )
+    if seen.dtype.kind in "iu":
+        return generator.integers(seen.min(), seen.max(), size=shape, endpoint=True, dtype=seen.dtype)
+    low, high = float(seen.min()), float(seen.max())
+    return (low + (high - low) * generator.random(shape)).astype(seen.dtype)
+
+
+def _check_made(spec: ExportSpec, sizes: Sizes, made: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if set(made) != set(spec.inputs):
+        raise SpecError(f"{spec.name}: random_inputs: expected {sorted(spec.inputs)}, got {sorted(made)}")
+    for name, sample in _to_arrays(spec.inputs).items():
+        axes = spec.axes[name]
+        shape = tuple(sizes.get(axes.get(axis, ""), size) for axis, size in enumerate(sample.shape))
+        if made[name].shape != shape or made[name].dtype != sample.dtype:
+            raise SpecError(
+                f"{spec.name}: random_inputs for {dict(sizes)}: {name!r}: expected {sample.dtype} {shape}, "
+                f"got {made[name].dtype} {made[name].shape}"
+            )
+    return {name: made[name] for name in spec.inputs}
+
+
+def real_samples(spec: ExportSpec) -> dict[str, np.ndarray] | None:
+    return None if spec.samples is None else {name: to_array(spec.samples[name]) for name in spec.inputs}
+
+
+def count_rows(spec: ExportSpec, inputs: Arrays) -> int:
+    """The rows of ``inputs``; a graph of fixed batch takes one example at a time."""
+    return int(inputs[spec.batched[0]].shape[0]) if spec.batched else 1
+
+
+def sizes_of(spec: ExportSpec, inputs: Arrays) -> dict[str, int]:
+    """The sizes of the dynamic axes of some inputs, by name."""
+    return {
+        axis_name: int(inputs[name].shape[axis]) for name, axes in spec.axes.items() for axis, axis_name in axes.items()
+    }
+
+
+def take_rows(spec: ExportSpec, inputs: Arrays, rows: slice | list[int]) -> dict[str, np.ndarray]:
+    """Some rows of every batched input; what all rows share stays whole."""
+    return {name: array[rows] if name in spec.batched else array for name, array in inputs.items()}
+
+
+def in_chunks(spec: ExportSpec, inputs: Arrays) -> Iterator[dict[str, np.ndarray]]:
+    """The rows in batches of at most the largest of the parity grid, which bounds the memory."""
+    step = max(spec.batches)
+    for start in range(0, count_rows(spec, inputs), step):
+        yield take_rows(spec, inputs, slice(start, start + step))
+
+
+def _to_arrays(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, np.ndarray]:
+    return {name: to_array(tensor) for name, tensor in tensors.items()}
+
+
+def to_array(tensor: "torch.Tensor") -> np.ndarray:
+    """A tensor as an array of the same datatype. Raises SpecError for those that NumPy has not."""
+    try:
+        array: np.ndarray = tensor.detach().cpu().contiguous().numpy()
+    except TypeError:
+        raise SpecError(
+            f"datatype {tensor.dtype} has no NumPy equivalent: cast the tensor, such as to float32"
+        ) from None
+    return array

@@ -1,0 +1,141 @@
+"""Parity: the exported graph computes what its PyTorch original computes, element by element, at every size.
+
+A grid of batch sizes, lengths and seeds, and the real samples; the worst element over everything decides.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.comparison import NO_DIFFERENCE, Difference, compare
+from export.errors import ExportError, ParityError
+from export.independence import check_rows
+from export.inputs import count_rows, in_chunks, lengths_of, make_random, real_samples, sizes_of, take_rows
+from export.original import Original
+from export.runtime import Runtime
+from export.spec import BATCH, Arrays, ExportSpec, Progress
+from model_store.manifest import Parity, Rung
+
+_STRANGERS = 1_000_003  # added to a seed: rows that are none of the grid's
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Inputs of one rung. ``source`` is ``random``, with the lengths where there are any, or ``samples``."""
+
+    rows: int
+    seed: int
+    source: str
+    inputs: Arrays
+
+    def __str__(self) -> str:
+        return f"rows={self.rows}, seed={self.seed}, inputs={self.source}"
+
+
+def check_parity(original: Original, runtime: Runtime, progress: Progress) -> Parity:
+    """Climb every rung. Raises ParityError at the first that fails, DependentRows where rows change each other."""
+    spec = original.spec
+    if spec.batched:
+        _check_independence(spec, runtime, progress)
+    rungs = []
+    with original.evaluating():
+        total = count_cases(spec)
+        for number, case in enumerate(make_cases(spec), start=1):
+            progress(f"parity with PyTorch: {number} of {total} ({case})")
+            difference = _climb(original, runtime, case)
+            rungs.append(
+                Rung(
+                    rows=case.rows,
+                    seed=case.seed,
+                    inputs=case.source,
+                    max_abs_error=difference.max_abs,
+                    max_rel_error=difference.max_rel,
+                )
+            )
+    return Parity(atol=spec.atol, rtol=spec.rtol, rungs=tuple(rungs))
+
+
+def make_cases(spec: ExportSpec) -> Iterator[Case]:
+    """The grid: lengths x batch sizes x seeds, then all real samples. A graph of fixed batch has one size."""
+    for lengths in lengths_of(spec):
+        source = " ".join(["random", *(f"{name}={size}" for name, size in lengths.items())])
+        for rows in spec.batches if spec.batched else (1,):
+            sizes = {BATCH: rows, **lengths} if spec.batched else lengths
+            for seed in spec.seeds:
+                yield Case(rows, seed, source, make_random(spec, sizes, seed))
+    samples = real_samples(spec)
+    if samples is not None:
+        yield Case(count_rows(spec, samples), spec.seed or 0, "samples", samples)
+
+
+def count_cases(spec: ExportSpec) -> int:
+    batches = len(spec.batches) if spec.batched else 1
+    return len(lengths_of(spec)) * batches * len(spec.seeds) + (spec.samples is not None)
+
+
+def _climb(original: Original, runtime: Runtime, case: Case) -> Difference:
+    spec = original.spec
+    difference = NO_DIFFERENCE
+    first_row = 0
+    for chunk in in_chunks(spec, case.inputs):
+        try:
+            got = runtime.run(chunk)
+        except ExportError as error:
+            raise ParityError(f"{spec.name}: rung {case}: {error}", str(case)) from error
+        expected = original.run(chunk)
+        difference = difference.join(_compare_all(spec, case, expected, got, first_row))
+        first_row += count_rows(spec, chunk)
+    if difference.worst is not None:
+        raise ParityError(
+            f"{spec.name}: the exported graph disagrees with PyTorch at {case}; worst element {difference.worst}: find "
+            "what behaves differently in the export (torch.compiler.is_exporting(), sizes as numbers, x + 1e-8), or "
+            "widen atol and rtol if the difference is rounding",
+            str(case),
+            difference.worst,
+        )
+    return difference
+
+
+def _compare_all(spec: ExportSpec, case: Case, expected: Arrays, got: Arrays, first_row: int) -> Difference:
+    difference = NO_DIFFERENCE
+    for name in spec.outputs:
+        e, g = expected[name], got[name]
+        if e.shape != g.shape or e.dtype != g.dtype:
+            raise ParityError(
+                f"{spec.name}: output {name!r} at {case}: expected {e.dtype} {e.shape}, got {g.dtype} {g.shape}: a "
+                "size is baked into the graph, or a type is lost; take sizes from tensor.shape and cast explicitly",
+                str(case),
+            )
+        for array, whose in ((e, "the PyTorch original"), (g, "the exported graph")):
+            _refuse_not_finite(spec, case, name, array, whose, first_row)
+        difference = difference.join(compare(name, e, g, spec.atol, spec.rtol, first_row))
+    return difference
+
+
+def _refuse_not_finite(spec: ExportSpec, case: Case, name: str, array: np.ndarray, whose: str, first_row: int) -> None:
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    shown = [index[0] + first_row, *index[1:]] if index else []
+    raise ParityError(
+        f"{spec.name}: {whose} gives {array[index]} at {name}{shown} ({case}): guard the division or logarithm that "
+        "makes it with clamp(min=1e-7) (the exporter drops x + 1e-8), or give inputs that the model is meant for",
+        str(case),
+    )
+
+
+def _check_independence(spec: ExportSpec, runtime: Runtime, progress: Progress) -> None:
+    seed = spec.seeds[0]
+    for lengths in lengths_of(spec):
+        sizes = {BATCH: max(spec.batches), **lengths}
+        rung = ", ".join([f"seed={seed}", "inputs=random", *(f"{name}={size}" for name, size in lengths.items())])
+        progress(f"rows alone and in company: {rung}")
+        rows, strangers = make_random(spec, sizes, seed), make_random(spec, sizes, seed + _STRANGERS)
+        check_rows(spec, runtime, rows, strangers, rung)
+    samples = real_samples(spec)
+    if samples is not None and count_rows(spec, samples) > 1:
+        progress("rows alone and in company: inputs=samples")
+        rows = take_rows(spec, samples, slice(0, max(spec.batches)))
+        strangers = make_random(spec, sizes_of(spec, rows), seed + _STRANGERS)
+        check_rows(spec, runtime, rows, strangers, "inputs=samples")

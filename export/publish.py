@@ -1,0 +1,128 @@
+"""From a spec to a version in the store: every step must pass, and only then is anything written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import ValidationError
+
+from export.errors import QualityError, SpecError
+from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
+from export.spec import BATCH, Arrays, ExportSpec, Progress
+from export.statistics import summarise
+from model_store.manifest import Golden, Graph, Manifest, Quality, Statistics, describe
+from model_store.store import GoldenSamples, ModelVersion, Store
+
+if TYPE_CHECKING:
+    from export.runtime import Runtime
+
+_GOLDEN_SEED = 0
+
+
+def publish(spec: ExportSpec, store: Store, progress: Progress = lambda step: None) -> ModelVersion:
+    """Export, check, compare, measure and publish one model; ``progress`` is told each step in words.
+
+    Raises NotPublished (SpecError, ExportError, ParityError, QualityError) and what ``Store.publish`` raises; the store
+    is then as it was before.
+    """
+    # torch takes seconds to import, and who only reads a spec or the errors does not need it.
+    from export.exporter import describe_graph, export_graph, opset_of, serialise
+    from export.original import Original
+    from export.parity import check_parity
+    from export.provenance import describe_origin
+    from export.runtime import Runtime
+
+    original = Original(spec)
+    progress("exporting to ONNX")
+    model = export_graph(original)
+    content = serialise(model)
+    graph = describe_graph(spec, model)
+    manifest = draft_manifest(spec, graph)
+    runtime = Runtime(content)
+    parity = check_parity(original, runtime, progress)
+    progress("golden samples")
+    golden = make_golden(spec, runtime)
+    progress("reference statistics")
+    statistics = measure_statistics(spec, runtime)
+    progress("quality")
+    quality = measure_quality(spec, runtime)
+    complete = manifest.model_copy(
+        update={
+            "golden": Golden(rows=count_rows(spec, golden.inputs), atol=spec.golden_atol, rtol=spec.golden_rtol),
+            "parity": parity,
+            "statistics": statistics,
+            "quality": quality,
+            "provenance": describe_origin(spec, opset_of(model), Path.cwd()),
+        }
+    )
+    progress("publishing")
+    return store.publish(complete, {graph.file: content, Golden.model_fields["file"].default: golden.to_bytes()})
+
+
+def draft_manifest(spec: ExportSpec, graph: Graph) -> Manifest:
+    """The manifest before anything is measured. Raises SpecError where the spec does not fit its graph."""
+    try:
+        return Manifest(
+            name=spec.name,
+            task=spec.task,
+            description=spec.description,
+            graphs={"main": graph},
+            labels=spec.labels,
+            classes=spec.classes,
+            image=spec.image,
+            batching=spec.batching,
+            licence=spec.licence,
+        )
+    except ValidationError as error:
+        raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None
+
+
+def make_golden(spec: ExportSpec, runtime: "Runtime") -> GoldenSamples:
+    """The first real samples, or random rows where there are none, and what the graph makes of them."""
+    inputs = real_samples(spec)
+    if inputs is None:
+        inputs = make_random(spec, {**spec.example_sizes, BATCH: spec.golden_rows}, _GOLDEN_SEED)
+    inputs = take_rows(spec, inputs, slice(0, spec.golden_rows))
+    return GoldenSamples(inputs, runtime.run(inputs))
+
+
+def measure_statistics(spec: ExportSpec, runtime: "Runtime") -> tuple[Statistics, ...]:
+    """The distribution of every input and output over the real samples; none where there are none."""
+    samples = real_samples(spec)
+    if samples is None:
+        return ()
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in (*spec.inputs, *spec.outputs)}
+    for chunk in in_chunks(spec, samples):
+        for name, array in {**chunk, **runtime.run(chunk)}.items():
+            parts[name].append(array)
+    rows = count_rows(spec, samples)
+    return tuple(summarise(name, arrays, rows) for name, arrays in parts.items() if sum(a.size for a in arrays))
+
+
+def measure_quality(spec: ExportSpec, runtime: "Runtime") -> Quality | None:
+    """The quality on held-out data. Raises QualityError where it is below the bar or a metric with a bar is missing."""
+    if spec.quality is None:
+        return None
+
+    def predict(inputs: Arrays) -> dict[str, np.ndarray]:
+        answers = [runtime.run(chunk) for chunk in in_chunks(spec, inputs)]
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in spec.outputs}
+
+    quality = spec.quality if isinstance(spec.quality, Quality) else spec.quality(predict)
+    missed = list_missed(quality.metrics, quality.bar)
+    if missed:
+        raise QualityError(
+            f"{spec.name}: below the bar on {quality.rows} rows of {quality.data}: {'; '.join(missed)}: train it "
+            "better, or lower the bar where that is honest"
+        )
+    return quality
+
+
+def list_missed(metrics: Mapping[str, float], bar: Mapping[str, float]) -> list[str]:
+    """What each metric that is under its bar, or absent, should have been."""
+    return [
+        f"{name}: expected at least {least:g}, got {metrics.get(name, 'no such metric')}"
+        for name, least in bar.items()
+        if not metrics.get(name, float("-inf")) >= least
+    ]

@@ -1,0 +1,39 @@
+"""The exported graph on ONNX Runtime: its CPU provider, one thread, so that the same bytes give the same numbers."""
+
+import numpy as np
+import onnxruntime
+
+from export.errors import ExportError
+from export.spec import Arrays
+
+_ERRORS_ONLY = 3
+
+
+class Runtime:
+    """One ONNX file, loaded. Raises ExportError where ONNX Runtime cannot load it."""
+
+    def __init__(self, content: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ExportError(
+                f"ONNX Runtime cannot load the exported graph ({error}): replace the operator that it names, or cast "
+                "its inputs to float32"
+            ) from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs by name. Raises ExportError where the graph fails, which names the shapes."""
+        try:
+            values = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:
+            shapes = {name: array.shape for name, array in inputs.items()}
+            raise ExportError(
+                f"ONNX Runtime fails on inputs of {shapes} ({error}): a size is baked into the graph; take sizes from "
+                "tensor.shape in forward, and export with an example whose dynamic axes are 2 or more"
+            ) from error
+        return dict(zip(self._outputs, values, strict=True))

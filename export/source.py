@@ -1,0 +1,69 @@
+"""A spec in somebody's own Python file: ``path/to/file.py:name``."""
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from export.errors import NotPublished, SpecError
+from export.spec import ExportSpec
+
+
+class Misuse(Exception):
+    """A command was called in a way that cannot work; the text says what to write instead."""
+
+
+def load_spec(source: str) -> ExportSpec:
+    """The ExportSpec that ``source`` names, or that the function which it names returns.
+
+    Raises Misuse where the text points at no such thing, and SpecError where the file itself fails, with its line.
+    """
+    path, separator, name = source.rpartition(":")
+    file = Path(path)
+    if not separator or not name.isidentifier() or not file.is_file():
+        raise Misuse(f"{source!r}: expected an existing Python file and a name in it, such as model.py:spec")
+    module = _import_file(file)
+    if not hasattr(module, name):
+        raise Misuse(
+            f"{file} defines no {name!r}: name an ExportSpec, or a function without arguments that returns one"
+        )
+    found = getattr(module, name)
+    spec = _call(file, found) if callable(found) and not isinstance(found, ExportSpec) else found
+    if not isinstance(spec, ExportSpec):
+        raise Misuse(f"{source} gives a {type(spec).__name__}: expected an ExportSpec, or a function that returns one")
+    return spec
+
+
+def _import_file(file: Path) -> ModuleType:
+    """Run the file as a module of its own name, with its folder on the path, as ``python file.py`` would."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise Misuse(f"{file}: expected a Python file, whose name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # dataclasses and torch look a class's module up there
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except NotPublished:
+        raise
+    except Exception as error:
+        raise _blame(file, error) from error
+    return module
+
+
+def _call(file: Path, function: Any) -> Any:
+    try:
+        return function()
+    except NotPublished:
+        raise
+    except Exception as error:
+        raise _blame(file, error) from error
+
+
+def _blame(file: Path, error: Exception) -> SpecError:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
+    line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    where = f"{file}, line {line}" if line else str(file)
+    return SpecError(f"{where}: {type(error).__name__}: {error}")

@@ -1,0 +1,219 @@
+"""The description of a model to export: what it is, what it takes and gives, and what it must reach to be published."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from export.errors import SpecError
+from model_store.manifest import Batching, Classes, Image, ModelName, Quality, Task, describe
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = "batch"
+Sizes = Mapping[str, int]
+"""The size of each dynamic axis by its name: ``{"batch": 17, "time": 50}``."""
+Arrays = Mapping[str, np.ndarray]
+Progress = Callable[[str], None]
+"""Told each step in words, ``stage: detail``."""
+Predict = Callable[[Arrays], dict[str, np.ndarray]]
+"""The exported graph on ONNX Runtime: inputs by name -> outputs by name, for one row or any number."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportSpec:
+    """A model on its way to the store. Raises SpecError where the parts contradict each other.
+
+    The rows of a batch lie on axis 0. An input that all rows share (or a model of fixed batch) leaves axis 0 out of
+    ``dynamic``.
+    """
+
+    name: str
+    task: Task
+    module: torch.nn.Module | Callable[[], torch.nn.Module]
+    """The trained module, on the CPU, or a function without arguments that builds it."""
+    inputs: Mapping[str, torch.Tensor]
+    """Sample inputs by name, in the order of ``forward``'s arguments; dynamic axes have sizes of 2 or more here."""
+    outputs: tuple[str, ...]
+    """Names for the tensors that ``forward`` returns, in their order."""
+    dynamic: Mapping[str, Mapping[int, str]] | None = None
+    """``{input: {axis: name}}``; axis 0 is called ``batch``. None: axis 0 of every input, nothing else."""
+
+    labels: tuple[str, ...] = ()
+    classes: Classes | None = None
+    image: Image | None = None
+    batching: Batching = field(default_factory=Batching)
+    finite: tuple[str, ...] = ()
+    """Inputs in which NaN and infinities are refused before they reach the model."""
+
+    samples: Mapping[str, torch.Tensor] | None = None
+    """Real inputs for parity, golden samples and reference statistics. None: random ones, and no statistics."""
+    random_inputs: Callable[[Sizes, int], Mapping[str, torch.Tensor]] | None = None
+    """Makes inputs from axis sizes and a seed. None: uniform over the range of the samples, in their datatype."""
+    atol: float = 1e-5
+    rtol: float = 1e-5
+    """Against the original: ``|got - expected| <= atol + rtol * |expected|`` for every element."""
+    row_atol: float = 0.0
+    """A row run alone (padded to two) against the same row in company. 0: bit-equal."""
+    batches: tuple[int, ...] = (1, 2, 3, 17, 64)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    lengths: tuple[Sizes, ...] | None = None
+    """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice."""
+    golden_rows: int = 8
+    golden_atol: float = 1e-3
+    golden_rtol: float = 1e-3
+    """For the provider that serves; wider than parity, because accelerators round convolutions to fewer bits."""
+
+    quality: Quality | Callable[[Predict], Quality] | None = None
+    """On held-out data. A function is given the exported graph, so that what is measured is what will serve."""
+    data: str | None = None
+    seed: int | None = None
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    licence: str | None = None
+    description: str = ""
+    opset: int = 20
+
+    def __post_init__(self) -> None:
+        if self.dynamic is None:
+            object.__setattr__(self, "dynamic", {name: {0: BATCH} for name in self.inputs})
+        _check_name(self)
+        _check_inputs(self)
+        _check_axes(self)
+        _check_outputs(self)
+        _check_grid(self)
+        _check_samples(self)
+
+    @property
+    def axes(self) -> Mapping[str, Mapping[int, str]]:
+        """The dynamic axes of every input: ``{input: {axis: name}}``."""
+        given = self.dynamic or {}
+        return {name: given.get(name, {}) for name in self.inputs}
+
+    @property
+    def batched(self) -> tuple[str, ...]:
+        """The inputs that carry one row per example on axis 0; none for a model of fixed batch."""
+        return tuple(name for name, axes in self.axes.items() if axes.get(0) == BATCH)
+
+    @property
+    def example_sizes(self) -> dict[str, int]:
+        """The sizes that the sample inputs have on the dynamic axes."""
+        return {
+            axis_name: self.inputs[name].shape[axis]
+            for name, axes in self.axes.items()
+            for axis, axis_name in axes.items()
+        }
+
+
+def _check_name(spec: ExportSpec) -> None:
+    try:
+        TypeAdapter(ModelName).validate_python(spec.name)
+        TypeAdapter(Task).validate_python(spec.task)
+    except ValidationError as error:
+        raise SpecError(f"name {spec.name!r}, task {spec.task!r}: {describe(error)}") from None
+
+
+def _check_inputs(spec: ExportSpec) -> None:
+    import torch
+
+    if not callable(spec.module):
+        raise SpecError(
+            f"{spec.name}: module: expected a torch.nn.Module or a function that builds one, got {spec.module!r}"
+        )
+    if not spec.inputs:
+        raise SpecError(f"{spec.name}: inputs: expected at least one sample tensor, got none")
+    for name, tensor in spec.inputs.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise SpecError(f"{spec.name}: input {name!r}: expected a torch.Tensor, got {type(tensor).__name__}")
+        if tensor.device.type != "cpu":
+            raise SpecError(
+                f"{spec.name}: input {name!r}: expected a tensor on the CPU, got {tensor.device}: use .cpu()"
+            )
+    for name in spec.finite:
+        if name not in spec.inputs or not spec.inputs[name].is_floating_point():
+            raise SpecError(
+                f"{spec.name}: finite: expected a floating point input of {list(spec.inputs)}, got {name!r}"
+            )
+    if spec.image and spec.image.input not in spec.inputs:
+        raise SpecError(f"{spec.name}: image.input: expected one of {list(spec.inputs)}, got {spec.image.input!r}")
+
+
+def _check_axes(spec: ExportSpec) -> None:
+    sizes: dict[str, int] = {}
+    for name in spec.dynamic or {}:
+        if name not in spec.inputs:
+            raise SpecError(f"{spec.name}: dynamic: expected names of {list(spec.inputs)}, got {name!r}")
+    for name, axes in spec.axes.items():
+        for axis, axis_name in axes.items():
+            where = f"{spec.name}: dynamic axis {axis} of {name!r}"
+            shape = tuple(spec.inputs[name].shape)
+            if not 0 <= axis < len(shape):
+                raise SpecError(f"{where}: the sample has the shape {shape}: name an axis that it has")
+            if not axis_name.isidentifier() or (axis == 0) != (axis_name == BATCH):
+                raise SpecError(f"{where}: expected axis 0 to be called {BATCH!r} and no other, got {axis_name!r}")
+            if shape[axis] < 2:
+                raise SpecError(f"{where}: expected an example of 2 or more, got {shape[axis]}: 1 would be baked in")
+            if sizes.setdefault(axis_name, shape[axis]) != shape[axis]:
+                raise SpecError(f"{where}: {axis_name!r} is {sizes[axis_name]} in another sample, {shape[axis]} here")
+    if len(set(sizes.values())) < len(sizes):
+        raise SpecError(
+            f"{spec.name}: dynamic axes need example sizes that differ, or they are taken for one: got {sizes}"
+        )
+
+
+def _check_outputs(spec: ExportSpec) -> None:
+    names = [*spec.inputs, *spec.outputs]
+    if not spec.outputs or len(set(names)) < len(names) or not all(names):
+        raise SpecError(
+            f"{spec.name}: outputs: expected at least one name, none twice and none of an input, got {spec.outputs}"
+        )
+    if spec.task == "classify" and not (spec.labels and spec.classes):
+        raise SpecError(
+            f"{spec.name}: task classify needs labels and classes: say which output holds the probabilities"
+        )
+    if spec.classes:
+        for name in (spec.classes.probabilities, spec.classes.logits):
+            if name is not None and name not in spec.outputs:
+                raise SpecError(f"{spec.name}: classes: expected one of the outputs {spec.outputs}, got {name!r}")
+
+
+def _check_grid(spec: ExportSpec) -> None:
+    for field_name in ("atol", "rtol", "row_atol", "golden_atol", "golden_rtol"):
+        value = getattr(spec, field_name)
+        if not (math.isfinite(value) and value >= 0):
+            raise SpecError(f"{spec.name}: {field_name}: expected a number of 0 or more, got {value!r}")
+    if not spec.batches or min(spec.batches) < 1 or max(spec.batches) < 2:
+        raise SpecError(f"{spec.name}: batches: expected sizes from 1 with at least one above 1, got {spec.batches}")
+    if not spec.seeds or spec.golden_rows < 1:
+        raise SpecError(f"{spec.name}: expected seeds and 1 or more golden_rows, got {spec.seeds}, {spec.golden_rows}")
+    others = set(spec.example_sizes) - {BATCH}
+    for sizes in spec.lengths if spec.lengths is not None else ():
+        if set(sizes) != others:
+            raise SpecError(f"{spec.name}: lengths: expected sizes of {sorted(others)}, got {dict(sizes)}")
+    if spec.lengths == ():
+        raise SpecError(f"{spec.name}: lengths: expected at least one set of sizes, got none: leave it at None")
+
+
+def _check_samples(spec: ExportSpec) -> None:
+    if spec.samples is None:
+        return
+    if set(spec.samples) != set(spec.inputs):
+        raise SpecError(f"{spec.name}: samples: expected {sorted(spec.inputs)}, got {sorted(spec.samples)}")
+    rows = {name: int(spec.samples[name].shape[0]) for name in spec.batched}
+    if len(set(rows.values())) > 1 or 0 in rows.values():
+        raise SpecError(f"{spec.name}: samples: expected equally many rows in every input, at least one, got {rows}")
+    for name, sample in spec.inputs.items():
+        got, free = spec.samples[name], spec.axes[name]
+        same = len(got.shape) == len(sample.shape) and all(
+            axis in free or a == b for axis, (a, b) in enumerate(zip(got.shape, sample.shape, strict=True))
+        )
+        if got.dtype != sample.dtype or not same:
+            raise SpecError(
+                f"{spec.name}: samples of {name!r}: expected {sample.dtype} like {tuple(sample.shape)} apart from axes "
+                f"{sorted(free)}, got {got.dtype} {tuple(got.shape)}"
+            )

@@ -1,0 +1,23 @@
+"""Reference statistics: how each input and output is distributed over real samples, to tell drift from it."""
+
+import numpy as np
+
+from model_store.manifest import Statistics
+
+_BINS = 32
+
+
+def summarise(name: str, parts: list[np.ndarray], rows: int) -> Statistics:
+    """Mean, spread, range and histogram over all elements of a tensor, given in parts; booleans count as 0 and 1."""
+    values = np.concatenate([part.astype(np.float64).ravel() for part in parts])
+    counts, edges = np.histogram(values, bins=_BINS)
+    return Statistics(
+        tensor=name,
+        rows=rows,
+        mean=float(values.mean()),
+        std=float(values.std()),
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        histogram_edges=tuple(float(edge) for edge in edges),
+        histogram_counts=tuple(int(count) for count in counts),
+    )

@@ -1,0 +1,26 @@
+"""The reference models: one file each, which holds its data, its training and the bar that it must reach."""
+
+import importlib
+from typing import Protocol, cast
+
+from export.errors import UnknownRecipe
+from export.spec import ExportSpec, Progress
+
+RECIPES: dict[str, str] = {
+    "digits-classifier": "export.zoo.digits_classifier",
+}
+"""Recipe name -> module, imported only when it is asked for."""
+
+
+class Recipe(Protocol):
+    """What the module of a recipe offers."""
+
+    def train(self, seed: int, progress: Progress) -> ExportSpec:
+        """Train the model; the same seed gives the same weights. ``progress`` is told each step in words."""
+
+
+def load_recipe(name: str) -> Recipe:
+    """Raises UnknownRecipe, which says what there is."""
+    if name not in RECIPES:
+        raise UnknownRecipe(f"no reference model {name!r}: there are {', '.join(sorted(RECIPES))}")
+    return cast(Recipe, importlib.import_module(RECIPES[name]))

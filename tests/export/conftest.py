@@ -1,0 +1,72 @@
+"""Tiny real modules to export; torch is imported only by the tests that ask for one."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export import ExportSpec
+from model_store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "models")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread, and the same random numbers in every run."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def make_module(one_thread: None) -> Callable[..., Any]:
+    """Turns a function of (linear layer 4 -> 3, *inputs) into a seeded module of one or two inputs."""
+    torch = pytest.importorskip("torch")
+
+    class OneInput(torch.nn.Module):
+        def __init__(self, body: Callable[..., Any]) -> None:
+            super().__init__()
+            self.linear, self.body = torch.nn.Linear(4, 3), body
+
+        def forward(self, x: Any) -> Any:
+            return self.body(self.linear, x)
+
+    class TwoInputs(OneInput):
+        def forward(self, x: Any, y: Any) -> Any:
+            return self.body(self.linear, x, y)
+
+    def make(body: Callable[..., Any] = lambda linear, x: linear(x), inputs: int = 1) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return (OneInput if inputs == 1 else TwoInputs)(body)
+
+    return make
+
+
+@pytest.fixture
+def make_spec(make_module: Callable[..., Any]) -> Callable[..., ExportSpec]:
+    """A valid spec of a linear layer [batch, 4] -> [batch, 3]; anything can be put in another's place."""
+    torch = pytest.importorskip("torch")
+
+    def make(module: Any = None, **others: Any) -> ExportSpec:
+        x = torch.linspace(-2.0, 2.0, 12).reshape(3, 4)
+        fields = {"name": "tiny", "task": "tensors", "inputs": {"x": x}, "outputs": ("y",), **others}
+        return ExportSpec(module=make_module() if module is None else module, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_real_samples() -> Callable[[int], Any]:
+    """``rows`` normally distributed rows of four numbers, the same every time."""
+    torch = pytest.importorskip("torch")
+    return lambda rows: torch.randn(rows, 4, generator=torch.Generator().manual_seed(7))

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from export.comparison import compare, measure_error
+
+
+def test_worst_element_is_the_one_furthest_outside_its_own_tolerance():
+    """A larger difference that its magnitude allows is not the worst: each element has its own tolerance."""
+    expected = np.array([[1000.0, 1.0], [0.0, 2.0]])
+    got = np.array([[1000.5, 1.2], [0.0, 2.1]])
+    difference = compare("y", expected, got, atol=0.01, rtol=0.001)
+    assert difference.worst.index == (0, 1)
+    assert difference.worst.tolerance == pytest.approx(0.011)
+    assert difference.max_abs == 0.5
+    assert difference.max_rel == pytest.approx(0.0005)
+
+
+def test_one_wrong_element_among_a_million_is_found():
+    """A single element decides: no mean hides it."""
+    expected = np.zeros((1000, 1000), np.float32)
+    got = expected.copy()
+    got[812, 77] = 1e-3
+    assert compare("y", expected, got, 1e-5, 1e-5).worst.index == (812, 77)
+
+
+def test_integers_must_be_equal_beyond_what_floats_hold():
+    """Two int64 that round to the same float64 still differ."""
+    expected, got = np.array([2**62]), np.array([2**62 + 1])
+    assert compare("ids", expected, got, atol=1e9, rtol=1.0).worst is not None
+
+
+def test_booleans_must_be_equal():
+    """No tolerance lets a wrong boolean through."""
+    assert compare("mask", np.array([True]), np.array([False]), atol=2.0, rtol=2.0).worst is not None
+
+
+@pytest.mark.parametrize(("expected", "got"), [(np.nan, 0.0), (0.0, np.nan), (np.inf, -np.inf), (1.0, np.inf)])
+def test_unequal_values_that_are_not_finite_are_infinitely_wrong(expected, got):
+    """NaN and infinity on one side only count as an infinite error, not as none."""
+    assert measure_error(np.array([expected]), np.array([got])).tolist() == [np.inf]
+
+
+def test_rows_of_a_chunk_are_counted_from_the_start_of_the_batch():
+    """The index of the worst element is that of the whole batch, not of the part that was compared."""
+    assert compare("y", np.zeros((2, 1)), np.ones((2, 1)), 0, 0, first_row=128).worst.index == (128, 0)
+
+
+def test_nothing_to_compare_is_no_difference():
+    """Arrays without elements agree."""
+    assert compare("y", np.zeros((0, 3)), np.zeros((0, 3)), 0, 0).worst is None

@@ -1,0 +1,87 @@
+import logging
+
+import onnx
+import pytest
+
+from export import ExportError
+from export.exporter import export_graph, serialise
+from export.original import Original
+
+torch = pytest.importorskip("torch")
+
+
+def export(spec):
+    return export_graph(Original(spec))
+
+
+def refuse_values(linear, x):
+    return linear(x) if x.sum() > 0 else x[:, :3]
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (lambda linear, x: linear(x).view(3, 3), "step 1/3.*static shape of 3.*take it from tensor.shape"),
+        (refuse_values, "data-dependent.*torch.where or torch.cond"),
+        (lambda linear, x: linear(x) + torch.randn(x.shape[0], 3), "random numbers.*RandomNormal.*noise an input"),
+        (lambda linear, x: (linear(x), linear(x).sum(1)), "returns 2 tensors|outputs.*name every tensor"),
+    ],
+    ids=["fixed batch", "branch on values", "random", "unnamed output"],
+)
+def test_module_that_cannot_be_exported_says_what_to_change(make_module, make_spec, body, complaint):
+    """Each failure names the model and the reason in one line, and ends with what to do about it."""
+    with pytest.raises(ExportError, match=f"^tiny: .*{complaint}") as caught:
+        export(make_spec(make_module(body)))
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_output_without_rows_is_refused(make_module, make_spec, store):
+    """A mean over the batch is one answer for all rows: nobody could be given theirs."""
+    from export import publish
+
+    with pytest.raises(ExportError, match=r"output 'y' of shape \(3,\) has no row for each row of the input"):
+        publish(make_spec(make_module(lambda linear, x: linear(x).mean(0))), store)
+    assert store.names() == []
+
+
+def test_export_is_the_same_bytes_twice(make_spec):
+    """Two exports of one module have one digest, so that the same model is recognised by it."""
+    spec = make_spec()
+    assert serialise(export(spec)) == serialise(export(spec))
+
+
+def test_file_holds_no_trace_of_the_machine(make_module, make_spec):
+    """Source paths and lines of code, which the exporter writes on every node, are gone at every depth of the graph."""
+
+    def branch(linear, x):
+        return torch.cond(x.sum() > 0, lambda v: linear(v) * 2, lambda v: linear(v).relu() + 1, (x,))
+
+    model = export(make_spec(make_module(branch)))
+    content = serialise(model)
+    graphs = [a.g for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+    assert len(graphs) == 2
+    for graph in (model.graph, *graphs):
+        assert not graph.value_info
+        assert all(not node.metadata_props and not node.doc_string for node in graph.node)
+    for trace in (__file__, "site-packages", "def branch", "pkg.torch", "test_exporter", "/home", "/root"):
+        assert trace.encode() not in content
+
+
+def test_export_prints_warns_and_logs_nothing(make_spec, capfd, caplog):
+    """The exporter's noise is hidden, and logging is as loud afterwards as it was before."""
+    logging.disable(logging.INFO)
+    try:
+        export(make_spec())
+        assert logging.root.manager.disable == logging.INFO
+    finally:
+        logging.disable(logging.NOTSET)
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+def test_dynamic_axis_is_named_in_inputs_and_outputs(make_spec):
+    """The name of the batch axis is the same text on both sides of the graph."""
+    graph = export(make_spec()).graph
+    names = [value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output)]
+    assert names == ["batch", "batch"]

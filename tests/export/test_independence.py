@@ -1,0 +1,73 @@
+import pytest
+
+from export import DependentRows, publish
+
+torch = pytest.importorskip("torch")
+
+
+def test_attention_over_the_batch_is_refused(make_module, make_spec, store):
+    """Rows that look at each other change with their company: the text names them, and nothing is published."""
+
+    def attend(linear, x):
+        y = linear(x)
+        return torch.softmax(y @ y.T, -1) @ y
+
+    with pytest.raises(DependentRows, match="rows influence each other: row 0 changes with rows 1, 2, 3"):
+        publish(make_spec(make_module(attend)), store)
+    assert store.names() == []
+
+
+def test_row_that_reads_its_predecessor_is_named_with_it(make_module, make_spec, store):
+    """The culprit is found: row 1 changes with row 0 alone, and row 0 with nobody."""
+
+    def read_predecessor(linear, x):
+        y = linear(x)
+        return y + torch.nn.functional.pad(y, (0, 0, 1, 0))[:-1]
+
+    with pytest.raises(DependentRows, match="row 1 changes with row 0; of 17 rows") as caught:
+        publish(make_spec(make_module(read_predecessor)), store)
+    assert caught.value.rows == tuple(range(1, 17))
+
+
+def test_influence_below_every_tolerance_is_found(make_module, make_spec, store):
+    """A leak of one part in a million passes parity with PyTorch, and is refused all the same."""
+    leak = make_module(lambda linear, x: linear(x) + 3e-6 * linear(x).mean(0, keepdim=True))
+    with pytest.raises(DependentRows) as caught:
+        publish(make_spec(leak, atol=1.0, rtol=1.0), store)
+    assert abs(caught.value.worst.got - caught.value.worst.expected) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (lambda linear, x: linear(x) * x.shape[0], "rows 0, 1, 2 of 3 differ from the same rows run alone"),
+        (lambda linear, x: linear(x) + torch.arange(x.shape[0])[:, None], "row 1 of 2 differ"),
+    ],
+    ids=["by the number of rows", "by their place"],
+)
+def test_row_that_depends_on_count_or_place_is_refused(make_module, make_spec, store, body, complaint):
+    """An answer that changes with the size of the batch or the row's place in it is not the row's answer alone."""
+    with pytest.raises(DependentRows, match=complaint):
+        publish(make_spec(make_module(body)), store)
+
+
+def test_difference_by_batch_size_within_row_atol_is_accepted(make_module, make_spec, store):
+    """Rounding that depends on the batch size, as in the kernel of Log, can be declared; influence cannot."""
+    module = make_module(lambda linear, x: torch.log(linear(x).abs() + 1))
+    with pytest.raises(DependentRows, match="if that is rounding, declare it with row_atol="):
+        publish(make_spec(module), store)
+    assert publish(make_spec(module, row_atol=1e-6), store).version == 1
+
+
+def test_independent_layers_are_bit_equal_in_every_company(make_spec, store):
+    """Convolution, trained BatchNorm, pooling, softmax pass with a tolerance of zero, at 64 rows too."""
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 8, 3, padding=1),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(32, 5),
+        torch.nn.Softmax(1),
+    )
+    assert publish(make_spec(module, inputs={"x": torch.randn(3, 2, 4, 4)}), store).version == 1

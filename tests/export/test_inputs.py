@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from export import SpecError
+from export.inputs import in_chunks, lengths_of, make_random, sizes_of
+
+torch = pytest.importorskip("torch")
+
+
+def test_random_inputs_are_repeatable_and_differ_by_seed_and_size(make_spec):
+    """The same sizes and seed give the same numbers; another seed gives others."""
+    spec = make_spec()
+    first = make_random(spec, {"batch": 5}, 0)["x"]
+    assert np.array_equal(first, make_random(spec, {"batch": 5}, 0)["x"])
+    assert not np.array_equal(first, make_random(spec, {"batch": 5}, 1)["x"])
+    assert not np.array_equal(first, make_random(spec, {"batch": 6}, 0)["x"][:5])
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        torch.tensor([[0.5], [2.5]]),
+        torch.tensor([[1], [7]], dtype=torch.uint8),
+        torch.tensor([[True], [False]]),
+        torch.tensor([[-(2**62)], [2**62]]),
+    ],
+    ids=["float", "uint8", "bool", "int64"],
+)
+def test_random_inputs_keep_datatype_and_range(make_spec, sample):
+    """What is drawn lies within the sample's least and largest value and is of its datatype."""
+    drawn = make_random(make_spec(inputs={"x": sample}), {"batch": 200}, 0)["x"]
+    seen = sample.numpy()
+    assert drawn.dtype == seen.dtype
+    assert drawn.shape == (200, 1)
+    assert drawn.min() >= seen.min()
+    assert drawn.max() <= seen.max()
+    assert len(np.unique(drawn)) > 1
+
+
+@pytest.mark.parametrize(
+    ("made", "complaint"),
+    [
+        ({"z": torch.zeros(5, 4)}, r"expected \['x'\], got \['z'\]"),
+        ({"x": torch.zeros(4, 4)}, r"expected float32 \(5, 4\), got float32 \(4, 4\)"),
+        ({"x": torch.zeros(5, 4).double()}, r"expected float32 \(5, 4\), got float64"),
+    ],
+)
+def test_own_random_inputs_are_checked(make_spec, made, complaint):
+    """A function that makes other names, sizes or datatypes than asked for is told what was expected."""
+    with pytest.raises(SpecError, match=complaint):
+        make_random(make_spec(random_inputs=lambda sizes, seed: made), {"batch": 5}, 0)
+
+
+def test_lengths_default_to_more_than_the_example(make_spec):
+    """Half and about twice the example's length are tried, never 0; a model without such axes has one empty set."""
+    spec = make_spec(inputs={"x": torch.randn(3, 2, 4)}, dynamic={"x": {0: "batch", 1: "time"}})
+    assert lengths_of(spec) == ({"time": 2}, {"time": 1}, {"time": 5})
+    assert lengths_of(make_spec()) == ({},)
+
+
+def test_chunks_hold_every_row_once(make_spec):
+    """Rows are cut into batches of at most the largest of the grid, none lost, and their sizes are told."""
+    spec = make_spec(batches=(1, 64))
+    rows = np.arange(130 * 4, dtype=np.float32).reshape(130, 4)
+    chunks = [chunk["x"] for chunk in in_chunks(spec, {"x": rows})]
+    assert [len(chunk) for chunk in chunks] == [64, 64, 2]
+    assert np.array_equal(np.concatenate(chunks), rows)
+    assert sizes_of(spec, {"x": rows}) == {"batch": 130}

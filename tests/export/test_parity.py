@@ -1,0 +1,82 @@
+import pytest
+
+from export import ParityError, SpecError
+from export.exporter import export_graph, serialise
+from export.original import Original
+from export.parity import check_parity, count_cases, make_cases
+from export.runtime import Runtime
+
+torch = pytest.importorskip("torch")
+
+
+def check(spec):
+    original = Original(spec)
+    return check_parity(original, Runtime(serialise(export_graph(original))), lambda step: None)
+
+
+def test_division_whose_guard_the_exporter_drops_is_refused(make_module, make_spec):
+    """``x + 1e-8`` disappears in the export; the infinity that this makes is found, and the text names the cure."""
+    module = make_module(lambda linear, x: linear(x) / (torch.relu(x[:, :1] - 5) + 1e-8))
+    with pytest.raises(ParityError, match=r"the exported graph gives -?inf at y\[0, 0\].*clamp\(min=1e-7\)"):
+        check(make_spec(module))
+
+
+def test_original_that_gives_nan_is_refused(make_module, make_spec):
+    """A graph that faithfully reproduces NaN is no better than its original: both are refused."""
+    with pytest.raises(ParityError, match="the PyTorch original gives nan"):
+        check(make_spec(make_module(lambda linear, x: torch.sqrt(linear(x)))))
+
+
+def test_integer_division_through_floats_is_refused(make_spec):
+    """An integer output that is off by a rounding fails, whatever the tolerance."""
+
+    class Division(torch.nn.Module):
+        def forward(self, x):
+            return torch.div(x, 3, rounding_mode="floor")
+
+    large = torch.tensor([[2**24 + 1, 2**30 + 7], [1, 2]])
+    with pytest.raises(ParityError, match="allowed difference 0"):
+        check(make_spec(Division(), inputs={"x": large}, atol=10.0, rtol=1.0))
+
+
+def test_output_of_another_shape_is_refused(make_module, make_spec):
+    """Shapes are compared before numbers, so that nothing is broadcast into agreement."""
+
+    def reshape(linear, x):
+        return linear(x)[:, :1] if torch.compiler.is_exporting() else linear(x)
+
+    with pytest.raises(ParityError, match=r"expected float32 \(1, 3\), got float32 \(1, 1\)"):
+        check(make_spec(make_module(reshape)))
+
+
+def test_every_rung_of_the_grid_is_climbed_once(make_spec, make_real_samples):
+    """Batch sizes times seeds times lengths, then the samples; the count that is shown is the count that is run."""
+    spec = make_spec(
+        inputs={"x": torch.randn(3, 9, 4)},
+        dynamic={"x": {0: "batch", 1: "time"}},
+        lengths=({"time": 1}, {"time": 50}),
+        batches=(1, 5),
+        seeds=(4, 8),
+    )
+    cases = list(make_cases(spec))
+    assert [(c.rows, c.seed, c.source) for c in cases] == [
+        (rows, seed, f"random time={time}") for time in (1, 50) for rows in (1, 5) for seed in (4, 8)
+    ]
+    assert all(c.inputs["x"].shape == (c.rows, int(c.source.rpartition("=")[2]), 4) for c in cases)
+    assert count_cases(spec) == len(cases)
+    with_samples = make_spec(samples={"x": make_real_samples(5)})
+    assert count_cases(with_samples) == len(list(make_cases(with_samples))) == 16
+
+
+def test_rungs_record_the_worst_error(make_spec):
+    """Each rung holds the largest error over its outputs, which for a linear layer is rounding."""
+    parity = check(make_spec(batches=(2, 3), seeds=(0,)))
+    assert [r.rows for r in parity.rungs] == [2, 3]
+    assert all(0 <= r.max_abs_error < 1e-6 and 0 <= r.max_rel_error < 1e-6 for r in parity.rungs)
+    assert (parity.atol, parity.rtol) == (1e-5, 1e-5)
+
+
+def test_samples_of_constants_are_not_accepted_as_a_proof(make_spec):
+    """Inputs of ones have no range to draw from, and would prove nothing: others are asked for."""
+    with pytest.raises(SpecError, match=r"constant or not finite.*random_inputs"):
+        check(make_spec(inputs={"x": torch.ones(3, 4)}))

@@ -1,0 +1,306 @@
+import numpy as np
+import onnxruntime
+import pytest
+
+from export import DependentRows, ExportError, ParityError, QualityError, SpecError, publish
+from export.publish import list_missed
+from model_store.datatypes import DATATYPES
+from model_store.manifest import Classes, Quality
+
+torch = pytest.importorskip("torch")
+
+
+def files_under(store):
+    return list(store.root.rglob("*")) if store.root.exists() else []
+
+
+def quality(least, **metrics):
+    return Quality(data="held out", rows=10, metrics=metrics, bar={"accuracy": least})
+
+
+def replay(version, manifest):
+    """The golden inputs through a fresh session: (stored outputs, outputs now)."""
+    golden = version.read_golden(manifest)
+    session = onnxruntime.InferenceSession(version.read(manifest, "main.onnx"), providers=["CPUExecutionProvider"])
+    names = list(golden.outputs)
+    return golden.outputs, dict(zip(names, session.run(names, dict(golden.inputs)), strict=True))
+
+
+def test_graph_that_disagrees_is_refused_with_its_worst_element_and_leaves_nothing(make_module, make_spec, store):
+    """A module that computes something else while it is exported is refused, and the text shows where it differs."""
+
+    def differ(linear, x):
+        wrong = torch.tensor([0.0, 0.5, 0.01])
+        return linear(x) + wrong if torch.compiler.is_exporting() else linear(x)
+
+    with pytest.raises(ParityError, match=r"rows=1, seed=0, inputs=random; worst element y\[0, 1\]") as caught:
+        publish(make_spec(make_module(differ)), store)
+    assert caught.value.worst.output == "y"
+    assert caught.value.worst.index == (0, 1)
+    assert caught.value.worst.got - caught.value.worst.expected == pytest.approx(0.5, abs=1e-6)
+    assert files_under(store) == []
+
+
+def test_disagreement_on_real_samples_only_is_refused(make_module, make_spec, make_real_samples, store):
+    """A difference that one real sample brings out, and no random one, fails the rung of the samples, by its row."""
+
+    def differ(linear, x):
+        return linear(x) + (x[:, :1] > 100).float() if torch.compiler.is_exporting() else linear(x)
+
+    samples = make_real_samples(150)
+    samples[131, 0] = 101.0
+    spec = make_spec(
+        make_module(differ),
+        samples={"x": samples},
+        random_inputs=lambda sizes, seed: {
+            "x": torch.rand(sizes["batch"], 4, generator=torch.Generator().manual_seed(seed))
+        },
+    )
+    with pytest.raises(ParityError, match=r"rows=150, seed=0, inputs=samples") as caught:
+        publish(spec, store)
+    assert caught.value.worst.index[0] == 131
+    assert files_under(store) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "complaint"),
+    [
+        ({"accuracy": 0.98}, "accuracy: expected at least 0.99, got 0.98"),
+        ({"f1": 1.0}, "accuracy: expected at least 0.99, got no such metric"),
+    ],
+)
+def test_quality_below_its_bar_is_not_published(make_spec, store, measured, complaint):
+    """A metric under its bar, or one that was not measured, keeps the model out of the store."""
+    with pytest.raises(QualityError, match=complaint):
+        publish(make_spec(quality=quality(0.99, **measured)), store)
+    assert files_under(store) == []
+
+
+def test_metric_that_is_not_a_number_misses_its_bar():
+    """NaN is below every bar."""
+    assert list_missed({"accuracy": float("nan")}, {"accuracy": 0.5}) != []
+
+
+def test_failure_at_any_step_leaves_the_store_as_it_was(make_spec, make_real_samples, store):
+    """Whatever step breaks off, the versions that were there stay, and nothing is added."""
+    spec = make_spec(samples={"x": make_real_samples(20)}, quality=quality(0.5, accuracy=0.9))
+    steps = []
+    publish(spec, store, lambda step: steps.append(step.partition(":")[0]))
+    before = sorted(files_under(store))
+    stages = list(dict.fromkeys(steps))
+    assert stages == [
+        "exporting to ONNX",
+        "rows alone and in company",
+        "parity with PyTorch",
+        "golden samples",
+        "reference statistics",
+        "quality",
+        "publishing",
+    ]
+
+    for stage in stages:
+
+        def break_off(step, stage=stage):
+            if step.startswith(stage):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            publish(spec, store, break_off)
+    assert sorted(files_under(store)) == before
+
+
+def test_labels_that_do_not_fit_the_outputs_are_refused_before_parity(make_spec, store):
+    """Two labels for rows of three scores are a contradiction of the spec, found before anything slow is done."""
+    spec = make_spec(task="classify", labels=("a", "b"), classes=Classes(probabilities="y"))
+    steps = []
+    with pytest.raises(SpecError, match="there are 2 labels"):
+        publish(spec, store, steps.append)
+    assert steps == ["exporting to ONNX"]
+
+
+def test_module_that_fails_by_itself_is_not_blamed_on_the_export(make_module, make_spec, store):
+    """When PyTorch cannot run the module at a size of the grid, the text says so and names the shapes."""
+
+    def refuse(linear, x):
+        if not torch.compiler.is_exporting() and x.shape[0] > 17:
+            raise RuntimeError("out of memory")
+        return linear(x)
+
+    with pytest.raises(SpecError, match=r"module itself fails on inputs of \{'x': \(64, 4\)\}.*out of memory"):
+        publish(make_spec(make_module(refuse)), store)
+
+
+def test_manifest_holds_all_that_was_proved(make_spec, make_real_samples, store):
+    """A published version verifies, and its manifest has every rung, the statistics, the quality and the origin."""
+    spec = make_spec(
+        samples={"x": make_real_samples(50)},
+        quality=quality(0.5, accuracy=0.9),
+        finite=("x",),
+        data="made up",
+        seed=3,
+        parameters={"epochs": 1},
+        licence="Apache-2.0",
+    )
+    version = publish(spec, store)
+    manifest = version.verify()
+    assert version.version == 1
+    assert {(r.rows, r.seed) for r in manifest.parity.rungs if r.inputs == "random"} == {
+        (rows, seed) for rows in (1, 2, 3, 17, 64) for seed in (0, 1, 2)
+    }
+    assert [r.rows for r in manifest.parity.rungs if r.inputs == "samples"] == [50]
+    assert max(r.max_abs_error for r in manifest.parity.rungs) < 1e-6
+    assert manifest.graphs["main"].inputs[0].finite
+    assert manifest.graphs["main"].outputs[0].shape == ("batch", 3)
+    assert manifest.golden.rows == 8
+    assert manifest.quality.metrics == {"accuracy": 0.9}
+    assert (manifest.provenance.opset, manifest.provenance.seed, manifest.provenance.data) == (20, 3, "made up")
+    assert manifest.provenance.torch == torch.__version__
+
+
+def test_statistics_are_those_of_the_real_samples(make_spec, make_real_samples, store):
+    """Mean, spread, range and histogram describe every element of the samples, for inputs and outputs."""
+    samples = make_real_samples(100)
+    manifest = publish(make_spec(samples={"x": samples}), store).read_manifest()
+    of = {s.tensor: s for s in manifest.statistics}
+    assert set(of) == {"x", "y"}
+    assert of["x"].mean == pytest.approx(float(samples.double().mean()))
+    assert of["x"].std == pytest.approx(float(samples.double().std(correction=0)))
+    assert (of["x"].minimum, of["x"].maximum) == (float(samples.min()), float(samples.max()))
+    assert sum(of["x"].histogram_counts) == 400
+    assert sum(of["y"].histogram_counts) == 300
+    assert len(of["x"].histogram_edges) == len(of["x"].histogram_counts) + 1
+
+
+def test_quality_is_measured_on_the_exported_graph(make_module, make_spec, store):
+    """The function that measures the quality gets ONNX Runtime's answers, in any number of rows."""
+    module = make_module()
+
+    def measure(predict):
+        x = np.linspace(-1, 1, 4 * 130, dtype=np.float32).reshape(130, 4)
+        answer = predict({"x": x})["y"]
+        with torch.no_grad():
+            expected = module(torch.from_numpy(x)).numpy()
+        assert answer.shape == (130, 3)
+        return quality(0.5, accuracy=float(np.isclose(answer, expected, atol=1e-5).mean()))
+
+    assert publish(make_spec(module, quality=measure), store).read_manifest().quality.metrics == {"accuracy": 1.0}
+
+
+def test_golden_samples_are_reproduced_by_a_fresh_session(make_spec, make_real_samples, store):
+    """The stored inputs give the stored outputs, bit for bit, on the provider that made them."""
+    samples = make_real_samples(20)
+    version = publish(make_spec(samples={"x": samples}), store)
+    manifest = version.read_manifest()
+    stored, now = replay(version, manifest)
+    assert np.array_equal(stored["y"], now["y"])
+    assert np.array_equal(version.read_golden(manifest).inputs["x"], samples[:8].numpy())
+
+
+def test_integer_inputs_are_drawn_from_the_range_of_their_samples(make_spec, store):
+    """Token ids reach an embedding as INT64 and never leave the table that the samples came from."""
+
+    class Tokens(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.nn.Embedding(10, 3)
+
+        def forward(self, ids):
+            return self.table(ids).sum(1), ids.max(1).values
+
+    ids = torch.tensor([[0, 9, 4, 1], [3, 3, 2, 8]])
+    version = publish(make_spec(Tokens(), inputs={"ids": ids}, outputs=("y", "largest")), store)
+    manifest = version.read_manifest()
+    assert manifest.graphs["main"].inputs[0].datatype == "INT64"
+    assert [t.datatype for t in manifest.graphs["main"].outputs] == ["FP32", "INT64"]
+    stored, now = replay(version, manifest)
+    assert stored["largest"].max() <= 9
+    assert all(np.array_equal(stored[name], now[name]) for name in stored)
+
+
+def test_two_inputs_keep_their_order_and_names(make_module, make_spec, store):
+    """Inputs are bound to forward's arguments in the order in which the spec gives them, booleans included."""
+    module = make_module(lambda linear, x, mask: torch.where(mask, linear(x), 0.0), inputs=2)
+    inputs = {"x": torch.randn(3, 4), "mask": torch.tensor([[True], [False], [True]])}
+    graph = publish(make_spec(module, inputs=inputs), store).read_manifest().graphs["main"]
+    assert [(t.name, t.datatype, t.shape) for t in graph.inputs] == [
+        ("x", "FP32", ("batch", 4)),
+        ("mask", "BOOL", ("batch", 1)),
+    ]
+
+
+def test_input_that_all_rows_share_has_no_batch_axis(make_module, make_spec, store):
+    """A scalar beside the rows is kept as it is, and is in the manifest as a tensor that the whole batch shares."""
+    module = make_module(lambda linear, x, scale: linear(x) * scale, inputs=2)
+    inputs = {"x": torch.randn(3, 4), "scale": torch.tensor(0.5)}
+    spec = make_spec(module, inputs=inputs, dynamic={"x": {0: "batch"}})
+    version = publish(spec, store)
+    manifest = version.read_manifest()
+    assert [t.batch_axis for t in manifest.graphs["main"].inputs] == [0, None]
+    assert version.read_golden(manifest).inputs["scale"] == np.float32(0.5)
+
+
+def test_model_of_fixed_batch_is_published_as_one_example_at_a_time(make_spec, store):
+    """Without dynamic axes the graph keeps the example's sizes, has no batch axis, and is compared at that size."""
+    manifest = publish(make_spec(dynamic={}), store).read_manifest()
+    tensor = manifest.graphs["main"].inputs[0]
+    assert (tensor.shape, tensor.batch_axis) == ((3, 4), None)
+    assert [(r.rows, r.seed) for r in manifest.parity.rungs] == [(1, 0), (1, 1), (1, 2)]
+    assert manifest.golden.rows == 1
+
+
+def test_length_axis_is_compared_at_lengths_other_than_the_example(make_spec, store):
+    """A recurrent model is tried at half and twice the example's length, also when it is the second of a process."""
+    module = torch.nn.GRU(4, 3, batch_first=True)
+    fields = {
+        "inputs": {"x": torch.randn(3, 9, 4)},
+        "outputs": ("y", "h"),
+        "dynamic": {"x": {0: "batch", 1: "time"}},
+        "batches": (1, 2, 17),
+        "seeds": (0,),
+    }
+
+    class Steps(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = module
+
+        def forward(self, x):
+            y, h = self.gru(x)
+            return y, h[0]
+
+    for expected in (1, 2):
+        version = publish(make_spec(Steps(), **fields), store)
+        assert version.version == expected
+        manifest = version.read_manifest()
+        assert manifest.graphs["main"].outputs[0].shape == ("batch", "time", 3)
+        assert {r.inputs for r in manifest.parity.rungs} == {"random time=9", "random time=4", "random time=19"}
+
+
+def test_module_is_given_back_as_it_was(make_spec, store):
+    """Publishing evaluates the module, then restores each part's training mode and the number of threads."""
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5))
+    module.train()
+    module[1].eval()
+    threads = torch.get_num_threads()
+    publish(make_spec(module), store)
+    assert [part.training for part in module.modules()] == [True, True, False, True]
+    assert torch.get_num_threads() == threads
+
+
+def test_datatypes_of_the_manifest_are_known_to_the_store(make_spec, store):
+    """Half precision is published as such; what has no datatype in the store is refused by name."""
+    half = make_spec(torch.nn.Linear(4, 3).half(), inputs={"x": torch.randn(3, 4).half()}, atol=2e-3, rtol=2e-3)
+    tensor = publish(half, store).read_manifest().graphs["main"].inputs[0]
+    assert tensor.datatype in DATATYPES
+    brain = make_spec(torch.nn.Linear(4, 3).bfloat16(), inputs={"x": torch.randn(3, 4).bfloat16()})
+    with pytest.raises((ExportError, SpecError), match="float32"):
+        publish(brain, store)
+
+
+def test_batchnorm_with_batch_statistics_is_refused(make_spec, store):
+    """BatchNorm that keeps computing over the batch after eval() is refused, and the rows that it mixes are named."""
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3, track_running_stats=False))
+    with pytest.raises(DependentRows, match=r"row 0 changes with rows 1, 2, 3") as caught:
+        publish(make_spec(module), store)
+    assert caught.value.rows == tuple(range(17))
+    assert files_under(store) == []

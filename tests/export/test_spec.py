@@ -1,0 +1,90 @@
+import subprocess
+import sys
+
+import pytest
+
+from export import ExportSpec, SpecError
+from model_store.manifest import Classes, Image
+
+torch = pytest.importorskip("torch")
+TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"name": "../up"}, "name '../up'"),
+        ({"task": "sort"}, "task 'sort'"),
+        ({"module": 3}, "module: expected a torch.nn.Module"),
+        ({"inputs": {}}, "at least one sample tensor"),
+        ({"inputs": {"x": [1, 2]}}, "input 'x': expected a torch.Tensor, got list"),
+        ({"inputs": {"x": torch.zeros(1, 4)}}, "expected an example of 2 or more, got 1"),
+        ({"inputs": {"x": torch.zeros(3, device="meta")}}, "on the CPU, got meta"),
+        ({"dynamic": {"z": {0: "batch"}}}, r"expected names of \['x'\], got 'z'"),
+        ({"dynamic": {"x": {2: "time"}}}, r"axis 2 of 'x': the sample has the shape \(3, 4\)"),
+        ({"dynamic": {"x": {0: "rows"}}}, "axis 0 to be called 'batch'.*got 'rows'"),
+        ({"dynamic": {"x": {0: "batch", 1: "batch"}}}, "axis 1 of 'x': expected axis 0 to be called"),
+        ({"inputs": TWO, "dynamic": {"x": {1: "t"}, "w": {1: "t"}}}, "'t' is 4 in another sample, 9 here"),
+        ({"inputs": {"x": torch.zeros(4, 4)}, "dynamic": {"x": {0: "batch", 1: "t"}}}, "sizes that differ"),
+        ({"outputs": ()}, "outputs: expected at least one name"),
+        ({"outputs": ("y", "y")}, "none twice"),
+        ({"outputs": ("x",)}, "none of an input"),
+        ({"task": "classify"}, "needs labels and classes"),
+        ({"classes": Classes(probabilities="p")}, "expected one of the outputs.*got 'p'"),
+        ({"image": Image(input="z", channels=1, height=8, width=8)}, "image.input.*got 'z'"),
+        ({"finite": ("z",)}, "finite: expected a floating point input.*got 'z'"),
+        ({"atol": float("nan")}, "atol: expected a number of 0 or more, got nan"),
+        ({"rtol": -1.0}, "rtol: expected a number of 0 or more"),
+        ({"batches": (1,)}, "at least one above 1"),
+        ({"batches": (0, 2)}, "sizes from 1"),
+        ({"seeds": ()}, "expected seeds"),
+        ({"golden_rows": 0}, "1 or more golden_rows"),
+        ({"lengths": ({"time": 3},)}, r"lengths: expected sizes of \[\], got {'time': 3}"),
+        ({"lengths": ()}, "leave it at None"),
+        ({"samples": {"z": torch.zeros(3, 4)}}, r"samples: expected \['x'\], got \['z'\]"),
+        ({"samples": {"x": torch.zeros(0, 4)}}, "at least one"),
+        ({"samples": {"x": torch.zeros(3, 5)}}, r"samples of 'x': expected torch.float32 like \(3, 4\)"),
+        ({"samples": {"x": torch.zeros(3, 4).double()}}, "got torch.float64"),
+        ({"inputs": TWO, "samples": {"x": torch.zeros(5, 4), "w": torch.zeros(6, 9)}}, "equally many rows"),
+    ],
+)
+def test_contradiction_is_refused_where_it_is_written(make_spec, fields, complaint):
+    """A spec that contradicts itself cannot be built; the text says what was expected and what came."""
+    with pytest.raises(SpecError, match=complaint):
+        make_spec(**fields)
+
+
+def test_rows_are_on_axis_0_unless_said_otherwise(make_spec):
+    """Without dynamic axes every input has its batch on axis 0; with an empty mapping none has."""
+    assert make_spec().batched == ("x",)
+    assert make_spec(dynamic={}).batched == ()
+    assert make_spec(inputs=TWO).example_sizes == {"batch": 3}
+
+
+def test_factory_is_called_when_the_model_is_exported(make_spec):
+    """A function in the place of the module is not called before it is needed, and must return a module."""
+    from export.original import Original
+
+    calls = []
+    spec = make_spec(module=lambda: calls.append(1) or torch.nn.Linear(4, 3))
+    assert calls == []
+    assert isinstance(Original(spec).module, torch.nn.Linear)
+    with pytest.raises(SpecError, match=r"expected a torch\.nn\.Module, got int"):
+        Original(make_spec(module=lambda: 3))
+
+
+def test_spec_cannot_be_changed(make_spec):
+    """What was checked stays as it was checked."""
+    spec = make_spec()
+    with pytest.raises(AttributeError):
+        spec.name = "other"
+    assert isinstance(spec, ExportSpec)
+
+
+def test_importing_the_package_imports_no_torch():
+    """The errors, the spec, the registry, the command line and the digits can be used where torch is slow or absent."""
+    code = (
+        "import sys, export, export.cli, export.zoo, export.zoo.digits, export.zoo.calibration; "
+        "sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
