@@ -1,0 +1,225 @@
+"""The batching core: who runs next, with whom. A plain object that is told the time; no clock, thread or loop here.
+
+Rules
+- A queue belongs to one model version. It counts rows, not requests, and never holds more than ``max_queue_rows``.
+- Requests run together only if their keys are equal. Within a priority they start in order of arrival.
+- Higher priority (smaller number) first; the rest of a batch is filled from the lower ones.
+- A batch has at most ``max_rows`` rows. A larger request is cut, and after each cut goes behind those who wait, so that
+  nobody waits for more than one piece of it.
+- A request that was cancelled, or whose deadline has passed, never starts. Each leaves by exactly one of the doors:
+  the last of its rows taken, expired, or cancelled.
+"""
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from service.engine.tensors import Rows
+from service.errors import QueueFull
+
+PRIORITIES = 2
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One caller's rows on their way through a queue. Times are seconds on the caller's clock."""
+
+    rows: Rows
+    arrived: float
+    deadline: float = math.inf
+    priority: int = PRIORITIES - 1
+    taken_rows: int = 0
+    """Rows already given to batches."""
+    waiting: bool = False
+
+    @property
+    def count(self) -> int:
+        return self.rows.count
+
+    @property
+    def left_rows(self) -> int:
+        return self.rows.count - self.taken_rows
+
+
+R = TypeVar("R", bound=Request)
+
+
+@dataclass(slots=True, eq=False)
+class Slice(Generic[R]):
+    """Rows ``start`` to ``stop`` of a request."""
+
+    request: R
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(slots=True, eq=False)
+class Batch(Generic[R]):
+    """Slices that run together; ``count`` is their number of rows."""
+
+    slices: list[Slice[R]]
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.count = sum(s.count for s in self.slices)
+
+    def halves(self) -> "tuple[Batch[R], Batch[R]]":
+        """The batch cut in two between requests, to find the one that fails it; needs two slices or more."""
+        middle = len(self.slices) // 2
+        return Batch(self.slices[:middle]), Batch(self.slices[middle:])
+
+
+@dataclass(slots=True)
+class _Line(Generic[R]):
+    """Requests of one priority and key in order of arrival. Those that have left are skipped when they are reached."""
+
+    requests: deque[tuple[int, R]] = field(default_factory=deque)
+    rows: int = 0
+
+    def head(self) -> tuple[int, R] | None:
+        while self.requests:
+            if self.requests[0][1].waiting:
+                return self.requests[0]
+            self.requests.popleft()
+        return None
+
+
+class BatchQueue(Generic[R]):
+    """The waiting requests of one model version."""
+
+    def __init__(self, max_rows: int, max_queue_rows: int, max_wait_s: float = 0.0) -> None:
+        self.max_rows = max_rows
+        self.max_queue_rows = max_queue_rows
+        self.max_wait_s = max_wait_s
+        self.waiting_rows = 0
+        self._waiting_requests = 0
+        self._lines: list[dict[Hashable, _Line[R]]] = [{} for _ in range(PRIORITIES)]
+        self._deadlines: list[tuple[float, int, R]] = []
+        self._order = itertools.count()
+
+    def offer(self, request: R, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
+        """Add a request. Raises QueueFull, with ``retry_after_s()``, where its rows do not fit any more.
+
+        A request larger than the whole queue is accepted when nothing else waits, or it could never run.
+        """
+        if self.waiting_rows and self.waiting_rows + request.count > self.max_queue_rows:
+            raise QueueFull(
+                f"{self.waiting_rows} rows wait, {request.count} more do not fit: the limit is {self.max_queue_rows}",
+                retry_after_s(),
+            )
+        request.waiting = True
+        self.waiting_rows += request.count
+        self._waiting_requests += 1
+        order = self._append(request)
+        if request.deadline < math.inf:
+            heapq.heappush(self._deadlines, (request.deadline, order, request))
+            if len(self._deadlines) > 2 * self._waiting_requests + 64:
+                # Most have been answered long before their deadline: forget them, or they would be kept until then.
+                self._deadlines = [entry for entry in self._deadlines if entry[2].waiting]
+                heapq.heapify(self._deadlines)
+
+    def cancel(self, request: R) -> bool:
+        """Take a request out; False if it no longer waits. Rows already in a batch run to their end unheard."""
+        if not request.waiting:
+            return False
+        self._leave(request)
+        return True
+
+    def expire(self, now: float) -> list[R]:
+        """Take out every waiting request whose deadline has passed."""
+        expired = []
+        while self.next_deadline() <= now:
+            request = heapq.heappop(self._deadlines)[2]
+            self._leave(request)
+            expired.append(request)
+        return expired
+
+    def next_deadline(self) -> float:
+        """When the first waiting request expires; infinity for never."""
+        while self._deadlines and not self._deadlines[0][2].waiting:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else math.inf
+
+    def ready_at(self, now: float) -> float:
+        """From when on ``take`` gives a batch: now if one is due, later if a partial one is held, else infinity."""
+        head = self._head()
+        if head is None:
+            return math.inf
+        if not self.max_wait_s:
+            return now
+        rows = sum(lines[head.rows.key].rows for lines in self._lines if head.rows.key in lines)
+        if rows >= self.max_rows:
+            return now
+        return max(now, min(head.arrived + self.max_wait_s, head.deadline))
+
+    def take(self, now: float, max_rows: int | None = None) -> Batch[R] | None:
+        """The next batch, or None where none is due. Call ``expire`` first."""
+        head = self._head()
+        if head is None or (self.max_wait_s and self.ready_at(now) > now):
+            return None
+        room = min(self.max_rows, max_rows or self.max_rows)
+        slices: list[Slice[R]] = []
+        for lines in self._lines:
+            line = lines.get(head.rows.key)
+            if line is not None and room:
+                room = self._fill(slices, line, room)
+        return Batch(slices)
+
+    def _fill(self, slices: list[Slice[R]], line: _Line[R], room: int) -> int:
+        """Move rows from a line into ``slices``; returns the room left, 0 if the next request wants a whole batch."""
+        while room and (entry := line.head()) is not None:
+            request = entry[1]
+            if slices and request.left_rows > room and request.count <= self.max_rows:
+                return 0
+            line.requests.popleft()
+            rows = min(room, request.left_rows)
+            slices.append(Slice(request, request.taken_rows, request.taken_rows + rows))
+            line.rows -= request.left_rows
+            request.taken_rows += rows
+            self.waiting_rows -= rows
+            room -= rows
+            if request.left_rows:
+                self._append(request)
+            else:
+                request.waiting = False
+                self._waiting_requests -= 1
+        return room
+
+    def _append(self, request: R) -> int:
+        order = next(self._order)
+        line = self._lines[request.priority].setdefault(request.rows.key, _Line())
+        line.requests.append((order, request))
+        line.rows += request.left_rows
+        return order
+
+    def _leave(self, request: R) -> None:
+        request.waiting = False
+        self._waiting_requests -= 1
+        self.waiting_rows -= request.left_rows
+        self._lines[request.priority][request.rows.key].rows -= request.left_rows
+
+    def _head(self) -> R | None:
+        """The request that starts the next batch: highest priority, then the longest in line. Forgets empty lines."""
+        for lines in self._lines:
+            best: tuple[int, R] | None = None
+            empty = []
+            for key, line in lines.items():
+                head = line.head()
+                if head is None:
+                    empty.append(key)
+                elif best is None or head[0] < best[0]:
+                    best = head
+            if len(lines) > 1:
+                for key in empty:
+                    del lines[key]
+            if best is not None:
+                return best[1]
+        return None

@@ -1,0 +1,54 @@
+"""How long a batch takes: learned from every run, asked before the next one. Plain numbers, no clock."""
+
+import bisect
+
+_WEIGHT = 0.2
+"""Share of a new observation in the running means; about the last ten runs of a size count."""
+
+
+class CostModel:
+    """Seconds of a run by number of rows.
+
+    Runs are kept by powers of two of their rows, each with a running mean of rows and seconds; between these points the
+    cost is interpolated. A step in the cost (a kernel that changes at 8 rows, say) stays visible, which one straight
+    line would hide.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        self._rows: list[float] = []
+        self._seconds: list[float] = []
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Learn that a batch of ``rows`` rows took ``seconds``."""
+        size = (rows - 1).bit_length()
+        at = bisect.bisect_left(self._sizes, size)
+        if at < len(self._sizes) and self._sizes[at] == size:
+            self._rows[at] += _WEIGHT * (rows - self._rows[at])
+            self._seconds[at] += _WEIGHT * (seconds - self._seconds[at])
+        else:
+            self._sizes.insert(at, size)
+            self._rows.insert(at, rows)
+            self._seconds.insert(at, seconds)
+
+    def predict(self, rows: int) -> float:
+        """Seconds that ``rows`` rows will take; 0.0 before anything was observed.
+
+        Fewer rows than were ever seen cost as much as the smallest batch, more cost in proportion to the largest.
+        """
+        known, seconds = self._rows, self._seconds
+        if not known:
+            return 0.0
+        at = bisect.bisect_left(known, rows)
+        if at == len(known):
+            return seconds[-1] * rows / known[-1]
+        if at == 0:
+            return seconds[0]
+        share = (rows - known[at - 1]) / (known[at] - known[at - 1])
+        return seconds[at - 1] + share * (seconds[at] - seconds[at - 1])
+
+    def largest(self, max_rows: int, seconds: float) -> int:
+        """The most rows, up to ``max_rows`` and at least 1, that are expected to finish within ``seconds``."""
+        if self.predict(max_rows) <= seconds:
+            return max_rows
+        return max(1, bisect.bisect_right(range(1, max_rows), seconds, key=self.predict))

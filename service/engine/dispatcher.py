@@ -1,0 +1,408 @@
+"""The shell around the batching core: one dispatcher a model version, and the lanes that its device gives it.
+
+Life of a request
+1. ``submit`` checks that it can be answered in time and offers it to the queue; the device is woken once a loop turn,
+   so that everything that arrived in the same turn can leave together.
+2. While a lane is free the device takes the next batch of the model whose turn it is, and runs it: on the event loop if
+   it is expected to be shorter than a hop to a thread and back, else in a thread.
+3. A batch that fails is cut in halves until the request that fails it is alone.
+4. When the last row of a request is there, its ``done`` is called, once, with an Answer or an error.
+
+All of it happens on the event loop's thread, apart from the run in a lane. Nothing polls: the device is woken by
+arrival, by completion, and by one timer for deadlines and held batches.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from service.engine.batching import Batch, BatchQueue, Request, Slice
+from service.engine.cost import CostModel
+from service.engine.fairness import FairShare
+from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
+from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError, TooLate
+
+logger = logging.getLogger("sluice.engine")
+
+INLINE_S = 200e-6
+"""Batches predicted under this run on the event loop: a hop to a thread and back takes 60 µs, more under load."""
+TURN_S = 1e-3
+"""How long batches may run on the event loop in one go before sockets are looked at again."""
+
+
+class Runner(Protocol):
+    """Runs a graph on whole batches. Called from several lanes at once."""
+
+    def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
+
+
+class Observer(Protocol):
+    """Told what happens, for metrics. Must be cheap and must not raise."""
+
+    def queued(self, seconds: float) -> None: ...
+    def ran(self, rows: int, batch_s: float, compute_s: float) -> None: ...
+    def depth(self, rows: int) -> None: ...
+
+
+class Silence:
+    """An observer that notes nothing."""
+
+    def queued(self, seconds: float) -> None: ...
+    def ran(self, rows: int, batch_s: float, compute_s: float) -> None: ...
+    def depth(self, rows: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Outputs by name, with as many rows as the request had, and where its time went, in seconds."""
+
+    outputs: Mapping[str, np.ndarray]
+    queue_s: float
+    batch_s: float
+    compute_s: float
+
+
+Done = Callable[[Answer | ServiceError], None]
+
+
+@dataclass(slots=True, eq=False)
+class Job(Request):
+    """A request with the one who waits for it. ``done`` is called exactly once, unless the caller cancels first."""
+
+    done: Done = field(kw_only=True)
+    finished: bool = False
+    parts: list[tuple[int, Sequence[np.ndarray]]] = field(default_factory=list)
+    rows_done: int = 0
+    queue_s: float = 0.0
+    batch_s: float = 0.0
+    compute_s: float = 0.0
+
+    def finish(self, outcome: Answer | ServiceError) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        try:
+            self.done(outcome)
+        except Exception:  # the others of the batch must get their answers whatever one of their callers does
+            logger.exception("the receiver of an answer failed")
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A batch on its way through a lane, with its times on the device's clock."""
+
+    dispatcher: "Dispatcher"
+    batch: Batch[Job]
+    taken_at: float
+    estimate_s: float
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    outputs: Sequence[np.ndarray] = ()
+    error: BaseException | None = None
+
+
+class Dispatcher:
+    """Requests of one model version in, answers out."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        signature: Signature,
+        device: "Device",
+        queue: BatchQueue[Job],
+        *,
+        cost: CostModel | None = None,
+        least_rows: int = 1,
+        observer: Observer | None = None,
+    ) -> None:
+        self.runner = runner
+        self.signature = signature
+        self.queue = queue
+        self.cost = cost or CostModel()
+        self.least_rows = least_rows
+        self.observer = observer or Silence()
+        self.running = 0
+        self._device = device
+        self._draining: asyncio.Future[None] | None = None
+
+    def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Job:
+        """Queue checked rows. ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate."""
+        if self._draining is not None:
+            raise Draining("this version of the model is being taken out of service")
+        expected_s = self.expected_wait_s(rows.count)
+        if expected_s > timeout_s:
+            raise TooLate(
+                f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
+                expected_s - timeout_s,
+            )
+        now = self._device.clock()
+        job = Job(rows, now, now + timeout_s, priority, done=done)
+        self.queue.offer(job, lambda: self.expected_wait_s(0))
+        self._device.wake(self)
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """The caller has gone: a waiting request leaves the queue, the answer of a running one is thrown away."""
+        job.finished = True
+        self.queue.cancel(job)
+        self.settle()
+
+    async def drain(self) -> None:
+        """Refuse new requests and return when the last accepted one is answered."""
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_future()
+        self.settle()
+        await asyncio.shield(self._draining)
+
+    def settle(self) -> None:
+        """Complete a drain if nothing is left."""
+        if self._draining is not None and not self._draining.done() and self.is_idle:
+            self._draining.set_result(None)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.running and not self.queue.waiting_rows
+
+    def expected_wait_s(self, rows: int) -> float:
+        """Seconds until ``rows`` more rows would be answered, from what waits now and what batches cost."""
+        full = self.cost.predict(self.queue.max_rows)
+        lanes = self._device.lanes
+        ahead_s = full * self.queue.waiting_rows / self.queue.max_rows / lanes
+        if self.running >= lanes:
+            ahead_s += full / 2  # a running batch is half done on average
+        return ahead_s + self.cost.predict(max(1, min(rows, self.queue.max_rows)))
+
+    def expire(self, now: float) -> None:
+        """End every waiting request whose deadline has passed."""
+        for job in self.queue.expire(now):
+            job.finish(DeadlinePassed("the deadline passed while the request waited"))
+        self.settle()
+
+    def take(self, now: float) -> Run | None:
+        """The next batch, small enough for the first deadline in the queue where that can still be kept."""
+        self.expire(now)
+        due = self.queue.next_deadline()
+        limit = None if due == math.inf else self.cost.largest(self.queue.max_rows, due - now)
+        batch = self.queue.take(now, limit)
+        if batch is None:
+            return None
+        self.observer.depth(self.queue.waiting_rows)
+        return Run(self, batch, now, self.cost.predict(batch.count))
+
+    def execute(self, run: Run, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
+        """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
+        try:
+            inputs = self._assemble(run.batch, buffer)
+            run.started_at = clock()
+            run.outputs = self.runner.run(inputs)
+            self._check_rows(run)
+        except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of its batch
+            run.error = error
+            run.started_at = run.started_at or clock()
+        run.ended_at = clock()
+
+    def _assemble(self, batch: Batch[Job], buffer: BatchBuffer) -> Arrays:
+        if not self.signature.batches:
+            return batch.slices[0].request.rows.inputs
+        rows = max(batch.count, self.least_rows)
+        if len(batch.slices) == 1 and batch.count == batch.slices[0].request.count == rows:
+            return batch.slices[0].request.rows.inputs
+        return {
+            name: buffer.join(name, [s.request.rows.inputs[name][s.start : s.stop] for s in batch.slices], rows)
+            for name in self.signature.inputs
+        }
+
+    def _check_rows(self, run: Run) -> None:
+        if not self.signature.batches:
+            return
+        rows = max(run.batch.count, self.least_rows)
+        for name, output in zip(self.signature.output_names, run.outputs, strict=True):
+            if len(output) != rows:
+                raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
+
+    def complete(self, run: Run) -> Sequence[Batch[Job]]:
+        """Hand out the answers of a run; returns the halves to run again where it failed in company."""
+        compute_s = run.ended_at - run.started_at
+        batch_s = run.started_at - run.taken_at
+        if run.error is None:
+            self.cost.observe(run.batch.count, compute_s)
+            self.observer.ran(run.batch.count, batch_s, compute_s)
+        elif len(run.batch.slices) > 1:
+            return run.batch.halves()
+        at = 0
+        for part in run.batch.slices:
+            job = part.request
+            if not job.finished:
+                self._deliver(job, part, at, run, batch_s, compute_s)
+            at += part.count
+        return ()
+
+    def _deliver(self, job: Job, part: Slice[Job], at: int, run: Run, batch_s: float, compute_s: float) -> None:
+        if run.error is not None:
+            self.queue.cancel(job)
+            logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
+            job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
+            return
+        if not job.rows_done:
+            job.queue_s = run.taken_at - job.arrived
+            self.observer.queued(job.queue_s)
+        job.batch_s += batch_s
+        job.compute_s += compute_s
+        job.rows_done += part.count
+        outputs = run.outputs
+        if self.signature.batches:
+            if part.count != len(outputs[0]):
+                outputs = [o[at : at + part.count] for o in outputs]
+            if part.count != job.count:
+                job.parts.append((part.start, outputs))
+                if job.rows_done < job.count:
+                    return
+                outputs = self._rejoin(job)
+        named = dict(zip(self.signature.output_names, outputs, strict=True))
+        job.finish(Answer(named, job.queue_s, job.batch_s, job.compute_s))
+
+    @staticmethod
+    def _rejoin(job: Job) -> Sequence[np.ndarray]:
+        ordered = [outputs for _, outputs in sorted(job.parts, key=lambda part: part[0])]
+        return [np.concatenate(columns) for columns in zip(*ordered, strict=True)]
+
+
+class Device:
+    """The lanes of one device, shared fairly by the models on it."""
+
+    def __init__(
+        self,
+        lanes: int,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = time.perf_counter,
+        inline_s: float = INLINE_S,
+    ) -> None:
+        self.lanes = lanes
+        self.clock = clock
+        self._inline_s = inline_s
+        self._loop = loop
+        self._idle = [BatchBuffer() for _ in range(lanes)]
+        # The pool's threads survive whatever a model raises, so a lane cannot be lost.
+        self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+        self._active: dict[Dispatcher, None] = {}
+        self._share = FairShare()
+        self._again: deque[tuple[Dispatcher, Batch[Job]]] = deque()
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    def wake(self, dispatcher: Dispatcher) -> None:
+        """``dispatcher`` has rows. They leave at the end of this turn of the loop, if a lane is free then."""
+        if dispatcher not in self._active:
+            self._share.enter(dispatcher)
+            self._active[dispatcher] = None
+        self._wake()
+
+    def forget(self, dispatcher: Dispatcher) -> None:
+        """``dispatcher`` has been drained and will not come back."""
+        self._active.pop(dispatcher, None)
+        self._share.forget(dispatcher)
+
+    def close(self) -> None:
+        """Give back the threads. Drain the dispatchers first."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pool.shutdown(wait=True)
+
+    def _pump(self) -> None:
+        """Start batches while there are both rows and free lanes."""
+        self._woken = False
+        now = self.clock()
+        turn_ends = now + TURN_S
+        while self._idle and (run := self._next(now)) is not None:
+            if run.estimate_s > self._inline_s:
+                self._start(run)
+                continue
+            buffer = self._idle[-1]
+            run.dispatcher.running += 1
+            run.dispatcher.execute(run, buffer, self.clock)
+            self._complete(run)
+            now = run.ended_at
+            if now > turn_ends and (self._active or self._again):
+                self._wake()
+                break
+        self._set_timer(now)
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._pump)
+
+    def _next(self, now: float) -> Run | None:
+        if self._again:
+            dispatcher, batch = self._again.popleft()
+            return Run(dispatcher, batch, now, dispatcher.cost.predict(batch.count))
+        held = []
+        found = None
+        while self._active:
+            dispatcher = next(iter(self._active)) if len(self._active) == 1 else self._share.pick(self._active)
+            found = dispatcher.take(now)
+            if found is None or not dispatcher.queue.waiting_rows:
+                del self._active[dispatcher]
+            if found is not None:
+                self._share.charge(dispatcher, found.estimate_s)
+                break
+            if dispatcher.queue.waiting_rows:
+                held.append(dispatcher)  # a partial batch that is kept for company
+        self._active.update(dict.fromkeys(held))
+        return found
+
+    def _start(self, run: Run) -> None:
+        buffer = self._idle.pop()
+        run.dispatcher.running += 1
+
+        def work() -> None:
+            run.dispatcher.execute(run, buffer, self.clock)
+            self._loop.call_soon_threadsafe(self._finish, run, buffer)
+
+        self._pool.submit(work)
+
+    def _finish(self, run: Run, buffer: BatchBuffer) -> None:
+        """A lane is free again. Start the next batch before the answers are written: the device should not wait."""
+        self._idle.append(buffer)
+        self._pump()
+        self._complete(run)
+        if self._again:
+            self._wake()
+
+    def _complete(self, run: Run) -> None:
+        dispatcher = run.dispatcher
+        self._share.charge(dispatcher, run.ended_at - run.taken_at - run.estimate_s)
+        for half in dispatcher.complete(run):
+            self._again.append((dispatcher, half))
+        dispatcher.running -= 1
+        dispatcher.settle()
+
+    def _set_timer(self, now: float) -> None:
+        """One timer for all deadlines and held batches. It may come early, never late."""
+        due = math.inf
+        for dispatcher in self._active:
+            due = min(due, dispatcher.queue.next_deadline())
+            if dispatcher.queue.max_wait_s and self._idle:
+                due = min(due, dispatcher.queue.ready_at(now))
+        if due >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_later(max(0.0, due - now), self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        now = self.clock()
+        for dispatcher in list(self._active):
+            dispatcher.expire(now)
+        self._pump()

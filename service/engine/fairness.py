@@ -1,0 +1,34 @@
+"""Fair shares of one device: the model that has used the least of it goes next. A plain object without a clock.
+
+Rules
+- Each model is charged the seconds that its batches take; of those with work, the one charged least runs next.
+- A model that comes back after a rest starts at the level of the others: rest earns no credit, or it could block them.
+"""
+
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T", bound=Hashable)
+
+
+class FairShare:
+    def __init__(self) -> None:
+        self._used_s: dict[Hashable, float] = {}
+        self._level_s = 0.0
+
+    def enter(self, who: Hashable) -> None:
+        """``who`` has work again after having had none."""
+        self._used_s[who] = max(self._used_s.get(who, 0.0), self._level_s)
+
+    def charge(self, who: Hashable, seconds: float) -> None:
+        """Add to (or, when an estimate was too high, take from) the account of ``who``."""
+        self._used_s[who] = self._used_s.get(who, 0.0) + seconds
+
+    def pick(self, candidates: Iterable[T]) -> T:
+        """The candidate that goes next; there must be one."""
+        chosen = min(candidates, key=lambda who: self._used_s.get(who, 0.0))
+        self._level_s = max(self._level_s, self._used_s.get(chosen, 0.0))
+        return chosen
+
+    def forget(self, who: Hashable) -> None:
+        self._used_s.pop(who, None)

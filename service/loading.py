@@ -1,0 +1,173 @@
+"""From a version in the store to a model that has proved itself: digests, session, golden samples, company, warm-up.
+
+Runs in a thread and touches nothing that is shared; the registry puts the result into service.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_store import GoldenSamples, ModelVersion
+from model_store.datatypes import DATATYPES
+from model_store.integrity import describe_bytes
+from model_store.manifest import Graph, Manifest, Tensor
+from model_store.store import PLAIN_FILE
+from service.engine.cost import CostModel
+from service.engine.session import Session, first_line
+from service.engine.tensors import Arrays, Signature
+from service.errors import NotReady
+from service.settings import Settings
+
+_WARM_UP_S = 1.0
+"""Larger batches are not tried once warm-up has taken this long; the cost model scales from the largest that was."""
+_DYNAMIC_SIZE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version that has passed every check.
+
+    ``batch_invariant``: "exact" if a row gives the same bits alone and in company, "bound" if only within rounding,
+    None where there is no batch axis. ``least_rows`` is the smallest batch for which that holds.
+    """
+
+    manifest: Manifest
+    session: Session
+    signature: Signature
+    cost: CostModel
+    max_rows: int
+    least_rows: int
+    batch_invariant: str | None
+    golden_error: float | None
+    load_s: float
+
+
+def load_version(version: ModelVersion, settings: Settings) -> Loaded:
+    """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
+    began = time.perf_counter()
+    manifest, session = _load_plain(version, settings) if version.is_plain else _load_published(version, settings)
+    signature = Signature(manifest.graphs["main"])
+    if session.output_names != signature.output_names:
+        raise NotReady(f"the graph has the outputs {session.output_names}, the manifest says {signature.output_names}")
+    golden = None if version.is_plain else version.read_golden(manifest)
+    error = _check_golden(session, signature, manifest, golden) if golden else None
+    max_rows = (manifest.batching.max_rows or settings.max_rows) if signature.batches else 1
+    samples = golden.inputs if golden else _make_samples(signature.graph)
+    least_rows, invariant = _prove_company(session, samples, max_rows) if signature.batches else (1, None)
+    cost = _warm_up(session, samples, max_rows, signature.batches)
+    elapsed = time.perf_counter() - began
+    return Loaded(manifest, session, signature, cost, max_rows, least_rows, invariant, error, elapsed)
+
+
+def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Session]:
+    manifest = version.verify()
+    graph = manifest.graphs["main"]
+    external = {name: version.read(manifest, name) for name in graph.external_data}
+    return manifest, _open(version.read(manifest, graph.file), external, settings)
+
+
+def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Session]:
+    """A plain repository: what a manifest would say is read from the ONNX file."""
+    content = (version.folder / PLAIN_FILE).read_bytes()
+    session = _open(content, {}, settings)
+    graph = session.describe(PLAIN_FILE)
+    files = {PLAIN_FILE: describe_bytes(content)}
+    return Manifest(name=version.name, task="tensors", graphs={"main": graph}, files=files), session
+
+
+def _open(content: bytes, external: Mapping[str, bytes], settings: Settings) -> Session:
+    return Session(content, external=external, policy=settings.provider, intra_op_threads=settings.intra_op_threads)
+
+
+def _check_golden(session: Session, signature: Signature, manifest: Manifest, golden: GoldenSamples) -> float:
+    """Run the stored samples on the provider that will serve. Returns the worst error; raises NotReady above it."""
+    assert manifest.golden is not None  # noqa: S101  # there are samples, so there is a description of them
+    atol, rtol = manifest.golden.atol, manifest.golden.rtol
+    outputs = dict(zip(signature.output_names, _run(session, golden.inputs), strict=True))
+    worst = 0.0
+    for name, expected in golden.outputs.items():
+        got = outputs[name]
+        if got.shape != expected.shape:
+            raise NotReady(f"golden samples: output {name!r} has shape {got.shape}, expected {expected.shape}")
+        if expected.dtype.kind not in "fiu":
+            if not np.array_equal(got, expected):
+                raise NotReady(f"golden samples: output {name!r} differs from what was exported")
+            continue
+        error = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+        excess = error - (atol + rtol * np.abs(expected))
+        if not (excess <= 0).all():  # NaN is not within bounds either
+            at = np.unravel_index(int(np.nanargmax(np.where(np.isnan(excess), np.inf, excess))), excess.shape)
+            raise NotReady(
+                f"golden samples on {session.provider}: output {name!r} at {[int(i) for i in at]} is {got[at]:.6g}, "
+                f"expected {expected[at]:.6g} within {atol:g} + {rtol:g} of it"
+            )
+        worst = max(worst, float(error.max(initial=0.0)))
+    return worst
+
+
+def _make_samples(graph: Graph) -> Arrays:
+    """Two rows of small numbers for a graph without golden samples; sizes that it leaves open become 8."""
+    return {t.name: _make_tensor(t) for t in graph.inputs}
+
+
+def _make_tensor(tensor: Tensor) -> np.ndarray:
+    shape = [
+        2 if axis == tensor.batch_axis else size if isinstance(size, int) else _DYNAMIC_SIZE
+        for axis, size in enumerate(tensor.shape)
+    ]
+    datatype = DATATYPES[tensor.datatype]
+    if datatype.name == "BYTES":
+        return np.full(shape, "", object)
+    if datatype.is_float:
+        return np.random.default_rng(0).standard_normal(shape).astype(datatype.dtype)
+    return np.ones(shape, datatype.dtype)
+
+
+def _rows(samples: Arrays, count: int, start: int = 0) -> Arrays:
+    """``count`` rows, repeated from the samples as often as needed."""
+    return {name: np.take(a, range(start, start + count), axis=0, mode="wrap") for name, a in samples.items()}
+
+
+def _prove_company(session: Session, samples: Arrays, max_rows: int) -> tuple[int, str]:
+    """Run rows alone, in a pair and in company, and compare bit for bit. See ``Loaded.batch_invariant``."""
+    if max_rows == 1:
+        return 1, "exact"
+    count = min(8, max_rows)
+    together = _run(session, _rows(samples, count))
+
+    def differs(size: int) -> bool:
+        for start in range(0, count - size + 1, size):
+            apart = _run(session, _rows(samples, size, start))
+            if any(a.tobytes() != t[start : start + size].tobytes() for a, t in zip(apart, together, strict=True)):
+                return True
+        return False
+
+    if not differs(1):
+        return 1, "exact"
+    return (2, "exact") if not differs(2) else (1, "bound")
+
+
+def _warm_up(session: Session, samples: Arrays, max_rows: int, batches: bool) -> CostModel:
+    """Run every size once to make kernels and memory ready, and again to learn what it costs."""
+    cost = CostModel()
+    began = time.perf_counter()
+    sizes = [1 << power for power in range((max_rows - 1).bit_length())] + [max_rows]
+    for size in sizes if batches else [1]:
+        inputs = _rows(samples, size) if batches else samples
+        _run(session, inputs)
+        for _ in range(3):
+            start = time.perf_counter()
+            _run(session, inputs)
+            cost.observe(size, time.perf_counter() - start)
+        if time.perf_counter() - began > _WARM_UP_S:
+            break
+    return cost
+
+
+def _run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
+    try:
+        return session.run(inputs)
+    except Exception as error:
+        raise NotReady(f"the graph fails on its own samples: {first_line(error)}") from error

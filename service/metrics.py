@@ -1,0 +1,273 @@
+"""Metrics: cheap to count, right over any number of workers. The only file that imports prometheus_client.
+
+A request costs a few additions into an array: no label look-up, no lock, no formatting. (A histogram observation of
+prometheus_client in multi-process mode measured 3.1 µs, one here 0.4 µs.) The array is a file in memory that the
+workers of one server share, one file a worker, so whichever worker is scraped reads all of them and the sums are exact
+at that moment. Counters of a worker that has died stay in the sums; its gauges do not.
+
+Files in ``metrics_dir``: ``<pid>.cells`` holds float64 numbers, ``<pid>.series`` says, a JSON line each, which series
+begins at which cell. A line is written after its cells exist, and cells are never given to another series.
+"""
+
+import bisect
+import json
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+_CELLS_BYTES = 64 << 20  # the file is sparse: only what is used takes memory
+
+SECONDS = (
+    *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
+    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
+)
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    kind: str
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...] = ()
+
+    @property
+    def cells(self) -> int:
+        """Cells of one series: a histogram has one a bucket, one for what is above the last bound, one for the sum."""
+        return len(self.bounds) + 2 if self.kind == "histogram" else 1
+
+
+_MODEL = ("model", "version")
+DEFINITIONS = {
+    d.name: d
+    for d in (
+        Definition("counter", "sluice_requests", "Requests answered, by status", ("route", "model", "status")),
+        Definition("histogram", "sluice_request_seconds", "From body to answer", ("route", "model"), SECONDS),
+        Definition("counter", "sluice_rejected", "Requests refused or given up, by reason", ("model", "reason")),
+        Definition("histogram", "sluice_queue_seconds", "A request's wait for a batch", _MODEL, SECONDS),
+        Definition("histogram", "sluice_batch_seconds", "Assembling a batch, waiting for its lane", _MODEL, SECONDS),
+        Definition("histogram", "sluice_compute_seconds", "Running a batch", _MODEL, SECONDS),
+        Definition("histogram", "sluice_batch_rows", "Rows of a batch", _MODEL, ROWS),
+        Definition("gauge", "sluice_queue_rows", "Rows that wait", _MODEL),
+        Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
+        Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),
+        Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
+        Definition("gauge", "sluice_workers", "Workers that are alive", ()),
+    )
+}
+
+Labels = tuple[str, ...]
+
+
+class Cells:
+    """The numbers of one worker. ``folder`` None keeps them in this process alone."""
+
+    def __init__(self, folder: Path | None, pid: int) -> None:
+        self._series_path: Path | None = None
+        if folder is None:
+            self._map = mmap.mmap(-1, _CELLS_BYTES)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{pid}.cells"
+            with path.open("w+b") as file:
+                file.truncate(_CELLS_BYTES)
+                self._map = mmap.mmap(file.fileno(), _CELLS_BYTES)
+            self._series_path = folder / f"{pid}.series"
+            self._series_path.touch()
+        self.values = memoryview(self._map).cast("d")
+        self._next = 0
+        self._places: dict[tuple[str, Labels], int] = {}
+
+    def place(self, definition: Definition, labels: Labels) -> int:
+        """The first cell of a series, made on first use."""
+        key = (definition.name, labels)
+        at = self._places.get(key)
+        if at is None:
+            at, self._next = self._next, self._next + definition.cells
+            if self._next > len(self.values):
+                raise RuntimeError(f"too many metric series: all {len(self.values)} cells are taken")
+            self._places[key] = at
+            if self._series_path is not None:
+                with self._series_path.open("a") as file:
+                    file.write(json.dumps([definition.name, labels, at]) + "\n")
+        return at
+
+    def series(self) -> Iterator[tuple[str, Labels, Sequence[float]]]:
+        for (name, labels), at in self._places.items():
+            yield name, labels, self.values[at : at + DEFINITIONS[name].cells].tolist()
+
+
+def read_cells(folder: Path, pid: int) -> Iterator[tuple[str, Labels, Sequence[float]]]:
+    """The series of another worker as they are now."""
+    with (folder / f"{pid}.cells").open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with content, memoryview(content) as raw, raw.cast("d") as values:
+        for line in (folder / f"{pid}.series").read_text().splitlines():
+            name, labels, at = json.loads(line)
+            with values[at : at + DEFINITIONS[name].cells] as cells:
+                yield name, tuple(labels), cells.tolist()
+
+
+class Counter:
+    __slots__ = ("_at", "_values")
+
+    def __init__(self, values: "memoryview[float]", at: int) -> None:
+        self._values, self._at = values, at
+
+    def inc(self, amount: float = 1.0) -> None:
+        self._values[self._at] += amount
+
+
+class Gauge(Counter):
+    __slots__ = ()
+
+    def set(self, value: float) -> None:
+        self._values[self._at] = value
+
+
+class Histogram:
+    __slots__ = ("_at", "_bounds", "_sum", "_values")
+
+    def __init__(self, values: "memoryview[float]", at: int, bounds: tuple[float, ...]) -> None:
+        self._values, self._at, self._bounds = values, at, bounds
+        self._sum = at + len(bounds) + 1
+
+    def observe(self, value: float) -> None:
+        values = self._values
+        values[self._at + bisect.bisect_left(self._bounds, value)] += 1.0
+        values[self._sum] += value
+
+
+class ModelMeter:
+    """What one model version tells: the engine's observer."""
+
+    def __init__(self, metrics: "Metrics", model: str, version: str) -> None:
+        labels = (model, version)
+        self._queue = metrics.histogram("sluice_queue_seconds", labels)
+        self._batch = metrics.histogram("sluice_batch_seconds", labels)
+        self._compute = metrics.histogram("sluice_compute_seconds", labels)
+        self._rows = metrics.histogram("sluice_batch_rows", labels)
+        self._depth = metrics.gauge("sluice_queue_rows", labels)
+
+    def queued(self, seconds: float) -> None:
+        self._queue.observe(seconds)
+
+    def ran(self, rows: int, batch_s: float, compute_s: float) -> None:
+        self._rows.observe(rows)
+        self._batch.observe(batch_s)
+        self._compute.observe(compute_s)
+
+    def depth(self, rows: int) -> None:
+        self._depth.set(rows)
+
+
+class RouteMeter:
+    """Requests of one route and model. The counters of each status are made when the first such answer goes out."""
+
+    def __init__(self, metrics: "Metrics", route: str, model: str) -> None:
+        self._metrics, self._route, self._model = metrics, route, model
+        self._seconds = metrics.histogram("sluice_request_seconds", (route, model))
+        self._statuses: dict[int, Counter] = {}
+
+    def answered(self, status: int, seconds: float) -> None:
+        counter = self._statuses.get(status)
+        if counter is None:
+            counter = self._metrics.counter("sluice_requests", (self._route, self._model, str(status)))
+            self._statuses[status] = counter
+        counter.inc()
+        self._seconds.observe(seconds)
+
+
+class Metrics(Collector):
+    """All metrics of this worker, and the exposition of all workers.
+
+    ``alive`` tells whether a process still runs; the gauges of one that does not are left out.
+    """
+
+    def __init__(self, folder: Path | None = None, alive: Callable[[int], bool] | None = None) -> None:
+        self._folder, self._pid = folder, os.getpid()
+        self._alive = alive or _is_alive
+        self._cells = Cells(folder, self._pid)
+        self._routes: dict[tuple[str, str], RouteMeter] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self.gauge("sluice_workers").set(1)
+
+    def counter(self, name: str, labels: Labels = ()) -> Counter:
+        return Counter(self._cells.values, self._cells.place(DEFINITIONS[name], labels))
+
+    def gauge(self, name: str, labels: Labels = ()) -> Gauge:
+        return Gauge(self._cells.values, self._cells.place(DEFINITIONS[name], labels))
+
+    def histogram(self, name: str, labels: Labels) -> Histogram:
+        definition = DEFINITIONS[name]
+        return Histogram(self._cells.values, self._cells.place(definition, labels), definition.bounds)
+
+    def route(self, route: str, model: str) -> RouteMeter:
+        """The meter of a route's requests for a model: "" where the request named none that exists."""
+        meter = self._routes.get((route, model))
+        if meter is None:
+            meter = self._routes[route, model] = RouteMeter(self, route, model)
+        return meter
+
+    def rejected(self, model: str, reason: str) -> None:
+        self.counter("sluice_rejected", (model, reason)).inc()
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """The exposition and its content type, in the format that the ``Accept`` header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterable[Metric]:
+        sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in DEFINITIONS}
+        for name, labels, values in self._everything():
+            known = sums[name].get(labels)
+            sums[name][labels] = list(values) if known is None else [a + b for a, b in zip(known, values, strict=True)]
+        for name, series in sums.items():
+            yield _family(DEFINITIONS[name], series)
+
+    def _everything(self) -> Iterator[tuple[str, Labels, Sequence[float]]]:
+        yield from self._cells.series()
+        for path in self._folder.glob("*.series") if self._folder else ():
+            pid = int(path.stem)
+            if pid == self._pid:
+                continue
+            alive = self._alive(pid)
+            for name, labels, values in read_cells(path.parent, pid):
+                if alive or DEFINITIONS[name].kind != "gauge":
+                    yield name, labels, values
+
+
+def _family(definition: Definition, series: Mapping[Labels, Sequence[float]]) -> Metric:
+    if definition.kind == "histogram":
+        family = HistogramMetricFamily(definition.name, definition.help, labels=definition.labels)
+        for labels, (*counts, total) in sorted(series.items()):
+            running, buckets = 0.0, []
+            for bound, count in zip((*map(str, definition.bounds), "+Inf"), counts, strict=True):
+                running += count
+                buckets.append((bound, running))
+            family.add_metric(labels, buckets, total)
+        return family
+    plain = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
+    simple = plain(definition.name, definition.help, labels=definition.labels)
+    for labels, (value,) in sorted(series.items()):
+        simple.add_metric(labels, value)
+    return simple
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,229 @@
+"""Which versions serve, and why the others do not.
+
+Life of a version: LOADING (in a thread) -> READY, or UNAVAILABLE with the reason. Of each model the newest version
+serves, and every version that an alias points to; if the newest cannot prove itself the next older one is tried, so
+that a bad publish does not take the model down.
+"""
+
+import asyncio
+import enum
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from model_store import ModelVersion, Store, StoreError
+from model_store.manifest import Manifest, Task
+from service.engine.batching import BatchQueue
+from service.engine.dispatcher import Device, Dispatcher
+from service.engine.tensors import Signature
+from service.errors import NotReady, UnknownModel
+from service.loading import Loaded, load_version
+from service.metrics import Metrics, ModelMeter
+from service.settings import Settings
+
+logger = logging.getLogger("sluice.registry")
+
+
+class State(enum.StrEnum):
+    LOADING = "LOADING"
+    READY = "READY"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A version in service."""
+
+    name: str
+    version: str
+    loaded: Loaded
+    dispatcher: Dispatcher
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.loaded.manifest
+
+    @property
+    def signature(self) -> Signature:
+        return self.loaded.signature
+
+
+@dataclass(slots=True)
+class Entry:
+    """A version that was asked to serve. ``reason`` says why it does not."""
+
+    source: ModelVersion
+    state: State = State.LOADING
+    reason: str = ""
+    model: Model | None = None
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version."""
+
+    entries: dict[int, Entry] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+    serving: Model | None = None
+    reason: str = ""
+
+
+class Registry:
+    """Changed on the event loop only; loading itself runs in threads."""
+
+    def __init__(self, settings: Settings, store: Store, device: Device, metrics: Metrics) -> None:
+        self.settings = settings
+        self.loaded = False
+        """Whether every model has been tried."""
+        self._store = store
+        self._device = device
+        self._metrics = metrics
+        self._shelves: dict[str, Shelf] = {}
+        self._tasks: dict[str, str] = {}
+
+    async def load_all(self) -> None:
+        """Load every model of the store, several at a time."""
+        names = self._store.names()
+        missing = set(self.settings.models) - set(names)
+        for name in sorted(missing):
+            logger.error("SLUICE_MODELS names %r, which is not in %s", name, self._store.root)
+        wanted = [n for n in names if not self.settings.models or n in self.settings.models]
+        self._shelves = {name: Shelf() for name in wanted}
+        with ThreadPoolExecutor(2, thread_name_prefix="load") as pool:
+            await asyncio.gather(*(self._load_model(name, pool) for name in wanted))
+        self._set_defaults()
+        self.loaded = True
+        ready = [name for name, shelf in self._shelves.items() if shelf.serving]
+        logger.info("%d of %d models serve: %s", len(ready), len(wanted), ", ".join(ready) or "none")
+
+    async def _load_model(self, name: str, pool: ThreadPoolExecutor) -> None:
+        shelf = self._shelves[name]
+        try:
+            versions = self._store.versions(name)
+            shelf.aliases = self._store.aliases(name)
+        except (StoreError, OSError) as error:
+            shelf.reason = str(error)
+            logger.error("model %s is unavailable: %s", name, error)
+            return
+        for version in [v for v in versions[:-1] if v.version in shelf.aliases.values()]:
+            await self._load_entry(shelf, version, pool)
+        for version in reversed(versions):
+            if shelf.serving is None:
+                shelf.serving = await self._load_entry(shelf, version, pool)
+
+    async def _load_entry(self, shelf: Shelf, version: ModelVersion, pool: ThreadPoolExecutor) -> Model | None:
+        if version.version in shelf.entries:
+            return shelf.entries[version.version].model
+        entry = shelf.entries[version.version] = Entry(version)
+        loop = asyncio.get_running_loop()
+        try:
+            loaded = await loop.run_in_executor(pool, load_version, version, self.settings)
+        except (StoreError, NotReady, OSError) as error:
+            self._refuse(entry, str(error))
+        except Exception:  # a version that breaks the loader must not take the others with it
+            logger.exception("loading %s version %d failed", version.name, version.version)
+            self._refuse(entry, "loading failed unexpectedly: see the log")
+        else:
+            entry.model = self._open(version, loaded)
+            entry.state = State.READY
+        return entry.model
+
+    def _refuse(self, entry: Entry, reason: str) -> None:
+        entry.state, entry.reason = State.UNAVAILABLE, reason
+        labels = (entry.source.name, str(entry.source.version))
+        self._metrics.gauge("sluice_model_ready", labels).set(0)
+        logger.error("%s version %d is unavailable: %s", entry.source.name, entry.source.version, reason)
+
+    def _open(self, source: ModelVersion, loaded: Loaded) -> Model:
+        labels = (source.name, str(source.version))
+        overrides = loaded.manifest.batching
+        wait_s = self.settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
+        dispatcher = Dispatcher(
+            loaded.session,
+            loaded.signature,
+            self._device,
+            BatchQueue(loaded.max_rows, self.settings.max_queue_rows, wait_s),
+            cost=loaded.cost,
+            least_rows=loaded.least_rows,
+            observer=ModelMeter(self._metrics, *labels),
+        )
+        self._metrics.gauge("sluice_model_ready", labels).set(1)
+        self._metrics.gauge("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
+        self._metrics.gauge("sluice_model_load_seconds", labels).set(loaded.load_s)
+        logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
+        return Model(*labels, loaded, dispatcher)
+
+    def _set_defaults(self) -> None:
+        by_task: dict[str, list[str]] = {}
+        for name, shelf in self._shelves.items():
+            if shelf.serving is not None:
+                by_task.setdefault(shelf.serving.manifest.task, []).append(name)
+        self._tasks = {task: names[0] for task, names in by_task.items() if len(names) == 1}
+        self._tasks.update(self.settings.default_models)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.loaded and any(shelf.serving for shelf in self._shelves.values())
+
+    def names(self) -> list[str]:
+        return list(self._shelves)
+
+    def shelf(self, name: str) -> Shelf:
+        """Raises UnknownModel, or NotReady while the store is being read."""
+        found = self._shelves.get(name)
+        if found is None:
+            if not self.loaded:
+                raise NotReady("the models are being loaded")
+            raise UnknownModel(f"no model {name!r}: there are {', '.join(self._shelves) or 'none'}")
+        return found
+
+    def find(self, name: str, version: str | None = None) -> Model:
+        """The model that answers, by number or alias. Raises UnknownModel, NotReady (with the reason)."""
+        shelf = self.shelf(name)
+        if version is None:
+            if shelf.serving is not None:
+                return shelf.serving
+            raise NotReady(f"model {name!r} is not ready: {self._why(shelf)}")
+        entry = shelf.entries.get(self._number(name, shelf, version))
+        if entry is None:
+            have = ", ".join(map(str, sorted(shelf.entries))) or "none"
+            raise UnknownModel(f"no version {version!r} of {name!r} serves: there are {have}")
+        if entry.model is None:
+            raise NotReady(f"model {name!r} version {version} is not ready: {entry.reason or 'it is being loaded'}")
+        return entry.model
+
+    def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:
+        """The model for a task route; without a name the task's default. Raises UnknownModel, NotReady."""
+        if name is None:
+            name = self._tasks.get(task)
+            if name is None:
+                if not self.loaded:
+                    raise NotReady("the models are being loaded")
+                raise UnknownModel(f"no default model for {task}: name one in 'model', or set SLUICE_DEFAULT_MODELS")
+        model = self.find(name, version)
+        if model.manifest.task != task:
+            raise UnknownModel(f"model {name!r} does {model.manifest.task}, not {task}")
+        return model
+
+    @staticmethod
+    def _number(name: str, shelf: Shelf, version: str) -> int:
+        if version.isascii() and version.isdigit():
+            return int(version)
+        if version not in shelf.aliases:
+            raise UnknownModel(f"no alias {version!r} of {name!r}: there are {', '.join(shelf.aliases) or 'none'}")
+        return shelf.aliases[version]
+
+    @staticmethod
+    def _why(shelf: Shelf) -> str:
+        reasons = [f"version {number}: {e.reason}" for number, e in sorted(shelf.entries.items()) if e.reason]
+        return shelf.reason or "; ".join(reasons) or "it is being loaded"
+
+    def models(self) -> Iterator[Model]:
+        """Every version in service."""
+        for shelf in self._shelves.values():
+            yield from (entry.model for entry in shelf.entries.values() if entry.model is not None)
+
+    async def drain(self) -> None:
+        """Refuse new requests; return when the accepted ones are answered."""
+        await asyncio.gather(*(model.dispatcher.drain() for model in self.models()))

@@ -1,0 +1,138 @@
+"""The facts of this machine and deployment: one frozen value, built once from an environment that is passed in.
+
+Every setting is an environment variable ``SLUICE_<NAME>``; an unknown one of ours is an error, so that a misspelt limit
+does not go unnoticed. Facts of a model live in its manifest.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from model_store import DEFAULT_ROOT
+
+PREFIX = "SLUICE_"
+PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
+
+
+class SettingsError(Exception):
+    """A variable cannot be used; the text names it, its value and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Limits carry their unit in the name. See the README for the table."""
+
+    store: Path = field(default=DEFAULT_ROOT, metadata={"help": "folder of models"})
+    models: tuple[str, ...] = field(default=(), metadata={"help": "serve only these, comma-separated; empty: all"})
+    default_models: Mapping[str, str] = field(
+        default_factory=dict, metadata={"help": "task=model pairs, comma-separated: who answers without `model`"}
+    )
+    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
+    port: int = field(default=3000, metadata={"help": "port to listen on"})
+    workers: int = field(default=1, metadata={"help": "processes, each with its own copy of the models"})
+    provider: str = field(default="auto", metadata={"help": "auto, or a required one: tensorrt, cuda, cpu"})
+    lanes: int = field(default=0, metadata={"help": "batches in flight on a device; 0: one a core (two on a GPU)"})
+    intra_op_threads: int = field(default=1, metadata={"help": "threads of one run on the CPU"})
+    max_rows: int = field(default=64, metadata={"help": "rows of one batch"})
+    max_queue_rows: int = field(default=4096, metadata={"help": "rows that may wait for one model; then 429"})
+    max_wait_s: float = field(default=0.0, metadata={"help": "seconds that a partial batch is held; 0: never"})
+    deadline_s: float = field(
+        default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
+    )
+    max_body_bytes: int = field(default=64 << 20, metadata={"help": "bytes of one request body; then 413"})
+    max_image_pixels: int = field(default=50_000_000, metadata={"help": "pixels of one picture, before decoding"})
+    drain_s: float = field(default=30.0, metadata={"help": "seconds that a stopping server may take for open requests"})
+    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
+    metrics_dir: Path | None = field(
+        default=None, metadata={"help": "where workers share their counters; set by serve"}
+    )
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:  # so that NaN fails too
+                raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected at least {least}")
+        _check_choice("provider", self.provider, PROVIDERS)
+        _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"{PREFIX}PORT={self.port}: expected 0 to 65535")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Build the settings. Raises SettingsError, which names the variable, its value and what was expected."""
+        hints = typing.get_type_hints(cls)
+        known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
+        unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+        if unknown:
+            raise SettingsError(f"unknown setting {', '.join(unknown)}: there are {', '.join(sorted(known))}")
+        values: dict[str, Any] = {}
+        for variable, name in known.items():
+            text = environ.get(variable, "").strip()
+            if text:
+                values[name] = _convert(variable, text, hints[name])
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> "Settings":
+        """These settings with some values changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_environ(self) -> dict[str, str]:
+        """The variables that make these settings again; the worker processes get them this way."""
+        variables = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Mapping):
+                value = ",".join(f"{k}={v}" for k, v in value.items())
+            elif isinstance(value, tuple):
+                value = ",".join(value)
+            variables[PREFIX + item.name.upper()] = "" if value is None else str(value)
+        return variables
+
+
+_LEAST: Mapping[str, float] = {
+    "workers": 1,
+    "lanes": 0,
+    "intra_op_threads": 1,
+    "max_rows": 1,
+    "max_queue_rows": 1,
+    "max_wait_s": 0,
+    "deadline_s": 0.001,
+    "max_body_bytes": 1024,
+    "max_image_pixels": 1,
+    "drain_s": 0,
+}
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise SettingsError(f"{PREFIX}{name.upper()}={value}: expected one of {', '.join(choices)}")
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if not all(key.strip() and value.strip() for key, _, value in pairs):
+        raise ValueError(text)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+_CONVERT: Mapping[object, tuple[Callable[[str], object], str]] = {
+    str: (str, "text"),
+    int: (int, "a whole number"),
+    float: (float, "a number of seconds"),
+    Path: (Path, "a path"),
+    tuple[str, ...]: (lambda t: tuple(p.strip() for p in t.split(",") if p.strip()), "names, comma-separated"),
+    Mapping[str, str]: (_pairs, "name=value pairs, comma-separated"),
+}
+
+
+def _convert(variable: str, text: str, hint: object) -> object:
+    if isinstance(hint, types.UnionType):
+        hint = typing.get_args(hint)[0]
+    convert, expected = _CONVERT[hint]
+    try:
+        return convert(text)
+    except ValueError:
+        raise SettingsError(f"{variable}={text}: expected {expected}") from None

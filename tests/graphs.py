@@ -1,0 +1,114 @@
+"""Tiny real ONNX graphs for the tests, each a few bytes, each with one property that a test needs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from model_store.store import PLAIN_FILE
+
+Shape = Sequence[int | str]
+
+
+def build(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[tuple[str, int, Shape]],
+    outputs: Sequence[tuple[str, int, Shape]],
+    constants: dict[str, np.ndarray] | None = None,
+) -> bytes:
+    """A checked model of opset 20."""
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(*i) for i in inputs],
+        [helper.make_tensor_value_info(*o) for o in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def double(width: int | str = 3) -> bytes:
+    """y = 2 x, rows of ``width`` floats."""
+    return build(
+        [helper.make_node("Mul", ["x", "two"], ["y"])],
+        [("x", TensorProto.FLOAT, ["batch", width])],
+        [("y", TensorProto.FLOAT, ["batch", width])],
+        {"two": np.array(2, np.float32)},
+    )
+
+
+def look_up() -> bytes:
+    """y = table[x]: a row with an id outside 0..3 makes ONNX Runtime fail the whole run, as a poisoned row does."""
+    return build(
+        [helper.make_node("Gather", ["table", "x"], ["y"])],
+        [("x", TensorProto.INT64, ["batch", 1])],
+        [("y", TensorProto.FLOAT, ["batch", 1])],
+        {"table": np.array([10, 11, 12, 13], np.float32)},
+    )
+
+
+def add() -> bytes:
+    """total = a + b and its negative: two inputs, two outputs."""
+    return build(
+        [helper.make_node("Add", ["a", "b"], ["total"]), helper.make_node("Neg", ["total"], ["negative"])],
+        [("a", TensorProto.FLOAT, ["batch", 2]), ("b", TensorProto.FLOAT, ["batch", 2])],
+        [("total", TensorProto.FLOAT, ["batch", 2]), ("negative", TensorProto.FLOAT, ["batch", 2])],
+    )
+
+
+def one_at_a_time() -> bytes:
+    """y = 2 x on a fixed shape: no batch axis."""
+    return build(
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        [("x", TensorProto.FLOAT, [2, 2])],
+        [("y", TensorProto.FLOAT, [2, 2])],
+    )
+
+
+def echo(datatype: int, width: int | str = "width") -> bytes:
+    """y = x of any datatype that Identity knows."""
+    return build(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [("x", datatype, ["batch", width])],
+        [("y", datatype, ["batch", width])],
+    )
+
+
+def mixing() -> bytes:
+    """y = x - mean over the batch: rows that influence each other, which no server can batch safely."""
+    return build(
+        [
+            helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, ["batch", 2])],
+        [("y", TensorProto.FLOAT, ["batch", 2])],
+        {"axes": np.array([0], np.int64)},
+    )
+
+
+def classifier(classes: int = 3) -> bytes:
+    """Image [batch, 1, 2, 2] to logits and probabilities by a fixed random matrix."""
+    weights = np.random.default_rng(0).standard_normal((4, classes)).astype(np.float32)
+    return build(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"]),
+        ],
+        [("image", TensorProto.FLOAT, ["batch", 1, 2, 2])],
+        [("logits", TensorProto.FLOAT, ["batch", classes]), ("probabilities", TensorProto.FLOAT, ["batch", classes])],
+        {"weights": weights},
+    )
+
+
+def write_plain(root: Path, name: str, content: bytes, version: int = 1) -> Path:
+    """A repository without manifests, as other servers use it; returns its root."""
+    folder = root / name / str(version)
+    folder.mkdir(parents=True)
+    (folder / PLAIN_FILE).write_bytes(content)
+    return root

@@ -1,0 +1,259 @@
+import math
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from service.engine.batching import Batch, BatchQueue, Request
+from service.engine.tensors import Rows
+from service.errors import QueueFull
+
+
+def request(
+    count: int, *, key: str = "k", arrived: float = 0.0, deadline: float = math.inf, priority: int = 1
+) -> Request:
+    return Request(Rows({}, count, key), arrived, deadline, priority)
+
+
+def queue_of(*requests: Request, max_rows: int = 4, max_queue_rows: int = 100, max_wait_s: float = 0.0) -> BatchQueue:
+    queue: BatchQueue[Request] = BatchQueue(max_rows, max_queue_rows, max_wait_s)
+    for each in requests:
+        queue.offer(each)
+    return queue
+
+
+def rows_of(batch: Batch | None) -> list[tuple[Request, int, int]]:
+    assert batch is not None
+    return [(s.request, s.start, s.stop) for s in batch.slices]
+
+
+def test_full_queue_refuses_and_keeps_what_it_has():
+    """A request that does not fit is refused with the time to come back, and those that wait are untouched."""
+    first = request(3)
+    queue = queue_of(first, max_queue_rows=4)
+    with pytest.raises(QueueFull, match="3 rows wait, 2 more do not fit: the limit is 4") as refused:
+        queue.offer(request(2), lambda: 7.0)
+    assert refused.value.retry_after_s == 7.0
+    assert queue.waiting_rows == 3
+    assert rows_of(queue.take(0.0)) == [(first, 0, 3)]
+
+
+def test_request_larger_than_the_queue_is_accepted_when_nothing_waits():
+    """A request of more rows than the limit can still run, alone: else it never could."""
+    large = request(10)
+    queue = queue_of(large, max_queue_rows=4)
+    assert [b.count for b in iter(lambda: queue.take(0.0), None)] == [4, 4, 2]
+
+
+def test_expired_request_never_starts():
+    """A request whose deadline has passed leaves by `expire` and is in no batch."""
+    late, fresh = request(1, deadline=5.0), request(1, deadline=6.0)
+    queue = queue_of(late, fresh)
+    assert queue.next_deadline() == 5.0
+    assert queue.expire(5.0) == [late]
+    assert rows_of(queue.take(5.0)) == [(fresh, 0, 1)]
+    assert queue.waiting_rows == 0
+
+
+def test_cancelled_request_is_in_no_batch():
+    """Cancelling takes a waiting request out, once; a second time there is nothing to cancel."""
+    gone, stays = request(2), request(1)
+    queue = queue_of(gone, stays)
+    assert queue.cancel(gone)
+    assert not queue.cancel(gone)
+    assert queue.waiting_rows == 1
+    assert rows_of(queue.take(0.0)) == [(stays, 0, 1)]
+    assert not queue.cancel(stays)
+
+
+def test_cancelling_a_cut_request_drops_only_the_rows_that_wait():
+    """When part of a large request already runs, cancelling frees the rest of it."""
+    large = request(6)
+    queue = queue_of(large)
+    queue.take(0.0)
+    assert queue.waiting_rows == 2
+    assert queue.cancel(large)
+    assert queue.waiting_rows == 0
+    assert queue.take(0.0) is None
+
+
+def test_only_equal_keys_share_a_batch():
+    """Rows of different shapes never run together; the one that waits longest goes first."""
+    a1, b1, a2 = request(1, key="a"), request(1, key="b"), request(1, key="a")
+    queue = queue_of(a1, b1, a2)
+    assert rows_of(queue.take(0.0)) == [(a1, 0, 1), (a2, 0, 1)]
+    assert rows_of(queue.take(0.0)) == [(b1, 0, 1)]
+
+
+def test_higher_priority_starts_first_and_lower_fills_the_rest():
+    """Priority 0 leads the batch, and priority 1 fills the room that it leaves."""
+    low, high = request(2, priority=1), request(1, priority=0)
+    queue = queue_of(low, high)
+    assert rows_of(queue.take(0.0)) == [(high, 0, 1), (low, 0, 2)]
+
+
+def test_small_request_waits_for_at_most_one_piece_of_a_large_one():
+    """A request that is cut goes behind those who wait after each piece."""
+    large, small = request(12), request(1)
+    queue = queue_of(large, small)
+    assert rows_of(queue.take(0.0)) == [(large, 0, 4)]
+    assert rows_of(queue.take(0.0)) == [(small, 0, 1), (large, 4, 7)]
+    assert rows_of(queue.take(0.0)) == [(large, 7, 11)]
+
+
+def test_request_that_fits_a_batch_is_not_cut():
+    """A request of at most max_rows runs in one batch: it waits for the next one rather than being cut."""
+    first, second = request(3), request(3)
+    queue = queue_of(first, second)
+    assert rows_of(queue.take(0.0)) == [(first, 0, 3)]
+    assert rows_of(queue.take(0.0)) == [(second, 0, 3)]
+
+
+def test_limit_of_a_single_take_cuts_the_first_request():
+    """With less time than a full batch takes, the first request is cut to the rows that can be done."""
+    only = request(4)
+    queue = queue_of(only)
+    assert rows_of(queue.take(0.0, max_rows=2)) == [(only, 0, 2)]
+    assert rows_of(queue.take(0.0)) == [(only, 2, 4)]
+
+
+def test_partial_batch_is_held_until_its_oldest_row_has_waited():
+    """With max_wait_s a partial batch leaves when its oldest request is that old, not when the newest is."""
+    queue = queue_of(request(1, arrived=10.0), request(1, arrived=10.9), max_wait_s=1.0)
+    assert queue.take(10.95) is None
+    assert queue.ready_at(10.95) == 11.0
+    batch = queue.take(11.0)
+    assert batch is not None
+    assert batch.count == 2
+
+
+def test_full_batch_is_not_held():
+    """A batch that is full leaves at once, whatever max_wait_s says, also when two priorities fill it together."""
+    queue = queue_of(request(2, priority=0), request(2), max_wait_s=60.0)
+    batch = queue.take(0.0)
+    assert batch is not None
+    assert batch.count == 4
+
+
+def test_deadline_ends_the_holding_of_a_batch():
+    """A partial batch is not held past the deadline of its head."""
+    queue = queue_of(request(1, deadline=0.5), max_wait_s=1.0)
+    assert queue.ready_at(0.0) == 0.5
+
+
+def test_queue_forgets_answered_requests_long_before_their_deadline():
+    """A served request is not kept until its deadline: the queue's memory is bounded by what waits."""
+    queue = queue_of()
+    for _ in range(10_000):
+        queue.offer(request(1, deadline=1e9))
+        queue.take(0.0)
+    assert len(queue._deadlines) < 200
+
+
+def test_halves_split_between_requests():
+    """Cutting a batch in two keeps every slice, whole, once."""
+    requests = [request(1), request(2), request(1)]
+    batch = queue_of(*requests).take(0.0)
+    assert batch is not None
+    left, right = batch.halves()
+    assert [s.request for s in (*left.slices, *right.slices)] == requests
+    assert left.count + right.count == batch.count
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Any mixture of offers, takes, cancels and time keeps the rules in the header of `batching`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.queue: BatchQueue[Request] = BatchQueue(5, 30)
+        self.accepted: list[Request] = []
+        self.ended: set[Request] = set()
+        self.given: dict[Request, list[tuple[int, int]]] = {}
+        self.started: dict[tuple[int, str], deque[int]] = {}
+
+    @rule(
+        count=st.integers(1, 13),
+        key=st.sampled_from("ab"),
+        priority=st.integers(0, 1),
+        patience=st.one_of(st.just(math.inf), st.floats(0, 5)),
+    )
+    def offer(self, count: int, key: str, priority: int, patience: float) -> None:
+        new = request(count, key=key, arrived=self.now, deadline=self.now + patience, priority=priority)
+        fits = not self.queue.waiting_rows or self.queue.waiting_rows + count <= 30
+        try:
+            self.queue.offer(new)
+        except QueueFull:
+            assert not fits
+        else:
+            assert fits
+            self.accepted.append(new)
+
+    @rule(limit=st.one_of(st.none(), st.integers(1, 5)))
+    def take(self, limit: int | None) -> None:
+        for expired in self.queue.expire(self.now):
+            assert expired.deadline <= self.now
+            assert expired not in self.ended
+            self.ended.add(expired)
+        waiting = self.queue.waiting_rows
+        batch = self.queue.take(self.now, limit)
+        assert (batch is None) == (waiting == 0), "work-conserving: a batch leaves whenever rows wait"
+        if batch is None:
+            return
+        assert 0 < batch.count <= (limit or 5)
+        assert len({s.request.rows.key for s in batch.slices}) == 1
+        for part in batch.slices:
+            assert part.request not in self.ended
+            assert part.request.deadline > self.now
+            pieces = self.given.setdefault(part.request, [])
+            assert part.start == (pieces[-1][1] if pieces else 0), "no row lost, none twice"
+            if not pieces:
+                self._check_order(part.request)
+            pieces.append((part.start, part.stop))
+            if part.stop == part.request.count:
+                self.ended.add(part.request)
+
+    def _check_order(self, new: Request) -> None:
+        """Requests of a priority and key start in order of arrival."""
+        at = self.accepted.index(new)
+        same = [
+            r
+            for r in self.accepted[:at]
+            if (r.priority, r.rows.key) == (new.priority, new.rows.key) and r not in self.ended
+        ]
+        assert all(r in self.given for r in same)
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if self.accepted:
+            chosen = data.draw(st.sampled_from(self.accepted))
+            assert self.queue.cancel(chosen) == (chosen not in self.ended)
+            self.ended.add(chosen)
+
+    @rule(seconds=st.floats(0, 3))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @invariant()
+    def rows_are_counted(self) -> None:
+        left = [r.left_rows for r in self.accepted if r not in self.ended]
+        assert self.queue.waiting_rows == sum(left)
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=12), st.integers(1, 8))
+def test_every_row_is_given_once_in_order(counts: list[int], max_rows: int):
+    """Whatever the sizes, taking until nothing waits gives each row of each request exactly once, in order."""
+    requests = [request(count) for count in counts]
+    queue = queue_of(*requests, max_rows=max_rows, max_queue_rows=10_000)
+    given_rows: dict[Request, list[int]] = {r: [] for r in requests}
+    for batch in iter(lambda: queue.take(0.0), None):
+        assert batch.count <= max_rows
+        for part in batch.slices:
+            given_rows[part.request].extend(range(part.start, part.stop))
+    assert all(given_rows[r] == list(range(r.count)) for r in requests)

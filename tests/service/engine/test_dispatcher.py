@@ -1,0 +1,435 @@
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from service.engine.batching import BatchQueue
+from service.engine.cost import CostModel
+from service.engine.dispatcher import Answer, Device, Dispatcher, Job, Runner
+from service.engine.session import Session
+from service.engine.tensors import Arrays, Signature
+from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
+from tests import graphs
+from tests.clocks import run_virtual
+
+SLOW_S = 0.1
+"""A cost that sends batches to a lane's thread instead of running them on the loop."""
+
+
+class Counting:
+    """A real session that notes the rows of each batch it runs."""
+
+    def __init__(self, content: bytes) -> None:
+        self.session = Session(content)
+        self.batches: list[int] = []
+
+    def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+        self.batches.append(len(next(iter(inputs.values()))))
+        return self.session.run(inputs)
+
+
+class Gated(Counting):
+    """Holds every batch in its lane until the test opens the gate."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.gate = threading.Event()
+        self.entered = threading.Semaphore(0)
+
+    def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+        self.entered.release()
+        assert self.gate.wait(30)
+        return super().run(inputs)
+
+    async def wait_until_entered(self) -> None:
+        """Return when one more batch is inside; the loop may serve other things meanwhile."""
+        await asyncio.to_thread(self.entered.acquire)
+
+
+class Bench:
+    """A device with one model and helpers to ask it."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        content: bytes,
+        *,
+        lanes: int = 1,
+        max_rows: int = 8,
+        cost_s: float = 0.0,
+        least_rows: int = 1,
+        max_queue_rows: int = 1000,
+        max_wait_s: float = 0.0,
+        device: Device | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.device = device or Device(lanes, loop, clock=loop.time)
+        self.signature = Signature(Session(content).describe("model.onnx"))
+        cost = CostModel()
+        cost.observe(max_rows, cost_s)
+        self.dispatcher = Dispatcher(
+            runner,
+            self.signature,
+            self.device,
+            BatchQueue(max_rows, max_queue_rows, max_wait_s),
+            cost=cost,
+            least_rows=least_rows,
+        )
+
+    def ask(self, inputs: Mapping[str, np.ndarray], **options: float) -> tuple[Job, asyncio.Future[Answer]]:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Answer | ServiceError) -> None:
+            assert not future.done(), "exactly one answer"
+            if isinstance(outcome, Answer):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        return self.dispatcher.submit(self.signature.check(inputs), done, **options), future
+
+    def ask_x(self, value: float, rows: int = 1, **options: float) -> asyncio.Future[Answer]:
+        return self.ask({"x": np.full((rows, 3), value, np.float32)}, **options)[1]
+
+
+def on_double(test: Callable[[Bench, Counting], object], **options: object) -> None:
+    async def main() -> None:
+        content = graphs.double()
+        runner = Counting(content)
+        bench = Bench(runner, content, **options)  # type: ignore[arg-type]
+        try:
+            await test(bench, runner)  # type: ignore[misc]
+        finally:
+            bench.device.close()
+
+    run_virtual(main())
+
+
+def on_gate(test: Callable[[Bench, Gated], object], content: bytes = b"", **options: object) -> None:
+    async def main() -> None:
+        graph = content or graphs.double()
+        runner = Gated(graph)
+        bench = Bench(runner, graph, cost_s=SLOW_S, **options)  # type: ignore[arg-type]
+        try:
+            await test(bench, runner)  # type: ignore[misc]
+        finally:
+            runner.gate.set()
+            bench.device.close()
+
+    run_virtual(main())
+
+
+def test_poisoned_row_fails_alone():
+    """When one request makes the model raise, it alone gets the error; every neighbour gets its own right answer."""
+
+    async def main() -> None:
+        content = graphs.look_up()
+        runner = Counting(content)
+        bench = Bench(runner, content, max_rows=64)
+        futures = [bench.ask({"x": np.array([[99 if i == 37 else i % 4]], np.int64)})[1] for i in range(50)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        bench.device.close()
+        assert isinstance(results[37], ModelFailure)
+        for i, result in enumerate(results):
+            if i != 37:
+                assert isinstance(result, Answer)
+                assert result.outputs["y"].tolist() == [[10.0 + i % 4]]
+        assert len(runner.batches) <= 2 * math.ceil(math.log2(50)) + 1, "halved, not run one by one"
+
+    run_virtual(main())
+
+
+def test_poisoned_request_of_many_rows_fails_as_one():
+    """A request that is cut into several batches fails once, and its waiting rows leave the queue."""
+
+    async def main() -> None:
+        content = graphs.look_up()
+        bench = Bench(Counting(content), content, max_rows=4)
+        rows = np.zeros((10, 1), np.int64)
+        rows[5] = 99
+        bad, good = bench.ask({"x": rows})[1], bench.ask({"x": np.array([[1]], np.int64)})[1]
+        with pytest.raises(ModelFailure):
+            await bad
+        assert (await good).outputs["y"].tolist() == [[11.0]]
+        assert bench.dispatcher.is_idle
+        bench.device.close()
+
+    run_virtual(main())
+
+
+def test_wrong_row_count_from_the_model_is_a_failure():
+    """A model that returns fewer rows than it got fails its requests instead of giving one the answer of another."""
+
+    class Short:
+        def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+            return [inputs["x"][:-1]]
+
+    async def main() -> None:
+        bench = Bench(Short(), graphs.double())
+        with pytest.raises(ModelFailure, match="has 2 rows for a batch of 3"):
+            await bench.ask_x(1.0, rows=3)
+        bench.device.close()
+
+    run_virtual(main())
+
+
+def test_receiver_that_raises_does_not_harm_its_batch():
+    """An exception in one caller's `done` is logged, and the others of the batch still get their answers."""
+
+    async def test(bench: Bench, runner: Counting) -> None:
+        def explode(outcome: object) -> None:
+            raise RuntimeError("receiver")
+
+        rows = bench.signature.check({"x": np.ones((1, 3), np.float32)})
+        bench.dispatcher.submit(rows, explode)
+        other = bench.ask_x(2.0)
+        assert (await other).outputs["y"].tolist() == [[4.0] * 3]
+        assert runner.batches == [2]
+
+    on_double(test)
+
+
+def test_cancelled_request_does_not_fail_its_batch():
+    """A caller that goes while its batch runs loses its answer; its neighbours keep theirs."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        job, gone = bench.ask({"x": np.ones((1, 3), np.float32)})
+        stays = bench.ask_x(2.0)
+        await runner.wait_until_entered()
+        bench.dispatcher.cancel(job)
+        runner.gate.set()
+        assert (await stays).outputs["y"].tolist() == [[4.0] * 3]
+        assert not gone.done()
+
+    on_gate(test)
+
+
+def test_cancelled_request_that_waits_is_never_run():
+    """A caller that goes before its batch leaves costs nothing."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        first = bench.ask_x(1.0)
+        await runner.wait_until_entered()
+        job, _ = bench.ask({"x": np.ones((3, 3), np.float32)})
+        bench.dispatcher.cancel(job)
+        runner.gate.set()
+        await first
+        assert runner.batches == [1]
+        assert bench.dispatcher.is_idle
+
+    on_gate(test)
+
+
+def test_deadline_passes_while_the_lanes_are_busy():
+    """A waiting request gets DeadlinePassed at its deadline, although no lane has become free."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        running = bench.ask_x(1.0)
+        await runner.wait_until_entered()
+        began = asyncio.get_running_loop().time()
+        waiting = bench.ask_x(2.0, timeout_s=5.0)
+        with pytest.raises(DeadlinePassed):
+            await waiting
+        assert asyncio.get_running_loop().time() - began == pytest.approx(5.0)
+        runner.gate.set()
+        assert (await running).outputs["y"][0, 0] == 2.0
+        assert runner.batches == [1]
+
+    on_gate(test)
+
+
+def test_request_that_cannot_make_its_deadline_is_refused_at_once():
+    """Where the cost model expects the answer after the deadline, the request is refused before it is queued."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        with pytest.raises(TooLate) as refused:
+            bench.ask_x(1.0, rows=8, timeout_s=SLOW_S / 2)
+        assert refused.value.retry_after_s > 0
+        assert bench.dispatcher.is_idle
+
+    on_gate(test)
+
+
+def test_full_queue_refuses_with_the_expected_wait():
+    """QueueFull says when it is worth coming back, from what waits and what a batch costs."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        bench.ask_x(1.0)
+        await runner.wait_until_entered()
+        bench.ask_x(1.0, rows=16)
+        with pytest.raises(QueueFull) as refused:
+            bench.ask_x(1.0)
+        assert 2 * SLOW_S <= refused.value.retry_after_s <= 4 * SLOW_S
+
+    on_gate(test, max_queue_rows=16)
+
+
+def test_draining_refuses_new_requests_and_answers_the_old():
+    """Drain returns only when every accepted request has its answer; new ones are refused meanwhile."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        futures = [bench.ask_x(float(i)) for i in range(20)]
+        drained = asyncio.ensure_future(bench.dispatcher.drain())
+        await runner.wait_until_entered()
+        with pytest.raises(Draining):
+            bench.ask_x(1.0)
+        assert not drained.done()
+        runner.gate.set()
+        await drained
+        assert [f.result().outputs["y"][0, 0] for f in futures] == [2.0 * i for i in range(20)]
+
+    on_gate(test)
+
+
+def test_drain_of_an_idle_model_returns_at_once():
+    """There is nothing to wait for when nothing was accepted."""
+
+    async def test(bench: Bench, runner: Counting) -> None:
+        await bench.dispatcher.drain()
+
+    on_double(test)
+
+
+def test_rows_that_arrive_in_one_turn_share_a_batch():
+    """Requests of one turn of the loop leave together, with no waiting time at all."""
+
+    async def test(bench: Bench, runner: Counting) -> None:
+        futures = [bench.ask_x(float(i)) for i in range(8)]
+        answers = await asyncio.gather(*futures)
+        assert runner.batches == [8]
+        assert [a.outputs["y"][0, 0] for a in answers] == [2.0 * i for i in range(8)]
+        assert asyncio.get_running_loop().time() == 0.0
+
+    on_double(test)
+
+
+def test_batches_form_while_the_lane_is_busy():
+    """What arrives during a run leaves as one batch when the lane is free."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        first = bench.ask_x(1.0)
+        await runner.wait_until_entered()
+        others = [bench.ask_x(2.0) for _ in range(5)]
+        runner.gate.set()
+        await asyncio.gather(first, *others)
+        assert runner.batches == [1, 5]
+
+    on_gate(test)
+
+
+def test_lanes_run_side_by_side():
+    """With two lanes two batches are inside the model at the same time."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        futures = [bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=8)]
+        await runner.wait_until_entered()
+        await runner.wait_until_entered()
+        runner.gate.set()
+        await asyncio.gather(*futures)
+
+    on_gate(test, lanes=2)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 9, 30])
+def test_large_request_is_cut_and_joined_in_order(rows: int):
+    """A request above max_rows comes back whole, each row in its place, never in batches above the limit."""
+
+    async def test(bench: Bench, runner: Counting) -> None:
+        x = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
+        _, future = bench.ask({"x": x})
+        assert np.array_equal((await future).outputs["y"], 2 * x)
+        assert max(runner.batches) <= 8
+        assert sum(runner.batches) == rows
+
+    on_double(test)
+
+
+def test_lone_row_is_padded_where_the_model_needs_company():
+    """With least_rows 2 a single row runs as two, and the caller sees one."""
+
+    async def test(bench: Bench, runner: Counting) -> None:
+        answer = await bench.ask_x(3.0)
+        assert answer.outputs["y"].tolist() == [[6.0] * 3]
+        assert runner.batches == [2]
+
+    on_double(test, least_rows=2)
+
+
+def test_model_without_a_batch_axis_runs_requests_one_by_one():
+    """Each request is a run of its own, and nothing is cut from its outputs."""
+
+    async def main() -> None:
+        content = graphs.one_at_a_time()
+        runner = Counting(content)
+        bench = Bench(runner, content, max_rows=1)
+        x = np.arange(4, dtype=np.float32).reshape(2, 2)
+        answers = await asyncio.gather(*(bench.ask({"x": x + i})[1] for i in range(3)))
+        assert [a.outputs["y"].tolist() for a in answers] == [(2 * (x + i)).tolist() for i in range(3)]
+        assert len(runner.batches) == 3
+        bench.device.close()
+
+    run_virtual(main())
+
+
+def test_partial_batch_leaves_when_it_has_waited():
+    """With max_wait_s a lone row waits for company exactly that long: a timer wakes it, nothing polls."""
+
+    async def test(bench: Bench, runner: Counting) -> None:
+        first = bench.ask_x(1.0)
+        await asyncio.sleep(0.3)
+        second = bench.ask_x(2.0)
+        await asyncio.gather(first, second)
+        assert asyncio.get_running_loop().time() == pytest.approx(0.5)
+        assert runner.batches == [2]
+
+    on_double(test, max_wait_s=0.5)
+
+
+def test_models_that_share_a_device_take_turns():
+    """A model with a flood of work does not keep another one out: it gets every second batch."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        other_runner = Counting(graphs.double())
+        other = Bench(other_runner, graphs.double(), cost_s=SLOW_S, device=bench.device)
+        flood = [bench.ask_x(1.0, rows=8) for _ in range(10)]
+        await runner.wait_until_entered()
+        late = [other.ask_x(2.0, rows=8) for _ in range(2)]
+        runner.gate.set()
+        await asyncio.gather(*late)
+        assert len(runner.batches) <= 4
+        await asyncio.gather(*flood)
+
+    on_gate(test)
+
+
+def test_timings_tell_where_a_request_was():
+    """The answer's queue time is its wait for a batch."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        running = bench.ask_x(1.0)
+        await runner.wait_until_entered()
+        waiting = bench.ask_x(2.0)
+        await asyncio.sleep(2.0)
+        runner.gate.set()
+        await running
+        assert (await waiting).queue_s == pytest.approx(2.0)
+
+    on_gate(test)
+
+
+def test_same_bits_alone_and_in_company():
+    """A row's answer is bit-equal alone and in a batch of strangers, through the whole engine."""
+
+    async def main() -> None:
+        content = graphs.classifier()
+        bench = Bench(Counting(content), content, max_rows=32, least_rows=2)
+        rows = np.random.default_rng(1).standard_normal((32, 1, 1, 2, 2)).astype(np.float32)
+        alone = [(await bench.ask({"image": row})[1]).outputs["probabilities"].tobytes() for row in rows]
+        company = await asyncio.gather(*(bench.ask({"image": row})[1] for row in rows))
+        assert alone == [a.outputs["probabilities"].tobytes() for a in company]
+        bench.device.close()
+
+    run_virtual(main())
