@@ -1,0 +1,1 @@
+"""The HTTP surface: routes, statuses, and the doors that requests come in by."""

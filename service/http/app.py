@@ -1,0 +1,191 @@
+"""The ASGI door: every route. Tensors go to the data plane, questions to `information`, the rest to BentoML.
+
+It reads a body no further than the limit, notices when the caller goes away, and answers every path that nobody has
+with the one shape of error. Models are loaded while it already serves, so that probes see "not ready" and not a dead
+port.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
+from service.http.calls import Call, Reply, request_id_of
+from service.http.information import Information
+from service.http.plane import DataPlane, Endpoint
+from service.metrics import Metrics
+
+logger = logging.getLogger("sluice.http")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_BENTOML_PATHS = re.compile(r"/docs\.json|/schema\.json|/(?:static_content|assets)/.*")
+_PAGE_PATHS = ("/", "/docs")
+
+
+class Lifecycle(Protocol):
+    """What the door wakes and puts to rest: the model registry and the engine behind the data plane."""
+
+    plane: DataPlane
+    information: Information
+    metrics: Metrics
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class Disconnected(Exception):
+    """The caller has gone before the answer was there."""
+
+
+class AsgiDoor:
+    """``open_service`` makes the service on the event loop; ``inner`` is BentoML's application, or None."""
+
+    def __init__(self, open_service: Callable[[], Lifecycle], inner: ASGIApp | None = None) -> None:
+        self._open_service = open_service
+        self._inner = inner
+        self._service: Lifecycle | None = None
+        self._information: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif self._inner is not None:
+            await self._inner(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start after BentoML has, stop before it does."""
+
+        async def receive_and_stop() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown" and self._service is not None:
+                await self._service.stop()
+            return message
+
+        async def start_and_send(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._service = self._open_service()
+                self._information = self._service.information.application()
+                await self._service.start()
+            await send(message)
+
+        if self._inner is not None:
+            await self._inner(scope, receive_and_stop, start_and_send)
+            return
+        await receive_and_stop()
+        await start_and_send({"type": "lifespan.startup.complete"})
+        await receive_and_stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service = self._service
+        if service is None or self._information is None:
+            raise RuntimeError("the application was not started: run it with its lifespan")
+        path = scope["path"]
+        endpoint = service.plane.match(path)
+        if endpoint is not None:
+            await self._carry(service.plane, endpoint, scope, receive, send)
+        elif self._inner is not None and (path in _PAGE_PATHS or _BENTOML_PATHS.fullmatch(path)):
+            await self._inner({**scope, "path": "/"} if path == "/docs" else scope, receive, send)
+        else:
+            await self._inform(service, self._information, scope, receive, send)
+
+    async def _inform(
+        self, service: Lifecycle, information: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        request_id = scope["sluice.request_id"] = request_id_of(dict(scope["headers"]))
+        clock = service.plane.clock
+        began = clock()
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await information(scope, receive, send_with_id)
+        finally:
+            service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
+
+    async def _carry(self, plane: DataPlane, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call of the data plane: body in, reply out, or cancelled when the caller goes."""
+        headers = dict(scope["headers"])
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def reply_now(reply: Reply) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        call = Call(
+            scope["path"], scope["query_string"], headers, b"", request_id_of(headers), plane.clock(), reply_now
+        )
+        try:
+            if scope["method"] != "POST":
+                raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
+            call.body = await _read_body(headers, receive, plane.max_body_bytes)
+        except Disconnected:
+            return
+        except ServiceError as error:
+            plane.refuse(endpoint, call, error)
+            close = [(b"connection", b"close")] if isinstance(error, BodyTooLarge) else []
+            await _send_reply(await answered, send, close)
+            return
+        ticket = plane.start(endpoint, call)
+        if not answered.done():
+            watch = asyncio.create_task(_cancel_when_gone(receive, answered))
+            try:
+                await asyncio.wait([answered])
+            finally:
+                watch.cancel()
+                if not answered.done() or answered.cancelled():
+                    ticket.cancel()
+        if not answered.cancelled():
+            await _send_reply(answered.result(), send)
+
+
+async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    answered.cancel()
+
+
+async def _read_body(headers: dict[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
+    """The whole body. Raises BodyTooLarge before more than ``max_bytes`` are kept, Disconnected, InvalidInput."""
+    declared = headers.get(b"content-length")
+    if declared is not None and (not declared.isdigit() or int(declared) > max_bytes):
+        if not declared.isdigit():
+            raise InvalidInput(f"Content-Length: expected a number, got {declared.decode('latin-1')!r:.40}")
+        raise BodyTooLarge(f"body: expected at most {max_bytes} bytes, got {int(declared)}")
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > max_bytes:
+            raise BodyTooLarge(f"body: expected at most {max_bytes} bytes, got more")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _send_reply(reply: Reply, send: Send, extra: list[tuple[bytes, bytes]] | None = None) -> None:
+    length = (b"content-length", str(reply.size_bytes).encode())
+    headers = [*reply.headers, length, *(extra or ())]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    last = len(reply.chunks) - 1
+    for i, chunk in enumerate(reply.chunks):
+        await send({"type": "http.response.body", "body": chunk, "more_body": i < last})

@@ -1,0 +1,44 @@
+"""The one table from errors to HTTP statuses, and the one shape of an error answer."""
+
+import math
+from collections.abc import Mapping
+
+from service import errors
+from service.http.calls import JSON, Header, Reply
+from service.protocol.text import render_json
+
+STATUS: Mapping[type[errors.ServiceError], int] = {
+    errors.InvalidInput: 400,
+    errors.UnknownModel: 404,
+    errors.UnknownRoute: 404,
+    errors.WrongMethod: 405,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedMedia: 415,
+    errors.CallerError: 400,
+    errors.QueueFull: 429,
+    errors.TooLate: 429,
+    errors.NotReady: 503,
+    errors.Draining: 503,
+    errors.TryLater: 503,
+    errors.DeadlinePassed: 504,
+    errors.Cancelled: 499,  # nobody reads it; the metric does
+    errors.ModelFailure: 500,
+    errors.ServiceError: 500,
+}
+
+
+def status_of(error: errors.ServiceError) -> int:
+    """The status of the nearest class in the table."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def error_reply(error: errors.ServiceError, request_id: str) -> Reply:
+    """``{"error", "request_id"}``; the text of what went wrong inside stays inside."""
+    status = status_of(error)
+    text = str(error) if status != 500 else "the model failed on this request; the log has the reason under this id"
+    headers: list[Header] = [JSON]
+    if isinstance(error, errors.TryLater):
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    if isinstance(error, errors.WrongMethod):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
+    return Reply(status, [render_json({"error": text, "request_id": request_id})], headers)

@@ -1,0 +1,74 @@
+"""Nested JSON numbers to arrays, strictly: no text, null or boolean becomes a number on the way."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from model_store.datatypes import Datatype
+from service.errors import InvalidInput
+from service.protocol.text import type_name
+
+_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
+"""The kinds of NumPy array that JSON values may come out as, by the kind that is wanted."""
+
+
+def array_of(data: Any, datatype: Datatype, what: str) -> np.ndarray:
+    """Nested lists to an array of ``datatype``, in the shape of the nesting. Raises InvalidInput, naming ``what``."""
+    try:
+        return _array_of(data, datatype, what)
+    except RecursionError:
+        raise InvalidInput(f"{what}: expected an array, got one that is nested too deeply") from None
+
+
+def _array_of(data: Any, datatype: Datatype, what: str) -> np.ndarray:
+    if datatype.name == "BYTES":
+        return _texts(data, what)
+    try:
+        raw = np.array(data)
+    except ValueError:
+        raise InvalidInput(f"{what}: expected arrays of equal length, got a ragged nesting") from None
+    if raw.size and raw.dtype.kind not in _KINDS[datatype.dtype.kind]:
+        raise InvalidInput(f"{what}: expected {datatype.name}, got {_first_wrong(data, datatype)}")
+    if raw.dtype.kind in "iuf" and _has_boolean(data):
+        raise InvalidInput(f"{what}: expected {datatype.name}, got a boolean")
+    if datatype.dtype.kind in "iu" and raw.size:
+        limits = np.iinfo(datatype.dtype)
+        low, high = int(raw.min()), int(raw.max())
+        if low < limits.min or high > limits.max:
+            wrong = low if low < limits.min else high
+            raise InvalidInput(f"{what}: expected {datatype.name}, {limits.min} to {limits.max}, got {wrong}")
+    with np.errstate(over="ignore"):
+        return raw.astype(datatype.dtype)
+
+
+def _leaves(data: Any) -> Iterable[Any]:
+    if isinstance(data, list):
+        for item in data:
+            yield from _leaves(item)
+    else:
+        yield data
+
+
+def _has_boolean(data: Any) -> bool:
+    # Booleans among numbers would become 0 and 1. Only the innermost lists are looked into, at C speed.
+    if not isinstance(data, list):
+        return isinstance(data, bool)
+    if data and isinstance(data[0], list):
+        return any(map(_has_boolean, data))
+    return bool in set(map(type, data))
+
+
+def _first_wrong(data: Any, datatype: Datatype) -> str:
+    wanted: tuple[type, ...] = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}[datatype.dtype.kind]
+    for leaf in _leaves(data):
+        if not isinstance(leaf, wanted) or (isinstance(leaf, bool) and datatype.dtype.kind != "b"):
+            return f"{leaf!r:.40}" if isinstance(leaf, str | float) else type_name(leaf)
+    return "numbers out of range"
+
+
+def _texts(data: Any, what: str) -> np.ndarray:
+    for leaf in _leaves(data):
+        if not isinstance(leaf, str):
+            raise InvalidInput(f"{what}: expected BYTES as strings, got {type_name(leaf)}")
+    return np.array(data, dtype=object)

@@ -1,0 +1,286 @@
+"""Open Inference Protocol v2: inference requests and answers, JSON and the binary tensor extension.
+
+A binary body is the JSON header, then the raw bytes of the tensors in the order of the header; request tensors are
+views of the body, answer tensors views of the outputs. Where Triton is stricter or looser than the specification we
+take what keeps its clients working.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from model_store.datatypes import DATATYPES, Datatype, datatype_of
+from service.errors import InvalidInput
+from service.protocol.numbers import array_of
+from service.protocol.text import parse_json, type_name
+
+MAX_INPUTS = 256
+MAX_AXES = 32
+_CACHED_HEADER_BYTES = 4096
+_UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end")
+
+
+@dataclass(frozen=True, slots=True)
+class InputHeader:
+    """One input as the header declares it: ``size_bytes`` of the binary part, or ``data`` in JSON."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    count: int
+    size_bytes: int | None
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The JSON part of a request. ``outputs`` maps each wanted output to whether it comes back binary; None: all."""
+
+    id: str | None
+    inputs: tuple[InputHeader, ...]
+    outputs: Mapping[str, bool] | None
+    binary_default: bool
+    timeout_s: float | None
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    header: Header
+    inputs: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class InferAnswer:
+    """An encoded answer. ``header_bytes`` is the length of its JSON part, None where there is no binary one."""
+
+    chunks: Sequence[bytes | memoryview]
+    header_bytes: int | None
+
+
+def parse_infer(body: bytes | memoryview, header_bytes: int | None) -> InferRequest:
+    """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput."""
+    view = memoryview(body)
+    if header_bytes is None:
+        header, binary = _parse_header(parse_json(body)), view[:0]
+    else:
+        if not 0 < header_bytes <= len(view):
+            raise InvalidInput(
+                f"Inference-Header-Content-Length: expected 1 to {len(view)} (the body), got {header_bytes}"
+            )
+        text, binary = view[:header_bytes], view[header_bytes:]
+        header = _parse_cached(bytes(text)) if header_bytes <= _CACHED_HEADER_BYTES else _parse_header(parse_json(text))
+    inputs = {}
+    at = 0
+    for item in header.inputs:
+        if item.size_bytes is None:
+            inputs[item.name] = _from_json(item)
+        else:
+            inputs[item.name] = _from_binary(item, binary[at : at + item.size_bytes])
+            at += item.size_bytes
+    if at != len(binary):
+        raise InvalidInput(f"body: expected {at} bytes of tensors after the header, got {len(binary)}")
+    return InferRequest(header, inputs)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_cached(text: bytes) -> Header:
+    """Programs send the same header again and again; only the bytes of the tensors change."""
+    return _parse_header(parse_json(text, "header"))
+
+
+def _parse_header(value: Any) -> Header:
+    header = _object(value, "body")
+    _known(header, ("id", "parameters", "inputs", "outputs"), "body")
+    request_id = header.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
+    parameters = _object(header.get("parameters", {}), "parameters")
+    timeout_s, priority = _parse_schedule(parameters)
+    binary_default = _boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
+    inputs = header.get("inputs")
+    if not isinstance(inputs, list) or not 0 < len(inputs) <= MAX_INPUTS:
+        raise InvalidInput(f"inputs: expected an array of 1 to {MAX_INPUTS} tensors, got {_count(inputs)}")
+    parsed = tuple(_parse_input(item, f"inputs[{i}]") for i, item in enumerate(inputs))
+    if len({item.name for item in parsed}) != len(parsed):
+        raise InvalidInput("inputs: expected each name once, got one twice")
+    outputs = _parse_outputs(header.get("outputs"), binary_default)
+    return Header(request_id, parsed, outputs, binary_default, timeout_s, priority)
+
+
+def _parse_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
+    for name in parameters:
+        if name in _UNSUPPORTED or name.startswith("triton_") or name == "headers":
+            raise InvalidInput(f"parameters.{name}: this server does not support it")
+    timeout = parameters.get("timeout")
+    if timeout is not None and not _is_count(timeout):
+        raise InvalidInput(f"parameters.timeout: expected microseconds, a whole number, got {timeout!r:.40}")
+    priority = parameters.get("priority", 0)
+    if not _is_count(priority):
+        raise InvalidInput(f"parameters.priority: expected a whole number from 0, got {priority!r:.40}")
+    # In the protocol 1 is the highest and 0 the default; the engine has two: 0 before 1.
+    return timeout / 1e6 if timeout else None, 0 if priority == 1 else 1
+
+
+def _parse_input(value: Any, where: str) -> InputHeader:
+    item = _object(value, where)
+    _known(item, ("name", "shape", "datatype", "parameters", "data"), where)
+    name, shape = item.get("name"), item.get("shape")
+    if not isinstance(name, str):
+        raise InvalidInput(f"{where}.name: expected a string, got {type_name(name)}")
+    datatype = DATATYPES.get(str(item.get("datatype")))
+    if datatype is None:
+        raise InvalidInput(
+            f"{where}.datatype: expected one of {', '.join(DATATYPES)}, got {item.get('datatype')!r:.40}"
+        )
+    if not isinstance(shape, list) or len(shape) > MAX_AXES or not all(map(_is_count, shape)):
+        raise InvalidInput(f"{where}.shape: expected an array of sizes from 0, got {shape!r:.60}")
+    parameters = _object(item.get("parameters", {}), f"{where}.parameters")
+    size_bytes = parameters.get("binary_data_size")
+    if (size_bytes is None) == ("data" not in item):
+        got = "neither" if size_bytes is None else "both"
+        raise InvalidInput(f"{where}: expected either data or parameters.binary_data_size, got {got}")
+    count = math.prod(shape)
+    if size_bytes is not None:
+        if not _is_count(size_bytes):
+            raise InvalidInput(
+                f"{where}.parameters.binary_data_size: expected a number of bytes, got {size_bytes!r:.40}"
+            )
+        if datatype.itemsize and size_bytes != count * datatype.itemsize:
+            raise InvalidInput(
+                f"{where}: expected {count * datatype.itemsize} bytes for {datatype.name} {shape}, got {size_bytes}"
+            )
+    elif datatype.name == "FP16":
+        raise InvalidInput(f"{where}: FP16 has no JSON form, send it as binary data")
+    return InputHeader(name, datatype, tuple(shape), count, size_bytes, item.get("data"))
+
+
+def _parse_outputs(value: Any, binary_default: bool) -> Mapping[str, bool] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > MAX_INPUTS:
+        raise InvalidInput(f"outputs: expected an array of at most {MAX_INPUTS}, got {_count(value)}")
+    outputs = {}
+    for i, element in enumerate(value):
+        item = _object(element, f"outputs[{i}]")
+        _known(item, ("name", "parameters"), f"outputs[{i}]")
+        parameters = _object(item.get("parameters", {}), f"outputs[{i}].parameters")
+        if "classification" in parameters or "shared_memory_region" in parameters:
+            raise InvalidInput(f"outputs[{i}].parameters: classification and shared memory are not supported")
+        name = item.get("name")
+        if not isinstance(name, str):
+            raise InvalidInput(f"outputs[{i}].name: expected a string, got {type_name(name)}")
+        binary = parameters.get("binary_data", binary_default)
+        outputs[name] = _boolean(binary, f"outputs[{i}].parameters.binary_data")
+    return outputs or None
+
+
+def _from_json(item: InputHeader) -> np.ndarray:
+    array = array_of(item.data, item.datatype, f"input {item.name!r}")
+    if array.size != item.count:
+        raise InvalidInput(
+            f"input {item.name!r}: expected {item.count} elements for the shape {list(item.shape)}, got {array.size}"
+        )
+    return array.reshape(item.shape)
+
+
+def _from_binary(item: InputHeader, content: memoryview) -> np.ndarray:
+    if len(content) != item.size_bytes:
+        raise InvalidInput(f"input {item.name!r}: expected {item.size_bytes} bytes, got only {len(content)}")
+    if item.datatype.name == "BOOL" and np.frombuffer(content, np.uint8).max(initial=0) > 1:
+        raise InvalidInput(f"input {item.name!r}: expected 0 or 1 in each byte of a BOOL")
+    if item.datatype.itemsize:
+        return np.frombuffer(content, item.datatype.dtype.newbyteorder("<")).reshape(item.shape)
+    return _texts_from_binary(item, content)
+
+
+def _texts_from_binary(item: InputHeader, content: memoryview) -> np.ndarray:
+    """BYTES: each element is its length in four bytes, little-endian, then itself. ONNX strings are UTF-8."""
+    texts: list[str] = []
+    at = 0
+    while at < len(content):
+        end = at + 4 + int.from_bytes(content[at : at + 4], "little")
+        if at + 4 > len(content) or end > len(content):
+            raise InvalidInput(f"input {item.name!r}: element {len(texts)} reaches beyond the end of the data")
+        try:
+            texts.append(str(content[at + 4 : end], "utf-8"))
+        except UnicodeDecodeError:
+            raise InvalidInput(f"input {item.name!r}: expected UTF-8 text, element {len(texts)} is not") from None
+        at = end
+    if len(texts) != item.count:
+        raise InvalidInput(f"input {item.name!r}: expected {item.count} elements, got {len(texts)}")
+    return np.array(texts, dtype=object).reshape(item.shape)
+
+
+def render_infer(model: str, version: str, header: Header, outputs: Mapping[str, np.ndarray]) -> InferAnswer:
+    """Encode the wanted outputs. Raises InvalidInput for an output that cannot be sent as JSON (FP16)."""
+    described: list[dict[str, Any]] = []
+    chunks: list[bytes | memoryview] = []
+    is_finite = True
+    for name in header.outputs or outputs:
+        array = outputs[name]
+        datatype = datatype_of(array)
+        item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
+        if header.binary_default if header.outputs is None else header.outputs[name]:
+            chunk = _to_binary(array, datatype)
+            item["parameters"] = {"binary_data_size": len(chunk)}
+            chunks.append(chunk)
+        else:
+            if datatype.name == "FP16":
+                raise InvalidInput(f"output {name!r}: FP16 has no JSON form, ask for binary data")
+            is_finite = is_finite and not (datatype.is_float and not np.isfinite(array).all())
+            item["data"] = _to_json(array, datatype)
+        described.append(item)
+    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
+    if header.id is not None:
+        answer["id"] = header.id
+    if is_finite:
+        text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    else:  # the fast renderer writes null for NaN and infinities
+        text = json.dumps(answer, default=np.ndarray.tolist).encode()
+    return InferAnswer([text, *chunks], len(text) if chunks else None)
+
+
+def _to_json(array: np.ndarray, datatype: Datatype) -> Any:
+    if datatype.name == "BYTES":
+        return [e.decode(errors="replace") if isinstance(e, bytes) else str(e) for e in array.ravel()]
+    return np.ascontiguousarray(array).ravel()
+
+
+def _to_binary(array: np.ndarray, datatype: Datatype) -> bytes | memoryview:
+    if datatype.name == "BYTES":
+        encoded = [e if isinstance(e, bytes) else str(e).encode() for e in array.ravel()]
+        return b"".join(part for e in encoded for part in (len(e).to_bytes(4, "little"), e))
+    return np.ascontiguousarray(array).data.cast("B") if array.size else b""
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where}: expected an object, got {type_name(value)}")
+    return value
+
+
+def _known(item: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
+    for name in item:
+        if name not in names:
+            raise InvalidInput(f"{where}: unknown field {name!r:.60}, expected {', '.join(names)}")
+
+
+def _boolean(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{where}: expected a boolean, got {type_name(value)}")
+    return value
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _count(value: Any) -> str:
+    return str(len(value)) if isinstance(value, list) else type_name(value)

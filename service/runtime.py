@@ -1,0 +1,56 @@
+"""The parts of one worker, put together: device, registry, data plane, and their start and stop."""
+
+import asyncio
+import logging
+import os
+
+from model_store import Store
+from service.engine.dispatcher import Device
+from service.http.information import Information
+from service.http.plane import DataPlane
+from service.metrics import Metrics
+from service.registry import Registry
+from service.settings import Settings
+
+logger = logging.getLogger("sluice")
+
+
+class Runtime:
+    """Made on the event loop that will serve. ``start`` returns at once and loads the models behind it."""
+
+    def __init__(self, settings: Settings) -> None:
+        loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.metrics = Metrics(settings.metrics_dir)
+        self.device = Device(settings.lanes or count_cores(), loop)
+        self.registry = Registry(settings, Store(settings.store), self.device, self.metrics)
+        self.plane = DataPlane(self.registry, settings, self.metrics, loop)
+        self.information = Information(self.registry, self.metrics)
+        self._loading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
+        self._loading.add_done_callback(_log_failure)
+
+    async def stop(self) -> None:
+        """Finish what was accepted, then let go of the threads."""
+        self.information.is_draining = True
+        if self._loading is not None and not self._loading.done():
+            self._loading.cancel()
+            await asyncio.wait([self._loading])
+        try:
+            await asyncio.wait_for(self.registry.drain(), self.settings.drain_s)
+        except TimeoutError:
+            logger.error("requests were still open after %.1f s and were dropped", self.settings.drain_s)
+        self.plane.close()
+        self.device.close()
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("loading the models failed", exc_info=task.exception())

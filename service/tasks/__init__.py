@@ -1,0 +1,1 @@
+"""The tasks: what people send and get, to tensors and back."""

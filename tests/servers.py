@@ -1,0 +1,92 @@
+"""A real server for tests: uvicorn in a thread, on a port of its own, with the runtime of one worker behind it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import httpx
+import uvicorn
+
+from service.http.app import AsgiDoor
+from service.runtime import Runtime
+from service.settings import Settings
+
+
+class ReadyRuntime(Runtime):
+    """Has loaded its models when it has started, so that a test need not wait for them."""
+
+    async def start(self) -> None:
+        await super().start()
+        assert self._loading is not None
+        await self._loading
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, started: threading.Event) -> None:
+        super().__init__(config)
+        self._started_event = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started_event.set()
+
+
+@dataclass(frozen=True)
+class Door:
+    """A way into the server: the name of a test's parameter and uvicorn's protocol for it."""
+
+    name: str
+    protocol: str | type[asyncio.Protocol]
+
+
+ASGI = Door("asgi", "httptools")
+DOORS = (ASGI,)
+
+
+class Serving:
+    """``with Serving(settings) as server``: ``server.url`` answers until the block ends."""
+
+    def __init__(
+        self, settings: Settings, door: Door = ASGI, make: Callable[[Settings], Runtime] = ReadyRuntime
+    ) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.runtime: Runtime | None = None
+
+        def open_service() -> Runtime:
+            self.runtime = make(settings)
+            return self.runtime
+
+        config = uvicorn.Config(
+            AsgiDoor(open_service), http=door.protocol, log_config=None, access_log=False, timeout_graceful_shutdown=10
+        )
+        self._started = threading.Event()
+        self._server = _Server(config, self._started)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._started.wait(30), "the server did not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._thread.join(30)
+        self._socket.close()
+        assert not self._thread.is_alive(), "the server did not stop"
+
+    def stop(self) -> None:
+        """What SIGTERM does."""
+        self._server.should_exit = True
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30)
+
+
+def settings_for(store: Path, **changes: object) -> Settings:
+    return Settings(store=store).replace(**changes)

@@ -1,0 +1,43 @@
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from onnx import TensorProto
+
+from model_store import DEFAULT_ROOT
+from tests import graphs
+from tests.servers import DOORS, Door, Serving, settings_for
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits classifier beside plain repositories of tiny graphs."""
+    root = tmp_path_factory.mktemp("store")
+    shutil.copytree(DEFAULT_ROOT / "digits-classifier", root / "digits-classifier")
+    graphs.write_plain(root, "double", graphs.double())
+    graphs.write_plain(root, "look-up", graphs.look_up())
+    graphs.write_plain(root, "add", graphs.add())
+    graphs.write_plain(root, "fixed", graphs.one_at_a_time())
+    graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
+    graphs.write_plain(root, "halves", graphs.echo(TensorProto.FLOAT16))
+    return root
+
+
+@pytest.fixture(scope="session", params=DOORS, ids=lambda door: door.name)
+def door(request: pytest.FixtureRequest) -> Door:
+    found: Door = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def server(store: Path, door: Door) -> Iterator[Serving]:
+    with Serving(settings_for(store, max_body_bytes=1 << 20), door) as serving:
+        yield serving
+
+
+@pytest.fixture
+def client(server: Serving) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client

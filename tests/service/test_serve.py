@@ -1,0 +1,151 @@
+"""`sluice serve` as people start it: BentoML's processes around our service."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests import graphs
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+class Served:
+    """A `sluice serve` process. It is ready when each of its workers has said which models serve."""
+
+    def __init__(self, *arguments: str, workers: int, environment: dict[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "sluice", "serve", "--port", str(self.port), "--workers", str(workers)]
+        self.process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.log: list[str] = []
+        try:
+            self.read_until("models serve", workers)
+        except BaseException:
+            self.kill()
+            raise
+
+    def read_until(self, text: str, times: int) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.log.append(line)
+            times -= text in line
+            if times == 0:
+                return
+        raise AssertionError(f"the server ended before it said {text!r}:\n" + "".join(self.log))
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        output, _ = self.process.communicate(timeout=30)
+        self.log.append(output)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End it and its workers, which have process groups of their own."""
+        if self.process.poll() is None:
+            parent = psutil.Process(self.process.pid)
+            for process in (*parent.children(recursive=True), parent):
+                process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    server = Served(workers=2)
+    yield server
+    server.kill()
+
+
+def test_wrong_setting_stops_the_start_with_its_name():
+    """A misspelt SLUICE_ variable ends `sluice serve` with code 2 and a text that names it, not with a traceback."""
+    environment = {**os.environ, "SLUICE_MAX_ROW": "8"}
+    done = subprocess.run(
+        [sys.executable, "-m", "sluice", "serve"], env=environment, capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert done.returncode == 2
+    assert "unknown setting SLUICE_MAX_ROW" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_metrics_are_summed_over_two_workers(served: Served):
+    """Whichever of two workers is asked, it counts the requests of both, exactly."""
+
+    def count() -> float:
+        with httpx.Client(base_url=served.url) as client:  # a connection of its own, so that either may get it
+            lines = client.get("/metrics").text.splitlines()
+        prefix = 'sluice_requests_total{model="digits-classifier",route="/classify",status="200"}'
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix))
+
+    row = [[[0] * 8] * 8]
+
+    def ask(_: int) -> int:
+        return httpx.post(f"{served.url}/classify", json={"inputs": [row]}).status_code
+
+    before = count()
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(60))) == {200}
+    assert {count() for _ in range(12)} == {before + 60}
+    with httpx.Client(base_url=served.url) as client:
+        text = client.get("/metrics").text
+    assert "sluice_workers 2.0" in text
+    assert 'sluice_model_ready{model="digits-classifier",version="1"} 2.0' in text
+
+
+def test_bentoml_client_classifies(served: Served):
+    """BentoML's own client finds the task in the service's schema and gets the same answer shape as HTTP."""
+    # In a process of its own: importing BentoML emits warnings, which are errors here.
+    program = (
+        "import bentoml, json, sys\n"
+        "with bentoml.SyncHTTPClient(sys.argv[1]) as client:\n"
+        "    print(json.dumps(client.classify(inputs=[[[[0.0] * 8] * 8]], top_k=2)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, served.url], capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    assert answer["model"] == "digits-classifier"
+    assert len(answer["predictions"][0]["top"]) == 2
+
+
+def test_documentation_page_and_openapi_are_there(served: Served):
+    """BentoML's page and OpenAPI document are handed on, and the document knows /classify."""
+    assert "html" in httpx.get(f"{served.url}/docs").headers["content-type"]
+    assert "/classify" in httpx.get(f"{served.url}/docs.json").json()["paths"]
+
+
+def test_sigterm_ends_the_server_with_code_zero(tmp_path: Path):
+    """After SIGTERM the server finishes, removes its files and exits with 0."""
+    graphs.write_plain(tmp_path / "store", "double", graphs.double())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    server = Served("--store", str(tmp_path / "store"), workers=1, environment={"TMPDIR": str(scratch)})
+    try:
+        answer = httpx.post(f"{server.url}/v2/models/double/infer", json={"inputs": [X]})
+        assert answer.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]
+        assert server.stop() == 0, "".join(server.log)
+        assert "Traceback" not in "".join(server.log)
+        assert not list(scratch.glob("sluice-*"))
+    finally:
+        server.kill()

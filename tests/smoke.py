@@ -1,0 +1,137 @@
+"""The user's first minutes, for real: `make serve` on a free port, the README's commands, each route, SIGTERM.
+
+Run by `.ci/run`, not by pytest. Exit code 0 if all of it works.
+"""
+
+import base64
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+READY_WITHIN_S = 60.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, body, headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def check(what: str, holds: bool, shown: object = "") -> None:
+    print(f"{'ok ' if holds else 'NOT'} {what}", flush=True)
+    if not holds:
+        raise SystemExit(f"smoke run failed: {what}: {shown}")
+
+
+def readme_curls(port: int) -> list[str]:
+    text = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [block.replace("127.0.0.1:3000", f"127.0.0.1:{port}") for block in blocks if block.startswith("curl")]
+
+
+def digit() -> np.ndarray:
+    """The zero of the README, values 0..16."""
+    rows = re.findall(r"^  \[([\d, ]+)\]", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    return np.array([[int(v) for v in row.split(",")] for row in rows], np.float32)
+
+
+def ask_every_route(url: str) -> None:
+    picture = io.BytesIO()
+    Image.fromarray((digit() * 255 / 16).round().astype(np.uint8)).save(picture, "PNG")
+    png = picture.getvalue()
+
+    def label(answer: tuple[int, bytes]) -> Any:
+        return json.loads(answer[1])["predictions"][0]["label"] if answer[0] == 200 else answer
+
+    encoded = json.dumps({"inputs": [{"image": base64.b64encode(png).decode()}]}).encode()
+    check("/classify with base64", label(ask(f"{url}/classify", encoded)) == "0")
+    check("/classify with a PNG", label(ask(f"{url}/classify", png, {"Content-Type": "image/png"})) == "0")
+    tensor = {"name": "image", "datatype": "FP32", "shape": [1, 1, 8, 8]}
+    infer = f"{url}/v2/models/digits-classifier/infer"
+    status, body = ask(infer, json.dumps({"inputs": [{**tensor, "data": digit().tolist()}]}).encode())
+    logits = json.loads(body)["outputs"][0]["data"]
+    check("v2 infer, JSON", status == 200 and int(np.argmax(logits)) == 0, body)
+    header = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": 256}}]}).encode()
+    length = {"Inference-Header-Content-Length": str(len(header))}
+    versioned = infer.replace("/infer", "/versions/1/infer")
+    status, body = ask(versioned, header + digit().astype("<f4").tobytes(), length)
+    check("v2 infer, binary", status == 200 and json.loads(body)["outputs"][0]["data"] == logits, body)
+    paths = (
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/digits-classifier",
+        "/models",
+        "/livez",
+        "/readyz",
+    )
+    more = ("/v2/models/digits-classifier/ready", "/v2/models/digits-classifier/versions/1", "/metrics", "/docs")
+    for path in (*paths, *more):
+        status, body = ask(url + path)
+        check(path, status == 200 and bool(body), body)
+    for status, path, body in ((404, "/nowhere", None), (400, "/classify", b"{}"), (405, "/classify", None)):
+        got, text = ask(url + path, body)
+        check(f"{path} is {status}", got == status and set(json.loads(text)) == {"error", "request_id"}, text)
+
+
+def main() -> int:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    subprocess.run(["make", "--silent", "install"], cwd=REPOSITORY, check=True)
+    began = time.monotonic()
+    server = subprocess.Popen(
+        ["make", "--silent", "serve", f"PORT={port}"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    log: list[str] = []
+    try:
+        assert server.stdout is not None
+        for line in server.stdout:
+            log.append(line)
+            if "models serve" in line:
+                break
+        check(f"make serve answers within {READY_WITHIN_S:.0f} s", time.monotonic() - began < READY_WITHIN_S, log)
+        for command in readme_curls(port):
+            done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+            check(f"README: {command.splitlines()[0]} …", done.returncode == 0 and '"label":"0"' in done.stdout, done)
+        ask_every_route(url)
+    except BaseException:
+        print("".join(log), file=sys.stderr)
+        raise
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        output, _ = server.communicate(timeout=60)
+    check("SIGTERM ends it without a traceback", "Traceback" not in output, output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
