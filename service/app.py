@@ -5,7 +5,6 @@ routes (``service_class``), so none of its batching, metrics, limits or error sh
 methods below exist so that BentoML's documentation, client and builder know the tasks.
 """
 
-import asyncio
 import logging
 import os
 from http import HTTPStatus
@@ -15,12 +14,14 @@ from typing import Annotated, Any
 import bentoml
 from pydantic import Field
 
-from service.http.app import ASGIApp, AsgiDoor
-from service.http.calls import Call, Reply, request_id_of
+from service.http.app import ASGIApp, AsgiCall, AsgiDoor
+from service.http.calls import Endpoint
 from service.http.plane import CLASSIFY
 from service.protocol.text import parse_object, render_json
 from service.runtime import Runtime
 from service.settings import Settings
+
+logger = logging.getLogger("sluice")
 
 NAME = "sluice"
 _EXAMPLE = [[[[0, 0, 5, 13, 9, 1, 0, 0]] * 8]]
@@ -44,6 +45,13 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily impo
     """A BentoML service with our routes before its own."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        # BentoML's worker asks for the application before it builds its server, so this is in time.
+        try:
+            from service.http.hot import open_hot_door
+        except ImportError:
+            logger.warning("httptools is not installed: tensors go by the slower ASGI door")
+        else:
+            open_hot_door()
         return AsgiDoor(_open_runtime, super().to_asgi(is_main))
 
 
@@ -76,12 +84,10 @@ async def _call(path: str, fields: dict[str, Any]) -> dict[str, Any]:
     if _runtime is None:
         raise bentoml.exceptions.ServiceUnavailable("the service was not started: run it with `sluice serve`")
     plane = _runtime.plane
-    endpoint = plane.match(path)
-    assert endpoint is not None  # noqa: S101  # the paths are those of this file
-    answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    body = render_json(fields)
-    plane.start(endpoint, Call(path, b"", {}, body, request_id_of({}), plane.clock(), answered.set_result))
-    reply = await answered
+    call = AsgiCall(Endpoint(path), b"", {})
+    call.body = render_json(fields)
+    plane.start(call)
+    reply = await call.answer
     content = parse_object(b"".join(reply.chunks))
     if reply.status != 200:
         raise bentoml.exceptions.BentoMLException(content["error"], error_code=HTTPStatus(reply.status))

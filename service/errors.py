@@ -7,6 +7,7 @@ ServiceError
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
 │   ├── BodyTooLarge          more bytes than the limit
+│   ├── HeaderTooLarge        more header than the limit
 │   └── UnsupportedMedia      a content type or picture that is not understood
 ├── TryLater                  the request is fine, the moment is not; carries when to come back
 │   ├── QueueFull             as many rows wait as the model allows
@@ -53,6 +54,10 @@ class WrongMethod(CallerError):
 
 class BodyTooLarge(CallerError):
     reason = "body_too_large"
+
+
+class HeaderTooLarge(CallerError):
+    reason = "header_too_large"
 
 
 class UnsupportedMedia(CallerError):

@@ -44,6 +44,9 @@ class Settings:
         default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
     )
     max_body_bytes: int = field(default=64 << 20, metadata={"help": "bytes of one request body; then 413"})
+    max_held_bytes: int = field(
+        default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once"}
+    )
     max_image_pixels: int = field(default=50_000_000, metadata={"help": "pixels of one picture, before decoding"})
     drain_s: float = field(default=30.0, metadata={"help": "seconds that a stopping server may take for open requests"})
     log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
@@ -101,6 +104,7 @@ _LEAST: Mapping[str, float] = {
     "max_wait_s": 0,
     "deadline_s": 0.001,
     "max_body_bytes": 1024,
+    "max_held_bytes": 1024,
     "max_image_pixels": 1,
     "drain_s": 0,
 }

@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 
 from service.http.app import AsgiDoor
+from service.http.hot import HotProtocol
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -44,14 +45,21 @@ class Door:
 
 
 ASGI = Door("asgi", "httptools")
-DOORS = (ASGI,)
+HOT = Door("hot", HotProtocol)
+DOORS = (ASGI, HOT)
 
 
 class Serving:
     """``with Serving(settings) as server``: ``server.url`` answers until the block ends."""
 
     def __init__(
-        self, settings: Settings, door: Door = ASGI, make: Callable[[Settings], Runtime] = ReadyRuntime
+        self,
+        settings: Settings,
+        door: Door = ASGI,
+        make: Callable[[Settings], Runtime] = ReadyRuntime,
+        *,
+        tls: tuple[Path, Path] | None = None,
+        keep_alive_s: int = 5,
     ) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._socket.getsockname()[1]
@@ -63,7 +71,15 @@ class Serving:
             return self.runtime
 
         config = uvicorn.Config(
-            AsgiDoor(open_service), http=door.protocol, log_config=None, access_log=False, timeout_graceful_shutdown=10
+            AsgiDoor(open_service),
+            http=door.protocol,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+            timeout_keep_alive=keep_alive_s,
+            ssl_certfile=tls[0] if tls else None,
+            ssl_keyfile=tls[1] if tls else None,
         )
         self._started = threading.Event()
         self._server = _Server(config, self._started)

@@ -38,11 +38,11 @@ class Request:
 
     @property
     def count(self) -> int:
-        return self.rows.count
+        return self.rows.number
 
     @property
     def left_rows(self) -> int:
-        return self.rows.count - self.taken_rows
+        return self.rows.number - self.taken_rows
 
 
 R = TypeVar("R", bound=Request)
@@ -195,7 +195,10 @@ class BatchQueue(Generic[R]):
 
     def _append(self, request: R) -> int:
         order = next(self._order)
-        line = self._lines[request.priority].setdefault(request.rows.key, _Line())
+        lines = self._lines[request.priority]
+        line = lines.get(request.rows.key)
+        if line is None:
+            line = lines[request.rows.key] = _Line()
         line.requests.append((order, request))
         line.rows += request.left_rows
         return order

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -60,8 +60,7 @@ class Silence:
     def depth(self, rows: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Outputs by name, with as many rows as the request had, and where its time went, in seconds."""
 
     outputs: Mapping[str, np.ndarray]
@@ -131,14 +130,14 @@ class Dispatcher:
         self.observer = observer or Silence()
         self.running = 0
         self._device = device
+        self._full_batch_s = self.cost.predict(queue.max_rows)
         self._draining: asyncio.Future[None] | None = None
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Job:
         """Queue checked rows. ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate."""
         if self._draining is not None:
             raise Draining("this version of the model is being taken out of service")
-        expected_s = self.expected_wait_s(rows.count)
-        if expected_s > timeout_s:
+        if self._longest_wait_s() > timeout_s and (expected_s := self.expected_wait_s(rows.number)) > timeout_s:
             raise TooLate(
                 f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
                 expected_s - timeout_s,
@@ -173,12 +172,15 @@ class Dispatcher:
 
     def expected_wait_s(self, rows: int) -> float:
         """Seconds until ``rows`` more rows would be answered, from what waits now and what batches cost."""
-        full = self.cost.predict(self.queue.max_rows)
         lanes = self._device.lanes
-        ahead_s = full * self.queue.waiting_rows / self.queue.max_rows / lanes
+        ahead_s = self._full_batch_s * self.queue.waiting_rows / self.queue.max_rows / lanes
         if self.running >= lanes:
-            ahead_s += full / 2  # a running batch is half done on average
+            ahead_s += self._full_batch_s / 2  # a running batch is half done on average
         return ahead_s + self.cost.predict(max(1, min(rows, self.queue.max_rows)))
+
+    def _longest_wait_s(self) -> float:
+        """At least ``expected_wait_s`` of any request, without asking the cost model."""
+        return self._full_batch_s * (self.queue.waiting_rows / (self.queue.max_rows * self._device.lanes) + 1.5)
 
     def expire(self, now: float) -> None:
         """End every waiting request whose deadline has passed."""
@@ -215,10 +217,7 @@ class Dispatcher:
         rows = max(batch.count, self.least_rows)
         if len(batch.slices) == 1 and batch.count == batch.slices[0].request.count == rows:
             return batch.slices[0].request.rows.inputs
-        return {
-            name: buffer.join(name, [s.request.rows.inputs[name][s.start : s.stop] for s in batch.slices], rows)
-            for name in self.signature.inputs
-        }
+        return {name: buffer.join(name, [_part(s, name) for s in batch.slices], rows) for name in self.signature.inputs}
 
     def _check_rows(self, run: Run) -> None:
         if not self.signature.batches:
@@ -234,6 +233,7 @@ class Dispatcher:
         batch_s = run.started_at - run.taken_at
         if run.error is None:
             self.cost.observe(run.batch.count, compute_s)
+            self._full_batch_s = self.cost.predict(self.queue.max_rows)
             self.observer.ran(run.batch.count, batch_s, compute_s)
         elif len(run.batch.slices) > 1:
             return run.batch.halves()
@@ -273,6 +273,11 @@ class Dispatcher:
     def _rejoin(job: Job) -> Sequence[np.ndarray]:
         ordered = [outputs for _, outputs in sorted(job.parts, key=lambda part: part[0])]
         return [np.concatenate(columns) for columns in zip(*ordered, strict=True)]
+
+
+def _part(part: Slice[Job], name: str) -> np.ndarray:
+    array = part.request.rows.inputs[name]
+    return array if part.count == len(array) else array[part.start : part.stop]
 
 
 class Device:

@@ -1,7 +1,8 @@
 """Tensors of requests and batches: checked against what a graph declares, joined into batches, cut apart again."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,12 +13,11 @@ from service.errors import InvalidInput
 Arrays = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Checked inputs of one request: ``count`` rows of every array, and the key of requests that may share a batch."""
+class Rows(NamedTuple):
+    """Checked inputs of one request, the number of its rows, and the key of requests that may share a batch."""
 
     inputs: Arrays
-    count: int
+    number: int
     key: Hashable
 
 
@@ -32,42 +32,40 @@ class Signature:
         self.batches = bool(graph.inputs) and all(t.batch_axis == 0 for t in (*graph.inputs, *graph.outputs))
         dynamic = any(isinstance(size, str) for t in graph.inputs for size in t.row_shape)
         self._one_key: Hashable = None if dynamic or not self.batches else "any"
-        self._checks = [(t.name, t, DATATYPES[t.datatype], self._pattern(t)) for t in graph.inputs]
-
-    def _pattern(self, tensor: Tensor) -> tuple[int | None, ...]:
-        """The shape with None for every size that a request may choose."""
-        return tuple(
-            None if isinstance(size, str) or (self.batches and axis == 0) else size
-            for axis, size in enumerate(tensor.shape)
-        )
+        self._checks = [(t.name, t, DATATYPES[t.datatype], t.row_shape) for t in graph.inputs]
 
     def check(self, inputs: Arrays) -> Rows:
         """Check a request's arrays. Raises InvalidInput, which names the input, what was expected and what came."""
-        if len(inputs) != len(self._checks) or any(name not in inputs for name, *_ in self._checks):
-            self._refuse_names(inputs)
+        if inputs.keys() != self.inputs.keys():
+            expected, got = list(self.inputs), list(inputs)
+            raise InvalidInput(f"inputs: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
         count = -1
-        for name, tensor, datatype, pattern in self._checks:
+        for name, tensor, datatype, row_shape in self._checks:
             array = inputs[name]
+            shape = array.shape
             if array.dtype != datatype.dtype and datatype_of(array) is not datatype:
                 raise InvalidInput(f"input {name!r}: expected {datatype.name}, got {datatype_of(array).name}")
-            shape = array.shape
-            if len(shape) != len(pattern) or any(w is not None and w != g for w, g in zip(pattern, shape, strict=True)):
+            if (shape[1:] if self.batches else shape) != row_shape and not self._fits(shape, tensor):
                 raise InvalidInput(f"input {name!r}: expected shape {show_shape(tensor.shape)}, got {list(shape)}")
-            if self.batches:
-                if count not in (-1, shape[0]):
+            if not array.size:
+                self._refuse_empty(inputs)
+            if self.batches and count != shape[0]:
+                if count >= 0:
                     raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {shape[0]}")
                 count = shape[0]
-            if tensor.finite and not np.isfinite(array).all():
+            # The sum of squares is not finite if a number is not, and much faster; it may also just have overflowed.
+            if tensor.finite and not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
                 raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(array)}")
-        if 0 in (size for array in inputs.values() for size in array.shape):
-            self._refuse_empty(inputs)
         if not self.batches:
             return Rows(inputs, 1, None)
         return Rows(inputs, count, self._one_key or tuple(inputs[name].shape[1:] for name, *_ in self._checks))
 
-    def _refuse_names(self, inputs: Arrays) -> None:
-        expected, got = list(self.inputs), list(inputs)
-        raise InvalidInput(f"inputs: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
+    def _fits(self, shape: tuple[int, ...], tensor: Tensor) -> bool:
+        """Whether a shape has the declared sizes wherever these are fixed; the batch axis is free."""
+        return len(shape) == len(tensor.shape) and all(
+            isinstance(wanted, str) or wanted == got or (self.batches and axis == 0)
+            for axis, (wanted, got) in enumerate(zip(tensor.shape, shape, strict=True))
+        )
 
     def _refuse_empty(self, inputs: Arrays) -> None:
         # ONNX Runtime's recurrent kernels abort the process on an empty batch, so no empty tensor reaches a graph.
@@ -104,10 +102,8 @@ class BatchBuffer:
         buffer = self._arrays.get(key)
         if buffer is None or len(buffer) < rows:
             buffer = self._arrays[key] = np.empty((rows, *first.shape[1:]), first.dtype)
-        filled = 0
-        for part in parts:
-            buffer[filled : filled + len(part)] = part
-            filled += len(part)
+        filled = sum(map(len, parts))
+        np.concatenate(parts, out=buffer[:filled])
         if filled < rows:
             buffer[filled:rows] = buffer[filled - 1]
         return buffer[:rows]

@@ -8,13 +8,13 @@ port.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
-from service.http.calls import Call, Reply, request_id_of
+from service.http.calls import Call, Endpoint, Reply, request_id_of
 from service.http.information import Information
-from service.http.plane import DataPlane, Endpoint
+from service.http.plane import PLANE_STATE, DataPlane
 from service.metrics import Metrics
 
 logger = logging.getLogger("sluice.http")
@@ -74,6 +74,7 @@ class AsgiDoor:
             if message["type"] == "lifespan.startup.complete":
                 self._service = self._open_service()
                 self._information = self._service.information.application()
+                scope.get("state", {})[PLANE_STATE] = self._service.plane
                 await self._service.start()
             await send(message)
 
@@ -120,38 +121,55 @@ class AsgiDoor:
 
     async def _carry(self, plane: DataPlane, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """One call of the data plane: body in, reply out, or cancelled when the caller goes."""
-        headers = dict(scope["headers"])
-        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-        def reply_now(reply: Reply) -> None:
-            if not answered.done():
-                answered.set_result(reply)
-
-        call = Call(
-            scope["path"], scope["query_string"], headers, b"", request_id_of(headers), plane.clock(), reply_now
-        )
+        call = AsgiCall(endpoint, scope["query_string"], dict(scope["headers"]))
+        held_bytes = 0
         try:
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
-            call.body = await _read_body(headers, receive, plane.max_body_bytes)
+            declared_bytes = _declared_bytes(call.headers, plane.max_body_bytes)
+            while not plane.intake.admit(declared_bytes, (room := asyncio.Event()).set):
+                await room.wait()
+            held_bytes = declared_bytes
+            call.body = await _read_body(receive, plane.max_body_bytes)
         except Disconnected:
             return
         except ServiceError as error:
-            plane.refuse(endpoint, call, error)
-            close = [(b"connection", b"close")] if isinstance(error, BodyTooLarge) else []
-            await _send_reply(await answered, send, close)
+            plane.refuse(call, error)
+        else:
+            plane.start(call)
+            await call.wait(plane, receive)
+        finally:
+            plane.intake.release(held_bytes)
+        if call.answer.cancelled():
             return
-        ticket = plane.start(endpoint, call)
-        if not answered.done():
-            watch = asyncio.create_task(_cancel_when_gone(receive, answered))
-            try:
-                await asyncio.wait([answered])
-            finally:
-                watch.cancel()
-                if not answered.done() or answered.cancelled():
-                    ticket.cancel()
-        if not answered.cancelled():
-            await _send_reply(answered.result(), send)
+        close = [(b"connection", b"close")] if call.answer.result().status == 413 else []
+        await _send_reply(call.answer.result(), send, close)
+
+
+class AsgiCall(Call):
+    """A call whose reply a task waits for."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self, endpoint: Endpoint, query: bytes, headers: Mapping[bytes, bytes]) -> None:
+        super().__init__(endpoint, query, headers)
+        self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def reply(self, reply: Reply) -> None:
+        if not self.answer.done():
+            self.answer.set_result(reply)
+
+    async def wait(self, plane: DataPlane, receive: Receive) -> None:
+        """Return when the reply is there or the caller has gone; then ``answer`` is cancelled."""
+        if self.answer.done():
+            return
+        watch = asyncio.create_task(_cancel_when_gone(receive, self.answer))
+        try:
+            await asyncio.wait([self.answer])
+        finally:
+            watch.cancel()
+            if not self.answer.done() or self.answer.cancelled():
+                plane.cancel(self)
 
 
 async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -> None:
@@ -160,13 +178,18 @@ async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -
     answered.cancel()
 
 
-async def _read_body(headers: dict[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
-    """The whole body. Raises BodyTooLarge before more than ``max_bytes`` are kept, Disconnected, InvalidInput."""
-    declared = headers.get(b"content-length")
-    if declared is not None and (not declared.isdigit() or int(declared) > max_bytes):
-        if not declared.isdigit():
-            raise InvalidInput(f"Content-Length: expected a number, got {declared.decode('latin-1')!r:.40}")
+def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:
+    """The length that the body claims to have, 0 if it claims none. Raises InvalidInput, BodyTooLarge."""
+    declared = headers.get(b"content-length", b"0")
+    if not declared.isdigit():
+        raise InvalidInput(f"Content-Length: expected a number, got {declared.decode('latin-1')!r:.40}")
+    if int(declared) > max_bytes:
         raise BodyTooLarge(f"body: expected at most {max_bytes} bytes, got {int(declared)}")
+    return int(declared)
+
+
+async def _read_body(receive: Receive, max_bytes: int) -> bytes:
+    """The whole body. Raises BodyTooLarge before more than ``max_bytes`` are kept, Disconnected."""
     parts: list[bytes] = []
     size = 0
     while True:

@@ -13,6 +13,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,
     errors.BodyTooLarge: 413,
+    errors.HeaderTooLarge: 431,
     errors.UnsupportedMedia: 415,
     errors.CallerError: 400,
     errors.QueueFull: 429,

@@ -9,8 +9,8 @@ import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -23,15 +23,22 @@ from service.protocol.text import parse_json, type_name
 MAX_INPUTS = 256
 MAX_AXES = 32
 _CACHED_HEADER_BYTES = 4096
+_CACHED_TEXTS = 256
+_COPY_BELOW_BYTES = 16 << 10
+"""Smaller tensors are copied: that is faster than to make a view, and does not keep the whole batch alive."""
 _UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end")
 
 
 @dataclass(frozen=True, slots=True)
 class InputHeader:
-    """One input as the header declares it: ``size_bytes`` of the binary part, or ``data`` in JSON."""
+    """One input as the header declares it: ``size_bytes`` of the binary part, or ``data`` in JSON.
+
+    ``dtype`` is that of its elements in the binary part, None for BYTES.
+    """
 
     name: str
     datatype: Datatype
+    dtype: np.dtype | None
     shape: tuple[int, ...]
     count: int
     size_bytes: int | None
@@ -44,48 +51,50 @@ class Header:
 
     id: str | None
     inputs: tuple[InputHeader, ...]
+    binary_bytes: int
     outputs: Mapping[str, bool] | None
     binary_default: bool
     timeout_s: float | None
     priority: int
+    texts: dict[tuple[object, ...], bytes] = field(default_factory=dict, compare=False)
+    """The JSON parts of answers to this header, by model, version and shapes: with all outputs binary they only
+    depend on these."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     header: Header
     inputs: Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True, slots=True)
-class InferAnswer:
+class InferAnswer(NamedTuple):
     """An encoded answer. ``header_bytes`` is the length of its JSON part, None where there is no binary one."""
 
     chunks: Sequence[bytes | memoryview]
     header_bytes: int | None
 
 
-def parse_infer(body: bytes | memoryview, header_bytes: int | None) -> InferRequest:
+def parse_infer(body: bytes, header_bytes: int | None) -> InferRequest:
     """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput."""
-    view = memoryview(body)
+    at = len(body) if header_bytes is None else header_bytes
     if header_bytes is None:
-        header, binary = _parse_header(parse_json(body)), view[:0]
+        header = _parse_header(parse_json(body))
+    elif not 0 < header_bytes <= len(body):
+        raise InvalidInput(f"Inference-Header-Content-Length: expected 1 to {len(body)} (the body), got {header_bytes}")
+    elif header_bytes <= _CACHED_HEADER_BYTES:
+        header = _parse_cached(body[:header_bytes])
     else:
-        if not 0 < header_bytes <= len(view):
-            raise InvalidInput(
-                f"Inference-Header-Content-Length: expected 1 to {len(view)} (the body), got {header_bytes}"
-            )
-        text, binary = view[:header_bytes], view[header_bytes:]
-        header = _parse_cached(bytes(text)) if header_bytes <= _CACHED_HEADER_BYTES else _parse_header(parse_json(text))
+        header = _parse_header(parse_json(body[:header_bytes]))
+    if at + header.binary_bytes != len(body):
+        raise InvalidInput(
+            f"body: expected {header.binary_bytes} bytes of tensors after the header, got {len(body) - at}"
+        )
     inputs = {}
-    at = 0
     for item in header.inputs:
         if item.size_bytes is None:
             inputs[item.name] = _from_json(item)
         else:
-            inputs[item.name] = _from_binary(item, binary[at : at + item.size_bytes])
+            inputs[item.name] = _from_binary(item, body, at)
             at += item.size_bytes
-    if at != len(binary):
-        raise InvalidInput(f"body: expected {at} bytes of tensors after the header, got {len(binary)}")
     return InferRequest(header, inputs)
 
 
@@ -111,7 +120,8 @@ def _parse_header(value: Any) -> Header:
     if len({item.name for item in parsed}) != len(parsed):
         raise InvalidInput("inputs: expected each name once, got one twice")
     outputs = _parse_outputs(header.get("outputs"), binary_default)
-    return Header(request_id, parsed, outputs, binary_default, timeout_s, priority)
+    binary_bytes = sum(item.size_bytes or 0 for item in parsed)
+    return Header(request_id, parsed, binary_bytes, outputs, binary_default, timeout_s, priority)
 
 
 def _parse_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
@@ -158,7 +168,8 @@ def _parse_input(value: Any, where: str) -> InputHeader:
             )
     elif datatype.name == "FP16":
         raise InvalidInput(f"{where}: FP16 has no JSON form, send it as binary data")
-    return InputHeader(name, datatype, tuple(shape), count, size_bytes, item.get("data"))
+    dtype = datatype.dtype.newbyteorder("<") if datatype.itemsize else None
+    return InputHeader(name, datatype, dtype, tuple(shape), count, size_bytes, item.get("data"))
 
 
 def _parse_outputs(value: Any, binary_default: bool) -> Mapping[str, bool] | None:
@@ -190,14 +201,13 @@ def _from_json(item: InputHeader) -> np.ndarray:
     return array.reshape(item.shape)
 
 
-def _from_binary(item: InputHeader, content: memoryview) -> np.ndarray:
-    if len(content) != item.size_bytes:
-        raise InvalidInput(f"input {item.name!r}: expected {item.size_bytes} bytes, got only {len(content)}")
-    if item.datatype.name == "BOOL" and np.frombuffer(content, np.uint8).max(initial=0) > 1:
+def _from_binary(item: InputHeader, body: bytes, at: int) -> np.ndarray:
+    """The tensor whose bytes begin at ``at``; the body is known to be long enough."""
+    if item.dtype is None:
+        return _texts_from_binary(item, memoryview(body)[at : at + (item.size_bytes or 0)])
+    if item.dtype.kind == "b" and np.frombuffer(body, np.uint8, item.count, at).max(initial=0) > 1:
         raise InvalidInput(f"input {item.name!r}: expected 0 or 1 in each byte of a BOOL")
-    if item.datatype.itemsize:
-        return np.frombuffer(content, item.datatype.dtype.newbyteorder("<")).reshape(item.shape)
-    return _texts_from_binary(item, content)
+    return np.frombuffer(body, item.dtype, item.count, at).reshape(item.shape)
 
 
 def _texts_from_binary(item: InputHeader, content: memoryview) -> np.ndarray:
@@ -220,15 +230,34 @@ def _texts_from_binary(item: InputHeader, content: memoryview) -> np.ndarray:
 
 def render_infer(model: str, version: str, header: Header, outputs: Mapping[str, np.ndarray]) -> InferAnswer:
     """Encode the wanted outputs. Raises InvalidInput for an output that cannot be sent as JSON (FP16)."""
+    wanted = header.outputs
+    arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
+    if (header.binary_default if wanted is None else all(wanted.values())) and not any(
+        array.dtype.hasobject for array in arrays.values()
+    ):
+        key = (model, version, *(array.shape for array in arrays.values()))
+        text = header.texts.get(key)
+        if text is None:
+            text = _render_text(model, version, header, arrays)[0]
+            if len(header.texts) < _CACHED_TEXTS:
+                header.texts[key] = text
+        return InferAnswer([text, *map(_to_binary, arrays.values())], len(text))
+    text, chunks = _render_text(model, version, header, arrays)
+    return InferAnswer([text, *chunks], len(text) if chunks else None)
+
+
+def _render_text(
+    model: str, version: str, header: Header, arrays: Mapping[str, np.ndarray]
+) -> tuple[bytes, list[bytes | memoryview]]:
+    """The JSON part of an answer and its binary tensors."""
     described: list[dict[str, Any]] = []
     chunks: list[bytes | memoryview] = []
     is_finite = True
-    for name in header.outputs or outputs:
-        array = outputs[name]
+    for name, array in arrays.items():
         datatype = datatype_of(array)
         item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
         if header.binary_default if header.outputs is None else header.outputs[name]:
-            chunk = _to_binary(array, datatype)
+            chunk = _to_binary(array)
             item["parameters"] = {"binary_data_size": len(chunk)}
             chunks.append(chunk)
         else:
@@ -241,10 +270,9 @@ def render_infer(model: str, version: str, header: Header, outputs: Mapping[str,
     if header.id is not None:
         answer["id"] = header.id
     if is_finite:
-        text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    else:  # the fast renderer writes null for NaN and infinities
-        text = json.dumps(answer, default=np.ndarray.tolist).encode()
-    return InferAnswer([text, *chunks], len(text) if chunks else None)
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), chunks
+    # The fast renderer writes null for NaN and infinities.
+    return json.dumps(answer, default=np.ndarray.tolist).encode(), chunks
 
 
 def _to_json(array: np.ndarray, datatype: Datatype) -> Any:
@@ -253,11 +281,13 @@ def _to_json(array: np.ndarray, datatype: Datatype) -> Any:
     return np.ascontiguousarray(array).ravel()
 
 
-def _to_binary(array: np.ndarray, datatype: Datatype) -> bytes | memoryview:
-    if datatype.name == "BYTES":
+def _to_binary(array: np.ndarray) -> bytes | memoryview:
+    if array.dtype.hasobject or array.dtype.kind in "SU":
         encoded = [e if isinstance(e, bytes) else str(e).encode() for e in array.ravel()]
         return b"".join(part for e in encoded for part in (len(e).to_bytes(4, "little"), e))
-    return np.ascontiguousarray(array).data.cast("B") if array.size else b""
+    if array.nbytes <= _COPY_BELOW_BYTES:
+        return array.tobytes()
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

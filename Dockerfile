@@ -1,0 +1,67 @@
+# The prediction service and its reference models. No PyTorch, no compiler, no pip, no shell needed to run.
+#
+#   docker build -t sluice .
+#   docker run --rm -p 3000:3000 --read-only --tmpfs /tmp --cap-drop ALL sluice
+#
+# Models of your own, instead of the reference models (a folder that `sluice export` or Triton wrote):
+#   docker run --rm -p 3000:3000 -e SLUICE_STORE=/models -v /path/to/models:/models:ro sluice
+#
+# NVIDIA GPUs: --build-arg VARIANT=gpu, and a BASE_IMAGE with Python 3.11 or newer, pip, CUDA and cuDNN.
+# Arguments after the image's name are added to `sluice serve`; every setting is also a variable SLUICE_<NAME>.
+ARG BASE_IMAGE=python:3.11-slim
+
+FROM ${BASE_IMAGE} AS build
+ARG VARIANT=cpu
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+# pip stays outside of the environment that is copied into the image.
+RUN python3 -m venv --without-pip /opt/sluice
+
+# Dependencies before code, so that a change of code installs none of them again.
+COPY pyproject.toml constraints.txt ./
+RUN python3 -c 'import sys, tomllib; \
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+print(*project["dependencies"], *project["optional-dependencies"][sys.argv[1]], sep="\n")' "${VARIANT}" > requirements.txt \
+    && python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir -c constraints.txt -r requirements.txt
+
+COPY README.md LICENSE sluice.py ./
+COPY model_store model_store
+COPY export export
+COPY loadtests loadtests
+COPY service service
+RUN python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir --no-deps .
+
+FROM ${BASE_IMAGE} AS run
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Sluice" \
+      org.opencontainers.image.description="Batched, monitored prediction service for ONNX models" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# A fixed number, so that a cluster can require it and a mounted folder can be given to it.
+RUN groupadd --gid 10001 sluice \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin sluice \
+    && mkdir /models
+
+COPY --from=build /opt/sluice /opt/sluice
+
+# Whatever is written goes to /tmp: the root file system may be read-only.
+ENV PATH=/opt/sluice/bin:${PATH} \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    BENTOML_HOME=/tmp/bentoml \
+    BENTOML_DO_NOT_TRACK=True \
+    ORT_DISABLE_TELEMETRY=1
+
+USER 10001:10001
+WORKDIR /tmp
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 3000, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
+ENTRYPOINT ["sluice", "serve", "--host", "0.0.0.0", "--port", "3000"]

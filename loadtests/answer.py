@@ -1,0 +1,58 @@
+"""Is an answer right? Its shape is held against the model's signature, its numbers against what they claim to be."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from loadtests.signature import DYNAMIC, Signature, Tensor
+from loadtests.wire import WrongAnswer, decode
+
+
+def check_status(status: int) -> None:
+    """Raises WrongAnswer unless ``status`` is 200; 0 stands for a connection that gave no answer."""
+    if status == 0:
+        raise WrongAnswer("no answer: the connection failed or timed out")
+    if status != 200:
+        raise WrongAnswer(f"status {status} instead of 200")
+
+
+def check_predictions(body: bytes, rows: int) -> None:
+    """Raises WrongAnswer unless ``body`` is a /classify answer with one well-formed prediction for each row."""
+    try:
+        predictions = json.loads(body)["predictions"]
+    except (ValueError, KeyError, TypeError):
+        raise WrongAnswer("the answer is not a JSON object with predictions") from None
+    if not isinstance(predictions, list) or len(predictions) != rows:
+        raise WrongAnswer("the number of predictions is not the number of rows")
+    for prediction in predictions:
+        _check_prediction(prediction)
+
+
+def check_outputs(headers: Mapping[str, str], body: bytes, signature: Signature, rows: int) -> None:
+    """Raises WrongAnswer unless the infer answer holds every output of ``signature`` with ``rows`` finite rows."""
+    outputs = decode(headers, body)
+    for tensor in signature.outputs:
+        if tensor.name not in outputs:
+            raise WrongAnswer(f"output {tensor.name!r} is missing")
+        _check_output(tensor, outputs[tensor.name], rows)
+
+
+def _check_prediction(prediction: Any) -> None:
+    if not isinstance(prediction, dict) or not {"label", "index", "probability"} <= prediction.keys():
+        raise WrongAnswer("a prediction lacks label, index or probability")
+    probability = prediction["probability"]
+    if not isinstance(probability, int | float) or not math.isfinite(probability) or not 0 <= probability <= 1.000001:
+        raise WrongAnswer("a probability is not a number from 0 to 1")
+
+
+def _check_output(tensor: Tensor, values: np.ndarray, rows: int) -> None:
+    expected = (rows, *tensor.row_shape)
+    if len(values.shape) != len(expected) or any(
+        size not in (DYNAMIC, got) for size, got in zip(expected, values.shape, strict=True)
+    ):
+        raise WrongAnswer(f"output {tensor.name!r} has not the shape of its signature with one row per row sent")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise WrongAnswer(f"output {tensor.name!r} holds numbers that are not finite")

@@ -1,0 +1,83 @@
+"""The ceiling: what ONNX Runtime does in process, with nothing around it, at its best batch size.
+
+No server can pass it; how near one comes is the share that its HTTP and batching leave of the machine. (A server shares
+the cores with the load generator, the ceiling does not.)
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Barrier
+from time import perf_counter
+
+import numpy as np
+
+from loadtests.bench.model import INPUT, BenchModel
+from loadtests.bench.server import NO_TELEMETRY
+
+
+@dataclass(frozen=True)
+class Point:
+    """Rows per second with batches of ``batch_rows``, ``lanes`` at once, each run on ``threads`` threads."""
+
+    batch_rows: int
+    threads: int
+    lanes: int
+    rows_per_s: float
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    model: str
+    points: tuple[Point, ...]
+
+    @property
+    def best(self) -> Point:
+        return max(self.points, key=lambda point: point.rows_per_s)
+
+
+def batch_sizes(max_rows: int) -> Iterator[int]:
+    """1, 2, 4 … up to ``max_rows``."""
+    rows = 1
+    while rows <= max_rows:
+        yield rows
+        rows *= 2
+
+
+def measure_ceiling(model: BenchModel, cores: int, duration_s: float) -> Ceiling:
+    """Sweep batch sizes, with one thread on as many lanes as ``cores`` and with one lane of ``cores`` threads."""
+    content = model.build()
+    points = []
+    for threads, lanes in sorted({(1, cores), (cores, 1)}):
+        session = open_session(content, threads)
+        for batch_rows in batch_sizes(model.max_rows):
+            rate = _measure_rate(session, model.make_rows(batch_rows), lanes, duration_s)
+            points.append(Point(batch_rows, threads, lanes, rate))
+    return Ceiling(model.name, tuple(points))
+
+
+def open_session(content: bytes, threads: int = 1):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types
+    os.environ.update(NO_TELEMETRY)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _measure_rate(session, rows: np.ndarray, lanes: int, duration_s: float) -> float:  # type: ignore[no-untyped-def]
+    session.run(None, {INPUT: rows})
+    start = Barrier(lanes)
+
+    def run_lane(_: int) -> float:
+        start.wait()
+        began = perf_counter()
+        runs = 0
+        while (elapsed := perf_counter() - began) < duration_s:
+            session.run(None, {INPUT: rows})
+            runs += 1
+        return runs * len(rows) / elapsed
+
+    with ThreadPoolExecutor(lanes) as pool:
+        return sum(pool.map(run_lane, range(lanes)))

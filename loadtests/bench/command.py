@@ -1,0 +1,143 @@
+"""``sluice bench``: measure the servers that were asked for and write JSON, Markdown and, if possible, a chart.
+
+Exit codes: 0 all was measured, 1 a peer could not be measured or answered with errors, 2 the command cannot run so.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtests.bench.ceiling import measure_ceiling
+from loadtests.bench.chart import can_draw, draw_chart
+from loadtests.bench.comparison import Comparison, Schedule
+from loadtests.bench.environment import cache_root
+from loadtests.bench.machine import count_cores, describe_machine
+from loadtests.bench.model import MODELS
+from loadtests.bench.peer import ENCODINGS
+from loadtests.bench.peers import PEERS
+from loadtests.bench.result import Result, write_markdown
+from loadtests.bench.wrk import WrkFailed
+from loadtests.termination import exit_on_sigterm
+
+MEASURED, INCOMPLETE, USAGE = 0, 1, 2
+
+FULL_CLIENTS, QUICK_CLIENTS = (1, 16, 64), (1, 16)
+FULL_CEILING_S, QUICK_CEILING_S = 1.0, 0.2
+
+
+def bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--peers", default=tuple(PEERS), type=_names(PEERS), metavar="A,B", help=f"servers ({','.join(PEERS)})"
+    )
+    parser.add_argument(
+        "--models", default=None, type=_names(MODELS), metavar="A,B", help=f"models ({','.join(MODELS)})"
+    )
+    parser.add_argument(
+        "--encodings", default=ENCODINGS, type=_names(ENCODINGS), metavar="A,B", help="bodies (json,binary)"
+    )
+    parser.add_argument("--clients", default=None, type=_counts, metavar="N,N", help="connections at once (1,16,64)")
+    parser.add_argument("--quick", action="store_true", help="one model, few short rounds: does it work?")
+    parser.add_argument("--no-ceiling", action="store_true", help="leave out ONNX Runtime in process")
+    parser.add_argument(
+        "--output", default=Path("reports/bench"), type=Path, metavar="FOLDER", help="results (reports/bench)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of the table")
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Run the comparison that ``args`` ask for."""
+    messages = Console(stderr=True)
+
+    def say(text: str) -> None:
+        messages.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    lacking = find_lacking()
+    if lacking:
+        say(f"sluice bench: {lacking}")
+        return USAGE
+    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    try:
+        with exit_on_sigterm():
+            result = _measure(args, folder, say)
+    except WrkFailed as failure:
+        say(f"sluice bench: {failure}\nthe servers' logs are in {folder}")
+        return INCOMPLETE
+    _write(result, args.output, say)
+    sys.stdout.write(result.write_json() + "\n" if args.json else write_markdown(result))
+    if result.absences or any(cell.errors for cell in result.cells):
+        say(f"the servers' logs are in {folder}")
+        return INCOMPLETE
+    shutil.rmtree(folder)
+    return MEASURED
+
+
+def find_lacking() -> str:
+    """What must be installed first, and how; empty when nothing is missing."""
+    if shutil.which("wrk") is None:
+        return "the load generator wrk is not installed: apt-get install wrk (brew install wrk)"
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    return f"{' and '.join(missing)} missing: pip install {' '.join(missing)}" if missing else ""
+
+
+def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> Result:
+    quick = args.quick
+    cores = count_cores()
+    models = [MODELS[name] for name in args.models or (["tiny"] if quick else MODELS)]
+    schedule = Schedule(
+        encodings=args.encodings,
+        clients=args.clients or (QUICK_CLIENTS if quick else FULL_CLIENTS),
+        rounds=2 if quick else 5,
+        round_s=1 if quick else 4,
+        warm_up_s=1 if quick else 2,
+    )
+    machine = describe_machine()
+    ceilings = []
+    if not args.no_ceiling:
+        for model in models:
+            say(f"{model.name}: ONNX Runtime in process")
+            ceilings.append(measure_ceiling(model, cores, QUICK_CEILING_S if quick else FULL_CEILING_S))
+    comparison = Comparison(folder, cache_root(os.environ), cores, say)
+    peers = [PEERS[name] for name in args.peers]
+    cells = [cell for model in models for cell in comparison.measure(model, peers, schedule)]
+    return Result(
+        machine, asdict(schedule), comparison.versions, tuple(ceilings), tuple(cells), tuple(comparison.absences)
+    )
+
+
+def _write(result: Result, folder: Path, say: Callable[[str], None]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(result.write_json() + "\n")
+    (folder / "bench.md").write_text(write_markdown(result))
+    if not result.cells:
+        return
+    if can_draw():
+        draw_chart(result, folder / "bench.png")
+    else:
+        say("no chart: pip install matplotlib to have one")
+    say(f"written: {folder}/bench.*")
+
+
+def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}, got {text!r}")
+        return names
+
+    return read
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= 1024 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected numbers from 1 to 1024 such as 1,16,64, got {text!r}")
+    return tuple(dict.fromkeys(int(part) for part in parts))

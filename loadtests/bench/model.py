@@ -1,0 +1,126 @@
+"""The models of the comparison: three small networks with random weights that are bound by different things.
+
+They are made here, from a seed, so that everyone measures the same graphs and nothing has to be downloaded.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+INPUT, OUTPUT = "rows", "scores"
+CLASSES = 10
+OPSET = 17
+IR_VERSION = 9  # the newest that every ONNX Runtime of the last years reads
+SEED = 7
+
+
+@dataclass
+class Graph:
+    """An ONNX graph that grows node by node; each step returns the name of its result."""
+
+    rng: np.random.Generator
+    nodes: list[Any] = field(default_factory=list)
+    weights: list[Any] = field(default_factory=list)
+
+    def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        from onnx import helper
+
+        name = output or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        return name
+
+    def add_weight(self, *shape: int) -> str:
+        """Random weights, scaled by the fan-in so that values keep their size through the layers."""
+        from onnx import numpy_helper
+
+        name = f"weight_{len(self.weights)}"
+        scale = math.sqrt(2.0 / math.prod(shape[1:])) if len(shape) > 1 else 0.0
+        values = self.rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+        self.weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def add_convolution(self, x: str, channels_in: int, channels_out: int, stride: int = 1) -> str:
+        weight, bias = self.add_weight(channels_out, channels_in, 3, 3), self.add_weight(channels_out)
+        return self.add("Conv", x, weight, bias, strides=[stride, stride], pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+
+    def add_dense(self, x: str, size_in: int, size_out: int, output: str = "") -> str:
+        weight, bias = self.add_weight(size_out, size_in), self.add_weight(size_out)
+        return self.add("Gemm", x, weight, bias, transB=1, output=output)
+
+
+def _grow_tiny(graph: Graph) -> None:
+    """Two small convolutions and a dense layer: so little work that the server around it is what is measured."""
+    x = graph.add("Relu", graph.add_convolution(INPUT, 1, 16))
+    x = graph.add("Relu", graph.add_convolution(x, 16, 32, stride=2))
+    graph.add_dense(graph.add("Flatten", x), 32 * 14 * 14, CLASSES, output=OUTPUT)
+
+
+def _grow_residual(graph: Graph) -> None:
+    """A stem and three residual blocks: bound by arithmetic, a few milliseconds a row."""
+    channels = 32
+    x = graph.add("Relu", graph.add_convolution(INPUT, 3, channels, stride=2))
+    for _ in range(3):
+        inner = graph.add("Relu", graph.add_convolution(x, channels, 2 * channels))
+        inner = graph.add_convolution(inner, 2 * channels, channels)
+        x = graph.add("Relu", graph.add("Add", x, inner))
+    pooled = graph.add("Flatten", graph.add("GlobalAveragePool", x))
+    graph.add_dense(pooled, channels, CLASSES, output=OUTPUT)
+
+
+def _grow_mlp(graph: Graph) -> None:
+    """Two wide dense layers: one row reads 8 MiB of weights, a batch reads them once for all its rows."""
+    x = graph.add("Relu", graph.add_dense(INPUT, 1024, 1024))
+    x = graph.add("Relu", graph.add_dense(x, 1024, 1024))
+    graph.add_dense(x, 1024, CLASSES, output=OUTPUT)
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """A model of the comparison. ``max_rows`` is the largest batch that is worth asking for on a few cores."""
+
+    name: str
+    row_shape: tuple[int, ...]
+    max_rows: int
+    grow: Callable[[Graph], None]
+
+    def build(self) -> bytes:
+        """The model as ONNX, with a dynamic batch axis; the same bytes every time."""
+        from onnx import TensorProto, checker, helper
+
+        graph = Graph(np.random.default_rng(SEED))
+        self.grow(graph)
+        inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *self.row_shape])]
+        outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", CLASSES])]
+        model = helper.make_model(
+            helper.make_graph(graph.nodes, self.name, inputs, outputs, graph.weights),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+        checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString(deterministic=True))
+
+    def publish(self, repository: Path) -> Path:
+        """Write ``<repository>/<name>/1/model.onnx``, the layout that Triton reads and Sluice serves as it is."""
+        path = repository / self.name / "1" / "model.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.build())
+        return path
+
+    def make_rows(self, rows: int) -> np.ndarray:
+        """Example rows in [0, 1) with two decimals, as long in JSON as real pictures and measurements are."""
+        values = np.random.default_rng(SEED).random((rows, *self.row_shape))
+        return np.round(values, 2).astype(np.float32)
+
+
+MODELS: Mapping[str, BenchModel] = {
+    model.name: model
+    for model in (
+        BenchModel("tiny", (1, 28, 28), 64, _grow_tiny),
+        BenchModel("residual", (3, 64, 64), 16, _grow_residual),
+        BenchModel("mlp", (1024,), 64, _grow_mlp),
+    )
+}

@@ -1,0 +1,62 @@
+"""What the comparison must know of a server to install, start, ask and check it. One file in ``peers/`` holds each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loadtests.bench.model import BenchModel
+from loadtests.exchange import Answer, Request
+
+JSON, BINARY = "json", "binary"
+ENCODINGS = (JSON, BINARY)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one server runs: its interpreter, its port on 127.0.0.1, the model it serves and a folder of its own.
+
+    ``repository`` holds ``<model>/1/model.onnx`` and nothing else; ``source`` is the peer's source, written to a file.
+    """
+
+    python: Path
+    port: int
+    model: BenchModel
+    repository: Path
+    source: Path
+    threads: int
+
+    @property
+    def model_file(self) -> Path:
+        return self.repository / self.model.name / "1" / "model.onnx"
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server in the comparison.
+
+    requirements   what pip installs into the peer's own environment; None for the environment that runs us. A
+                   requirement may name ``{onnxruntime}`` or ``{numpy}``: the versions here, so that all run the same.
+    distributions  whose versions are written into the result
+    source         Python text of the server, written to ``Site.source`` before the start; may be empty
+    command        how to start it, in the foreground; ``environment`` is added to ours
+    ready_path     a GET on it answers 200 when the server can be asked
+    request        a request with these rows in one of the ``encodings``
+    read_scores    the scores (rows x classes) in an answer to such a request; raises WrongAnswer
+    """
+
+    name: str
+    requirements: tuple[str, ...] | None
+    distributions: tuple[str, ...]
+    encodings: tuple[str, ...]
+    source: str
+    command: Callable[[Site], list[str]]
+    environment: Callable[[Site], Mapping[str, str]]
+    ready_path: str
+    request: Callable[[BenchModel, str, np.ndarray], Request]
+    read_scores: Callable[[Answer], np.ndarray]

@@ -1,0 +1,52 @@
+"""Sluice, from the environment that runs the comparison, with its settings untouched."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from loadtests.bench.model import INPUT, OUTPUT, BenchModel
+from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
+from loadtests.exchange import Answer, Request
+from loadtests.wire import WrongAnswer, decode, encode_binary, encode_json
+
+SOURCE_ROOT = Path(__file__).resolve().parents[3]
+"""The folder that holds ``sluice.py``: on the path even when the comparison is started from elsewhere."""
+
+
+def _command(site: Site) -> list[str]:
+    store = ("--store", str(site.repository))
+    return [str(site.python), "-m", "sluice", "serve", "--host", "127.0.0.1", "--port", str(site.port), *store]
+
+
+def _environment(_: Site) -> Mapping[str, str]:
+    # An empty setting is one that was not made: what the caller's shell says must not decide the comparison.
+    unset = {name: "" for name in os.environ if name.startswith("SLUICE_")}
+    return {**unset, "PYTHONPATH": os.pathsep.join(filter(None, [str(SOURCE_ROOT), os.environ.get("PYTHONPATH")]))}
+
+
+def _request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
+    headers, body = (encode_binary if encoding == BINARY else encode_json)({INPUT: rows})
+    return Request(f"/v2/models/{model.name}/infer", "POST", headers, body)
+
+
+def _read_scores(answer: Answer) -> np.ndarray:
+    outputs = decode(answer.headers, answer.body)
+    if OUTPUT not in outputs:
+        raise WrongAnswer(f"expected the output {OUTPUT!r}, got {sorted(outputs)}")
+    return outputs[OUTPUT]
+
+
+PEER = Peer(
+    name="sluice",
+    requirements=None,
+    distributions=("sluice-serving", "bentoml", "onnxruntime", "numpy", "uvicorn"),
+    encodings=ENCODINGS,
+    source="",
+    command=_command,
+    environment=_environment,
+    ready_path="/readyz",
+    request=_request,
+    read_scores=_read_scores,
+)

@@ -1,0 +1,89 @@
+"""A server process of the comparison: started in its own session, waited for, and always ended, by its own id."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from loadtests.exchange import Request, Unreachable, exchange
+
+START_LIMIT_S = 90.0
+STOP_LIMIT_S = 15.0
+ASK_INTERVAL_S = 0.2
+LOG_LINES = 20
+
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
+"""ONNX Runtime uploads events and keeps an identifier on the disk unless it is told not to before it is imported."""
+
+
+class ServerFailed(Exception):
+    """A server ended or was not ready in time; the text has the end of its log."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def run_server(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    address: str,
+    ready_path: str,
+    start_limit_s: float = START_LIMIT_S,
+) -> Iterator[int]:
+    """The process id of a server that is ready. When the block ends, so has it, and its children have been killed.
+
+    Raises ServerFailed. The log stays where it is.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **NO_TELEMETRY, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _await_ready(process, log, address, ready_path, start_limit_s)
+            yield process.pid
+        finally:
+            _end(process)
+
+
+def read_tail(log: Path, lines: int = LOG_LINES) -> str:
+    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-lines:])
+
+
+def _await_ready(process: "subprocess.Popen[bytes]", log: Path, address: str, ready_path: str, limit_s: float) -> None:
+    for _ in range(max(1, int(limit_s / ASK_INTERVAL_S))):
+        with suppress(subprocess.TimeoutExpired):
+            code = process.wait(ASK_INTERVAL_S)
+            raise ServerFailed(
+                f"the server ended with code {code} before it was ready; the end of {log}:\n{read_tail(log)}"
+            )
+        with suppress(Unreachable):
+            if exchange(address, Request(ready_path), timeout_s=5).status == 200:
+                return
+    raise ServerFailed(
+        f"{address}{ready_path} did not answer 200 within {limit_s:.0f} s; the end of {log}:\n{read_tail(log)}"
+    )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the server itself to stop, which stops its workers; what is left of its session after that is killed."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_LIMIT_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,50 @@
+"""One HTTP request and its answer, outside of any measurement: metadata, readiness, the check before a benchmark."""
+
+import http.client
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+
+class Unreachable(Exception):
+    """No HTTP answer came from the server; the text names the address and what happened."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to a path below the server's address."""
+
+    path: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; the names of the headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def exchange(address: str, request: Request, timeout_s: float = 10.0) -> Answer:
+    """Send ``request`` to the server at ``address`` (``http://host:port/prefix``) on a connection of its own.
+
+    Raises Unreachable when no complete answer came within ``timeout_s`` for each read and write.
+    """
+    parts = urlsplit(address)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    try:
+        path = parts.path.rstrip("/") + request.path
+        connection.request(request.method, path, body=request.body or None, headers=dict(request.headers))
+        response = connection.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, response.read())
+    except (OSError, http.client.HTTPException) as failure:
+        reason = str(failure) or type(failure).__name__
+        raise Unreachable(f"no answer from {address}: {reason}; is a server running there?") from failure
+    finally:
+        connection.close()

@@ -1,0 +1,386 @@
+"""The hot door: uvicorn's HTTP protocol with a short way for the POST routes that carry tensors.
+
+uvicorn keeps parsing, TLS, keep-alive rules and shutdown. For a hot route there is no scope, task, future or event: the
+body is collected, the data plane is called, and its reply is written to the transport, so that a finished batch writes
+all its answers in one pass of the loop. Everything else goes to the ASGI door: other routes and methods, escaped paths,
+`Expect: 100-continue`, upgrades.
+
+Rules
+- Requests of one connection are answered in the order they came, hot or not: one runs, the next ones wait in uvicorn's
+  pipeline, and reading stops meanwhile.
+- A body over the limit is refused before it is read, and its connection ends; so is a header over the limit.
+- Bodies under way may hold so many bytes in all (`Intake`); a connection whose next body does not fit is not read.
+- The next request is not begun while the client does not read the last answer.
+- A caller that goes takes its work with it.
+- A stopping server closes idle connections at once, and the others after their answer.
+"""
+
+import asyncio
+import functools
+from typing import Any
+
+from uvicorn.config import HTTP_PROTOCOLS, Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
+from service.http.calls import Call, Endpoint, Reply, request_id_of
+from service.http.plane import PLANE_STATE, DataPlane
+from service.http.status import error_reply
+
+PROTOCOL = "service.http.hot:HotProtocol"
+
+MAX_HEADER_BYTES = 64 << 10
+LINGER_S = 2.0
+"""How long a refused client may go on sending: closing at once would reset the connection under our answer."""
+_JOIN_BELOW_BYTES = 64 << 10
+"""Answers up to this size are joined and written at once: a system call costs more than the copy."""
+
+
+class _NoEvent:
+    """Stands where uvicorn's cycles have an event; nobody waits for it."""
+
+    def set(self) -> None: ...
+
+
+class HotCall(Call):
+    """One hot request of a connection.
+
+    ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event`` are what uvicorn asks of its cycles.
+    """
+
+    __slots__ = (
+        *("admitted", "body_is_there", "disconnected", "held_bytes", "keep_alive", "parts", "protocol", "refusal"),
+        *("response_complete", "size", "started", "turn"),
+    )
+    message_event = _NoEvent()
+
+    def __init__(
+        self,
+        protocol: "HotProtocol",
+        endpoint: Endpoint,
+        query: bytes,
+        headers: dict[bytes, bytes],
+        keep_alive: bool,
+    ) -> None:
+        super().__init__(endpoint, query, headers)
+        self.protocol = protocol
+        self.keep_alive = keep_alive
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.held_bytes = 0
+        self.admitted = False
+        self.body_is_there = False
+        self.turn = False
+        self.started = False
+        self.refusal: ServiceError | None = None
+        self.response_complete = False
+        self.disconnected = False
+
+    def reply(self, reply: Reply) -> None:
+        self.protocol.answer(self, reply)
+
+
+class HotProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._plane: DataPlane | None = app_state.get(PLANE_STATE)
+        self._running: HotCall | None = None
+        self._header_bytes = 0
+        self._idle_since = 0.0
+        self._advancing = False
+        self._stalled = False  # the client does not read its answers
+        self._lingering = False  # the last answer is out; what still comes is thrown away
+        self._malformed = False  # what came after the running request is not HTTP
+
+    # What the parser says
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._header_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > MAX_HEADER_BYTES:
+            self._header_bytes = len(self.url)
+            raise ValueError("header too large")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise ValueError("header too large")  # ends the parser, which ends in send_400_response
+
+    def on_headers_complete(self) -> None:
+        call = self._hot_call()
+        if call is None:
+            self._go_by_asgi()
+            return
+        previous, self.cycle = self.cycle, call  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
+        self._admit(call)
+        if previous is None or previous.response_complete:
+            call.turn = True
+            if call.refusal is not None:
+                self._begin(call)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((call, self.app))  # type: ignore[arg-type]  # see _start_asgi_task
+
+    def on_body(self, body: bytes) -> None:
+        call = self.cycle
+        if not isinstance(call, HotCall):
+            super().on_body(body)
+            return
+        if call.refusal is not None or call.response_complete or self._plane is None:
+            return
+        call.size += len(body)
+        if call.size > self._plane.max_body_bytes:
+            self._refuse(call, BodyTooLarge(f"body: expected at most {self._plane.max_body_bytes} bytes, got more"))
+            return
+        call.parts.append(body)
+        if call.size > call.held_bytes and call.admitted:
+            self._plane.intake.grow(call.size - call.held_bytes)
+            call.held_bytes = call.size
+
+    def on_message_complete(self) -> None:
+        call = self.cycle
+        if not isinstance(call, HotCall):
+            super().on_message_complete()
+            return
+        call.body_is_there = True
+        self._begin(call)
+
+    # What the transport and the server say
+
+    def data_received(self, data: bytes) -> None:
+        if not self._lingering:
+            super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """The parser has given up. What runs on this connection is answered first, then the complaint ends it."""
+        if self._running is not None or self.pipeline or not (self.cycle is None or self.cycle.response_complete):
+            self._malformed = True
+            self.flow.pause_reading()
+            return
+        error: ServiceError = InvalidInput(msg)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            error = HeaderTooLarge(f"header: expected at most {MAX_HEADER_BYTES} bytes, got more")
+        request_id = request_id_of({})
+        reply = error_reply(error, request_id)
+        reply.headers.append((b"x-request-id", request_id.encode()))
+        self._write_reply(reply, keep_alive=False)
+        self._linger()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        waiting = [call for call, _ in self.pipeline]
+        for call in {self._running, self.cycle, *waiting}:
+            if isinstance(call, HotCall) and not call.response_complete:
+                call.disconnected = True
+                if self._plane is not None:
+                    self._plane.cancel(call)
+                self._forget(call)
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled:
+            self._stalled = False
+            self._next()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close if the connection has been idle for long enough; one timer serves many requests."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing() or not (self.cycle is None or self.cycle.response_complete):
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            self.transport.close()
+
+    def _unset_keepalive_if_required(self) -> None:
+        # Data has come. The timer stays and looks at this when it fires: to set one anew for each request costs more.
+        self._idle_since = self.loop.time()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        self._running = None
+        if not self.transport.is_closing() and not self._lingering:
+            self._next()
+
+    # The way of a hot call
+
+    def _hot_call(self) -> HotCall | None:
+        """The call, if the message that begins is one that this door takes."""
+        plane = self._plane
+        if plane is None or self.expect_100_continue or self.parser.get_method() != b"POST":
+            return None
+        if self.parser.should_upgrade() or self.limit_concurrency is not None:
+            return None
+        endpoint = None if self.root_path else _match(self.url)
+        if endpoint is None:
+            return None
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        return HotCall(self, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
+
+    def _go_by_asgi(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)  # in place: the scope holds this list
+        super().on_headers_complete()
+
+    def _admit(self, call: HotCall) -> None:
+        """Reserve room for the body by its declared length, or stop reading until there is some."""
+        plane = self._plane
+        if plane is None or call.disconnected:
+            return
+        size = int(call.headers.get(b"content-length", b"0"))  # the parser has refused what is not a number
+        if size > plane.max_body_bytes:
+            call.admitted = True
+            self._refuse(call, BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got {size}"))
+        elif plane.intake.admit(size, lambda: self._admit_later(call)):
+            call.admitted, call.held_bytes = True, size
+        else:
+            self.flow.pause_reading()
+
+    def _admit_later(self, call: HotCall) -> None:
+        self._admit(call)
+        if call.admitted:
+            self.flow.resume_reading()
+            self._begin(call)
+
+    def _refuse(self, call: HotCall, error: ServiceError) -> None:
+        """Answer without the body; the rest of it is not wanted, so the connection ends with the answer."""
+        call.refusal = error
+        call.keep_alive = False
+        call.parts.clear()
+        self._begin(call)
+
+    def _begin(self, call: HotCall) -> None:
+        """Give the call to the data plane, if all of it is there and it is its turn."""
+        plane = self._plane
+        if plane is None or not (call.turn and call.admitted) or call.started or call.response_complete:
+            return
+        if not call.body_is_there and call.refusal is None:
+            return
+        self._running = call
+        call.started = True
+        parts, call.parts = call.parts, []
+        call.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if call.refusal is not None:
+            plane.refuse(call, call.refusal)
+        else:
+            plane.start(call)
+
+    def answer(self, call: HotCall, reply: Reply) -> None:
+        """Write the reply of a call that has its turn."""
+        if call.disconnected or self.transport.is_closing():
+            return
+        self._write_reply(reply, call.keep_alive)
+        call.response_complete = True
+        self._forget(call)
+        if call.refusal is not None:
+            self._linger()
+        elif not call.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _write_reply(self, reply: Reply, keep_alive: bool) -> None:
+        parts: list[bytes | memoryview] = [STATUS_LINE[reply.status]]
+        parts += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        parts += [b"%b: %b\r\n" % header for header in reply.headers]
+        size = reply.size_bytes
+        parts.append(b"content-length: %d\r\n%b\r\n" % (size, b"" if keep_alive else b"connection: close\r\n"))
+        if size <= _JOIN_BELOW_BYTES:
+            parts += reply.chunks
+            self.transport.write(b"".join(parts))
+            return
+        self.transport.write(b"".join(parts))
+        for chunk in reply.chunks:
+            self.transport.write(chunk)
+
+    def _linger(self) -> None:
+        """End our side and wait for the client to end its own, but not for long."""
+        self._lingering = True
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_S, self.transport.close)
+        else:  # TLS has no half-closed connections
+            self.transport.close()
+
+    def _forget(self, call: HotCall) -> None:
+        """Give back the room of the call's body, once."""
+        if call.held_bytes and self._plane is not None:
+            size, call.held_bytes = call.held_bytes, 0
+            self._plane.intake.release(size)
+
+    def _next(self) -> None:
+        """Begin what waits in the pipeline, one after the other, or be idle."""
+        if self._advancing:
+            return  # a call that was answered at once: the loop below goes on with the next
+        self._advancing = True
+        try:
+            while not self.flow.write_paused:
+                if not self.pipeline:
+                    self._rest()
+                    return
+                cycle, app = self.pipeline.pop()
+                self._start_asgi_task(cycle, app)
+                if not cycle.response_complete or self.transport.is_closing() or self._lingering:
+                    return
+            self._stalled = True
+            self.flow.pause_reading()
+        finally:
+            self._advancing = False
+
+    def _rest(self) -> None:
+        """Nothing is left to answer."""
+        if self._malformed:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        call = self.cycle
+        if not isinstance(call, HotCall) or call.admitted:
+            self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # uvicorn starts the next of the pipeline here; it may be one of ours.
+        if isinstance(cycle, HotCall):
+            cycle.turn = True
+            if cycle.admitted and not cycle.body_is_there:
+                self.flow.resume_reading()  # reading stopped for the request before it, in the middle of this one
+            self._begin(cycle)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+
+@functools.lru_cache(maxsize=4096)
+def _match(url: bytes) -> Endpoint | None:
+    """The endpoint of a raw URL; escaped paths go to the ASGI door, which unescapes them."""
+    path = url.partition(b"?")[0]
+    return None if b"%" in path else DataPlane.match(path.decode("latin-1"))
+
+
+def open_hot_door() -> None:
+    """Let the servers that this process makes from now on use the hot door."""
+    HTTP_PROTOCOLS["auto"] = PROTOCOL

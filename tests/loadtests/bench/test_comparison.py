@@ -1,0 +1,202 @@
+"""The comparison from a peer's description to its cells, with a tiny real server and without wrk."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loadtests.bench import command, comparison
+from loadtests.bench.ceiling import open_session
+from loadtests.bench.comparison import Comparison, Schedule
+from loadtests.bench.model import INPUT, MODELS
+from loadtests.bench.peer import BINARY, JSON, Peer, Site
+from loadtests.bench.wrk import Sample, WrkFailed
+from loadtests.exchange import Answer, Request
+
+TINY = MODELS["tiny"]
+SCHEDULE = Schedule(encodings=(JSON, BINARY), clients=(1, 4), rounds=3, round_s=1, warm_up_s=1)
+SERVER = """
+import http.server, os, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(b"ready")
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.answer(os.environ["SCORES"].encode())
+
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def right_scores() -> np.ndarray:
+    return open_session(TINY.build()).run(None, {INPUT: TINY.make_rows(1)})[0]
+
+
+def start(site: Site) -> list[str]:
+    return [str(site.python), str(site.source), str(site.port)]
+
+
+def make_peer(name: str, scores: np.ndarray, **changes: object) -> Peer:
+    text = json.dumps(scores.tolist())
+    peer = Peer(
+        name=name,
+        requirements=None,
+        distributions=("numpy", "no-such-distribution"),
+        encodings=(JSON,),
+        source=SERVER,
+        command=start,
+        environment=lambda site: {"SCORES": text},
+        ready_path="/",
+        request=lambda model, encoding, rows: Request("/predict", "POST", {}, b"rows"),
+        read_scores=lambda answer: np.array(json.loads(answer.body), np.float32),
+    )
+    return dataclasses.replace(peer, **changes)
+
+
+@pytest.fixture
+def shots(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Stands in for wrk: records the server's port and the clients of every run."""
+    taken: list[tuple[str, int]] = []
+
+    def shoot(address: str, script: Path, clients: int, duration_s: int) -> Sample:
+        taken.append((address, clients))
+        return Sample(100, float(duration_s), 0, 0, 0, 0, 0.001, 0.002)
+
+    monkeypatch.setattr(comparison, "run_wrk", shoot)
+    return taken
+
+
+def test_wrong_scores_are_not_measured(tmp_path: Path, shots: list[tuple[str, int]]) -> None:
+    """A fast server with wrong numbers is not measured; the reason holds both, and the others go on."""
+    said: list[str] = []
+    one = Comparison(tmp_path, tmp_path, 2, said.append)
+    peers = [make_peer("wrong", right_scores() + 0.5), make_peer("right", right_scores())]
+    cells = one.measure(TINY, peers, SCHEDULE)
+    assert {cell.peer for cell in cells} == {"right"}
+    (absence,) = one.absences
+    assert (absence.peer, absence.model) == ("wrong", "tiny")
+    assert "json: expected the scores" in absence.reason
+
+
+def test_server_that_does_not_start_is_an_absence(tmp_path: Path, shots: list[tuple[str, int]]) -> None:
+    """A peer that cannot be started is an absence with the end of its log."""
+    one = Comparison(tmp_path, tmp_path, 2, lambda text: None)
+    assert (
+        one.measure(TINY, [make_peer("broken", right_scores(), source="raise ValueError('planned')")], SCHEDULE) == []
+    )
+    assert "ValueError: planned" in one.absences[0].reason
+    assert shots == []
+
+
+def test_rounds_are_interleaved(tmp_path: Path, shots: list[tuple[str, int]]) -> None:
+    """Each peer is warmed up, then rounds go from peer to peer, every second one in the opposite order."""
+    one = Comparison(tmp_path, tmp_path, 2, lambda text: None)
+    cells = one.measure(TINY, [make_peer("a", right_scores()), make_peer("b", right_scores())], SCHEDULE)
+    a, b = dict.fromkeys(address for address, _ in shots)
+    assert [address for address, clients in shots if clients == 1] == [a, b, a, b, b, a, a, b]
+    assert [(cell.peer, cell.encoding, cell.clients, len(cell.samples)) for cell in cells] == [
+        ("a", JSON, 1, 3),
+        ("b", JSON, 1, 3),
+        ("a", JSON, 4, 3),
+        ("b", JSON, 4, 3),
+    ]
+    assert list(one.versions["a"]) == ["numpy"]
+
+
+def test_broken_load_generator_shows_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When wrk fails, the error names the peer and its log: the server may be what broke."""
+
+    def fail(*_: object) -> Sample:
+        raise WrkFailed("planned")
+
+    monkeypatch.setattr(comparison, "run_wrk", fail)
+    one = Comparison(tmp_path, tmp_path, 2, lambda text: None)
+    with pytest.raises(WrkFailed, match=r"a: planned; the end of .*server\.log"):
+        one.measure(TINY, [make_peer("a", right_scores())], SCHEDULE)
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser(prog="sluice bench")
+    command.bench_arguments(parser)
+    return command.bench(parser.parse_args(words))
+
+
+def test_missing_wrk_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without wrk the command ends with code 2 and the line that installs it."""
+    monkeypatch.setattr(command.shutil, "which", lambda name: None)
+    assert run("--quick") == 2
+    assert "apt-get install wrk" in capsys.readouterr().err
+
+
+def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without onnx the command ends with code 2 and the line that installs it."""
+    monkeypatch.setattr(command.shutil, "which", lambda name: "/usr/bin/wrk")
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "onnx" else sys)
+    assert run("--quick") == 2
+    assert "pip install onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--peers", "sluice,horse"),
+        ("--models", ""),
+        ("--encodings", "xml"),
+        ("--clients", "0"),
+        ("--clients", "many"),
+    ],
+)
+def test_wrong_usage(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A name or number that cannot be used ends the command with code 2 and says what was expected."""
+    with pytest.raises(SystemExit) as ended:
+        run(*words)
+    assert ended.value.code == 2
+    assert "expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("shift", "code"), [(0.0, 0), (0.5, 1)])
+def test_result_is_written(
+    tmp_path: Path,
+    shots: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    shift: float,
+    code: int,
+) -> None:
+    """JSON and Markdown are written either way; a peer that could not be measured makes the code 1."""
+    peers = {"first": make_peer("first", right_scores()), "second": make_peer("second", right_scores() + shift)}
+    monkeypatch.setattr(command, "PEERS", peers)
+    monkeypatch.setattr(command, "find_lacking", lambda: "")
+    monkeypatch.setattr(command, "can_draw", lambda: False)
+    monkeypatch.setattr(command, "QUICK_CEILING_S", 0.01)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(command.tempfile, "tempdir", None)
+    words = ("--quick", "--output", str(tmp_path / "out"), "--encodings", "json", "--clients", "2")
+    parser = argparse.ArgumentParser()
+    command.bench_arguments(parser)
+    assert command.bench(parser.parse_args([*words, "--json"])) == code
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert len(document["cells"]) == 2 - code
+    assert "| tiny | json | 2 |" in (tmp_path / "out" / "bench.md").read_text()
+    assert bool(list(tmp_path.glob("sluice-bench-*"))) == bool(code), "logs are kept on failure only"
+
+
+def test_answer_of_another_status_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is not 200 is refused with its text before anything is measured."""
+    monkeypatch.setattr(comparison, "exchange", lambda address, request: Answer(503, {}, b"not yet"))
+    site = Site(Path(sys.executable), 1, TINY, tmp_path, tmp_path / "s.py", 2)
+    with pytest.raises(comparison.WrongAnswer, match="answered 503 instead of 200: not yet"):
+        comparison.check_answer(make_peer("a", right_scores()), site, JSON)

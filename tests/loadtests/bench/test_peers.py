@@ -1,0 +1,143 @@
+"""The peers' requests and answers, their environments, and the models they serve."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from loadtests.bench import environment
+from loadtests.bench.ceiling import measure_ceiling, open_session
+from loadtests.bench.environment import NotInstalled, cache_root, digest_requirements, fill_requirements, prepare_python
+from loadtests.bench.model import INPUT, MODELS, OUTPUT, BenchModel
+from loadtests.bench.peer import BINARY, JSON, Site
+from loadtests.bench.peers import PEERS
+from loadtests.exchange import Answer
+from loadtests.wire import HEADER_LENGTH, WrongAnswer
+
+TINY = MODELS["tiny"]
+ROWS = TINY.make_rows(2)
+SCORES = np.arange(20, dtype=np.float32).reshape(2, 10)
+
+
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"error": "x"}', b'[["a"]]'])
+def test_unreadable_answer_is_wrong(peer, body: bytes) -> None:
+    """Each peer's reader says WrongAnswer to what is not one of its answers."""
+    with pytest.raises(WrongAnswer):
+        peer.read_scores(Answer(200, {}, body))
+
+
+def test_sluice_requests_hold_the_rows() -> None:
+    """Both encodings of a request to Sluice hold the same rows, and its answer's scores come back."""
+    peer = PEERS["sluice"]
+    binary = peer.request(TINY, BINARY, ROWS)
+    assert binary.path == "/v2/models/tiny/infer"
+    length = int(binary.headers[HEADER_LENGTH])
+    np.testing.assert_array_equal(np.frombuffer(binary.body[length:], "<f4").reshape(ROWS.shape), ROWS)
+    (tensor,) = json.loads(peer.request(TINY, JSON, ROWS).body)["inputs"]
+    assert (tensor["name"], tensor["shape"]) == (INPUT, list(ROWS.shape))
+    np.testing.assert_array_equal(np.array(tensor["data"], np.float32).reshape(ROWS.shape), ROWS)
+    output = {"name": OUTPUT, "datatype": "FP32", "shape": [2, 10], "data": SCORES.ravel().tolist()}
+    answer = Answer(200, {}, json.dumps({"outputs": [output]}).encode())
+    np.testing.assert_array_equal(peer.read_scores(answer), SCORES)
+
+
+def test_bentoml_requests_hold_the_rows() -> None:
+    """A request to BentoML names the API's parameter and nests the rows; its answer is a nested list."""
+    peer = PEERS["bentoml"]
+    request = peer.request(TINY, JSON, ROWS)
+    np.testing.assert_array_equal(np.array(json.loads(request.body)["rows"], np.float32), ROWS)
+    np.testing.assert_array_equal(peer.read_scores(Answer(200, {}, json.dumps(SCORES.tolist()).encode())), SCORES)
+
+
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+def test_peer_can_be_started(peer, tmp_path: Path) -> None:
+    """A peer's command names its port on the loopback interface, and its source compiles."""
+    site = Site(Path("/python"), 1234, TINY, tmp_path / "repository", tmp_path / "bench_server.py", 2)
+    command = peer.command(site)
+    assert command[0] == "/python"
+    assert command[command.index("--port") + 1] == "1234"
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert all(isinstance(value, str) for value in peer.environment(site).values())
+    compile(peer.source, peer.name, "exec")
+
+
+def test_sluice_is_measured_with_its_own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A setting in the caller's shell is not handed on: the comparison is of what everyone gets."""
+    monkeypatch.setenv("SLUICE_MAX_ROWS", "1")
+    site = Site(Path("/python"), 1, TINY, tmp_path, tmp_path / "s.py", 2)
+    assert PEERS["sluice"].environment(site)["SLUICE_MAX_ROWS"] == ""
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_models_are_the_same_everywhere(model: BenchModel, tmp_path: Path) -> None:
+    """A model is valid ONNX with an open batch axis, byte for byte the same each time, and its scores stay finite."""
+    content = model.build()
+    assert content == model.build()
+    path = model.publish(tmp_path)
+    assert path == tmp_path / model.name / "1" / "model.onnx"
+    batch = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[0]
+    assert batch.dim_param == "batch"
+    scores = open_session(content).run([OUTPUT], {INPUT: model.make_rows(3)})[0]
+    assert scores.shape == (3, 10)
+    assert np.isfinite(scores).all()
+    assert 1e-3 < np.abs(scores).max() < 1e3
+
+
+def test_ceiling_sweeps_both_ways_to_use_the_cores() -> None:
+    """The ceiling tries one thread on as many lanes as cores, one lane of as many threads, and every batch size."""
+    ceiling = measure_ceiling(BenchModel("tiny", TINY.row_shape, 4, TINY.grow), cores=2, duration_s=0.01)
+    expected = {(rows, threads, 3 - threads) for rows in (1, 2, 4) for threads in (1, 2)}
+    assert {(point.batch_rows, point.threads, point.lanes) for point in ceiling.points} == expected
+    assert ceiling.best.rows_per_s == max(point.rows_per_s for point in ceiling.points) > 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"XDG_CACHE_HOME": "/cache"}, Path("/cache/sluice-bench")),
+        ({"XDG_CACHE_HOME": "relative"}, Path.home() / ".cache/sluice-bench"),
+        ({"XDG_CACHE_HOME": ""}, Path.home() / ".cache/sluice-bench"),
+        ({}, Path.home() / ".cache/sluice-bench"),
+    ],
+)
+def test_cache_root(environ: Mapping[str, str], expected: Path) -> None:
+    """Environments are kept where the user's caches are; a relative XDG_CACHE_HOME is not one."""
+    assert cache_root(environ) == expected
+
+
+def test_broken_installation_is_not_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip's failure is reported with its output, and the next run begins anew; a finished one is reused."""
+    calls: list[list[str]] = []
+
+    def install(words: list[str]) -> None:
+        calls.append(words)
+        if "venv" in words:
+            (Path(words[-1]) / "bin").mkdir(parents=True)
+            (Path(words[-1]) / "bin" / "python").touch()
+        elif len(calls) == 2:
+            raise NotInstalled("no such version")
+
+    monkeypatch.setattr(environment, "_run", install)
+    peer = PEERS["bentoml"]
+    with pytest.raises(NotInstalled):
+        prepare_python(peer, tmp_path)
+    python = prepare_python(peer, tmp_path)
+    assert len(calls) == 4
+    assert prepare_python(peer, tmp_path) == python == tmp_path / "bentoml" / "bin" / "python"
+    assert len(calls) == 4
+
+
+def test_failing_command_is_told(tmp_path: Path) -> None:
+    """What cannot be installed is told with the command, its exit code and the end of its output."""
+    with pytest.raises(NotInstalled, match=r"false\nended with code 1"):
+        environment._run(["false"])
+
+
+def test_requirements_follow_the_versions_here() -> None:
+    """A requirement may name the versions of this environment; other requirements give another digest."""
+    assert fill_requirements(["a=={numpy}", "b"], {"numpy": "2"}) == ["a==2", "b"]
+    assert digest_requirements(["a"]) != digest_requirements(["b"])

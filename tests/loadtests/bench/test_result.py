@@ -1,0 +1,105 @@
+"""Medians, ratios and the table of a comparison."""
+
+import json
+from typing import Any
+
+import pytest
+
+from loadtests.bench.ceiling import Ceiling, Point, batch_sizes
+from loadtests.bench.machine import Machine, read_cpu_model
+from loadtests.bench.result import Absence, Cell, Result, compare, write_markdown
+from loadtests.bench.wrk import Sample
+
+MACHINE = Machine("A CPU", 2, "Linux 6", "3.11.7", "abc123", "2026-01-01T00:00:00+00:00")
+CEILING = Ceiling("tiny", (Point(1, 1, 2, 500.0), Point(8, 1, 2, 1000.0)))
+
+
+def sample(answers: int, **changes: Any) -> Sample:
+    values = {"wrong_status": 0, "wrong_length": 0, "socket_errors": 0, "timeouts": 0, "p50_s": 0.001, "p99_s": 0.002}
+    return Sample(requests=answers, duration_s=1.0, **{**values, **changes})
+
+
+def cell(peer: str, *answers: int, encoding: str = "json", **changes: Any) -> Cell:
+    return Cell("tiny", encoding, 16, peer, tuple(sample(count, **changes) for count in answers))
+
+
+def result(*cells: Cell, ceilings: tuple[Ceiling, ...] = (CEILING,), absences: tuple[Absence, ...] = ()) -> Result:
+    return Result(MACHINE, {"rounds": 3, "round_s": 1}, {"one": {"onnxruntime": "1.2"}}, ceilings, cells, absences)
+
+
+def table(text: str) -> list[list[str]]:
+    return [[part.strip() for part in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_errors_are_no_answers() -> None:
+    """Wrong answers are taken off the rate and counted with the broken connections."""
+    wrong = sample(100, wrong_status=10, wrong_length=5, socket_errors=2, timeouts=1)
+    assert wrong.answers_per_s == 85
+    assert wrong.errors == 18
+
+
+def test_dead_peer_has_no_ratio() -> None:
+    """Against a peer that answered nothing right there is no ratio, and the table says so without dividing by zero."""
+    mine, dead = cell("one", 100), cell("two", 50, wrong_status=50)
+    assert compare(mine, dead) is None
+    (row,) = table(write_markdown(result(mine, dead)))[2:]
+    assert row[3:] == ["100 (2 ms)", "0 (2 ms), **50 errors**", "–", "10%"]
+
+
+def test_round_without_an_answer_is_left_out_of_the_range() -> None:
+    """One dead round of the other peer does not make the range of ratios infinite."""
+    ratio = compare(cell("one", 100, 100, 100), cell("two", 50, 0, 40))
+    assert ratio is not None
+    assert (ratio.medians, ratio.least, ratio.most) == (2.5, 2.0, 2.5)
+
+
+def test_ratio_is_of_medians() -> None:
+    """One wild round moves the range but not the ratio."""
+    ratio = compare(cell("one", 200, 210, 1000), cell("two", 100, 100, 100))
+    assert ratio is not None
+    assert (ratio.medians, ratio.least, ratio.most) == (2.1, 2.0, 10.0)
+
+
+def test_table_sets_the_first_peer_against_the_others() -> None:
+    """Peers keep their order; an encoding that a peer lacks is a dash; the ceiling is the first peer's."""
+    found = table(write_markdown(result(cell("one", 200), cell("two", 100), cell("one", 400, encoding="binary"))))
+    assert found[0] == [
+        *("model", "encoding", "clients"),
+        *("one, rows/s (p99)", "two, rows/s (p99)", "one / two", "one / ceiling"),
+    ]
+    assert found[2] == ["tiny", "json", "16", "200 (2 ms)", "100 (2 ms)", "2.00 (2.00–2.00)", "20%"]
+    assert found[3] == ["tiny", "binary", "16", "400 (2 ms)", "–", "–", "40%"]
+
+
+def test_absence_is_written() -> None:
+    """A peer that could not be measured is named with the first line of the reason."""
+    text = write_markdown(result(cell("one", 1), absences=(Absence("two", "tiny", "did not start\nlog"),)))
+    assert "**two was not measured on tiny**: did not start\n" in text
+
+
+def test_nothing_measured_is_still_a_report() -> None:
+    """Without a single cell there is a report with the reasons, in both forms."""
+    empty = result(absences=(Absence("one", "tiny", "no"),), ceilings=())
+    assert "not measured" in write_markdown(empty)
+    assert json.loads(empty.write_json())["cells"] == []
+
+
+def test_json_has_everything_behind_a_figure() -> None:
+    """The JSON holds the machine, every round, the medians and the best point of the ceiling."""
+    document = json.loads(result(cell("one", 10, 30, 20)).write_json())
+    assert document["machine"]["commit"] == "abc123"
+    assert [sample["requests"] for sample in document["cells"][0]["samples"]] == [10, 30, 20]
+    assert document["cells"][0]["rows_per_s"] == 20
+    assert document["ceilings"][0]["best"]["batch_rows"] == 8
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (16, [1, 2, 4, 8, 16]), (20, [1, 2, 4, 8, 16])])
+def test_batch_sizes_double(most: int, sizes: list[int]) -> None:
+    """The sweep doubles from one up to the most rows."""
+    assert list(batch_sizes(most)) == sizes
+
+
+def test_cpu_model() -> None:
+    """The model's name is the first one of /proc/cpuinfo; a machine that tells none has none."""
+    assert read_cpu_model("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: other\n") == "Some CPU @ 2 GHz"
+    assert read_cpu_model("") == ""

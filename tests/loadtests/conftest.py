@@ -1,0 +1,120 @@
+"""A stand-in server: the few routes that a load test asks, with faults on demand, on a port that the system chose."""
+
+import asyncio
+import itertools
+import json
+import math
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvicorn
+
+CLASSES = 3
+METADATA = {
+    "name": "digits",
+    "inputs": [{"name": "rows", "datatype": "FP32", "shape": [-1, 1, 8, 8]}],
+    "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, CLASSES]}],
+}
+CARDS = [
+    {"name": "echo", "task": "reconstruct", "ready": True},
+    {"name": "zeros", "task": "classify", "ready": False},
+    {"name": "digits", "task": "classify", "ready": True},
+]
+
+
+@dataclass
+class StandIn:
+    """An ASGI application. It reads what it is sent by the protocol's own rules and refuses what breaks them."""
+
+    fail_every: int = 0
+    delay_s: float = 0.0
+    missing_rows: int = 0
+    address: str = ""
+    seen: itertools.count = field(default_factory=itertools.count)
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable[..., Awaitable[None]]) -> None:
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        status, extra, content = await self.answer(scope["path"], headers, body)
+        sent = [
+            (name.encode(), value.encode()) for name, value in {**extra, "content-length": str(len(content))}.items()
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": sent})
+        await send({"type": "http.response.body", "body": content})
+
+    async def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if path == "/models":
+            return 200, {}, json.dumps(CARDS).encode()
+        if path == "/v2/models/digits":
+            return 200, {}, json.dumps(METADATA).encode()
+        if path not in ("/classify", "/v2/models/digits/infer"):
+            return 404, {}, b'{"error": "Not Found"}'
+        await asyncio.sleep(self.delay_s)
+        if self.fail_every and next(self.seen) % self.fail_every == 0:
+            return 500, {}, b'{"error": "planned"}'
+        return self.classify(body) if path == "/classify" else self.infer(headers, body)
+
+    def classify(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        request = json.loads(body)
+        rows = request["inputs"]
+        well_formed = all(len(row) == 1 and len(row[0]) == 8 and len(row[0][0]) == 8 for row in rows)
+        if request["model"] != "digits" or not well_formed:
+            return 400, {}, b'{"error": "expected rows of 1x8x8 for the model digits"}'
+        prediction = {"label": "seven", "index": 7, "probability": 0.5, "top": []}
+        return 200, {}, json.dumps({"predictions": [prediction] * (len(rows) - self.missing_rows)}).encode()
+
+    def infer(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        length = int(headers["inference-header-content-length"])
+        header = json.loads(body[:length])
+        (tensor,) = header["inputs"]
+        size = math.prod(tensor["shape"]) * 4
+        expected = {"name": "rows", "shape": tensor["shape"], "datatype": "FP32"}
+        if tensor != {**expected, "parameters": {"binary_data_size": size}} or len(body) != length + size:
+            return 400, {}, b'{"error": "the binary request does not follow the protocol"}'
+        rows = tensor["shape"][0] - self.missing_rows
+        output = {"name": "scores", "datatype": "FP32", "shape": [rows, CLASSES]}
+        content = b"\x00\x00\x80\x3f" * (rows * CLASSES)  # 1.0 as little-endian float32
+        output["parameters"] = {"binary_data_size": len(content)}
+        answer = json.dumps({"model_name": "digits", "model_version": "1", "outputs": [output]}).encode()
+        return 200, {"inference-header-content-length": str(len(answer))}, answer + content
+
+
+@contextmanager
+def run_stand_in(**faults: Any) -> Iterator[StandIn]:
+    """A stand-in on 127.0.0.1 in a thread of its own. It listens before its thread runs, so nobody has to wait."""
+    stand_in = StandIn(**faults)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stand_in.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(stand_in, lifespan="off", ws="none", log_level="critical"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield stand_in
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve() -> Callable[..., AbstractContextManager[StandIn]]:
+    """``with serve(fail_every=10) as server: server.address``"""
+    return run_stand_in
+
+
+@pytest.fixture
+def closed_address() -> Iterator[str]:
+    """An address that nobody listens on: bound, and never listened on while the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"

@@ -1,0 +1,49 @@
+"""Figures from the CSV files that Locust leaves."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from loadtests.figures import NoFigures, read_figures
+
+HEADER = "Type,Name,Request Count,Failure Count,Requests/s,50%,95%,99%\n"
+FAILURES = "Method,Name,Error,Occurrences\n"
+
+
+def write(folder: Path, stats: str, failures: str = FAILURES) -> Path:
+    (folder / "r_stats.csv").write_text(HEADER + stats)
+    (folder / "r_failures.csv").write_text(failures)
+    return folder / "r"
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    """No CSV file means that nothing was measured; its path is told."""
+    with pytest.raises(NoFigures, match=r"r_stats\.csv is missing"):
+        read_figures(tmp_path / "r")
+
+
+@pytest.mark.parametrize("stats", ["", "POST,/classify,5,0,1.0,1,2,3\n", ",Aggregated,many,0,1.0,1,2,3\n"])
+def test_unreadable_figures_are_refused(tmp_path: Path, stats: str) -> None:
+    """Without one readable total there is nothing to judge."""
+    with pytest.raises(NoFigures):
+        read_figures(write(tmp_path, stats))
+
+
+def test_no_request_has_no_times(tmp_path: Path) -> None:
+    """Locust's N/A is not a number here, and no error rate is claimed for no requests."""
+    figures = read_figures(write(tmp_path, ",Aggregated,0,0,0.0,N/A,N/A,N/A\n"))
+    assert figures.routes == ()
+    assert math.isnan(figures.measured.p99_s)
+    assert math.isnan(figures.measured.error_rate)
+
+
+def test_times_become_seconds_and_failures_are_sorted(tmp_path: Path) -> None:
+    """Milliseconds become seconds; the most frequent failure comes first."""
+    failures = FAILURES + "POST,/classify,seldom,1\nPOST,/classify,often,4\n"
+    stats = "POST,/classify,50,5,10.5,12,80,250\n,Aggregated,50,5,10.5,12,80,250\n"
+    figures = read_figures(write(tmp_path, stats, failures))
+    assert figures.measured.error_rate == pytest.approx(0.1)
+    assert (figures.total.p50_s, figures.total.p99_s) == (0.012, 0.25)
+    assert [failure.text for failure in figures.failures] == ["often", "seldom"]
+    assert [route.name for route in figures.routes] == ["/classify"]

@@ -1,0 +1,93 @@
+"""Fair shares of a device."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.engine.fairness import FairShare
+
+
+def run(share: FairShare, who: list[str], batch_s: dict[str, float], times: int) -> dict[str, float]:
+    """Let the models take turns, each always with work; returns the seconds that each got."""
+    used = dict.fromkeys(who, 0.0)
+    for _ in range(times):
+        chosen = share.pick(who)
+        share.charge(chosen, batch_s[chosen])
+        used[chosen] += batch_s[chosen]
+    return used
+
+
+def enter(*who: str) -> FairShare:
+    share = FairShare()
+    for name in who:
+        share.enter(name)
+    return share
+
+
+def test_somebody_must_want_to_run() -> None:
+    """To ask whose turn it is when nobody has work is a mistake of the caller."""
+    with pytest.raises(ValueError, match="empty"):
+        FairShare().pick([])
+
+
+@settings(deadline=None, max_examples=50)
+@given(batch_s=st.floats(1e-6, 10), times=st.integers(1, 200), count=st.integers(2, 5))
+def test_equal_work_gets_equal_turns(batch_s: float, times: int, count: int) -> None:
+    """Models whose batches cost the same are never more than one batch apart."""
+    who = [f"m{i}" for i in range(count)]
+    used = run(enter(*who), who, dict.fromkeys(who, batch_s), times)
+    assert max(used.values()) - min(used.values()) <= batch_s * 1.001
+
+
+@settings(deadline=None, max_examples=50)
+@given(a=st.floats(1e-3, 10), b=st.floats(1e-3, 10), times=st.integers(1, 300))
+def test_seconds_are_shared_and_not_turns(a: float, b: float, times: int) -> None:
+    """Where batches cost different times, the seconds that two models got differ by one batch at most."""
+    used = run(enter("a", "b"), ["a", "b"], {"a": a, "b": b}, times)
+    assert abs(used["a"] - used["b"]) <= max(a, b) * 1.001
+
+
+def test_rest_earns_no_credit() -> None:
+    """A model that comes back after a rest shares from then on; it does not block the others until it has caught up."""
+    share = enter("a", "b")
+    run(share, ["a", "b"], {"a": 1.0, "b": 1.0}, 10)
+    run(share, ["a"], {"a": 1.0}, 1000)
+    share.enter("b")
+    used = run(share, ["a", "b"], {"a": 1.0, "b": 1.0}, 20)
+    assert abs(used["a"] - used["b"]) <= 1.0
+
+
+def test_newcomer_does_not_wait_for_its_past() -> None:
+    """A model that enters late begins at the level of the others, not behind them and not before them."""
+    share = enter("a")
+    run(share, ["a"], {"a": 1.0}, 100)
+    share.enter("b")
+    used = run(share, ["a", "b"], {"a": 1.0, "b": 1.0}, 10)
+    assert abs(used["a"] - used["b"]) <= 1.0
+
+
+def test_entering_again_forgives_nothing() -> None:
+    """A model that has used more than the others keeps its account when it has work again."""
+    share = enter("a", "b")
+    share.charge("a", 5.0)
+    share.enter("a")
+    assert [share.pick(["a", "b"]) for _ in range(3)] == ["b", "b", "b"]
+
+
+def test_estimate_that_was_too_high_is_given_back() -> None:
+    """A charge may be negative: what was charged in advance and not used counts no longer."""
+    share = enter("a", "b")
+    share.charge("a", 5.0)
+    share.charge("b", 1.0)
+    share.charge("a", -4.5)
+    assert share.pick(["a", "b"]) == "a"
+
+
+def test_forgotten_model_leaves_no_account() -> None:
+    """A model that was unloaded and comes again starts like a new one; to forget a stranger is no error."""
+    share = enter("a", "b")
+    share.charge("a", 100.0)
+    share.forget("a")
+    share.forget("stranger")
+    share.enter("a")
+    assert share.pick(["a", "b"]) == "a"

@@ -1,0 +1,135 @@
+"""Sessions of ONNX Runtime."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from model_store.datatypes import DATATYPES
+from service.engine.providers import CPU, NAMES
+from service.engine.session import Session, first_line
+from service.engine.tensors import Signature
+from service.errors import NotReady
+from tests import graphs
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx", graphs.double()[:-20]])
+def test_graph_that_cannot_be_read_is_not_ready(content: bytes) -> None:
+    """Bytes that are no ONNX graph end in one line that says so, whatever type ONNX Runtime raises."""
+    with pytest.raises(NotReady, match=r"^ONNX Runtime cannot load the graph: .+") as caught:
+        Session(content)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("policy", ["cuda", "tensorrt"])
+def test_required_provider_that_is_missing_is_refused_with_what_to_install(policy: str) -> None:
+    """A service that must run on a GPU does not come up on the CPU of a build without one."""
+    if NAMES[policy] in ort.get_available_providers():
+        pytest.skip("this build of ONNX Runtime has it")
+    with pytest.raises(NotReady, match=f"provider '{policy}' is required.*install onnxruntime-gpu"):
+        Session(graphs.double(), policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error"),
+    [({"x": np.zeros((1, 1), np.int64) + 9}, "indices element out of data bounds"), ({}, "missing from input feed")],
+)
+def test_failure_of_a_run_is_raised(inputs: dict[str, np.ndarray], error: str) -> None:
+    """What fails in a run reaches the caller, which decides whose fault it was; the session goes on working."""
+    session = Session(graphs.look_up())
+    with pytest.raises(Exception, match=error):
+        session.run(inputs)
+    assert session.run({"x": np.array([[2]], np.int64)})[0].tolist() == [[12.0]]
+
+
+def test_type_that_no_request_can_carry_is_refused() -> None:
+    """A tensor of a type outside the protocol is named with its type."""
+    content = graphs.echo(TensorProto.BFLOAT16)
+    with pytest.raises(NotReady, match=r"tensor 'x' has the type tensor\(bfloat16\), which this server cannot carry"):
+        Session(content).describe("model.onnx")
+
+
+def test_session_tells_where_it_runs() -> None:
+    """The provider and the time to load are there for log, metric and metadata."""
+    session = Session(graphs.double(), policy="cpu")
+    assert (session.provider, session.on_cpu, session.output_names) == (CPU, True, ["y"])
+    assert session.load_s > 0
+
+
+def test_outputs_come_in_their_order() -> None:
+    """Outputs come in the order of the names, and inputs are found by name."""
+    session = Session(graphs.add())
+    one = np.ones((2, 2), np.float32)
+    total, negative = session.run({"b": 3 * one, "a": one})
+    assert session.output_names == ["total", "negative"]
+    np.testing.assert_array_equal(total, 4 * one)
+    np.testing.assert_array_equal(negative, -4 * one)
+
+
+def test_threads_may_run_it_at_once() -> None:
+    """Runs of several threads side by side each get the outputs of their own inputs."""
+    session = Session(graphs.double(1))
+    with ThreadPoolExecutor(4) as pool:
+        outputs = pool.map(lambda i: session.run({"x": np.full((2, 1), i, np.float32)})[0], range(200))
+    assert [o.tolist() for o in outputs] == [[[2.0 * i], [2.0 * i]] for i in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("make", "batches", "shape"),
+    [
+        (graphs.double, True, ("batch", 3)),
+        (lambda: graphs.double("width"), True, ("batch", "width")),
+        (graphs.add, True, ("batch", 2)),
+        (graphs.one_at_a_time, False, (2, 2)),
+    ],
+)
+def test_signature_is_read_from_the_graph(
+    make: Callable[[], bytes], batches: bool, shape: tuple[int | str, ...]
+) -> None:
+    """A graph whose tensors share a dynamic first axis batches along it; a fixed shape runs one request at a time."""
+    graph = Session(make()).describe("model.onnx")
+    assert (graph.file, Signature(graph).batches) == ("model.onnx", batches)
+    assert {t.shape for t in (*graph.inputs, *graph.outputs)} == {shape}
+
+
+def relabel(x: str | int | None, y: str | int | None) -> bytes:
+    """y = x with these first axes."""
+    return graphs.build(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [("x", TensorProto.FLOAT, [x, 2])],  # type: ignore[list-item]
+        [("y", TensorProto.FLOAT, [y, 2])],  # type: ignore[list-item]
+    )
+
+
+@pytest.mark.parametrize(("x", "y", "batches"), [("n", "n", True), (None, None, True), ("n", "m", False)])
+def test_first_axes_must_be_the_same(x: str | None, y: str | None, batches: bool) -> None:
+    """Axes of one name, or none of which has a name, are the batch; of different names, they are not."""
+    graph = Session(relabel(x, y)).describe("model.onnx")
+    assert Signature(graph).batches == batches
+    assert all(isinstance(t.shape[0], str) and t.shape[0] for t in graph.inputs)
+
+
+@pytest.mark.parametrize("name", DATATYPES)
+def test_every_datatype_goes_in_and_out(name: str) -> None:
+    """A graph of each datatype is described by the protocol's name and gives back what it got."""
+    onnx_types = {
+        "BYTES": TensorProto.STRING,
+        "FP16": TensorProto.FLOAT16,
+        "FP32": TensorProto.FLOAT,
+        "FP64": TensorProto.DOUBLE,
+    }
+    session = Session(graphs.echo(onnx_types.get(name) or TensorProto.DataType.Value(name)))
+    graph = session.describe("model.onnx")
+    assert (graph.inputs[0].datatype, graph.outputs[0].datatype) == (name, name)
+    array = np.array([["", "é"]], object) if name == "BYTES" else np.array([[0, 1]]).astype(DATATYPES[name].dtype)
+    [again] = session.run({"x": array})
+    assert (again.dtype, again.tolist()) == (array.dtype, array.tolist())
+
+
+@pytest.mark.parametrize(("text", "line"), [("one\ntwo", "one"), ("\n  one ", "one"), ("", "RuntimeError")])
+def test_first_line_of_an_error_is_never_empty(text: str, line: str) -> None:
+    """A reason is one line; an error without a text gives its type."""
+    assert first_line(RuntimeError(text)) == line

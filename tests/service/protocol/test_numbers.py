@@ -1,0 +1,159 @@
+"""Nested JSON numbers to arrays."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from model_store.datatypes import DATATYPES
+from service.errors import InvalidInput
+from service.protocol.numbers import array_of
+from service.protocol.text import parse_json, render_json
+
+IN_JSON = [name for name in DATATYPES if name not in ("BYTES", "FP16")]
+
+
+def nest(value: Any, depth: int) -> Any:
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data", "got"),
+    [
+        ("FP32", "1.0", "'1.0'"),
+        ("FP32", ["1.0"], "'1.0'"),
+        ("FP32", [1.0, "x"], "'x'"),
+        ("FP32", [1.0, None], "null"),
+        ("FP32", None, "null"),
+        ("FP32", {}, "an object"),
+        ("FP32", [{}], "an object"),
+        ("FP32", [True], "a boolean"),
+        ("FP32", [1.5, True], "a boolean"),
+        ("FP32", [[1, 2], [3, False]], "a boolean"),
+        ("INT64", [1, True], "a boolean"),
+        ("INT64", [1.0], "1.0"),
+        ("INT64", [1, 2.5], "2.5"),
+        ("INT64", [float("nan")], "nan"),
+        ("BOOL", [1], "a number"),
+        ("BOOL", [True, 0], "a number"),
+        ("BOOL", ["true"], "'true'"),
+        ("FP64", [10**400], "numbers out of range"),
+    ],
+)
+def test_value_of_another_type_is_refused(datatype: str, data: Any, got: str) -> None:
+    """No text, null, object, boolean or fraction becomes a number on the way: the first wrong value is told."""
+    with pytest.raises(InvalidInput) as caught:
+        array_of(data, DATATYPES[datatype], "x")
+    assert str(caught.value) == f"x: expected {datatype}, got {got}"
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value"),
+    [
+        ("INT8", 128),
+        ("INT8", -129),
+        ("UINT8", 256),
+        ("UINT8", -1),
+        ("INT32", 1 << 31),
+        ("UINT64", -1),
+        ("INT64", 1 << 63),
+    ],
+)
+def test_integer_out_of_range_is_refused(datatype: str, value: int) -> None:
+    """A whole number that the datatype cannot hold is refused, never wrapped round."""
+    with pytest.raises(InvalidInput, match=rf"^x: expected {datatype}, -?\d+ to \d+, got {value}$"):
+        array_of([0, value] if abs(value) < 1 << 62 else [value], DATATYPES[datatype], "x")
+
+
+@pytest.mark.parametrize("data", [[[1, 2], [3]], [1, [2]], [[1], 2], [[], [1]], [[[1]], [[1, 2]]]])
+@pytest.mark.parametrize("datatype", ["FP32", "INT64", "BOOL"])
+def test_ragged_nesting_is_refused(datatype: str, data: Any) -> None:
+    """Rows of different lengths make no tensor."""
+    with pytest.raises(InvalidInput, match=r"^x: expected arrays of equal length, got a ragged nesting$"):
+        array_of(data, DATATYPES[datatype], "x")
+
+
+@pytest.mark.xfail(strict=True, reason="np.array(dtype=object) makes an array whose elements are lists")
+@pytest.mark.parametrize("data", [[["a"], ["b", "c"]], ["a", ["b"]], nest("a", 65)])
+def test_ragged_nesting_of_texts_is_refused(data: Any) -> None:
+    """Texts obey the same rule as numbers: no element of a tensor of texts is a list."""
+    with pytest.raises(InvalidInput, match=r"^x: "):
+        array_of(data, DATATYPES["BYTES"], "x")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "leaf", "depth"),
+    [
+        ("FP32", 1, 65),
+        ("FP32", 1, 500),
+        ("FP32", 1, 5000),
+        ("BOOL", True, 5000),
+        ("INT64", "x", 63),
+        ("BYTES", "a", 5000),
+    ],
+)
+def test_deep_nesting_is_refused(datatype: str, leaf: Any, depth: int) -> None:
+    """Deeper nesting than an array can have axes is the caller's fault, not a failure."""
+    with pytest.raises(InvalidInput, match=r"^x: expected"):
+        array_of(nest(leaf, depth), DATATYPES[datatype], "x")
+
+
+@pytest.mark.parametrize("leaf", [1, 1.5, True, None, {}])
+def test_only_strings_are_texts(leaf: Any) -> None:
+    """An element of BYTES must be a string, wherever it stands."""
+    with pytest.raises(InvalidInput, match=r"^x: expected BYTES as strings, got"):
+        array_of([["a"], [leaf]], DATATYPES["BYTES"], "x")
+
+
+@pytest.mark.xfail(strict=True, reason="NumPy makes floats of integers above and below 2**63, which are then refused")
+def test_large_and_small_unsigned_numbers_go_together() -> None:
+    """The whole range of UINT64 may stand in one tensor."""
+    assert array_of([1, 1 << 63], DATATYPES["UINT64"], "x").tolist() == [1, 1 << 63]
+
+
+@pytest.mark.parametrize("name", IN_JSON)
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_numbers_survive_json(name: str, data: st.DataObject) -> None:
+    """An array that is rendered as nested JSON numbers is read back bit for bit, in shape and datatype."""
+    datatype = DATATYPES[name]
+    shapes = arrays.array_shapes(min_dims=0, max_dims=3, max_side=4)
+    options: dict[str, Any] = {"allow_nan": False, "allow_infinity": False} if datatype.is_float else {}
+    if name == "UINT64":
+        options = {"max_value": (1 << 63) - 1}  # see the test before
+    array = data.draw(arrays.arrays(datatype.dtype, shapes, elements=arrays.from_dtype(datatype.dtype, **options)))
+    again = array_of(parse_json(render_json(array.tolist())), datatype, "x")
+    assert (again.dtype, again.shape) == (array.dtype, array.shape)
+    assert again.tobytes() == array.tobytes()
+
+
+@settings(deadline=None, max_examples=50)
+@given(array=arrays.arrays("object", arrays.array_shapes(max_dims=3, max_side=3), elements=st.text(max_size=5)))
+def test_texts_keep_their_nesting(array: np.ndarray) -> None:
+    """Strings of any letters and lengths, the empty one too, keep their places."""
+    again = array_of(array.tolist(), DATATYPES["BYTES"], "x")
+    assert (again.dtype, again.shape, again.tolist()) == (np.dtype(object), array.shape, array.tolist())
+
+
+@pytest.mark.parametrize("name", [*IN_JSON, "BYTES"])
+@pytest.mark.parametrize("data", [[], [[], []]])
+def test_empty_array_has_the_datatype_that_was_asked_for(name: str, data: Any) -> None:
+    """No numbers at all are numbers of any datatype; the engine decides about empty tensors."""
+    array = array_of(data, DATATYPES[name], "x")
+    assert (array.dtype, array.size, array.ndim) == (DATATYPES[name].dtype, 0, np.ndim(data))
+
+
+def test_whole_numbers_may_stand_for_floats() -> None:
+    """1 is a good float, as JSON does not tell 1 from 1.0."""
+    assert array_of([1, 2.5], DATATYPES["FP32"], "x").tolist() == [1.0, 2.5]
+
+
+def test_nan_and_infinities_are_floats() -> None:
+    """NaN and infinities pass as floats; whether a model takes them is in its manifest."""
+    array = array_of([float("nan"), float("inf"), float("-inf")], DATATYPES["FP32"], "x")
+    np.testing.assert_array_equal(array, np.array([np.nan, np.inf, -np.inf], np.float32))

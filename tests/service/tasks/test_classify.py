@@ -1,0 +1,108 @@
+"""classify: options in, labels out."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model_store.manifest import Classes, Graph, Manifest, Tensor
+from service.errors import InvalidInput
+from service.tasks.classify import ClassifyOptions, predictions
+
+LABELS = ("ant", "bee", "cat", "dog")
+
+
+def tensor(name: str, *row_shape: int) -> Tensor:
+    return Tensor(name=name, datatype="FP32", shape=("batch", *row_shape), batch_axis=0)
+
+
+MANIFEST = Manifest(
+    name="m",
+    task="classify",
+    labels=LABELS,
+    classes=Classes(probabilities="p"),
+    graphs={"main": Graph(file="main.onnx", inputs=(tensor("x", 1),), outputs=(tensor("p", 4),))},
+)
+
+
+def classify(*rows: Any, top_k: int = 1) -> list[dict[str, Any]]:
+    return predictions(MANIFEST, {"p": np.array(rows, np.float32)}, top_k)
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"topk": 3}, "topk: Extra inputs are not permitted"),
+        ({"top_k": 0}, r"top_k: Input should be greater than or equal to 1 \(got 0\)"),
+        ({"top_k": 1001}, "top_k: Input should be less than or equal to 1000"),
+        ({"top_k": "3"}, r"top_k: Input should be a valid integer \(got '3'\)"),
+        ({"top_k": 2.5}, r"top_k: .*integer.* \(got 2.5\)"),
+        ({"top_k": True}, "top_k: Input should be a valid integer"),
+        ({"top_k": None}, "top_k: Input should be a valid integer"),
+        ({"model": 3}, "model: Input should be a valid string"),
+        ({"version": 1.5}, "version"),
+        ({"version": True}, "version"),
+        ({"explain": "yes"}, "explain: Input should be a valid boolean"),
+        ({"explain": True}, "explain: this version of the service has no explanations"),
+    ],
+)
+def test_faulty_options_are_refused(fields: dict[str, Any], complaint: str) -> None:
+    """An unknown, mistyped or unsupported option is refused by name, never ignored."""
+    with pytest.raises(InvalidInput, match=complaint):
+        ClassifyOptions.parse(fields)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"topk": "3"}, {"top_k": "0"}, {"top_k": "x"}, {"explain": "maybe"}, {"explain": "true"}]
+)
+def test_faulty_query_is_refused(fields: dict[str, str]) -> None:
+    """A query string is held to the same rules, apart from its values being texts."""
+    with pytest.raises(InvalidInput, match=next(iter(fields))):
+        ClassifyOptions.parse_query(fields)
+
+
+def test_options_have_defaults() -> None:
+    """Nothing asked for is the default model and the best label."""
+    assert ClassifyOptions.parse({}) == ClassifyOptions(model=None, version=None, top_k=1, explain=False)
+    assert ClassifyOptions.parse_query({}) == ClassifyOptions()
+
+
+def test_query_says_the_same_as_json() -> None:
+    """Numbers and booleans of a query string are read from their texts."""
+    query = ClassifyOptions.parse_query({"model": "m", "version": "2", "top_k": "3", "explain": "false"})
+    assert query == ClassifyOptions.parse({"model": "m", "version": "2", "top_k": 3, "explain": False})
+    assert ClassifyOptions.parse({"version": 2}).version == 2
+
+
+def test_prediction_is_the_most_probable_label() -> None:
+    """Each row gets its label with index and probability, in the order of the rows."""
+    first, second = classify([0.1, 0.2, 0.6, 0.1], [0.7, 0.1, 0.1, 0.1])
+    best = {"label": "cat", "index": 2, "probability": pytest.approx(0.6)}
+    assert first == {**best, "top": [best]}
+    assert (second["label"], second["index"]) == ("ant", 0)
+
+
+def test_equal_probabilities_come_in_the_order_of_the_labels() -> None:
+    """A tie is always broken the same way, whoever shares the batch and however many labels there are."""
+    labels = tuple(f"label {i}" for i in range(200))
+    graph = MANIFEST.graphs["main"].model_copy(update={"outputs": (tensor("p", 200),)})
+    many = MANIFEST.model_copy(update={"labels": labels, "graphs": {"main": graph}})
+    ties = np.array([[0.5, 0.25] * 100] * 3, np.float32)
+    for answer in predictions(many, {"p": ties}, 200):
+        assert [item["index"] for item in answer["top"]] == [*range(0, 200, 2), *range(1, 200, 2)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=st.lists(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4), max_size=5), top_k=st.integers(1, 9))
+def test_top_is_in_falling_order_and_no_longer_than_the_labels(rows: list[list[float]], top_k: int) -> None:
+    """``top`` holds the k most probable labels, at most all, the best first, each with its own probability."""
+    answers = predictions(MANIFEST, {"p": np.array(rows, np.float32).reshape(-1, 4)}, top_k)
+    assert len(answers) == len(rows)
+    for row, answer in zip(rows, answers, strict=True):
+        top = answer["top"]
+        assert [item["probability"] for item in top] == sorted(row, reverse=True)[: min(top_k, 4)]
+        assert all(row[item["index"]] == item["probability"] for item in top)
+        assert all(LABELS[item["index"]] == item["label"] for item in top)
+        assert {k: answer[k] for k in ("label", "index", "probability")} == top[0]

@@ -1,0 +1,140 @@
+"""Settings from an environment."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model_store import DEFAULT_ROOT
+from service.settings import Settings, SettingsError
+
+
+def test_unknown_variable_of_ours_is_an_error_that_names_it() -> None:
+    """A misspelt limit does not go unnoticed: its name is told, with the names that there are."""
+    with pytest.raises(SettingsError, match=r"unknown setting SLUICE_MAX_ROW: there are .*SLUICE_MAX_ROWS"):
+        Settings.from_environ({"SLUICE_MAX_ROW": "5"})
+
+
+def test_all_unknown_variables_are_named_at_once() -> None:
+    """Who misspelt two need not try twice; an empty one is misspelt as well."""
+    with pytest.raises(SettingsError, match="unknown setting SLUICE_A, SLUICE_B:"):
+        Settings.from_environ({"SLUICE_B": "1", "SLUICE_A": "", "PATH": "/bin"})
+
+
+LIMITS = {
+    "WORKERS": ("0", "-1"),
+    "LANES": ("-1",),
+    "INTRA_OP_THREADS": ("0",),
+    "MAX_ROWS": ("0", "-5"),
+    "MAX_QUEUE_ROWS": ("0",),
+    "MAX_WAIT_S": ("-0.1", "nan"),
+    "DEADLINE_S": ("0", "nan", "-inf"),
+    "MAX_BODY_BYTES": ("1023",),
+    "MAX_IMAGE_PIXELS": ("0",),
+    "DRAIN_S": ("-1", "NaN"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in LIMITS.items() for value in values])
+def test_value_below_its_limit_is_refused(name: str, value: str) -> None:
+    """Too small a number, or none at all (NaN), is refused with variable, value and least value."""
+    with pytest.raises(SettingsError, match=rf"^SLUICE_{name}={float(value):g}.*: expected at least [\d.]+$"):
+        Settings.from_environ({f"SLUICE_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("MAX_ROWS", "64.0", "a whole number"),
+        ("MAX_ROWS", "many", "a whole number"),
+        ("MAX_ROWS", "9" * 5000, "a whole number"),
+        ("DEADLINE_S", "30s", "a number of seconds"),
+        ("PROVIDER", "CUDA", "one of auto, tensorrt, cuda, cpu"),
+        ("LOG_LEVEL", "loud", "one of debug, info, warning, error"),
+        ("PORT", "65536", "0 to 65535"),
+        ("PORT", "-1", "0 to 65535"),
+        ("DEFAULT_MODELS", "classify", "name=value pairs, comma-separated"),
+        ("DEFAULT_MODELS", "classify=", "name=value pairs, comma-separated"),
+        ("DEFAULT_MODELS", "classify=a,=b", "name=value pairs, comma-separated"),
+    ],
+)
+def test_value_of_the_wrong_kind_is_refused(name: str, value: str, expected: str) -> None:
+    """A value that cannot be read is refused with variable, value and what was expected."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({f"SLUICE_{name}": value})
+    assert str(caught.value) == f"SLUICE_{name}={value}: expected {expected}"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="infinity passes: max_wait_s=inf never lets a batch go, drain_s=inf breaks serve"
+)
+@pytest.mark.parametrize("name", ["MAX_WAIT_S", "DRAIN_S", "DEADLINE_S"])
+def test_endless_time_is_refused(name: str) -> None:
+    """A wait without end is refused, as every request would hang in it."""
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environ({f"SLUICE_{name}": "inf"})
+
+
+def test_limits_hold_for_settings_made_in_code() -> None:
+    """``replace`` and the constructor check what ``from_environ`` checks."""
+    with pytest.raises(SettingsError, match="SLUICE_MAX_WAIT_S=nan"):
+        Settings(max_wait_s=math.nan)
+    with pytest.raises(SettingsError, match="SLUICE_PROVIDER=rocm"):
+        Settings().replace(provider="rocm")
+
+
+def test_settings_do_not_change() -> None:
+    """Settings are a frozen value."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().max_rows = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"SLUICE_STORE": "", "SLUICE_MAX_ROWS": " "}, {"HOME": "/root", "sluice_x": ""}]
+)
+def test_absent_and_empty_variables_leave_the_defaults(environ: dict[str, str]) -> None:
+    """What is not set, or set to nothing, is the default; foreign variables are nobody's business."""
+    assert Settings.from_environ(environ) == Settings(store=DEFAULT_ROOT)
+
+
+def test_values_are_read_in_their_types() -> None:
+    """Numbers, lists, pairs and paths come out of their texts, blanks around them ignored."""
+    settings = Settings.from_environ(
+        {
+            "SLUICE_MAX_ROWS": " 8 ",
+            "SLUICE_MAX_WAIT_S": "1e-3",
+            "SLUICE_MODELS": "a, b,,c ",
+            "SLUICE_DEFAULT_MODELS": "classify = digits, generate=a=b",
+            "SLUICE_METRICS_DIR": "/tmp/m",  # noqa: S108
+        }
+    )
+    assert (settings.max_rows, settings.max_wait_s, settings.models) == (8, 0.001, ("a", "b", "c"))
+    assert settings.default_models == {"classify": "digits", "generate": "a=b"}
+    assert settings.metrics_dir == Path("/tmp/m")  # noqa: S108
+
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
+paths = st.lists(names, min_size=1, max_size=3).map(lambda parts: Path("/", *parts))
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    settings=st.builds(
+        Settings,
+        store=paths,
+        models=st.lists(names, max_size=3).map(tuple),
+        default_models=st.dictionaries(names, names, max_size=3),
+        port=st.integers(0, 65535),
+        provider=st.sampled_from(["auto", "tensorrt", "cuda", "cpu"]),
+        max_wait_s=st.floats(0, 1e6),
+        deadline_s=st.floats(0.001, 1e6),
+        max_queue_rows=st.integers(1),
+        metrics_dir=st.none() | paths,
+    )
+)
+def test_workers_get_the_same_settings(settings: Settings) -> None:
+    """Written as variables and read again, settings equal themselves: that is how they reach the workers."""
+    assert Settings.from_environ(settings.to_environ()) == settings
