@@ -96,6 +96,9 @@ def _show(store: Store, args: argparse.Namespace) -> int:
 
 
 def _verify(store: Store, args: argparse.Namespace) -> int:
+    if args.version and not args.model:
+        print("sluice models verify: --version needs the name of a model", file=sys.stderr)
+        return 2
     names = [args.model] if args.model else store.names()
     versions = [store.find(args.model, args.version)] if args.version else [v for n in names for v in store.versions(n)]
     results = [(v, _complaint(v)) for v in versions]

@@ -46,6 +46,8 @@ class Tensor(Facts):
     def _consistent(self) -> Self:
         if self.datatype not in DATATYPES:
             raise ValueError(f"datatype {self.datatype!r}: expected one of {', '.join(DATATYPES)}")
+        if self.finite and self.datatype == "BYTES":
+            raise ValueError("finite: expected it on numbers only, got it on BYTES")
         if self.batch_axis is not None and not 0 <= self.batch_axis < len(self.shape):
             raise ValueError(f"batch_axis {self.batch_axis} lies outside the shape {self.shape}")
         return self
@@ -188,15 +190,29 @@ class Manifest(Facts):
         if "main" not in self.graphs:
             raise ValueError(f"graphs: expected one called 'main', got {', '.join(self.graphs) or 'none'}")
         main = self.graphs["main"]
-        if self.image and self.image.input not in {t.name for t in main.inputs}:
-            raise ValueError(f"image.input {self.image.input!r} is not an input of the graph 'main'")
+        if self.image:
+            self._check_image(main, self.image)
         if self.task == "classify":
             self._check_classes(main)
         return self
 
+    @staticmethod
+    def _check_image(main: Graph, image: Image) -> None:
+        row_shape = next((t.row_shape for t in main.inputs if t.name == image.input), None)
+        if row_shape is None:
+            raise ValueError(f"image.input {image.input!r} is not an input of the graph 'main'")
+        picture = (image.channels, image.height, image.width)
+        fits = len(row_shape) == 3 and all(
+            isinstance(w, str) or w == g for w, g in zip(row_shape, picture, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"image: {image.input!r} has rows of {row_shape}, the picture would be {picture}")
+
     def _check_classes(self, main: Graph) -> None:
         if not self.labels or self.classes is None:
             raise ValueError("task classify needs labels and classes")
+        if any(t.batch_axis != 0 for t in (*main.inputs, *main.outputs)):
+            raise ValueError("task classify needs a batch axis, the first, in every tensor of the graph 'main'")
         outputs = {t.name: t for t in main.outputs}
         for name in (self.classes.probabilities, self.classes.logits):
             if name is None:

@@ -8,13 +8,15 @@ Rules
 - A folder ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
 """
 
+import fcntl
 import io
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,15 @@ from model_store.manifest import MANIFEST_FILE, Manifest
 ALIASES_FILE = "aliases.json"
 PLAIN_FILE = "model.onnx"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
+
+
+def read_number(version: str) -> int | None:
+    """The version number that a text means, None if it means an alias. No version has the number 0."""
+    if NUMBER.fullmatch(version):
+        return int(version)
+    return 0 if version.isascii() and version.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +147,9 @@ class Store:
         raise NotInStore(f"no version {version} of {name!r}: there are {have}")
 
     def _resolve(self, name: str, version: str) -> int:
-        if version.isascii() and version.isdigit():
-            return int(version)
+        number = read_number(version)
+        if number is not None:
+            return number
         aliases = self.aliases(name)
         if version not in aliases:
             raise NotInStore(f"no alias {version!r} of {name!r}: there are {', '.join(aliases) or 'none'}")
@@ -162,15 +173,14 @@ class Store:
         if not ALIAS.fullmatch(alias):
             raise BadName(f"alias {alias!r}: expected a letter, then letters, digits, '.', '_', '-', 100 at most")
         self.find(name, version)
-        content = json.dumps({**self.aliases(name), alias: version}, sort_keys=True).encode()
         folder = self._folder(name)
-        handle, temporary = tempfile.mkstemp(prefix=".aliases-", dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / ALIASES_FILE)
-        _sync_folder(folder)
+        with _locked(folder):
+            content = json.dumps({**self.aliases(name), alias: version}, sort_keys=True).encode()
+            temporary = folder / f".aliases-{os.getpid()}"
+            temporary.unlink(missing_ok=True)  # left by a process that died
+            _write_synced(temporary, content)
+            os.replace(temporary, folder / ALIASES_FILE)
+            _sync_folder(folder)
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> ModelVersion:
         """Add the next version of a model: all of it, or nothing.
@@ -181,6 +191,8 @@ class Store:
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
         needed |= {manifest.golden.file} if manifest.golden else set()
+        if MANIFEST_FILE in needed:
+            raise BadName(f"{MANIFEST_FILE} is the name of the manifest: call the graph or its data otherwise")
         if needed != set(files):
             raise BadName(f"files of the version: expected {sorted(needed)}, got {sorted(files)}")
         complete = manifest.model_copy(update={"files": {name: describe_bytes(files[name]) for name in sorted(files)}})
@@ -202,7 +214,8 @@ class Store:
 
     def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
         while True:
-            number = max(self._numbers(folder), default=0) + 1
+            # Whatever has a number for its name takes that number, also what is no version.
+            number = max((int(p.name) for p in folder.iterdir() if NUMBER.fullmatch(p.name)), default=0) + 1
             try:
                 os.rename(temporary, folder / str(number))
             except OSError:
@@ -222,12 +235,19 @@ class Store:
     def _numbers(folder: Path) -> list[int]:
         if not folder.is_dir():
             return []
-        found = []
-        for path in folder.iterdir():
-            is_number = path.name.isascii() and path.name.isdigit() and not path.name.startswith("0")
-            if is_number and ((path / MANIFEST_FILE).exists() or (path / PLAIN_FILE).exists()):
-                found.append(int(path.name))
-        return sorted(found)
+        numbered = (path for path in folder.iterdir() if NUMBER.fullmatch(path.name))
+        return sorted(int(p.name) for p in numbered if (p / MANIFEST_FILE).exists() or (p / PLAIN_FILE).exists())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process and thread at a time; the lock goes with whoever holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

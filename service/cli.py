@@ -52,6 +52,7 @@ def _run_bentoml(settings: Settings) -> int:
     environ: Mapping[str, str] = {
         **settings.to_environ(),
         "BENTOML_DO_NOT_TRACK": "True",
+        "ORT_DISABLE_TELEMETRY": "1",
         "PROMETHEUS_MULTIPROC_DIR": str(settings.metrics_dir) + "-bentoml",
     }
     os.environ.update(environ)

@@ -30,7 +30,8 @@ class Loaded:
     """A version that has passed every check.
 
     ``batch_invariant``: "exact" if a row gives the same bits alone and in company, "bound" if only within rounding,
-    None where there is no batch axis. ``least_rows`` is the smallest batch for which that holds.
+    "none" if rows influence each other, so that they run one by one, None where there is no batch axis.
+    ``least_rows`` is the smallest batch for which that holds.
     """
 
     manifest: Manifest
@@ -49,13 +50,14 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     began = time.perf_counter()
     manifest, session = _load_plain(version, settings) if version.is_plain else _load_published(version, settings)
     signature = Signature(manifest.graphs["main"])
-    if session.output_names != signature.output_names:
-        raise NotReady(f"the graph has the outputs {session.output_names}, the manifest says {signature.output_names}")
+    _check_signature(manifest.graphs["main"], session)
     golden = None if version.is_plain else version.read_golden(manifest)
     error = _check_golden(session, signature, manifest, golden) if golden else None
     max_rows = (manifest.batching.max_rows or settings.max_rows) if signature.batches else 1
     samples = golden.inputs if golden else _make_samples(signature.graph)
     least_rows, invariant = _prove_company(session, samples, max_rows) if signature.batches else (1, None)
+    if invariant == "none":
+        max_rows = 1
     cost = _warm_up(session, samples, max_rows, signature.batches)
     elapsed = time.perf_counter() - began
     return Loaded(manifest, session, signature, cost, max_rows, least_rows, invariant, error, elapsed)
@@ -71,7 +73,8 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Session]:
     """A plain repository: what a manifest would say is read from the ONNX file."""
     content = (version.folder / PLAIN_FILE).read_bytes()
-    session = _open(content, {}, settings)
+    beside = {p.name: p.read_bytes() for p in version.folder.iterdir() if p.is_file() and p.name != PLAIN_FILE}
+    session = _open(content, beside, settings)
     graph = session.describe(PLAIN_FILE)
     files = {PLAIN_FILE: describe_bytes(content)}
     return Manifest(name=version.name, task="tensors", graphs={"main": graph}, files=files), session
@@ -85,6 +88,8 @@ def _check_golden(session: Session, signature: Signature, manifest: Manifest, go
     """Run the stored samples on the provider that will serve. Returns the worst error; raises NotReady above it."""
     assert manifest.golden is not None  # noqa: S101  # there are samples, so there is a description of them
     atol, rtol = manifest.golden.atol, manifest.golden.rtol
+    if golden.outputs.keys() != signature.outputs.keys():
+        raise NotReady(f"golden samples: expected the outputs {list(signature.outputs)}, got {list(golden.outputs)}")
     outputs = dict(zip(signature.output_names, _run(session, golden.inputs), strict=True))
     worst = 0.0
     for name, expected in golden.outputs.items():
@@ -95,10 +100,13 @@ def _check_golden(session: Session, signature: Signature, manifest: Manifest, go
             if not np.array_equal(got, expected):
                 raise NotReady(f"golden samples: output {name!r} differs from what was exported")
             continue
-        error = np.abs(got.astype(np.float64) - expected.astype(np.float64))
-        excess = error - (atol + rtol * np.abs(expected))
+        wanted = expected.astype(np.float64)
+        same = (got == expected) | (np.isnan(got.astype(np.float64)) & np.isnan(wanted))
+        with np.errstate(invalid="ignore"):  # infinities on both sides are the same, not a difference
+            error = np.where(same, 0.0, np.abs(got.astype(np.float64) - wanted))
+            excess = np.where(same, 0.0, error - (atol + rtol * np.abs(wanted)))
         if not (excess <= 0).all():  # NaN is not within bounds either
-            at = np.unravel_index(int(np.nanargmax(np.where(np.isnan(excess), np.inf, excess))), excess.shape)
+            at = np.unravel_index(int(np.argmax(np.where(np.isnan(excess), np.inf, excess))), excess.shape)
             raise NotReady(
                 f"golden samples on {session.provider}: output {name!r} at {[int(i) for i in at]} is {got[at]:.6g}, "
                 f"expected {expected[at]:.6g} within {atol:g} + {rtol:g} of it"
@@ -107,8 +115,22 @@ def _check_golden(session: Session, signature: Signature, manifest: Manifest, go
     return worst
 
 
+def _check_signature(declared: Graph, session: Session) -> None:
+    """Raises NotReady if the manifest describes other tensors than the ONNX file has."""
+    actual = session.describe(declared.file)
+    for said, found in ((declared.inputs, actual.inputs), (declared.outputs, actual.outputs)):
+        if [_facts(t) for t in said] != [_facts(t) for t in found]:
+            raise NotReady(
+                f"the manifest describes {[_facts(t) for t in said]}, the graph has {[_facts(t) for t in found]}"
+            )
+
+
+def _facts(tensor: Tensor) -> tuple[str, str, tuple[int | None, ...]]:
+    return tensor.name, tensor.datatype, tuple(size if isinstance(size, int) else None for size in tensor.shape)
+
+
 def _make_samples(graph: Graph) -> Arrays:
-    """Two rows of small numbers for a graph without golden samples; sizes that it leaves open become 8."""
+    """Two different rows of small numbers for a graph without golden samples; sizes that it leaves open become 8."""
     return {t.name: _make_tensor(t) for t in graph.inputs}
 
 
@@ -118,11 +140,12 @@ def _make_tensor(tensor: Tensor) -> np.ndarray:
         for axis, size in enumerate(tensor.shape)
     ]
     datatype = DATATYPES[tensor.datatype]
-    if datatype.name == "BYTES":
-        return np.full(shape, "", object)
     if datatype.is_float:
         return np.random.default_rng(0).standard_normal(shape).astype(datatype.dtype)
-    return np.ones(shape, datatype.dtype)
+    # Indices and flags: 0 and 1 are the values that most graphs take.
+    array = np.zeros(shape, datatype.dtype) if datatype.itemsize else np.full(shape, "", object)
+    array.reshape(-1)[array.size // 2 :] = 1 if datatype.itemsize else "a"
+    return array
 
 
 def _rows(samples: Arrays, count: int, start: int = 0) -> Arrays:
@@ -130,23 +153,53 @@ def _rows(samples: Arrays, count: int, start: int = 0) -> Arrays:
     return {name: np.take(a, range(start, start + count), axis=0, mode="wrap") for name, a in samples.items()}
 
 
+def _with_neighbour(samples: Arrays) -> Arrays:
+    """The samples; a single row gets another one beside it that differs from it wherever it has floats."""
+    if any(len(a) > 1 for a in samples.values()):
+        return samples
+    return {n: np.concatenate([a, a * a.dtype.type(0.5) if a.dtype.kind == "f" else a]) for n, a in samples.items()}
+
+
 def _prove_company(session: Session, samples: Arrays, max_rows: int) -> tuple[int, str]:
-    """Run rows alone, in a pair and in company, and compare bit for bit. See ``Loaded.batch_invariant``."""
-    if max_rows == 1:
-        return 1, "exact"
+    """Whether rows are independent, and from which batch size on they keep their bits.
+
+    Returns the least rows of a batch and ``Loaded.batch_invariant``. First the same rows run in batches of one size
+    among different neighbours: any difference there means that rows influence each other. Then in batches of different
+    sizes: a difference there is rounding, and often goes away when no row runs alone.
+    """
     count = min(8, max_rows)
-    together = _run(session, _rows(samples, count))
-
-    def differs(size: int) -> bool:
-        for start in range(0, count - size + 1, size):
-            apart = _run(session, _rows(samples, size, start))
-            if any(a.tobytes() != t[start : start + size].tobytes() for a, t in zip(apart, together, strict=True)):
-                return True
-        return False
-
-    if not differs(1):
+    if count == 1:
         return 1, "exact"
-    return (2, "exact") if not differs(2) else (1, "bound")
+    samples = _with_neighbour(samples)
+    together = _run(session, _rows(samples, count))
+    half = count // 2
+    for start in (0, count - half):
+        # The other rows are replaced by copies of one of these: whatever they add to a sum or a mean changes.
+        kept = np.arange(count)
+        kept[np.r_[0:start, start + half : count]] = start
+        among = _run(session, {name: np.take(a, kept, axis=0, mode="wrap") for name, a in samples.items()})
+        if _differ(among, together, slice(start, start + half)):
+            return 1, "none"
+    for size in (1, 2):
+        starts = range(0, count - size + 1, size)
+        apart = [_run(session, _rows(samples, size, start)) for start in starts]
+        if not any(
+            _differ(part, together, slice(at, at + size), slice(0, size))
+            for at, part in zip(starts, apart, strict=True)
+        ):
+            return size, "exact"
+    return 1, "bound"
+
+
+def _differ(
+    left: Sequence[np.ndarray], right: Sequence[np.ndarray], rows: slice, left_rows: slice | None = None
+) -> bool:
+    """Whether any bit of these rows differs between the outputs of two runs."""
+    for one, other in zip(left, right, strict=True):
+        a, b = one[left_rows or rows], other[rows]
+        if not np.array_equal(a, b) if a.dtype.hasobject else a.tobytes() != b.tobytes():
+            return True
+    return False
 
 
 def _warm_up(session: Session, samples: Arrays, max_rows: int, batches: bool) -> CostModel:

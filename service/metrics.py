@@ -5,14 +5,16 @@ prometheus_client in multi-process mode measured 3.1 µs, one here 0.4 µs.) The
 workers of one server share, one file a worker, so whichever worker is scraped reads all of them and the sums are exact
 at that moment. Counters of a worker that has died stay in the sums; its gauges do not.
 
-Files in ``metrics_dir``: ``<pid>.cells`` holds float64 numbers, ``<pid>.series`` says, a JSON line each, which series
-begins at which cell. A line is written after its cells exist, and cells are never given to another series.
+Files in ``metrics_dir``: ``<pid>-<start>.cells`` holds float64 numbers; ``<pid>-<start>.series`` says, a JSON line for
+each, which series begins at which cell. A line is written after its cells exist, and cells are never given to another
+series.
 """
 
 import bisect
 import json
 import mmap
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,17 +73,19 @@ class Cells:
     """The numbers of one worker. ``folder`` None keeps them in this process alone."""
 
     def __init__(self, folder: Path | None, pid: int) -> None:
-        self._series_path: Path | None = None
+        self.series_path: Path | None = None
         if folder is None:
             self._map = mmap.mmap(-1, _CELLS_BYTES)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{pid}.cells"
+            # A process id can come again, in a restarted container say: each life has files of its own.
+            stem = f"{pid}-{time.time_ns()}"
+            path = folder / f"{stem}.cells"
             with path.open("w+b") as file:
                 file.truncate(_CELLS_BYTES)
                 self._map = mmap.mmap(file.fileno(), _CELLS_BYTES)
-            self._series_path = folder / f"{pid}.series"
-            self._series_path.touch()
+            self.series_path = folder / f"{stem}.series"
+            self.series_path.touch()
         self.values = memoryview(self._map).cast("d")
         self._next = 0
         self._places: dict[tuple[str, Labels], int] = {}
@@ -95,8 +99,8 @@ class Cells:
             if self._next > len(self.values):
                 raise RuntimeError(f"too many metric series: all {len(self.values)} cells are taken")
             self._places[key] = at
-            if self._series_path is not None:
-                with self._series_path.open("a") as file:
+            if self.series_path is not None:
+                with self.series_path.open("a") as file:
                     file.write(json.dumps([definition.name, labels, at]) + "\n")
         return at
 
@@ -105,12 +109,12 @@ class Cells:
             yield name, labels, self.values[at : at + DEFINITIONS[name].cells].tolist()
 
 
-def read_cells(folder: Path, pid: int) -> Iterator[tuple[str, Labels, Sequence[float]]]:
+def read_cells(series_path: Path) -> Iterator[tuple[str, Labels, Sequence[float]]]:
     """The series of another worker as they are now."""
-    with (folder / f"{pid}.cells").open("rb") as file:
+    with series_path.with_suffix(".cells").open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     with content, memoryview(content) as raw, raw.cast("d") as values:
-        for line in (folder / f"{pid}.series").read_text().splitlines():
+        for line in series_path.read_text().splitlines():
             name, labels, at = json.loads(line)
             with values[at : at + DEFINITIONS[name].cells] as cells:
                 yield name, tuple(labels), cells.tolist()
@@ -237,11 +241,10 @@ class Metrics(Collector):
     def _everything(self) -> Iterator[tuple[str, Labels, Sequence[float]]]:
         yield from self._cells.series()
         for path in self._folder.glob("*.series") if self._folder else ():
-            pid = int(path.stem)
-            if pid == self._pid:
+            if path == self._cells.series_path:
                 continue
-            alive = self._alive(pid)
-            for name, labels, values in read_cells(path.parent, pid):
+            alive = self._alive(int(path.stem.partition("-")[0]))
+            for name, labels, values in read_cells(path):
                 if alive or DEFINITIONS[name].kind != "gauge":
                     yield name, labels, values
 

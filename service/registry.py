@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from model_store import ModelVersion, Store, StoreError
 from model_store.manifest import Manifest, Task
+from model_store.store import read_number
 from service.engine.batching import BatchQueue
 from service.engine.dispatcher import Device, Dispatcher
 from service.engine.tensors import Signature
@@ -208,8 +209,9 @@ class Registry:
 
     @staticmethod
     def _number(name: str, shelf: Shelf, version: str) -> int:
-        if version.isascii() and version.isdigit():
-            return int(version)
+        number = read_number(version)
+        if number is not None:
+            return number
         if version not in shelf.aliases:
             raise UnknownModel(f"no alias {version!r} of {name!r}: there are {', '.join(shelf.aliases) or 'none'}")
         return shelf.aliases[version]

@@ -1,6 +1,7 @@
 """The parts of one worker, put together: device, registry, data plane, and their start and stop."""
 
 import asyncio
+import gc
 import logging
 import os
 
@@ -30,7 +31,7 @@ class Runtime:
 
     async def start(self) -> None:
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
-        self._loading.add_done_callback(_log_failure)
+        self._loading.add_done_callback(_settle_memory)
 
     async def stop(self) -> None:
         """Finish what was accepted, then let go of the threads."""
@@ -51,6 +52,14 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _log_failure(task: asyncio.Task[None]) -> None:
+def _settle_memory(task: asyncio.Task[None]) -> None:
+    """What was loaded stays for good: the garbage collector need not look at it again.
+
+    Requests leave no cycles, so it may also come less often; with the defaults it took a quarter of the time of a small
+    model at 64 clients.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     if not task.cancelled() and task.exception() is not None:
         logger.error("loading the models failed", exc_info=task.exception())

@@ -5,6 +5,7 @@ does not go unnoticed. Facts of a model live in its manifest.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -37,6 +38,7 @@ class Settings:
     provider: str = field(default="auto", metadata={"help": "auto, or a required one: tensorrt, cuda, cpu"})
     lanes: int = field(default=0, metadata={"help": "batches in flight on a device; 0: one a core (two on a GPU)"})
     intra_op_threads: int = field(default=1, metadata={"help": "threads of one run on the CPU"})
+    hot_door: bool = field(default=True, metadata={"help": "answer tensors below ASGI; false: by the ASGI door"})
     max_rows: int = field(default=64, metadata={"help": "rows of one batch"})
     max_queue_rows: int = field(default=4096, metadata={"help": "rows that may wait for one model; then 429"})
     max_wait_s: float = field(default=0.0, metadata={"help": "seconds that a partial batch is held; 0: never"})
@@ -56,8 +58,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
-            if not getattr(self, name) >= least:  # so that NaN fails too
-                raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected at least {least}")
+            value = getattr(self, name)
+            if not value >= least or value == math.inf:  # so that NaN fails too
+                expected = "a finite number" if value == math.inf else f"at least {least}"
+                raise SettingsError(f"{PREFIX}{name.upper()}={value}: expected {expected}")
         _check_choice("provider", self.provider, PROVIDERS)
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
         if not 0 <= self.port <= 65535:
@@ -122,8 +126,13 @@ def _pairs(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
+def _boolean(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
 _CONVERT: Mapping[object, tuple[Callable[[str], object], str]] = {
     str: (str, "text"),
+    bool: (_boolean, "true or false"),
     int: (int, "a whole number"),
     float: (float, "a number of seconds"),
     Path: (Path, "a path"),
@@ -138,5 +147,5 @@ def _convert(variable: str, text: str, hint: object) -> object:
     convert, expected = _CONVERT[hint]
     try:
         return convert(text)
-    except ValueError:
+    except (ValueError, KeyError):
         raise SettingsError(f"{variable}={text}: expected {expected}") from None

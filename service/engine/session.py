@@ -1,10 +1,14 @@
 """One ONNX graph in ONNX Runtime. The only file of the engine that knows the runtime."""
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+# ONNX Runtime notes a device id and reports usage unless it is told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
@@ -38,6 +42,8 @@ class Session:
         options.log_severity_level = _LOG_ERRORS_ONLY
         # Threads that spin while they wait take the core from the event loop, which shares it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Weights in other files are given from memory, after their digests were checked; nothing else is ever opened.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         if external:
             names, contents = list(external), list(external.values())
             options.add_external_initializers_from_files_in_memory(names, contents, [len(c) for c in contents])

@@ -30,9 +30,14 @@ class Signature:
         self.outputs = {t.name: t for t in graph.outputs}
         self.output_names = [t.name for t in graph.outputs]
         self.batches = bool(graph.inputs) and all(t.batch_axis == 0 for t in (*graph.inputs, *graph.outputs))
+        self._shared_axes = _shared_axes(graph)
         dynamic = any(isinstance(size, str) for t in graph.inputs for size in t.row_shape)
         self._one_key: Hashable = None if dynamic or not self.batches else "any"
-        self._checks = [(t.name, t, DATATYPES[t.datatype], t.row_shape) for t in graph.inputs]
+        datatypes = [DATATYPES[t.datatype] for t in graph.inputs]
+        self._checks = [
+            (t.name, t, datatype, t.row_shape, t.finite and datatype.is_float)
+            for t, datatype in zip(graph.inputs, datatypes, strict=True)
+        ]
 
     def check(self, inputs: Arrays) -> Rows:
         """Check a request's arrays. Raises InvalidInput, which names the input, what was expected and what came."""
@@ -40,12 +45,13 @@ class Signature:
             expected, got = list(self.inputs), list(inputs)
             raise InvalidInput(f"inputs: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
         count = -1
-        for name, tensor, datatype, row_shape in self._checks:
+        for name, tensor, datatype, row_shape, must_be_finite in self._checks:
             array = inputs[name]
             shape = array.shape
             if array.dtype != datatype.dtype and datatype_of(array) is not datatype:
                 raise InvalidInput(f"input {name!r}: expected {datatype.name}, got {datatype_of(array).name}")
-            if (shape[1:] if self.batches else shape) != row_shape and not self._fits(shape, tensor):
+            known = shape[1:] == row_shape and shape if self.batches else shape == tensor.shape
+            if not known and not self._fits(shape, tensor):
                 raise InvalidInput(f"input {name!r}: expected shape {show_shape(tensor.shape)}, got {list(shape)}")
             if not array.size:
                 self._refuse_empty(inputs)
@@ -54,11 +60,20 @@ class Signature:
                     raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {shape[0]}")
                 count = shape[0]
             # The sum of squares is not finite if a number is not, and much faster; it may also just have overflowed.
-            if tensor.finite and not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+            if must_be_finite and not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
                 raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(array)}")
+        if self._shared_axes:
+            self._check_shared_axes(inputs)
         if not self.batches:
             return Rows(inputs, 1, None)
         return Rows(inputs, count, self._one_key or tuple(inputs[name].shape[1:] for name, *_ in self._checks))
+
+    def _check_shared_axes(self, inputs: Arrays) -> None:
+        """Axes of one name have one size, whichever inputs they are in."""
+        for axis_name, places in self._shared_axes.items():
+            sizes = {f"{name!r} {inputs[name].shape[axis]}": inputs[name].shape[axis] for name, axis in places}
+            if len(set(sizes.values())) > 1:
+                raise InvalidInput(f"inputs: expected one size of the axis {axis_name!r}, got {', '.join(sizes)}")
 
     def _fits(self, shape: tuple[int, ...], tensor: Tensor) -> bool:
         """Whether a shape has the declared sizes wherever these are fixed; the batch axis is free."""
@@ -73,6 +88,16 @@ class Signature:
         raise InvalidInput(f"inputs: expected at least one row and no empty axis, got {shapes}")
 
 
+def _shared_axes(graph: Graph) -> Mapping[str, Sequence[tuple[str, int]]]:
+    """Where each named axis occurs, for those that occur more than once and are not the batch."""
+    places: dict[str, list[tuple[str, int]]] = {}
+    for tensor in graph.inputs:
+        for axis, size in enumerate(tensor.shape):
+            if isinstance(size, str) and axis != tensor.batch_axis:
+                places.setdefault(size, []).append((tensor.name, axis))
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
 def show_shape(shape: Sequence[int | str]) -> str:
     """A declared shape for people: ``[batch, 1, 8, 8]``."""
     return "[" + ", ".join(str(size) for size in shape) + "]"
@@ -83,8 +108,14 @@ def _first_bad(array: np.ndarray) -> str:
     return f"{array[index]} at {list(index)}"
 
 
+_KEPT_SHAPES = 16
+
+
 class BatchBuffer:
-    """Arrays that a lane fills again and again, so that a batch costs one copy of its rows and no allocation."""
+    """Arrays that a lane fills again and again, so that a batch costs one copy of its rows and no allocation.
+
+    The last few shapes are kept, so that inputs of ever new lengths do not fill the memory.
+    """
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, tuple[int, ...], np.dtype], np.ndarray] = {}
@@ -101,6 +132,8 @@ class BatchBuffer:
         key = (name, first.shape[1:], first.dtype)
         buffer = self._arrays.get(key)
         if buffer is None or len(buffer) < rows:
+            if len(self._arrays) >= _KEPT_SHAPES:
+                del self._arrays[next(iter(self._arrays))]
             buffer = self._arrays[key] = np.empty((rows, *first.shape[1:]), first.dtype)
         filled = sum(map(len, parts))
         np.concatenate(parts, out=buffer[:filled])

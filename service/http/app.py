@@ -181,7 +181,7 @@ async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -
 def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:
     """The length that the body claims to have, 0 if it claims none. Raises InvalidInput, BodyTooLarge."""
     declared = headers.get(b"content-length", b"0")
-    if not declared.isdigit():
+    if not declared.isdigit() or len(declared) > 18:
         raise InvalidInput(f"Content-Length: expected a number, got {declared.decode('latin-1')!r:.40}")
     if int(declared) > max_bytes:
         raise BodyTooLarge(f"body: expected at most {max_bytes} bytes, got {int(declared)}")

@@ -226,7 +226,7 @@ def _header_bytes(headers: Mapping[bytes, bytes]) -> int | None:
     text = headers.get(b"inference-header-content-length")
     if text is None:
         return None
-    if not text.isdigit():
+    if not text.isdigit() or len(text) > 18:
         raise InvalidInput(f"Inference-Header-Content-Length: expected a number, got {text.decode('latin-1')!r:.40}")
     return int(text)
 

@@ -40,11 +40,16 @@ def decode_image(content: bytes, facts: Image, max_pixels: int, what: str) -> np
                     f"{what}: expected at most {max_pixels} pixels, got {picture.width} x {picture.height}"
                 )
             picture.load()
-    except InvalidInput:
-        raise
-    except (UnidentifiedImageError, Pillow.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            upright = ImageOps.exif_transpose(picture)
+    except (InvalidInput, Pillow.DecompressionBombError) as error:
+        raise (
+            error
+            if isinstance(error, InvalidInput)
+            else InvalidInput(f"{what}: expected at most {max_pixels} pixels, got far more")
+        ) from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UnsupportedMedia(f"{what}: expected a {' or '.join(FORMATS)} picture, got {_complaint(error)}") from None
-    grey_or_colour = _flatten(ImageOps.exif_transpose(picture)).convert("L" if facts.channels == 1 else "RGB")
+    grey_or_colour = _flatten(upright).convert("L" if facts.channels == 1 else "RGB")
     size = (facts.width, facts.height)
     if grey_or_colour.size != size:
         grey_or_colour = grey_or_colour.resize(size, Pillow.Resampling.BILINEAR)

@@ -28,7 +28,9 @@ def _array_of(data: Any, datatype: Datatype, what: str) -> np.ndarray:
         raw = np.array(data)
     except ValueError:
         raise InvalidInput(f"{what}: expected arrays of equal length, got a ragged nesting") from None
-    if raw.size and raw.dtype.kind not in _KINDS[datatype.dtype.kind]:
+    if datatype.dtype.kind == "u" and raw.dtype.kind == "f" and all(type(leaf) is int for leaf in _leaves(data)):
+        raw = np.array(data, dtype=object)  # small numbers beside some above 2^63 would have been rounded
+    elif raw.size and raw.dtype.kind not in _KINDS[datatype.dtype.kind]:
         raise InvalidInput(f"{what}: expected {datatype.name}, got {_first_wrong(data, datatype)}")
     if raw.dtype.kind in "iuf" and _has_boolean(data):
         raise InvalidInput(f"{what}: expected {datatype.name}, got a boolean")
@@ -39,7 +41,10 @@ def _array_of(data: Any, datatype: Datatype, what: str) -> np.ndarray:
             wrong = low if low < limits.min else high
             raise InvalidInput(f"{what}: expected {datatype.name}, {limits.min} to {limits.max}, got {wrong}")
     with np.errstate(over="ignore"):
-        return raw.astype(datatype.dtype)
+        array = raw.astype(datatype.dtype)
+    if datatype.is_float and not np.isfinite(array).all() and np.isfinite(raw).all():
+        raise InvalidInput(f"{what}: expected {datatype.name}, got {np.abs(raw).max():g}, which is too large for it")
+    return array
 
 
 def _leaves(data: Any) -> Iterable[Any]:
@@ -71,4 +76,7 @@ def _texts(data: Any, what: str) -> np.ndarray:
     for leaf in _leaves(data):
         if not isinstance(leaf, str):
             raise InvalidInput(f"{what}: expected BYTES as strings, got {type_name(leaf)}")
-    return np.array(data, dtype=object)
+    array = np.array(data, dtype=object)
+    if not all(isinstance(element, str) for element in array.ravel()):  # lists of different lengths stay lists
+        raise InvalidInput(f"{what}: expected arrays of equal length, got a ragged nesting")
+    return array

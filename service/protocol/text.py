@@ -16,7 +16,10 @@ def parse_json(body: bytes | memoryview, what: str = "body") -> Any:
         content = bytes(body)
         if b"NaN" in content or b"Infinity" in content:
             try:
-                return json.loads(content)
+                text = content.decode()
+                # Half of a surrogate pair is no character; the fast parser refuses it as well.
+                json.dumps(value := json.loads(text), ensure_ascii=False).encode()
+                return value
             except (ValueError, RecursionError):
                 pass  # the fast parser's complaint is the better one
         raise InvalidInput(f"{what}: expected JSON, got {error}") from None

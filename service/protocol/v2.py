@@ -151,6 +151,8 @@ def _parse_input(value: Any, where: str) -> InputHeader:
         )
     if not isinstance(shape, list) or len(shape) > MAX_AXES or not all(map(_is_count, shape)):
         raise InvalidInput(f"{where}.shape: expected an array of sizes from 0, got {shape!r:.60}")
+    if math.prod(size or 1 for size in shape) * max(1, datatype.itemsize) >= 1 << 63:
+        raise InvalidInput(f"{where}.shape: expected a tensor that fits in memory, got {shape!r:.60}")
     parameters = _object(item.get("parameters", {}), f"{where}.parameters")
     size_bytes = parameters.get("binary_data_size")
     if (size_bytes is None) == ("data" not in item):

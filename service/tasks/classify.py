@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model_store.manifest import Manifest, describe
-from service.errors import InvalidInput
+from service.errors import InvalidInput, ModelFailure
 
 
 class ClassifyOptions(BaseModel):
@@ -47,9 +47,11 @@ _PLAIN = ClassifyOptions()
 
 
 def predictions(manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: int) -> list[dict[str, Any]]:
-    """One prediction a row, with the ``top_k`` most probable labels in falling order."""
+    """One prediction a row, with the ``top_k`` most probable labels in falling order. Raises ModelFailure on NaN."""
     assert manifest.classes is not None  # noqa: S101  # a manifest of the task classify has them
     probabilities = outputs[manifest.classes.probabilities]
+    if not np.isfinite(probabilities).all():
+        raise ModelFailure(f"model {manifest.name!r} gave probabilities that are not numbers")
     count = min(top_k, probabilities.shape[1])
     # A stable sort, so that labels of equal probability come in their own order whoever shares the batch.
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]

@@ -23,9 +23,12 @@ def read_rows(inputs: Any, manifest: Manifest, max_pixels: int) -> Arrays:
         got = f"an array of {len(inputs)}" if isinstance(inputs, list) else type_name(inputs)
         raise InvalidInput(f"inputs: expected an array of 1 to {MAX_ROWS} rows, got {got}")
     if any(isinstance(row, dict) for row in inputs):
-        return {
-            tensor.name: np.stack([_read_row(row, i, tensor, manifest, max_pixels) for i, row in enumerate(inputs)])
-        }
+        rows = [_read_row(row, i, tensor, manifest, max_pixels) for i, row in enumerate(inputs)]
+        shape = list(rows[0].shape)
+        for i, row in enumerate(rows):
+            if list(row.shape) != shape:
+                raise InvalidInput(f"inputs[{i}]: expected shape {shape} like inputs[0], got {list(row.shape)}")
+        return {tensor.name: np.stack(rows)}
     datatype = DATATYPES[tensor.datatype]
     try:
         array = array_of(inputs, datatype, "inputs")

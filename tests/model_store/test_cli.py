@@ -78,7 +78,6 @@ def test_verification_for_programs_says_which_version_and_why(
     assert "extra in m/1 was not published" in results[0]["reason"]
 
 
-@pytest.mark.xfail(strict=True, reason="verify --version without a model looks for the model None: TypeError")
 def test_version_without_a_model_is_wrong_usage(root: Path) -> None:
     """A version of no model cannot be verified, and that is said instead of a traceback."""
     try:

@@ -114,14 +114,12 @@ def test_no_more_than_three_complaints_are_told() -> None:
     assert str(caught.value).count("Extra inputs") == 3
 
 
-@pytest.mark.xfail(strict=True, reason="finite is accepted on BYTES; np.isfinite then raises TypeError at each request")
 def test_finite_texts_are_refused() -> None:
     """A text cannot be checked for NaN, so that a manifest that asks for it is refused."""
     with pytest.raises(pydantic.ValidationError, match="finite"):
         Tensor(name="x", datatype="BYTES", shape=("batch",), batch_axis=0, finite=True)
 
 
-@pytest.mark.xfail(strict=True, reason="image facts are not compared with the shape of their input")
 def test_picture_of_another_shape_than_its_input_is_refused() -> None:
     """A manifest whose pictures come out in another shape than the input takes is refused."""
     with pytest.raises(BadManifest, match="image"):

@@ -137,11 +137,6 @@ def test_external_weights_that_are_too_short_are_not_ready(store: Store) -> None
         load(publish(store, content, *WIDE, external={"weights.bin": weights[:100]}))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ONNX Runtime reads an unlisted external file from the working directory: set the session entry "
-    "session.model_external_initializers_file_folder_path to a folder that does not exist",
-)
 def test_external_weights_without_a_digest_are_never_read(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,19 +162,18 @@ def test_external_weights_are_loaded(store: Store) -> None:
 
 def test_graph_with_other_outputs_than_the_manifest_is_refused(store: Store) -> None:
     """A manifest that names an output that the graph does not give is refused, with both."""
-    with pytest.raises(NotReady, match=r"the graph has the outputs \['y'\], the manifest says \['z'\]"):
+    with pytest.raises(NotReady, match=r"the manifest describes \[\('z'.*the graph has \[\('y'"):
         load(publish(store, graphs.double(), outputs=(tensor("z", 3),)))
 
 
 def test_graph_with_other_inputs_than_the_manifest_is_refused(store: Store) -> None:
     """Without golden samples, too, a graph that cannot take what the manifest declares fails before it serves."""
-    with pytest.raises(NotReady, match=r"the graph fails on its own samples: .*x"):
+    with pytest.raises(NotReady, match=r"the manifest describes \[\('z'.*the graph has \[\('x'"):
         load(publish(store, graphs.double(), inputs=(tensor("z", 3),)))
-    with pytest.raises(NotReady, match=r"the graph fails on its own samples: .*x"):
+    with pytest.raises(NotReady, match=r"the manifest describes .*4\)\)\], the graph has .*3\)\)\]"):
         load(publish(store, graphs.double(), inputs=(tensor("x", 4),)))
 
 
-@pytest.mark.xfail(strict=True, reason="only the names of the outputs are compared with the graph")
 @pytest.mark.parametrize(
     ("inputs", "outputs"),
     [
@@ -247,9 +241,6 @@ def test_numbers_that_are_not_finite_are_no_agreement(store: Store, bad: float) 
             load(version)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="inf - inf is NaN, so that equal infinities (a masked logit) count as a difference"
-)
 def test_equal_infinities_are_an_agreement(store: Store) -> None:
     """An output of minus infinity, as masked logits have it, equals itself."""
     rows = ROWS.copy()
@@ -257,7 +248,6 @@ def test_equal_infinities_are_an_agreement(store: Store) -> None:
     assert load(publish(store, graphs.double(), golden=samples(rows, 2 * rows))).golden_error == 0.0
 
 
-@pytest.mark.xfail(strict=True, reason="np.abs(int8(-128)) is -128, which makes the tolerance negative")
 def test_least_integer_is_within_its_tolerance(store: Store) -> None:
     """The least number of an integer type, whose absolute value it cannot hold, equals itself."""
     rows = np.array([[-128, 0, 127], [1, 2, 3]], np.int8)
@@ -296,14 +286,12 @@ def test_graph_that_fails_on_its_golden_samples_is_refused(store: Store) -> None
         load(version)
 
 
-@pytest.mark.xfail(strict=True, reason="outputs that the golden samples lack are not asked for")
 def test_golden_samples_without_an_output_are_refused(store: Store) -> None:
     """Golden samples that leave an output out prove nothing of it."""
     with pytest.raises(NotReady):
         load(publish(store, graphs.double(), golden=GoldenSamples({"x": ROWS}, {})))
 
 
-@pytest.mark.xfail(strict=True, reason="KeyError: the registry says 'failed unexpectedly' instead of the reason")
 def test_golden_samples_of_another_output_are_refused(store: Store) -> None:
     """Golden samples of an output that the graph has not are a reason, not a failure of the loader."""
     with pytest.raises(NotReady, match="'z'"):
@@ -316,15 +304,11 @@ PAIR = (tensor("x", 2),), (tensor("y", 2),)
 
 
 def test_rows_that_influence_each_other_are_found_out(store: Store) -> None:
-    """A graph that subtracts the mean of its batch is not called invariant."""
+    """A graph that subtracts the mean of its batch is found out, and runs one row at a time."""
     loaded = load(publish(store, graphs.mixing(), *PAIR))
-    assert (loaded.batch_invariant, loaded.least_rows) == ("bound", 1)
+    assert (loaded.batch_invariant, loaded.least_rows, loaded.max_rows) == ("none", 1, 1)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="pairs are compared with a batch of the same rows repeated, whose mean is the same, or with themselves",
-)
 @pytest.mark.parametrize(("golden_rows", "max_rows"), [(0, 2), (1, 8), (2, 8)])
 def test_rows_that_influence_each_other_are_found_out_whatever_the_samples(
     store: Store, golden_rows: int, max_rows: int
@@ -333,10 +317,9 @@ def test_rows_that_influence_each_other_are_found_out_whatever_the_samples(
     rows = np.array([[1, 2], [3, 5]], np.float32)[:golden_rows]
     golden = samples(rows, rows - rows.mean(0)) if golden_rows else None
     loaded = load(publish(store, graphs.mixing(), *PAIR, golden=golden, atol=1e-6), max_rows=max_rows)
-    assert loaded.batch_invariant != "exact"
+    assert (loaded.batch_invariant, loaded.max_rows) == ("none", 1)
 
 
-@pytest.mark.xfail(strict=True, reason="tobytes of an object array compares addresses")
 def test_texts_are_compared_by_what_they_say(store: Store) -> None:
     """A graph of texts whose rows are independent is exact, though each run makes new strings."""
     texts = np.array([["one text", "another"], ["a third", "and so on"]])

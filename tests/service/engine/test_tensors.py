@@ -90,16 +90,12 @@ def test_large_numbers_are_finite(array: np.ndarray) -> None:
     assert sign(tensor("x", "batch", 3, datatype=datatype, finite=True)).check({"x": array}).number == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="()[1:] equals the empty row shape, then shape[0] raises IndexError: 500, not 400"
-)
 def test_number_without_axes_is_no_batch() -> None:
     """A single number is refused where an array of rows is wanted, also where a row is a single number."""
     with pytest.raises(InvalidInput, match=r"input 'x': expected shape \[batch\], got \[\]"):
         sign(tensor("x", "batch")).check({"x": floats()})
 
 
-@pytest.mark.xfail(strict=True, reason="without batching the whole shape is compared with the shape of a row")
 def test_row_is_no_request_of_a_graph_that_does_not_batch() -> None:
     """Where an output has no batch axis the inputs must still have all their axes."""
     signature = sign(tensor("x", "batch", 3), output=tensor("y", 3, axis=None))
@@ -108,7 +104,6 @@ def test_row_is_no_request_of_a_graph_that_does_not_batch() -> None:
     assert signature.check({"x": floats(2, 3)}).key is None
 
 
-@pytest.mark.xfail(strict=True, reason="axes of one name may differ between inputs; the graph then fails the batch")
 def test_axes_of_one_name_must_be_of_one_size() -> None:
     """Two inputs that share the axis ``length`` must agree on it, or the request would fail its batch."""
     both = sign(tensor("ids", "batch", "length"), tensor("mask", "batch", "length"))

@@ -68,7 +68,7 @@ def render(given: Mapping[str, np.ndarray], /, **fields: Any) -> tuple[Json, byt
         ({"inputs": [X | {"shape": [1 << 63]}]}, r"inputs\[0\].shape: expected"),
         ({"inputs": [X | {"shape": [1] * 33}]}, r"inputs\[0\].shape: expected"),
         ({"inputs": [X | {"shape": [3]}]}, r"input 'x': expected 3 elements for the shape \[3\], got 2"),
-        ({"inputs": [X | {"shape": [1 << 40, 1 << 40]}]}, "input 'x': expected 1208925819614629174706176 elements"),
+        ({"inputs": [X | {"shape": [1 << 40, 1 << 40]}]}, r"inputs\[0\].shape: expected a tensor that fits in memory"),
         ({"inputs": [X | {"data": ["1", "2"]}]}, "input 'x': expected FP32, got '1'"),
         ({"inputs": [X | {"parameters": {"binary_data_size": 8}}]}, "expected either data or .*, got both"),
         ({"inputs": [{k: v for k, v in X.items() if k != "data"}]}, "expected either data or .*, got neither"),
@@ -131,9 +131,6 @@ def test_header_that_is_not_json_is_refused_each_time() -> None:
             parse_infer(b"{nope}rest", 6)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="reshape raises ValueError for an empty shape of too many elements: 500, not 400"
-)
 @pytest.mark.parametrize("form", [{"data": []}, {"parameters": {"binary_data_size": 0}}])
 def test_empty_tensor_of_vast_shape_is_refused(form: Json) -> None:
     """A zero in the shape does not make the other sizes harmless."""

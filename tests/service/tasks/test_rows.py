@@ -102,7 +102,6 @@ def test_too_large_a_picture_is_refused() -> None:
         image_rows(picture(), PICTURES, 15)
 
 
-@pytest.mark.xfail(strict=True, reason="np.stack of rows of different sizes raises ValueError: 500, not 400")
 def test_rows_of_different_sizes_beside_a_picture_are_refused() -> None:
     """Where a model takes pictures of any size, rows of one request must still have the same."""
     free = describe((1, "height", "width"), image=PICTURES.image)
@@ -110,7 +109,6 @@ def test_rows_of_different_sizes_beside_a_picture_are_refused() -> None:
         read([as_row(picture()), [[[0.5]]]], free)
 
 
-@pytest.mark.xfail(strict=True, reason="np.array(dtype=object) makes an array whose elements are lists")
 def test_nested_text_is_no_text() -> None:
     """A list where a row is one text is refused, as a list where a number belongs is."""
     with pytest.raises(InvalidInput, match=r"inputs\[1\]"):
