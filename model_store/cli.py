@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from model_store import DEFAULT_ROOT
 from model_store.errors import StoreError
@@ -56,14 +56,14 @@ def _list(store: Store, args: argparse.Namespace) -> int:
     if not rows:
         print(f"no models in {store.root}: `sluice train` or `sluice export` publishes one", file=sys.stderr)
         return 0
-    table = Table("model", "version", "task", "created", "quality", "aliases")
+    table = Table(Column("model", no_wrap=True), "version", "task", "created", "quality", "aliases")
     for row in rows:
         quality = ", ".join(f"{k} {v:.4g}" for k, v in row["quality"].items())
         table.add_row(
             row["name"],
             str(row["version"]),
             row["task"],
-            row["created"],
+            row["created"][:10],
             row["error"] or quality,
             " ".join(row["aliases"]),
         )

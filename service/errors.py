@@ -13,11 +13,14 @@ ServiceError
 │   ├── QueueFull             as many rows wait as the model allows
 │   ├── TooLate               the answer would miss its deadline, so it is not begun
 │   ├── NotReady              the model is loading, or could not be loaded
+│   │   └── StillLoading      it is being loaded because it was asked for; the call may wait for it
 │   └── Draining              the server is stopping
 ├── DeadlinePassed            the answer would have come too late
 ├── Cancelled                 the caller has gone
 └── ModelFailure              our fault; the text is logged, never sent
 """
+
+from collections.abc import Callable
 
 
 class ServiceError(Exception):
@@ -84,6 +87,21 @@ class TooLate(TryLater):
 
 class NotReady(TryLater):
     reason = "not_ready"
+
+
+class StillLoading(NotReady):
+    """``when_loaded`` takes a function that is called once, when loading has ended, well or not."""
+
+    reason = "loading"
+
+    def __init__(
+        self,
+        text: str,
+        retry_after_s: float = 1.0,
+        when_loaded: Callable[[Callable[[], None]], None] = lambda then: then(),
+    ) -> None:
+        super().__init__(text, retry_after_s)
+        self.when_loaded = when_loaded
 
 
 class Draining(TryLater):

@@ -56,6 +56,8 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     max_rows = (manifest.batching.max_rows or settings.max_rows) if signature.batches else 1
     samples = golden.inputs if golden else _make_samples(signature.graph)
     least_rows, invariant = _prove_company(session, samples, max_rows) if signature.batches else (1, None)
+    if settings.require_exact and invariant not in ("exact", None):
+        raise NotReady(f"its rows do not keep their bits in company ({invariant}), and SLUICE_REQUIRE_EXACT is set")
     if invariant == "none":
         max_rows = 1
     cost = _warm_up(session, samples, max_rows, signature.batches)

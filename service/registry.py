@@ -6,9 +6,10 @@ that a bad publish does not take the model down.
 """
 
 import asyncio
+import contextlib
 import enum
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -18,12 +19,14 @@ from model_store.store import read_number
 from service.engine.batching import BatchQueue
 from service.engine.dispatcher import Device, Dispatcher
 from service.engine.tensors import Signature
-from service.errors import NotReady, UnknownModel
+from service.errors import NotReady, StillLoading, UnknownModel
 from service.loading import Loaded, load_version
 from service.metrics import Metrics, ModelMeter
-from service.settings import Settings
+from service.settings import Settings, count_cores
 
 logger = logging.getLogger("sluice.registry")
+
+_NAMES_SHOWN = 20
 
 
 class State(enum.StrEnum):
@@ -82,6 +85,9 @@ class Registry:
         self._metrics = metrics
         self._shelves: dict[str, Shelf] = {}
         self._tasks: dict[str, str] = {}
+        self._tasks_of: dict[str, str] = {}
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._pool = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="load")
 
     async def load_all(self) -> None:
         """Load every model of the store, several at a time."""
@@ -91,14 +97,28 @@ class Registry:
             logger.error("SLUICE_MODELS names %r, which is not in %s", name, self._store.root)
         wanted = [n for n in names if not self.settings.models or n in self.settings.models]
         self._shelves = {name: Shelf() for name in wanted}
-        with ThreadPoolExecutor(2, thread_name_prefix="load") as pool:
-            await asyncio.gather(*(self._load_model(name, pool) for name in wanted))
-        self._set_defaults()
+        if self.settings.lazy:
+            self._tasks_of = await asyncio.get_running_loop().run_in_executor(self._pool, self._read_tasks, wanted)
+            self._set_defaults()
+            self.loaded = True
+            logger.info("%d models serve when they are asked for", len(wanted))
+            return
+        await asyncio.gather(*(self._load_model(name) for name in wanted))
         self.loaded = True
         ready = [name for name, shelf in self._shelves.items() if shelf.serving]
-        logger.info("%d of %d models serve: %s", len(ready), len(wanted), ", ".join(ready) or "none")
+        shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
+        logger.info("%d of %d models serve: %s", len(ready), len(wanted), shown or "none")
 
-    async def _load_model(self, name: str, pool: ThreadPoolExecutor) -> None:
+    def _read_tasks(self, names: Sequence[str]) -> dict[str, str]:
+        """What each model does, without loading it. One that cannot be read says so when it is asked for."""
+        tasks: dict[str, str] = {}
+        for name in names:
+            with contextlib.suppress(StoreError, OSError):
+                newest = self._store.versions(name)[-1]
+                tasks[name] = "tensors" if newest.is_plain else newest.read_manifest().task
+        return tasks
+
+    async def _load_model(self, name: str) -> None:
         shelf = self._shelves[name]
         try:
             versions = self._store.versions(name)
@@ -108,18 +128,21 @@ class Registry:
             logger.error("model %s is unavailable: %s", name, error)
             return
         for version in [v for v in versions[:-1] if v.version in shelf.aliases.values()]:
-            await self._load_entry(shelf, version, pool)
+            await self._load_entry(shelf, version)
         for version in reversed(versions):
             if shelf.serving is None:
-                shelf.serving = await self._load_entry(shelf, version, pool)
+                shelf.serving = await self._load_entry(shelf, version)
+        if shelf.serving is not None:
+            self._tasks_of[name] = shelf.serving.manifest.task
+            self._set_defaults()
 
-    async def _load_entry(self, shelf: Shelf, version: ModelVersion, pool: ThreadPoolExecutor) -> Model | None:
+    async def _load_entry(self, shelf: Shelf, version: ModelVersion) -> Model | None:
         if version.version in shelf.entries:
             return shelf.entries[version.version].model
         entry = shelf.entries[version.version] = Entry(version)
         loop = asyncio.get_running_loop()
         try:
-            loaded = await loop.run_in_executor(pool, load_version, version, self.settings)
+            loaded = await loop.run_in_executor(self._pool, load_version, version, self.settings)
         except (StoreError, NotReady, OSError) as error:
             self._refuse(entry, str(error))
         except Exception:  # a version that breaks the loader must not take the others with it
@@ -157,15 +180,14 @@ class Registry:
 
     def _set_defaults(self) -> None:
         by_task: dict[str, list[str]] = {}
-        for name, shelf in self._shelves.items():
-            if shelf.serving is not None:
-                by_task.setdefault(shelf.serving.manifest.task, []).append(name)
+        for name, task in self._tasks_of.items():
+            by_task.setdefault(task, []).append(name)
         self._tasks = {task: names[0] for task, names in by_task.items() if len(names) == 1}
         self._tasks.update(self.settings.default_models)
 
     @property
     def is_ready(self) -> bool:
-        return self.loaded and any(shelf.serving for shelf in self._shelves.values())
+        return self.loaded and (self.settings.lazy or any(shelf.serving for shelf in self._shelves.values()))
 
     def names(self) -> list[str]:
         return list(self._shelves)
@@ -182,9 +204,11 @@ class Registry:
     def find(self, name: str, version: str | None = None) -> Model:
         """The model that answers, by number or alias. Raises UnknownModel, NotReady (with the reason)."""
         shelf = self.shelf(name)
+        if version is None and shelf.serving is not None:
+            return shelf.serving
+        if name in self._loading or (self.settings.lazy and not shelf.entries and not shelf.reason):
+            self._load_for_a_call(name)
         if version is None:
-            if shelf.serving is not None:
-                return shelf.serving
             raise NotReady(f"model {name!r} is not ready: {self._why(shelf)}")
         entry = shelf.entries.get(self._number(name, shelf, version))
         if entry is None:
@@ -193,6 +217,26 @@ class Registry:
         if entry.model is None:
             raise NotReady(f"model {name!r} version {version} is not ready: {entry.reason or 'it is being loaded'}")
         return entry.model
+
+    async def find_when_loaded(self, name: str, version: str | None = None) -> Model:
+        """``find``, waiting while the model is loaded because it was asked for."""
+        while True:
+            try:
+                return self.find(name, version)
+            except StillLoading as error:
+                loaded = asyncio.Event()
+                error.when_loaded(loaded.set)
+            await loaded.wait()
+
+    def _load_for_a_call(self, name: str) -> None:
+        """Begin to load a model that was asked for. Raises StillLoading."""
+        task = self._loading.get(name)
+        if task is None:
+            task = self._loading[name] = asyncio.get_running_loop().create_task(self._load_model(name))
+            task.add_done_callback(lambda _: self._loading.pop(name, None))
+        raise StillLoading(
+            f"model {name!r} is being loaded", when_loaded=lambda then: task.add_done_callback(lambda _: then())
+        )
 
     def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:
         """The model for a task route; without a name the task's default. Raises UnknownModel, NotReady."""
@@ -228,4 +272,8 @@ class Registry:
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered."""
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
         await asyncio.gather(*(model.dispatcher.drain() for model in self.models()))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 
 from model_store import Store
 from service.engine.dispatcher import Device
@@ -11,7 +10,7 @@ from service.http.information import Information
 from service.http.plane import DataPlane
 from service.metrics import Metrics
 from service.registry import Registry
-from service.settings import Settings
+from service.settings import Settings, count_cores
 
 logger = logging.getLogger("sluice")
 
@@ -43,13 +42,9 @@ class Runtime:
             await asyncio.wait_for(self.registry.drain(), self.settings.drain_s)
         except TimeoutError:
             logger.error("requests were still open after %.1f s and were dropped", self.settings.drain_s)
+        self.registry.close()
         self.plane.close()
         self.device.close()
-
-
-def count_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _settle_memory(task: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ does not go unnoticed. Facts of a model live in its manifest.
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -29,6 +30,10 @@ class Settings:
 
     store: Path = field(default=DEFAULT_ROOT, metadata={"help": "folder of models"})
     models: tuple[str, ...] = field(default=(), metadata={"help": "serve only these, comma-separated; empty: all"})
+    lazy: bool = field(default=False, metadata={"help": "load a model when it is first asked for"})
+    require_exact: bool = field(
+        default=False, metadata={"help": "refuse models whose rows do not give the same bits alone and in company"}
+    )
     default_models: Mapping[str, str] = field(
         default_factory=dict, metadata={"help": "task=model pairs, comma-separated: who answers without `model`"}
     )
@@ -149,3 +154,8 @@ def _convert(variable: str, text: str, hint: object) -> object:
         return convert(text)
     except (ValueError, KeyError):
         raise SettingsError(f"{variable}={text}: expected {expected}") from None
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -87,7 +87,7 @@ class Serving:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._started.wait(30), "the server did not start"
+        assert self._started.wait(120), "the server did not start"
         return self
 
     def __exit__(self, *_: object) -> None:

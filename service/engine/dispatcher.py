@@ -370,7 +370,10 @@ class Device:
         run.dispatcher.running += 1
 
         def work() -> None:
-            run.dispatcher.execute(run, buffer, self.clock)
+            try:
+                run.dispatcher.execute(run, buffer, self.clock)
+            except BaseException as error:  # noqa: BLE001  # not even SystemExit in a model may cost the lane
+                run.error, run.ended_at = error, self.clock()
             self._loop.call_soon_threadsafe(self._finish, run, buffer)
 
         self._pool.submit(work)

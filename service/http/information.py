@@ -68,7 +68,7 @@ class Information:
         return JSONResponse({"name": "sluice", "version": release, "extensions": EXTENSIONS})
 
     async def model(self, request: Request) -> Response:
-        model = self._registry.find(request.path_params["model"], request.path_params.get("version"))
+        model = await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
         shelf = self._registry.shelf(model.name)
         one = "version" in request.path_params
         ready = [str(n) for n, entry in sorted(shelf.entries.items()) if entry.model]
@@ -83,7 +83,7 @@ class Information:
         )
 
     async def model_ready(self, request: Request) -> Response:
-        model = self._registry.find(request.path_params["model"], request.path_params.get("version"))
+        model = await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
         return JSONResponse({"name": model.name, "ready": True})
 
     async def cards(self, request: Request) -> Response:

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 
 from service.engine.dispatcher import Answer
 from service.engine.tensors import Arrays
-from service.errors import Cancelled, InvalidInput, ModelFailure, ServiceError, UnsupportedMedia
+from service.errors import Cancelled, InvalidInput, ModelFailure, ServiceError, StillLoading, UnsupportedMedia
 from service.http.calls import JSON, Call, Endpoint, Reply
 from service.http.intake import Intake
 from service.http.status import error_reply
@@ -77,12 +77,14 @@ class DataPlane:
 
     def start(self, call: Call) -> None:
         """Begin a call whose body is complete. The reply may come before this returns."""
-        call.began = self.clock()
+        call.began = call.began or self.clock()
         try:
             encoding = call.headers.get(b"content-encoding")
             if encoding is not None and encoding != b"identity":
                 raise UnsupportedMedia(f"content-encoding {encoding.decode('latin-1')!r}: expected none")
             self._begin[call.endpoint.route](call)
+        except StillLoading as error:
+            error.when_loaded(lambda: None if call.gone else self.start(call))
         except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the call
             self._fail(call, error)
 

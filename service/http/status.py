@@ -19,6 +19,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.QueueFull: 429,
     errors.TooLate: 429,
     errors.NotReady: 503,
+    errors.StillLoading: 503,
     errors.Draining: 503,
     errors.TryLater: 503,
     errors.DeadlinePassed: 504,

@@ -160,6 +160,26 @@ def test_poisoned_request_of_many_rows_fails_as_one():
     run_virtual(main())
 
 
+def test_lane_survives_whatever_the_model_raises():
+    """Even SystemExit in a lane's thread ends its request with an error, and the lane goes on with the next one."""
+
+    class Leaving:
+        def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+            if inputs["x"][0, 0] < 0:
+                raise SystemExit(3)
+            return [inputs["x"]]
+
+    async def main() -> None:
+        bench = Bench(Leaving(), graphs.double(), lanes=1, cost_s=SLOW_S)
+        for _ in range(3):
+            with pytest.raises(ModelFailure, match="SystemExit: 3"):
+                await bench.ask_x(-1.0)
+        assert (await bench.ask_x(5.0)).outputs["y"][0, 0] == 5.0
+        bench.device.close()
+
+    run_virtual(main())
+
+
 def test_wrong_row_count_from_the_model_is_a_failure():
     """A model that returns fewer rows than it got fails its requests instead of giving one the answer of another."""
 

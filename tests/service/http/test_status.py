@@ -27,6 +27,7 @@ INTENDED = {
     "ServiceError": 500,
     "TryLater": 503,
     "NotReady": 503,
+    "StillLoading": 503,
     "Draining": 503,
     "DeadlinePassed": 504,
 }

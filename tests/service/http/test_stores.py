@@ -1,0 +1,67 @@
+"""Servers over stores of every kind: lazy, exact, large."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import graphs
+from tests.servers import Door, Serving, settings_for
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+
+
+def infer(client: httpx.Client, name: str) -> httpx.Response:
+    return client.post(f"/v2/models/{name}/infer", json={"inputs": [X]})
+
+
+def test_lazy_model_that_cannot_be_loaded_says_why(tmp_path: Path, door: Door):
+    """The request that asks for a broken model gets the reason, and so does the next one."""
+    graphs.write_plain(tmp_path, "broken", b"no onnx")
+    with Serving(settings_for(tmp_path, lazy=True), door) as server, server.client() as client:
+        for _ in range(2):
+            response = infer(client, "broken")
+            assert response.status_code == 503
+            assert "ONNX Runtime cannot load the graph" in response.json()["error"]
+
+
+def test_lazy_model_is_loaded_by_the_first_who_ask(store: Path, door: Door):
+    """With SLUICE_LAZY nothing is loaded at the start; callers who come at once wait for one load, and are answered."""
+    with Serving(settings_for(store, lazy=True), door) as server, server.client() as client:
+        assert client.get("/readyz").status_code == 200
+        assert not any(card["ready"] for card in client.get("/models").json()["models"])
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: infer(client, "double").json(), range(8)))
+        assert all(a["outputs"][0]["data"] == [2.0, 4.0, 6.0] for a in answers)
+        ready = {card["name"] for card in client.get("/models").json()["models"] if card["ready"]}
+        assert ready == {"double"}
+        assert client.get("/v2/models/add").json()["name"] == "add"
+        row = [[[0.0] * 8] * 8]
+        assert client.post("/classify", json={"inputs": [row]}).json()["model"] == "digits-classifier"
+
+
+def test_model_that_mixes_rows_is_refused_where_exactness_is_required(tmp_path: Path, door: Door):
+    """With SLUICE_REQUIRE_EXACT a model whose rows influence each other does not serve; without, it runs row by row."""
+    graphs.write_plain(tmp_path, "mixing", graphs.mixing())
+    x = {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}
+    with Serving(settings_for(tmp_path, require_exact=True), door) as server, server.client() as client:
+        response = client.post("/v2/models/mixing/infer", json={"inputs": [x]})
+        assert response.status_code == 503
+        assert "do not keep their bits in company" in response.json()["error"]
+    with Serving(settings_for(tmp_path), door) as server, server.client() as client:
+        answer = client.post("/v2/models/mixing/infer", json={"inputs": [x]}).json()
+        assert answer["outputs"][0]["data"] == [0.0] * 4  # each row minus itself
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lazy", [False, True])
+def test_store_of_1500_models_starts_and_serves_each(tmp_path: Path, door: Door, lazy: bool):
+    """Fifteen hundred small models are loaded at the start, or when asked for, and each answers."""
+    content = graphs.double()
+    for number in range(1500):
+        graphs.write_plain(tmp_path, f"model-{number}", content)
+    with Serving(settings_for(tmp_path, lazy=lazy), door) as server, server.client() as client:
+        for number in range(1500):
+            answer = infer(client, f"model-{number}").json()
+            assert answer["outputs"][0]["data"] == [2.0, 4.0, 6.0]
