@@ -5,8 +5,11 @@ routes (``service_class``), so none of its batching, metrics, limits or error sh
 methods below exist so that BentoML's documentation, client and builder know the tasks.
 """
 
+import ctypes
 import logging
 import os
+import signal
+import sys
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,9 +32,17 @@ _EXAMPLE = [[[[0, 0, 5, 13, 9, 1, 0, 0]] * 8]]
 _runtime: Runtime | None = None
 
 
+def _end_with_parent() -> None:
+    """Let the kernel stop this worker when BentoML's supervisor dies: an orphan would go on holding the port."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
 def _open_runtime() -> Runtime:
     """The parts of this worker, made on its event loop."""
     global _runtime
+    _end_with_parent()
     settings = Settings.from_environ(os.environ)
     logging.getLogger("sluice").setLevel(settings.log_level.upper())
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:

@@ -212,6 +212,8 @@ class BatchQueue(Generic[R]):
     def _head(self) -> R | None:
         """The request that starts the next batch: highest priority, then the longest in line. Forgets empty lines."""
         for lines in self._lines:
+            if not lines:
+                continue
             best: tuple[int, R] | None = None
             empty = []
             for key, line in lines.items():

@@ -190,9 +190,12 @@ class Dispatcher:
 
     def take(self, now: float) -> Run | None:
         """The next batch, small enough for the first deadline in the queue where that can still be kept."""
-        self.expire(now)
         due = self.queue.next_deadline()
-        limit = None if due == math.inf else self.cost.largest(self.queue.max_rows, due - now)
+        if due <= now:
+            self.expire(now)
+            due = self.queue.next_deadline()
+        left_s = due - now
+        limit = None if left_s >= self._full_batch_s else self.cost.largest(self.queue.max_rows, left_s)
         batch = self.queue.take(now, limit)
         if batch is None:
             return None
@@ -233,7 +236,8 @@ class Dispatcher:
         batch_s = run.started_at - run.taken_at
         if run.error is None:
             self.cost.observe(run.batch.count, compute_s)
-            self._full_batch_s = self.cost.predict(self.queue.max_rows)
+            if run.batch.count * 2 > self.queue.max_rows:
+                self._full_batch_s = self.cost.predict(self.queue.max_rows)
             self.observer.ran(run.batch.count, batch_s, compute_s)
         elif len(run.batch.slices) > 1:
             return run.batch.halves()

@@ -94,6 +94,7 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._plane: DataPlane | None = app_state.get(PLANE_STATE)
         self._running: HotCall | None = None
+        self._in_header = False
         self._header_bytes = 0
         self._idle_since = 0.0
         self._advancing = False
@@ -107,24 +108,20 @@ class HotProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._header_bytes = 0
+        self._in_header = True
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        if len(self.url) > MAX_HEADER_BYTES:
-            self._header_bytes = len(self.url)
-            raise ValueError("header too large")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise ValueError("header too large")  # ends the parser, which ends in send_400_response
 
     def on_headers_complete(self) -> None:
+        self._in_header = False
+        self._header_bytes = 0
         call = self._hot_call()
         if call is None:
             self._go_by_asgi()
@@ -166,8 +163,16 @@ class HotProtocol(HttpToolsProtocol):
     # What the transport and the server say
 
     def data_received(self, data: bytes) -> None:
-        if not self._lingering:
-            super().data_received(data)
+        if self._lingering:
+            return
+        began_in_header = self._in_header
+        super().data_received(data)
+        # The parser keeps an unfinished header line to itself, so what it was fed is counted. The piece in which the
+        # header began is not, as it may hold the end of another body: uvloop reads 256 KiB at most at a time.
+        if began_in_header and self._in_header:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self.send_400_response("header too large")
 
     def send_400_response(self, msg: str) -> None:
         """The parser has given up. What runs on this connection is answered first, then the complaint ends it."""

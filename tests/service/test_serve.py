@@ -135,6 +135,22 @@ def test_documentation_page_and_openapi_are_there(served: Served):
     assert "/classify" in httpx.get(f"{served.url}/docs.json").json()["paths"]
 
 
+def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path):
+    """After SIGKILL of the supervisor no worker is left to hold the port."""
+    graphs.write_plain(tmp_path, "double", graphs.double())
+    server = Served("--store", str(tmp_path), workers=2)
+    workers = psutil.Process(server.process.pid).children(recursive=True)
+    try:
+        server.process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        assert not alive
+    finally:
+        for worker in workers:
+            if worker.is_running():
+                worker.kill()
+        server.kill()
+
+
 def test_sigterm_ends_the_server_with_code_zero(tmp_path: Path):
     """After SIGTERM the server finishes, removes its files and exits with 0."""
     graphs.write_plain(tmp_path / "store", "double", graphs.double())

@@ -215,6 +215,20 @@ def test_caller_that_goes_takes_its_waiting_work_with_it(server: Serving, double
             wire.__exit__()
 
 
+def test_thousand_concurrent_requests_of_which_each_tenth_is_malformed(server: Serving):
+    """With 1,000 connections at once each malformed request gets its 400 and each good one its own answer."""
+    wires = [Wire(server) for _ in range(1000)]
+    for number, wire in enumerate(wires):
+        wire.send(request_bytes(b'{"inputs": 1}' if number % 10 == 3 else body_of(number)))
+    for number, wire in enumerate(wires):
+        with wire:
+            if number % 10 == 3:
+                status, _, body = wire.read()
+                assert (status, b"inputs: expected an array" in body) == (400, True)
+            else:
+                assert wire.read_y() == 2.0 * number
+
+
 def test_callers_that_do_not_read_stop_being_served(server: Serving, double: Model):
     """A client that pipelines large requests and reads nothing is not served on and on: answers are bounded."""
     rows = 20_000
