@@ -34,6 +34,7 @@ logger = logging.getLogger("sluice.engine")
 
 INLINE_S = 200e-6
 """Batches predicted under this run on the event loop: a hop to a thread and back takes 60 µs, more under load."""
+_WORTH_SHARING = 0.8
 TURN_S = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
 
@@ -188,19 +189,32 @@ class Dispatcher:
             job.finish(DeadlinePassed("the deadline passed while the request waited"))
         self.settle()
 
-    def take(self, now: float) -> Run | None:
-        """The next batch, small enough for the first deadline in the queue where that can still be kept."""
+    def take(self, now: float, idle_lanes: int = 1) -> Run | None:
+        """The next batch: small enough for the first deadline in the queue, where that can still be kept, and no larger
+        than its share where several lanes are idle and sharing the rows is faster.
+        """
         due = self.queue.next_deadline()
         if due <= now:
             self.expire(now)
             due = self.queue.next_deadline()
         left_s = due - now
-        limit = None if left_s >= self._full_batch_s else self.cost.largest(self.queue.max_rows, left_s)
+        limit = self.queue.max_rows
+        if left_s < self._full_batch_s:
+            limit = self.cost.largest(limit, left_s)
+        if idle_lanes > 1 and self.queue.waiting_rows > 1:
+            limit = self._share(limit, idle_lanes)
         batch = self.queue.take(now, limit)
         if batch is None:
             return None
         self.observer.depth(self.queue.waiting_rows)
         return Run(self, batch, now, self.cost.predict(batch.count))
+
+    def _share(self, limit: int, idle_lanes: int) -> int:
+        """The rows of one of several idle lanes, if a batch of that size takes well under the time of a whole one."""
+        rows = min(limit, self.queue.waiting_rows)
+        share = -(-rows // idle_lanes)
+        whole_s = self.cost.predict(rows)
+        return share if whole_s > INLINE_S and self.cost.predict(share) < _WORTH_SHARING * whole_s else limit
 
     def execute(self, run: Run, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
@@ -358,7 +372,7 @@ class Device:
         found = None
         while self._active:
             dispatcher = next(iter(self._active)) if len(self._active) == 1 else self._share.pick(self._active)
-            found = dispatcher.take(now)
+            found = dispatcher.take(now, len(self._idle))
             if found is None or not dispatcher.queue.waiting_rows:
                 del self._active[dispatcher]
             if found is not None:
