@@ -169,7 +169,7 @@ class Registry:
             self._device,
             BatchQueue(loaded.max_rows, self.settings.max_queue_rows, wait_s),
             cost=loaded.cost,
-            least_rows=loaded.least_rows,
+            pad=loaded.pad,
             observer=ModelMeter(self._metrics, *labels),
         )
         self._metrics.gauge("sluice_model_ready", labels).set(1)
@@ -245,7 +245,10 @@ class Registry:
             if name is None:
                 if not self.loaded:
                     raise NotReady("the models are being loaded")
-                raise UnknownModel(f"no default model for {task}: name one in 'model', or set SLUICE_DEFAULT_MODELS")
+                able = [n for n, does in self._tasks_of.items() if does == task]
+                if not able:
+                    raise UnknownModel(f"no model that serves does {task}: /models lists them")
+                raise UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")
         model = self.find(name, version)
         if model.manifest.task != task:
             raise UnknownModel(f"model {name!r} does {model.manifest.task}, not {task}")

@@ -378,7 +378,7 @@ def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, sto
     (folder / "main.onnx").write_bytes(content)
     with Serving(settings_for(tmp_path), door) as server, server.client() as client:
         reason = "main.onnx is not the file that was published"
-        assert_error(client.post("/classify", json={"inputs": [ROW]}), 404, "no default model for classify")
+        assert_error(client.post("/classify", json={"inputs": [ROW]}), 404, "no model that serves does classify")
         assert_error(client.post(INFER.format("digits-classifier"), json={"inputs": [X]}), 503, reason)
         (card,) = [c for c in client.get("/models").json()["models"] if c["name"] == "digits-classifier"]
         assert card["versions"][0]["state"] == "UNAVAILABLE"
