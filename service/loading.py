@@ -14,14 +14,16 @@ from model_store.datatypes import DATATYPES
 from model_store.integrity import describe_bytes
 from model_store.manifest import Graph, Manifest, Tensor
 from model_store.store import PLAIN_FILE
+from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
+from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session, first_line
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
 from service.settings import Settings
 
 _WARM_UP_S = 1.0
-"""Larger batches are not tried once warm-up has taken this long; the cost model scales from the largest that was."""
+"""On the CPU larger batches are not tried once warm-up took this long; the cost model scales from the largest."""
 _DYNAMIC_SIZE = 8
 
 
@@ -43,6 +45,12 @@ class Loaded:
     batch_invariant: str | None
     golden_error: float | None
     load_s: float
+    buckets: Buckets = ()
+    """Sizes to which batches are padded; none on the CPU."""
+
+    def pad(self, rows: int) -> int:
+        """With how many rows a batch of ``rows`` runs."""
+        return bucket_of(rows, self.buckets) if self.buckets else max(rows, self.least_rows)
 
 
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
@@ -60,30 +68,47 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
         raise NotReady(f"its rows do not keep their bits in company ({invariant}), and SLUICE_REQUIRE_EXACT is set")
     if invariant == "none":
         max_rows = 1
-    cost = _warm_up(session, samples, max_rows, signature.batches)
+    buckets = make_buckets(max_rows, least_rows) if signature.batches else (1,)
+    cost = _warm_up(session, samples, buckets, signature.batches)
     elapsed = time.perf_counter() - began
-    return Loaded(manifest, session, signature, cost, max_rows, least_rows, invariant, error, elapsed)
+    padded = buckets if signature.batches and not session.on_cpu else ()
+    return Loaded(manifest, session, signature, cost, max_rows, least_rows, invariant, error, elapsed, padded)
 
 
 def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Session]:
     manifest = version.verify()
     graph = manifest.graphs["main"]
     external = {name: version.read(manifest, name) for name in graph.external_data}
-    return manifest, _open(version.read(manifest, graph.file), external, settings)
+    max_rows = manifest.batching.max_rows or settings.max_rows
+    return manifest, _open(version.read(manifest, graph.file), external, settings, max_rows)
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Session]:
     """A plain repository: what a manifest would say is read from the ONNX file."""
     content = (version.folder / PLAIN_FILE).read_bytes()
     beside = {p.name: p.read_bytes() for p in version.folder.iterdir() if p.is_file() and p.name != PLAIN_FILE}
-    session = _open(content, beside, settings)
+    session = _open(content, beside, settings, settings.max_rows)
     graph = session.describe(PLAIN_FILE)
     files = {PLAIN_FILE: describe_bytes(content)}
     return Manifest(name=version.name, task="tensors", graphs={"main": graph}, files=files), session
 
 
-def _open(content: bytes, external: Mapping[str, bytes], settings: Settings) -> Session:
-    return Session(content, external=external, policy=settings.provider, intra_op_threads=settings.intra_op_threads)
+def _open(content: bytes, external: Mapping[str, bytes], settings: Settings, max_rows: int) -> Session:
+    gpu = GpuOptions(
+        mem_bytes=settings.gpu_mem_bytes,
+        cuda_graphs=settings.cuda_graphs,
+        tf32=settings.tf32,
+        engine_cache=settings.engine_cache,
+    )
+    return Session(
+        content,
+        external=external,
+        policy=settings.provider,
+        intra_op_threads=settings.intra_op_threads,
+        gpu=gpu,
+        max_rows=max_rows,
+        lanes=settings.lanes or GPU_LANES,
+    )
 
 
 def _check_golden(session: Session, signature: Signature, manifest: Manifest, golden: GoldenSamples) -> float:
@@ -204,19 +229,21 @@ def _differ(
     return False
 
 
-def _warm_up(session: Session, samples: Arrays, max_rows: int, batches: bool) -> CostModel:
-    """Run every size once to make kernels and memory ready, and again to learn what it costs."""
+def _warm_up(session: Session, samples: Arrays, sizes: Buckets, batches: bool) -> CostModel:
+    """Run every size once to make kernels and memory ready, and again to learn what it costs.
+
+    On a GPU all of them, however long it takes: a batch of a new size would hold up the requests of a server in use.
+    """
     cost = CostModel()
     began = time.perf_counter()
-    sizes = [1 << power for power in range((max_rows - 1).bit_length())] + [max_rows]
-    for size in sizes if batches else [1]:
+    for size in sizes:
         inputs = _rows(samples, size) if batches else samples
         _run(session, inputs)
         for _ in range(3):
             start = time.perf_counter()
             _run(session, inputs)
             cost.observe(size, time.perf_counter() - start)
-        if time.perf_counter() - began > _WARM_UP_S:
+        if session.on_cpu and time.perf_counter() - began > _WARM_UP_S:
             break
     return cost
 

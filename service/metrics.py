@@ -63,10 +63,14 @@ DEFINITIONS = {
         Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
         Definition("gauge", "sluice_workers", "Workers that are alive", ()),
+        Definition("gauge", "sluice_worker_memory_bytes", "Resident memory of the workers, shared pages in each", ()),
+        Definition("gauge", "sluice_device_memory_bytes", "Memory of a GPU, all processes", ("device", "kind")),
     )
 }
 
 Labels = tuple[str, ...]
+Source = Callable[[], Iterable[tuple[str, Labels, float]]]
+"""Gauges that are read when they are scraped, by the worker that is scraped: metric, labels, value."""
 
 
 class Cells:
@@ -201,6 +205,7 @@ class Metrics(Collector):
         self._alive = alive or _is_alive
         self._cells = Cells(folder, self._pid)
         self._routes: dict[tuple[str, str], RouteMeter] = {}
+        self.sources: list[Source] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self.gauge("sluice_workers").set(1)
@@ -235,8 +240,16 @@ class Metrics(Collector):
         for name, labels, values in self._everything():
             known = sums[name].get(labels)
             sums[name][labels] = list(values) if known is None else [a + b for a, b in zip(known, values, strict=True)]
+        for source in self.sources:
+            for name, labels, value in source():
+                sums[name][labels] = [value]
         for name, series in sums.items():
             yield _family(DEFINITIONS[name], series)
+
+    def workers(self) -> set[int]:
+        """The process ids of the workers that share these metrics and are alive, this one among them."""
+        paths = self._folder.glob("*.series") if self._folder else ()
+        return {self._pid, *(pid for path in paths if self._alive(pid := int(path.stem.partition("-")[0])))}
 
     def _everything(self) -> Iterator[tuple[str, Labels, Sequence[float]]]:
         yield from self._cells.series()

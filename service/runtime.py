@@ -6,6 +6,9 @@ import logging
 
 from model_store import Store
 from service.engine.dispatcher import Device
+from service.engine.providers import count_lanes
+from service.engine.session import available_providers, host_allocator
+from service.gpu import device_memory, worker_memory
 from service.http.information import Information
 from service.http.plane import DataPlane
 from service.metrics import Metrics
@@ -22,7 +25,9 @@ class Runtime:
         loop = asyncio.get_running_loop()
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
-        self.device = Device(settings.lanes or count_cores(), loop)
+        lanes = settings.lanes or count_lanes(settings.provider, available_providers(settings.provider), count_cores())
+        self.device = Device(lanes, loop, empty=host_allocator(settings.provider))
+        self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         self.registry = Registry(settings, Store(settings.store), self.device, self.metrics)
         self.plane = DataPlane(self.registry, settings, self.metrics, loop)
         self.information = Information(self.registry, self.metrics)

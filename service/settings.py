@@ -43,6 +43,10 @@ class Settings:
     provider: str = field(default="auto", metadata={"help": "auto, or a required one: tensorrt, cuda, cpu"})
     lanes: int = field(default=0, metadata={"help": "batches in flight on a device; 0: one a core (two on a GPU)"})
     intra_op_threads: int = field(default=1, metadata={"help": "threads of one run on the CPU"})
+    gpu_mem_bytes: int = field(default=0, metadata={"help": "device memory of one model's arena; 0: no limit"})
+    cuda_graphs: bool = field(default=False, metadata={"help": "replay CUDA graphs where the model allows it"})
+    tf32: bool = field(default=False, metadata={"help": "multiply with 10 bits of mantissa on CUDA: faster, coarser"})
+    engine_cache: Path | None = field(default=None, metadata={"help": "folder in which TensorRT keeps its engines"})
     hot_door: bool = field(default=True, metadata={"help": "answer tensors below ASGI; false: by the ASGI door"})
     max_rows: int = field(default=64, metadata={"help": "rows of one batch"})
     max_queue_rows: int = field(default=4096, metadata={"help": "rows that may wait for one model; then 429"})
@@ -108,6 +112,7 @@ _LEAST: Mapping[str, float] = {
     "workers": 1,
     "lanes": 0,
     "intra_op_threads": 1,
+    "gpu_mem_bytes": 0,
     "max_rows": 1,
     "max_queue_rows": 1,
     "max_wait_s": 0,

@@ -1,7 +1,8 @@
 """The ceiling: what ONNX Runtime does in process, with nothing around it, at its best batch size.
 
 No server can pass it; how near one comes is the share that its HTTP and batching leave of the machine. (A server shares
-the cores with the load generator, the ceiling does not.)
+the cores with the load generator, the ceiling does not.) A sweep finds the best batch sizes; since the machine's speed
+drifts by more than the difference between servers, those are measured again in every round of the comparison.
 """
 
 import os
@@ -15,6 +16,8 @@ import numpy as np
 
 from loadtests.bench.model import INPUT, BenchModel
 from loadtests.bench.server import NO_TELEMETRY
+
+CANDIDATES = 3
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,22 @@ def measure_ceiling(model: BenchModel, cores: int, duration_s: float) -> Ceiling
             rate = _measure_rate(session, model.make_rows(batch_rows), lanes, duration_s)
             points.append(Point(batch_rows, threads, lanes, rate))
     return Ceiling(model.name, tuple(points))
+
+
+class Yardstick:
+    """The best few points of a ceiling, measured again whenever a round asks for it."""
+
+    def __init__(self, model: BenchModel, ceiling: Ceiling) -> None:
+        content = model.build()
+        points = sorted(ceiling.points, key=lambda point: -point.rows_per_s)[:CANDIDATES]
+        self._trials = [
+            (open_session(content, point.threads), model.make_rows(point.batch_rows), point.lanes) for point in points
+        ]
+
+    def measure(self, duration_s: float) -> float:
+        """Rows per second of the best of them now; all together take ``duration_s``."""
+        share_s = duration_s / len(self._trials)
+        return max(_measure_rate(session, rows, lanes, share_s) for session, rows, lanes in self._trials)
 
 
 def open_session(content: bytes, threads: int = 1):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types

@@ -9,22 +9,27 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
-from loadtests.bench.ceiling import measure_ceiling
+from loadtests.bench.ceiling import Ceiling, measure_ceiling
 from loadtests.bench.chart import can_draw, draw_chart
 from loadtests.bench.comparison import Comparison, Schedule
 from loadtests.bench.environment import cache_root
+from loadtests.bench.figures import Figures
 from loadtests.bench.machine import count_cores, describe_machine
+from loadtests.bench.measurement import measure_figures
 from loadtests.bench.model import MODELS
-from loadtests.bench.peer import ENCODINGS
+from loadtests.bench.network import NoPrivateNetwork, private_network
+from loadtests.bench.peer import ENCODINGS, Peer
 from loadtests.bench.peers import PEERS
-from loadtests.bench.result import Result, write_markdown
-from loadtests.bench.wrk import WrkFailed
+from loadtests.bench.report import write_json, write_markdown
+from loadtests.bench.result import Result
+from loadtests.bench.verdict import SELF
 from loadtests.termination import exit_on_sigterm
 
 MEASURED, INCOMPLETE, USAGE = 0, 1, 2
@@ -46,6 +51,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clients", default=None, type=_counts, metavar="N,N", help="connections at once (1,16,64)")
     parser.add_argument("--quick", action="store_true", help="one model, few short rounds: does it work?")
     parser.add_argument("--no-ceiling", action="store_true", help="leave out ONNX Runtime in process")
+    parser.add_argument("--no-figures", action="store_true", help="leave out latency, overload and the poisoned row")
     parser.add_argument(
         "--output", default=Path("reports/bench"), type=Path, metavar="FOLDER", help="results (reports/bench)"
     )
@@ -64,15 +70,11 @@ def bench(args: argparse.Namespace) -> int:
         say(f"sluice bench: {lacking}")
         return USAGE
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
-    try:
-        with exit_on_sigterm():
-            result = _measure(args, folder, say)
-    except WrkFailed as failure:
-        say(f"sluice bench: {failure}\nthe servers' logs are in {folder}")
-        return INCOMPLETE
+    with exit_on_sigterm():
+        result = _measure(args, folder, say)
     _write(result, args.output, say)
-    sys.stdout.write(result.write_json() + "\n" if args.json else write_markdown(result))
-    if result.absences or any(cell.errors for cell in result.cells):
+    sys.stdout.write(write_json(result) + "\n" if args.json else write_markdown(result))
+    if result.absences or result.figures.missing or any(cell.errors for cell in result.cells):
         say(f"the servers' logs are in {folder}")
         return INCOMPLETE
     shutil.rmtree(folder)
@@ -88,33 +90,48 @@ def find_lacking() -> str:
 
 
 def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> Result:
-    quick = args.quick
+    """Install first, which needs the package index; then measure in a private network, where there can be one."""
+    peers = [PEERS[name] for name in args.peers]
     cores = count_cores()
+    comparison = Comparison(folder, cache_root(os.environ), cores, say)
+    comparison.install(peers)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(private_network())
+        except NoPrivateNetwork as failure:
+            comparison.no_private_network = str(failure)
+        return _measure_all(args, comparison, peers, cores)
+
+
+def _measure_all(args: argparse.Namespace, comparison: Comparison, peers: list[Peer], cores: int) -> Result:
+    quick = args.quick
     models = [MODELS[name] for name in args.models or (["tiny"] if quick else MODELS)]
     schedule = Schedule(
         encodings=args.encodings,
         clients=args.clients or (QUICK_CLIENTS if quick else FULL_CLIENTS),
         rounds=2 if quick else 5,
-        round_s=1 if quick else 4,
-        warm_up_s=1 if quick else 2,
+        round_s=1 if quick else 2,
+        warm_up_s=1,
     )
     machine = describe_machine()
-    ceilings = []
+    ceilings: dict[str, Ceiling] = {}
     if not args.no_ceiling:
         for model in models:
-            say(f"{model.name}: ONNX Runtime in process")
-            ceilings.append(measure_ceiling(model, cores, QUICK_CEILING_S if quick else FULL_CEILING_S))
-    comparison = Comparison(folder, cache_root(os.environ), cores, say)
-    peers = [PEERS[name] for name in args.peers]
-    cells = [cell for model in models for cell in comparison.measure(model, peers, schedule)]
+            comparison.say(f"{model.name}: ONNX Runtime in process")
+            ceilings[model.name] = measure_ceiling(model, cores, QUICK_CEILING_S if quick else FULL_CEILING_S)
+    figures = Figures()
+    if not args.no_figures and SELF in args.peers:
+        figures = measure_figures(comparison, PEERS[SELF], rounds=1 if quick else 5, round_s=2 if quick else 4)
+    cells = [cell for model in models for cell in comparison.measure(model, peers, schedule, ceilings.get(model.name))]
+    absences = tuple(comparison.absences)
     return Result(
-        machine, asdict(schedule), comparison.versions, tuple(ceilings), tuple(cells), tuple(comparison.absences)
+        machine, asdict(schedule), comparison.versions, tuple(ceilings.values()), tuple(cells), absences, figures
     )
 
 
 def _write(result: Result, folder: Path, say: Callable[[str], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(result.write_json() + "\n")
+    (folder / "bench.json").write_text(write_json(result) + "\n")
     (folder / "bench.md").write_text(write_markdown(result))
     if not result.cells:
         return

@@ -1,26 +1,28 @@
 """The comparison itself: install, start, check, warm up, measure in interleaved rounds, end.
 
-1. For each model, every peer's server is started; all of them stay up, and only the one being measured is asked.
+1. For each model, every peer's server is started; all of them stay up. Those that poll are paused while others are
+   measured: LitServe takes a third of a core and Ray a tenth when nobody asks them, the others nothing.
 2. One answer of each is held against ONNX Runtime in this process. A peer with a wrong one is not measured.
 3. For each encoding and number of clients, each peer is warmed up; then the rounds go peer by peer, every second round
    in the opposite order, so that slow drift of the machine meets all of them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from loadtests.bench.ceiling import open_session
+from loadtests.bench.ceiling import Ceiling, Yardstick, open_session
 from loadtests.bench.environment import NotInstalled, prepare_python, read_versions
 from loadtests.bench.model import INPUT, BenchModel
+from loadtests.bench.openloop import Outcome, Plan, generate
 from loadtests.bench.peer import JSON, Peer, Site
-from loadtests.bench.result import Absence, Cell
-from loadtests.bench.server import ServerFailed, free_port, read_tail, run_server
+from loadtests.bench.result import IN_PROCESS, Absence, Cell
+from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, resume, run_server
 from loadtests.bench.wrk import Sample, Shot, WrkFailed, run_wrk
-from loadtests.exchange import Unreachable, exchange
+from loadtests.exchange import Request, Unreachable, exchange
 from loadtests.wire import WrongAnswer
 
 ROWS_PER_REQUEST = 1
@@ -48,74 +50,158 @@ class Contender:
     site: Site
     log: Path
     scripts: Mapping[str, Path]
+    pid: int
+
+    def shoot(self, encoding: str, clients: int, duration_s: int) -> Sample:
+        """Load this server; raises WrkFailed, with the end of its log."""
+        with self.awake():
+            return run_wrk(self.site.address, self.scripts[encoding], clients, duration_s)
+
+    def generate(self, plan: Plan) -> Outcome:
+        """Load this server in an open loop; raises GeneratorFailed, WrkFailed."""
+        with self.awake():
+            return generate(plan)
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """The server runs within the block, and has answered before it begins; raises WrkFailed."""
+        if self.peer.is_busy_when_idle:
+            resume(self.pid)
+        try:
+            exchange(self.site.address, Request(self.peer.ready_path))
+            yield
+        except (WrkFailed, Unreachable) as failure:
+            text = f"{self.peer.name}: {failure}; the end of {self.log}:\n{read_tail(self.log)}"
+            raise WrkFailed(text) from failure
+        finally:
+            if self.peer.is_busy_when_idle:
+                pause(self.pid)
 
 
 class Comparison:
-    """Measures peers model by model; what could not be measured is in ``absences``, with its reason."""
+    """Measures peers model by model; what could not be measured is in ``absences``, with its reason.
 
-    def __init__(self, folder: Path, cache: Path, threads: int, say: Callable[[str], None]) -> None:
+    ``no_private_network`` is the reason why there is none, or empty.
+    """
+
+    def __init__(
+        self, folder: Path, cache: Path, threads: int, say: Callable[[str], None], no_private_network: str = ""
+    ) -> None:
         self.folder = folder
         self.cache = cache
         self.threads = threads
         self.say = say
+        self.no_private_network = no_private_network
         self.absences: list[Absence] = []
         self.versions: dict[str, dict[str, str]] = {}
+        self._pythons: dict[str, Path | NotInstalled] = {}
 
-    def measure(self, model: BenchModel, peers: list[Peer], schedule: Schedule) -> list[Cell]:
-        """All cells of one model. The servers are gone when this returns or raises."""
+    def install(self, peers: list[Peer]) -> None:
+        """Make the peers' environments, which needs the package index; what fails is an absence later."""
+        for peer in peers:
+            self.say(f"installing {peer.name}, if it is not yet")
+            try:
+                self._pythons[peer.name] = python = prepare_python(peer, self.cache)
+                self.versions[peer.name] = read_versions(python, peer.distributions)
+            except NotInstalled as failure:
+                self._pythons[peer.name] = failure
+
+    def measure(
+        self, model: BenchModel, peers: list[Peer], schedule: Schedule, ceiling: Ceiling | None = None
+    ) -> list[Cell]:
+        """All cells of one model, and the ceiling in the same rounds. The servers are gone when this ends."""
+        yardstick = Yardstick(model, ceiling) if ceiling else None
         with ExitStack() as stack:
             contenders = []
             for peer in peers:
                 try:
-                    contenders.append(self._enter(stack, model, peer, schedule.encodings))
+                    contenders.append(self.enter(stack, model, peer, schedule.encodings))
                 except (NotInstalled, ServerFailed, Unreachable, WrongAnswer, OSError) as failure:
                     self._give_up(peer, model, str(failure))
             return [
                 cell
                 for encoding in schedule.encodings
                 for clients in schedule.clients
-                for cell in self._measure_cells(model, contenders, encoding, clients, schedule)
+                for cell in self._measure_cells(model, contenders, encoding, clients, schedule, yardstick)
             ]
 
-    def _enter(self, stack: ExitStack, model: BenchModel, peer: Peer, encodings: tuple[str, ...]) -> Contender:
-        """Start a peer and check its answers; its server stays up until ``stack`` ends, unless this raises."""
+    def enter(self, stack: ExitStack, model: BenchModel, peer: Peer, encodings: tuple[str, ...]) -> Contender:
+        """Start a peer and check its answers; its server stays up until ``stack`` ends, unless this raises.
+
+        Raises NotInstalled, ServerFailed, Unreachable, WrongAnswer, OSError.
+        """
+        if peer.needs_private_network and self.no_private_network:
+            raise ServerFailed(f"it only runs in a private network: {self.no_private_network}")
         self.say(f"{model.name}: starting {peer.name}")
-        python = prepare_python(peer, self.cache)
-        self.versions[peer.name] = read_versions(python, peer.distributions)
+        python = self._find_python(peer)
         folder = self.folder / f"{peer.name}-{model.name}"
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / "bench_server.py"
         source.write_text(peer.source)
         model.publish(folder / "repository")
-        site = Site(python, free_port(), model, folder / "repository", source, self.threads)
+        spare_ports = (free_port(), free_port())
+        site = Site(python, free_port(), model, folder / "repository", source, self.threads, spare_ports)
         log = folder / "server.log"
         with ExitStack() as own:
             environment = dict(peer.environment(site))
-            own.enter_context(run_server(peer.command(site), environment, log, site.address, peer.ready_path))
+            pid = own.enter_context(run_server(peer.command(site), environment, log, site.address, peer.ready_path))
             try:
                 able = [encoding for encoding in encodings if encoding in peer.encodings]
                 scripts = {encoding: _check_and_write(peer, site, encoding, folder) for encoding in able}
             except WrongAnswer as failure:
                 raise WrongAnswer(f"{failure}; the end of {log}:\n{read_tail(log)}") from failure
+            if peer.is_busy_when_idle:
+                pause(pid)
             stack.enter_context(own.pop_all())
-        return Contender(peer, site, log, scripts)
+        return Contender(peer, site, log, scripts, pid)
+
+    def _find_python(self, peer: Peer) -> Path:
+        if peer.name not in self._pythons:
+            self.install([peer])
+        python = self._pythons[peer.name]
+        if isinstance(python, NotInstalled):
+            raise python
+        return python
 
     def _measure_cells(
-        self, model: BenchModel, contenders: list[Contender], encoding: str, clients: int, schedule: Schedule
+        self,
+        model: BenchModel,
+        contenders: list[Contender],
+        encoding: str,
+        clients: int,
+        schedule: Schedule,
+        yardstick: Yardstick | None,
     ) -> Iterator[Cell]:
         able = [contender for contender in contenders if encoding in contender.scripts]
         self.say(f"{model.name}, {encoding}, {clients} clients: {', '.join(one.peer.name for one in able) or 'nobody'}")
-        for contender in able:
-            _shoot(contender, encoding, clients, schedule.warm_up_s)
         samples: dict[str, list[Sample]] = {contender.peer.name: [] for contender in able}
-        for number in range(schedule.rounds):
+        if not able:
+            return
+        bare: list[Sample] = []
+        for number in range(-1, schedule.rounds):
+            if yardstick and number >= 0:
+                bare.append(_as_sample(yardstick.measure(schedule.round_s), schedule.round_s))
             for contender in able if number % 2 == 0 else reversed(able):
-                samples[contender.peer.name].append(_shoot(contender, encoding, clients, schedule.round_s))
+                name = contender.peer.name
+                if name not in samples:
+                    continue  # it failed in a round before
+                try:
+                    sample = contender.shoot(encoding, clients, schedule.warm_up_s if number < 0 else schedule.round_s)
+                except WrkFailed as failure:
+                    del samples[name]
+                    self._give_up(contender.peer, model, f"{encoding}, {clients} clients: {failure}")
+                    continue
+                if number >= 0:
+                    samples[name].append(sample)
         for contender in able:
+            if contender.peer.name not in samples:
+                continue
             cell = Cell(model.name, encoding, clients, contender.peer.name, tuple(samples[contender.peer.name]))
             if cell.errors:
                 self.say(f"{cell.peer}: {cell.errors} errors; the end of {contender.log}:\n{read_tail(contender.log)}")
             yield cell
+        if bare:
+            yield Cell(model.name, encoding, clients, IN_PROCESS, tuple(bare))
 
     def _give_up(self, peer: Peer, model: BenchModel, reason: str) -> None:
         self.say(f"{peer.name} cannot be measured on {model.name}: {reason}")
@@ -147,9 +233,6 @@ def check_answer(peer: Peer, site: Site, encoding: str) -> Shot:
     return Shot(request, len(answer.body) - slack, len(answer.body) + slack)
 
 
-def _shoot(contender: Contender, encoding: str, clients: int, duration_s: int) -> Sample:
-    try:
-        return run_wrk(contender.site.address, contender.scripts[encoding], clients, duration_s)
-    except WrkFailed as failure:
-        name = contender.peer.name
-        raise WrkFailed(f"{name}: {failure}; the end of {contender.log}:\n{read_tail(contender.log)}") from failure
+def _as_sample(rows_per_s: float, duration_s: int) -> Sample:
+    """The ceiling as if it had been asked row by row; its times say nothing."""
+    return Sample(round(rows_per_s * duration_s), float(duration_s), 0, 0, 0, 0, 0.0, 0.0)

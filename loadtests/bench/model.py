@@ -16,6 +16,7 @@ CLASSES = 10
 OPSET = 17
 IR_VERSION = 9  # the newest that every ONNX Runtime of the last years reads
 SEED = 7
+TABLE_ROWS = 4
 
 
 @dataclass
@@ -54,9 +55,9 @@ class Graph:
 
 def _grow_tiny(graph: Graph) -> None:
     """Two small convolutions and a dense layer: so little work that the server around it is what is measured."""
-    x = graph.add("Relu", graph.add_convolution(INPUT, 1, 16))
-    x = graph.add("Relu", graph.add_convolution(x, 16, 32, stride=2))
-    graph.add_dense(graph.add("Flatten", x), 32 * 14 * 14, CLASSES, output=OUTPUT)
+    x = graph.add("Relu", graph.add_convolution(INPUT, 1, 8, stride=2))
+    x = graph.add("Relu", graph.add_convolution(x, 8, 16, stride=2))
+    graph.add_dense(graph.add("Flatten", x), 16 * 7 * 7, CLASSES, output=OUTPUT)
 
 
 def _grow_residual(graph: Graph) -> None:
@@ -76,6 +77,14 @@ def _grow_mlp(graph: Graph) -> None:
     x = graph.add("Relu", graph.add_dense(INPUT, 1024, 1024))
     x = graph.add("Relu", graph.add_dense(x, 1024, 1024))
     graph.add_dense(x, 1024, CLASSES, output=OUTPUT)
+
+
+def _grow_poisoned(graph: Graph) -> None:
+    """Looks scores up by number: a row with a number that is not in the table makes the whole run fail."""
+    from onnx import TensorProto
+
+    number = graph.add("Cast", INPUT, to=TensorProto.INT64)
+    graph.add("Flatten", graph.add("Gather", graph.add_weight(TABLE_ROWS, CLASSES), number, axis=0), output=OUTPUT)
 
 
 @dataclass(frozen=True)
@@ -124,3 +133,8 @@ MODELS: Mapping[str, BenchModel] = {
         BenchModel("mlp", (1024,), 64, _grow_mlp),
     )
 }
+
+POISONED = BenchModel("poisoned", (1,), 64, _grow_poisoned)
+"""Not in the comparison: all rows below 1 (``make_rows``) are good ones, ``POISON`` is not."""
+
+POISON = float(TABLE_ROWS + 1000)

@@ -18,6 +18,7 @@ class Site:
     """Where one server runs: its interpreter, its port on 127.0.0.1, the model it serves and a folder of its own.
 
     ``repository`` holds ``<model>/1/model.onnx`` and nothing else; ``source`` is the peer's source, written to a file.
+    ``spare_ports`` are for what a peer opens beside HTTP.
     """
 
     python: Path
@@ -26,6 +27,7 @@ class Site:
     repository: Path
     source: Path
     threads: int
+    spare_ports: tuple[int, int] = (0, 0)
 
     @property
     def model_file(self) -> Path:
@@ -48,6 +50,8 @@ class Peer:
     ready_path     a GET on it answers 200 when the server can be asked
     request        a request with these rows in one of the ``encodings``
     read_scores    the scores (rows x classes) in an answer to such a request; raises WrongAnswer
+    is_busy_when_idle       it polls, and is paused while others are measured
+    needs_private_network   it opens ports that others could reach, so it only runs where there are no others
     """
 
     name: str
@@ -60,3 +64,5 @@ class Peer:
     ready_path: str
     request: Callable[[BenchModel, str, np.ndarray], Request]
     read_scores: Callable[[Answer], np.ndarray]
+    needs_private_network: bool = False
+    is_busy_when_idle: bool = False

@@ -1,4 +1,8 @@
-"""A server process of the comparison: started in its own session, waited for, and always ended, by its own id."""
+"""A server process of the comparison: started in its own session, waited for, and always ended, by its own id.
+
+A server that polls can be paused while others are measured, so that it does not take their cores. Not every server
+bears it: the stubs of Triton's Python backend do not.
+"""
 
 import os
 import signal
@@ -59,6 +63,15 @@ def run_server(
             _end(process)
 
 
+def pause(server: int) -> None:
+    """Stop the server and what it started, until ``resume``."""
+    _signal_session(server, signal.SIGSTOP)
+
+
+def resume(server: int) -> None:
+    _signal_session(server, signal.SIGCONT)
+
+
 def read_tail(log: Path, lines: int = LOG_LINES) -> str:
     return "\n".join(log.read_text("utf-8", "replace").splitlines()[-lines:])
 
@@ -80,10 +93,29 @@ def _await_ready(process: "subprocess.Popen[bytes]", log: Path, address: str, re
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Ask the server itself to stop, which stops its workers; what is left of its session after that is killed."""
+    resume(process.pid)
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_LIMIT_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _signal_session(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _signal_session(server: int, number: signal.Signals) -> None:
+    """Signal the server's process group and, where /proc tells, the other groups of the session that it leads."""
+    with suppress(ProcessLookupError):
+        os.killpg(server, number)
+    for pid in _list_session(server):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _list_session(leader: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            fields = status.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader:
+                found.append(int(status.parent.name))
+    return found

@@ -110,7 +110,10 @@ class Run:
 
 
 class Dispatcher:
-    """Requests of one model version in, answers out."""
+    """Requests of one model version in, answers out.
+
+    ``pad`` tells with how many rows a batch runs; without it, with those that there are but at least ``least_rows``.
+    """
 
     def __init__(
         self,
@@ -121,13 +124,14 @@ class Dispatcher:
         *,
         cost: CostModel | None = None,
         least_rows: int = 1,
+        pad: Callable[[int], int] | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.runner = runner
         self.signature = signature
         self.queue = queue
         self.cost = cost or CostModel()
-        self.least_rows = least_rows
+        self._pad = pad or (lambda rows: max(rows, least_rows))
         self.observer = observer or Silence()
         self.running = 0
         self._device = device
@@ -231,7 +235,7 @@ class Dispatcher:
     def _assemble(self, batch: Batch[Job], buffer: BatchBuffer) -> Arrays:
         if not self.signature.batches:
             return batch.slices[0].request.rows.inputs
-        rows = max(batch.count, self.least_rows)
+        rows = self._pad(batch.count)
         if len(batch.slices) == 1 and batch.count == batch.slices[0].request.count == rows:
             return batch.slices[0].request.rows.inputs
         return {name: buffer.join(name, [_part(s, name) for s in batch.slices], rows) for name in self.signature.inputs}
@@ -239,7 +243,7 @@ class Dispatcher:
     def _check_rows(self, run: Run) -> None:
         if not self.signature.batches:
             return
-        rows = max(run.batch.count, self.least_rows)
+        rows = self._pad(run.batch.count)
         for name, output in zip(self.signature.output_names, run.outputs, strict=True):
             if len(output) != rows:
                 raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
@@ -307,12 +311,13 @@ class Device:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.perf_counter,
         inline_s: float = INLINE_S,
+        empty: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.empty,
     ) -> None:
         self.lanes = lanes
         self.clock = clock
         self._inline_s = inline_s
         self._loop = loop
-        self._idle = [BatchBuffer() for _ in range(lanes)]
+        self._idle = [BatchBuffer(empty) for _ in range(lanes)]
         # The pool's threads survive whatever a model raises, so a lane cannot be lost.
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
         self._active: dict[Dispatcher, None] = {}

@@ -1,7 +1,13 @@
-"""Execution providers: which ones to ask ONNX Runtime for, with which options, and whether it really took them."""
+"""Execution providers: which ones to ask ONNX Runtime for, with which options, and whether it really took them.
+
+Pure: everything here is decided, and tested, without a GPU.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from model_store.manifest import Tensor
 from service.errors import NotReady
 
 CPU = "CPUExecutionProvider"
@@ -10,21 +16,34 @@ NAMES: Mapping[str, str] = {
     "cuda": "CUDAExecutionProvider",
     "cpu": CPU,
 }
-_CUDA_OPTIONS = {
-    # DEFAULT and EXHAUSTIVE search for algorithms at every new shape, which costs hundreds of milliseconds each time.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    # Doubling, the default, keeps up to twice the memory that is needed for as long as the session lives.
-    "arena_extend_strategy": "kSameAsRequested",
-}
+GPU_LANES = 2
+"""Batches in flight on a GPU: one is copied while the other is computed."""
 
 ProviderPlan = list[tuple[str, dict[str, str]]]
 
 
-def plan_providers(policy: str, available: Sequence[str]) -> ProviderPlan:
-    """What to ask for, first choice first. ``policy`` is ``auto`` or a required provider; CPU runs what others cannot.
+@dataclass(frozen=True, slots=True)
+class GpuOptions:
+    """How a GPU is used.
+
+    ``tf32`` multiplies with 10 bits of mantissa instead of 23, faster on Ampere and later. It is off, because golden
+    samples come from full float32 and the error is about 1e-3: a model that passes its samples with it may use it.
+    ``engine_cache`` keeps what TensorRT builds; None builds anew at each start.
+    """
+
+    device_id: int = 0
+    mem_bytes: int = 0
+    """The most device memory of one session's arena; 0: no limit."""
+    cuda_graphs: bool = False
+    tf32: bool = False
+    engine_cache: Path | None = None
+
+
+def choose_provider(policy: str, available: Sequence[str]) -> str:
+    """The provider that ``policy`` (``auto``, or a required one) stands for in this build of ONNX Runtime.
 
     ``auto`` takes CUDA where ONNX Runtime has it. TensorRT builds an engine for each graph, which takes minutes, so it
-    is used only where it is asked for. Raises NotReady if the required provider is not in this build of ONNX Runtime.
+    is used only where it is asked for. Raises NotReady if the required provider is not in this build.
     """
     wanted = ("cuda" if NAMES["cuda"] in available else "cpu") if policy == "auto" else policy
     if NAMES[wanted] not in available:
@@ -33,9 +52,80 @@ def plan_providers(policy: str, available: Sequence[str]) -> ProviderPlan:
             f"provider {wanted!r} is required, but this ONNX Runtime has only {have}: install onnxruntime-gpu "
             "instead of onnxruntime, or set SLUICE_PROVIDER=auto"
         )
+    return wanted
+
+
+def plan_providers(
+    policy: str,
+    available: Sequence[str],
+    gpu: GpuOptions = GpuOptions(),
+    profile: Mapping[str, str] | None = None,
+) -> ProviderPlan:
+    """What to ask for, first choice first; the CPU runs what the others cannot. Raises NotReady like choose_provider.
+
+    ``profile`` is what ``profile_options`` gave for the graph.
+    """
+    wanted = choose_provider(policy, available)
     names = {"tensorrt": ("tensorrt", "cuda"), "cuda": ("cuda",), "cpu": ()}[wanted]
-    chosen = [(NAMES[n], dict(_CUDA_OPTIONS) if n == "cuda" else {}) for n in names if NAMES[n] in available]
-    return [*chosen, (CPU, {})]
+    options = {
+        "tensorrt": _tensorrt_options(gpu) | dict(profile or {}),
+        # Graphs are captured only where CUDA runs the whole model, so not beside TensorRT.
+        "cuda": _cuda_options(gpu, gpu.cuda_graphs and wanted == "cuda"),
+    }
+    return [*((NAMES[n], options[n]) for n in names if NAMES[n] in available), (CPU, {})]
+
+
+def _cuda_options(gpu: GpuOptions, cuda_graph: bool) -> dict[str, str]:
+    options = {
+        "device_id": str(gpu.device_id),
+        # DEFAULT and EXHAUSTIVE search for algorithms at every new shape, which costs hundreds of milliseconds each.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # Doubling, the default, keeps up to twice the memory that is needed for as long as the session lives.
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": str(int(gpu.tf32)),
+        "enable_cuda_graph": str(int(cuda_graph)),
+    }
+    if gpu.mem_bytes:
+        options["gpu_mem_limit"] = str(gpu.mem_bytes)
+    return options
+
+
+def _tensorrt_options(gpu: GpuOptions) -> dict[str, str]:
+    options = {"device_id": str(gpu.device_id)}
+    if gpu.engine_cache is not None:
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(gpu.engine_cache),
+            # How long each kernel took, shared by all models: the next engine is built in a fraction of the time.
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(gpu.engine_cache.parent),
+        }
+    return options
+
+
+def profile_options(inputs: Sequence[Tensor], buckets: Sequence[int]) -> dict[str, str]:
+    """The range of batch sizes for which TensorRT builds its engine, fastest at the largest bucket.
+
+    Without it TensorRT builds for the first shape that it sees and again, for minutes, whenever one lies outside. Empty
+    where an axis besides the batch is open: its range is not known, so TensorRT finds it by itself. TensorRT wants all
+    dynamic inputs or none.
+    """
+    batched = [t for t in inputs if t.batch_axis == 0]
+    fixed = all(isinstance(size, int) for t in inputs for size in t.row_shape)
+    if not batched or not fixed or any("," in t.name for t in batched):
+        return {}
+    return {
+        f"trt_profile_{name}_shapes": ",".join(f"{t.name}:{'x'.join(map(str, (rows, *t.row_shape)))}" for t in batched)
+        for name, rows in (("min", buckets[0]), ("opt", buckets[-1]), ("max", buckets[-1]))
+    }
+
+
+def count_lanes(policy: str, available: Sequence[str], cores: int) -> int:
+    """Batches in flight where the settings say nothing: two on a GPU, one a core on the CPU."""
+    try:
+        return cores if choose_provider(policy, available) == "cpu" else GPU_LANES
+    except NotReady:
+        return cores
 
 
 def check_provider(policy: str, active: Sequence[str]) -> str:

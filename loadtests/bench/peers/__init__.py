@@ -4,6 +4,14 @@ from collections.abc import Mapping
 
 from loadtests.bench.peer import Peer
 from loadtests.bench.peers.bentoml import PEER as BENTOML
+from loadtests.bench.peers.fastapi import PEER as FASTAPI
+from loadtests.bench.peers.litserve import PEER as LITSERVE
+from loadtests.bench.peers.mlserver import PEER as MLSERVER
+from loadtests.bench.peers.mosec import PEER as MOSEC
+from loadtests.bench.peers.ray import PEER as RAY
+from loadtests.bench.peers.sluice import ASGI_PEER as SLUICE_ASGI
 from loadtests.bench.peers.sluice import PEER as SLUICE
+from loadtests.bench.peers.triton import PEER as TRITON
 
-PEERS: Mapping[str, Peer] = {peer.name: peer for peer in (SLUICE, BENTOML)}
+_ALL = (SLUICE, SLUICE_ASGI, BENTOML, LITSERVE, MLSERVER, RAY, FASTAPI, MOSEC, TRITON)
+PEERS: Mapping[str, Peer] = {peer.name: peer for peer in _ALL}

@@ -1,5 +1,6 @@
-"""Sluice, from the environment that runs the comparison, with its settings untouched."""
+"""Sluice, from the environment that runs the comparison, with its settings untouched; and with the hot door shut."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,3 +51,11 @@ PEER = Peer(
     request=_request,
     read_scores=_read_scores,
 )
+
+
+def _environment_asgi(site: Site) -> Mapping[str, str]:
+    return {**_environment(site), "SLUICE_HOT_DOOR": "false"}
+
+
+ASGI_PEER = dataclasses.replace(PEER, name="sluice-asgi", encodings=(BINARY,), environment=_environment_asgi)
+"""All requests by the ASGI door: what the hot door is worth."""

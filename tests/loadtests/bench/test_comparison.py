@@ -3,16 +3,21 @@
 import argparse
 import dataclasses
 import json
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from loadtests.bench import command, comparison
-from loadtests.bench.ceiling import open_session
+from loadtests.bench.ceiling import Ceiling, Point, open_session
 from loadtests.bench.comparison import Comparison, Schedule
+from loadtests.bench.environment import NotInstalled
 from loadtests.bench.model import INPUT, MODELS
+from loadtests.bench.network import NoPrivateNetwork
 from loadtests.bench.peer import BINARY, JSON, Peer, Site
 from loadtests.bench.wrk import Sample, WrkFailed
 from loadtests.exchange import Answer, Request
@@ -104,8 +109,8 @@ def test_rounds_are_interleaved(tmp_path: Path, shots: list[tuple[str, int]]) ->
     """Each peer is warmed up, then rounds go from peer to peer, every second one in the opposite order."""
     one = Comparison(tmp_path, tmp_path, 2, lambda text: None)
     cells = one.measure(TINY, [make_peer("a", right_scores()), make_peer("b", right_scores())], SCHEDULE)
-    a, b = dict.fromkeys(address for address, _ in shots)
-    assert [address for address, clients in shots if clients == 1] == [a, b, a, b, b, a, a, b]
+    b, a = dict.fromkeys(address for address, _ in shots)
+    assert [address for address, clients in shots if clients == 1] == [b, a, a, b, b, a, a, b]
     assert [(cell.peer, cell.encoding, cell.clients, len(cell.samples)) for cell in cells] == [
         ("a", JSON, 1, 3),
         ("b", JSON, 1, 3),
@@ -115,16 +120,70 @@ def test_rounds_are_interleaved(tmp_path: Path, shots: list[tuple[str, int]]) ->
     assert list(one.versions["a"]) == ["numpy"]
 
 
-def test_broken_load_generator_shows_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When wrk fails, the error names the peer and its log: the server may be what broke."""
+def test_ceiling_is_measured_in_the_same_rounds(tmp_path: Path, shots: list[tuple[str, int]]) -> None:
+    """ONNX Runtime in process has as many rounds as the peers, between theirs, so that drift meets it too."""
+    one = Comparison(tmp_path, tmp_path, 2, lambda text: None)
+    ceiling = Ceiling("tiny", (Point(1, 1, 1, 100.0),))
+    schedule = dataclasses.replace(SCHEDULE, clients=(4,))
+    cells = one.measure(TINY, [make_peer("a", right_scores())], schedule, ceiling)
+    assert [(cell.peer, len(cell.samples)) for cell in cells] == [("a", 3), ("onnxruntime", 3)]
+    assert cells[1].rows_per_s > 0
 
-    def fail(*_: object) -> Sample:
-        raise WrkFailed("planned")
+
+def test_peer_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When wrk fails on one peer, it is an absence with the cell and the log, and the others' rounds go on."""
+    first: list[str] = []
+
+    def fail(address: str, *_: object) -> Sample:
+        first.append(address)
+        if address == first[0]:
+            raise WrkFailed("planned")
+        return Sample(100, 1.0, 0, 0, 0, 0, 0.001, 0.002)
 
     monkeypatch.setattr(comparison, "run_wrk", fail)
     one = Comparison(tmp_path, tmp_path, 2, lambda text: None)
-    with pytest.raises(WrkFailed, match=r"a: planned; the end of .*server\.log"):
-        one.measure(TINY, [make_peer("a", right_scores())], SCHEDULE)
+    schedule = dataclasses.replace(SCHEDULE, clients=(4,))
+    cells = one.measure(TINY, [make_peer("a", right_scores()), make_peer("b", right_scores())], schedule)
+    assert [(cell.peer, len(cell.samples)) for cell in cells] == [("a", 3)]
+    assert first.count(first[0]) == 1
+    (absence,) = one.absences
+    assert absence.peer == "b"
+    assert re.match(r"json, 4 clients: b: planned; the end of .*server\.log", absence.reason)
+
+
+def test_peer_without_its_private_network_is_an_absence(tmp_path: Path, shots: list[tuple[str, int]]) -> None:
+    """A peer that opens ports to others is not started where they could reach them, and the reason is told."""
+    one = Comparison(tmp_path, tmp_path, 2, lambda text: None, no_private_network="not root")
+    assert one.measure(TINY, [make_peer("a", right_scores(), needs_private_network=True)], SCHEDULE) == []
+    assert one.absences[0].reason == "it only runs in a private network: not root"
+
+
+def test_peer_that_cannot_be_installed_is_an_absence(
+    tmp_path: Path, shots: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of pip's output is the reason for each model; pip is asked once."""
+    asked: list[str] = []
+
+    def refuse(peer: Peer, root: Path) -> Path:
+        asked.append(peer.name)
+        raise NotInstalled("no such version")
+
+    monkeypatch.setattr(comparison, "prepare_python", refuse)
+    one = Comparison(tmp_path, tmp_path, 2, lambda text: None)
+    peer = make_peer("a", right_scores())
+    one.install([peer])
+    assert one.measure(TINY, [peer], SCHEDULE) == one.measure(MODELS["mlp"], [peer], SCHEDULE) == []
+    assert [(absence.model, absence.reason) for absence in one.absences] == [
+        ("tiny", "no such version"),
+        ("mlp", "no such version"),
+    ]
+    assert asked == ["a"]
+
+
+@contextmanager
+def refuse_network() -> Iterator[None]:
+    raise NoPrivateNetwork("not in a test")
+    yield
 
 
 def run(*words: str) -> int:
@@ -181,6 +240,7 @@ def test_result_is_written(
     monkeypatch.setattr(command, "find_lacking", lambda: "")
     monkeypatch.setattr(command, "can_draw", lambda: False)
     monkeypatch.setattr(command, "QUICK_CEILING_S", 0.01)
+    monkeypatch.setattr(command, "private_network", refuse_network)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(command.tempfile, "tempdir", None)
     words = ("--quick", "--output", str(tmp_path / "out"), "--encodings", "json", "--clients", "2")
@@ -189,7 +249,8 @@ def test_result_is_written(
     assert command.bench(parser.parse_args([*words, "--json"])) == code
     document = json.loads(capsys.readouterr().out)
     assert document == json.loads((tmp_path / "out" / "bench.json").read_text())
-    assert len(document["cells"]) == 2 - code
+    measured = [cell["peer"] for cell in document["cells"]]
+    assert measured == (["first", "onnxruntime"] if code else ["first", "second", "onnxruntime"])
     assert "| tiny | json | 2 |" in (tmp_path / "out" / "bench.md").read_text()
     assert bool(list(tmp_path.glob("sluice-bench-*"))) == bool(code), "logs are kept on failure only"
 

@@ -7,7 +7,8 @@ import pytest
 
 from loadtests.bench.ceiling import Ceiling, Point, batch_sizes
 from loadtests.bench.machine import Machine, read_cpu_model
-from loadtests.bench.result import Absence, Cell, Result, compare, write_markdown
+from loadtests.bench.report import write_json, write_markdown
+from loadtests.bench.result import Absence, Cell, Result, compare
 from loadtests.bench.wrk import Sample
 
 MACHINE = Machine("A CPU", 2, "Linux 6", "3.11.7", "abc123", "2026-01-01T00:00:00+00:00")
@@ -28,7 +29,9 @@ def result(*cells: Cell, ceilings: tuple[Ceiling, ...] = (CEILING,), absences: t
 
 
 def table(text: str) -> list[list[str]]:
-    return [[part.strip() for part in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    """The lines of the last table, which is that of the cells."""
+    lines = text[text.index("| model |") :].splitlines()
+    return [[part.strip() for part in line.strip("|").split("|")] for line in lines if line.startswith("|")]
 
 
 def test_errors_are_no_answers() -> None:
@@ -43,7 +46,7 @@ def test_dead_peer_has_no_ratio() -> None:
     mine, dead = cell("one", 100), cell("two", 50, wrong_status=50)
     assert compare(mine, dead) is None
     (row,) = table(write_markdown(result(mine, dead)))[2:]
-    assert row[3:] == ["100 (2 ms)", "0 (2 ms), **50 errors**", "–", "10%"]
+    assert row[3:] == ["100 ±0% (2 ms)", "0 ±0% (2 ms), **50 errors**", "–"]
 
 
 def test_round_without_an_answer_is_left_out_of_the_range() -> None:
@@ -61,14 +64,20 @@ def test_ratio_is_of_medians() -> None:
 
 
 def test_table_sets_the_first_peer_against_the_others() -> None:
-    """Peers keep their order; an encoding that a peer lacks is a dash; the ceiling is the first peer's."""
+    """Peers keep their order; an encoding that a peer lacks is a dash."""
     found = table(write_markdown(result(cell("one", 200), cell("two", 100), cell("one", 400, encoding="binary"))))
     assert found[0] == [
         *("model", "encoding", "clients"),
-        *("one, rows/s (p99)", "two, rows/s (p99)", "one / two", "one / ceiling"),
+        *("one, rows/s (p99)", "two, rows/s (p99)", "one / two"),
     ]
-    assert found[2] == ["tiny", "json", "16", "200 (2 ms)", "100 (2 ms)", "2.00 (2.00–2.00)", "20%"]
-    assert found[3] == ["tiny", "binary", "16", "400 (2 ms)", "–", "–", "40%"]
+    assert found[2] == ["tiny", "json", "16", "200 ±0% (2 ms)", "100 ±0% (2 ms)", "2.00 (2.00–2.00)"]
+    assert found[3] == ["tiny", "binary", "16", "400 ±0% (2 ms)", "–", "–"]
+
+
+def test_ceiling_has_no_times() -> None:
+    """ONNX Runtime in process stands among the peers, and the ratio to it is the share of the ceiling."""
+    (row,) = table(write_markdown(result(cell("one", 80), cell("onnxruntime", 100))))[2:]
+    assert row[3:] == ["80 ±0% (2 ms)", "100 ±0%", "0.80 (0.80–0.80)"]
 
 
 def test_absence_is_written() -> None:
@@ -81,16 +90,23 @@ def test_nothing_measured_is_still_a_report() -> None:
     """Without a single cell there is a report with the reasons, in both forms."""
     empty = result(absences=(Absence("one", "tiny", "no"),), ceilings=())
     assert "not measured" in write_markdown(empty)
-    assert json.loads(empty.write_json())["cells"] == []
+    assert json.loads(write_json(empty))["cells"] == []
 
 
 def test_json_has_everything_behind_a_figure() -> None:
     """The JSON holds the machine, every round, the medians and the best point of the ceiling."""
-    document = json.loads(result(cell("one", 10, 30, 20)).write_json())
+    document = json.loads(write_json(result(cell("one", 10, 30, 20))))
     assert document["machine"]["commit"] == "abc123"
     assert [sample["requests"] for sample in document["cells"][0]["samples"]] == [10, 30, 20]
     assert document["cells"][0]["rows_per_s"] == 20
     assert document["ceilings"][0]["best"]["batch_rows"] == 8
+    assert {row["measured"] for row in document["verdict"]} == {"not measured"}
+
+
+def test_spread_is_of_the_rounds() -> None:
+    """The spread goes from the slowest to the fastest round, as a share of the median."""
+    assert cell("one", 90, 100, 120).spread == pytest.approx(0.3)
+    assert cell("one", 0).spread == 0
 
 
 @pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (16, [1, 2, 4, 8, 16]), (20, [1, 2, 4, 8, 16])])

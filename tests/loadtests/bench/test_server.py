@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.bench.server import ServerFailed, free_port, read_tail, run_server
+from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, resume, run_server
+from loadtests.exchange import Request, exchange
 
 SERVER = """
 import http.server, subprocess, sys, signal
@@ -86,6 +87,33 @@ def test_stubborn_server_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with run_server(command(port, "stubborn"), {}, tmp_path / "log", f"http://127.0.0.1:{port}", "/") as pid:
         assert not has_ended(pid, 0)
     assert has_ended(pid)
+
+
+def is_stopped(pid: int, wanted: bool) -> bool:
+    """Whether the process comes to be stopped, or not to be, within five seconds: a signal takes a moment to arrive."""
+    for _ in range(500):
+        if (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T") == wanted:
+            return wanted
+        select.select([], [], [], 0.01)
+    return not wanted
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_paused_server_and_its_children_use_no_core(tmp_path: Path) -> None:
+    """A paused server is stopped with its children, answers again when resumed, and can be ended while paused."""
+    port, log = free_port(), tmp_path / "log"
+    address = f"http://127.0.0.1:{port}"
+    with run_server(command(port, "good"), {}, log, address, "/") as pid:
+        child = int(log.read_text().split()[1])
+        pause(pid)
+        assert is_stopped(pid, wanted=True)
+        assert is_stopped(child, wanted=True)
+        resume(pid)
+        assert exchange(address, Request("/")).status == 200
+        assert not is_stopped(child, wanted=False)
+        pause(pid)
+    assert has_ended(pid)
+    assert has_ended(child)
 
 
 def test_tail_is_the_end(tmp_path: Path) -> None:

@@ -1,8 +1,20 @@
 """Execution providers: what is asked for, and that nothing else is taken silently."""
 
+from pathlib import Path
+
 import pytest
 
-from service.engine.providers import CPU, NAMES, check_provider, plan_providers
+from model_store.manifest import Tensor
+from service.engine.providers import (
+    CPU,
+    NAMES,
+    GpuOptions,
+    check_provider,
+    choose_provider,
+    count_lanes,
+    plan_providers,
+    profile_options,
+)
 from service.errors import NotReady
 
 CUDA, TENSORRT = NAMES["cuda"], NAMES["tensorrt"]
@@ -63,3 +75,107 @@ def test_options_of_one_plan_are_its_own() -> None:
     """A plan may be changed without changing the next one."""
     plan_providers("cuda", EVERYTHING)[0][1]["cudnn_conv_algo_search"] = "EXHAUSTIVE"
     assert plan_providers("cuda", EVERYTHING)[0][1]["cudnn_conv_algo_search"] == "HEURISTIC"
+
+
+def options_of(policy: str, name: str, gpu: GpuOptions, **more: dict[str, str]) -> dict[str, str]:
+    return dict(plan_providers(policy, EVERYTHING, gpu, **more))[NAMES[name]]
+
+
+def test_cuda_keeps_new_shapes_and_memory_cheap() -> None:
+    """Algorithms are looked up, not searched; memory grows by what is asked for; float32 is whole; no graphs."""
+    assert options_of("cuda", "cuda", GpuOptions()) == {
+        "device_id": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": "0",
+        "enable_cuda_graph": "0",
+    }
+
+
+def test_cuda_takes_what_the_settings_say() -> None:
+    """Device, memory limit, graphs and TF32 reach ONNX Runtime in its own words."""
+    options = options_of("auto", "cuda", GpuOptions(device_id=1, mem_bytes=4 << 30, cuda_graphs=True, tf32=True))
+    assert options["device_id"] == "1"
+    assert options["gpu_mem_limit"] == str(4 << 30)
+    assert (options["use_tf32"], options["enable_cuda_graph"]) == ("1", "1")
+
+
+def test_tensorrt_keeps_what_it_built() -> None:
+    """Engines and kernel timings are cached where a folder is given; the timings are shared by all models."""
+    cache = Path("/cache/digest")
+    options = options_of(
+        "tensorrt", "tensorrt", GpuOptions(engine_cache=cache), profile={"trt_profile_min_shapes": "x"}
+    )
+    assert options == {
+        "device_id": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": "/cache/digest",
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": "/cache",
+        "trt_profile_min_shapes": "x",
+    }
+    assert options_of("tensorrt", "tensorrt", GpuOptions()) == {"device_id": "0"}
+
+
+def test_no_cuda_graphs_beside_tensorrt() -> None:
+    """A graph needs the whole model on CUDA, so CUDA as TensorRT's helper captures none."""
+    assert options_of("tensorrt", "cuda", GpuOptions(cuda_graphs=True))["enable_cuda_graph"] == "0"
+
+
+def test_cpu_has_no_options_of_a_gpu() -> None:
+    """What is set for a GPU does not reach the CPU's provider."""
+    assert plan_providers("cpu", EVERYTHING, GpuOptions(mem_bytes=1, cuda_graphs=True)) == [(CPU, {})]
+
+
+def tensor(name: str, *shape: int | str, batch_axis: int | None = 0) -> Tensor:
+    return Tensor(name=name, datatype="FP32", shape=shape, batch_axis=batch_axis)
+
+
+def test_profile_spans_the_buckets() -> None:
+    """TensorRT builds one engine for all buckets, fastest at the largest; inputs without a batch need no range."""
+    inputs = [tensor("image", "batch", 3, 224, 224), tensor("mask", "batch", 7), tensor("k", 2, batch_axis=None)]
+    assert profile_options(inputs, (1, 2, 4, 8)) == {
+        "trt_profile_min_shapes": "image:1x3x224x224,mask:1x7",
+        "trt_profile_opt_shapes": "image:8x3x224x224,mask:8x7",
+        "trt_profile_max_shapes": "image:8x3x224x224,mask:8x7",
+    }
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [tensor("x", "batch", "length")],
+        [tensor("x", "batch", 3), tensor("y", "batch", "length")],
+        [tensor("x", 2, 2, batch_axis=None)],
+        [tensor("x,y", "batch", 3)],
+        [],
+    ],
+)
+def test_no_profile_where_a_range_is_not_known(inputs: list[Tensor]) -> None:
+    """An open axis besides the batch has no known range; TensorRT wants a profile of all inputs or of none."""
+    assert profile_options(inputs, (1, 8)) == {}
+
+
+@pytest.mark.parametrize(
+    ("policy", "available", "lanes"),
+    [
+        ("auto", EVERYTHING, 2),
+        ("auto", [CPU], 16),
+        ("cpu", EVERYTHING, 16),
+        ("cuda", EVERYTHING, 2),
+        ("cuda", [CPU], 16),
+    ],
+)
+def test_a_gpu_has_two_lanes_and_the_cpu_one_a_core(policy: str, available: list[str], lanes: int) -> None:
+    """Two batches in flight keep a GPU busy, a CPU needs one a core; that a provider is missing is told by the load."""
+    assert count_lanes(policy, available, cores=16) == lanes
+
+
+def test_required_provider_stands_for_itself() -> None:
+    """A required provider is that one; ``auto`` is never TensorRT."""
+    assert [choose_provider(p, EVERYTHING) for p in ("auto", "tensorrt", "cuda", "cpu")] == [
+        "cuda",
+        "tensorrt",
+        "cuda",
+        "cpu",
+    ]

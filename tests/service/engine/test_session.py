@@ -1,7 +1,10 @@
 """Sessions of ONNX Runtime."""
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -9,8 +12,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store.datatypes import DATATYPES
-from service.engine.providers import CPU, NAMES
-from service.engine.session import Session, first_line
+from service.engine import session as session_module
+from service.engine.providers import CPU, NAMES, GpuOptions
+from service.engine.session import Session, available_providers, first_line, host_allocator
 from service.engine.tensors import Signature
 from service.errors import NotReady
 from tests import graphs
@@ -133,3 +137,99 @@ def test_every_datatype_goes_in_and_out(name: str) -> None:
 def test_first_line_of_an_error_is_never_empty(text: str, line: str) -> None:
     """A reason is one line; an error without a text gives its type."""
     assert first_line(RuntimeError(text)) == line
+
+
+class Pretence:
+    """A machine with a GPU as far as the choice of providers goes: notes each plan, and opens sessions on the CPU.
+
+    ``active`` is what they say that they came up on. With ``refuses_graphs`` ONNX Runtime cannot capture the model.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, active: list[str], refuses_graphs: bool = False) -> None:
+        self.plans: list[Any] = []
+        self._active, self._refuses_graphs, self._open = active, refuses_graphs, session_module._open
+        monkeypatch.setattr(session_module, "_open", self.open)
+        monkeypatch.setattr(session_module, "available_providers", lambda policy: list(NAMES.values()))
+
+    def open(self, content: bytes, options: Any, plan: Any) -> Any:
+        if plan == [CPU]:
+            return self._open(content, options, plan)
+        self.plans.append(plan)
+        if self._refuses_graphs and dict(plan)[NAMES["cuda"]]["enable_cuda_graph"] == "1":
+            raise NotReady("This session cannot use the graph capture feature as requested by the user")
+        session = self._open(content, options, [CPU])
+        session.get_providers = lambda: self._active
+        return session
+
+
+ON_CUDA = [NAMES["cuda"], CPU]
+
+
+def test_session_on_cuda_runs_through_bound_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU a batch goes through buffers that stay; graphs are captured only where they were asked for."""
+    Pretence(monkeypatch, ON_CUDA)
+    session = Session(graphs.double(), policy="cuda")
+    assert (session.provider, session.on_cpu, session.has_cuda_graphs) == (NAMES["cuda"], False, False)
+    assert session._bindings is not None
+    assert Session(graphs.double(), policy="cuda", gpu=GpuOptions(cuda_graphs=True)).has_cuda_graphs
+
+
+def test_graph_that_cannot_be_captured_serves_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model with a part on the CPU serves on CUDA all the same, without CUDA graphs, and the log says why."""
+    pretence = Pretence(monkeypatch, ON_CUDA, refuses_graphs=True)
+    with caplog.at_level(logging.WARNING):
+        session = Session(graphs.double(), policy="cuda", gpu=GpuOptions(cuda_graphs=True))
+    assert [dict(plan)[NAMES["cuda"]]["enable_cuda_graph"] for plan in pretence.plans] == ["1", "0"]
+    assert (session.provider, session.has_cuda_graphs) == (NAMES["cuda"], False)
+    assert "no CUDA graphs: This session cannot use the graph capture feature" in caplog.text
+
+
+@pytest.mark.parametrize("graphs_wanted", [False, True])
+def test_required_cuda_that_fell_back_is_refused(monkeypatch: pytest.MonkeyPatch, graphs_wanted: bool) -> None:
+    """A session that should be on CUDA and came up on the CPU does not serve."""
+    Pretence(monkeypatch, [CPU])
+    with pytest.raises(NotReady, match="provider 'cuda' is required, but the session came up on CPUExecutionProvider"):
+        Session(graphs.double(), policy="cuda", gpu=GpuOptions(cuda_graphs=graphs_wanted))
+
+
+def test_auto_that_fell_back_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Where CUDA is installed but does not work ``auto`` serves on the CPU, with a warning and without buffers."""
+    Pretence(monkeypatch, [CPU])
+    with caplog.at_level(logging.WARNING):
+        session = Session(graphs.double(), policy="auto", gpu=GpuOptions(cuda_graphs=True))
+    assert (session.on_cpu, session.has_cuda_graphs, session._bindings) == (True, False, None)
+    assert "has cuda, but the session came up on the CPU" in caplog.text
+    assert session.run({"x": np.ones((1, 3), np.float32)})[0].tolist() == [[2.0] * 3]
+
+
+def test_tensorrt_gets_the_buckets_and_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The engine covers every batch up to the largest, and another file, or ONNX Runtime, never finds it."""
+    pretence = Pretence(monkeypatch, [NAMES["tensorrt"], *ON_CUDA])
+    for content in (graphs.double(), graphs.double(), graphs.double(4)):
+        Session(content, policy="tensorrt", max_rows=24, gpu=GpuOptions(engine_cache=tmp_path))
+    first, again, other = (dict(plan)[NAMES["tensorrt"]] for plan in pretence.plans)
+    assert (first["trt_profile_min_shapes"], first["trt_profile_max_shapes"]) == ("x:1x3", "x:24x3")
+    folders = [Path(options["trt_engine_cache_path"]) for options in (first, again, other)]
+    assert folders[0] == folders[1] != folders[2]
+    assert all(f.is_dir() and f.parent == tmp_path and f.name.endswith(ort.__version__) for f in folders)
+    assert first["trt_timing_cache_path"] == other["trt_timing_cache_path"] == str(tmp_path)
+
+
+def test_libraries_of_cuda_are_sought_unless_only_the_cpu_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime finds the libraries in the nvidia wheels before the first session, once."""
+    calls = []
+    monkeypatch.setattr(ort, "preload_dlls", lambda: calls.append("preload"))
+    session_module._load_cuda_libraries.cache_clear()
+    available_providers("cpu")
+    assert calls == []
+    for policy in ("auto", "cuda", "auto"):
+        assert available_providers(policy) == ort.get_available_providers()
+    assert calls == ["preload"]
+    session_module._load_cuda_libraries.cache_clear()
+
+
+def test_batches_lie_in_ordinary_memory_on_the_cpu() -> None:
+    """There is nothing to page-lock memory for."""
+    assert host_allocator("cpu") is np.empty

@@ -1,0 +1,232 @@
+"""Inputs and outputs of a graph at fixed addresses on its device, used again and again.
+
+Rules
+1. A *station* holds the buffers of one batch shape and serves one run at a time. There are as many of a shape as runs
+   of it were ever in flight at once; those of a bucket are all made when the bucket first runs, which is at warm-up.
+2. An answer never shares memory with a station: it is copied to the host once, into an array of its own.
+3. A CUDA graph belongs to one station (it reads and writes these addresses) and to one thread (ONNX Runtime keeps the
+   graphs of each thread apart, and replays one without looking at what is bound). So a session with graphs has a thread
+   of its own that makes every run; the lanes copy their inputs and outputs beside it.
+
+The same code runs on the CPU, where the tests prove it; nothing else uses it there.
+"""
+
+import ctypes
+import itertools
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+
+from model_store.datatypes import BY_ONNX
+from service.engine.tensors import Arrays
+
+_KEPT_SHAPES = 32
+"""Shapes whose buffers are kept, so that inputs of ever new lengths do not fill the device."""
+_GRAPH_ID = "gpu_graph_id"
+_NO_GRAPH = "-1"
+
+Shape = tuple[int, ...]
+
+
+class Place(NamedTuple):
+    """A device as ONNX Runtime names it."""
+
+    device: str
+    id: int
+
+    @property
+    def is_host(self) -> bool:
+        return self.device == "cpu"
+
+
+HOST = Place("cpu", 0)
+
+
+class Slot(NamedTuple):
+    """An input or output of the graph: its element type, and its shape with None or a name for an open size."""
+
+    name: str
+    dtype: np.dtype
+    shape: Sequence[Any]
+
+
+def read_slots(values: Sequence[Any]) -> list[Slot] | None:
+    """What ONNX Runtime says of inputs or outputs; None if one (of strings, say) cannot live on a device."""
+    datatypes = [BY_ONNX.get(value.type) for value in values]
+    if any(datatype is None or not datatype.itemsize for datatype in datatypes):
+        return None
+    return [Slot(v.name, d.dtype, v.shape) for v, d in zip(values, datatypes, strict=True) if d is not None]
+
+
+def resolve_shape(shape: Sequence[Any], sizes: Mapping[str, int]) -> Shape | None:
+    """The shape with its named axes filled in; None if one is unnamed or not an axis of the inputs."""
+    resolved = [size if isinstance(size, int) else sizes.get(size) if size else None for size in shape]
+    return None if None in resolved else tuple(resolved)  # type: ignore[arg-type]  # mypy does not see the test
+
+
+class Station:
+    """Buffers of one batch shape, bound to the session. Not for two runs at once."""
+
+    def __init__(
+        self, session: Any, inputs: Sequence[Slot], outputs: Sequence[Slot], shapes: Sequence[Shape], place: Place
+    ) -> None:
+        self.options: Any = None
+        self._session = session
+        self._place = place
+        self._binding = session.io_binding()
+        self._inputs = [self._allocate(slot.dtype, shape) for slot, shape in zip(inputs, shapes, strict=True)]
+        sizes = {
+            name: size
+            for slot, shape in zip(inputs, shapes, strict=True)
+            for name, size in zip(slot.shape, shape, strict=True)
+            if isinstance(name, str) and name
+        }
+        for slot, value in zip(inputs, self._inputs, strict=True):
+            self._binding.bind_ortvalue_input(slot.name, value)
+        resolved = [resolve_shape(slot.shape, sizes) for slot in outputs]
+        self.is_fixed = None not in resolved
+        """Whether all outputs have a place of their own; else ONNX Runtime finds one anew at each run."""
+        self._outputs: list[Any] = []
+        self._open_outputs = [] if self.is_fixed else [slot.name for slot in outputs]
+        for slot, shape in zip(outputs, resolved, strict=True):
+            if self.is_fixed and shape is not None:
+                self._outputs.append(self._allocate(slot.dtype, shape))
+                self._binding.bind_ortvalue_output(slot.name, self._outputs[-1])
+
+    def _allocate(self, dtype: np.dtype, shape: Shape) -> Any:
+        return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype.type, self._place.device, self._place.id)
+
+    def load(self, inputs: Sequence[np.ndarray]) -> None:
+        """Copy a batch to the device; from page-locked memory (``PinnedMemory``) without a detour."""
+        for value, array in zip(self._inputs, inputs, strict=True):
+            value.update_inplace(np.ascontiguousarray(array))
+
+    def execute(self) -> None:
+        for name in self._open_outputs:  # what the last run found is bound now, and only fits outputs of that size
+            self._binding.bind_output(name, self._place.device, self._place.id)
+        self._session.run_with_iobinding(self._binding, self.options)
+
+    def unload(self) -> list[np.ndarray]:
+        """The outputs in arrays of their own."""
+        arrays = [value.numpy() for value in self._outputs or self._binding.get_outputs()]
+        # On a device ``numpy`` copies; in host memory it is a view of what the next run overwrites.
+        return [a.copy() for a in arrays] if self._place.is_host else arrays
+
+
+class Bindings:
+    """Runs a session through stations. ``run`` may be called from several threads at once.
+
+    ``buckets`` are the batch sizes for which ``lanes`` stations are kept ready, with a CUDA graph each if ``capture``.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        inputs: Sequence[Slot],
+        outputs: Sequence[Slot],
+        place: Place,
+        *,
+        buckets: Sequence[int] = (),
+        lanes: int = 1,
+        capture: bool = False,
+    ) -> None:
+        self._session, self._inputs, self._outputs, self._place = session, inputs, outputs, place
+        self._names = [slot.name for slot in inputs]
+        self._buckets, self._lanes, self._capture = frozenset(buckets), lanes, capture
+        self._graph_ids = itertools.count(1)
+        self._idle: dict[tuple[Shape, ...], list[Station]] = {}
+        self._building = threading.Lock()
+        # The thread ends when the session is dropped: the pool's threads stop with the pool.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphs") if capture else None
+
+    def run(self, inputs: Arrays) -> list[np.ndarray]:
+        """Outputs in the graph's order. Raises whatever ONNX Runtime raises."""
+        arrays = [inputs[name] for name in self._names]
+        shapes = tuple(array.shape for array in arrays)
+        idle = self._idle.get(shapes)
+        if idle is None:
+            idle = self._open(shapes, arrays)
+        try:
+            station = idle.pop()
+        except IndexError:  # more runs of this shape at once than ever before
+            station = self._build(shapes, arrays)
+        try:
+            station.load(arrays)
+            self._execute(station)
+            return station.unload()
+        finally:
+            idle.append(station)
+
+    def _open(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> list[Station]:
+        with self._building:
+            if shapes not in self._idle:
+                count = self._lanes if self._is_bucket(shapes) else 1
+                stations = [self._build(shapes, arrays) for _ in range(count)]
+                if len(self._idle) >= _KEPT_SHAPES:
+                    del self._idle[next(iter(self._idle))]
+                self._idle[shapes] = stations
+            return self._idle[shapes]
+
+    def _is_bucket(self, shapes: tuple[Shape, ...]) -> bool:
+        return all(bool(shape) and shape[0] in self._buckets for shape in shapes)
+
+    def _build(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> Station:
+        station = Station(self._session, self._inputs, self._outputs, shapes, self._place)
+        if self._capture:
+            captured = station.is_fixed and self._is_bucket(shapes)
+            station.options = ort.RunOptions()
+            station.options.add_run_config_entry(_GRAPH_ID, str(next(self._graph_ids)) if captured else _NO_GRAPH)
+            if captured:
+                station.load(arrays)
+                self._execute(station)  # ONNX Runtime makes as many runs of the first one as it needs to capture it
+        return station
+
+    def _execute(self, station: Station) -> None:
+        if self._thread is None:
+            station.execute()
+        else:
+            self._thread.submit(station.execute).result()
+
+
+class PinnedMemory:
+    """Page-locked host memory, from which a GPU reads without the driver's copy in between."""
+
+    def __init__(self, memory_info: Any) -> None:
+        self._info = memory_info
+
+    def empty(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
+        """An array like ``np.empty``; strings, which never travel to a device, come from ordinary memory."""
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or not size:
+            return np.empty(shape, dtype)
+        value = ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype.type, memory_info=self._info)
+        memory = (ctypes.c_byte * size).from_address(value.data_ptr())
+        memory.owner = value  # type: ignore[attr-defined]  # the array keeps this object, and it the memory
+        return np.ndarray(shape, dtype, memoryview(memory))
+
+
+Empty = Callable[[Shape, np.dtype], np.ndarray]
+
+
+def find_pinned_memory(devices: Sequence[Any], provider: str) -> Empty:
+    """How to allocate host memory for batches: page-locked where ONNX Runtime offers it for a provider's device.
+
+    ``devices`` are ``ort.get_ep_devices()``. The Python API gives out such memory since onnxruntime#28038 (2026), for
+    providers that are plug-ins; with everything else this is ``np.empty``, and the driver copies through its own.
+    """
+    kinds = getattr(ort, "OrtDeviceMemoryType", None)
+    for device in devices:
+        info = device.memory_info(kinds.HOST_ACCESSIBLE) if kinds and device.ep_name == provider else None
+        if info is not None:
+            pinned = PinnedMemory(info)
+            try:
+                pinned.empty((1,), np.dtype(np.uint8))
+            except Exception:  # noqa: BLE001  # an older ONNX Runtime has no such argument, or no such allocator
+                return np.empty
+            return pinned.empty
+    return np.empty
