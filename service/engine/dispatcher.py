@@ -35,6 +35,9 @@ logger = logging.getLogger("sluice.engine")
 INLINE_S = 200e-6
 """Batches predicted under this run on the event loop: a hop to a thread and back takes 60 µs, more under load."""
 _WORTH_SHARING = 0.8
+_MARGIN = 1.2
+"""An answer is promised only if it is expected in this much less than its time: durations vary, and the way back takes
+some."""
 TURN_S = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
 
@@ -176,16 +179,16 @@ class Dispatcher:
         return not self.running and not self.queue.waiting_rows
 
     def expected_wait_s(self, rows: int) -> float:
-        """Seconds until ``rows`` more rows would be answered, from what waits now and what batches cost."""
-        lanes = self._device.lanes
-        ahead_s = self._full_batch_s * self.queue.waiting_rows / self.queue.max_rows / lanes
-        if self.running >= lanes:
-            ahead_s += self._full_batch_s / 2  # a running batch is half done on average
-        return ahead_s + self.cost.predict(max(1, min(rows, self.queue.max_rows)))
+        """Seconds until ``rows`` more rows would be answered: a lane gets free, then what waits, then their batch."""
+        a_lane = (self.queue.waiting_rows + max(1, rows)) / self._device.lanes
+        whole, rest = divmod(a_lane, self.queue.max_rows)
+        work_s = whole * self._full_batch_s + self.cost.predict(math.ceil(rest))
+        return _MARGIN * (self._device.next_lane_s() + work_s)
 
     def _longest_wait_s(self) -> float:
-        """At least ``expected_wait_s`` of any request, without asking the cost model."""
-        return self._full_batch_s * (self.queue.waiting_rows / (self.queue.max_rows * self._device.lanes) + 1.5)
+        """At least ``expected_wait_s`` of a request that fits a batch, without asking the cost model."""
+        batches = self.queue.waiting_rows / (self.queue.max_rows * self._device.lanes) + 3
+        return _MARGIN * self._full_batch_s * batches
 
     def expire(self, now: float) -> None:
         """End every waiting request whose deadline has passed."""
@@ -323,6 +326,7 @@ class Device:
         self._active: dict[Dispatcher, None] = {}
         self._share = FairShare()
         self._again: deque[tuple[Dispatcher, Batch[Job]]] = deque()
+        self._running: set[Run] = set()
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -338,6 +342,12 @@ class Device:
         """``dispatcher`` has been drained and will not come back."""
         self._active.pop(dispatcher, None)
         self._share.forget(dispatcher)
+
+    def next_lane_s(self) -> float:
+        """Seconds until a lane is expected to be free."""
+        if self._idle:
+            return 0.0
+        return max(0.0, min(run.taken_at + run.estimate_s for run in self._running) - self.clock())
 
     def close(self) -> None:
         """Give back the threads. Drain the dispatchers first."""
@@ -390,6 +400,7 @@ class Device:
 
     def _start(self, run: Run) -> None:
         buffer = self._idle.pop()
+        self._running.add(run)
         run.dispatcher.running += 1
 
         def work() -> None:
@@ -404,6 +415,7 @@ class Device:
     def _finish(self, run: Run, buffer: BatchBuffer) -> None:
         """A lane is free again. Start the next batch before the answers are written: the device should not wait."""
         self._idle.append(buffer)
+        self._running.discard(run)
         self._pump()
         self._complete(run)
         if self._again:

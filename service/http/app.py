@@ -6,13 +6,14 @@ port.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
-from service.http.calls import Call, Endpoint, Reply, request_id_of
+from service.http.calls import LINGER_S, Call, Endpoint, Reply, request_id_of
 from service.http.information import Information
 from service.http.plane import PLANE_STATE, DataPlane
 from service.metrics import Metrics
@@ -142,8 +143,11 @@ class AsgiDoor:
             plane.intake.release(held_bytes)
         if call.answer.cancelled():
             return
-        close = [(b"connection", b"close")] if call.answer.result().status == 413 else []
-        await _send_reply(call.answer.result(), send, close)
+        reply = call.answer.result()
+        if reply.status == 413:
+            await _send_and_linger(reply, send, receive)
+        else:
+            await _send_reply(reply, send)
 
 
 class AsgiCall(Call):
@@ -205,10 +209,22 @@ async def _read_body(receive: Receive, max_bytes: int) -> bytes:
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _send_reply(reply: Reply, send: Send, extra: list[tuple[bytes, bytes]] | None = None) -> None:
+async def _send_and_linger(reply: Reply, send: Send, receive: Receive) -> None:
+    """Refuse a body that is still coming: to close at once would reset the connection under the answer."""
     length = (b"content-length", str(reply.size_bytes).encode())
-    headers = [*reply.headers, length, *(extra or ())]
+    headers = [*reply.headers, length, (b"connection", b"close")]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"".join(reply.chunks), "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while (message := await receive())["type"] != "http.disconnect" and message.get("more_body"):
+                pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_reply(reply: Reply, send: Send) -> None:
+    length = (b"content-length", str(reply.size_bytes).encode())
+    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, length]})
     last = len(reply.chunks) - 1
     for i, chunk in enumerate(reply.chunks):
         await send({"type": "http.response.body", "body": chunk, "more_body": i < last})

@@ -13,6 +13,9 @@ from service.registry import Model
 
 Header = tuple[bytes, bytes]
 
+LINGER_S = 2.0
+"""How long a refused client may go on sending: closing at once would reset the connection under our answer."""
+
 JSON: Header = (b"content-type", b"application/json")
 
 _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")

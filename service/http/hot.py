@@ -24,15 +24,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
-from service.http.calls import Call, Endpoint, Reply, request_id_of
+from service.http.calls import LINGER_S, Call, Endpoint, Reply, request_id_of
 from service.http.plane import PLANE_STATE, DataPlane
 from service.http.status import error_reply
 
 PROTOCOL = "service.http.hot:HotProtocol"
 
 MAX_HEADER_BYTES = 64 << 10
-LINGER_S = 2.0
-"""How long a refused client may go on sending: closing at once would reset the connection under our answer."""
 _JOIN_BELOW_BYTES = 64 << 10
 """Answers up to this size are joined and written at once: a system call costs more than the copy."""
 
@@ -96,6 +94,7 @@ class HotProtocol(HttpToolsProtocol):
         self._running: HotCall | None = None
         self._in_header = False
         self._header_bytes = 0
+        self._begun = 0  # messages whose first byte was in the piece that is being parsed
         self._idle_since = 0.0
         self._advancing = False
         self._stalled = False  # the client does not read its answers
@@ -109,6 +108,7 @@ class HotProtocol(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._in_header = True
+        self._begun += 1
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -166,10 +166,12 @@ class HotProtocol(HttpToolsProtocol):
         if self._lingering:
             return
         began_in_header = self._in_header
+        was_idle = self.cycle is None or self.cycle.response_complete
+        self._begun = 0
         super().data_received(data)
-        # The parser keeps an unfinished header line to itself, so what it was fed is counted. The piece in which the
-        # header began is not, as it may hold the end of another body: uvloop reads 256 KiB at most at a time.
-        if began_in_header and self._in_header:
+        # The parser keeps an unfinished header line to itself, so what it was fed is counted: pieces of nothing but
+        # this header. One that holds the end of another request as well is not; uvloop reads 256 KiB at most at once.
+        if self._in_header and (self._begun == 0 if began_in_header else was_idle and self._begun == 1):
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self.send_400_response("header too large")

@@ -13,15 +13,18 @@ _KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 """The kinds of NumPy array that JSON values may come out as, by the kind that is wanted."""
 
 
-def array_of(data: Any, datatype: Datatype, what: str) -> np.ndarray:
-    """Nested lists to an array of ``datatype``, in the shape of the nesting. Raises InvalidInput, naming ``what``."""
+def array_of(data: Any, datatype: Datatype, what: str, booleans: bool = True) -> np.ndarray:
+    """Nested lists to an array of ``datatype``, in the shape of the nesting. Raises InvalidInput, naming ``what``.
+
+    ``booleans`` False: the caller knows that there is none among the values, which saves looking at each.
+    """
     try:
-        return _array_of(data, datatype, what)
+        return _array_of(data, datatype, what, booleans)
     except RecursionError:
         raise InvalidInput(f"{what}: expected an array, got one that is nested too deeply") from None
 
 
-def _array_of(data: Any, datatype: Datatype, what: str) -> np.ndarray:
+def _array_of(data: Any, datatype: Datatype, what: str, booleans: bool) -> np.ndarray:
     if datatype.name == "BYTES":
         return _texts(data, what)
     try:
@@ -32,7 +35,7 @@ def _array_of(data: Any, datatype: Datatype, what: str) -> np.ndarray:
         raw = np.array(data, dtype=object)  # small numbers beside some above 2^63 would have been rounded
     elif raw.size and raw.dtype.kind not in _KINDS[datatype.dtype.kind]:
         raise InvalidInput(f"{what}: expected {datatype.name}, got {_first_wrong(data, datatype)}")
-    if raw.dtype.kind in "iuf" and _has_boolean(data):
+    if booleans and raw.dtype.kind in "iuf" and _has_boolean(data):
         raise InvalidInput(f"{what}: expected {datatype.name}, got a boolean")
     if datatype.dtype.kind in "iu" and raw.size:
         limits = np.iinfo(datatype.dtype)

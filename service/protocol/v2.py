@@ -89,9 +89,10 @@ def parse_infer(body: bytes, header_bytes: int | None) -> InferRequest:
             f"body: expected {header.binary_bytes} bytes of tensors after the header, got {len(body) - at}"
         )
     inputs = {}
+    booleans = b"true" in body or b"false" in body
     for item in header.inputs:
         if item.size_bytes is None:
-            inputs[item.name] = _from_json(item)
+            inputs[item.name] = _from_json(item, booleans)
         else:
             inputs[item.name] = _from_binary(item, body, at)
             at += item.size_bytes
@@ -194,8 +195,8 @@ def _parse_outputs(value: Any, binary_default: bool) -> Mapping[str, bool] | Non
     return outputs or None
 
 
-def _from_json(item: InputHeader) -> np.ndarray:
-    array = array_of(item.data, item.datatype, f"input {item.name!r}")
+def _from_json(item: InputHeader, booleans: bool) -> np.ndarray:
+    array = array_of(item.data, item.datatype, f"input {item.name!r}", booleans)
     if array.size != item.count:
         raise InvalidInput(
             f"input {item.name!r}: expected {item.count} elements for the shape {list(item.shape)}, got {array.size}"
