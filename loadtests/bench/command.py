@@ -6,6 +6,7 @@ Exit codes: 0 all was measured, 1 a peer could not be measured or answered with 
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection
@@ -49,6 +50,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
         "--encodings", default=ENCODINGS, type=_names(ENCODINGS), metavar="A,B", help="bodies (json,binary)"
     )
     parser.add_argument("--clients", default=None, type=_counts, metavar="N,N", help="connections at once (1,16,64)")
+    parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
     parser.add_argument("--quick", action="store_true", help="one model, few short rounds: does it work?")
     parser.add_argument("--no-ceiling", action="store_true", help="leave out ONNX Runtime in process")
     parser.add_argument("--no-figures", action="store_true", help="leave out latency, overload and the poisoned row")
@@ -65,6 +67,8 @@ def bench(args: argparse.Namespace) -> int:
     def say(text: str) -> None:
         messages.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    if args.gpu:
+        return _bench_gpu()
     lacking = find_lacking()
     if lacking:
         say(f"sluice bench: {lacking}")
@@ -87,6 +91,16 @@ def find_lacking() -> str:
         return "the load generator wrk is not installed: apt-get install wrk (brew install wrk)"
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     return f"{' and '.join(missing)} missing: pip install {' '.join(missing)}" if missing else ""
+
+
+def _bench_gpu() -> int:
+    """The engine against bare ONNX Runtime, in a process of its own: this package knows the service by HTTP only."""
+    from loadtests.bench.resnet import write_networks  # needs onnx, which the other servers do without
+
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-gpu-") as folder:
+        files = [*write_networks(Path(folder)), *sorted(Path("model_store/models").glob("*/*/main.onnx"))]
+        command = [sys.executable, "-m", "service.bench_gpu", *map(str, files), "--output", "docs/gpu.md"]
+        return subprocess.run(command, check=False).returncode
 
 
 def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> Result:

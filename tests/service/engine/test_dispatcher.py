@@ -261,6 +261,19 @@ def test_deadline_passes_while_the_lanes_are_busy():
     on_gate(test)
 
 
+def test_request_that_would_end_after_its_deadline_is_not_run():
+    """A row that could not be answered in time even alone is given up, and its time goes to those who can be."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        hopeless, fine = bench.ask_x(2.0, timeout_s=5.0), bench.ask({"x": np.ones((1, 3), np.float32)})[0]
+        run = bench.dispatcher.take(5.0 - SLOW_S / 2)
+        assert run is not None
+        assert [part.request for part in run.batch.slices] == [fine]
+        assert isinstance(hopeless.exception(), DeadlinePassed)
+
+    on_gate(test)
+
+
 def test_request_that_cannot_make_its_deadline_is_refused_at_once():
     """Where the cost model expects the answer after the deadline, the request is refused before it is queued."""
 
