@@ -80,14 +80,17 @@ class ModelVersion:
 
     def verify(self) -> Manifest:
         """Read every file of the version and check it; raises IntegrityError or BadManifest at the first that fails."""
+        return self.read_all()[0]
+
+    def read_all(self) -> tuple[Manifest, dict[str, bytes]]:
+        """The manifest and the checked content of every file, each read once. Raises as ``verify`` does."""
         manifest = self.read_manifest()
-        for file in manifest.files:
-            self.read(manifest, file)
+        contents = {file: self.read(manifest, file) for file in manifest.files}
         allowed = {*manifest.files, MANIFEST_FILE}
         for path in sorted(self.folder.iterdir()):
             if path.name not in allowed:
                 raise IntegrityError(f"{path.name} in {self.name}/{self.version} was not published with it: remove it")
-        return manifest
+        return manifest, contents
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,9 @@ class Loaded:
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
-    manifest, session = _load_plain(version, settings) if version.is_plain else _load_published(version, settings)
+    manifest, session, golden = (_load_plain if version.is_plain else _load_published)(version, settings)
     signature = Signature(manifest.graphs["main"])
     _check_signature(manifest.graphs["main"], session)
-    golden = None if version.is_plain else version.read_golden(manifest)
     error = _check_golden(session, signature, manifest, golden) if golden else None
     max_rows = (manifest.batching.max_rows or settings.max_rows) if signature.batches else 1
     samples = golden.inputs if golden else _make_samples(signature.graph)
@@ -75,22 +74,25 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     return Loaded(manifest, session, signature, cost, max_rows, least_rows, invariant, error, elapsed, padded)
 
 
-def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Session]:
-    manifest = version.verify()
+_Opened = tuple[Manifest, Session, GoldenSamples | None]
+
+
+def _load_published(version: ModelVersion, settings: Settings) -> _Opened:
+    manifest, contents = version.read_all()
     graph = manifest.graphs["main"]
-    external = {name: version.read(manifest, name) for name in graph.external_data}
-    max_rows = manifest.batching.max_rows or settings.max_rows
-    return manifest, _open(version.read(manifest, graph.file), external, settings, max_rows)
+    external = {name: contents[name] for name in graph.external_data}
+    session = _open(contents[graph.file], external, settings, manifest.batching.max_rows or settings.max_rows)
+    return manifest, session, GoldenSamples.from_bytes(contents[manifest.golden.file]) if manifest.golden else None
 
 
-def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Session]:
+def _load_plain(version: ModelVersion, settings: Settings) -> _Opened:
     """A plain repository: what a manifest would say is read from the ONNX file."""
     content = (version.folder / PLAIN_FILE).read_bytes()
     beside = {p.name: p.read_bytes() for p in version.folder.iterdir() if p.is_file() and p.name != PLAIN_FILE}
     session = _open(content, beside, settings, settings.max_rows)
     graph = session.describe(PLAIN_FILE)
     files = {PLAIN_FILE: describe_bytes(content)}
-    return Manifest(name=version.name, task="tensors", graphs={"main": graph}, files=files), session
+    return Manifest(name=version.name, task="tensors", graphs={"main": graph}, files=files), session, None
 
 
 def _open(content: bytes, external: Mapping[str, bytes], settings: Settings, max_rows: int) -> Session:

@@ -119,7 +119,7 @@ class Run:
 class Dispatcher:
     """Requests of one model version in, answers out.
 
-    ``pad`` tells with how many rows a batch runs; without it, with those that there are but at least ``least_rows``.
+    ``pad`` tells with how many rows a batch runs; without it, with those that there are.
     """
 
     def __init__(
@@ -130,7 +130,6 @@ class Dispatcher:
         queue: BatchQueue[Job],
         *,
         cost: CostModel | None = None,
-        least_rows: int = 1,
         pad: Callable[[int], int] | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -138,7 +137,7 @@ class Dispatcher:
         self.signature = signature
         self.queue = queue
         self.cost = cost or CostModel()
-        self._pad = pad or (lambda rows: max(rows, least_rows))
+        self._pad = pad or (lambda rows: rows)
         self.observer = observer or Silence()
         self.running = 0
         self._device = device

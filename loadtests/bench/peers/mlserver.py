@@ -11,11 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from loadtests.bench.model import INPUT, OUTPUT, BenchModel
+from loadtests.bench.model import INPUT, BenchModel
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
 from loadtests.bench.peers.session import OPEN_SESSION, describe_site
-from loadtests.exchange import Answer, Request
-from loadtests.wire import WrongAnswer, decode, encode_json
+from loadtests.bench.protocol import read_v2_scores
+from loadtests.exchange import Request
+from loadtests.wire import encode_json
 
 SOURCE = (
     OPEN_SESSION
@@ -78,13 +79,6 @@ def _request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
     return Request(path, "POST", {"Content-Type": "application/json"}, json.dumps(document).encode())
 
 
-def _read_scores(answer: Answer) -> np.ndarray:
-    outputs = decode(answer.headers, answer.body)
-    if OUTPUT not in outputs:
-        raise WrongAnswer(f"expected the output {OUTPUT!r}, got {sorted(outputs)}")
-    return outputs[OUTPUT]
-
-
 PEER = Peer(
     name="mlserver",
     requirements=("mlserver", "onnxruntime=={onnxruntime}"),
@@ -95,5 +89,5 @@ PEER = Peer(
     environment=_environment,
     ready_path="/v2/health/ready",
     request=_request,
-    read_scores=_read_scores,
+    read_scores=read_v2_scores,
 )

@@ -5,12 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from loadtests.bench.model import INPUT, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
-from loadtests.exchange import Answer, Request
-from loadtests.wire import WrongAnswer, decode, encode_binary, encode_json
+from loadtests.bench.protocol import make_v2_request, read_v2_scores
 
 SOURCE_ROOT = Path(__file__).resolve().parents[3]
 """The folder that holds ``sluice.py``: on the path even when the comparison is started from elsewhere."""
@@ -27,18 +23,6 @@ def _environment(_: Site) -> Mapping[str, str]:
     return {**unset, "PYTHONPATH": os.pathsep.join(filter(None, [str(SOURCE_ROOT), os.environ.get("PYTHONPATH")]))}
 
 
-def _request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
-    headers, body = (encode_binary if encoding == BINARY else encode_json)({INPUT: rows})
-    return Request(f"/v2/models/{model.name}/infer", "POST", headers, body)
-
-
-def _read_scores(answer: Answer) -> np.ndarray:
-    outputs = decode(answer.headers, answer.body)
-    if OUTPUT not in outputs:
-        raise WrongAnswer(f"expected the output {OUTPUT!r}, got {sorted(outputs)}")
-    return outputs[OUTPUT]
-
-
 PEER = Peer(
     name="sluice",
     requirements=None,
@@ -48,8 +32,8 @@ PEER = Peer(
     command=_command,
     environment=_environment,
     ready_path="/readyz",
-    request=_request,
-    read_scores=_read_scores,
+    request=make_v2_request,
+    read_scores=read_v2_scores,
 )
 
 

@@ -6,13 +6,10 @@ The source is a launcher: it lays the model and the backend out as pytriton does
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from loadtests.bench.model import CLASSES, INPUT, OUTPUT, BenchModel
-from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
+from loadtests.bench.model import CLASSES, INPUT, OUTPUT
+from loadtests.bench.peer import ENCODINGS, Peer, Site
 from loadtests.bench.peers.session import OPEN_SESSION, describe_site
-from loadtests.exchange import Answer, Request
-from loadtests.wire import WrongAnswer, decode, encode_binary, encode_json
+from loadtests.bench.protocol import make_v2_request, read_v2_scores
 
 MODEL = (
     OPEN_SESSION
@@ -95,18 +92,6 @@ def _environment(site: Site) -> Mapping[str, str]:
     return {**describe_site(site, threads=1), "BENCH_NAME": site.model.name, "BENCH_CONFIG": config}
 
 
-def _request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
-    headers, body = (encode_binary if encoding == BINARY else encode_json)({INPUT: rows})
-    return Request(f"/v2/models/{model.name}/infer", "POST", headers, body)
-
-
-def _read_scores(answer: Answer) -> np.ndarray:
-    outputs = decode(answer.headers, answer.body)
-    if OUTPUT not in outputs:
-        raise WrongAnswer(f"expected the output {OUTPUT!r}, got {sorted(outputs)}")
-    return outputs[OUTPUT]
-
-
 PEER = Peer(
     name="triton",
     requirements=("nvidia-pytriton", "onnxruntime=={onnxruntime}"),
@@ -116,6 +101,6 @@ PEER = Peer(
     command=_command,
     environment=_environment,
     ready_path="/v2/health/ready",
-    request=_request,
-    read_scores=_read_scores,
+    request=make_v2_request,
+    read_scores=read_v2_scores,
 )

@@ -76,7 +76,7 @@ class Bench:
             self.device,
             BatchQueue(max_rows, max_queue_rows, max_wait_s),
             cost=cost,
-            least_rows=least_rows,
+            pad=lambda rows: max(rows, least_rows),
         )
 
     def ask(self, inputs: Mapping[str, np.ndarray], **options: float) -> tuple[Job, asyncio.Future[Answer]]:

@@ -1,0 +1,21 @@
+"""Requests and answers of the peers that speak the Open Inference Protocol v2."""
+
+import numpy as np
+
+from loadtests.bench.model import INPUT, OUTPUT, BenchModel
+from loadtests.bench.peer import BINARY
+from loadtests.exchange import Answer, Request
+from loadtests.wire import WrongAnswer, decode, encode_binary, encode_json
+
+
+def make_v2_request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
+    headers, body = (encode_binary if encoding == BINARY else encode_json)({INPUT: rows})
+    return Request(f"/v2/models/{model.name}/infer", "POST", headers, body)
+
+
+def read_v2_scores(answer: Answer) -> np.ndarray:
+    """Raises WrongAnswer where the model's output is not in the answer."""
+    outputs = decode(answer.headers, answer.body)
+    if OUTPUT not in outputs:
+        raise WrongAnswer(f"expected the output {OUTPUT!r}, got {sorted(outputs)}")
+    return outputs[OUTPUT]
