@@ -29,7 +29,8 @@ from model_store.manifest import Tensor
 from service.engine.batching import BatchQueue
 from service.engine.buckets import bucket_of, make_buckets
 from service.engine.cost import CostModel
-from service.engine.dispatcher import Answer, Device, Dispatcher, Job
+from service.engine.device import GPU_INLINE_S, INLINE_S, Device
+from service.engine.dispatcher import Answer, Dispatcher, Job
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature
@@ -150,7 +151,13 @@ async def _drive(
     """One round: four callers for each row of the largest batch."""
     max_rows = points[-1].rows
     loop = asyncio.get_running_loop()
-    device = Device(count_cores() if session.on_cpu else GPU_LANES, loop, empty=host_allocator(policy))
+    device = Device(
+        count_cores() if session.on_cpu else GPU_LANES,
+        loop,
+        inline_s=INLINE_S if session.on_cpu else GPU_INLINE_S,
+        splits=session.on_cpu,
+        empty=host_allocator(policy),
+    )
     cost = CostModel()
     for point in points:
         cost.observe(point.rows, point.seconds[mode])

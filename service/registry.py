@@ -17,7 +17,8 @@ from model_store import ModelVersion, Store, StoreError
 from model_store.manifest import Manifest, Task
 from model_store.store import read_number
 from service.engine.batching import BatchQueue
-from service.engine.dispatcher import Device, Dispatcher
+from service.engine.device import Device
+from service.engine.dispatcher import Dispatcher
 from service.engine.tensors import Signature
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.loading import Loaded, load_version

@@ -5,8 +5,8 @@ import gc
 import logging
 
 from model_store import Store
-from service.engine.dispatcher import Device
-from service.engine.providers import count_lanes
+from service.engine.device import GPU_INLINE_S, INLINE_S, Device
+from service.engine.providers import count_lanes, runs_on_cpu
 from service.engine.session import available_providers, host_allocator
 from service.gpu import device_memory, worker_memory
 from service.http.information import Information
@@ -25,8 +25,15 @@ class Runtime:
         loop = asyncio.get_running_loop()
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
-        lanes = settings.lanes or count_lanes(settings.provider, available_providers(settings.provider), count_cores())
-        self.device = Device(lanes, loop, empty=host_allocator(settings.provider))
+        available = available_providers(settings.provider)
+        on_cpu = runs_on_cpu(settings.provider, available)
+        self.device = Device(
+            settings.lanes or count_lanes(settings.provider, available, count_cores()),
+            loop,
+            inline_s=INLINE_S if on_cpu else GPU_INLINE_S,
+            splits=on_cpu,
+            empty=host_allocator(settings.provider),
+        )
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         self.registry = Registry(settings, Store(settings.store), self.device, self.metrics)
         self.plane = DataPlane(self.registry, settings, self.metrics, loop)

@@ -110,13 +110,14 @@ class BatchQueue(Generic[R]):
 
         A request larger than the whole queue is accepted when nothing else waits, or it could never run.
         """
-        if self.waiting_rows and self.waiting_rows + request.count > self.max_queue_rows:
+        rows = request.rows.number
+        if self.waiting_rows and self.waiting_rows + rows > self.max_queue_rows:
             raise QueueFull(
-                f"{self.waiting_rows} rows wait, {request.count} more do not fit: the limit is {self.max_queue_rows}",
+                f"{self.waiting_rows} rows wait, {rows} more do not fit: the limit is {self.max_queue_rows}",
                 retry_after_s(),
             )
         request.waiting = True
-        self.waiting_rows += request.count
+        self.waiting_rows += rows
         self._waiting_requests += 1
         order = self._append(request)
         if request.deadline < math.inf:
@@ -177,16 +178,18 @@ class BatchQueue(Generic[R]):
         """Move rows from a line into ``slices``; returns the room left, 0 if the next request wants a whole batch."""
         while room and (entry := line.head()) is not None:
             request = entry[1]
-            if slices and request.left_rows > room and request.count <= self.max_rows:
+            taken, number = request.taken_rows, request.rows.number
+            left = number - taken
+            if left > room and slices and number <= self.max_rows:
                 return 0
             line.requests.popleft()
-            rows = min(room, request.left_rows)
-            slices.append(Slice(request, request.taken_rows, request.taken_rows + rows))
-            line.rows -= request.left_rows
-            request.taken_rows += rows
+            rows = min(room, left)
+            slices.append(Slice(request, taken, taken + rows))
+            line.rows -= left
+            request.taken_rows = taken + rows
             self.waiting_rows -= rows
             room -= rows
-            if request.left_rows:
+            if rows < left:
                 self._append(request)
             else:
                 request.waiting = False

@@ -52,3 +52,15 @@ class CostModel:
         if self.predict(max_rows) <= seconds:
             return max_rows
         return max(1, bisect.bisect_right(range(1, max_rows), seconds, key=self.predict))
+
+    def efficient(self, max_rows: int, overhead_s: float, tolerance: float = 0.1) -> int:
+        """The smallest batch whose cost a row is within ``tolerance`` of the best, of ``max_rows`` and its halves.
+
+        Larger ones would only make everybody wait longer. ``overhead_s`` is what a batch costs besides its run.
+        """
+        sizes = [max_rows]
+        while sizes[-1] > 1:
+            sizes.append(sizes[-1] // 2)
+        row_s = [(self.predict(rows) + overhead_s) / rows for rows in sizes]
+        limit_s = min(row_s) * (1 + tolerance)
+        return min(rows for rows, seconds in zip(sizes, row_s, strict=True) if seconds <= limit_s)

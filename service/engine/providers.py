@@ -122,10 +122,15 @@ def profile_options(inputs: Sequence[Tensor], buckets: Sequence[int]) -> dict[st
 
 def count_lanes(policy: str, available: Sequence[str], cores: int) -> int:
     """Batches in flight where the settings say nothing: two on a GPU, one a core on the CPU."""
+    return cores if runs_on_cpu(policy, available) else GPU_LANES
+
+
+def runs_on_cpu(policy: str, available: Sequence[str]) -> bool:
+    """Whether sessions will run on the CPU; also where the policy cannot be met and none will run."""
     try:
-        return cores if choose_provider(policy, available) == "cpu" else GPU_LANES
+        return choose_provider(policy, available) == "cpu"
     except NotReady:
-        return cores
+        return True
 
 
 def check_provider(policy: str, active: Sequence[str]) -> str:

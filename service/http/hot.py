@@ -13,11 +13,12 @@ Rules
 - The next request is not begun while the client does not read the last answer.
 - A caller that goes takes its work with it.
 - A stopping server closes idle connections at once, and the others after their answer.
+- A connection that sends the same head again, which programs do, is not parsed again: equal bytes mean the same.
 """
 
 import asyncio
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.config import HTTP_PROTOCOLS, Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -35,10 +36,24 @@ _JOIN_BELOW_BYTES = 64 << 10
 """Answers up to this size are joined and written at once: a system call costs more than the copy."""
 
 
+_CLOSING = b"content-length: %d\r\nconnection: close\r\n\r\n"
+
+
 class _NoEvent:
     """Stands where uvicorn's cycles have an event; nobody waits for it."""
 
     def set(self) -> None: ...
+
+
+class Head(NamedTuple):
+    """What the bytes before a body said: whole, with a length, and a hot route."""
+
+    text: bytes
+    size: int
+    endpoint: Endpoint
+    query: bytes
+    headers: dict[bytes, bytes]
+    keep_alive: bool
 
 
 class HotCall(Call):
@@ -95,6 +110,7 @@ class HotProtocol(HttpToolsProtocol):
         self._in_header = False
         self._header_bytes = 0
         self._begun = 0  # messages whose first byte was in the piece that is being parsed
+        self._head: Head | None = None  # of the last message, if it came in one piece
         self._idle_since = 0.0
         self._advancing = False
         self._stalled = False  # the client does not read its answers
@@ -167,8 +183,14 @@ class HotProtocol(HttpToolsProtocol):
             return
         began_in_header = self._in_header
         was_idle = self.cycle is None or self.cycle.response_complete
+        head = self._head
+        if head is not None and was_idle and self._take_known(head, data):
+            return
         self._begun = 0
+        self._head = None
         super().data_received(data)
+        if was_idle and self._begun == 1 and not began_in_header:
+            self._learn(data)
         # The parser keeps an unfinished header line to itself, so what it was fed is counted: pieces of nothing but
         # this header. One that holds the end of another request as well is not; uvloop reads 256 KiB at most at once.
         if self._in_header and (self._begun == 0 if began_in_header else was_idle and self._begun == 1):
@@ -230,6 +252,31 @@ class HotProtocol(HttpToolsProtocol):
             self._next()
 
     # The way of a hot call
+
+    def _learn(self, data: bytes) -> None:
+        """Remember the head if ``data`` was exactly one hot message."""
+        call = self.cycle
+        if not isinstance(call, HotCall) or not call.body_is_there or call.refusal is not None:
+            return
+        if call.size == 0 or call.headers.get(b"content-length") != b"%d" % call.size:
+            return  # in chunks, or with a length in some other form
+        if call.size < len(data):
+            self._head = Head(data[: -call.size], call.size, call.endpoint, call.query, call.headers, call.keep_alive)
+
+    def _take_known(self, head: Head, data: bytes) -> bool:
+        """Begin the call if ``data`` is one with this head; False where it is not or has to wait: then it is parsed."""
+        plane = self._plane
+        if len(data) != len(head.text) + head.size or not data.startswith(head.text):
+            return False
+        if plane is None or self.flow.write_paused or not plane.intake.try_admit(head.size):
+            return False
+        call = HotCall(self, head.endpoint, head.query, head.headers, head.keep_alive)
+        call.held_bytes = head.size
+        call.admitted = call.body_is_there = call.turn = call.started = True
+        call.body = data[-head.size :]
+        self.cycle = self._running = call  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
+        plane.start(call)
+        return True
 
     def _hot_call(self) -> HotCall | None:
         """The call, if the message that begins is one that this door takes."""
@@ -309,16 +356,19 @@ class HotProtocol(HttpToolsProtocol):
 
     def _write_reply(self, reply: Reply, keep_alive: bool) -> None:
         parts: list[bytes | memoryview] = [STATUS_LINE[reply.status]]
-        parts += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        parts += [b"%b: %b\r\n" % header for header in reply.headers]
-        size = reply.size_bytes
-        parts.append(b"content-length: %d\r\n%b\r\n" % (size, b"" if keep_alive else b"connection: close\r\n"))
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in reply.headers:
+            parts += (name, b": ", value, b"\r\n")
+        chunks = reply.chunks
+        size = sum(map(len, chunks))
+        parts.append((b"content-length: %d\r\n\r\n" if keep_alive else _CLOSING) % size)
         if size <= _JOIN_BELOW_BYTES:
-            parts += reply.chunks
+            parts += chunks
             self.transport.write(b"".join(parts))
             return
         self.transport.write(b"".join(parts))
-        for chunk in reply.chunks:
+        for chunk in chunks:
             self.transport.write(chunk)
 
     def _linger(self) -> None:

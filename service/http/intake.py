@@ -17,8 +17,14 @@ class Intake:
 
     def admit(self, size_bytes: int, retry: Callable[[], None]) -> bool:
         """Reserve room; if there is none, ``retry`` is called once when it is worth asking again."""
+        if self.try_admit(size_bytes):
+            return True
+        self._waiting.append(retry)
+        return False
+
+    def try_admit(self, size_bytes: int) -> bool:
+        """Reserve room if there is some."""
         if self.held_bytes and self.held_bytes + size_bytes > self.max_bytes:
-            self._waiting.append(retry)
             return False
         self.held_bytes += size_bytes
         return True

@@ -1,9 +1,16 @@
-"""Nested JSON numbers to arrays, strictly: no text, null or boolean becomes a number on the way."""
+"""JSON numbers to arrays, strictly: no text, null or boolean becomes a number on the way.
 
-from collections.abc import Iterable
-from typing import Any
+Flat arrays go from text to memory without a Python object for each number. Measured with 784 and 150,528 numbers of
+float32 written in full, in µs: pysimdjson 13.5 and 3,100; orjson and NumPy 36 and 10,000; msgspec, told the types, and
+NumPy 37 and 7,700; `numpy.fromstring`, which also takes what is not JSON, 225 and 44,000.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import numpy as np
+import simdjson
 
 from model_store.datatypes import Datatype
 from service.errors import InvalidInput
@@ -11,6 +18,36 @@ from service.protocol.text import type_name
 
 _KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 """The kinds of NumPy array that JSON values may come out as, by the kind that is wanted."""
+
+
+_RAW: Mapping[str, tuple[Literal["i", "u", "d"], np.dtype]] = {
+    "i": ("i", np.dtype(np.int64)),
+    "u": ("u", np.dtype(np.uint64)),
+    "f": ("d", np.dtype(np.float64)),
+}
+"""What the parser gives for each kind of datatype: its own name for it, and NumPy's."""
+_KEPT_PARSER_BYTES = 1 << 20
+"""A parser keeps room for the longest text that it has seen, so longer ones get a parser of their own."""
+_parser = simdjson.Parser()
+
+
+def numbers_of(text: bytes, datatype: Datatype) -> np.ndarray:
+    """A flat JSON array of numbers to an array. Raises InvalidInput, without saying where; call it on one thread only.
+
+    NaN and infinities, integers beyond 64 bits and types other than numbers are not taken.
+    """
+    if datatype.dtype.kind not in _RAW:
+        raise InvalidInput(f"expected numbers, not {datatype.name}")
+    kind, dtype = _RAW[datatype.dtype.kind]
+    parser = _parser if len(text) <= _KEPT_PARSER_BYTES else simdjson.Parser()
+    try:
+        found = parser.parse(text)
+        if not isinstance(found, simdjson.Array):
+            raise TypeError("no array")
+        raw = np.frombuffer(found.as_buffer(of_type=kind), dtype)
+    except (ValueError, TypeError, RuntimeError) as error:  # its words for what is no JSON, or does not fit
+        raise InvalidInput(f"expected an array of {datatype.name}, got something else: {error}") from None
+    return _converted(raw, datatype, "data")
 
 
 def array_of(data: Any, datatype: Datatype, what: str, booleans: bool = True) -> np.ndarray:
@@ -37,6 +74,11 @@ def _array_of(data: Any, datatype: Datatype, what: str, booleans: bool) -> np.nd
         raise InvalidInput(f"{what}: expected {datatype.name}, got {_first_wrong(data, datatype)}")
     if booleans and raw.dtype.kind in "iuf" and _has_boolean(data):
         raise InvalidInput(f"{what}: expected {datatype.name}, got a boolean")
+    return _converted(raw, datatype, what)
+
+
+def _converted(raw: np.ndarray, datatype: Datatype, what: str) -> np.ndarray:
+    """Numbers as they came in JSON to a datatype that holds them. Raises InvalidInput where it does not."""
     if datatype.dtype.kind in "iu" and raw.size:
         limits = np.iinfo(datatype.dtype)
         low, high = int(raw.min()), int(raw.max())
@@ -45,9 +87,17 @@ def _array_of(data: Any, datatype: Datatype, what: str, booleans: bool) -> np.nd
             raise InvalidInput(f"{what}: expected {datatype.name}, {limits.min} to {limits.max}, got {wrong}")
     with np.errstate(over="ignore"):
         array = raw.astype(datatype.dtype)
-    if datatype.is_float and not np.isfinite(array).all() and np.isfinite(raw).all():
+    if datatype.is_float and not are_finite(array) and np.isfinite(raw).all():
         raise InvalidInput(f"{what}: expected {datatype.name}, got {np.abs(raw).max():g}, which is too large for it")
     return array
+
+
+def are_finite(array: np.ndarray) -> bool:
+    """Whether all of these floats are finite.
+
+    Their sum of squares is not finite if one is not, and much faster; it may also just have overflowed.
+    """
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def _leaves(data: Any) -> Iterable[Any]:

@@ -8,6 +8,7 @@ take what keeps its clients working.
 import functools
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import orjson
 
 from model_store.datatypes import DATATYPES, Datatype, datatype_of
 from service.errors import InvalidInput
-from service.protocol.numbers import array_of
+from service.protocol.numbers import array_of, numbers_of
 from service.protocol.text import parse_json, type_name
 
 MAX_INPUTS = 256
@@ -26,6 +27,9 @@ _CACHED_HEADER_BYTES = 4096
 _CACHED_TEXTS = 256
 _COPY_BELOW_BYTES = 16 << 10
 """Smaller tensors are copied: that is faster than to make a view, and does not keep the whole batch alive."""
+_token = os.urandom(8).hex()
+_PLACES = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_INPUTS)]
+"""What stands for the arrays that were cut out of a request; nobody else can have written it."""
 _UNSUPPORTED = ("sequence_id", "sequence_start", "sequence_end")
 
 
@@ -77,6 +81,9 @@ def parse_infer(body: bytes, header_bytes: int | None) -> InferRequest:
     """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput."""
     at = len(body) if header_bytes is None else header_bytes
     if header_bytes is None:
+        found = _parse_template(body)
+        if found is not None:
+            return found
         header = _parse_header(parse_json(body))
     elif not 0 < header_bytes <= len(body):
         raise InvalidInput(f"Inference-Header-Content-Length: expected 1 to {len(body)} (the body), got {header_bytes}")
@@ -89,14 +96,53 @@ def parse_infer(body: bytes, header_bytes: int | None) -> InferRequest:
             f"body: expected {header.binary_bytes} bytes of tensors after the header, got {len(body) - at}"
         )
     inputs = {}
-    booleans = b"true" in body or b"false" in body
     for item in header.inputs:
         if item.size_bytes is None:
-            inputs[item.name] = _from_json(item, booleans)
+            inputs[item.name] = _from_json(item, b"true" in body or b"false" in body)
         else:
             inputs[item.name] = _from_binary(item, body, at)
             at += item.size_bytes
     return InferRequest(header, inputs)
+
+
+def _parse_template(body: bytes) -> InferRequest | None:
+    """Decode a JSON request whose tensors are flat arrays of numbers without a Python object for each number.
+
+    Each array, from ``"data":[`` to the next ``]``, is cut out, and a word that nobody knows put in its place. What is
+    left is small, and often the same as last time. None where anything is unusual: then the whole body is parsed, which
+    also finds the words for what is wrong. This cannot mistake the inside of a string for an array: it would hold a
+    quote that is not escaped, so what is left would not be JSON; nor cut an array short, for then the piece is none.
+    """
+    pieces: list[bytes] = []
+    arrays: list[bytes] = []
+    at = 0
+    while (found := body.find(b'"data":', at)) >= 0:
+        begin = body.find(b"[", found + 7, found + 9)
+        end = body.find(b"]", begin) + 1
+        if begin < 0 or not end:
+            return None
+        if len(arrays) == MAX_INPUTS:
+            return None
+        pieces += (body[at:begin], _PLACES[len(arrays)])
+        arrays.append(body[begin:end])
+        at = end
+    if not arrays or len(body) - sum(map(len, arrays)) > _CACHED_HEADER_BYTES:
+        return None
+    pieces.append(body[at:])
+    try:
+        header = _parse_cached(b"".join(pieces))
+        for item, place in zip(header.inputs, _PLACES[: len(arrays)], strict=True):
+            if item.data != place[1:-1].decode():
+                return None
+        return InferRequest(
+            header,
+            {
+                item.name: _shaped(item, numbers_of(text, item.datatype))
+                for item, text in zip(header.inputs, arrays, strict=True)
+            },
+        )
+    except (InvalidInput, ValueError):
+        return None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -196,7 +242,10 @@ def _parse_outputs(value: Any, binary_default: bool) -> Mapping[str, bool] | Non
 
 
 def _from_json(item: InputHeader, booleans: bool) -> np.ndarray:
-    array = array_of(item.data, item.datatype, f"input {item.name!r}", booleans)
+    return _shaped(item, array_of(item.data, item.datatype, f"input {item.name!r}", booleans))
+
+
+def _shaped(item: InputHeader, array: np.ndarray) -> np.ndarray:
     if array.size != item.count:
         raise InvalidInput(
             f"input {item.name!r}: expected {item.count} elements for the shape {list(item.shape)}, got {array.size}"
@@ -235,10 +284,9 @@ def render_infer(model: str, version: str, header: Header, outputs: Mapping[str,
     """Encode the wanted outputs. Raises InvalidInput for an output that cannot be sent as JSON (FP16)."""
     wanted = header.outputs
     arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
-    if (header.binary_default if wanted is None else all(wanted.values())) and not any(
-        array.dtype.hasobject for array in arrays.values()
-    ):
-        key = (model, version, *(array.shape for array in arrays.values()))
+    has_texts = any(array.dtype.hasobject for array in arrays.values())
+    if not has_texts and (header.binary_default if wanted is None else all(wanted.values())):
+        key = (model, version, *[array.shape for array in arrays.values()])
         text = header.texts.get(key)
         if text is None:
             text = _render_text(model, version, header, arrays)[0]

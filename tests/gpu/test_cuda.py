@@ -14,7 +14,8 @@ from loadtests.bench.resnet import build_resnet
 from model_store import DEFAULT_ROOT, Store
 from service.engine.batching import BatchQueue
 from service.engine.buckets import make_buckets
-from service.engine.dispatcher import Answer, Device, Dispatcher, Job
+from service.engine.device import Device
+from service.engine.dispatcher import Answer, Dispatcher, Job
 from service.engine.providers import NAMES, GpuOptions
 from service.engine.session import Session, host_allocator
 from service.errors import NotReady, ServiceError
@@ -134,7 +135,7 @@ def test_requests_of_one_row_get_their_own_answers(tmp_path: Path, network: byte
 
     async def main() -> Sequence[Answer | ServiceError]:
         loop = asyncio.get_running_loop()
-        device = Device(2, loop, empty=host_allocator("cuda"))
+        device = Device(2, loop, splits=False, empty=host_allocator("cuda"))
         queue: BatchQueue[Job] = BatchQueue(loaded.max_rows, 1000, 0.0)
         dispatcher = Dispatcher(loaded.session, loaded.signature, device, queue, cost=loaded.cost, pad=loaded.pad)
         futures = [loop.create_future() for _ in rows]

@@ -11,7 +11,8 @@ import pytest
 from model_store import Store
 from service import loading
 from service.engine.batching import BatchQueue
-from service.engine.dispatcher import Answer, Device, Dispatcher
+from service.engine.device import Device
+from service.engine.dispatcher import Answer, Dispatcher
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError

@@ -287,6 +287,31 @@ def test_body_in_many_pieces_is_put_together(wire: Wire):
     assert wire.read_y() == 12.0
 
 
+def test_same_head_again_gives_the_same_answers_however_it_is_cut(wire: Wire):
+    """A head that comes again is known; pieces, company, other heads and malformed bytes after it are not missed."""
+    whole = request_bytes(body_of(1.0))
+    other = request_bytes(body_of(1.0), INFER, "X-Request-Id: mine")
+    for _ in range(3):
+        wire.send(whole)
+        assert wire.read_y() == 2.0
+    for cut in (1, 40, len(whole) - len(body_of(1.0)), len(whole) - 1):
+        wire.send(whole[:cut])
+        wire.send(whole[cut:])
+        assert wire.read_y() == 2.0
+    wire.send(request_bytes(body_of(4.0)))  # the same head, another body
+    assert wire.read_y() == 8.0
+    wire.send(other)
+    assert wire.read()[1]["x-request-id"] == "mine"
+    wire.send(whole, whole, request_bytes(b"{" + body_of(1.0)[1:-1] + b" "))
+    assert [wire.read_y(), wire.read_y(), wire.read()[0]] == [2.0, 2.0, 400]
+    wire.send(whole)
+    assert wire.read_y() == 2.0
+    wire.send(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+    assert wire.read()[0] == 200
+    wire.send(b"nonsense".ljust(len(whole)))
+    assert wire.read()[0] == 400
+
+
 def test_expect_100_continue_is_honoured(wire: Wire):
     """A client that asks before it sends its body is told to go on."""
     content = body_of(7)

@@ -1,0 +1,189 @@
+"""The lanes of a device: threads that run batches, and the event loop's side of them.
+
+Nothing polls: a device is woken by arrival, by completion, and by one timer for deadlines and held batches.
+"""
+
+import asyncio
+import math
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from service.engine.batching import Batch
+from service.engine.dispatcher import Dispatcher, Job, Run
+from service.engine.fairness import FairShare
+from service.engine.tensors import BatchBuffer
+
+INLINE_S = 1e-3
+"""Batches predicted under this run on the event loop of a CPU server. A hop to a thread and back takes 60 µs at rest,
+but under load the lane competes with the loop for the interpreter and the cores: on two of them a memory-bound model
+with 16 clients answered 1.3 times as much with this limit as with 200 µs, a tiny one with 64 clients 1.4 times. It
+cannot hold a server to one core: when the loop does not keep up, batches grow, and large ones go to the lanes."""
+GPU_INLINE_S = 200e-6
+"""The same where the host only waits for a device: it could read requests meanwhile."""
+_LANE_NICE = 5
+TURN_S = 1e-3
+"""How long batches may run on the event loop in one go before sockets are looked at again."""
+
+
+class Device:
+    """The lanes of one device, shared fairly by the models on it.
+
+    ``splits`` says that two half batches side by side can be faster than a whole one: on cores, not on a GPU.
+    """
+
+    def __init__(
+        self,
+        lanes: int,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = time.perf_counter,
+        inline_s: float = INLINE_S,
+        splits: bool = True,
+        empty: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.empty,
+    ) -> None:
+        self.lanes = lanes
+        self.clock = clock
+        self.inline_s = inline_s
+        self._splits = splits
+        self._loop = loop
+        self._idle = [BatchBuffer(empty) for _ in range(lanes)]
+        # The pool's threads survive whatever a model raises, so a lane cannot be lost.
+        self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=_give_way)
+        self._active: dict[Dispatcher, None] = {}
+        self._share = FairShare()
+        self._again: deque[tuple[Dispatcher, Batch[Job]]] = deque()
+        self._running: set[Run] = set()
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    def wake(self, dispatcher: Dispatcher) -> None:
+        """``dispatcher`` has rows. They leave at the end of this turn of the loop, if a lane is free then."""
+        if dispatcher not in self._active:
+            self._share.enter(dispatcher)
+            self._active[dispatcher] = None
+        self._wake()
+
+    def forget(self, dispatcher: Dispatcher) -> None:
+        """``dispatcher`` has been drained and will not come back."""
+        self._active.pop(dispatcher, None)
+        self._share.forget(dispatcher)
+
+    def next_lane_s(self) -> float:
+        """Seconds until a lane is expected to be free."""
+        if self._idle:
+            return 0.0
+        return max(0.0, min(run.taken_at + run.estimate_s for run in self._running) - self.clock())
+
+    def close(self) -> None:
+        """Give back the threads. Drain the dispatchers first."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pool.shutdown(wait=True)
+
+    def _pump(self) -> None:
+        """Start batches while there are both rows and free lanes."""
+        self._woken = False
+        now = self.clock()
+        turn_ends = now + TURN_S
+        while self._idle and (run := self._next(now)) is not None:
+            if run.estimate_s > self.inline_s:
+                self._start(run)
+                continue
+            buffer = self._idle[-1]
+            run.dispatcher.running += 1
+            run.dispatcher.execute(run, buffer, self.clock)
+            self._complete(run)
+            now = run.ended_at
+            if now > turn_ends and (self._active or self._again):
+                self._wake()
+                break
+        self._set_timer(now)
+
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._pump)
+
+    def _next(self, now: float) -> Run | None:
+        if self._again:
+            dispatcher, batch = self._again.popleft()
+            return Run(dispatcher, batch, now, dispatcher.cost.predict(batch.count))
+        held = []
+        found = None
+        while self._active:
+            dispatcher = next(iter(self._active)) if len(self._active) == 1 else self._share.pick(self._active)
+            found = dispatcher.take(now, len(self._idle) if self._splits else 1)
+            if found is None or not dispatcher.queue.waiting_rows:
+                del self._active[dispatcher]
+            if found is not None:
+                self._share.charge(dispatcher, found.estimate_s)
+                break
+            if dispatcher.queue.waiting_rows:
+                held.append(dispatcher)  # a partial batch that is kept for company
+        self._active.update(dict.fromkeys(held))
+        return found
+
+    def _start(self, run: Run) -> None:
+        buffer = self._idle.pop()
+        self._running.add(run)
+        run.dispatcher.running += 1
+
+        def work() -> None:
+            try:
+                run.dispatcher.execute(run, buffer, self.clock)
+            except BaseException as error:  # noqa: BLE001  # not even SystemExit in a model may cost the lane
+                run.error, run.ended_at = error, self.clock()
+            self._loop.call_soon_threadsafe(self._finish, run, buffer)
+
+        self._pool.submit(work)
+
+    def _finish(self, run: Run, buffer: BatchBuffer) -> None:
+        """A lane is free again. Start the next batch before the answers are written: the device should not wait."""
+        self._idle.append(buffer)
+        self._running.discard(run)
+        self._pump()
+        self._complete(run)
+        if self._again:
+            self._wake()
+
+    def _complete(self, run: Run) -> None:
+        dispatcher = run.dispatcher
+        self._share.charge(dispatcher, run.ended_at - run.taken_at - run.estimate_s)
+        for half in dispatcher.complete(run):
+            self._again.append((dispatcher, half))
+        dispatcher.running -= 1
+        dispatcher.settle()
+
+    def _set_timer(self, now: float) -> None:
+        """One timer for all deadlines and held batches. It may come early, never late."""
+        due = math.inf
+        for dispatcher in self._active:
+            due = min(due, dispatcher.queue.next_deadline())
+            if dispatcher.queue.max_wait_s and self._idle:
+                due = min(due, dispatcher.queue.ready_at(now))
+        if due >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_later(max(0.0, due - now), self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        now = self.clock()
+        for dispatcher in list(self._active):
+            dispatcher.expire(now)
+        self._pump()
+
+
+def _give_way() -> None:
+    """Let the event loop go before the lanes where they share a core: a request that it reads late is late already."""
+    if sys.platform == "linux":  # elsewhere the priority would be that of the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LANE_NICE)
