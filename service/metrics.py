@@ -204,6 +204,7 @@ class Metrics(Collector):
         self._folder, self._pid = folder, os.getpid()
         self._alive = alive or _is_alive
         self._cells = Cells(folder, self._pid)
+        self._rejected: dict[tuple[str, str], Counter] = {}
         self._routes: dict[tuple[str, str], RouteMeter] = {}
         self.sources: list[Source] = []
         self._registry = CollectorRegistry()
@@ -228,7 +229,10 @@ class Metrics(Collector):
         return meter
 
     def rejected(self, model: str, reason: str) -> None:
-        self.counter("sluice_rejected", (model, reason)).inc()
+        counter = self._rejected.get((model, reason))
+        if counter is None:
+            counter = self._rejected[model, reason] = self.counter("sluice_rejected", (model, reason))
+        counter.inc()
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type, in the format that the ``Accept`` header asks for."""

@@ -151,20 +151,24 @@ class Dispatcher:
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Job:
         """Queue checked rows. ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate."""
-        if self._draining is not None:
-            raise Draining("this version of the model is being taken out of service")
-        # The first is cheap and never less than the second, for a request that fits a batch.
-        longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
-        if longest_s > timeout_s and (expected_s := self.expected_wait_s(rows.number)) > timeout_s:
-            raise TooLate(
-                f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
-                expected_s - timeout_s,
-            )
+        self.admit(rows.number, timeout_s)
         now = self._device.clock()
         job = Job(rows, now, now + timeout_s, priority, done=done)
         self.queue.offer(job, self._retry_after_s)
         self._device.wake(self)
         return job
+
+    def admit(self, rows: int, timeout_s: float) -> None:
+        """Raises Draining; TooLate if so many rows would not be answered in time, whatever is in them."""
+        if self._draining is not None:
+            raise Draining("this version of the model is being taken out of service")
+        # The first is cheap and never less than the second, for a request that fits a batch.
+        longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
+        if longest_s > timeout_s and (expected_s := self.expected_wait_s(rows)) > timeout_s:
+            raise TooLate(
+                f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
+                expected_s - timeout_s,
+            )
 
     def cancel(self, job: Job) -> None:
         """The caller has gone: a waiting request leaves the queue, the answer of a running one is thrown away."""

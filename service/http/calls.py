@@ -58,7 +58,7 @@ class Call(abc.ABC):
         self.query = query
         self.headers = headers
         self.request_id = request_id_of(headers)
-        self.body = b""
+        self.body: bytes | memoryview = b""
         self.began = 0.0
         self.model: Model | None = None
         self.job: Job | None = None

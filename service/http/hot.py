@@ -36,6 +36,8 @@ _JOIN_BELOW_BYTES = 64 << 10
 """Answers up to this size are joined and written at once: a system call costs more than the copy."""
 
 
+_VIEW_FROM_BYTES = 16 << 10
+"""Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
 _CLOSING = b"content-length: %d\r\nconnection: close\r\n\r\n"
 
 
@@ -273,7 +275,7 @@ class HotProtocol(HttpToolsProtocol):
         call = HotCall(self, head.endpoint, head.query, head.headers, head.keep_alive)
         call.held_bytes = head.size
         call.admitted = call.body_is_there = call.turn = call.started = True
-        call.body = data[-head.size :]
+        call.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
         self.cycle = self._running = call  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
         plane.start(call)
         return True

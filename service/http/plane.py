@@ -107,7 +107,15 @@ class DataPlane:
 
     def _infer(self, call: Call) -> None:
         model = call.model = self._registry.find(call.endpoint.model, call.endpoint.version)
-        header, inputs = parse_infer(call.body, _header_bytes(call.headers))
+        deadline_s = self._settings.deadline_s
+
+        def admit(header: Header) -> None:
+            # Before tensors are decoded: a server that is asked for too much has no time to lose on what it refuses.
+            shape = header.inputs[0].shape
+            rows = shape[0] if shape and model.signature.batches else 1
+            model.dispatcher.admit(rows, header.timeout_s or deadline_s)
+
+        header, inputs = parse_infer(call.body, _header_bytes(call.headers), admit)
         call.details = header
         if header.outputs is not None and not header.outputs.keys() <= model.signature.outputs.keys():
             name = next(name for name in header.outputs if name not in model.signature.outputs)
@@ -143,7 +151,7 @@ class DataPlane:
 
         def decode() -> Arrays:
             if rows is None:
-                return image_rows(call.body, model.manifest, limit)
+                return image_rows(bytes(call.body), model.manifest, limit)
             return read_rows(rows, model.manifest, limit)
 
         has_pictures = rows is None or (isinstance(rows, list) and any(isinstance(row, dict) for row in rows))

@@ -9,7 +9,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -77,20 +77,23 @@ class InferAnswer(NamedTuple):
     header_bytes: int | None
 
 
-def parse_infer(body: bytes, header_bytes: int | None) -> InferRequest:
-    """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput."""
+def parse_infer(
+    body: bytes | memoryview, header_bytes: int | None, admit: Callable[[Header], None] = lambda _: None
+) -> InferRequest:
+    """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput.
+
+    ``admit`` is called before the tensors are decoded, and may raise what ends the request.
+    """
     at = len(body) if header_bytes is None else header_bytes
+    if not 0 < at <= len(body) and header_bytes is not None:
+        raise InvalidInput(f"Inference-Header-Content-Length: expected 1 to {len(body)} (the body), got {header_bytes}")
+    text = bytes(body[:at])
     if header_bytes is None:
-        found = _parse_template(body)
+        found = _parse_template(text, admit)
         if found is not None:
             return found
-        header = _parse_header(parse_json(body))
-    elif not 0 < header_bytes <= len(body):
-        raise InvalidInput(f"Inference-Header-Content-Length: expected 1 to {len(body)} (the body), got {header_bytes}")
-    elif header_bytes <= _CACHED_HEADER_BYTES:
-        header = _parse_cached(body[:header_bytes])
-    else:
-        header = _parse_header(parse_json(body[:header_bytes]))
+    header = _parse_cached(text) if header_bytes and at <= _CACHED_HEADER_BYTES else _parse_header(parse_json(text))
+    admit(header)
     if at + header.binary_bytes != len(body):
         raise InvalidInput(
             f"body: expected {header.binary_bytes} bytes of tensors after the header, got {len(body) - at}"
@@ -98,14 +101,14 @@ def parse_infer(body: bytes, header_bytes: int | None) -> InferRequest:
     inputs = {}
     for item in header.inputs:
         if item.size_bytes is None:
-            inputs[item.name] = _from_json(item, b"true" in body or b"false" in body)
+            inputs[item.name] = _from_json(item, b"true" in text or b"false" in text)
         else:
             inputs[item.name] = _from_binary(item, body, at)
             at += item.size_bytes
     return InferRequest(header, inputs)
 
 
-def _parse_template(body: bytes) -> InferRequest | None:
+def _parse_template(body: bytes, admit: Callable[[Header], None]) -> InferRequest | None:
     """Decode a JSON request whose tensors are flat arrays of numbers without a Python object for each number.
 
     Each array, from ``"data":[`` to the next ``]``, is cut out, and a word that nobody knows put in its place. What is
@@ -134,15 +137,16 @@ def _parse_template(body: bytes) -> InferRequest | None:
         for item, place in zip(header.inputs, _PLACES[: len(arrays)], strict=True):
             if item.data != place[1:-1].decode():
                 return None
-        return InferRequest(
-            header,
-            {
-                item.name: _shaped(item, numbers_of(text, item.datatype))
-                for item, text in zip(header.inputs, arrays, strict=True)
-            },
-        )
     except (InvalidInput, ValueError):
         return None
+    admit(header)
+    try:
+        shaped = [
+            _shaped(item, numbers_of(text, item.datatype)) for item, text in zip(header.inputs, arrays, strict=True)
+        ]
+    except (InvalidInput, ValueError):
+        return None
+    return InferRequest(header, dict(zip((item.name for item in header.inputs), shaped, strict=True)))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -253,7 +257,7 @@ def _shaped(item: InputHeader, array: np.ndarray) -> np.ndarray:
     return array.reshape(item.shape)
 
 
-def _from_binary(item: InputHeader, body: bytes, at: int) -> np.ndarray:
+def _from_binary(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndarray:
     """The tensor whose bytes begin at ``at``; the body is known to be long enough."""
     if item.dtype is None:
         return _texts_from_binary(item, memoryview(body)[at : at + (item.size_bytes or 0)])
