@@ -19,6 +19,7 @@ test: $(VENV)/.test-$(DEVICE) lint
 	$(BIN)/pytest
 
 test-slow: $(VENV)/.test-$(DEVICE)
+	$(PIP) -e '.[$(DEVICE),export,loadtest,dev,architectures]'
 	$(BIN)/pytest -m slow
 
 lint: $(VENV)/.test-$(DEVICE)

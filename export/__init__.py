@@ -11,13 +11,14 @@ from export.errors import (
     UnknownRecipe,
 )
 from export.publish import publish
-from export.spec import ExportSpec
+from export.spec import ExportSpec, GraphSpec
 
 __all__ = [
     "DependentRows",
     "Element",
     "ExportError",
     "ExportSpec",
+    "GraphSpec",
     "NotPublished",
     "ParityError",
     "QualityError",

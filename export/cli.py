@@ -1,4 +1,4 @@
-"""The commands ``sluice train`` and ``sluice export``: arguments, progress, and the table at the end.
+"""The commands ``sluice train``, ``sluice export`` and ``sluice check``: arguments, progress, and the table at the end.
 
 Exit codes: 0 all published, 1 something failed and is not in the store, 2 the command was used wrongly.
 """
@@ -145,3 +145,31 @@ def find_root(argument: Path | None, environment: Mapping[str, str]) -> Path:
     if argument is not None:
         return argument
     return Path(environment[STORE_VARIABLE]) if environment.get(STORE_VARIABLE) else DEFAULT_ROOT
+
+
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``sluice check``."""
+    parser.add_argument("file", metavar="FILE.onnx", type=Path, help="any ONNX file")
+    parser.add_argument("--free-batch", metavar="OUT.onnx", type=Path, help="write a copy whose axis 0 is free")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def check(args: argparse.Namespace) -> int:
+    """``sluice check``: 0 if the file would be served in batches, 1 if request by request, 2 if it cannot be read."""
+    return _guard(lambda: _check(args))
+
+
+def _check(args: argparse.Namespace) -> int:
+    from export.check import free_batch, inspect
+
+    try:
+        content = args.file.read_bytes()
+        verdict = inspect(content)
+        if args.free_batch is not None:
+            changed = free_batch(content)
+            args.free_batch.write_bytes(changed)
+            verdict = inspect(changed)
+    except (OSError, NotPublished) as error:
+        raise Misuse(str(error)) from None
+    report.print_verdict(Console(), verdict, args.json)
+    return 0 if verdict.batches else FAILED

@@ -37,6 +37,18 @@ def measure_error(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
     return np.where(both_nan | (expected == got), 0.0, np.nan_to_num(error, nan=np.inf, posinf=np.inf))
 
 
+def _tolerance(expected: np.ndarray, atol: float, rtol: float) -> np.ndarray:
+    """What each element may differ by: integers and booleans by nothing."""
+    magnitudes = np.abs(expected.astype(np.float64))
+    return atol + rtol * magnitudes if expected.dtype.kind == "f" else np.zeros_like(magnitudes)
+
+
+def count_outside(expected: np.ndarray, got: np.ndarray, atol: float, rtol: float) -> int:
+    """The rows with an element outside ``atol + rtol * |expected|``."""
+    outside = measure_error(expected, got) > _tolerance(expected, atol, rtol)
+    return int(outside.any(axis=tuple(range(1, outside.ndim))).sum())
+
+
 def compare(
     name: str, expected: np.ndarray, got: np.ndarray, atol: float, rtol: float, first_row: int = 0
 ) -> Difference:
@@ -49,7 +61,7 @@ def compare(
         return NO_DIFFERENCE
     error = measure_error(expected, got)
     magnitudes = np.abs(expected.astype(np.float64))
-    tolerance = atol + rtol * magnitudes if expected.dtype.kind == "f" else np.zeros_like(error)
+    tolerance = _tolerance(expected, atol, rtol)
     largest, magnitude = float(error.max()), float(magnitudes.max())
     relative = largest / magnitude if magnitude > 0 else largest
     worst = None

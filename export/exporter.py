@@ -14,11 +14,10 @@ import torch.export._patches as patches
 
 from export.errors import ExportError
 from export.original import Original
-from export.spec import BATCH, ExportSpec
+from export.spec import BATCH, GraphSpec
 from model_store.datatypes import BY_DTYPE
 from model_store.manifest import Graph, Tensor
 
-GRAPH_FILE = "main.onnx"
 _LARGEST_BYTES = 2**31 - 1  # what one protobuf message can hold
 _RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _HINTS = (
@@ -53,7 +52,7 @@ def serialise(model: onnx.ModelProto) -> bytes:
     return content
 
 
-def describe_graph(spec: ExportSpec, model: onnx.ModelProto) -> Graph:
+def describe_graph(spec: GraphSpec, model: onnx.ModelProto, file: str) -> Graph:
     """The graph's tensors for the manifest. Raises ExportError where a tensor cannot be served in batches."""
     inputs = [_describe_tensor(value, spec) for value in model.graph.input]
     outputs = [_describe_tensor(value, spec) for value in model.graph.output]
@@ -63,7 +62,7 @@ def describe_graph(spec: ExportSpec, model: onnx.ModelProto) -> Graph:
                 f"{spec.name}: output {tensor.name!r} of shape {tensor.shape} has no row for each row of the input: "
                 "return one row per example, with the batch on axis 0"
             )
-    return Graph(file=GRAPH_FILE, inputs=tuple(inputs), outputs=tuple(outputs))
+    return Graph(file=file, inputs=tuple(inputs), outputs=tuple(outputs))
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -78,7 +77,7 @@ def _trace(original: Original) -> onnx.ModelProto:
     try:
         with _quiet(), _recurrent_decompositions(), original.evaluating():
             program = torch.onnx.export(
-                original.module,
+                original.module if spec.export_as is None else spec.export_as,
                 tuple(spec.inputs.values()),
                 dynamo=True,
                 dynamic_shapes=tuple(dict(axes) for axes in spec.axes.values()),
@@ -95,7 +94,7 @@ def _trace(original: Original) -> onnx.ModelProto:
     return model
 
 
-def _explain(spec: ExportSpec, error: Exception) -> str:
+def _explain(spec: GraphSpec, error: Exception) -> str:
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__
@@ -165,7 +164,7 @@ def _strip_nodes(nodes: Any) -> None:
                 _strip_graph(graph)
 
 
-def _check(spec: ExportSpec, model: onnx.ModelProto) -> None:
+def _check(spec: GraphSpec, model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
@@ -211,7 +210,7 @@ def _shape_of(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
     )
 
 
-def _describe_tensor(value: onnx.ValueInfoProto, spec: ExportSpec) -> Tensor:
+def _describe_tensor(value: onnx.ValueInfoProto, spec: GraphSpec) -> Tensor:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     datatype = BY_DTYPE.get(dtype)
     if datatype is None:

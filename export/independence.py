@@ -13,12 +13,12 @@ from export.comparison import measure_error
 from export.errors import DependentRows, Element
 from export.inputs import count_rows, take_rows
 from export.runtime import Runtime
-from export.spec import Arrays, ExportSpec
+from export.spec import Arrays, GraphSpec
 
 _NEIGHBOURHOOD_ROWS = 17  # the cost grows with the square; above the vector widths and no multiple of them
 
 
-def check_rows(spec: ExportSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+def check_rows(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
     """Raises DependentRows, which names the rows that change and those that change them.
 
     ``inputs`` has 2 rows or more, ``strangers`` as many others of the same sizes; what all rows share is taken from
@@ -29,7 +29,7 @@ def check_rows(spec: ExportSpec, runtime: Runtime, inputs: Arrays, strangers: Ar
     _check_sizes(spec, runtime, inputs, rung)
 
 
-def _check_neighbours(spec: ExportSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+def _check_neighbours(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
     rows = range(count_rows(spec, inputs))
     before = runtime.run(inputs)
 
@@ -54,7 +54,7 @@ def _check_neighbours(spec: ExportSpec, runtime: Runtime, inputs: Arrays, strang
     )
 
 
-def _replace(spec: ExportSpec, inputs: Arrays, strangers: Arrays, rows: list[int]) -> dict[str, np.ndarray]:
+def _replace(spec: GraphSpec, inputs: Arrays, strangers: Arrays, rows: list[int]) -> dict[str, np.ndarray]:
     """The batch with strangers in the given rows."""
     replaced = {name: np.array(array) for name, array in inputs.items()}
     for name in spec.batched:
@@ -62,7 +62,7 @@ def _replace(spec: ExportSpec, inputs: Arrays, strangers: Arrays, rows: list[int
     return replaced
 
 
-def _check_sizes(spec: ExportSpec, runtime: Runtime, inputs: Arrays, rung: str) -> None:
+def _check_sizes(spec: GraphSpec, runtime: Runtime, inputs: Arrays, rung: str) -> None:
     count = count_rows(spec, inputs)
     alone = [runtime.run(take_rows(spec, inputs, [row, row])) for row in range(count)]
     for size in sorted({min(size, count) for size in spec.batches if size > 1}):
@@ -80,7 +80,7 @@ def _check_sizes(spec: ExportSpec, runtime: Runtime, inputs: Arrays, rung: str) 
             )
 
 
-def _advise(spec: ExportSpec, worst: Element | None) -> str:
+def _advise(spec: GraphSpec, worst: Element | None) -> str:
     """Some kernels, such as Log, round the last elements of an array otherwise than the rest: that is no dependence."""
     if worst is not None and worst.excess <= spec.atol + spec.rtol * abs(worst.expected):
         return f"if that is rounding, declare it with row_atol={2 * worst.excess + worst.tolerance:.1g}"

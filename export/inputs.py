@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.errors import SpecError
-from export.spec import BATCH, Arrays, ExportSpec, Sizes
+from export.spec import BATCH, Arrays, GraphSpec, Sizes
 
 if TYPE_CHECKING:
     import torch
 
 
-def lengths_of(spec: ExportSpec) -> tuple[Sizes, ...]:
+def lengths_of(spec: GraphSpec) -> tuple[Sizes, ...]:
     """The sizes of the dynamic axes other than the batch that parity goes through; one empty set where there are none.
 
     The example's sizes alone would not show a loop that was unrolled to them.
@@ -27,7 +27,7 @@ def lengths_of(spec: ExportSpec) -> tuple[Sizes, ...]:
     return (example, shorter, longer)
 
 
-def make_random(spec: ExportSpec, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
+def make_random(spec: GraphSpec, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
     """Random inputs with these sizes of the dynamic axes; the same for the same sizes and seed. Raises SpecError."""
     if spec.random_inputs is not None:
         return _check_made(spec, sizes, _to_arrays(spec.random_inputs(sizes, seed)))
@@ -40,9 +40,7 @@ def make_random(spec: ExportSpec, sizes: Sizes, seed: int) -> dict[str, np.ndarr
     return made
 
 
-def _draw(
-    spec: ExportSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator
-) -> np.ndarray:
+def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator) -> np.ndarray:
     """Uniform over the range of ``seen``; a single number that all rows share stays what it is."""
     if seen.size == 1 and not spec.axes[name]:
         return seen.copy()
@@ -59,7 +57,7 @@ def _draw(
     return (low + (high - low) * generator.random(shape)).astype(seen.dtype)
 
 
-def _check_made(spec: ExportSpec, sizes: Sizes, made: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _check_made(spec: GraphSpec, sizes: Sizes, made: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if set(made) != set(spec.inputs):
         raise SpecError(f"{spec.name}: random_inputs: expected {sorted(spec.inputs)}, got {sorted(made)}")
     for name, sample in _to_arrays(spec.inputs).items():
@@ -73,28 +71,28 @@ def _check_made(spec: ExportSpec, sizes: Sizes, made: dict[str, np.ndarray]) -> 
     return {name: made[name] for name in spec.inputs}
 
 
-def real_samples(spec: ExportSpec) -> dict[str, np.ndarray] | None:
+def real_samples(spec: GraphSpec) -> dict[str, np.ndarray] | None:
     return None if spec.samples is None else {name: to_array(spec.samples[name]) for name in spec.inputs}
 
 
-def count_rows(spec: ExportSpec, inputs: Arrays) -> int:
+def count_rows(spec: GraphSpec, inputs: Arrays) -> int:
     """The rows of ``inputs``; a graph of fixed batch takes one example at a time."""
     return int(inputs[spec.batched[0]].shape[0]) if spec.batched else 1
 
 
-def sizes_of(spec: ExportSpec, inputs: Arrays) -> dict[str, int]:
+def sizes_of(spec: GraphSpec, inputs: Arrays) -> dict[str, int]:
     """The sizes of the dynamic axes of some inputs, by name."""
     return {
         axis_name: int(inputs[name].shape[axis]) for name, axes in spec.axes.items() for axis, axis_name in axes.items()
     }
 
 
-def take_rows(spec: ExportSpec, inputs: Arrays, rows: slice | list[int]) -> dict[str, np.ndarray]:
+def take_rows(spec: GraphSpec, inputs: Arrays, rows: slice | list[int]) -> dict[str, np.ndarray]:
     """Some rows of every batched input; what all rows share stays whole."""
     return {name: array[rows] if name in spec.batched else array for name, array in inputs.items()}
 
 
-def in_chunks(spec: ExportSpec, inputs: Arrays) -> Iterator[dict[str, np.ndarray]]:
+def in_chunks(spec: GraphSpec, inputs: Arrays) -> Iterator[dict[str, np.ndarray]]:
     """The rows in batches of at most the largest of the parity grid, which bounds the memory."""
     step = max(spec.batches)
     for start in range(0, count_rows(spec, inputs), step):

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from export.errors import ExportError, SpecError
 from export.inputs import to_array
-from export.spec import Arrays, ExportSpec
+from export.spec import Arrays, GraphSpec
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def limit_threads(count: int = 1) -> Iterator[None]:
 class Original:
     """The module of a spec. Use it inside ``with original.evaluating():``, which restores the module afterwards."""
 
-    def __init__(self, spec: ExportSpec) -> None:
+    def __init__(self, spec: GraphSpec) -> None:
         self.spec = spec
         self.module = spec.module if isinstance(spec.module, torch.nn.Module) else spec.module()
         if not isinstance(self.module, torch.nn.Module):

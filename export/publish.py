@@ -1,6 +1,7 @@
 """From a spec to a version in the store: every step must pass, and only then is anything written."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from export.errors import QualityError, SpecError
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
-from export.spec import BATCH, Arrays, ExportSpec, Progress
+from export.spec import BATCH, MAIN, Arrays, ExportSpec, Progress
 from export.statistics import summarise
 from model_store.manifest import Golden, Graph, Manifest, Quality, Statistics, describe
 from model_store.store import GoldenSamples, ModelVersion, Store
@@ -33,41 +34,66 @@ def publish(spec: ExportSpec, store: Store, progress: Progress = lambda step: No
     from export.provenance import describe_origin
     from export.runtime import Runtime
 
-    original = Original(spec)
     progress("exporting to ONNX")
-    model = export_graph(original)
-    content = serialise(model)
-    graph = describe_graph(spec, model)
-    manifest = draft_manifest(spec, graph)
-    runtime = Runtime(content)
-    parity = check_parity(original, runtime, progress)
+    originals = {MAIN: Original(spec)}
+    models = {MAIN: export_graph(originals[MAIN])}
+    main = describe_graph(spec, models[MAIN], f"{MAIN}.onnx")
+    draft_manifest(spec, {MAIN: main})  # what does not fit is found before the time-consuming steps
+    spec = add_explain(spec, progress)
+    graphs = {MAIN: main}
+    for name, one in spec.graphs.items():
+        progress(f"exporting to ONNX: {name}")
+        originals[name] = Original(one)
+        models[name] = export_graph(originals[name])
+        graphs[name] = describe_graph(one, models[name], f"{name}.onnx")
+    manifest = draft_manifest(spec, graphs)
+    contents = {name: serialise(model) for name, model in models.items()}
+    runtimes = {name: Runtime(content) for name, content in contents.items()}
+    parity = {name: check_parity(originals[name], runtime, progress) for name, runtime in runtimes.items()}
+    runtime = runtimes[MAIN]
     progress("golden samples")
     golden = make_golden(spec, runtime)
     progress("reference statistics")
     statistics = measure_statistics(spec, runtime)
     progress("quality")
-    quality = measure_quality(spec, runtime)
+    quality = measure_quality(spec, runtimes)
     complete = manifest.model_copy(
         update={
             "golden": Golden(rows=count_rows(spec, golden.inputs), atol=spec.golden_atol, rtol=spec.golden_rtol),
-            "parity": parity,
+            "parity": parity.pop(MAIN),
+            "graph_parity": parity,
             "statistics": statistics,
             "quality": quality,
-            "provenance": describe_origin(spec, opset_of(model), Path.cwd()),
+            "provenance": describe_origin(spec, opset_of(models[MAIN]), Path.cwd()),
         }
     )
     progress("publishing")
-    return store.publish(complete, {graph.file: content, Golden.model_fields["file"].default: golden.to_bytes()})
+    files = {graph.file: contents[name] for name, graph in manifest.graphs.items()}
+    return store.publish(complete, {**files, Golden.model_fields["file"].default: golden.to_bytes()})
 
 
-def draft_manifest(spec: ExportSpec, graph: Graph) -> Manifest:
+def add_explain(spec: ExportSpec, progress: Progress) -> ExportSpec:
+    """The spec with a graph ``explain``, where it is a classifier that is to have one."""
+    from export.gradients import EXPLAIN, make_explain
+
+    sample, *others = spec.inputs.values()
+    wanted = spec.explain
+    if wanted is None:
+        wanted = spec.task == "classify" and not others and sample.is_floating_point() and bool(spec.batched)
+    if not wanted or EXPLAIN in spec.graphs:
+        return spec
+    progress("tracing the gradients")
+    return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec)})
+
+
+def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
     """The manifest before anything is measured. Raises SpecError where the spec does not fit its graph."""
     try:
         return Manifest(
             name=spec.name,
             task=spec.task,
             description=spec.description,
-            graphs={"main": graph},
+            graphs=graphs,
             labels=spec.labels,
             classes=spec.classes,
             image=spec.image,
@@ -100,14 +126,15 @@ def measure_statistics(spec: ExportSpec, runtime: "Runtime") -> tuple[Statistics
     return tuple(summarise(name, arrays, rows) for name, arrays in parts.items() if sum(a.size for a in arrays))
 
 
-def measure_quality(spec: ExportSpec, runtime: "Runtime") -> Quality | None:
+def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Quality | None:
     """The quality on held-out data. Raises QualityError where it is below the bar or a metric with a bar is missing."""
     if spec.quality is None:
         return None
 
-    def predict(inputs: Arrays) -> dict[str, np.ndarray]:
-        answers = [runtime.run(chunk) for chunk in in_chunks(spec, inputs)]
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in spec.outputs}
+    def predict(inputs: Arrays, graph: str = MAIN) -> dict[str, np.ndarray]:
+        one = spec if graph == MAIN else spec.graphs[graph]
+        answers = [runtimes[graph].run(chunk) for chunk in in_chunks(one, inputs)]
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in one.outputs}
 
     quality = spec.quality if isinstance(spec.quality, Quality) else spec.quality(predict)
     missed = list_missed(quality.metrics, quality.bar)

@@ -1,9 +1,10 @@
 """What the commands show: the steps while they run, the quality against its bar at the end."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,6 +12,9 @@ from rich.status import Status
 from rich.table import Column, Table
 
 from model_store import Manifest, ModelVersion
+
+if TYPE_CHECKING:
+    from export.check import Verdict
 
 Published = Mapping[str, tuple[ModelVersion, Manifest]]
 
@@ -101,3 +105,26 @@ def as_record(published: Published, errors: Mapping[str, str | None]) -> dict[st
         ],
         "failed": [{"name": name, "error": error} for name, error in errors.items()],
     }
+
+
+def print_verdict(console: Console, verdict: "Verdict", as_json: bool) -> None:
+    """What ``sluice check`` found: the tensors, whether they batch, why, and what to do."""
+    if as_json:
+        tensors = [
+            {"name": t.name, "kind": t.kind, "datatype": t.dtype.name, "shape": t.shape} for t in verdict.tensors
+        ]
+        found = {"batches": verdict.batches, "reasons": verdict.reasons, "fixable": verdict.fixable, "tensors": tensors}
+        console.print_json(json.dumps(found))
+        return
+    table = Table(Column("tensor", no_wrap=True), "kind", "datatype", "shape")
+    for tensor in verdict.tensors:
+        shape = ", ".join(str(size or "?") for size in tensor.shape)
+        table.add_row(escape(tensor.name), tensor.kind, tensor.dtype.name, escape(f"[{shape}]"))
+    console.print(table)
+    console.print(
+        "[green]batches[/]" if verdict.batches else "[red]does not batch: it would run one request at a time[/]"
+    )
+    for reason in verdict.reasons:
+        console.print(f"- {escape(reason)}", highlight=False, soft_wrap=True)
+    if verdict.fixable:
+        console.print("- every axis 0 is 1: try --free-batch OUT.onnx", highlight=False, soft_wrap=True)

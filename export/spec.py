@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -22,33 +22,35 @@ Sizes = Mapping[str, int]
 Arrays = Mapping[str, np.ndarray]
 Progress = Callable[[str], None]
 """Told each step in words, ``stage: detail``."""
-Predict = Callable[[Arrays], dict[str, np.ndarray]]
-"""The exported graph on ONNX Runtime: inputs by name -> outputs by name, for one row or any number."""
+MAIN = "main"
 
 
-@dataclass(frozen=True, eq=False)
-class ExportSpec:
-    """A model on its way to the store. Raises SpecError where the parts contradict each other.
+class Predict(Protocol):
+    """An exported graph on ONNX Runtime: inputs by name -> outputs by name, for one row or any number."""
+
+    def __call__(self, inputs: Arrays, graph: str = MAIN) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GraphSpec:
+    """One graph of a model. Raises SpecError where the parts contradict each other.
 
     The rows of a batch lie on axis 0. An input that all rows share (or a model of fixed batch) leaves axis 0 out of
     ``dynamic``.
     """
 
-    name: str
-    task: Task
+    name: str = "graph"
+    """Whose it is, in messages. The model gives its further graphs theirs."""
     module: torch.nn.Module | Callable[[], torch.nn.Module]
     """The trained module, on the CPU, or a function without arguments that builds it."""
+    export_as: torch.nn.Module | None = None
+    """What is exported instead, where the module's own form cannot be; it is proved against the module."""
     inputs: Mapping[str, torch.Tensor]
     """Sample inputs by name, in the order of ``forward``'s arguments; dynamic axes have sizes of 2 or more here."""
     outputs: tuple[str, ...]
     """Names for the tensors that ``forward`` returns, in their order."""
     dynamic: Mapping[str, Mapping[int, str]] | None = None
     """``{input: {axis: name}}``; axis 0 is called ``batch``. None: axis 0 of every input, nothing else."""
-
-    labels: tuple[str, ...] = ()
-    classes: Classes | None = None
-    image: Image | None = None
-    batching: Batching = field(default_factory=Batching)
     finite: tuple[str, ...] = ()
     """Inputs in which NaN and infinities are refused before they reach the model."""
 
@@ -59,30 +61,22 @@ class ExportSpec:
     atol: float = 1e-5
     rtol: float = 1e-5
     """Against the original: ``|got - expected| <= atol + rtol * |expected|`` for every element."""
+    kinks: float = 0.0
+    """The share of all rows of the grid that may differ more: at a kink (ReLU, max) rounding decides which slope a
+    gradient takes."""
     row_atol: float = 0.0
     """A row run alone (padded to two) against the same row in company. 0: bit-equal."""
     batches: tuple[int, ...] = (1, 2, 3, 17, 64)
     seeds: tuple[int, ...] = (0, 1, 2)
     lengths: tuple[Sizes, ...] | None = None
     """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice."""
-    golden_rows: int = 8
-    golden_atol: float = 1e-3
-    golden_rtol: float = 1e-3
-    """For the provider that serves; wider than parity, because accelerators round convolutions to fewer bits."""
-
-    quality: Quality | Callable[[Predict], Quality] | None = None
-    """On held-out data. A function is given the exported graph, so that what is measured is what will serve."""
-    data: str | None = None
-    seed: int | None = None
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    licence: str | None = None
-    description: str = ""
     opset: int = 20
+    seed: int | None = None
+    """Of the training, for the record."""
 
     def __post_init__(self) -> None:
         if self.dynamic is None:
             object.__setattr__(self, "dynamic", {name: {0: BATCH} for name in self.inputs})
-        _check_name(self)
         _check_inputs(self)
         _check_axes(self)
         _check_outputs(self)
@@ -110,6 +104,46 @@ class ExportSpec:
         }
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExportSpec(GraphSpec):
+    """A model on its way to the store: its graph ``main``, what it is, and what it must reach to be published."""
+
+    name: str
+    task: Task
+    graphs: Mapping[str, GraphSpec] = field(default_factory=dict)
+    """Further graphs by name, such as the decoder of an autoencoder; each is proved like ``main``."""
+
+    explain: bool | None = None
+    """Whether a classifier gets a graph ``explain`` with gradients. None: if it has one floating point input."""
+    explain_atol: float = 1e-4
+    """As ``atol``, for that graph: gradients of calibrated scores are larger than the scores."""
+
+    labels: tuple[str, ...] = ()
+    classes: Classes | None = None
+    image: Image | None = None
+    batching: Batching = field(default_factory=Batching)
+    golden_rows: int = 8
+    golden_atol: float = 1e-3
+    golden_rtol: float = 1e-3
+    """For the provider that serves; wider than parity, because accelerators round convolutions to fewer bits."""
+
+    quality: Quality | Callable[[Predict], Quality] | None = None
+    """On held-out data. A function is given the exported graphs, so that what is measured is what will serve."""
+    data: str | None = None
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    licence: str | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _check_name(self)
+        super().__post_init__()
+        _check_facts(self)
+        for name, graph in self.graphs.items():
+            if name == MAIN or not name.isidentifier():
+                raise SpecError(f"{self.name}: graphs: expected identifiers other than {MAIN!r}, got {name!r}")
+            object.__setattr__(graph, "name", f"{self.name}:{name}")
+
+
 def _check_name(spec: ExportSpec) -> None:
     try:
         TypeAdapter(ModelName).validate_python(spec.name)
@@ -118,7 +152,7 @@ def _check_name(spec: ExportSpec) -> None:
         raise SpecError(f"name {spec.name!r}, task {spec.task!r}: {describe(error)}") from None
 
 
-def _check_inputs(spec: ExportSpec) -> None:
+def _check_inputs(spec: GraphSpec) -> None:
     import torch
 
     if not callable(spec.module):
@@ -139,11 +173,9 @@ def _check_inputs(spec: ExportSpec) -> None:
             raise SpecError(
                 f"{spec.name}: finite: expected a floating point input of {list(spec.inputs)}, got {name!r}"
             )
-    if spec.image and spec.image.input not in spec.inputs:
-        raise SpecError(f"{spec.name}: image.input: expected one of {list(spec.inputs)}, got {spec.image.input!r}")
 
 
-def _check_axes(spec: ExportSpec) -> None:
+def _check_axes(spec: GraphSpec) -> None:
     sizes: dict[str, int] = {}
     for name in spec.dynamic or {}:
         if name not in spec.inputs:
@@ -166,12 +198,21 @@ def _check_axes(spec: ExportSpec) -> None:
         )
 
 
-def _check_outputs(spec: ExportSpec) -> None:
+def _check_outputs(spec: GraphSpec) -> None:
     names = [*spec.inputs, *spec.outputs]
     if not spec.outputs or len(set(names)) < len(names) or not all(names):
         raise SpecError(
             f"{spec.name}: outputs: expected at least one name, none twice and none of an input, got {spec.outputs}"
         )
+
+
+def _check_facts(spec: ExportSpec) -> None:
+    for field_name in ("golden_atol", "golden_rtol", "explain_atol"):
+        _check_tolerance(spec, field_name)
+    if spec.golden_rows < 1:
+        raise SpecError(f"{spec.name}: golden_rows: expected 1 or more, got {spec.golden_rows}")
+    if spec.image and spec.image.input not in spec.inputs:
+        raise SpecError(f"{spec.name}: image.input: expected one of {list(spec.inputs)}, got {spec.image.input!r}")
     if spec.task == "classify" and not (spec.labels and spec.classes):
         raise SpecError(
             f"{spec.name}: task classify needs labels and classes: say which output holds the probabilities"
@@ -182,15 +223,13 @@ def _check_outputs(spec: ExportSpec) -> None:
                 raise SpecError(f"{spec.name}: classes: expected one of the outputs {spec.outputs}, got {name!r}")
 
 
-def _check_grid(spec: ExportSpec) -> None:
-    for field_name in ("atol", "rtol", "row_atol", "golden_atol", "golden_rtol"):
-        value = getattr(spec, field_name)
-        if not (math.isfinite(value) and value >= 0):
-            raise SpecError(f"{spec.name}: {field_name}: expected a number of 0 or more, got {value!r}")
+def _check_grid(spec: GraphSpec) -> None:
+    for field_name in ("atol", "rtol", "row_atol", "kinks"):
+        _check_tolerance(spec, field_name)
     if not spec.batches or min(spec.batches) < 1 or max(spec.batches) < 2:
         raise SpecError(f"{spec.name}: batches: expected sizes from 1 with at least one above 1, got {spec.batches}")
-    if not spec.seeds or spec.golden_rows < 1:
-        raise SpecError(f"{spec.name}: expected seeds and 1 or more golden_rows, got {spec.seeds}, {spec.golden_rows}")
+    if not spec.seeds:
+        raise SpecError(f"{spec.name}: seeds: expected one or more, got none")
     others = set(spec.example_sizes) - {BATCH}
     for sizes in spec.lengths if spec.lengths is not None else ():
         if set(sizes) != others:
@@ -199,7 +238,13 @@ def _check_grid(spec: ExportSpec) -> None:
         raise SpecError(f"{spec.name}: lengths: expected at least one set of sizes, got none: leave it at None")
 
 
-def _check_samples(spec: ExportSpec) -> None:
+def _check_tolerance(spec: GraphSpec, field_name: str) -> None:
+    value = getattr(spec, field_name)
+    if not (math.isfinite(value) and value >= 0):
+        raise SpecError(f"{spec.name}: {field_name}: expected a number of 0 or more, got {value!r}")
+
+
+def _check_samples(spec: GraphSpec) -> None:
     if spec.samples is None:
         return
     if set(spec.samples) != set(spec.inputs):

@@ -182,6 +182,8 @@ class Manifest(Facts):
     provenance: Provenance | None = None
     quality: Quality | None = None
     parity: Parity | None = None
+    graph_parity: Mapping[str, Parity] = {}
+    """Of the graphs other than ``main``."""
     statistics: tuple[Statistics, ...] = ()
     licence: str | None = None
 

@@ -8,6 +8,12 @@ from export.spec import ExportSpec, Progress
 
 RECIPES: dict[str, str] = {
     "digits-classifier": "export.zoo.digits_classifier",
+    "digits-denoiser": "export.zoo.digits_denoiser",
+    "digits-gan": "export.zoo.digits_gan",
+    "digits-style": "export.zoo.digits_style",
+    "digits-vae": "export.zoo.digits_vae",
+    "elnino-forecaster": "export.zoo.elnino_forecaster",
+    "photo-restorer": "export.zoo.photo_restorer",
 }
 """Recipe name -> module, imported only when it is asked for."""
 

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from export.runtime import Runtime
+from export.zoo.digits import load_digits
+from model_store import DEFAULT_ROOT, Store
+
+pytest.importorskip("torch")
+from export.zoo import digits_style
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The manifest of the model in the store, and its graphs on ONNX Runtime."""
+    manifest, files = Store(DEFAULT_ROOT).find(digits_style.NAME).read_all()
+    return manifest, {name: Runtime(files[graph.file]) for name, graph in manifest.graphs.items()}
+
+
+def test_dilation_turns_a_dot_into_a_block():
+    """A dot becomes 3 x 3, is cut off at the border, and the darker of two neighbours wins."""
+    pictures = np.zeros((2, 1, 8, 8), np.float32)
+    pictures[0, 0, 4, 3] = 7
+    pictures[1, 0, 0, 0], pictures[1, 0, 0, 2] = 16, 5
+    thick = digits_style.dilate(pictures)
+    expected = np.zeros_like(pictures)
+    expected[0, 0, 3:6, 2:5] = 7
+    expected[1, 0, :2, :4] = [16, 16, 5, 5]
+    assert np.array_equal(thick, expected)
+    assert thick.dtype == np.float32
+
+
+def test_no_picture_is_in_both_styles():
+    """The two piles come from different pictures: none of the thick ones is the dilation of a plain one."""
+    train = load_digits().train
+    plain, thick = digits_style.split_styles(train)
+    assert len(plain) == len(thick) == len(train.labels) // 2 == 561
+    counterparts = {picture.tobytes() for picture in digits_style.dilate(plain)}
+    assert not counterparts & {picture.tobytes() for picture in thick}
+
+
+def test_psnr_is_that_of_its_definition():
+    """An error of one in sixteen at every pixel is 20 log10(16) dB."""
+    pictures = np.zeros((3, 1, 8, 8), np.float32)
+    assert digits_style.measure_psnr(pictures + 1, pictures) == pytest.approx(20 * np.log10(16))
+
+
+def test_published_model_reaches_its_bar_on_the_test_digits(published):
+    """Both graphs, as they lie in the store, translate the test digits as well as the manifest says."""
+    manifest, graphs = published
+    measured = digits_style.measure_quality(
+        lambda inputs, graph="main": graphs[graph].run(inputs),
+        load_digits().test,
+    )
+    assert measured.bar == manifest.quality.bar == {"psnr_thick_db": 20.0, "agreement_thinned": 0.88}
+    assert all(measured.metrics[name] >= least for name, least in measured.bar.items())
+    assert measured.metrics == pytest.approx(dict(manifest.quality.metrics), abs=0.01)
+    assert measured.metrics["agreement_untranslated"] < 0.3
+    assert measured.metrics["psnr_untranslated_db"] < 10
+
+
+def test_published_graphs_take_and_give_pictures(published):
+    """Both directions take 0..16 and give 0..16 in the same shape, also for pictures of nothing but paper or ink."""
+    _, graphs = published
+    extremes = np.stack([np.zeros((1, 8, 8), np.float32), np.full((1, 8, 8), 16, np.float32)])
+    for graph in graphs.values():
+        made = graph.run({"image": extremes})["reconstruction"]
+        assert made.shape == extremes.shape
+        assert made.dtype == np.float32
+        assert np.all((made >= 0) & (made <= 16))

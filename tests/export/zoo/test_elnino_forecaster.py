@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from export.errors import QualityError
+from export.runtime import Runtime
+from model_store import DEFAULT_ROOT, Store
+
+pytest.importorskip("statsmodels")
+pytest.importorskip("torch")
+from export.zoo import elnino_forecaster
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return elnino_forecaster.load_parts()
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The manifest of the model in the store, and its graph on ONNX Runtime."""
+    manifest, files = Store(DEFAULT_ROOT).find(elnino_forecaster.NAME).read_all()
+    return manifest, Runtime(files[manifest.graphs["main"].file])
+
+
+def test_parts_are_whole_years_in_the_order_of_time(parts):
+    """61 years of 12 months: the first train, then 12 to validate, the last 12 to test."""
+    assert [part.shape for part in (parts.train, parts.validation, parts.test)] == [(37, 12), (12, 12), (12, 12)]
+    assert parts.train[0, :2] == pytest.approx([23.11, 24.2])  # January and February 1950
+    assert parts.train.dtype == np.float32
+    assert np.isfinite(np.concatenate([parts.train, parts.validation, parts.test])).all()
+
+
+def test_windows_stay_within_their_years():
+    """A window is 24 + 6 consecutive months; its month is that of the last known value; the first and last fit."""
+    windows = elnino_forecaster.cut_windows(np.arange(36, dtype=np.float32).reshape(3, 12))
+    assert (windows.history.shape, windows.future.shape) == ((7, 24), (7, 6))
+    assert np.array_equal(windows.history[:, -1] % 12, windows.month)
+    assert np.array_equal(windows.future, windows.history[:, -1:] + np.arange(1, 7))
+    assert (windows.history.min(), windows.future.max()) == (0, 35)
+
+
+def test_linear_forecast_continues_what_is_linear():
+    """A yearly wave obeys an autoregression, so that the baseline continues it exactly."""
+    wave = 20 + np.sin(2 * np.pi * np.arange(120) / 12).reshape(10, 12)
+    windows = elnino_forecaster.cut_windows(wave)
+    assert elnino_forecaster.forecast_linearly(wave, windows) == pytest.approx(windows.future, abs=1e-9)
+
+
+def test_intervals_that_cover_too_much_are_refused(parts):
+    """Intervals that always hold what comes are too wide to be of 80 %, and are not published."""
+
+    def predict(inputs, graph="main"):
+        return {"forecast": np.tile(np.array([0, 22, 44], np.float32), (len(inputs["month"]), 6, 1))}
+
+    with pytest.raises(QualityError, match=r"coverage .* expected at most 0\.9, got 1\.000"):
+        elnino_forecaster.measure_quality(predict, parts)
+
+
+def test_calibrated_intervals_hold_four_in_five(parts):
+    """After the calibration 80 % of the values of its years lie within the intervals, even of an untrained model."""
+    import torch
+
+    windows = elnino_forecaster.cut_windows(parts.validation)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = elnino_forecaster.ElninoForecaster(parts.train)
+    elnino_forecaster._calibrate(model, windows)
+    low, _, high = elnino_forecaster._forecast(model, windows).numpy().transpose(2, 0, 1)
+    assert np.mean((low <= windows.future) & (windows.future <= high)) == pytest.approx(0.8, abs=0.01)
+
+
+def test_published_model_reaches_its_bar_on_the_last_years(published, parts):
+    """The graph, as it lies in the store, forecasts the test years as well as the manifest says."""
+    manifest, graph = published
+    measured = elnino_forecaster.measure_quality(lambda inputs, name="main": graph.run(inputs), parts)
+    assert measured.bar == manifest.quality.bar == {"mae_gain": 0.0, "coverage": 0.7}
+    assert all(measured.metrics[name] >= least for name, least in measured.bar.items())
+    assert measured.metrics == pytest.approx(dict(manifest.quality.metrics), abs=0.005)
+    assert measured.metrics["mae_6_months"] < min(
+        measured.metrics[f"mae_{name}"] for name in ("persistence", "seasonal")
+    )
+
+
+@pytest.mark.parametrize("months", [13, 24, 100])
+def test_published_model_takes_any_length_of_history(published, parts, months):
+    """From 13 months on, the forecast is six ordered triples of plausible temperatures."""
+    _, graph = published
+    series = np.concatenate([parts.validation, parts.test]).reshape(-1)
+    history = np.stack([series[-months:], series[-months - 12 : -12]])
+    forecast = graph.run({"history": history, "month": np.array([11, 11])})["forecast"]
+    assert forecast.shape == (2, 6, 3)
+    assert np.all(np.diff(forecast, axis=2) >= 0)
+    assert np.all((forecast > 15) & (forecast < 32))
