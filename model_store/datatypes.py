@@ -1,5 +1,6 @@
 """The tensor datatypes, one table: Open Inference Protocol name, NumPy dtype, ONNX Runtime type, bytes an element."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,3 +53,11 @@ def datatype_of(array: np.ndarray) -> Datatype:
     if found is None:
         raise TypeError(f"no tensor datatype for NumPy dtype {array.dtype}: use one of {', '.join(DATATYPES)}")
     return found
+
+
+def are_finite(array: np.ndarray) -> bool:
+    """Whether all of these floats are finite.
+
+    Their sum of squares is not finite if one is not, and much faster; it may also just have overflowed.
+    """
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())

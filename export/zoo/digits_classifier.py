@@ -127,7 +127,7 @@ def _describe(model: DigitsClassifier, data: digits.Digits, seed: int) -> Export
             "shift_pixels": SHIFT_PIXELS,
             "temperature": float(model.temperature),
         },
-        licence="Apache-2.0 (weights); digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0",
+        licence=digits.LICENCE,
     )
 
 

@@ -144,7 +144,7 @@ def _describe(model: DigitsDenoiser, data: digits.Digits, seed: int) -> ExportSp
             "channels": CHANNELS,
             "latent": LATENT,
         },
-        licence="Apache-2.0 (weights); digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0",
+        licence=digits.LICENCE,
     )
 
 

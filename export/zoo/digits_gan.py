@@ -198,7 +198,7 @@ def _describe(generator: Generator, critic: Critic, data: digits.Digits, seed: i
             "average_decay": AVERAGE_DECAY,
             "loss": "hinge",
         },
-        licence="Apache-2.0 (weights); digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0",
+        licence=digits.LICENCE,
     )
 
 

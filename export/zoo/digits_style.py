@@ -208,7 +208,7 @@ def _describe(thicken: Translator, thin: Translator, data: digits.Digits, seed: 
             "channels": CHANNELS,
             "critic_channels": CRITIC_CHANNELS,
         },
-        licence="Apache-2.0 (weights); digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0",
+        licence=digits.LICENCE,
     )
 
 

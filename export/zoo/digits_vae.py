@@ -200,7 +200,7 @@ def _describe(model: Autoencoder, threshold: float, data: digits.Digits, seed: i
             "reconstruction_weight": RECONSTRUCTION_WEIGHT,
             "anomaly_threshold": threshold,
         },
-        licence="Apache-2.0 (weights); digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0",
+        licence=digits.LICENCE,
     )
 
 

@@ -1,12 +1,11 @@
 """Tensors of requests and batches: checked against what a graph declares, joined into batches, cut apart again."""
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from model_store.datatypes import DATATYPES, datatype_of
+from model_store.datatypes import DATATYPES, are_finite, datatype_of
 from model_store.manifest import Graph, Tensor
 from service.errors import InvalidInput
 
@@ -59,8 +58,7 @@ class Signature:
                 if count >= 0:
                     raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {shape[0]}")
                 count = shape[0]
-            # The sum of squares is not finite if a number is not, and much faster; it may also just have overflowed.
-            if must_be_finite and not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+            if must_be_finite and not are_finite(array):
                 raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(array)}")
         if self._shared_axes:
             self._check_shared_axes(inputs)

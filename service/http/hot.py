@@ -363,7 +363,7 @@ class HotProtocol(HttpToolsProtocol):
         for name, value in reply.headers:
             parts += (name, b": ", value, b"\r\n")
         chunks = reply.chunks
-        size = sum(map(len, chunks))
+        size = reply.size_bytes
         parts.append((b"content-length: %d\r\n\r\n" if keep_alive else _CLOSING) % size)
         if size <= _JOIN_BELOW_BYTES:
             parts += chunks
