@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from export.errors import QualityError, SpecError
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
-from export.spec import BATCH, MAIN, Arrays, ExportSpec, Progress
+from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Progress
 from export.statistics import summarise
-from model_store.manifest import Golden, Graph, Manifest, Quality, Statistics, describe
+from model_store.manifest import GOLDEN_FILE, Golden, Graph, Manifest, Quality, Statistics, describe
 from model_store.store import GoldenSamples, ModelVersion, Store
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def publish(spec: ExportSpec, store: Store, progress: Progress = lambda step: No
     originals = {MAIN: Original(spec)}
     models = {MAIN: export_graph(originals[MAIN])}
     main = describe_graph(spec, models[MAIN], f"{MAIN}.onnx")
-    draft_manifest(spec, {MAIN: main})  # what does not fit is found before the time-consuming steps
+    if not spec.graphs:
+        draft_manifest(spec, {MAIN: main})  # what does not fit is found before the time-consuming steps
     spec = add_explain(spec, progress)
     graphs = {MAIN: main}
     for name, one in spec.graphs.items():
@@ -50,16 +51,17 @@ def publish(spec: ExportSpec, store: Store, progress: Progress = lambda step: No
     contents = {name: serialise(model) for name, model in models.items()}
     runtimes = {name: Runtime(content) for name, content in contents.items()}
     parity = {name: check_parity(originals[name], runtime, progress) for name, runtime in runtimes.items()}
-    runtime = runtimes[MAIN]
     progress("golden samples")
-    golden = make_golden(spec, runtime)
+    samples = {name: make_golden(spec, graph, runtimes[name]) for name, graph in _graphs_of(spec).items()}
+    golden = {name: _describe_golden(spec, name, samples[name]) for name in samples}
     progress("reference statistics")
-    statistics = measure_statistics(spec, runtime)
+    statistics = measure_statistics(spec, runtimes[MAIN])
     progress("quality")
     quality = measure_quality(spec, runtimes)
     complete = manifest.model_copy(
         update={
-            "golden": Golden(rows=count_rows(spec, golden.inputs), atol=spec.golden_atol, rtol=spec.golden_rtol),
+            "golden": golden.pop(MAIN),
+            "graph_golden": golden,
             "parity": parity.pop(MAIN),
             "graph_parity": parity,
             "statistics": statistics,
@@ -69,7 +71,21 @@ def publish(spec: ExportSpec, store: Store, progress: Progress = lambda step: No
     )
     progress("publishing")
     files = {graph.file: contents[name] for name, graph in manifest.graphs.items()}
-    return store.publish(complete, {**files, Golden.model_fields["file"].default: golden.to_bytes()})
+    files |= {golden_file(name): samples[name].to_bytes() for name in samples}
+    return store.publish(complete, files)
+
+
+def _graphs_of(spec: ExportSpec) -> dict[str, GraphSpec]:
+    return {MAIN: spec, **spec.graphs}
+
+
+def golden_file(graph: str) -> str:
+    return GOLDEN_FILE if graph == MAIN else f"golden-{graph}.npz"
+
+
+def _describe_golden(spec: ExportSpec, name: str, golden: GoldenSamples) -> Golden:
+    rows = count_rows(_graphs_of(spec)[name], golden.inputs)
+    return Golden(file=golden_file(name), rows=rows, atol=spec.golden_atol, rtol=spec.golden_rtol)
 
 
 def add_explain(spec: ExportSpec, progress: Progress) -> ExportSpec:
@@ -97,6 +113,11 @@ def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
             labels=spec.labels,
             classes=spec.classes,
             image=spec.image,
+            loop=spec.loop,
+            forecast=spec.forecast,
+            text=spec.text,
+            reconstruction=spec.reconstruction,
+            generation=spec.generation,
             batching=spec.batching,
             licence=spec.licence,
         )
@@ -104,12 +125,12 @@ def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
         raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None
 
 
-def make_golden(spec: ExportSpec, runtime: "Runtime") -> GoldenSamples:
-    """The first real samples, or random rows where there are none, and what the graph makes of them."""
-    inputs = real_samples(spec)
+def make_golden(spec: ExportSpec, graph: GraphSpec, runtime: "Runtime") -> GoldenSamples:
+    """The first real samples of a graph, or random rows where there are none, and what it makes of them."""
+    inputs = real_samples(graph)
     if inputs is None:
-        inputs = make_random(spec, {**spec.example_sizes, BATCH: spec.golden_rows}, _GOLDEN_SEED)
-    inputs = take_rows(spec, inputs, slice(0, spec.golden_rows))
+        inputs = make_random(graph, {**graph.example_sizes, BATCH: spec.golden_rows}, _GOLDEN_SEED)
+    inputs = take_rows(graph, inputs, slice(0, spec.golden_rows))
     return GoldenSamples(inputs, runtime.run(inputs))
 
 

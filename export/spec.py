@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from export.errors import SpecError
-from model_store.manifest import Batching, Classes, Image, ModelName, Quality, Task, describe
+from model_store.manifest import Batching, ModelName, Quality, Task, describe
+from model_store.tasks import Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +122,12 @@ class ExportSpec(GraphSpec):
     labels: tuple[str, ...] = ()
     classes: Classes | None = None
     image: Image | None = None
+    loop: Loop | None = None
+    """How the server runs ``main`` step by step, where it does."""
+    forecast: Forecast | None = None
+    text: Text | None = None
+    reconstruction: Reconstruction | None = None
+    generation: Generation | None = None
     batching: Batching = field(default_factory=Batching)
     golden_rows: int = 8
     golden_atol: float = 1e-3

@@ -7,10 +7,13 @@ machine live in the service's settings.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from model_store.consistency import check
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadManifest
+from model_store.facts import Facts, Finite
+from model_store.tasks import Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
 
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
@@ -19,13 +22,6 @@ Task = Literal["classify", "predict_sequence", "reconstruct", "generate", "tenso
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class Facts(BaseModel):
-    """Base of every part of the manifest: immutable, no unknown fields, no silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Tensor(Facts):
@@ -67,27 +63,6 @@ class Graph(Facts):
     external_data: tuple[FileName, ...] = ()
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-
-
-class Image(Facts):
-    """How a picture becomes a row of ``input``: resized to height x width, value * scale + offset, channels first.
-
-    ``channels`` is 1 (luminance) or 3 (RGB); ``scale`` and ``offset`` apply to pixel values 0..255.
-    """
-
-    input: str
-    channels: Literal[1, 3]
-    height: Annotated[int, Field(ge=1)]
-    width: Annotated[int, Field(ge=1)]
-    scale: Finite = 1.0
-    offset: Finite = 0.0
-
-
-class Classes(Facts):
-    """Which outputs of ``main`` carry the scores, in the order of the labels: ``[batch, len(labels)]``."""
-
-    probabilities: str
-    logits: str | None = None
 
 
 class Batching(Facts):
@@ -175,9 +150,16 @@ class Manifest(Facts):
     graphs: Mapping[str, Graph]
     files: Mapping[FileName, File] = {}
     golden: Golden | None = None
+    graph_golden: Mapping[str, Golden] = {}
+    """Of the graphs other than ``main``."""
     labels: tuple[str, ...] = ()
     classes: Classes | None = None
     image: Image | None = None
+    loop: Loop | None = None
+    forecast: Forecast | None = None
+    text: Text | None = None
+    reconstruction: Reconstruction | None = None
+    generation: Generation | None = None
     batching: Batching = Batching()
     provenance: Provenance | None = None
     quality: Quality | None = None
@@ -189,41 +171,14 @@ class Manifest(Facts):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if "main" not in self.graphs:
-            raise ValueError(f"graphs: expected one called 'main', got {', '.join(self.graphs) or 'none'}")
-        main = self.graphs["main"]
-        if self.image:
-            self._check_image(main, self.image)
-        if self.task == "classify":
-            self._check_classes(main)
+        check(self)
         return self
 
-    @staticmethod
-    def _check_image(main: Graph, image: Image) -> None:
-        row_shape = next((t.row_shape for t in main.inputs if t.name == image.input), None)
-        if row_shape is None:
-            raise ValueError(f"image.input {image.input!r} is not an input of the graph 'main'")
-        picture = (image.channels, image.height, image.width)
-        fits = len(row_shape) == 3 and all(
-            isinstance(w, str) or w == g for w, g in zip(row_shape, picture, strict=True)
-        )
-        if not fits:
-            raise ValueError(f"image: {image.input!r} has rows of {row_shape}, the picture would be {picture}")
-
-    def _check_classes(self, main: Graph) -> None:
-        if not self.labels or self.classes is None:
-            raise ValueError("task classify needs labels and classes")
-        if any(t.batch_axis != 0 for t in (*main.inputs, *main.outputs)):
-            raise ValueError("task classify needs a batch axis, the first, in every tensor of the graph 'main'")
-        outputs = {t.name: t for t in main.outputs}
-        for name in (self.classes.probabilities, self.classes.logits):
-            if name is None:
-                continue
-            if name not in outputs:
-                raise ValueError(f"classes: {name!r} is not an output of the graph 'main'")
-            if outputs[name].row_shape != (len(self.labels),):
-                shape = outputs[name].row_shape
-                raise ValueError(f"classes: {name!r} has rows of {shape}, but there are {len(self.labels)} labels")
+    @property
+    def tasks(self) -> frozenset[str]:
+        """The task routes that the version answers: that of its task, and others that it is described for."""
+        also = {"reconstruct": self.reconstruction, "generate": self.generation}
+        return frozenset({self.task, *(task for task, facts in also.items() if facts is not None)})
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1, exclude_defaults=False).encode() + b"\n"

@@ -193,7 +193,7 @@ class Store:
         """
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
-        needed |= {manifest.golden.file} if manifest.golden else set()
+        needed |= {golden.file for golden in (manifest.golden, *manifest.graph_golden.values()) if golden}
         if MANIFEST_FILE in needed:
             raise BadName(f"{MANIFEST_FILE} is the name of the manifest: call the graph or its data otherwise")
         if needed != set(files):

@@ -10,7 +10,8 @@ from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
 from export.zoo import digits
 from export.zoo.calibration import fit_temperature, measure_calibration_error
-from model_store.manifest import Classes, Image, Quality
+from model_store.manifest import Quality
+from model_store.tasks import Classes, Image
 
 NAME = "digits-classifier"
 LEAST_ACCURACY = 0.99

@@ -10,7 +10,8 @@ from export.spec import ExportSpec, Predict, Progress
 from export.zoo import digits
 from export.zoo.fidelity import measure_psnr
 from export.zoo.judge import measure_agreement
-from model_store.manifest import Image, Quality
+from model_store.manifest import Quality
+from model_store.tasks import Image
 
 NAME = "digits-denoiser"
 LEAST_GAIN_DB = 5.0

@@ -15,7 +15,8 @@ from export.original import limit_threads
 from export.spec import ExportSpec, GraphSpec, Predict, Progress
 from export.zoo import digits
 from export.zoo.judge import measure_agreement
-from model_store.manifest import Image, Quality
+from model_store.manifest import Quality
+from model_store.tasks import Image
 
 NAME = "digits-style"
 LEAST_PSNR_DB = 20.0

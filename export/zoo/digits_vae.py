@@ -13,7 +13,8 @@ from export.original import limit_threads
 from export.spec import ExportSpec, GraphSpec, Predict, Progress
 from export.zoo import digits
 from export.zoo.judge import CLASSES, CLASSIFIER, measure_agreement, measure_generation
-from model_store.manifest import Image, Quality
+from model_store.manifest import Quality
+from model_store.tasks import Image
 
 NAME = "digits-vae"
 LEAST_AGREEMENT = 0.97

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from model_store.manifest import Image
+from model_store.tasks import Image
 from service.errors import InvalidInput, UnsupportedMedia
 
 FORMATS = ("PNG", "JPEG")
@@ -50,7 +50,7 @@ def decode_image(content: bytes, facts: Image, max_pixels: int, what: str) -> np
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UnsupportedMedia(f"{what}: expected a {' or '.join(FORMATS)} picture, got {_complaint(error)}") from None
     grey_or_colour = _flatten(upright).convert("L" if facts.channels == 1 else "RGB")
-    size = (facts.width, facts.height)
+    size = (facts.width or upright.width, facts.height or upright.height)
     if grey_or_colour.size != size:
         grey_or_colour = grey_or_colour.resize(size, Pillow.Resampling.BILINEAR)
     pixels = np.asarray(grey_or_colour, np.float32)

@@ -9,7 +9,7 @@ import pytest
 
 from export import ExportSpec, publish
 from model_store import Store
-from model_store.manifest import Classes
+from model_store.tasks import Classes
 from service.runtime import Runtime
 from service.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 from export import ExportSpec, SpecError, publish
 from export.runtime import Runtime
 from model_store import Store
-from model_store.manifest import Classes
+from model_store.tasks import Classes
 
 torch = pytest.importorskip("torch")
 

@@ -5,7 +5,8 @@ import pytest
 from export import DependentRows, ExportError, ParityError, QualityError, SpecError, publish
 from export.publish import list_missed
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Classes, Quality
+from model_store.manifest import Quality
+from model_store.tasks import Classes
 
 torch = pytest.importorskip("torch")
 

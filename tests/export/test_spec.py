@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from export import ExportSpec, SpecError
-from model_store.manifest import Classes, Image
+from model_store.tasks import Classes, Image
 
 torch = pytest.importorskip("torch")
 TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from model_store.manifest import Image
+from model_store.tasks import Image
 from service.errors import InvalidInput, UnsupportedMedia
 from service.protocol.images import decode_base64, decode_image
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from model_store.manifest import Graph, Image, Manifest, Tensor
+from model_store.manifest import Graph, Manifest, Tensor
+from model_store.tasks import Image
 from service.errors import InvalidInput, UnsupportedMedia
 from service.tasks.rows import MAX_ROWS, image_rows, read_rows
 

@@ -1,0 +1,13 @@
+"""What all parts of a manifest have in common."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Facts(BaseModel):
+    """Base of every part of the manifest: immutable, no unknown fields, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -1,0 +1,148 @@
+"""What the task routes must know of a model beyond the tensors of its graphs: a part for each way of working."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from model_store.facts import Facts, Finite
+
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+
+
+class Picture(Facts):
+    """How pixel values 0..255 become the numbers of a tensor [channels, height, width]: value * scale + offset.
+
+    ``channels`` is 1 (luminance) or 3 (RGB).
+    """
+
+    channels: Literal[1, 3]
+    scale: Finite = 1.0
+    offset: Finite = 0.0
+
+
+class Image(Picture):
+    """How a picture becomes a row of ``input``: resized to height x width, or as it is where these are None."""
+
+    input: str
+    height: Count | None = None
+    width: Count | None = None
+
+
+class Classes(Facts):
+    """Which outputs of ``main`` carry the scores, in the order of the labels: ``[batch, len(labels)]``."""
+
+    probabilities: str
+    logits: str | None = None
+
+
+class Carry(Facts):
+    """A tensor that a row keeps from step to step: ``input`` of ``main`` takes what ``output`` gave the step before."""
+
+    input: str
+    output: str | None = None
+    """None: it stays as it began."""
+    start: str | None = None
+    """The output of the loop's start graph that it begins as. None: zeros, or what the task begins with."""
+    resume: str | None = None
+    """The input of the start graph that takes it from an earlier request; zeros where there was none."""
+
+
+class Loop(Facts):
+    """``main`` runs step by step on what each row carries; rows at different steps share its batches.
+
+    ``start`` names the graph that runs once before the first step.
+    """
+
+    carries: Annotated[tuple[Carry, ...], Field(min_length=1)]
+    max_steps: Count
+    start: str | None = None
+
+
+class Forecast(Facts):
+    """Series to series, in the unit of the series.
+
+    ``history`` [batch, time] is an input of ``main`` or of the loop's start graph. ``output`` of ``main`` is [batch,
+    horizon], or [batch, horizon, quantiles]; in a loop it is [batch], the next value.
+    """
+
+    history: str
+    length: str | None = None
+    """int64 [batch]: how many values of each history count; what follows them is padding."""
+    least_history: Count = 1
+    max_history: Count = 10_000
+    output: str
+    horizon: Count | None = None
+    """How many values ``output`` has. None in a loop, which rolls out as many as are asked for."""
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    noise: str | None = None
+    """Input [batch] of a loop's ``main``: with standard normal numbers ``output`` is a draw, with 0 its centre."""
+    unit: str = ""
+
+
+class Text(Facts):
+    """Text to text in a loop, a character at a time.
+
+    ``source`` int64 [batch, length] of the start graph holds the positions of the characters in ``characters``;
+    position 0 is padding. ``scores`` [batch, symbols] of ``main`` are logarithms of probabilities of the next symbol,
+    ``token`` int64 [batch] is the symbol before it.
+    """
+
+    source: str
+    characters: Annotated[tuple[str, ...], Field(min_length=2)]
+    lengths: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """What a source is padded to, rising; the last is the longest that is taken."""
+    token: str
+    scores: str
+    symbols: Annotated[tuple[str, ...], Field(min_length=2)]
+    begin: Index
+    end: Index
+
+
+class Reconstruction(Facts):
+    """A row to a row like it. ``error`` and ``anomaly`` [batch] are outputs of the graph too, where it has them.
+
+    Without ``error`` it is the root mean square of the differences.
+    """
+
+    output: str
+    error: str | None = None
+    anomaly: str | None = None
+    threshold: Finite | None = None
+    """Rows with a larger ``anomaly`` (or error, where there is none) are anomalies; calibrated on held-out rows."""
+    graphs: Annotated[tuple[str, ...], Field(min_length=1)] = ("main",)
+    """The graphs that translate, each with the same tensors; the first where none is asked for."""
+
+
+class Diffusion(Facts):
+    """A loop over noise levels. ``time`` and ``next_time`` int64 [batch] are inputs of ``main``: the level of the
+    sample and the one that it goes to, from ``times`` - 1 down to -1, which is none.
+
+    ``preview`` is the output that shows the finished sample as it looks at this step. ``step_noise``, of the sample's
+    shape, ``guidance`` [batch] and ``eta`` [batch] (0: DDIM, 1: DDPM) are inputs where the graph has them.
+    """
+
+    time: str
+    next_time: str
+    times: Count
+    preview: str
+    step_noise: str | None = None
+    guidance: str | None = None
+    eta: str | None = None
+    steps: Count
+    """How many, where none are asked for."""
+    default_guidance: Finite = 0.0
+
+
+class Generation(Facts):
+    """Rows from noise. ``noise`` [batch, ...] takes standard normal numbers; with ``diffusion`` it is what is carried.
+
+    ``label`` int64 [batch] is a position in the labels of the model.
+    """
+
+    graph: str = "main"
+    output: str
+    noise: str
+    label: str | None = None
+    picture: Picture | None = None
+    diffusion: Diffusion | None = None
