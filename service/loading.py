@@ -5,14 +5,15 @@ Runs in a thread and touches nothing that is shared; the registry puts the resul
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from model_store import GoldenSamples, ModelVersion
+from model_store.consistency import MAIN
 from model_store.datatypes import DATATYPES
 from model_store.integrity import describe_bytes
-from model_store.manifest import Graph, Manifest, Tensor
+from model_store.manifest import Golden, Graph, Manifest, Tensor
 from model_store.store import PLAIN_FILE
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
@@ -27,16 +28,15 @@ _WARM_UP_S = 1.0
 _DYNAMIC_SIZE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A version that has passed every check.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """A graph that has passed every check.
 
     ``batch_invariant``: "exact" if a row gives the same bits alone and in company, "bound" if only within rounding,
     "none" if rows influence each other, so that they run one by one, None where there is no batch axis.
     ``least_rows`` is the smallest batch for which that holds.
     """
 
-    manifest: Manifest
     session: Session
     signature: Signature
     cost: CostModel
@@ -44,7 +44,6 @@ class Loaded:
     least_rows: int
     batch_invariant: str | None
     golden_error: float | None
-    load_s: float
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
@@ -53,36 +52,68 @@ class Loaded:
         return bucket_of(rows, self.buckets) if self.buckets else max(rows, self.least_rows)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded(Proven):
+    """A version whose graphs have all passed: ``main`` is this itself, ``graphs`` has the further ones."""
+
+    manifest: Manifest
+    load_s: float
+    graphs: Mapping[str, Proven]
+
+
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
-    manifest, session, golden = (_load_plain if version.is_plain else _load_published)(version, settings)
-    signature = Signature(manifest.graphs["main"])
-    _check_signature(manifest.graphs["main"], session)
-    error = _check_golden(session, signature, manifest, golden) if golden else None
-    max_rows = (manifest.batching.max_rows or settings.max_rows) if signature.batches else 1
-    samples = golden.inputs if golden else _make_samples(signature.graph)
-    least_rows, invariant = _prove_company(session, samples, max_rows) if signature.batches else (1, None)
+    manifest, opened = (_load_plain if version.is_plain else _load_published)(version, settings)
+    proven = {name: _prove(name, manifest, *parts, settings) for name, parts in opened.items()}
+    main = proven.pop(MAIN)
+    if manifest.loop is not None and main.batch_invariant in ("none", None):
+        raise NotReady("its rows influence each other, so they cannot share the steps of a loop")
+    facts = {field.name: getattr(main, field.name) for field in fields(main)}
+    return Loaded(**facts, manifest=manifest, graphs=proven, load_s=time.perf_counter() - began)
+
+
+def _prove(name: str, manifest: Manifest, session: Session, golden: GoldenSamples | None, settings: Settings) -> Proven:
+    """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
+    try:
+        signature = Signature(manifest.graphs[name])
+        _check_signature(manifest.graphs[name], session)
+        expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
+        error = _check_golden(session, signature, expected, golden) if golden and expected else None
+        max_rows = (manifest.batching.max_rows or settings.max_rows) if signature.batches else 1
+        samples = golden.inputs if golden else _make_samples(signature.graph)
+        least_rows, invariant = _prove_company(session, samples, max_rows) if signature.batches else (1, None)
+    except NotReady as refusal:
+        raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
     if settings.require_exact and invariant not in ("exact", None):
         raise NotReady(f"its rows do not keep their bits in company ({invariant}), and SLUICE_REQUIRE_EXACT is set")
     if invariant == "none":
         max_rows = 1
     buckets = make_buckets(max_rows, least_rows) if signature.batches else (1,)
-    cost = _warm_up(session, samples, buckets, signature.batches)
-    elapsed = time.perf_counter() - began
-    padded = buckets if signature.batches and not session.on_cpu else ()
-    return Loaded(manifest, session, signature, cost, max_rows, least_rows, invariant, error, elapsed, padded)
+    return Proven(
+        session=session,
+        signature=signature,
+        cost=_warm_up(session, samples, buckets, signature.batches),
+        max_rows=max_rows,
+        least_rows=least_rows,
+        batch_invariant=invariant,
+        golden_error=error,
+        buckets=buckets if signature.batches and not session.on_cpu else (),
+    )
 
 
-_Opened = tuple[Manifest, Session, GoldenSamples | None]
+_Opened = tuple[Manifest, Mapping[str, tuple[Session, GoldenSamples | None]]]
 
 
 def _load_published(version: ModelVersion, settings: Settings) -> _Opened:
     manifest, contents = version.read_all()
-    graph = manifest.graphs["main"]
-    external = {name: contents[name] for name in graph.external_data}
-    session = _open(contents[graph.file], external, settings, manifest.batching.max_rows or settings.max_rows)
-    return manifest, session, GoldenSamples.from_bytes(contents[manifest.golden.file]) if manifest.golden else None
+    opened = {}
+    for name, graph in manifest.graphs.items():
+        external = {file: contents[file] for file in graph.external_data}
+        session = _open(contents[graph.file], external, settings, manifest.batching.max_rows or settings.max_rows)
+        golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
+        opened[name] = (session, GoldenSamples.from_bytes(contents[golden.file]) if golden else None)
+    return manifest, opened
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> _Opened:
@@ -92,7 +123,8 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Opened:
     session = _open(content, beside, settings, settings.max_rows)
     graph = session.describe(PLAIN_FILE)
     files = {PLAIN_FILE: describe_bytes(content)}
-    return Manifest(name=version.name, task="tensors", graphs={"main": graph}, files=files), session, None
+    manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files=files)
+    return manifest, {MAIN: (session, None)}
 
 
 def _open(content: bytes, external: Mapping[str, bytes], settings: Settings, max_rows: int) -> Session:
@@ -113,10 +145,9 @@ def _open(content: bytes, external: Mapping[str, bytes], settings: Settings, max
     )
 
 
-def _check_golden(session: Session, signature: Signature, manifest: Manifest, golden: GoldenSamples) -> float:
+def _check_golden(session: Session, signature: Signature, facts: Golden, golden: GoldenSamples) -> float:
     """Run the stored samples on the provider that will serve. Returns the worst error; raises NotReady above it."""
-    assert manifest.golden is not None  # noqa: S101  # there are samples, so there is a description of them
-    atol, rtol = manifest.golden.atol, manifest.golden.rtol
+    atol, rtol = facts.atol, facts.rtol
     if golden.outputs.keys() != signature.outputs.keys():
         raise NotReady(f"golden samples: expected the outputs {list(signature.outputs)}, got {list(golden.outputs)}")
     outputs = dict(zip(signature.output_names, _run(session, golden.inputs), strict=True))

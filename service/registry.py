@@ -7,21 +7,25 @@ that a bad publish does not take the model down.
 
 import asyncio
 import contextlib
+import copy
 import enum
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from model_store import ModelVersion, Store, StoreError
+from model_store.consistency import MAIN
 from model_store.manifest import Manifest, Task
 from model_store.store import read_number
 from service.engine.batching import BatchQueue
 from service.engine.device import Device
-from service.engine.dispatcher import Dispatcher
+from service.engine.dispatcher import Dispatcher, Job
+from service.engine.loop import Stepper
+from service.engine.slots import SlotTable
 from service.engine.tensors import Signature
 from service.errors import NotReady, StillLoading, UnknownModel
-from service.loading import Loaded, load_version
+from service.loading import Loaded, Proven, load_version
 from service.metrics import Metrics, ModelMeter
 from service.settings import Settings, count_cores
 
@@ -44,6 +48,9 @@ class Model:
     version: str
     loaded: Loaded
     dispatcher: Dispatcher
+    graphs: Mapping[str, Dispatcher]
+    """Of all graphs; ``dispatcher`` is that of ``main``."""
+    loop: Stepper | None
 
     @property
     def manifest(self) -> Manifest:
@@ -164,20 +171,36 @@ class Registry:
         labels = (source.name, str(source.version))
         overrides = loaded.manifest.batching
         wait_s = self.settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
-        dispatcher = Dispatcher(
-            loaded.session,
-            loaded.signature,
-            self._device,
-            BatchQueue(loaded.max_rows, self.settings.max_queue_rows, wait_s),
-            cost=loaded.cost,
-            pad=loaded.pad,
-            observer=ModelMeter(self._metrics, *labels),
-        )
+        meter = ModelMeter(self._metrics, *labels)
+
+        def dispatch(graph: Proven) -> Dispatcher:
+            queue: BatchQueue[Job] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s)
+            return Dispatcher(
+                graph.session, graph.signature, self._device, queue, cost=graph.cost, pad=graph.pad, observer=meter
+            )
+
+        graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}
         self._metrics.gauge("sluice_model_ready", labels).set(1)
         self._metrics.gauge("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
         self._metrics.gauge("sluice_model_load_seconds", labels).set(loaded.load_s)
         logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
-        return Model(*labels, loaded, dispatcher)
+        return Model(*labels, loaded, graphs[MAIN], graphs, self._open_loop(loaded, meter))
+
+    def _open_loop(self, loaded: Loaded, meter: ModelMeter) -> Stepper | None:
+        loop = loaded.manifest.loop
+        if loop is None:
+            return None
+        return Stepper(
+            loaded.session,
+            loaded.signature,
+            loop.carries,
+            self._device,
+            SlotTable(self.settings.max_slots, self.settings.max_queue_rows),
+            max_rows=loaded.max_rows,
+            cost=copy.deepcopy(loaded.cost),  # steps and single runs of the same graph cost different amounts around it
+            pad=loaded.pad,
+            observer=meter,
+        )
 
     def _set_defaults(self) -> None:
         by_task: dict[str, list[str]] = {}
@@ -251,8 +274,9 @@ class Registry:
                     raise UnknownModel(f"no model that serves does {task}: /models lists them")
                 raise UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")
         model = self.find(name, version)
-        if model.manifest.task != task:
-            raise UnknownModel(f"model {name!r} does {model.manifest.task}, not {task}")
+        if task not in model.manifest.tasks:
+            does = " and ".join(sorted(model.manifest.tasks))
+            raise UnknownModel(f"model {name!r} does {does}, not {task}")
         return model
 
     @staticmethod
@@ -277,7 +301,10 @@ class Registry:
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered."""
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        await asyncio.gather(*(model.dispatcher.drain() for model in self.models()))
+        models = list(self.models())
+        await asyncio.gather(*(model.loop.drain() for model in models if model.loop is not None))
+        # A course may be followed by a run of another graph, so these come last.
+        await asyncio.gather(*(dispatcher.drain() for model in models for dispatcher in model.graphs.values()))
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

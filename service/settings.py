@@ -50,6 +50,7 @@ class Settings:
     hot_door: bool = field(default=True, metadata={"help": "answer tensors below ASGI; false: by the ASGI door"})
     max_rows: int = field(default=64, metadata={"help": "rows of one batch"})
     max_queue_rows: int = field(default=4096, metadata={"help": "rows that may wait for one model; then 429"})
+    max_slots: int = field(default=256, metadata={"help": "rows inside the loop of one model at once"})
     max_wait_s: float = field(default=0.0, metadata={"help": "seconds that a partial batch is held; 0: never"})
     deadline_s: float = field(
         default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
@@ -59,6 +60,13 @@ class Settings:
         default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once"}
     )
     max_image_pixels: int = field(default=50_000_000, metadata={"help": "pixels of one picture, before decoding"})
+    max_generated: int = field(default=1024, metadata={"help": "samples or drawn paths of one request"})
+    max_steps: int = field(default=10_000, metadata={"help": "steps of one request through a loop"})
+    state_key: str = field(
+        default="",
+        repr=False,
+        metadata={"help": "secret that signs states given to callers, the same on all replicas; empty: a new one"},
+    )
     drain_s: float = field(default=30.0, metadata={"help": "seconds that a stopping server may take for open requests"})
     log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
     metrics_dir: Path | None = field(
@@ -115,6 +123,9 @@ _LEAST: Mapping[str, float] = {
     "gpu_mem_bytes": 0,
     "max_rows": 1,
     "max_queue_rows": 1,
+    "max_slots": 1,
+    "max_generated": 1,
+    "max_steps": 1,
     "max_wait_s": 0,
     "deadline_s": 0.001,
     "max_body_bytes": 1024,

@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from service.engine.batching import Batch
-from service.engine.dispatcher import Dispatcher, Job, Run
 from service.engine.fairness import FairShare
+from service.engine.lane import Run, User
 from service.engine.tensors import BatchBuffer
 
 INLINE_S = 1e-3
@@ -58,22 +57,22 @@ class Device:
         self._idle = [BatchBuffer(empty) for _ in range(lanes)]
         # The pool's threads survive whatever a model raises, so a lane cannot be lost.
         self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=_give_way)
-        self._active: dict[Dispatcher, None] = {}
+        self._active: dict[User, None] = {}
         self._share = FairShare()
-        self._again: deque[tuple[Dispatcher, Batch[Job]]] = deque()
+        self._again: deque[Run] = deque()
         self._running: set[Run] = set()
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
-    def wake(self, dispatcher: Dispatcher) -> None:
+    def wake(self, dispatcher: User) -> None:
         """``dispatcher`` has rows. They leave at the end of this turn of the loop, if a lane is free then."""
         if dispatcher not in self._active:
             self._share.enter(dispatcher)
             self._active[dispatcher] = None
         self._wake()
 
-    def forget(self, dispatcher: Dispatcher) -> None:
+    def forget(self, dispatcher: User) -> None:
         """``dispatcher`` has been drained and will not come back."""
         self._active.pop(dispatcher, None)
         self._share.forget(dispatcher)
@@ -102,6 +101,7 @@ class Device:
             buffer = self._idle[-1]
             run.dispatcher.running += 1
             run.dispatcher.execute(run, buffer, self.clock)
+            run.dispatcher.land(run)
             self._complete(run)
             now = run.ended_at
             if now > turn_ends and (self._active or self._again):
@@ -116,19 +116,20 @@ class Device:
 
     def _next(self, now: float) -> Run | None:
         if self._again:
-            dispatcher, batch = self._again.popleft()
-            return Run(dispatcher, batch, now, dispatcher.cost.predict(batch.count))
+            again = self._again.popleft()
+            again.taken_at = now
+            return again
         held = []
-        found = None
+        found: Run | None = None
         while self._active:
             dispatcher = next(iter(self._active)) if len(self._active) == 1 else self._share.pick(self._active)
             found = dispatcher.take(now, len(self._idle) if self._splits else 1)
-            if found is None or not dispatcher.queue.waiting_rows:
+            if found is None or not dispatcher.has_work:
                 del self._active[dispatcher]
             if found is not None:
                 self._share.charge(dispatcher, found.estimate_s)
                 break
-            if dispatcher.queue.waiting_rows:
+            if dispatcher.has_work:
                 held.append(dispatcher)  # a partial batch that is kept for company
         self._active.update(dict.fromkeys(held))
         return found
@@ -151,6 +152,7 @@ class Device:
         """A lane is free again. Start the next batch before the answers are written: the device should not wait."""
         self._idle.append(buffer)
         self._running.discard(run)
+        run.dispatcher.land(run)
         self._pump()
         self._complete(run)
         if self._again:
@@ -159,8 +161,7 @@ class Device:
     def _complete(self, run: Run) -> None:
         dispatcher = run.dispatcher
         self._share.charge(dispatcher, run.ended_at - run.taken_at - run.estimate_s)
-        for half in dispatcher.complete(run):
-            self._again.append((dispatcher, half))
+        self._again.extend(dispatcher.complete(run))
         dispatcher.running -= 1
         dispatcher.settle()
 
@@ -168,9 +169,7 @@ class Device:
         """One timer for all deadlines and held batches. It may come early, never late."""
         due = math.inf
         for dispatcher in self._active:
-            due = min(due, dispatcher.queue.next_deadline())
-            if dispatcher.queue.max_wait_s and self._idle:
-                due = min(due, dispatcher.queue.ready_at(now))
+            due = min(due, dispatcher.next_timer(now, bool(self._idle)))
         if due >= self._timer_at:
             return
         if self._timer is not None:

@@ -16,12 +16,13 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from service.engine.batching import Batch, BatchQueue, Request, Slice
 from service.engine.cost import CostModel
+from service.engine.lane import Lanes, Observer, Run, Runner, Silence
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError, TooLate
 
@@ -36,39 +37,6 @@ capacity of two cores and 250 ms, one accepted request in seven was late or expi
 400."""
 _BATCH_OVERHEAD_S = 300e-6
 """What a batch costs in a lane besides its run: two hops, and the turns of the event loop around them."""
-
-
-class Runner(Protocol):
-    """Runs a graph on whole batches. Called from several lanes at once."""
-
-    def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
-
-
-class Lanes(Protocol):
-    """What a dispatcher asks of its device."""
-
-    lanes: int
-    inline_s: float
-    clock: Callable[[], float]
-
-    def wake(self, dispatcher: "Dispatcher") -> None: ...
-    def next_lane_s(self) -> float: ...
-
-
-class Observer(Protocol):
-    """Told what happens, for metrics. Must be cheap and must not raise."""
-
-    def queued(self, seconds: float) -> None: ...
-    def ran(self, rows: int, batch_s: float, compute_s: float) -> None: ...
-    def depth(self, rows: int) -> None: ...
-
-
-class Silence:
-    """An observer that notes nothing."""
-
-    def queued(self, seconds: float) -> None: ...
-    def ran(self, rows: int, batch_s: float, compute_s: float) -> None: ...
-    def depth(self, rows: int) -> None: ...
 
 
 class Answer(NamedTuple):
@@ -106,17 +74,12 @@ class Job(Request):
 
 
 @dataclass(slots=True, eq=False)
-class Run:
-    """A batch on its way through a lane, with its times on the device's clock."""
+class BatchRun(Run):
+    """A batch on its way through a lane."""
 
     dispatcher: "Dispatcher"
-    batch: Batch[Job]
-    taken_at: float
-    estimate_s: float
-    started_at: float = 0.0
-    ended_at: float = 0.0
+    batch: Batch[Job] = field(kw_only=True)
     outputs: Sequence[np.ndarray] = ()
-    error: BaseException | None = None
 
 
 class Dispatcher:
@@ -214,7 +177,18 @@ class Dispatcher:
             job.finish(DeadlinePassed("the deadline passed while the request waited"))
         self.settle()
 
-    def take(self, now: float, idle_lanes: int = 1) -> Run | None:
+    @property
+    def has_work(self) -> bool:
+        return self.queue.waiting_rows > 0
+
+    def next_timer(self, now: float, lane_is_idle: bool) -> float:
+        """When to look again even if nothing happens: the first deadline, or when a held batch is due."""
+        due = self.queue.next_deadline()
+        if self.queue.max_wait_s and lane_is_idle:
+            due = min(due, self.queue.ready_at(now))
+        return due
+
+    def take(self, now: float, idle_lanes: int = 1) -> BatchRun | None:
         """The next batch: small enough for the first deadline in the queue, where that can still be kept, and no larger
         than its share where several lanes are idle and sharing the rows is faster.
         """
@@ -233,7 +207,7 @@ class Dispatcher:
         if batch is None:
             return None
         self.observer.depth(self.queue.waiting_rows)
-        return Run(self, batch, now, self.cost.predict(batch.count))
+        return BatchRun(self, now, self.cost.predict(batch.count), batch=batch)
 
     def _share(self, limit: int, idle_lanes: int) -> int:
         """The rows of one of several idle lanes, if batches of that size would go to lanes and are well faster."""
@@ -242,7 +216,7 @@ class Dispatcher:
         share_s = self.cost.predict(share)
         return share if self._device.inline_s < share_s < _WORTH_SHARING * self.cost.predict(rows) else limit
 
-    def execute(self, run: Run, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
+    def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
         try:
             inputs = self._assemble(run.batch, buffer)
@@ -262,7 +236,7 @@ class Dispatcher:
             return batch.slices[0].request.rows.inputs
         return {name: buffer.join(name, [_part(s, name) for s in batch.slices], rows) for name in self.signature.inputs}
 
-    def _check_rows(self, run: Run) -> None:
+    def _check_rows(self, run: BatchRun) -> None:
         if not self.signature.batches:
             return
         rows = self._pad(run.batch.count)
@@ -270,17 +244,21 @@ class Dispatcher:
             if len(output) != rows:
                 raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
 
-    def complete(self, run: Run) -> Sequence[Batch[Job]]:
+    def land(self, run: BatchRun) -> None:
+        """Nothing: what is in a batch has left the queue."""
+
+    def complete(self, run: BatchRun) -> Sequence[BatchRun]:
         """Hand out the answers of a run; returns the halves to run again where it failed in company."""
-        compute_s = run.ended_at - run.started_at
-        batch_s = run.started_at - run.taken_at
         if run.error is None:
+            compute_s = run.ended_at - run.started_at
             self.cost.observe(run.batch.count, compute_s)
             if run.batch.count * 2 > self.batch_rows:
                 self._learn_full_batch()
-            self.observer.ran(run.batch.count, batch_s, compute_s)
+            self.observer.ran(run.batch.count, run.started_at - run.taken_at, compute_s)
         elif len(run.batch.slices) > 1:
-            return run.batch.halves()
+            return [
+                BatchRun(self, run.ended_at, self.cost.predict(half.count), batch=half) for half in run.batch.halves()
+            ]
         at = 0
         for part in run.batch.slices:
             stop = at + part.stop - part.start
@@ -288,7 +266,7 @@ class Dispatcher:
             if job.finished:
                 pass
             elif run.error is None:
-                self._deliver(job, part, slice(at, stop), run, batch_s, compute_s)
+                self._deliver(job, part, slice(at, stop), run)
             else:
                 self.queue.cancel(job)
                 logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
@@ -296,13 +274,13 @@ class Dispatcher:
             at = stop
         return ()
 
-    def _deliver(self, job: Job, part: Slice[Job], rows: slice, run: Run, batch_s: float, compute_s: float) -> None:
+    def _deliver(self, job: Job, part: Slice[Job], rows: slice, run: BatchRun) -> None:
         """Give ``rows`` of a run's outputs to the job that they are for; it is done when it has all of them."""
         if not job.rows_done:
             job.queue_s = run.taken_at - job.arrived
             self.observer.queued(job.queue_s)
-        job.batch_s += batch_s
-        job.compute_s += compute_s
+        job.batch_s += run.started_at - run.taken_at
+        job.compute_s += run.ended_at - run.started_at
         job.rows_done += part.stop - part.start
         outputs = run.outputs
         if self.signature.batches:

@@ -5,22 +5,22 @@ Rules
 - A model that comes back after a rest starts at the level of the others: rest earns no credit, or it could block them.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import TypeVar
 
-T = TypeVar("T", bound=Hashable)
+T = TypeVar("T")
 
 
 class FairShare:
     def __init__(self) -> None:
-        self._used_s: dict[Hashable, float] = {}
+        self._used_s: dict[object, float] = {}
         self._level_s = 0.0
 
-    def enter(self, who: Hashable) -> None:
+    def enter(self, who: object) -> None:
         """``who`` has work again after having had none."""
         self._used_s[who] = max(self._used_s.get(who, 0.0), self._level_s)
 
-    def charge(self, who: Hashable, seconds: float) -> None:
+    def charge(self, who: object, seconds: float) -> None:
         """Add to (or, when an estimate was too high, take from) the account of ``who``."""
         self._used_s[who] = self._used_s.get(who, 0.0) + seconds
 
@@ -30,5 +30,5 @@ class FairShare:
         self._level_s = max(self._level_s, self._used_s.get(chosen, 0.0))
         return chosen
 
-    def forget(self, who: Hashable) -> None:
+    def forget(self, who: object) -> None:
         self._used_s.pop(who, None)

@@ -33,6 +33,7 @@ class Signature:
         dynamic = any(isinstance(size, str) for t in graph.inputs for size in t.row_shape)
         self._one_key: Hashable = None if dynamic or not self.batches else "any"
         datatypes = [DATATYPES[t.datatype] for t in graph.inputs]
+        self.dtypes = {t.name: DATATYPES[t.datatype].dtype for t in graph.inputs}
         self._checks = [
             (t.name, t, datatype, t.row_shape, t.finite and datatype.is_float)
             for t, datatype in zip(graph.inputs, datatypes, strict=True)

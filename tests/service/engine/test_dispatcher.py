@@ -9,7 +9,8 @@ import pytest
 from service.engine.batching import BatchQueue
 from service.engine.cost import CostModel
 from service.engine.device import Device
-from service.engine.dispatcher import Answer, Dispatcher, Job, Runner
+from service.engine.dispatcher import Answer, Dispatcher, Job
+from service.engine.lane import Runner
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate

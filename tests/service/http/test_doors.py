@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service.engine.cost import CostModel
-from service.engine.dispatcher import Runner
+from service.engine.lane import Runner
 from service.engine.tensors import Arrays
 from service.http.intake import Intake
 from service.registry import Model

@@ -1,0 +1,90 @@
+"""What the lanes of a device and those who use them say to each other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from service.engine.cost import CostModel
+from service.engine.tensors import Arrays, BatchBuffer
+
+
+class Runner(Protocol):
+    """Runs a graph on whole batches. Called from several lanes at once."""
+
+    def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Something on its way through a lane, with its times on the device's clock."""
+
+    dispatcher: "User"
+    taken_at: float
+    estimate_s: float
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    error: BaseException | None = None
+
+
+class User(Protocol):
+    """Who runs batches on a device: the dispatcher of a model version, or its loop.
+
+    ``take``, ``complete`` and the rest are called on the event loop, ``execute`` in a lane or on the event loop.
+    """
+
+    running: int
+    cost: CostModel
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to take, now or later."""
+
+    def take(self, now: float, idle_lanes: int = 1) -> Any:
+        """The next ``Run``; None if none is due."""
+
+    def execute(self, run: Any, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
+        """Run it, and note what came of it; must not raise."""
+
+    def land(self, run: Any) -> None:
+        """Take in what the next ``take`` must know of it; quick, for the lane waits."""
+
+    def complete(self, run: Any) -> Sequence[Any]:
+        """Hand out what came of it, after ``land``; returns what is to run again."""
+
+    def expire(self, now: float) -> None:
+        """End whatever has passed its deadline."""
+
+    def next_timer(self, now: float, lane_is_idle: bool) -> float:
+        """When to look again even if nothing happens; infinity for never."""
+
+    def settle(self) -> None:
+        """Complete a drain if nothing is left."""
+
+
+class Lanes(Protocol):
+    """What those who use a device ask of it."""
+
+    lanes: int
+    inline_s: float
+    clock: Callable[[], float]
+
+    def wake(self, dispatcher: User) -> None: ...
+    def next_lane_s(self) -> float: ...
+
+
+class Observer(Protocol):
+    """Told what happens, for metrics. Must be cheap and must not raise."""
+
+    def queued(self, seconds: float) -> None: ...
+    def ran(self, rows: int, batch_s: float, compute_s: float) -> None: ...
+    def depth(self, rows: int) -> None: ...
+
+
+class Silence:
+    """An observer that notes nothing."""
+
+    def queued(self, seconds: float) -> None: ...
+    def ran(self, rows: int, batch_s: float, compute_s: float) -> None: ...
+    def depth(self, rows: int) -> None: ...

@@ -1,0 +1,209 @@
+"""The loop of a model version: rows of many requests, each at its own step, in one batch.
+
+Life of a course
+1. ``submit`` checks that it can end in time, and offers its rows to the slot table.
+2. Whenever a lane is free, the table gives a crew: rows that wait for their first step join rows that are in the middle
+   of theirs. What a crew carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of a step
+   are the inputs of the next as they are; else the arrays are put together anew, which is one copy.
+3. A step that fails is run again in halves until those who fail it are alone; the others do not notice.
+4. After each step the rows go on, or end; a request is answered when its last row has ended. In between it may leave at
+   any time: its slots are free before the next step.
+
+State never leaves its row: a row's results are the same whoever shares its steps, if the graph keeps rows apart.
+All of it happens on the event loop's thread, apart from ``execute``.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+from model_store.tasks import Carry
+from service.engine.cost import CostModel
+from service.engine.course import Course
+from service.engine.decoding import Beams, Greedy
+from service.engine.journey import Done, Journey, advance
+from service.engine.lane import Lanes, Observer, Runner, Silence
+from service.engine.slots import SlotTable, Span
+from service.engine.step import Step, StepGraph
+from service.engine.tensors import BatchBuffer, Signature
+from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, TooLate
+
+logger = logging.getLogger("sluice.engine")
+
+_MARGIN = 1.2
+_WORTH_SHARING = 0.8
+_STEP_OVERHEAD_S = 150e-6
+_EFFICIENT_WITHIN = 0.3
+"""A crew is no larger than brings the cost of a row within this share of the best: who joins waits for such a step."""
+
+
+class Stepper:
+    """Courses of one model version in, paths out.
+
+    ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        signature: Signature,
+        carries: Sequence[Carry],
+        device: Lanes,
+        table: SlotTable[Journey],
+        *,
+        max_rows: int,
+        cost: CostModel | None = None,
+        pad: Callable[[int], int] | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.table = table
+        self.cost = cost or CostModel()
+        self.observer = observer or Silence()
+        self.running = 0
+        self._graph = StepGraph(runner, signature, carries, pad)
+        self._device = device
+        self._draining: asyncio.Future[None] | None = None
+        self._max_rows = min(max_rows, table.max_slots)
+        self._step_rows = self.cost.efficient(self._max_rows, _STEP_OVERHEAD_S, _EFFICIENT_WITHIN)
+
+    def submit(self, course: Course, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Journey:
+        """Begin a course. Raises InvalidInput, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit."""
+        key = self._check(course)
+        width = course.decoding.width if course.decoding else 1
+        if width > self._max_rows:
+            raise InvalidInput(f"beams: expected at most {self._max_rows}, got {width}")
+        self.admit(course.rows * width, course.steps, timeout_s)
+        now = self._device.clock()
+        journey = Journey(key, course.rows, now, now + timeout_s, priority, width, course=course, done=done)
+        if course.decoding is not None:
+            end = course.decoding.end
+            journey.sentences = [Beams(width, end) if width > 1 else Greedy(end) for _ in range(course.rows)]
+        self.table.offer(journey, lambda: self.expected_s(0, 1))
+        self._device.wake(self)
+        return journey
+
+    def admit(self, slots: int, steps: int, timeout_s: float) -> None:
+        """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
+        if self._draining is not None:
+            raise Draining("this version of the model is being taken out of service")
+        expected_s = self.expected_s(slots, steps)
+        if expected_s > timeout_s:
+            raise TooLate(
+                f"{steps} steps would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that they may",
+                expected_s - timeout_s,
+            )
+
+    def expected_s(self, slots: int, steps: int) -> float:
+        """Seconds until ``slots`` more slots would be through ``steps`` steps, beside those that are there."""
+        together = self.table.used_slots + self.table.waiting_rows + slots
+        a_step = min(max(1, together), self._step_rows)
+        turns = max(1.0, together / (self._step_rows * self._device.lanes))
+        return _MARGIN * steps * turns * self.cost.predict(a_step)
+
+    def cancel(self, journey: Journey) -> None:
+        """The caller has gone: the rows leave before their next step."""
+        journey.answered = True
+        if not journey.gone:
+            self.table.leave(journey)
+        self.settle()
+
+    async def drain(self) -> None:
+        """Refuse new courses and return when the last accepted one is answered."""
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_future()
+        self.settle()
+        await asyncio.shield(self._draining)
+
+    def settle(self) -> None:
+        if self._draining is not None and not self._draining.done() and not self.running and self.table.is_empty:
+            self._draining.set_result(None)
+
+    # What the device asks
+
+    @property
+    def has_work(self) -> bool:
+        return self.table.can_step
+
+    def next_timer(self, now: float, lane_is_idle: bool) -> float:
+        return self.table.next_deadline()
+
+    def expire(self, now: float) -> None:
+        for journey in self.table.expire(now):
+            journey.finish(DeadlinePassed("the deadline passed before the last step"))
+        self.settle()
+
+    def take(self, now: float, idle_lanes: int = 1) -> Step | None:
+        """The next crew: those who wait first, no larger than its share where steps side by side are faster."""
+        self.expire(now)
+        crew = self.table.take(self._share())
+        if crew is None:
+            return None
+        for span in crew.spans:
+            journey = span.ticket
+            if math.isnan(journey.began_at):
+                journey.began_at = now
+                self.observer.queued(now - journey.arrived)
+        self.observer.depth(self.table.waiting_rows)
+        return Step(self, now, self.cost.predict(crew.slots), crew=crew)
+
+    def _share(self) -> int:
+        lanes, limit = self._device.lanes, self._step_rows
+        together = min(limit * lanes, self.table.used_slots + self.table.waiting_rows)
+        share = -(-together // lanes)
+        if lanes == 1 or share < 1:
+            return limit
+        share_s, whole_s = self.cost.predict(share), self.cost.predict(min(together, limit))
+        return share if self._device.inline_s < share_s < _WORTH_SHARING * whole_s else limit
+
+    def execute(self, run: Step, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
+        self._graph.execute(run, clock)
+
+    def land(self, run: Step) -> None:
+        """Take every row one step on: those that have not ended rest until a crew takes them."""
+        crew, compute_s = run.crew, run.ended_at - run.started_at
+        if run.error is not None:
+            run.failed = dict.fromkeys(range(len(crew.spans)), run.error)
+        elif not run.failed:
+            self.cost.observe(crew.slots, compute_s)
+            self.observer.ran(crew.slots, run.started_at - run.taken_at, compute_s)
+        for number, error in run.failed.items():
+            journey = crew.spans[number].ticket
+            run.lost.append((journey, error))
+            self.table.leave(journey)
+        going: list[Span[Journey]] = []
+        if run.tensors is not None and run.outputs:
+            place = self._graph.next_tensors(run)
+            at = 0
+            for span in crew.spans:
+                end = at + span.slots
+                if not span.ticket.gone:
+                    span.ticket.compute_s += compute_s
+                    going += advance(span, run.outputs, place, at, end)
+                    if span.ticket.rows_done == span.ticket.rows:
+                        span.ticket.gone = True
+                        run.finished.append(span.ticket)
+                at = end
+        self.table.rest(crew, going)
+        if self.table.can_step:
+            self._device.wake(self)
+
+    def complete(self, run: Step) -> Sequence[Step]:
+        """Answer those requests whose last row has ended, or that have failed."""
+        for journey, error in run.lost:
+            if not journey.answered:
+                logger.error("the model failed at a step of a request of %d rows", journey.rows, exc_info=error)
+                journey.finish(ModelFailure(f"{type(error).__name__}: {error}"))
+        for journey in run.finished:
+            journey.finish(journey.describe())
+        return ()
+
+    def _check(self, course: Course) -> tuple[tuple[int, ...], ...]:
+        """The key of courses that may share a step: the shapes of what they carry."""
+        token = {course.decoding.token} if course.decoding else set()
+        given = {*course.begin, *course.by_step, *token}
+        if given != self._graph.signature.inputs.keys():
+            raise ModelFailure(f"a course has {sorted(given)}, a step takes {sorted(self._graph.signature.inputs)}")
+        if course.steps < 1 or course.rows < 1:
+            raise ModelFailure(f"a course of {course.rows} rows and {course.steps} steps")
+        return tuple(course.begin[name].shape[1:] for name in self._graph.signature.inputs if name in course.begin)

@@ -1,0 +1,242 @@
+"""Who runs in a loop, and with whom. A plain object that is told the time; no clock, thread or loop here.
+
+Rules
+- A *span* is neighbouring rows of one ticket that are at the same step. Spans of equal key that step together are a
+  *crew*; a step never has more slots than the limit it is given, unless one row alone needs more.
+- A row holds its slots (one, or one a hypothesis) from its first step to its last. Never are more than ``max_slots``
+  held, so what the rows carry has a bound.
+- Nothing waits for company: whoever waits gets into the next step that has room, and such a step goes first. Within a
+  priority rows begin in order of arrival. Else the crew goes that has rested longest.
+- Resting crews that fit into one step become one crew.
+- A ticket that ends, is cancelled or late leaves between steps, whole; its slots are free at once.
+"""
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from service.engine.batching import PRIORITIES
+from service.errors import QueueFull
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One caller's rows in a loop; ``width`` slots a row. Times are seconds on the caller's clock."""
+
+    key: Hashable
+    rows: int
+    arrived: float
+    deadline: float = math.inf
+    priority: int = PRIORITIES - 1
+    width: int = 1
+    waiting_rows: int = 0
+    gone: bool = False
+    """Finished, cancelled or late: whatever rows it still has leave before the next step."""
+
+
+T = TypeVar("T", bound=Ticket)
+
+
+@dataclass(slots=True, eq=False)
+class Span(Generic[T]):
+    """Rows ``start`` to ``stop`` of a ticket before their step ``step``.
+
+    ``place`` is the shell's: where their state is.
+    """
+
+    ticket: T
+    start: int
+    stop: int
+    step: int = 0
+    place: Any = None
+    offset: int = 0
+    """The first of their slots at that place."""
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def slots(self) -> int:
+        return (self.stop - self.start) * self.ticket.width
+
+    def cut(self, first: int, last: int) -> "Span[T]":
+        """Rows ``first`` to ``last`` of this span, counted from its start, as a span of their own."""
+        offset = self.offset + first * self.ticket.width
+        return Span(self.ticket, self.start + first, self.start + last, self.step, self.place, offset)
+
+
+@dataclass(slots=True, eq=False)
+class Crew(Generic[T]):
+    """Spans that step together."""
+
+    key: Hashable
+    spans: list[Span[T]] = field(default_factory=list)
+
+    @property
+    def slots(self) -> int:
+        return sum(span.slots for span in self.spans)
+
+
+class SlotTable(Generic[T]):
+    """The rows of one looping model version: those that wait, those that rest between steps, those that step."""
+
+    def __init__(self, max_slots: int, max_queue_rows: int) -> None:
+        self.max_slots = max_slots
+        self.max_queue_rows = max_queue_rows
+        self.waiting_rows = 0
+        self.used_slots = 0
+        self._waiting: list[deque[Span[T]]] = [deque() for _ in range(PRIORITIES)]
+        self._resting: list[Crew[T]] = []
+        self._deadlines: list[tuple[float, int, T]] = []
+        self._order = itertools.count()
+
+    @property
+    def can_step(self) -> bool:
+        """Whether ``take`` would give a crew."""
+        return bool(self._resting) or self._head() is not None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.waiting_rows and not self.used_slots
+
+    def offer(self, ticket: T, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
+        """Add a ticket's rows. Raises QueueFull, with ``retry_after_s()``, where they do not fit any more.
+
+        A ticket larger than the whole queue is accepted when nothing else waits, or it could never run.
+        """
+        if self.waiting_rows and self.waiting_rows + ticket.rows > self.max_queue_rows:
+            raise QueueFull(
+                f"{self.waiting_rows} rows wait, {ticket.rows} more do not fit: the limit is {self.max_queue_rows}",
+                retry_after_s(),
+            )
+        if ticket.width > self.max_slots:
+            raise ValueError(f"a row of {ticket.width} slots in a loop of {self.max_slots}")
+        ticket.waiting_rows = ticket.rows
+        self.waiting_rows += ticket.rows
+        self._waiting[ticket.priority].append(Span(ticket, 0, ticket.rows))
+        if ticket.deadline < math.inf:
+            heapq.heappush(self._deadlines, (ticket.deadline, next(self._order), ticket))
+
+    def leave(self, ticket: T) -> None:
+        """Take a ticket out, wherever its rows are; those in a step leave when it ends."""
+        ticket.gone = True
+        self.waiting_rows -= ticket.waiting_rows
+        ticket.waiting_rows = 0
+        for crew in list(self._resting):
+            if any(span.ticket is ticket for span in crew.spans):
+                self._resting.remove(crew)
+                self.rest(crew, crew.spans)
+
+    def expire(self, now: float) -> list[T]:
+        """Take out every ticket whose deadline has passed."""
+        expired = []
+        while self.next_deadline() <= now:
+            ticket = heapq.heappop(self._deadlines)[2]
+            self.leave(ticket)
+            expired.append(ticket)
+        return expired
+
+    def next_deadline(self) -> float:
+        """When the first ticket expires; infinity for never."""
+        while self._deadlines and self._deadlines[0][2].gone:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else math.inf
+
+    def take(self, limit: int) -> Crew[T] | None:
+        """The next crew to step, of at most ``limit`` slots; None where nothing can. Call ``expire`` first."""
+        head = self._head()
+        if head is not None:
+            crew = self._find_company(head, limit)
+        elif self._resting:
+            crew = self._resting.pop(0)
+        else:
+            return None
+        self._split(crew, limit)
+        room = self._board(crew, limit - crew.slots)
+        for other in [c for c in self._resting if c.key == crew.key]:
+            if other.slots <= room:
+                self._resting.remove(other)
+                crew.spans += other.spans
+                room -= other.slots
+        return crew
+
+    def rest(self, crew: Crew[T], spans: Sequence[Span[T]]) -> None:
+        """A crew has stepped; ``spans`` are those of its rows that go on."""
+        self.used_slots -= crew.slots
+        crew.spans = [span for span in spans if not span.ticket.gone]
+        if crew.spans:
+            self.used_slots += crew.slots
+            self._resting.append(crew)
+
+    def _head(self) -> Span[T] | None:
+        """The span that begins next; None if none waits, or there is no slot for it."""
+        for line in self._waiting:
+            while line and line[0].ticket.gone:
+                line.popleft()
+            if line:
+                return line[0] if line[0].ticket.width <= self.max_slots - self.used_slots else None
+        return None
+
+    def _find_company(self, head: Span[T], limit: int) -> Crew[T]:
+        """The smallest resting crew in which the span's first row has room, else a new one."""
+        fitting = [c for c in self._resting if c.key == head.ticket.key and c.slots + head.ticket.width <= limit]
+        if not fitting:
+            return Crew(head.ticket.key)
+        crew = min(fitting, key=lambda c: c.slots)
+        self._resting.remove(crew)
+        return crew
+
+    def _split(self, crew: Crew[T], limit: int) -> None:
+        """Leave what does not fit into one step resting, next in turn."""
+        kept: list[Span[T]] = []
+        rest: list[Span[T]] = []
+        room = limit
+        for span in crew.spans:
+            rows = span.rows if span.slots <= room else max(0, room) // span.ticket.width
+            if not kept and not rows:
+                rows = 1
+            if rest:
+                rows = 0
+            if rows:
+                kept.append(span if rows == span.rows else span.cut(0, rows))
+                room -= rows * span.ticket.width
+            if rows < span.rows:
+                rest.append(span if not rows else span.cut(rows, span.rows))
+        if rest:
+            crew.spans = kept
+            self._resting.insert(0, Crew(crew.key, rest))
+
+    def _board(self, crew: Crew[T], room: int) -> int:
+        """Let waiting rows of the crew's key in; returns the room that is left."""
+        for line in self._waiting:
+            while line:
+                span = line[0]
+                if span.ticket.gone:
+                    line.popleft()
+                    continue
+                width = span.ticket.width
+                free = min(room, self.max_slots - self.used_slots)
+                if not crew.spans:
+                    free = max(free, width)  # a row that needs more than a step has goes alone
+                rows = min(span.rows, max(0, free) // width)
+                if span.ticket.key != crew.key or not rows:
+                    return room
+                crew.spans.append(span.cut(0, rows))
+                room -= rows * width
+                self.used_slots += rows * width
+                self.waiting_rows -= rows
+                span.ticket.waiting_rows -= rows
+                span.start += rows
+                if not span.rows:
+                    line.popleft()
+        return room
+
+    def waiting(self) -> Iterator[Span[T]]:
+        """The spans that wait, in the order in which they begin."""
+        for line in self._waiting:
+            yield from (span for span in line if not span.ticket.gone)

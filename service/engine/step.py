@@ -1,0 +1,177 @@
+"""One step of a crew: its inputs put together, run, and what of the outputs the next step takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model_store.tasks import Carry
+from service.engine.decoding import Beams
+from service.engine.journey import Journey, Tensors
+from service.engine.lane import Run, Runner
+from service.engine.slots import Crew, Span
+from service.engine.tensors import Arrays, Signature
+from service.errors import ModelFailure
+
+
+@dataclass(slots=True, eq=False)
+class Step(Run):
+    """A crew on its way through a lane.
+
+    ``failed`` maps the spans that failed to why; ``lost`` and ``finished`` are whom that, or the last step, ends.
+    """
+
+    crew: Crew[Journey] = field(kw_only=True)
+    tensors: Tensors | None = None
+    outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    failed: dict[int, BaseException] = field(default_factory=dict)
+    lost: list[tuple[Journey, BaseException]] = field(default_factory=list)
+    finished: list[Journey] = field(default_factory=list)
+
+
+class StepGraph:
+    """``main`` as a step. ``carries`` says which inputs take which outputs, ``pad`` with how many rows a batch runs."""
+
+    def __init__(
+        self, runner: Runner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int] | None
+    ) -> None:
+        self.signature = signature
+        self._runner = runner
+        self._fed_back = {c.input: c.output for c in carries if c.output is not None}
+        self._pad = pad or (lambda rows: rows)
+
+    def execute(self, run: Step, clock: Callable[[], float]) -> None:
+        """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane."""
+        try:
+            run.tensors = tensors = self._gather(run.crew)
+            _fill_in(run.crew, tensors)
+            run.started_at = clock()
+            try:
+                run.outputs = self._run(tensors.arrays)
+            except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of whoever caused it
+                run.outputs = self._isolate(run, error)
+        except Exception as error:  # noqa: BLE001  # a fault of ours ends the crew, not the lane
+            run.error = error
+            run.started_at = run.started_at or clock()
+        run.ended_at = clock()
+
+    def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        rows = len(next(iter(inputs.values())))
+        outputs = dict(zip(self.signature.output_names, self._runner.run(inputs), strict=True))
+        for name, output in outputs.items():
+            if len(output) != rows:
+                raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
+        return outputs
+
+    def _gather(self, crew: Crew[Journey]) -> Tensors:
+        """The crew's tensors: those of the last step if the same rows make it, else put together anew."""
+        spans, slots = crew.spans, crew.slots
+        place = spans[0].place
+        if place is not None and place.slots == slots:
+            at = 0
+            for span in spans:
+                if span.place is not place or span.offset != at:
+                    break
+                at += span.slots
+            else:
+                return Tensors(place.arrays, slots)
+        names = spans[0].place.arrays if spans[0].place else self.signature.inputs
+        padding = self._pad(slots) - slots
+        arrays = {}
+        for name in names:
+            parts = [self._part(span, name) for span in spans]
+            if padding:
+                parts.append(np.repeat(parts[-1][-1:], padding, axis=0))
+            arrays[name] = np.concatenate(parts)
+        return Tensors(arrays, slots)
+
+    def _part(self, span: Span[Journey], name: str) -> np.ndarray:
+        """What the slots of a span take for an input, as far as it is known before the step."""
+        if span.place is not None:
+            array: np.ndarray = span.place.arrays[name][span.offset : span.offset + span.slots]
+            return array
+        course = span.ticket.course
+        if name in course.begin:
+            rows = course.begin[name][span.start : span.stop]
+            return np.repeat(rows, span.ticket.width, axis=0) if span.ticket.width > 1 else rows
+        if course.decoding is not None and name == course.decoding.token:
+            return np.full(span.slots, course.decoding.begin, np.int64)
+        sample = np.asarray(course.by_step[name](slice(span.start, span.start + 1), span.step))
+        return np.zeros((span.slots, *sample.shape[1:]), self.signature.dtypes[name])
+
+    def _isolate(self, run: Step, error: BaseException) -> dict[str, np.ndarray]:
+        """Run the crew in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
+        assert run.tensors is not None  # noqa: S101  # gathered before it ran
+        arrays, spans = run.tensors.arrays, run.crew.spans
+        bounds = np.cumsum([0, *(span.slots for span in spans)]).tolist()
+        pieces: list[tuple[int, int, dict[str, np.ndarray]]] = []
+        parts = [(0, len(spans), error)]
+        while parts:
+            first, last, why = parts.pop()
+            if last - first == 1:
+                run.failed[first] = why
+                continue
+            middle = (first + last) // 2
+            for one, other in ((middle, last), (first, middle)):
+                low, high = bounds[one], bounds[other]
+                rows = [*range(low, high), *[high - 1] * (self._pad(high - low) - (high - low))]
+                try:
+                    pieces.append((low, high, self._run({name: a[rows] for name, a in arrays.items()})))
+                except Exception as cause:  # noqa: BLE001  # as above
+                    parts.append((one, other, cause))
+        padded = len(next(iter(arrays.values())))
+        joined: dict[str, np.ndarray] = {}
+        for low, high, outputs in pieces:
+            for name, output in outputs.items():
+                whole = joined.setdefault(name, np.zeros((padded, *output.shape[1:]), output.dtype))
+                whole[low:high] = output[: high - low]
+        return joined
+
+    def next_tensors(self, run: Step) -> Tensors:
+        """The inputs of the next step as far as this one gives them: where nobody leaves, they are used as they are."""
+        assert run.tensors is not None  # noqa: S101
+        arrays = dict(run.tensors.arrays)
+        for taken, given in self._fed_back.items():
+            arrays[taken] = run.outputs[given]
+        decoding = next((s.ticket.course.decoding for s in run.crew.spans if s.ticket.course.decoding), None)
+        if decoding is not None:
+            self._choose(run, decoding.token, decoding.scores, arrays)
+        return Tensors(arrays, run.tensors.slots)
+
+    def _choose(self, run: Step, token: str, scores_name: str, arrays: dict[str, np.ndarray]) -> None:
+        """The next symbol of every slot; hypotheses that are given up take the state of those that go on twice."""
+        scores = run.outputs[scores_name]
+        tokens = scores.argmax(axis=1)
+        order: np.ndarray | None = None
+        at = 0
+        for span in run.crew.spans:
+            width = span.ticket.width
+            if width > 1 and not span.ticket.gone:
+                order = np.arange(len(scores)) if order is None else order
+                for row in range(span.start, span.stop):
+                    beams = span.ticket.sentences[row]
+                    assert isinstance(beams, Beams)  # noqa: S101  # made so for rows of several slots
+                    low = at + (row - span.start) * width
+                    parents, chosen = beams.take(scores[low : low + width])
+                    order[low : low + width] = low + parents
+                    tokens[low : low + width] = chosen
+            at += span.slots
+        arrays[token] = tokens
+        if order is not None:
+            for taken in self._fed_back:
+                arrays[taken] = arrays[taken][order]
+
+
+def _fill_in(crew: Crew[Journey], tensors: Tensors) -> None:
+    """What changes with the step."""
+    at = 0
+    for span in crew.spans:
+        end = at + span.slots
+        for name, value_of in span.ticket.course.by_step.items():
+            value = value_of(slice(span.start, span.stop), span.step)
+            tensors.arrays[name][at:end] = (
+                np.repeat(value, span.ticket.width, axis=0)
+                if span.ticket.width > 1 and isinstance(value, np.ndarray) and value.ndim
+                else value
+            )
+        at = end

@@ -1,0 +1,241 @@
+import math
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.engine.slots import Crew, SlotTable, Span, Ticket
+from service.errors import QueueFull
+
+
+@dataclass(eq=False)
+class Walk(Ticket):
+    """A ticket that notes which steps each of its rows has made."""
+
+    steps: int = 1
+    made: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.made = [[] for _ in range(self.rows)]
+
+
+def walk(rows: int = 1, steps: int = 1, **more: object) -> Walk:
+    return Walk("key", rows, 0.0, steps=steps, **more)  # type: ignore[arg-type]
+
+
+def step(table: SlotTable[Walk], crew: Crew[Walk]) -> None:
+    """Take every row of a crew one step on and give the crew back."""
+    going = []
+    for span in crew.spans:
+        for row in range(span.start, span.stop):
+            span.ticket.made[row].append(span.step)
+        span.step += 1
+        if span.step < span.ticket.steps:
+            going.append(span)
+    table.rest(crew, going)
+
+
+def test_full_queue_refuses_with_the_time_to_come_back():
+    """Rows that do not fit into the queue any more are refused, and nothing of them is kept."""
+    table: SlotTable[Walk] = SlotTable(max_slots=2, max_queue_rows=4)
+    table.offer(walk(rows=3))
+    with pytest.raises(QueueFull) as refusal:
+        table.offer(walk(rows=2), lambda: 7.0)
+    assert refusal.value.retry_after_s == 7.0
+    assert table.waiting_rows == 3
+
+
+def test_larger_request_than_the_queue_is_accepted_alone():
+    """A request that is larger than the whole queue runs if nothing else waits: else it could never run."""
+    table: SlotTable[Walk] = SlotTable(max_slots=2, max_queue_rows=4)
+    ticket = walk(rows=9)
+    table.offer(ticket)
+    while (crew := table.take(2)) is not None:
+        step(table, crew)
+    assert ticket.made == [[0]] * 9
+
+
+def test_cancelled_rows_free_their_slots_before_the_next_step():
+    """A ticket that leaves while it rests is in no later crew, and its slots are free at once."""
+    table: SlotTable[Walk] = SlotTable(max_slots=4, max_queue_rows=10)
+    going, leaving = walk(rows=2, steps=5), walk(rows=2, steps=5)
+    table.offer(going)
+    table.offer(leaving)
+    crew = table.take(4)
+    assert crew is not None
+    step(table, crew)
+    table.leave(leaving)
+    assert table.used_slots == 2
+    crew = table.take(4)
+    assert crew is not None
+    assert [span.ticket for span in crew.spans] == [going]
+
+
+def test_ticket_that_leaves_in_the_middle_of_a_step_is_dropped_when_it_ends():
+    """What leaves while its crew steps does not rest with it."""
+    table: SlotTable[Walk] = SlotTable(max_slots=4, max_queue_rows=10)
+    ticket = walk(rows=2, steps=5)
+    table.offer(ticket)
+    crew = table.take(4)
+    assert crew is not None
+    table.leave(ticket)
+    assert not table.is_empty
+    step(table, crew)
+    assert table.is_empty
+
+
+def test_expired_tickets_leave_and_are_named():
+    """``expire`` takes out whoever is late, waiting or under way, and nobody else."""
+    table: SlotTable[Walk] = SlotTable(max_slots=1, max_queue_rows=10)
+    first, second, third = walk(steps=9, deadline=1.0), walk(deadline=2.0), walk(deadline=3.0)
+    for ticket in (first, second, third):
+        table.offer(ticket)
+    crew = table.take(1)
+    assert crew is not None
+    step(table, crew)
+    assert table.next_deadline() == 1.0
+    assert table.expire(2.5) == [first, second]
+    crew = table.take(1)
+    assert crew is not None
+    assert crew.spans[0].ticket is third
+
+
+def test_newcomers_join_rows_that_are_under_way():
+    """A row that waits gets into the next step that has room, beside rows at later steps."""
+    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
+    table.offer(walk(rows=2, steps=5))
+    crew = table.take(4)
+    assert crew is not None
+    step(table, crew)
+    table.offer(walk(steps=5))
+    crew = table.take(4)
+    assert crew is not None
+    assert [(span.rows, span.step) for span in crew.spans] == [(2, 1), (1, 0)]
+
+
+def test_newcomers_do_not_wait_behind_full_crews():
+    """Where all crews are full, who waits steps next, in a crew of its own."""
+    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
+    table.offer(walk(rows=4, steps=5))
+    for _ in range(2):
+        crew = table.take(2)
+        assert crew is not None
+        step(table, crew)
+    table.offer(walk(steps=5))
+    crew = table.take(2)
+    assert crew is not None
+    assert [(span.rows, span.step) for span in crew.spans] == [(1, 0)]
+
+
+def test_priority_goes_before_order_of_arrival():
+    """Rows of higher priority (smaller number) get the slots first."""
+    table: SlotTable[Walk] = SlotTable(max_slots=1, max_queue_rows=10)
+    later, urgent = walk(priority=1), walk(priority=0)
+    table.offer(later)
+    table.offer(urgent)
+    crew = table.take(1)
+    assert crew is not None
+    assert crew.spans[0].ticket is urgent
+
+
+def test_hypotheses_of_a_row_stay_together():
+    """A row of several slots is never cut: it begins only where all of them are free."""
+    table: SlotTable[Walk] = SlotTable(max_slots=5, max_queue_rows=10)
+    table.offer(walk(rows=3, steps=2, width=2))
+    crew = table.take(5)
+    assert crew is not None
+    assert crew.slots == 4
+    assert table.take(5) is None
+    step(table, crew)
+    crew = table.take(3)
+    assert crew is not None
+    assert crew.slots == 2
+
+
+def test_crews_that_fit_together_become_one():
+    """When a crew shrinks, another resting one that has room for it takes it in."""
+    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
+    table.offer(walk(rows=3, steps=9))
+    table.offer(walk(rows=1, steps=9))
+    for _ in range(2):
+        crew = table.take(2)
+        assert crew is not None
+        step(table, crew)
+    crew = table.take(4)
+    assert crew is not None
+    assert crew.slots == 4
+    assert table.take(4) is None
+
+
+def test_rows_with_other_keys_step_apart():
+    """What cannot be in one batch is in no crew together."""
+    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
+    for key in ("a", "b", "a"):
+        table.offer(Walk(key, 1, 0.0, steps=2))
+    crews = []
+    while (crew := table.take(8)) is not None:
+        crews.append([span.ticket.key for span in crew.spans])
+    assert crews == [["a"], ["b"], ["a"]] or crews == [["a", "a"], ["b"]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    tickets=st.lists(
+        st.tuples(
+            st.integers(1, 7),  # rows
+            st.integers(1, 4),  # steps
+            st.integers(1, 3),  # width
+            st.sampled_from("ab"),  # key
+            st.integers(0, 1),  # priority
+            st.sampled_from([math.inf, 3.0, 6.0]),  # deadline
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    limits=st.lists(st.integers(1, 8), min_size=1, max_size=5),
+    leaving=st.sets(st.integers(0, 11), max_size=3),
+    lanes=st.integers(1, 3),
+)
+def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, limits, leaving, lanes):
+    """No row is lost, none steps twice or out of order, whoever joins, leaves, is late, or steps beside it."""
+    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=1000)
+    walks = [
+        Walk(key, rows, 0.0, deadline, priority, width, steps=steps)
+        for rows, steps, width, key, priority, deadline in tickets
+    ]
+    left: set[Walk] = set()
+    flying: list[Crew[Walk]] = []
+    for turn in range(1000):
+        if turn < len(walks):
+            table.offer(walks[turn])
+        if turn in leaving and turn < len(walks):
+            table.leave(walks[turn])
+            left.add(walks[turn])
+        left |= set(table.expire(float(turn)))
+        limit = limits[turn % len(limits)]
+        crew = table.take(limit) if len(flying) < lanes else None
+        if crew is not None:
+            assert crew.spans
+            assert crew.slots <= max(limit, max(span.ticket.width for span in crew.spans))
+            assert len({span.ticket.key for span in crew.spans}) == 1
+            assert not any(span.ticket.gone for span in crew.spans)
+            flying.append(crew)
+        assert 0 <= table.used_slots <= 8
+        if flying and (crew is None or len(flying) == lanes):
+            step(table, flying.pop(0))
+        if turn >= len(walks) and table.is_empty and not flying:
+            break
+    assert table.is_empty
+    assert table.used_slots == table.waiting_rows == 0
+    for ticket in walks:
+        for made in ticket.made:
+            assert made == list(range(len(made)))
+            assert len(made) == ticket.steps or ticket in left
+
+
+def test_span_is_cut_where_its_rows_lie():
+    """A part of a span keeps its rows' step, and their place is counted in slots."""
+    ticket = walk(rows=6, width=2)
+    part = Span(ticket, 1, 6, step=3, place="there", offset=10).cut(2, 4)
+    assert (part.start, part.stop, part.step, part.place, part.offset, part.slots) == (3, 5, 3, "there", 14, 4)
