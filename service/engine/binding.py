@@ -15,7 +15,7 @@ import ctypes
 import itertools
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -67,6 +67,34 @@ def resolve_shape(shape: Sequence[Any], sizes: Mapping[str, int]) -> Shape | Non
     """The shape with its named axes filled in; None if one is unnamed or not an axis of the inputs."""
     resolved = [size if isinstance(size, int) else sizes.get(size) if size else None for size in shape]
     return None if None in resolved else tuple(resolved)  # type: ignore[arg-type]  # mypy does not see the test
+
+
+class Resident:
+    """A tensor on a device. Whoever reads it gets a copy on the host, which is made once."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._host: np.ndarray | None = None
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.value.shape())
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.host.dtype
+
+    @property
+    def host(self) -> np.ndarray:
+        if self._host is None:
+            self._host = self.value.numpy()
+        return self._host
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.host[key]
 
 
 class Station:
@@ -161,6 +189,36 @@ class Bindings:
             return station.unload()
         finally:
             idle.append(station)
+
+    def upload(self, array: np.ndarray) -> Resident:
+        """A copy of an array on the device."""
+        contiguous = np.ascontiguousarray(array)
+        return Resident(ort.OrtValue.ortvalue_from_numpy(contiguous, self._place.device, self._place.id))
+
+    def step(self, inputs: Mapping[str, np.ndarray | Resident], stay: Collection[str]) -> list[Any]:
+        """As ``run``, but inputs may be on the device already, and the outputs named in ``stay`` are left there.
+
+        Without stations: the outputs of one step are the inputs of the next, so each run needs memory of its own.
+        """
+        binding = self._session.io_binding()
+        uploaded = []  # alive until the run has ended
+        for name in self._names:
+            given = inputs[name]
+            resident = given if isinstance(given, Resident) else self.upload(given)
+            uploaded.append(resident)
+            binding.bind_ortvalue_input(name, resident.value)
+        for slot in self._outputs:
+            binding.bind_output(slot.name, self._place.device, self._place.id)
+        options = None
+        if self._capture:
+            options = ort.RunOptions()
+            options.add_run_config_entry(_GRAPH_ID, _NO_GRAPH)
+        if self._thread is None:
+            self._session.run_with_iobinding(binding, options)
+        else:
+            self._thread.submit(self._session.run_with_iobinding, binding, options).result()
+        values = [Resident(value) for value in binding.get_outputs()]
+        return [v if slot.name in stay else v.host for slot, v in zip(self._outputs, values, strict=True)]
 
     def _open(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> list[Station]:
         with self._building:

@@ -3,7 +3,7 @@
 Plain values and pure functions; ``loop.py`` runs them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,6 +49,11 @@ class Course:
     last: Sequence[str] = ()
     decoding: Decoding | None = None
     watch: Watch | None = None
+
+    @property
+    def changing(self) -> Collection[str]:
+        """The inputs that take something else at every step, from outside of the loop."""
+        return (*self.by_step, self.decoding.token) if self.decoding else self.by_step.keys()
 
     @property
     def rows(self) -> int:

@@ -2,15 +2,16 @@
 
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from service.engine.course import Course, Path
 from service.engine.decoding import Beams, Greedy
-from service.engine.slots import Span, Ticket
+from service.engine.slots import Crew, Span, Ticket
 from service.errors import ServiceError
 
 logger = logging.getLogger("sluice.engine")
@@ -50,42 +51,95 @@ class Journey(Ticket):
 class Tensors(NamedTuple):
     """Inputs of a step, by name, for the slots of a crew and what they are padded with. Never changed by two crews."""
 
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Any]
     slots: int
 
 
-def advance(
-    span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int, end: int
-) -> list[Span[Journey]]:
-    """Note what a step gave the rows of a span; returns what of it goes on."""
+class Stretch:
+    """Steps of a crew while nobody joins, leaves or ends: noted once for all of its rows, not a row at a time.
+
+    Its spans are told what they came to by ``flush``, before anything changes about them.
+    """
+
+    def __init__(self, crew: Crew[Journey], tensors: Tensors, departures: int) -> None:
+        self.tensors = tensors
+        self.departures = departures
+        """Of the slot table when the stretch began: if there are more, somebody may have left."""
+        self.count = 0
+        self.quiet_steps = sys.maxsize
+        """How many steps there are before the rows must be looked at one by one."""
+        self.changing: list[tuple[Span[Journey], int, int]] = []
+        """The spans whose inputs change with the step, and their slots."""
+        self._compute_s = 0.0
+        kept: dict[str, list[np.ndarray]] = {}
+        at = 0
+        for span in crew.spans:
+            course = span.ticket.course
+            end = at + span.slots
+            if course.by_step:
+                self.changing.append((span, at, end))
+            singly = course.watch is not None or course.decoding is not None
+            self.quiet_steps = min(self.quiet_steps, 1 if singly else course.steps - span.step)
+            for name in course.keep:
+                kept.setdefault(name, [])
+            span.place, span.offset = self, at
+            at = end
+        self._kept = kept
+        self._stacked: dict[str, np.ndarray] = {}
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        return self.tensors.arrays
+
+    @property
+    def slots(self) -> int:
+        return self.tensors.slots
+
+    def note(self, outputs: Mapping[str, Any], compute_s: float) -> None:
+        """One more step was made."""
+        self.count += 1
+        self._compute_s += compute_s
+        for name, steps in self._kept.items():
+            steps.append(outputs[name][:])  # a copy on the host of what is on a device
+
+    def flush(self, span: Span[Journey]) -> None:
+        """Tell a span, or a part of one, what it has come to."""
+        journey, course = span.ticket, span.ticket.course
+        steps = slice(span.step, span.step + self.count)
+        for name in course.keep:
+            stacked = self._stacked.get(name)
+            if stacked is None or len(stacked) != self.count:
+                stacked = self._stacked[name] = np.stack(self._kept[name])
+            whole = journey.kept.get(name)
+            if whole is None:
+                shape = (journey.rows, course.steps, *stacked.shape[2:])
+                whole = journey.kept[name] = np.zeros(shape, stacked.dtype)
+            of_span = stacked[:, span.offset : span.offset + span.slots : journey.width]
+            whole[span.start : span.stop, steps] = of_span.swapaxes(0, 1)
+        journey.compute_s += self._compute_s
+        span.step += self.count
+        span.place = self.tensors
+
+
+def advance(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> list[Span[Journey]]:
+    """Note what a step gave the rows of a span, which has been flushed; returns what of it goes on."""
     journey, course = span.ticket, span.ticket.course
-    rows = slice(span.start, span.stop)
-    for name in course.keep:
-        given = outputs[name]
-        whole = journey.kept.get(name)
-        if whole is None:
-            whole = journey.kept[name] = np.zeros((journey.rows, course.steps, *given.shape[1:]), given.dtype)
-        whole[rows, span.step] = given[at : end : journey.width]
     if course.watch is not None:
         _tell(span, outputs, place, at)
-    step = span.step + 1
-    ends = _find_ends(span, outputs, place, at, step)
+    ends = _find_ends(span, outputs, place, at)
     if course.last and ends:
         _note_last(span, outputs, at, ends)
-    span.step, span.place, span.offset = step, place, at
     if not ends:
         return [span]
     journey.rows_done += len(ends)
     return [span.cut(first, last) for first, last in _gaps(ends, span.rows)]
 
 
-def _find_ends(
-    span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int, step: int
-) -> Sequence[int]:
+def _find_ends(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> Sequence[int]:
     """The rows of a span that have ended, counted from its start."""
     journey = span.ticket
     decoding = journey.course.decoding
-    all_end = step == journey.course.steps
+    all_end = span.step == journey.course.steps
     ended = []
     if decoding is not None:
         tokens = place.arrays[decoding.token]
@@ -122,7 +176,7 @@ def _tell(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors
     try:
         for number in range(span.rows):
             of_row = {name: array[at + number * width] for name, array in shown.items()}
-            course.watch(span.start + number, span.step, of_row)
+            course.watch(span.start + number, span.step - 1, of_row)
     except Exception:  # the others of the crew must go on whatever one of their callers does
         logger.exception("the one who watches a course failed")
 

@@ -1,6 +1,6 @@
 """What the lanes of a device and those who use them say to each other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,13 @@ class Runner(Protocol):
     """Runs a graph on whole batches. Called from several lanes at once."""
 
     def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
+
+
+class StepRunner(Protocol):
+    """Runs a graph step by step. What ``step`` leaves on a device, and what ``settle`` gives, reads like an array."""
+
+    def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]: ...
+    def settle(self, array: np.ndarray) -> Any: ...
 
 
 @dataclass(slots=True, eq=False)

@@ -22,9 +22,9 @@ from model_store.tasks import Carry
 from service.engine.cost import CostModel
 from service.engine.course import Course
 from service.engine.decoding import Beams, Greedy
-from service.engine.journey import Done, Journey, advance
-from service.engine.lane import Lanes, Observer, Runner, Silence
-from service.engine.slots import SlotTable, Span
+from service.engine.journey import Done, Journey, Stretch, Tensors, advance
+from service.engine.lane import Lanes, Observer, Silence, StepRunner
+from service.engine.slots import Crew, SlotTable, Span
 from service.engine.step import Step, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, TooLate
@@ -46,7 +46,7 @@ class Stepper:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: StepRunner,
         signature: Signature,
         carries: Sequence[Carry],
         device: Lanes,
@@ -139,13 +139,20 @@ class Stepper:
         crew = self.table.take(self._share())
         if crew is None:
             return None
+        if crew.stretch is None:
+            self._meet(crew, now)
+        return Step(self, now, self.cost.predict(crew.slots), crew=crew, departures=self.table.departures)
+
+    def _meet(self, crew: Crew[Journey], now: float) -> None:
+        """Rows are together that were not before."""
         for span in crew.spans:
+            if isinstance(span.place, Stretch):
+                span.place.flush(span)
             journey = span.ticket
             if math.isnan(journey.began_at):
                 journey.began_at = now
                 self.observer.queued(now - journey.arrived)
         self.observer.depth(self.table.waiting_rows)
-        return Step(self, now, self.cost.predict(crew.slots), crew=crew)
 
     def _share(self) -> int:
         lanes, limit = self._device.lanes, self._step_rows
@@ -167,26 +174,42 @@ class Stepper:
         elif not run.failed:
             self.cost.observe(crew.slots, compute_s)
             self.observer.ran(crew.slots, run.started_at - run.taken_at, compute_s)
-        for number, error in run.failed.items():
-            journey = crew.spans[number].ticket
-            run.lost.append((journey, error))
-            self.table.leave(journey)
-        going: list[Span[Journey]] = []
-        if run.tensors is not None and run.outputs:
-            place = self._graph.next_tensors(run)
-            at = 0
-            for span in crew.spans:
-                end = at + span.slots
-                if not span.ticket.gone:
-                    span.ticket.compute_s += compute_s
-                    going += advance(span, run.outputs, place, at, end)
-                    if span.ticket.rows_done == span.ticket.rows:
-                        span.ticket.gone = True
-                        run.finished.append(span.ticket)
-                at = end
-        self.table.rest(crew, going)
+        stretch = run.stretch
+        if stretch is not None and run.outputs:
+            place = self._graph.feed_back(run)
+            stretch.note(run.outputs, compute_s)
+            quiet = stretch.count < stretch.quiet_steps and stretch.departures == self.table.departures
+            if quiet and not run.failed:
+                self.table.rest_whole(crew)
+            else:
+                self._part(run, stretch, place)
+        else:
+            self._lose(run)
+            self.table.rest(crew, ())
         if self.table.can_step:
             self._device.wake(self)
+
+    def _part(self, run: Step, stretch: Stretch, place: Tensors) -> None:
+        """Look at the rows one by one: some end, fail, have left, or are watched."""
+        self._lose(run)
+        going: list[Span[Journey]] = []
+        at = 0
+        for span in run.crew.spans:
+            journey = span.ticket
+            if not journey.gone:
+                stretch.flush(span)
+                going += advance(span, run.outputs, place, at)
+                if journey.rows_done == journey.rows:
+                    journey.gone = True
+                    run.finished.append(journey)
+            at += span.slots
+        self.table.rest(run.crew, going)
+
+    def _lose(self, run: Step) -> None:
+        for number, error in run.failed.items():
+            journey = run.crew.spans[number].ticket
+            run.lost.append((journey, error))
+            self.table.leave(journey)
 
     def complete(self, run: Step) -> Sequence[Step]:
         """Answer those requests whose last row has ended, or that have failed."""

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -104,6 +104,14 @@ class Session:
             return self._bindings.run(inputs)
         outputs: list[np.ndarray] = self._session.run(self.output_names, inputs)
         return outputs
+
+    def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
+        """As ``run``, for a loop: on a device the outputs named in ``stay`` are left there, for the next step."""
+        return self.run(inputs) if self._bindings is None else self._bindings.step(inputs, stay)
+
+    def settle(self, array: np.ndarray) -> Any:
+        """An array that many steps will take, where they reach it fastest."""
+        return array if self._bindings is None else self._bindings.upload(array)
 
     def describe(self, file: str) -> Graph:
         """The graph as the ONNX file declares it, for models without a manifest.

@@ -72,14 +72,15 @@ class Span(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class Crew(Generic[T]):
-    """Spans that step together."""
+    """Spans that step together; ``slots`` is their sum.
+
+    ``stretch`` is the shell's: what it knows of the crew for as long as nobody joins or leaves; then it is None.
+    """
 
     key: Hashable
     spans: list[Span[T]] = field(default_factory=list)
-
-    @property
-    def slots(self) -> int:
-        return sum(span.slots for span in self.spans)
+    slots: int = 0
+    stretch: Any = None
 
 
 class SlotTable(Generic[T]):
@@ -90,6 +91,8 @@ class SlotTable(Generic[T]):
         self.max_queue_rows = max_queue_rows
         self.waiting_rows = 0
         self.used_slots = 0
+        self.departures = 0
+        """How many tickets have been taken out."""
         self._waiting: list[deque[Span[T]]] = [deque() for _ in range(PRIORITIES)]
         self._resting: list[Crew[T]] = []
         self._deadlines: list[tuple[float, int, T]] = []
@@ -125,6 +128,7 @@ class SlotTable(Generic[T]):
     def leave(self, ticket: T) -> None:
         """Take a ticket out, wherever its rows are; those in a step leave when it ends."""
         ticket.gone = True
+        self.departures += 1
         self.waiting_rows -= ticket.waiting_rows
         ticket.waiting_rows = 0
         for crew in list(self._resting):
@@ -156,19 +160,28 @@ class SlotTable(Generic[T]):
             crew = self._resting.pop(0)
         else:
             return None
-        self._split(crew, limit)
-        room = self._board(crew, limit - crew.slots)
-        for other in [c for c in self._resting if c.key == crew.key]:
-            if other.slots <= room:
+        if crew.slots > limit:
+            self._split(crew, limit)
+        if self.waiting_rows:
+            self._board(crew, limit)
+        for other in [c for c in self._resting if c.key == crew.key and crew.slots + c.slots <= limit]:
+            if crew.slots + other.slots <= limit:
                 self._resting.remove(other)
                 crew.spans += other.spans
-                room -= other.slots
+                crew.slots += other.slots
+                crew.stretch = None
         return crew
+
+    def rest_whole(self, crew: Crew[T]) -> None:
+        """A crew has stepped, and nobody of it has left since it was taken."""
+        self._resting.append(crew)
 
     def rest(self, crew: Crew[T], spans: Sequence[Span[T]]) -> None:
         """A crew has stepped; ``spans`` are those of its rows that go on."""
+        crew.stretch = None
         self.used_slots -= crew.slots
         crew.spans = [span for span in spans if not span.ticket.gone]
+        crew.slots = sum(span.slots for span in crew.spans)
         if crew.spans:
             self.used_slots += crew.slots
             self._resting.append(crew)
@@ -208,11 +221,12 @@ class SlotTable(Generic[T]):
             if rows < span.rows:
                 rest.append(span if not rows else span.cut(rows, span.rows))
         if rest:
-            crew.spans = kept
-            self._resting.insert(0, Crew(crew.key, rest))
+            left = sum(span.slots for span in rest)
+            crew.spans, crew.slots, crew.stretch = kept, crew.slots - left, None
+            self._resting.insert(0, Crew(crew.key, rest, left))
 
-    def _board(self, crew: Crew[T], room: int) -> int:
-        """Let waiting rows of the crew's key in; returns the room that is left."""
+    def _board(self, crew: Crew[T], limit: int) -> None:
+        """Let waiting rows of the crew's key in, up to ``limit`` slots."""
         for line in self._waiting:
             while line:
                 span = line[0]
@@ -220,21 +234,21 @@ class SlotTable(Generic[T]):
                     line.popleft()
                     continue
                 width = span.ticket.width
-                free = min(room, self.max_slots - self.used_slots)
+                free = min(limit - crew.slots, self.max_slots - self.used_slots)
                 if not crew.spans:
                     free = max(free, width)  # a row that needs more than a step has goes alone
                 rows = min(span.rows, max(0, free) // width)
                 if span.ticket.key != crew.key or not rows:
-                    return room
+                    return
                 crew.spans.append(span.cut(0, rows))
-                room -= rows * width
+                crew.slots += rows * width
+                crew.stretch = None
                 self.used_slots += rows * width
                 self.waiting_rows -= rows
                 span.ticket.waiting_rows -= rows
                 span.start += rows
                 if not span.rows:
                     line.popleft()
-        return room
 
     def waiting(self) -> Iterator[Span[T]]:
         """The spans that wait, in the order in which they begin."""

@@ -7,8 +7,8 @@ import numpy as np
 
 from model_store.tasks import Carry
 from service.engine.decoding import Beams
-from service.engine.journey import Journey, Tensors
-from service.engine.lane import Run, Runner
+from service.engine.journey import Journey, Stretch, Tensors
+from service.engine.lane import Run, StepRunner
 from service.engine.slots import Crew, Span
 from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
@@ -22,7 +22,8 @@ class Step(Run):
     """
 
     crew: Crew[Journey] = field(kw_only=True)
-    tensors: Tensors | None = None
+    departures: int = 0
+    stretch: Stretch | None = None
     outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     failed: dict[int, BaseException] = field(default_factory=dict)
     lost: list[tuple[Journey, BaseException]] = field(default_factory=list)
@@ -33,21 +34,25 @@ class StepGraph:
     """``main`` as a step. ``carries`` says which inputs take which outputs, ``pad`` with how many rows a batch runs."""
 
     def __init__(
-        self, runner: Runner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int] | None
+        self, runner: StepRunner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int] | None
     ) -> None:
         self.signature = signature
         self._runner = runner
         self._fed_back = {c.input: c.output for c in carries if c.output is not None}
+        self._stay = frozenset(self._fed_back.values())
         self._pad = pad or (lambda rows: rows)
 
     def execute(self, run: Step, clock: Callable[[], float]) -> None:
         """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane."""
         try:
-            run.tensors = tensors = self._gather(run.crew)
-            _fill_in(run.crew, tensors)
+            stretch = run.crew.stretch
+            if stretch is None:
+                stretch = run.crew.stretch = Stretch(run.crew, self._gather(run.crew), run.departures)
+            run.stretch = stretch
+            _fill_in(stretch)
             run.started_at = clock()
             try:
-                run.outputs = self._run(tensors.arrays)
+                run.outputs = self._run(stretch.arrays)
             except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of whoever caused it
                 run.outputs = self._isolate(run, error)
         except Exception as error:  # noqa: BLE001  # a fault of ours ends the crew, not the lane
@@ -57,7 +62,7 @@ class StepGraph:
 
     def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         rows = len(next(iter(inputs.values())))
-        outputs = dict(zip(self.signature.output_names, self._runner.run(inputs), strict=True))
+        outputs = dict(zip(self.signature.output_names, self._runner.step(inputs, self._stay), strict=True))
         for name, output in outputs.items():
             if len(output) != rows:
                 raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
@@ -77,12 +82,14 @@ class StepGraph:
                 return Tensors(place.arrays, slots)
         names = spans[0].place.arrays if spans[0].place else self.signature.inputs
         padding = self._pad(slots) - slots
+        changing = {name for span in spans for name in span.ticket.course.changing}
         arrays = {}
         for name in names:
             parts = [self._part(span, name) for span in spans]
             if padding:
                 parts.append(np.repeat(parts[-1][-1:], padding, axis=0))
-            arrays[name] = np.concatenate(parts)
+            joined = np.concatenate(parts)
+            arrays[name] = joined if name in changing else self._runner.settle(joined)
         return Tensors(arrays, slots)
 
     def _part(self, span: Span[Journey], name: str) -> np.ndarray:
@@ -101,8 +108,8 @@ class StepGraph:
 
     def _isolate(self, run: Step, error: BaseException) -> dict[str, np.ndarray]:
         """Run the crew in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
-        assert run.tensors is not None  # noqa: S101  # gathered before it ran
-        arrays, spans = run.tensors.arrays, run.crew.spans
+        assert run.stretch is not None  # noqa: S101  # made before it ran
+        arrays, spans = run.stretch.arrays, run.crew.spans
         bounds = np.cumsum([0, *(span.slots for span in spans)]).tolist()
         pieces: list[tuple[int, int, dict[str, np.ndarray]]] = []
         parts = [(0, len(spans), error)]
@@ -127,16 +134,16 @@ class StepGraph:
                 whole[low:high] = output[: high - low]
         return joined
 
-    def next_tensors(self, run: Step) -> Tensors:
+    def feed_back(self, run: Step) -> Tensors:
         """The inputs of the next step as far as this one gives them: where nobody leaves, they are used as they are."""
-        assert run.tensors is not None  # noqa: S101
-        arrays = dict(run.tensors.arrays)
+        assert run.stretch is not None  # noqa: S101
+        tensors = run.stretch.tensors
         for taken, given in self._fed_back.items():
-            arrays[taken] = run.outputs[given]
+            tensors.arrays[taken] = run.outputs[given]
         decoding = next((s.ticket.course.decoding for s in run.crew.spans if s.ticket.course.decoding), None)
         if decoding is not None:
-            self._choose(run, decoding.token, decoding.scores, arrays)
-        return Tensors(arrays, run.tensors.slots)
+            self._choose(run, decoding.token, decoding.scores, tensors.arrays)
+        return tensors
 
     def _choose(self, run: Step, token: str, scores_name: str, arrays: dict[str, np.ndarray]) -> None:
         """The next symbol of every slot; hypotheses that are given up take the state of those that go on twice."""
@@ -162,16 +169,11 @@ class StepGraph:
                 arrays[taken] = arrays[taken][order]
 
 
-def _fill_in(crew: Crew[Journey], tensors: Tensors) -> None:
+def _fill_in(stretch: Stretch) -> None:
     """What changes with the step."""
-    at = 0
-    for span in crew.spans:
-        end = at + span.slots
+    for span, at, end in stretch.changing:
+        step = span.step + stretch.count
         for name, value_of in span.ticket.course.by_step.items():
-            value = value_of(slice(span.start, span.stop), span.step)
-            tensors.arrays[name][at:end] = (
-                np.repeat(value, span.ticket.width, axis=0)
-                if span.ticket.width > 1 and isinstance(value, np.ndarray) and value.ndim
-                else value
-            )
-        at = end
+            value = value_of(slice(span.start, span.stop), step)
+            many = span.ticket.width > 1 and isinstance(value, np.ndarray) and value.ndim
+            stretch.arrays[name][at:end] = np.repeat(value, span.ticket.width, axis=0) if many else value

@@ -2,7 +2,8 @@ import asyncio
 import itertools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from model_store.tasks import Carry
 from service.engine.cost import CostModel
 from service.engine.course import Course, Decoding, Path
 from service.engine.device import Device
-from service.engine.lane import Runner
+from service.engine.lane import StepRunner
 from service.engine.loop import Stepper
 from service.engine.session import Session
 from service.engine.slots import SlotTable
@@ -86,18 +87,21 @@ SPEAK = (Carry(input="table", output="next_table"),)
 class Counting:
     """A real session that notes the rows of each step it runs, and holds them while a gate is closed."""
 
-    def __init__(self, content: bytes) -> None:
-        self.session = Session(content)
+    def __init__(self, content: bytes, bound: bool = False) -> None:
+        self.session = Session(content, bound=bound)
         self.steps: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)
 
-    def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+    def step(self, inputs: Arrays, stay: Collection[str]) -> Sequence[np.ndarray]:
         self.steps.append(len(next(iter(inputs.values()))))
         self.entered.release()
         assert self.gate.wait(30)
-        return self.session.run(inputs)
+        return self.session.step(inputs, stay)
+
+    def settle(self, array: np.ndarray) -> Any:
+        return self.session.settle(array)
 
     async def wait_until_entered(self) -> None:
         await asyncio.to_thread(self.entered.acquire)
@@ -118,7 +122,7 @@ class Bench:
         cost_s: float = 0.0,
         row_s: float = 0.0,
         least_rows: int = 1,
-        runner: Runner | None = None,
+        runner: StepRunner | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.counting = Counting(content)
@@ -196,8 +200,8 @@ def test_graph_with_too_few_rows_in_an_output_fails_its_request():
     """An output that has not a row for each row of the step is a failure of the model, never someone else's row."""
 
     class Short(Counting):
-        def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
-            return [output[:0] for output in super().run(inputs)]
+        def step(self, inputs: Arrays, stay: Collection[str]) -> Sequence[np.ndarray]:
+            return [output[:0] for output in super().step(inputs, stay)]
 
     async def main() -> None:
         bench = Bench(walk(), WALK, runner=Short(walk()))
@@ -376,18 +380,23 @@ def test_slow_steps_go_side_by_side_on_two_lanes():
     run_virtual(main())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
+    bound=st.booleans(),
     courses=st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=10),
     max_rows=st.integers(1, 6),
     max_slots=st.integers(6, 12),
     gaps=st.lists(st.integers(0, 3), min_size=10, max_size=10),
 )
-def test_company_changes_no_bit(courses, max_rows, max_slots, gaps):
-    """Whatever joins and leaves, every request gets the bits that it gets when it runs alone."""
+def test_company_changes_no_bit(courses, max_rows, max_slots, gaps, bound):
+    """Whatever joins and leaves, every request gets the bits that it gets when it runs alone.
+
+    ``bound``: with the state left on the device between steps (here the device is the host).
+    """
 
     async def main() -> None:
-        bench = Bench(walk(), WALK, max_rows=max_rows, max_slots=max_slots, least_rows=2)
+        runner = Counting(walk(), bound)
+        bench = Bench(walk(), WALK, max_rows=max_rows, max_slots=max_slots, least_rows=2, runner=runner)
         made = [walking(start, steps, rows) for start, steps, rows in courses]
         answers = []
         for course, gap in zip(made, gaps, strict=False):
@@ -455,6 +464,23 @@ def test_beams_as_many_as_there_are_sentences_find_the_likeliest():
             tokens, chance = say_likeliest(table, 4)
             assert list(sentence.tokens) == tokens
             assert sentence.log_probability == pytest.approx(chance, abs=1e-4)
+
+    run_virtual(main())
+
+
+def test_state_that_is_left_on_the_device_serves_beams_and_failures_too():
+    """Hypotheses that change places, and steps that run again in halves, read the state from the device."""
+
+    async def main() -> None:
+        plain, bound = Bench(speak(), SPEAK), Bench(speak(), SPEAK, runner=Counting(speak(), bound=True))
+        for table in (0, 1):
+            course = speaking(table, width=3)
+            assert (await bound.ask(course)).sentences == (await plain.ask(course)).sentences
+        bench = Bench(hop(), HOP, runner=Counting(hop(), bound=True))
+        answers = [bench.ask(Course({"place": np.array([[p]], np.int64)}, 4, last=("next",))) for p in (3, 77)]
+        assert (await answers[0]).last["next"].tolist() == [[3]]
+        with pytest.raises(ModelFailure):
+            await answers[1]
 
     run_virtual(main())
 
