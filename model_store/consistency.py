@@ -119,6 +119,22 @@ def _check_loop(manifest: "Manifest") -> None:
         raise ValueError(f"loop.carries: expected each input once, got {', '.join(names)}")
     for carry in loop.carries:
         _check_carry(manifest, carry, loop.start)
+    given = {*names, *_step_inputs(manifest)}
+    if unknown := [t.name for t in main.inputs if t.name not in given]:
+        raise ValueError(f"loop: nothing says what the inputs {', '.join(unknown)} of the graph 'main' take at a step")
+
+
+def _step_inputs(manifest: "Manifest") -> set[str | None]:
+    """The inputs of ``main`` that the tasks' descriptions give a meaning."""
+    forecast, text, generation = manifest.forecast, manifest.text, manifest.generation
+    diffusion = generation.diffusion if generation else None
+    return {
+        forecast and forecast.noise,
+        text and text.token,
+        *((generation.noise, generation.label) if generation else ()),
+        *((diffusion.time, diffusion.next_time, diffusion.step_noise) if diffusion else ()),
+        *((diffusion.guidance, diffusion.eta) if diffusion else ()),
+    }
 
 
 def _check_carry(manifest: "Manifest", carry: Carry, start: str | None) -> None:
@@ -126,6 +142,8 @@ def _check_carry(manifest: "Manifest", carry: Carry, start: str | None) -> None:
     taken = _find(manifest, field, _Place(MAIN, "input", carry.input))
     if (carry.start or carry.resume) and start is None:
         raise ValueError(f"{field}: there is no start graph")
+    if carry.resume and not carry.start:
+        raise ValueError(f"{field}: expected it to start with an output of the start graph, which resumes it")
     others = [(MAIN, "output", carry.output)]
     if start is not None:
         others += [(start, "output", carry.start), (start, "input", carry.resume)]
@@ -189,7 +207,10 @@ def _check_text(manifest: "Manifest") -> None:
 def _check_reconstruction(manifest: "Manifest") -> None:
     facts = manifest.reconstruction
     assert facts is not None  # noqa: S101
+    first = manifest.graphs.get(facts.graphs[0])
     for graph in facts.graphs:
+        if first and graph in manifest.graphs and manifest.graphs[graph].inputs != first.inputs:
+            raise ValueError(f"reconstruction.graphs: {graph!r} takes other inputs than {facts.graphs[0]!r}")
         _expect(manifest, "reconstruction.output", _Place(graph, "output", facts.output), _FLOATS, None)
         for field, name in (("error", facts.error), ("anomaly", facts.anomaly)):
             if name is not None:
@@ -208,9 +229,17 @@ def _check_generation(manifest: "Manifest") -> None:
         if not manifest.labels:
             raise ValueError("generation.label: expected labels in the manifest")
     if facts.diffusion is None:
+        others = {t.name for t in manifest.graphs[facts.graph].inputs} - {facts.noise, facts.label}
+        if others:
+            raise ValueError(f"generation: nothing says what the inputs {', '.join(sorted(others))} take")
         return
     diffusion, loop = facts.diffusion, manifest.loop
-    if loop is None or facts.graph != MAIN or facts.noise not in {c.input for c in loop.carries if c.output}:
+    if (
+        loop is None
+        or loop.start
+        or facts.graph != MAIN
+        or facts.noise not in {c.input for c in loop.carries if c.output}
+    ):
         raise ValueError("generation.diffusion: expected a loop of 'main' that carries the noise input")
     for name in (diffusion.time, diffusion.next_time):
         _expect(manifest, "generation.diffusion", _Place(MAIN, "input", name), ("INT64",), ())

@@ -37,6 +37,9 @@ class Tensor(Facts):
     batch_axis: int | None = None
     finite: bool = False
     """True: NaN and infinities in this input are refused before they reach the model."""
+    least: int | None = None
+    largest: int | None = None
+    """Integers outside of these are refused before they reach the model, such as an index into a table."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -44,6 +47,8 @@ class Tensor(Facts):
             raise ValueError(f"datatype {self.datatype!r}: expected one of {', '.join(DATATYPES)}")
         if self.finite and self.datatype == "BYTES":
             raise ValueError("finite: expected it on numbers only, got it on BYTES")
+        if (self.least, self.largest) != (None, None) and "INT" not in self.datatype:
+            raise ValueError(f"least, largest: expected them on integers only, got them on {self.datatype}")
         if self.batch_axis is not None and not 0 <= self.batch_axis < len(self.shape):
             raise ValueError(f"batch_axis {self.batch_axis} lies outside the shape {self.shape}")
         return self
@@ -98,8 +103,11 @@ class Rung(Facts):
 
 
 class Parity(Facts):
+    """Within ``atol + rtol * |expected| + scale_tol * the largest magnitude of the output``, for every element."""
+
     atol: Finite
     rtol: Finite
+    scale_tol: Finite = 0.0
     rungs: tuple[Rung, ...]
 
 

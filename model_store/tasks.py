@@ -2,12 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from model_store.facts import Facts, Finite
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
+
+
+def _not_zero(value: float) -> float:
+    if value == 0:
+        raise ValueError("expected a number other than 0, or no picture could be told from another")
+    return value
 
 
 class Picture(Facts):
@@ -17,7 +23,7 @@ class Picture(Facts):
     """
 
     channels: Literal[1, 3]
-    scale: Finite = 1.0
+    scale: Annotated[Finite, AfterValidator(_not_zero)] = 1.0
     offset: Finite = 0.0
 
 

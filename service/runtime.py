@@ -51,7 +51,9 @@ class Runtime:
             self._loading.cancel()
             await asyncio.wait([self._loading])
         try:
-            await asyncio.wait_for(self.registry.drain(), self.settings.drain_s)
+            async with asyncio.timeout(self.settings.drain_s):
+                await self.plane.errands.drain()
+                await self.registry.drain()
         except TimeoutError:
             logger.error("requests were still open after %.1f s and were dropped", self.settings.drain_s)
         self.registry.close()

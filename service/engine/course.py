@@ -16,7 +16,7 @@ ByStep = Callable[[slice, int], Value]
 """(rows of the request, step from 0) -> what an input takes for these rows at this step: [rows, ...], or one value for
 all of them. Such as ``lambda rows, step: draws[rows, step]``."""
 Watch = Callable[[int, int, Mapping[str, np.ndarray]], None]
-"""(row, step, the kept outputs of this row) after each step, on the event loop; must not keep the arrays."""
+"""(row, step, the shown outputs of this row) after each step, on the event loop; must not keep the arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class Course:
     """A request to a loop.
 
     ``begin`` has [rows, ...] for every carried input and every input that stays the same; ``by_step`` is asked for the
-    rest. ``keep`` names outputs that are collected at every step, ``last`` those of the last step that are wanted.
+    rest. ``keep`` names outputs that are collected at every step, ``last`` those of the last step that are wanted;
+    ``watch`` is shown the kept ones, those in ``show``, and the chosen symbol under the name of its input.
     """
 
     begin: Arrays
@@ -47,6 +48,7 @@ class Course:
     by_step: Mapping[str, ByStep] = field(default_factory=dict)
     keep: Sequence[str] = ()
     last: Sequence[str] = ()
+    show: Sequence[str] = ()
     decoding: Decoding | None = None
     watch: Watch | None = None
 
@@ -75,7 +77,7 @@ class Path(NamedTuple):
     """What a course came to.
 
     ``kept`` [rows, steps, ...] and ``last`` [rows, ...] by output; ``sentences`` one a row where there is a decoding.
-    Times in seconds: until the first step began, and in runs that the rows were part of.
+    Times in seconds: until the first step began, and in the runs that a row was part of, the mean over the rows.
     """
 
     kept: Arrays

@@ -277,7 +277,7 @@ class Dispatcher:
     def _deliver(self, job: Job, part: Slice[Job], rows: slice, run: BatchRun) -> None:
         """Give ``rows`` of a run's outputs to the job that they are for; it is done when it has all of them."""
         if not job.rows_done:
-            job.queue_s = run.taken_at - job.arrived
+            job.queue_s = max(0.0, run.taken_at - job.arrived)
             self.observer.queued(job.queue_s)
         job.batch_s += run.started_at - run.taken_at
         job.compute_s += run.ended_at - run.started_at

@@ -116,7 +116,7 @@ class Stretch:
                 whole = journey.kept[name] = np.zeros(shape, stacked.dtype)
             of_span = stacked[:, span.offset : span.offset + span.slots : journey.width]
             whole[span.start : span.stop, steps] = of_span.swapaxes(0, 1)
-        journey.compute_s += self._compute_s
+        journey.compute_s += self._compute_s * span.rows / journey.rows
         span.step += self.count
         span.place = self.tensors
 
@@ -170,7 +170,7 @@ def _tell(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors
     """Show the kept outputs, and the symbol that was chosen, to the one who watches."""
     course, width = span.ticket.course, span.ticket.width
     assert course.watch is not None  # noqa: S101  # asked by the caller
-    shown = {name: outputs[name] for name in course.keep}
+    shown = {name: outputs[name] for name in (*course.keep, *course.show)}
     if course.decoding is not None:
         shown[course.decoding.token] = place.arrays[course.decoding.token]
     try:

@@ -62,6 +62,7 @@ class Stepper:
         self.observer = observer or Silence()
         self.running = 0
         self._graph = StepGraph(runner, signature, carries, pad)
+        self._carried = [c.input for c in carries]
         self._device = device
         self._draining: asyncio.Future[None] | None = None
         self._max_rows = min(max_rows, table.max_slots)
@@ -227,6 +228,9 @@ class Stepper:
         given = {*course.begin, *course.by_step, *token}
         if given != self._graph.signature.inputs.keys():
             raise ModelFailure(f"a course has {sorted(given)}, a step takes {sorted(self._graph.signature.inputs)}")
+        absent = [name for name in self._carried if name not in course.begin]
+        if absent:
+            raise ModelFailure(f"a course does not begin with {absent}, which are carried")
         if course.steps < 1 or course.rows < 1:
             raise ModelFailure(f"a course of {course.rows} rows and {course.steps} steps")
-        return tuple(course.begin[name].shape[1:] for name in self._graph.signature.inputs if name in course.begin)
+        return tuple(course.begin[name].shape[1:] for name in self._carried)

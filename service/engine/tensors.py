@@ -30,6 +30,7 @@ class Signature:
         self.output_names = [t.name for t in graph.outputs]
         self.batches = bool(graph.inputs) and all(t.batch_axis == 0 for t in (*graph.inputs, *graph.outputs))
         self._shared_axes = _shared_axes(graph)
+        self._bounded = [t for t in graph.inputs if (t.least, t.largest) != (None, None)]
         dynamic = any(isinstance(size, str) for t in graph.inputs for size in t.row_shape)
         self._one_key: Hashable = None if dynamic or not self.batches else "any"
         datatypes = [DATATYPES[t.datatype] for t in graph.inputs]
@@ -61,6 +62,8 @@ class Signature:
                 count = shape[0]
             if must_be_finite and not are_finite(array):
                 raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(array)}")
+        for tensor in self._bounded:
+            _check_bounds(tensor, inputs[tensor.name])
         if self._shared_axes:
             self._check_shared_axes(inputs)
         if not self.batches:
@@ -100,6 +103,24 @@ def _shared_axes(graph: Graph) -> Mapping[str, Sequence[tuple[str, int]]]:
 def show_shape(shape: Sequence[int | str]) -> str:
     """A declared shape for people: ``[batch, 1, 8, 8]``."""
     return "[" + ", ".join(str(size) for size in shape) + "]"
+
+
+def _check_bounds(tensor: Tensor, array: np.ndarray) -> None:
+    """Raises InvalidInput, which names the first value outside of the tensor's bounds."""
+    least, largest = tensor.least, tensor.largest
+    outside = np.zeros(array.shape, bool)
+    if least is not None:
+        outside |= array < least
+    if largest is not None:
+        outside |= array > largest
+    if outside.any():
+        index = tuple(int(i) for i in np.argwhere(outside)[0])
+        bounds = (
+            f"from {least} to {largest}"
+            if None not in (least, largest)
+            else (f"of {least} or more" if largest is None else f"up to {largest}")
+        )
+        raise InvalidInput(f"input {tensor.name!r}: expected integers {bounds}, got {array[index]} at {list(index)}")
 
 
 def _first_bad(array: np.ndarray) -> str:

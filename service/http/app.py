@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
-from service.http.calls import LINGER_S, Call, Endpoint, Reply, request_id_of
+from service.http.calls import LINGER_S, MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply, request_id_of
 from service.http.information import Information
 from service.http.plane import PLANE_STATE, DataPlane
 from service.metrics import Metrics
@@ -26,8 +26,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_BENTOML_PATHS = re.compile(r"/docs\.json|/schema\.json|/(?:static_content|assets)/.*")
+_BENTOML_PATHS = re.compile(r"/schema\.json|/(?:static_content|assets)/.*")
 _PAGE_PATHS = ("/", "/docs")
+_CONGESTED_BYTES = 64 << 10  # where transports say that writing should pause
 
 
 class Lifecycle(Protocol):
@@ -122,7 +123,8 @@ class AsgiDoor:
 
     async def _carry(self, plane: DataPlane, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """One call of the data plane: body in, reply out, or cancelled when the caller goes."""
-        call = AsgiCall(endpoint, scope["query_string"], dict(scope["headers"]))
+        pieces_to = None if scope["http_version"] == "1.0" else send
+        call = AsgiCall(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         held_bytes = 0
         try:
             if scope["method"] != "POST":
@@ -141,7 +143,7 @@ class AsgiDoor:
             await call.wait(plane, receive)
         finally:
             plane.intake.release(held_bytes)
-        if call.answer.cancelled():
+        if call.is_sent:
             return
         reply = call.answer.result()
         if reply.status == 413:
@@ -151,21 +153,67 @@ class AsgiDoor:
 
 
 class AsgiCall(Call):
-    """A call whose reply a task waits for."""
+    """A call whose answer a task waits for: ``answer`` is the reply, or the head of a stream that has been sent.
 
-    __slots__ = ("answer",)
+    Without ``send`` (HTTP/1.0, where the server could not say where a stream ends, and calls made in process) a stream
+    is collected and becomes an ordinary reply.
+    """
 
-    def __init__(self, endpoint: Endpoint, query: bytes, headers: Mapping[bytes, bytes]) -> None:
+    __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer")
+
+    def __init__(
+        self, endpoint: Endpoint, query: bytes, headers: Mapping[bytes, bytes], send: Send | None = None
+    ) -> None:
         super().__init__(endpoint, query, headers)
         self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._send = send
+        self._sending: asyncio.Task[None] | None = None
+        self._unread_bytes = 0
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether nothing is left to send of the answer: it was a stream, or will not come."""
+        return self._sending is not None or self.answer.cancelled()
 
     def reply(self, reply: Reply) -> None:
         if not self.answer.done():
             self.answer.set_result(reply)
 
+    def open(self, status: int, headers: Sequence[Header]) -> None:
+        self.opened = True
+        self._head = Reply(status, (), list(headers))
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()  # an empty piece is the end
+        if self._send is not None and not self.answer.done():
+            self._sending = asyncio.create_task(self._forward(self._send))
+
+    def send(self, chunk: bytes) -> None:
+        if not chunk or self.answer.done():
+            return
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            self.abort()
+            return
+        self._unread_bytes += len(chunk)
+        self._pieces.put_nowait(chunk)
+
+    def end(self) -> None:
+        if self._sending is not None:
+            self._pieces.put_nowait(b"")
+            return
+        self._head.chunks = [self._pieces.get_nowait() for _ in range(self._pieces.qsize())]
+        self.reply(self._head)
+
+    def abort(self) -> None:
+        self.answer.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+
+    @property
+    def congested(self) -> bool:
+        return self._unread_bytes > _CONGESTED_BYTES
+
     async def wait(self, plane: DataPlane, receive: Receive) -> None:
-        """Return when the reply is there or the caller has gone; then ``answer`` is cancelled."""
-        if self.answer.done():
+        """Return when the reply is there or the stream sent, or the caller has gone; then ``answer`` is cancelled."""
+        if self.answer.done() and not self.answer.cancelled():
             return
         watch = asyncio.create_task(_cancel_when_gone(receive, self.answer))
         try:
@@ -173,7 +221,21 @@ class AsgiCall(Call):
         finally:
             watch.cancel()
             if not self.answer.done() or self.answer.cancelled():
+                self.abort()
                 plane.cancel(self)
+
+    async def _forward(self, send: Send) -> None:
+        """Send the pieces as they come."""
+        head = self._head
+        try:
+            await send({"type": "http.response.start", "status": head.status, "headers": head.headers})
+            while piece := await self._pieces.get():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                self._unread_bytes -= len(piece)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            self.reply(head)
+        finally:
+            self.answer.cancel()  # sending has failed; an answer that is there stays
 
 
 async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -> None:

@@ -6,15 +6,21 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.engine.dispatcher import Job
 from service.registry import Model
+
+if TYPE_CHECKING:
+    from service.http.errands import Errand
 
 Header = tuple[bytes, bytes]
 
 LINGER_S = 2.0
 """How long a refused client may go on sending: closing at once would reset the connection under our answer."""
+
+MAX_UNREAD_BYTES = 8 << 20
+"""How much of a stream is kept for a caller that does not read it."""
 
 JSON: Header = (b"content-type", b"application/json")
 
@@ -45,13 +51,22 @@ class Reply:
 
 
 class Call(abc.ABC):
-    """One request of a door. The data plane calls ``reply`` once, now or later, unless the call was cancelled.
+    """One request of a door. The data plane answers it once, now or later, unless the call was cancelled.
+
+    An answer is either ``reply``, or a stream: ``open``, any number of ``send``, and ``end`` or ``abort``. All are
+    called on the event loop. They never raise for a caller that has gone and never call the data plane back for *this*
+    call: it learns by ``cancel``, in a later turn of the loop. ``reply`` and ``end`` may start the connection's next
+    call, so whatever belongs to this one is to be in order before.
 
     ``headers`` has lower-case names. ``began`` is seconds on the clock of the data plane. ``model``, ``job`` and
     ``details`` are the data plane's: who answers, its place in the engine, and what rendering the answer needs.
+    ``opened`` is true from ``open`` on: an error can no longer be the reply.
     """
 
-    __slots__ = ("began", "body", "details", "endpoint", "gone", "headers", "job", "model", "query", "request_id")
+    __slots__ = (
+        *("began", "body", "details", "endpoint", "gone", "headers", "job", "model", "opened", "query"),
+        *("request_id",),
+    )
 
     def __init__(self, endpoint: Endpoint, query: bytes, headers: Mapping[bytes, bytes]) -> None:
         self.endpoint = endpoint
@@ -61,13 +76,35 @@ class Call(abc.ABC):
         self.body: bytes | memoryview = b""
         self.began = 0.0
         self.model: Model | None = None
-        self.job: Job | None = None
+        self.job: Job | Errand | None = None
         self.details: Any = None
         self.gone = False
+        self.opened = False
 
     @abc.abstractmethod
     def reply(self, reply: Reply) -> None:
         """Send the answer."""
+
+    @abc.abstractmethod
+    def open(self, status: int, headers: Sequence[Header]) -> None:
+        """Begin an answer whose body comes in pieces."""
+
+    @abc.abstractmethod
+    def send(self, chunk: bytes) -> None:
+        """Send a piece of the body, of any size. If more than ``MAX_UNREAD_BYTES`` lie unread before it: abort."""
+
+    @abc.abstractmethod
+    def end(self) -> None:
+        """The body is complete."""
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """End the connection so that the caller sees a broken body, not a complete one."""
+
+    @property
+    @abc.abstractmethod
+    def congested(self) -> bool:
+        """Whether the caller reads slower than pieces come: what it can do without need not be sent."""
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:

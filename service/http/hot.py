@@ -2,8 +2,8 @@
 
 uvicorn keeps parsing, TLS, keep-alive rules and shutdown. For a hot route there is no scope, task, future or event: the
 body is collected, the data plane is called, and its reply is written to the transport, so that a finished batch writes
-all its answers in one pass of the loop. Everything else goes to the ASGI door: other routes and methods, escaped paths,
-`Expect: 100-continue`, upgrades.
+all its answers in one pass of the loop; the pieces of a stream are written as they come (`exchange.py`). Everything
+else goes to the ASGI door: other routes and methods, escaped paths, `Expect: 100-continue`, upgrades.
 
 Rules
 - Requests of one connection are answered in the order they came, hot or not: one runs, the next ones wait in uvicorn's
@@ -11,7 +11,7 @@ Rules
 - A body over the limit is refused before it is read, and its connection ends; so is a header over the limit.
 - Bodies under way may hold so many bytes in all (`Intake`); a connection whose next body does not fit is not read.
 - The next request is not begun while the client does not read the last answer.
-- A caller that goes takes its work with it.
+- A caller that goes takes its work with it, also in the middle of a stream.
 - A stopping server closes idle connections at once, and the others after their answer.
 - A connection that sends the same head again, which programs do, is not parsed again: equal bytes mean the same.
 """
@@ -21,30 +21,20 @@ import functools
 from typing import Any, NamedTuple
 
 from uvicorn.config import HTTP_PROTOCOLS, Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
-from service.http.calls import LINGER_S, Call, Endpoint, Reply, request_id_of
+from service.http.calls import LINGER_S, Endpoint, request_id_of
+from service.http.exchange import HotCall, write_reply
 from service.http.plane import PLANE_STATE, DataPlane
 from service.http.status import error_reply
 
 PROTOCOL = "service.http.hot:HotProtocol"
 
 MAX_HEADER_BYTES = 64 << 10
-_JOIN_BELOW_BYTES = 64 << 10
-"""Answers up to this size are joined and written at once: a system call costs more than the copy."""
-
-
 _VIEW_FROM_BYTES = 16 << 10
 """Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
-_CLOSING = b"content-length: %d\r\nconnection: close\r\n\r\n"
-
-
-class _NoEvent:
-    """Stands where uvicorn's cycles have an event; nobody waits for it."""
-
-    def set(self) -> None: ...
 
 
 class Head(NamedTuple):
@@ -56,44 +46,6 @@ class Head(NamedTuple):
     query: bytes
     headers: dict[bytes, bytes]
     keep_alive: bool
-
-
-class HotCall(Call):
-    """One hot request of a connection.
-
-    ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event`` are what uvicorn asks of its cycles.
-    """
-
-    __slots__ = (
-        *("admitted", "body_is_there", "disconnected", "held_bytes", "keep_alive", "parts", "protocol", "refusal"),
-        *("response_complete", "size", "started", "turn"),
-    )
-    message_event = _NoEvent()
-
-    def __init__(
-        self,
-        protocol: "HotProtocol",
-        endpoint: Endpoint,
-        query: bytes,
-        headers: dict[bytes, bytes],
-        keep_alive: bool,
-    ) -> None:
-        super().__init__(endpoint, query, headers)
-        self.protocol = protocol
-        self.keep_alive = keep_alive
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.held_bytes = 0
-        self.admitted = False
-        self.body_is_there = False
-        self.turn = False
-        self.started = False
-        self.refusal: ServiceError | None = None
-        self.response_complete = False
-        self.disconnected = False
-
-    def reply(self, reply: Reply) -> None:
-        self.protocol.answer(self, reply)
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -212,7 +164,7 @@ class HotProtocol(HttpToolsProtocol):
         request_id = request_id_of({})
         reply = error_reply(error, request_id)
         reply.headers.append((b"x-request-id", request_id.encode()))
-        self._write_reply(reply, keep_alive=False)
+        write_reply(self, reply, keep_alive=False)
         self._linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -290,8 +242,11 @@ class HotProtocol(HttpToolsProtocol):
         endpoint = None if self.root_path else _match(self.url)
         if endpoint is None:
             return None
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        return HotCall(self, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
+        in_chunks = self.parser.get_http_version() != "1.0"
+        keep_alive = in_chunks and self.parser.should_keep_alive()
+        call = HotCall(self, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
+        call.in_chunks = in_chunks
+        return call
 
     def _go_by_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -343,11 +298,8 @@ class HotProtocol(HttpToolsProtocol):
         else:
             plane.start(call)
 
-    def answer(self, call: HotCall, reply: Reply) -> None:
-        """Write the reply of a call that has its turn."""
-        if call.disconnected or self.transport.is_closing():
-            return
-        self._write_reply(reply, call.keep_alive)
+    def complete(self, call: HotCall) -> None:
+        """All of the answer of a call that had its turn is written: go on with the next, or end the connection."""
         call.response_complete = True
         self._forget(call)
         if call.refusal is not None:
@@ -355,23 +307,6 @@ class HotProtocol(HttpToolsProtocol):
         elif not call.keep_alive:
             self.transport.close()
         self.on_response_complete()
-
-    def _write_reply(self, reply: Reply, keep_alive: bool) -> None:
-        parts: list[bytes | memoryview] = [STATUS_LINE[reply.status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        for name, value in reply.headers:
-            parts += (name, b": ", value, b"\r\n")
-        chunks = reply.chunks
-        size = reply.size_bytes
-        parts.append((b"content-length: %d\r\n\r\n" if keep_alive else _CLOSING) % size)
-        if size <= _JOIN_BELOW_BYTES:
-            parts += chunks
-            self.transport.write(b"".join(parts))
-            return
-        self.transport.write(b"".join(parts))
-        for chunk in chunks:
-            self.transport.write(chunk)
 
     def _linger(self) -> None:
         """End our side and wait for the client to end its own, but not for long."""

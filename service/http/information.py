@@ -1,5 +1,6 @@
 """What the server tells about itself: health, metadata of the protocol, model cards, metrics."""
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -13,8 +14,10 @@ from starlette.routing import Route
 from model_store.manifest import Tensor
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.http.calls import Reply
+from service.http.openapi import make_document
 from service.http.status import error_reply
 from service.metrics import Metrics
+from service.protocol.text import render_json
 from service.registry import Entry, Registry, Shelf
 
 EXTENSIONS = ("binary_tensor_data", "schedule_policy", "parameters")
@@ -44,6 +47,7 @@ class Information:
             "/v2/models/{model}/versions/{version}/ready": self.model_ready,
             "/models": self.cards,
             "/metrics": self.metrics,
+            "/docs.json": self.document,
         }
         return Starlette(
             routes=[Route(path, _named(path, handler), methods=["GET"]) for path, handler in routes.items()],
@@ -61,11 +65,7 @@ class Information:
         return JSONResponse({"live": True, "ready": True})
 
     async def server(self, request: Request) -> Response:
-        try:
-            release = version("sluice-serving")
-        except PackageNotFoundError:  # run from a checkout that was not installed
-            release = "0"
-        return JSONResponse({"name": "sluice", "version": release, "extensions": EXTENSIONS})
+        return JSONResponse({"name": "sluice", "version": _release(), "extensions": EXTENSIONS})
 
     async def model(self, request: Request) -> Response:
         model = await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
@@ -92,6 +92,21 @@ class Information:
     async def metrics(self, request: Request) -> Response:
         body, content_type = self._metrics.expose(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
+
+    async def document(self, request: Request) -> Response:
+        return Response(_document(), media_type="application/json")
+
+
+def _release() -> str:
+    try:
+        return version("sluice-serving")
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "0"
+
+
+@functools.cache
+def _document() -> bytes:
+    return render_json(make_document(_release()))
 
 
 def _named(path: str, handler: Handler) -> Handler:

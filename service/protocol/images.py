@@ -2,18 +2,26 @@
 
 import base64
 import binascii
+import contextlib
 import io
-import warnings
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from model_store.tasks import Image
 from service.errors import InvalidInput, UnsupportedMedia
 
-FORMATS = ("PNG", "JPEG")
 MEDIA_TYPES = ("image/png", "image/jpeg")
+# By the first bytes. PIL.Image.open would add warnings and a limit of its own to the one that the settings give.
+_READERS: dict[bytes, type[ImageFile]] = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
+# What Pillow raises for damaged pictures.
+_DAMAGES = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
 
 
 def decode_base64(text: str, what: str) -> bytes:
@@ -27,47 +35,52 @@ def decode_base64(text: str, what: str) -> bytes:
 def decode_image(content: bytes, facts: Image, max_pixels: int, what: str) -> np.ndarray:
     """A PNG or JPEG as a float32 row [channels, height, width], scaled as the manifest says.
 
-    EXIF rotation is applied, alpha is laid over black, 16-bit grey keeps its range, palettes and CMYK are converted.
+    Resized to the height and width of ``facts``; where these are None the picture keeps its own. EXIF rotation is
+    applied, alpha is laid over black, 16 bits a channel become 8, palettes and CMYK become colours.
     Raises UnsupportedMedia for what is no such picture, InvalidInput for one with more than ``max_pixels``.
     """
-    try:
-        # A picture that claims more pixels than Pillow likes warns; the limit here is the stricter one.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            picture = Pillow.open(io.BytesIO(content), formats=FORMATS)
-            if picture.width * picture.height > max_pixels:
-                raise InvalidInput(
-                    f"{what}: expected at most {max_pixels} pixels, got {picture.width} x {picture.height}"
-                )
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-    except (InvalidInput, Pillow.DecompressionBombError) as error:
-        raise (
-            error
-            if isinstance(error, InvalidInput)
-            else InvalidInput(f"{what}: expected at most {max_pixels} pixels, got far more")
-        ) from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UnsupportedMedia(f"{what}: expected a {' or '.join(FORMATS)} picture, got {_complaint(error)}") from None
-    grey_or_colour = _flatten(upright).convert("L" if facts.channels == 1 else "RGB")
-    size = (facts.width or upright.width, facts.height or upright.height)
-    if grey_or_colour.size != size:
-        grey_or_colour = grey_or_colour.resize(size, Pillow.Resampling.BILINEAR)
-    pixels = np.asarray(grey_or_colour, np.float32)
+    picture = _read(content, "L" if facts.channels == 1 else "RGB", max_pixels, what)
+    size = (facts.width or picture.width, facts.height or picture.height)
+    if picture.size != size:
+        picture = picture.resize(size, Pillow.Resampling.BILINEAR)
+    pixels = np.asarray(picture)
     planes = pixels[None] if facts.channels == 1 else pixels.transpose(2, 0, 1)
-    return planes * np.float32(facts.scale) + np.float32(facts.offset)
+    row = np.empty(planes.shape, np.float32)
+    np.multiply(planes, np.float32(facts.scale), out=row)
+    row += np.float32(facts.offset)
+    return row
+
+
+def _read(content: bytes, mode: str, max_pixels: int, what: str) -> Pillow.Image:
+    """The decoded picture, upright, in Pillow's ``mode``."""
+    reader = next((reader for start, reader in _READERS.items() if content.startswith(start)), None)
+    if reader is None:
+        got = "something else" if content else "nothing"
+        raise UnsupportedMedia(f"{what}: expected a PNG or JPEG picture, got {got}")
+    try:
+        picture = reader(io.BytesIO(content))
+        if picture.width * picture.height <= max_pixels:
+            picture.load()
+            with contextlib.suppress(*_DAMAGES):  # with a broken EXIF block it is shown as it is stored
+                ImageOps.exif_transpose(picture, in_place=True)
+            return _flatten(picture).convert(mode)
+    except _DAMAGES as error:
+        raise UnsupportedMedia(f"{what}: expected a PNG or JPEG picture, got a damaged one ({error})") from None
+    raise InvalidInput(f"{what}: expected at most {max_pixels} pixels, got {picture.width} x {picture.height}")
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:
     """8 bits a channel and no transparency."""
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        return Pillow.fromarray((np.asarray(picture, np.float64) / 257.0).round().clip(0, 255).astype(np.uint8))
+        grey = np.asarray(picture)
+        shown = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        if (clear := picture.info.get("transparency")) is not None:
+            shown[grey == clear] = 0
+        return Pillow.fromarray(shown)
+    if picture.mode == "P" and picture.palette is None:
+        raise ValueError("no palette")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         ground = Pillow.new("RGBA", picture.size, (0, 0, 0, 255))
         return Pillow.alpha_composite(ground, picture)
     return picture
-
-
-def _complaint(error: Exception) -> str:
-    return "something else" if isinstance(error, UnidentifiedImageError) else f"a damaged one ({error})"

@@ -1,7 +1,11 @@
-"""Rows as people send them, for every task: nested numbers of the model's row shape, or a picture."""
+"""Rows as people send them, for every task: nested numbers of the model's row shape, a picture, or several by name.
 
-from collections.abc import Sequence
-from typing import Any
+Rows of different shapes become a group each, for a batch has rows of one shape; answers come in their order.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,62 +16,129 @@ from service.errors import InvalidInput
 from service.protocol.images import decode_base64, decode_image
 from service.protocol.numbers import array_of
 from service.protocol.text import type_name
+from service.tasks.groups import group_rows, stack_rows
+from service.tasks.request import Picture
+from service.tasks.work import Aside, Infer, Limits, call_aside
 
 MAX_ROWS = 65_536
 
 
-def read_rows(inputs: Any, manifest: Manifest, max_pixels: int) -> Arrays:
-    """The input tensor of ``main`` from a JSON array of rows. Raises InvalidInput, which names the row at fault."""
-    tensor = only_input(manifest)
-    if not isinstance(inputs, list) or not 0 < len(inputs) <= MAX_ROWS:
-        got = f"an array of {len(inputs)}" if isinstance(inputs, list) else type_name(inputs)
-        raise InvalidInput(f"inputs: expected an array of 1 to {MAX_ROWS} rows, got {got}")
-    if any(isinstance(row, dict) for row in inputs):
-        rows = [_read_row(row, i, tensor, manifest, max_pixels) for i, row in enumerate(inputs)]
-        shape = list(rows[0].shape)
-        for i, row in enumerate(rows):
-            if list(row.shape) != shape:
-                raise InvalidInput(f"inputs[{i}]: expected shape {shape} like inputs[0], got {list(row.shape)}")
-        return {tensor.name: np.stack(rows)}
-    datatype = DATATYPES[tensor.datatype]
+class Group(NamedTuple):
+    """Rows of one shape as tensors. ``places`` are their positions among the rows of the request, rising."""
+
+    places: Sequence[int]
+    inputs: Arrays
+
+
+def decode_rows(
+    rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main"
+) -> Generator[Aside, Any, list[Group]]:
+    """The rows of a request for a graph. Raises InvalidInput, which names the row at fault, UnsupportedMedia."""
+    if rows is None:
+        raise InvalidInput("inputs: expected an array of rows, got nothing")
+    return (
+        yield from call_aside(
+            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph), _count_picture_bytes(rows)
+        )
+    )
+
+
+def infer_groups(groups: Sequence[Group], graph: str = "main") -> Generator[Infer, Any, list[Arrays]]:
+    """Run each group; the outputs, group by group."""
+    outputs = []
+    for group in groups:
+        outputs.append((yield Infer(group.inputs, graph)))  # noqa: PERF401  # a comprehension cannot yield
+    return outputs
+
+
+def in_order(groups: Sequence[Group], values: Sequence[Sequence[Any] | np.ndarray]) -> list[Any]:
+    """One value a row, given group by group, in the order of the request's rows."""
+    if len(groups) == 1:
+        return list(values[0])
+    ordered: list[Any] = [None] * sum(len(group.places) for group in groups)
+    for group, of_group in zip(groups, values, strict=True):
+        for place, value in zip(group.places, of_group, strict=True):
+            ordered[place] = value
+    return ordered
+
+
+def read_groups(
+    rows: Any, manifest: Manifest, max_pixels: int, max_rows: int = MAX_ROWS, graph: str = "main"
+) -> list[Group]:
+    """The rows as tensors, a group for each shape. Raises InvalidInput, UnsupportedMedia."""
+    if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
+        got = f"an array of {len(rows)}" if isinstance(rows, list) else type_name(rows)
+        raise InvalidInput(f"inputs: expected an array of 1 to {max_rows} rows, got {got}")
+    tensors = manifest.graphs[graph].inputs
+    if len(tensors) == 1 and {dict, Picture}.isdisjoint(map(type, rows)):
+        array = _read_all(rows, tensors[0])
+        if array is not None:
+            return [Group(range(len(rows)), {tensors[0].name: array})]
+    found: list[Arrays] = []
+    kept_pixels = 0
+    for i, row in enumerate(rows):
+        found.append(_read_row(row, f"inputs[{i}]", tensors, manifest, max_pixels))
+        kept_pixels += sum(math.prod(value.shape[-2:]) for value in found[-1].values())
+        if kept_pixels > max_pixels and i:  # a short file may be a large picture, and there may be many of them
+            raise InvalidInput(f"inputs[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
+    return [Group(places, stack_rows(found, places)) for places in group_rows(found)]
+
+
+def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
+    """The input that stands for the row: that of pictures, or the only one; None where there are several."""
+    inputs = manifest.graphs[graph].inputs
+    if manifest.image is not None:
+        return next((tensor for tensor in inputs if tensor.name == manifest.image.input), None)
+    return inputs[0] if len(inputs) == 1 else None
+
+
+def _count_picture_bytes(rows: Sequence[Any]) -> int:
+    count = 0
+    if {dict, Picture}.isdisjoint(map(type, rows)):
+        return count
+    for row in rows:
+        if isinstance(row, Picture):
+            count += len(row.content)
+        elif isinstance(row, dict):
+            texts = [value.get("image") if isinstance(value, dict) else value for value in row.values()]
+            count += sum(len(text) for text in texts if isinstance(text, str))
+    return count
+
+
+def _read_all(rows: list[Any], tensor: Tensor) -> np.ndarray | None:
+    """Rows of numbers at once; None where they must be looked at one by one, for a fault or their different shapes."""
     try:
-        array = array_of(inputs, datatype, "inputs")
+        array = array_of(rows, DATATYPES[tensor.datatype], "inputs")
     except InvalidInput:
-        for i, row in enumerate(inputs):
-            _read_row(row, i, tensor, manifest, max_pixels)
-        raise
+        return None
     if not _fits(array.shape[1:], tensor):
         _refuse_shape("inputs[0]", tensor, array.shape[1:])
-    return {tensor.name: array}
+    return array
 
 
-def image_rows(content: bytes, manifest: Manifest, max_pixels: int) -> Arrays:
-    """The input tensor of ``main`` from one picture as the whole body. Raises InvalidInput, UnsupportedMedia."""
-    tensor = only_input(manifest)
-    return {tensor.name: _from_picture(content, "body", tensor, manifest, max_pixels)[None]}
+def _read_row(row: Any, where: str, tensors: Sequence[Tensor], manifest: Manifest, max_pixels: int) -> Arrays:
+    if len(tensors) == 1:
+        return {tensors[0].name: _read_value(row, where, tensors[0], manifest, max_pixels)}
+    names = [tensor.name for tensor in tensors]
+    if not isinstance(row, dict) or row.keys() != set(names):
+        where, got = (row.where, "a picture") if isinstance(row, Picture) else (where, type_name(row))
+        if isinstance(row, dict):
+            got = f"fields {list(row)!r:.60}"
+        raise InvalidInput(f"{where}: model {manifest.name!r} takes an object of {', '.join(names)}, got {got}")
+    return {t.name: _read_value(row[t.name], f"{where}.{t.name}", t, manifest, max_pixels) for t in tensors}
 
 
-def only_input(manifest: Manifest) -> Tensor:
-    """The input that a row becomes. Raises InvalidInput for a model that takes several tensors."""
-    inputs = manifest.graphs["main"].inputs
-    if len(inputs) != 1:
-        names = ", ".join(t.name for t in inputs)
-        raise InvalidInput(
-            f"model {manifest.name!r} takes several tensors ({names}): use /v2/models/{manifest.name}/infer"
-        )
-    return inputs[0]
-
-
-def _read_row(row: Any, index: int, tensor: Tensor, manifest: Manifest, max_pixels: int) -> np.ndarray:
-    where = f"inputs[{index}]"
-    if isinstance(row, dict):
-        if set(row) != {"image"} or not isinstance(row["image"], str):
+def _read_value(value: Any, where: str, tensor: Tensor, manifest: Manifest, max_pixels: int) -> np.ndarray:
+    if isinstance(value, Picture):
+        return _from_picture(bytes(value.content), value.where, tensor, manifest, max_pixels)
+    if isinstance(value, dict):
+        if value.keys() != {"image"} or not isinstance(value["image"], str):
             raise InvalidInput(
-                f'{where}: expected nested numbers or {{"image": "<base64>"}}, got fields {list(row)!r:.60}'
+                f'{where}: expected nested numbers or {{"image": "<base64>"}}, got fields {list(value)!r:.60}'
             )
-        content = decode_base64(row["image"], f"{where}.image")
+        content = decode_base64(value["image"], f"{where}.image")
         return _from_picture(content, f"{where}.image", tensor, manifest, max_pixels)
-    array = array_of(row, DATATYPES[tensor.datatype], where)
+    array = array_of(value, DATATYPES[tensor.datatype], where)
     if not _fits(array.shape, tensor):
         _refuse_shape(where, tensor, array.shape)
     return array

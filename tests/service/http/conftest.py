@@ -41,3 +41,17 @@ def server(store: Path, door: Door) -> Iterator[Serving]:
 def client(server: Serving) -> Iterator[httpx.Client]:
     with server.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def reference_server(door: Door) -> Iterator[Serving]:
+    """All reference models."""
+    settings = settings_for(DEFAULT_ROOT, max_body_bytes=4 << 20, state_key="of these tests")
+    with Serving(settings, door) as serving:
+        yield serving
+
+
+@pytest.fixture
+def reference(reference_server: Serving) -> Iterator[httpx.Client]:
+    with reference_server.client() as client:
+        yield client

@@ -112,7 +112,6 @@ BAD_CLASSIFY: dict[str, tuple[Any, int, str]] = {
     "unknown field": ({"inputs": [ROW], "topk": 3}, 400, "topk: Extra inputs are not permitted"),
     "top_k 0": ({"inputs": [ROW], "top_k": 0}, 400, "top_k: Input should be greater than or equal to 1 (got 0)"),
     "top_k text": ({"inputs": [ROW], "top_k": "3"}, 400, "top_k"),
-    "explain": ({"inputs": [ROW], "explain": True}, 400, "explain"),
     "unknown model": ({"inputs": [ROW], "model": "x"}, 404, "no model 'x': there are"),
     "other task": ({"inputs": [ROW], "model": "double"}, 404, "model 'double' does tensors, not classify"),
     "unknown version": ({"inputs": [ROW], "model": "digits-classifier", "version": 9}, 404, "no version '9'"),

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from model_store.manifest import Graph, Manifest, Tensor
 from model_store.tasks import Classes
-from service.errors import InvalidInput
-from service.tasks.classify import ClassifyOptions, predictions
+from service.errors import InvalidInput, ModelFailure
+from service.tasks.classify import Options, predictions, work
+from service.tasks.request import Picture, TaskRequest
+from tests.driving import LIMITS, body_of, make
+from tests.graphs import classifier
 
 LABELS = ("ant", "bee", "cat", "dog")
 
@@ -45,36 +48,40 @@ def classify(*rows: Any, top_k: int = 1) -> list[dict[str, Any]]:
         ({"model": 3}, "model: Input should be a valid string"),
         ({"version": 1.5}, "version"),
         ({"version": True}, "version"),
-        ({"explain": "yes"}, "explain: Input should be a valid boolean"),
-        ({"explain": True}, "explain: this version of the service has no explanations"),
+        ({"explain": "yes"}, "explain.*: Input should be a valid boolean .*; explain.*: Input should be 'saliency'"),
+        ({"explain": 1}, "explain.*: Input should be a valid boolean"),
+        ({"explain": "true"}, "explain.*: Input should be a valid boolean"),
+        ({"explanation_format": "png"}, "explanation_format: Input should be 'numbers' or 'picture'"),
     ],
 )
 def test_faulty_options_are_refused(fields: dict[str, Any], complaint: str) -> None:
     """An unknown, mistyped or unsupported option is refused by name, never ignored."""
     with pytest.raises(InvalidInput, match=complaint):
-        ClassifyOptions.parse(fields)
+        Options.parse(fields)
 
 
 @pytest.mark.parametrize(
-    "fields", [{"topk": "3"}, {"top_k": "0"}, {"top_k": "x"}, {"explain": "maybe"}, {"explain": "true"}]
+    "fields", [{"topk": "3"}, {"top_k": "0"}, {"top_k": "x"}, {"explain": "maybe"}, {"explain": ""}]
 )
 def test_faulty_query_is_refused(fields: dict[str, str]) -> None:
     """A query string is held to the same rules, apart from its values being texts."""
     with pytest.raises(InvalidInput, match=next(iter(fields))):
-        ClassifyOptions.parse_query(fields)
+        Options.parse(fields, loose=True)
 
 
 def test_options_have_defaults() -> None:
-    """Nothing asked for is the default model and the best label."""
-    assert ClassifyOptions.parse({}) == ClassifyOptions(model=None, version=None, top_k=1, explain=False)
-    assert ClassifyOptions.parse_query({}) == ClassifyOptions()
+    """Nothing asked for is the default model and the best label, without a reason."""
+    assert Options.parse({}) == Options(model=None, version=None, top_k=1, explain=False, stream=False)
+    assert Options.parse({}, loose=True) == Options()
 
 
 def test_query_says_the_same_as_json() -> None:
     """Numbers and booleans of a query string are read from their texts."""
-    query = ClassifyOptions.parse_query({"model": "m", "version": "2", "top_k": "3", "explain": "false"})
-    assert query == ClassifyOptions.parse({"model": "m", "version": "2", "top_k": 3, "explain": False})
-    assert ClassifyOptions.parse({"version": 2}).version == 2
+    query = Options.parse({"model": "m", "version": "2", "top_k": "3", "explain": "false"}, loose=True)
+    assert query == Options.parse({"model": "m", "version": "2", "top_k": 3, "explain": False})
+    assert Options.parse({"version": 2}).version == 2
+    assert Options.parse({"explain": "true"}, loose=True).explain is True
+    assert Options.parse({"explain": "occlusion"}, loose=True) == Options(explain="occlusion")
 
 
 def test_prediction_is_the_most_probable_label() -> None:
@@ -107,3 +114,42 @@ def test_top_is_in_falling_order_and_no_longer_than_the_labels(rows: list[list[f
         assert all(row[item["index"]] == item["probability"] for item in top)
         assert all(LABELS[item["index"]] == item["label"] for item in top)
         assert {k: answer[k] for k in ("label", "index", "probability")} == top[0]
+
+
+def ask(rows: Any, **fields: Any) -> Any:
+    model = make({"main": classifier(4)}, task="classify", labels=LABELS, classes={"probabilities": "probabilities"})
+    request = TaskRequest(fields, rows)
+    return body_of(model.drive(work(Options.parse(fields), request, model.subject, LIMITS, None)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        (None, "inputs: expected an array of rows, got nothing"),
+        ([], "inputs: expected an array of 1 to 65536 rows, got an array of 0"),
+        ([[[[1]]]], r"inputs\[0\]: expected a row of shape \[1, 2, 2\], got \[1, 1, 1\]"),
+        ([Picture(b"", "body")], r"body: model 'm' takes numbers of shape \[1, 2, 2\], not pictures"),
+    ],
+)
+def test_faulty_rows_are_refused(rows: Any, complaint: str) -> None:
+    """Before anything runs."""
+    with pytest.raises(InvalidInput, match=complaint):
+        ask(rows)
+
+
+def test_probabilities_that_are_no_numbers_are_a_failure_of_the_model() -> None:
+    """A NaN never becomes a label."""
+    with pytest.raises(ModelFailure, match="gave probabilities that are not numbers"):
+        classify([0.1, np.nan, 0.2, 0.1])
+
+
+def test_work_answers_every_row_with_model_and_version() -> None:
+    """One run for all rows; each row gets what the model gives it."""
+    rows = np.random.default_rng(1).random((3, 1, 2, 2)).tolist()
+    answer = ask(rows, top_k=4)
+    assert (answer["model"], answer["version"], len(answer["predictions"])) == ("m", "1", 3)
+    for row, item in zip(rows, answer["predictions"], strict=True):
+        alone = ask([row], top_k=4)["predictions"][0]
+        assert [(i["label"], i["index"]) for i in item["top"]] == [(i["label"], i["index"]) for i in alone["top"]]
+        assert item["probability"] == pytest.approx(alone["probability"])
+        assert "explanation" not in item

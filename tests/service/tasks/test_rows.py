@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from model_store.manifest import Graph, Manifest, Tensor
 from model_store.tasks import Image
 from service.errors import InvalidInput, UnsupportedMedia
-from service.tasks.rows import MAX_ROWS, image_rows, read_rows
+from service.tasks.request import Picture
+from service.tasks.rows import MAX_ROWS, Group, decode_rows, in_order, read_groups
+from service.tasks.work import Limits
 
 
 def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image | None = None) -> Manifest:
@@ -35,7 +39,8 @@ PICTURES = describe((1, 2, 2), image=Image(input="x", channels=1, height=2, widt
 
 
 def read(inputs: Any, manifest: Manifest = NUMBERS) -> np.ndarray:
-    return read_rows(inputs, manifest, 1000)["x"]
+    [group] = read_groups(inputs, manifest, 1000)
+    return group.inputs["x"]
 
 
 @pytest.mark.parametrize(
@@ -80,34 +85,122 @@ def test_faulty_picture_is_named(row: Any, error: type[Exception], complaint: st
         read([as_row(picture()), row], PICTURES)
 
 
-def test_model_of_several_tensors_points_to_its_route() -> None:
-    """Rows of one tensor cannot feed a model of two; the text says which route can."""
-    graph = NUMBERS.graphs["main"]
-    both = (graph.inputs[0], graph.inputs[0].model_copy(update={"name": "z"}))
-    manifest = NUMBERS.model_copy(update={"graphs": {"main": graph.model_copy(update={"inputs": both})}})
-    with pytest.raises(InvalidInput, match=r"takes several tensors \(x, z\): use /v2/models/m/infer"):
-        read([[1, 2]], manifest)
+def several(image: Image | None = None) -> Manifest:
+    """A model of a series of any length and a month; or of a picture and a month."""
+    main = (PICTURES if image else describe(("time",))).graphs["main"].inputs[0].model_copy(update={"name": "history"})
+    month = Tensor(name="month", datatype="INT64", shape=("batch",), batch_axis=0)
+    graph = Graph(file="main.onnx", inputs=(main, month), outputs=())
+    return Manifest(name="m", task="tensors", graphs={"main": graph}, image=image)
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ([1, 2], r"inputs\[1\]: model 'm' takes an object of history, month, got an array"),
+        ({"history": [1]}, r"inputs\[1\]: .* of history, month, got fields \['history'\]"),
+        ({"history": [1], "month": 1, "year": 2}, r"inputs\[1\]: .* got fields"),
+        ({"history": [1], "month": [1]}, r"inputs\[1\]\.month: expected a row of shape \[\], got \[1\]"),
+        ({"history": [1], "month": 1.5}, r"inputs\[1\]\.month: expected INT64, got 1\.5"),
+        ({"history": ["x"], "month": 1}, r"inputs\[1\]\.history: expected FP32, got 'x'"),
+        (Picture(b"", "file 1 (a.png)"), r"file 1 \(a\.png\): .* takes an object of history, month, got a picture"),
+    ],
+)
+def test_row_of_several_inputs_at_fault_is_named(row: Any, complaint: str) -> None:
+    """A model of several inputs takes an object of them by name, all of them and no others."""
+    with pytest.raises(InvalidInput, match=complaint):
+        read_groups([{"history": [1, 2], "month": 3}, row], several(), 1000)
+
+
+def test_row_of_several_inputs_is_an_object_of_them() -> None:
+    """Each input becomes its tensor; rows of different lengths become groups that know their places."""
+    rows = [{"history": [1, 2], "month": 3}, {"month": 4, "history": [5]}, {"history": [6, 7], "month": 8}]
+    first, second = read_groups(rows, several(), 1000)
+    assert (first.places, second.places) == ([0, 2], [1])
+    assert first.inputs["history"].tolist() == [[1, 2], [6, 7]]
+    assert (first.inputs["month"].tolist(), first.inputs["month"].dtype) == ([3, 8], np.int64)
+    assert second.inputs["history"].tolist() == [[5]]
+
+
+def test_picture_may_be_one_of_several_inputs() -> None:
+    """By name, like the numbers beside it."""
+    manifest = several(Image(input="history", channels=1, height=2, width=2))
+    [group] = read_groups([{"history": as_row(picture()), "month": 3}], manifest, 1000)
+    assert group.inputs["history"].tolist() == [[[[255, 255], [255, 255]]]]
+
+
+@given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=12))
+def test_rows_of_different_shapes_come_back_in_order(lengths: list[int]) -> None:
+    """Rows are grouped by shape, and what each gives finds its way back."""
+    rows = [[float(i)] * length for i, length in enumerate(lengths)]
+    groups = read_groups(rows, describe(("time",)), 1000)
+    assert len(groups) == len(set(lengths))
+    assert [row.tolist() for row in in_order(groups, [group.inputs["x"] for group in groups])] == rows
+
+
+def test_pictures_of_any_size_become_groups() -> None:
+    """Where the manifest gives no size a picture keeps its own."""
+    free = describe((1, "height", "width"), image=Image(input="x", channels=1))
+    pictures = [Picture(picture(), "a"), as_row(picture(7)), [[[0.5]]]]
+    groups = read_groups(pictures, free, 1000)
+    assert [(group.places, group.inputs["x"].shape) for group in groups] == [
+        ([0, 1], (2, 1, 4, 4)),
+        ([2], (1, 1, 1, 1)),
+    ]
+
+
+def test_pictures_have_a_limit_together() -> None:
+    """Many short files cannot fill the memory with large pictures."""
+    free = describe((1, "height", "width"), image=Image(input="x", channels=1))
+    assert len(read_groups([Picture(picture(), "a")] * 2, free, 32)) == 1
+    with pytest.raises(InvalidInput, match=r"inputs\[2\]: expected at most 32 pixels in all rows together"):
+        read_groups([Picture(picture(), "a")] * 3, free, 32)
+
+
+def decode(rows: list[Any] | None) -> tuple[list[Group], int]:
+    """The groups, and how often something was done aside."""
+    work, asides, answer = decode_rows(rows, PICTURES, Limits(max_pixels=1_000_000)), 0, None
+    while True:
+        try:
+            answer = work.send(answer).do()
+        except StopIteration as end:
+            return end.value, asides
+        asides += 1
+
+
+def noise_picture(side: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+    Pillow.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_no_rows_are_refused() -> None:
+    """A request that forgot them is told so."""
+    with pytest.raises(InvalidInput, match=r"^inputs: expected an array of rows, got nothing$"):
+        decode(None)
+
+
+@pytest.mark.parametrize("as_value", [lambda content: Picture(content, "body"), as_row])
+def test_large_pictures_are_decoded_aside(as_value: Any) -> None:
+    """Small ones and numbers are read at once."""
+    assert decode([[[[0, 0], [0, 0]]]] * 9000)[1] == 0
+    assert decode([as_value(picture())])[1] == 0
+    [group], asides = decode([as_value(noise_picture(200))])
+    assert (group.inputs["x"].shape, asides) == ((1, 1, 2, 2), 1)
 
 
 def test_picture_as_a_body_is_refused_by_a_model_of_numbers() -> None:
     """A picture sent to a model that takes numbers is told the shape of its rows."""
     with pytest.raises(InvalidInput, match=r"^body: model 'm' takes numbers of shape \[2\], not pictures$"):
-        image_rows(picture(), NUMBERS, 1000)
+        read([Picture(picture(), "body")])
 
 
 def test_too_large_a_picture_is_refused() -> None:
     """The limit on pixels holds in rows and in bodies."""
     with pytest.raises(InvalidInput, match=r"^inputs\[0\]\.image: expected at most 15 pixels, got 4 x 4$"):
-        read_rows([as_row(picture())], PICTURES, 15)
+        read_groups([as_row(picture())], PICTURES, 15)
     with pytest.raises(InvalidInput, match=r"^body: expected at most 15 pixels, got 4 x 4$"):
-        image_rows(picture(), PICTURES, 15)
-
-
-def test_rows_of_different_sizes_beside_a_picture_are_refused() -> None:
-    """Where a model takes pictures of any size, rows of one request must still have the same."""
-    free = describe((1, "height", "width"), image=PICTURES.image)
-    with pytest.raises(InvalidInput):
-        read([as_row(picture()), [[[0.5]]]], free)
+        read_groups([Picture(picture(), "body")], PICTURES, 15)
 
 
 def test_nested_text_is_no_text() -> None:
@@ -143,5 +236,5 @@ def test_pictures_and_numbers_may_be_mixed() -> None:
 
 def test_picture_as_a_body_is_one_row() -> None:
     """A body that is a picture becomes a batch of one row."""
-    [(name, array)] = image_rows(picture(), PICTURES, 1000).items()
-    assert (name, array.shape, array.max()) == ("x", (1, 1, 2, 2), 1)
+    array = read([Picture(picture(), "body")], PICTURES)
+    assert (array.shape, array.max()) == ((1, 1, 2, 2), 1)

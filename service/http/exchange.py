@@ -1,0 +1,165 @@
+"""One request on a connection of the hot door, and how its answer is written to the transport.
+
+A whole reply has a length. A stream has chunks (RFC 9112, section 7.1), so that a caller can tell its end from a broken
+connection; for HTTP/1.0, which knows no chunks, it ends with the connection, and one that is broken off is reset.
+
+What a client has not read yet is kept by the transport: nothing is counted or copied here.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
+
+from service.errors import ServiceError
+from service.http.calls import MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply
+
+_JOIN_BELOW_BYTES = 64 << 10
+"""Answers up to this size are joined and written at once: a system call costs more than the copy."""
+
+_KEPT = b"content-length: %d\r\n\r\n"
+_CLOSING = b"content-length: %d\r\nconnection: close\r\n\r\n"
+_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+
+
+class Connection(Protocol):
+    """What a call needs of its connection."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    server_state: ServerState
+
+    def complete(self, call: "HotCall") -> None:
+        """All of the call's answer is written."""
+
+
+class _NoEvent:
+    """Stands where uvicorn's cycles have an event; nobody waits for it."""
+
+    def set(self) -> None: ...
+
+
+class HotCall(Call):
+    """One hot request of a connection.
+
+    ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event`` are what uvicorn asks of its cycles.
+    ``in_chunks`` says whether the caller understands a body in chunks.
+    """
+
+    __slots__ = (
+        *("admitted", "body_is_there", "connection", "disconnected", "held_bytes", "in_chunks", "keep_alive", "parts"),
+        *("refusal", "response_complete", "size", "started", "turn"),
+    )
+    message_event = _NoEvent()
+
+    def __init__(
+        self,
+        connection: Connection,
+        endpoint: Endpoint,
+        query: bytes,
+        headers: Mapping[bytes, bytes],
+        keep_alive: bool,
+    ) -> None:
+        super().__init__(endpoint, query, headers)
+        self.connection = connection
+        self.keep_alive = keep_alive
+        self.in_chunks = True
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.held_bytes = 0
+        self.admitted = False
+        self.body_is_there = False
+        self.turn = False
+        self.started = False
+        self.refusal: ServiceError | None = None
+        self.response_complete = False
+        self.disconnected = False
+
+    def reply(self, reply: Reply) -> None:
+        connection = self.connection
+        if self.disconnected or connection.transport.is_closing():
+            return
+        write_reply(connection, reply, self.keep_alive)
+        connection.complete(self)
+
+    def open(self, status: int, headers: Sequence[Header]) -> None:
+        self.opened = True
+        if self._is_lost():
+            return
+        parts = _head(self.connection, status, headers)
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"transfer-encoding: chunked\r\n\r\n" if self.in_chunks else b"\r\n")
+        self.connection.transport.write(b"".join(parts))
+
+    def send(self, chunk: bytes) -> None:
+        if not chunk or self._is_lost():  # a chunk of no bytes would be the end
+            return
+        transport = self.connection.transport
+        if transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self.abort()
+        elif not self.in_chunks:
+            transport.write(chunk)
+        else:
+            _write(transport, [b"%x\r\n" % len(chunk)], [chunk, b"\r\n"], len(chunk))
+
+    def end(self) -> None:
+        if self._is_lost():
+            return
+        if self.in_chunks:
+            self.connection.transport.write(b"0\r\n\r\n")
+        self.connection.complete(self)
+
+    def abort(self) -> None:
+        if self._is_lost():
+            return
+        transport = self.connection.transport
+        if not self.in_chunks:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
+        transport.abort()  # in the next turn of the loop the connection is lost, which cancels the call
+
+    @property
+    def congested(self) -> bool:
+        return self.connection.flow.write_paused
+
+    def _is_lost(self) -> bool:
+        """Whether nothing can be written any more, because the connection or the answer has ended."""
+        return self.response_complete or self.disconnected or self.connection.transport.is_closing()
+
+
+def write_reply(connection: Connection, reply: Reply, keep_alive: bool) -> None:
+    """Write a whole answer."""
+    parts = _head(connection, reply.status, reply.headers)
+    size = reply.size_bytes
+    parts.append((_KEPT if keep_alive else _CLOSING) % size)
+    _write(connection.transport, parts, reply.chunks, size)
+
+
+def _head(connection: Connection, status: int, headers: Sequence[Header]) -> list[bytes | memoryview]:
+    parts: list[bytes | memoryview] = [STATUS_LINE[status]]
+    for name, value in connection.server_state.default_headers:
+        parts += (name, b": ", value, b"\r\n")
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    return parts
+
+
+def _write(
+    transport: asyncio.Transport,
+    head: list[bytes | memoryview],
+    chunks: Iterable[bytes | memoryview],
+    size_bytes: int,
+) -> None:
+    """Write ``chunks``, of ``size_bytes`` in all, after ``head``."""
+    if size_bytes <= _JOIN_BELOW_BYTES:
+        head += chunks
+        transport.write(b"".join(head))
+        return
+    transport.write(b"".join(head))
+    for chunk in chunks:
+        transport.write(chunk)

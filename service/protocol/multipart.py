@@ -1,0 +1,157 @@
+"""Bodies of multipart/form-data (RFC 7578): fields and files, by python-multipart, in one pass and within limits."""
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.errors import InvalidInput
+
+MEDIA_TYPE = "multipart/form-data"
+MAX_HEADERS = 8  # of one part
+MAX_HEADER_BYTES = 4096  # of one line of them
+_MAX_CONTENT_TYPE = 1024  # characters
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046, section 5.1.1
+
+
+class File(NamedTuple):
+    """``name`` is that of the field, ``media_type`` is in lower case and without parameters."""
+
+    name: str
+    filename: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Form:
+    """Fields by name, and files in the order of the body, several of which may have the same name."""
+
+    fields: dict[str, str]
+    files: list[File]
+
+
+def parse_multipart(body: bytes | memoryview, content_type: str, max_parts: int = 64) -> Form:
+    """Parse a complete body; ``content_type`` is the value of the header, which holds the boundary.
+
+    A part is a file if it has a file name or its own media type is that of a picture; else it is a field of UTF-8.
+    Raises InvalidInput for a boundary that is missing or wrong, a malformed or unfinished body, more than ``max_parts``
+    parts, a header that is too long, and a field that is sent twice.
+    """
+    boundary = _read_boundary(content_type)
+    content = bytes(body)
+    # RFC 2046 keeps boundaries out of the parts. The library is lenient, at the price of a loop over single bytes.
+    if stray := re.search(re.escape(b"\r\n--" + boundary) + rb"(?!\r\n|--)", content):
+        raise InvalidInput(f"body: expected a line break after the boundary at byte {stray.start() + 2}, got none")
+    reader = _Reader(max_parts)
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_part_begin": reader.begin_part,
+            "on_header_field": reader.add_header_name,
+            "on_header_value": reader.add_header_value,
+            "on_header_end": reader.end_header,
+            "on_part_data": reader.add_content,
+            "on_end": reader.end,
+        },
+        max_header_count=MAX_HEADERS,
+        max_header_size=MAX_HEADER_BYTES,
+    )
+    try:
+        parser.write(content)
+    except FormParserError as error:
+        raise InvalidInput(f"body: expected {MEDIA_TYPE}, got a malformed one ({error})") from None
+    if not reader.ended:
+        raise InvalidInput(
+            f"body: expected {MEDIA_TYPE} with a closing boundary, got none: it is cut or not of this type"
+        )
+    return _build_form(reader.parts)
+
+
+@dataclass
+class _Part:
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    content: bytes = b""
+
+
+class _Reader:
+    """What the parser calls, in the order of the body."""
+
+    def __init__(self, max_parts: int) -> None:
+        self.parts: list[_Part] = []
+        self.ended = False
+        self._max_parts = max_parts
+        self._name = self._value = b""
+
+    def begin_part(self) -> None:
+        if len(self.parts) == self._max_parts:
+            raise InvalidInput(f"body: expected at most {self._max_parts} parts, got more")
+        self.parts.append(_Part())
+
+    def add_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def add_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def end_header(self) -> None:
+        self.parts[-1].headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def add_content(self, data: bytes, start: int, end: int) -> None:
+        self.parts[-1].content += data[start:end]  # one piece, as the body is parsed at once
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def _read_boundary(content_type: str) -> bytes:
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        raise InvalidInput(f"content-type: expected at most {_MAX_CONTENT_TYPE} characters, got {len(content_type)}")
+    boundary = parse_options_header(content_type.encode())[1].get(b"boundary", b"")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise InvalidInput(
+            f"content-type: expected {MEDIA_TYPE}; boundary=<1 to 70 letters>, got {content_type!r:.120}"
+        )
+    return boundary
+
+
+def _build_form(parts: list[_Part]) -> Form:
+    form = Form({}, [])
+    for i, part in enumerate(parts):
+        where = f"part {i + 1}"
+        name, filename = _read_disposition(part, where)
+        media_type = parse_options_header(part.headers.get(b"content-type"))[0].decode("latin-1") or "text/plain"
+        encoding = part.headers.get(b"content-transfer-encoding", b"binary").strip().lower()
+        if encoding not in (b"7bit", b"8bit", b"binary"):
+            raise InvalidInput(
+                f"{where} ({name}): expected its bytes as they are, got {encoding.decode('latin-1')!r:.40}"
+            )
+        if filename is not None or media_type.startswith("image/"):
+            form.files.append(File(name, filename or "", media_type, part.content))
+        elif name in form.fields:
+            raise InvalidInput(f"{name}: expected one field of this name, got two")
+        else:
+            form.fields[name] = _read_text(part.content, name)
+    return form
+
+
+def _read_disposition(part: _Part, where: str) -> tuple[str, str | None]:
+    """The names of the field and of the file."""
+    disposition, parameters = parse_options_header(part.headers.get(b"content-disposition"))
+    if disposition != b"form-data" or b"name" not in parameters:
+        raise InvalidInput(f'{where}: expected the header Content-Disposition: form-data; name="...", got none like it')
+    filename = parameters.get(b"filename")
+    return (
+        _read_text(parameters[b"name"], f"{where}: name"),
+        None if filename is None else _read_text(filename, f"{where}: filename"),
+    )
+
+
+def _read_text(content: bytes, what: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{what}: expected UTF-8, got {content!r:.40}") from None

@@ -1,0 +1,69 @@
+"""Rows of an answer: as nested numbers, as pictures within JSON, or as one PNG."""
+
+import base64
+from collections.abc import Generator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from model_store.datatypes import are_finite
+from model_store.manifest import Tensor
+from model_store.tasks import Picture
+from service.errors import InvalidInput, ModelFailure
+from service.protocol.pictures import MEDIA_TYPE as PNG
+from service.protocol.pictures import encode_grid, encode_png
+from service.tasks.request import TaskOptions, TaskRequest
+from service.tasks.work import Aside, Result, Subject, call_aside
+
+Form = Literal["numbers", "picture"]
+Rows = Sequence[np.ndarray] | np.ndarray
+
+
+def check_answer(options: TaskOptions, request: TaskRequest) -> None:
+    """Raises InvalidInput for a stream that should be a picture."""
+    if request.wants_picture and options.stream:
+        raise InvalidInput("accept: image/png is one picture, and a stream has events: ask for one of them")
+
+
+def check_finite(subject: Subject, name: str, array: np.ndarray) -> None:
+    """Raises ModelFailure: JSON has no NaN, and nobody can use one."""
+    if array.dtype.kind == "f" and not are_finite(array):
+        raise ModelFailure(f"model {subject.name!r} gave {name!r} with numbers that are not finite")
+
+
+def require_picture(subject: Subject, tensor: Tensor, picture: Picture | None, field: str) -> Picture:
+    """How rows of ``tensor`` become pictures. Raises InvalidInput, naming ``field``, where they are none."""
+    shape = tensor.row_shape
+    if picture is None or len(shape) != 3 or (isinstance(shape[0], int) and shape[0] != picture.channels):
+        raise InvalidInput(f"{field}: the rows of model {subject.name!r} are not pictures: ask for numbers")
+    return picture
+
+
+def as_image(content: bytes) -> dict[str, str]:
+    """A PNG as a value of JSON, the way rows take it too."""
+    return {"image": base64.b64encode(content).decode()}
+
+
+def show_row(row: np.ndarray, picture: Picture | None) -> Any:
+    """Nested numbers, or ``{"image": "<base64 PNG>"}`` where ``picture`` says how."""
+    if picture is not None:
+        return as_image(encode_png(row, picture))
+    return np.ascontiguousarray(row) if row.ndim else row.item()
+
+
+def show_rows(rows: Rows, picture: Picture | None) -> Generator[Aside, Any, list[Any]]:
+    """Each row as `show_row` does, pictures aside where they are many or large."""
+    size = 0 if picture is None else sum(row.size for row in rows)
+    return (yield from call_aside(lambda: [show_row(row, picture) for row in rows], size))
+
+
+def show_together(rows: Rows, picture: Picture) -> Generator[Aside, Any, Result]:
+    """One PNG: a single row as it is, several in a grid. Raises InvalidInput where they differ in size."""
+    if len({row.shape for row in rows}) > 1:
+        raise InvalidInput("accept: image/png shows rows of one size in a grid, got several sizes: ask for JSON")
+
+    def encode() -> bytes:
+        return encode_png(rows[0], picture) if len(rows) == 1 else encode_grid(np.stack(list(rows)), picture)
+
+    content = yield from call_aside(encode, sum(row.size for row in rows))
+    return Result(content, PNG)

@@ -1,0 +1,155 @@
+"""What a caller sent to a task route, whichever way: the options, the rows, and how the answer is wanted."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+
+from model_store.manifest import describe
+from service.errors import InvalidInput, UnsupportedMedia
+from service.protocol.images import MEDIA_TYPES
+from service.protocol.multipart import MEDIA_TYPE as FORM
+from service.protocol.multipart import File, parse_multipart
+from service.protocol.text import parse_json, parse_object, type_name
+
+MAX_FIELDS = 100
+_UNTOLD = ("application/octet-stream",)
+"""Media types of a file that say nothing: its content shows what it is."""
+
+
+class Picture(NamedTuple):
+    """A row that came as a PNG or JPEG file. ``where`` names it in messages."""
+
+    content: bytes | memoryview
+    where: str
+
+
+class TaskRequest(NamedTuple):
+    """``rows`` is None where none were sent. ``loose``: some of the fields are texts, of a query string or a form."""
+
+    fields: Mapping[str, Any]
+    rows: list[Any] | None = None
+    loose: bool = False
+    wants_picture: bool = False
+
+
+class TaskOptions(BaseModel):
+    """The options of a task, apart from its rows; each task adds its own."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    model: str | None = None
+    version: str | int | None = None
+    stream: bool = False
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any], loose: bool = False) -> Self:
+        """Raises InvalidInput, which names the field, what was expected and what came.
+
+        ``loose``: numbers, booleans and lists are taken from their texts too.
+        """
+        try:
+            return cls.model_validate(fields, strict=not loose, context={"loose": loose})
+        except ValidationError as error:
+            raise InvalidInput(describe(error)) from None
+
+
+def _read_text(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or not (info.context or {}).get("loose"):
+        return value
+    if value.lstrip()[:1] in ("[", "{"):
+        try:
+            return parse_json(value.encode(), info.field_name or "field")
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+    return [part.strip() for part in value.split(",")]
+
+
+FromText = BeforeValidator(_read_text)
+"""For fields that are lists or objects: in a query string or form they are JSON, or parts between commas."""
+
+
+def read_request(body: bytes | memoryview, content_type: str, query: bytes, accept: str) -> TaskRequest:
+    """A JSON object with the rows as ``inputs``, a PNG or JPEG picture, or a form whose files are the rows.
+
+    Fields of the query string are taken with each of them; a field that is given twice is refused. A content type that
+    is not known is read as JSON, for `curl -d` claims to send a form. Raises InvalidInput, UnsupportedMedia.
+    """
+    texts = _read_query(query)
+    wants_picture = prefers_picture(accept)
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in MEDIA_TYPES:
+        return TaskRequest(_join((), texts), [Picture(body, "body")], True, wants_picture)
+    if media_type.startswith("image/"):
+        raise UnsupportedMedia(f"content-type {media_type}: expected {' or '.join(MEDIA_TYPES)}")
+    if media_type == FORM:
+        form = parse_multipart(body, content_type)
+        rows: list[Any] = [_read_file(file, i) for i, file in enumerate(form.files)]
+        return TaskRequest(_join(form.fields.items(), texts), rows or None, True, wants_picture)
+    fields = parse_object(body)
+    inputs = fields.pop("inputs", None)
+    if inputs is not None and not isinstance(inputs, list):
+        raise InvalidInput(f"inputs: expected an array of rows, got {type_name(inputs)}")
+    if not texts:
+        return TaskRequest(fields, inputs, False, wants_picture)
+    return TaskRequest(_join(fields.items(), texts), inputs, True, wants_picture)
+
+
+def _read_query(query: bytes) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    try:
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError as error:  # more fields than the limit, or no UTF-8
+        raise InvalidInput(f"query: expected at most {MAX_FIELDS} fields of UTF-8 text, got else ({error})") from None
+
+
+def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    joined = dict(fields)
+    for name, text in texts:
+        if name in joined:
+            raise InvalidInput(f"{name:.60}: expected once, got it twice (body and query string count together)")
+        joined[name] = text
+    if "inputs" in joined:
+        raise InvalidInput("inputs: expected them in a JSON body, or pictures as files, got them as a text")
+    return joined
+
+
+def _read_file(file: File, number: int) -> Picture:
+    where = f"file {number} ({file.filename or file.name:.60})"
+    if file.media_type not in (*MEDIA_TYPES, *_UNTOLD):
+        raise UnsupportedMedia(f"{where}: expected {' or '.join(MEDIA_TYPES)}, got {file.media_type:.60}")
+    return Picture(file.content, where)
+
+
+def prefers_picture(accept: str) -> bool:
+    """Whether an Accept header prefers image/png to JSON: by quality, then by how exactly it names it. RFC 9110,
+    section 12.5.1. JSON where both are the same.
+    """
+    if "image/" not in accept.lower():
+        return False
+    picture = _preference(accept, "image", "png")
+    return picture[0] > 0 and picture > _preference(accept, "application", "json")
+
+
+def _preference(accept: str, kind: str, form: str) -> tuple[float, int]:
+    """(quality, how exactly) of a media type; the most exact range that covers it counts."""
+    ranges = {f"{kind}/{form}": 3, f"{kind}/*": 2, "*/*": 1}
+    best = (0, 0.0)
+    for part in accept.lower().split(","):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        if media_range in ranges:
+            best = max(best, (ranges[media_range], _quality(parameters)))
+    return best[1], best[0]
+
+
+def _quality(parameters: Iterable[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0

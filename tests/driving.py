@@ -1,0 +1,114 @@
+"""A plain driver of task generators in place of the data plane and the engine: real sessions, one thing at a time."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime as ort
+
+from model_store import DEFAULT_ROOT
+from model_store.datatypes import BY_ONNX
+from model_store.manifest import Graph, Manifest, Tensor
+from service.engine.course import Course, Path
+from service.engine.tensors import Signature
+from service.protocol.text import render_json
+from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Subject, Work
+
+LIMITS = Limits(max_pixels=1_000_000)
+
+
+class Driver:
+    """Runs tasks on the graphs of one model, and notes what they asked for."""
+
+    def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
+        self.manifest = manifest
+        self.subject = Subject(manifest.name, "1", manifest)
+        self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
+        self.inferred: list[tuple[str, int]] = []
+        """(graph, rows) of every Infer."""
+        self.courses: list[Course] = []
+        self.asides = 0
+
+    def drive(self, work: Work) -> Result:
+        """Run a task to its end."""
+        answer: Any = None
+        while True:
+            try:
+                wish = work.send(answer)
+            except StopIteration as end:
+                return cast(Result, end.value)
+            if isinstance(wish, Infer):
+                answer = self._run(wish.graph, wish.inputs)
+                self.inferred.append((wish.graph, len(next(iter(wish.inputs.values())))))
+            elif isinstance(wish, Iterate):
+                self.courses.append(wish.course)
+                answer = self._iterate(wish.course)
+            else:
+                assert isinstance(wish, Aside)
+                self.asides += 1
+                answer = wish.do()
+
+    def _run(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One run, after the check that the engine makes; a single row is padded to two, as the engine does."""
+        rows = Signature(self.manifest.graphs[graph]).check(inputs).number
+        padded = {name: np.repeat(array, 2, axis=0) for name, array in inputs.items()} if rows == 1 else dict(inputs)
+        session = self._sessions[graph]
+        names = [output.name for output in session.get_outputs()]
+        return {name: array[:rows] for name, array in zip(names, session.run(names, padded), strict=True)}
+
+    def _iterate(self, course: Course) -> Path:
+        """All rows step by step together."""
+        assert self.manifest.loop is not None
+        carried, everyone = dict(course.begin), slice(0, course.rows)
+        kept: dict[str, list[np.ndarray]] = {name: [] for name in course.keep}
+        outputs: dict[str, np.ndarray] = {}
+        for step in range(course.steps):
+            inputs = dict(carried)
+            for name, value_of in course.by_step.items():
+                value = np.asarray(value_of(everyone, step))
+                inputs[name] = value if value.ndim else np.full(course.rows, value)
+            outputs = self._run("main", inputs)
+            carried |= {c.input: outputs[c.output] for c in self.manifest.loop.carries if c.output}
+            for name, values in kept.items():
+                values.append(outputs[name])
+            if course.watch is not None:
+                for row in range(course.rows):
+                    course.watch(row, step, {name: outputs[name][row] for name in (*course.keep, *course.show)})
+        last = {name: outputs[name] for name in course.last}
+        return Path({name: np.stack(values, axis=1) for name, values in kept.items()}, last, [], 0.0, 0.0)
+
+
+def make(graphs: Mapping[str, bytes], *, task: str = "tensors", **facts: Any) -> Driver:
+    """A model called m of these graphs; the shapes of its tensors come from the files."""
+    described = {name: _describe(name, content) for name, content in graphs.items()}
+    return Driver(Manifest.model_validate({"name": "m", "task": task, "graphs": described, **facts}), graphs)
+
+
+def load(name: str) -> Driver:
+    """A reference model."""
+    folder = DEFAULT_ROOT / name / "1"
+    manifest = Manifest.from_json((folder / "manifest.json").read_bytes(), name)
+    return Driver(manifest, {graph: (folder / facts.file).read_bytes() for graph, facts in manifest.graphs.items()})
+
+
+def body_of(result: Result) -> Any:
+    """What the caller gets, as parsed JSON."""
+    assert result.media_type is None
+    return json.loads(render_json(result.body))
+
+
+def _one_thread() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return options
+
+
+def _describe(name: str, content: bytes) -> Graph:
+    session = ort.InferenceSession(content, _one_thread())
+
+    def describe(found: Any) -> Tensor:
+        return Tensor(name=found.name, datatype=BY_ONNX[found.type].name, shape=tuple(found.shape), batch_axis=0)
+
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    return Graph(file=f"{name}.onnx", inputs=tuple(map(describe, inputs)), outputs=tuple(map(describe, outputs)))

@@ -1,0 +1,152 @@
+"""The OpenAPI document of a running server, and whether the server does what it says."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from openapi_spec_validator import validate
+
+from service.examples import EXAMPLES
+from service.http.errands import ROUTES
+from service.http.status import STATUS
+from service.schema import OPTIONS
+
+CASES = [(task, name) for task, examples in EXAMPLES.items() for name in examples]
+JSON = "application/json"
+
+
+@pytest.fixture
+def document(reference: httpx.Client) -> dict[str, Any]:
+    response = reference.get("/docs.json")
+    assert response.status_code == 200
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def check(document: dict[str, Any], value: Any, schema: dict[str, Any]) -> None:
+    """Raises jsonschema.ValidationError."""
+    jsonschema.Draft202012Validator({**schema, "components": document["components"]}).validate(value)
+
+
+def operation(document: dict[str, Any], task: str) -> dict[str, Any]:
+    found: dict[str, Any] = document["paths"][f"/{task}"]["post"]
+    return found
+
+
+def component(operation: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The schema of a kind of event: they are named in the text of the answer."""
+    name = operation["responses"]["200"]["content"][JSON]["schema"]["$ref"]
+    return {"$ref": name.replace("Answer", kind)}
+
+
+def events_of(text: str) -> Iterator[tuple[str, Any]]:
+    """(name, data) of each."""
+    for block in text.removesuffix("\n\n").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        yield fields.get("event", "message"), json.loads(fields["data"])
+
+
+def test_document_is_valid_openapi(document: dict[str, Any]):
+    """The published document follows the OpenAPI specification."""
+    validate(document)
+    assert document["openapi"].startswith("3.1")
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
+def test_examples_run_as_they_stand(reference: httpx.Client, document: dict[str, Any], task: str, name: str):
+    """Each example of the published document is answered with 200, and request and answer follow their schemas."""
+    described = operation(document, task)
+    body = described["requestBody"]["content"][JSON]
+    example = body["examples"][name]["value"]
+    check(document, example, body["schema"])
+    response = reference.post(f"/{task}", json=example)
+    assert response.status_code == 200, response.text
+    answers = described["responses"]["200"]["content"]
+    media_type = response.headers["content-type"].partition(";")[0]
+    assert media_type == ("text/event-stream" if example.get("stream") else JSON)
+    assert media_type in answers
+    if media_type == JSON:
+        check(document, response.json(), answers[JSON]["schema"])
+        return
+    *steps, (last, answer) = events_of(response.text)
+    assert last == "done"
+    check(document, answer, answers[JSON]["schema"])
+    assert {event for event, _ in steps} == {"message"}
+    for _, data in steps:
+        check(document, data, component(described, "Event"))
+
+
+def test_every_example_is_published(document: dict[str, Any]):
+    """The examples that these tests send are all that the document has."""
+    published = {
+        (task, name)
+        for task in EXAMPLES
+        for name in operation(document, task)["requestBody"]["content"][JSON]["examples"]
+    }
+    assert published == set(CASES)
+
+
+def test_document_has_every_task_option_and_status(document: dict[str, Any]):
+    """Routes, options and statuses of the code are those of the document, none missing and none made up."""
+    options: set[str] = set()
+    usual = {str(status) for status in set(STATUS.values()) - {405, 431, 499}}  # not for what follows the document
+    for route, task in ROUTES.items():
+        described = document["paths"][route]["post"]
+        names = {parameter["name"] for parameter in described["parameters"]}
+        assert names == set(task.Options.model_fields)
+        assert set(described["responses"]) == usual | {"200"}
+        options |= names
+    assert set(OPTIONS) == options
+
+
+@pytest.mark.parametrize("path", ["/models", "/livez", "/readyz", "/metrics"])
+def test_documented_information_is_there(reference: httpx.Client, document: dict[str, Any], path: str):
+    """The other documented routes answer with the media type that the document says."""
+    (media_type,) = document["paths"][path]["get"]["responses"]["200"]["content"]
+    response = reference.get(path)
+    assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (200, media_type)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "change"),
+    [
+        ("classify", "digit", {"top_k": 0}),
+        ("classify", "digit", {"explain": "guessing"}),
+        ("classify", "digit", {"inputs": []}),
+        ("classify", "digit", {"inputs": [{"picture": "AAAA"}]}),
+        ("predict_sequence", "intervals", {"horizon": 0}),
+        ("predict_sequence", "intervals", {"quantiles": [1]}),
+        ("predict_sequence", "text", {"beams": 9}),
+        ("predict_sequence", "text", {"inputs": [7]}),
+        ("reconstruct", "denoise", {"output_format": "jpeg"}),
+        ("reconstruct", "denoise", {"error_map": "yes"}),
+        ("generate", "diffusion", {"eta": 2}),
+        ("generate", "interpolate", {"interpolate": {"seeds": [1]}}),
+        *[(task, name, {"colour": "red"}) for task, name in CASES if name in ("digit", "text", "denoise", "labels")],
+    ],
+)
+def test_what_the_schema_refuses_the_server_refuses(
+    reference: httpx.Client, document: dict[str, Any], task: str, name: str, change: dict[str, Any]
+):
+    """A request outside the published limits is 400, in the published shape of an error."""
+    described = operation(document, task)
+    body = {**EXAMPLES[task][name][1], **change}
+    with pytest.raises(jsonschema.ValidationError):
+        check(document, body, described["requestBody"]["content"][JSON]["schema"])
+    response = reference.post(f"/{task}", json=body)
+    assert response.status_code == 400
+    check(document, response.json(), {"$ref": "#/components/schemas/Error"})
+
+
+@pytest.mark.parametrize(("task", "name"), [("classify", "why"), ("reconstruct", "denoise"), ("generate", "labels")])
+def test_documented_pictures_come_where_they_are_preferred(
+    reference: httpx.Client, document: dict[str, Any], task: str, name: str
+):
+    """The routes that document image/png answer with it; predict_sequence, which does not, has no picture."""
+    response = reference.post(f"/{task}", json=EXAMPLES[task][name][1], headers={"accept": "image/png"})
+    assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
+    assert "image/png" in operation(document, task)["responses"]["200"]["content"]
+    assert "image/png" not in operation(document, "predict_sequence")["responses"]["200"]["content"]

@@ -1,0 +1,351 @@
+"""Forecasts, at once and rolled out, on real graphs."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.engine.noise import draw_normal
+from service.errors import InvalidInput, ModelFailure
+from service.protocol.text import render_json
+from service.tasks.forecast import MAX_VALUES
+from service.tasks.request import TaskRequest
+from service.tasks.sequence import Options, work
+from service.tasks.work import Emit, Limits, Subject
+from tests.sequences import (
+    LIMITS,
+    Model,
+    monthly_forecaster,
+    rolling_forecaster,
+    sliding_forecaster,
+    summing_forecaster,
+)
+
+
+def ask(
+    model: Model,
+    rows: Any,
+    *,
+    subject: Subject | None = None,
+    limits: Limits = LIMITS,
+    emit: Emit | None = None,
+    **fields: Any,
+) -> list[dict[str, Any]]:
+    task = work(Options.parse(fields), TaskRequest({}, rows), subject or model.subject, limits, emit)
+    predictions: list[dict[str, Any]] = model.drive(task).body["predictions"]
+    return predictions
+
+
+def means(predictions: list[dict[str, Any]]) -> list[list[float]]:
+    return [prediction["mean"].tolist() for prediction in predictions]
+
+
+def as_bytes(prediction: dict[str, Any]) -> bytes:
+    return render_json(prediction)
+
+
+ROLLING = rolling_forecaster()
+FORM = "an array of numbers or an object with values and perhaps state"
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ([], "inputs[1]: expected 2 to 50 values, got 0"),
+        ([1], "inputs[1]: expected 2 to 50 values, got 1"),
+        ([1] * 51, "inputs[1]: expected 2 to 50 values, got 51"),
+        ([1, float("nan"), 3], "inputs[1]: expected finite numbers, got nan at position 1"),
+        ([1, 2, float("-inf")], "inputs[1]: expected finite numbers, got -inf at position 2"),
+        ([1, 1e300], "inputs[1]: expected FP32, got 1e+300, which is too large for it"),
+        ([1, None], "inputs[1]: expected FP32, got null"),
+        ([1, "2"], "inputs[1]: expected FP32, got '2'"),
+        ([1, True], "inputs[1]: expected FP32, got a boolean"),
+        ([[1], [2]], "inputs[1]: expected shape [time], got [2, 1]"),
+        ("12", f"inputs[1]: expected {FORM}, got a string"),
+        (None, f"inputs[1]: expected {FORM}, got null"),
+        (
+            {"value": [1, 2]},
+            f"inputs[1]: expected {FORM}, got an object with value",
+        ),
+        (
+            {"values": [1, 2], "history": [1, 2]},
+            f"inputs[1]: expected {FORM}, got an object with values, history",
+        ),
+        ({"values": 3}, "inputs[1].values: expected 2 to 50 values, got a number"),
+        ({"history": [1, float("inf")]}, "inputs[1].history: expected finite numbers, got inf at position 1"),
+        (
+            {"values": [], "state": "AAAA"},
+            "inputs[1].state: expected the text of an earlier answer, unchanged, got another",
+        ),
+        (
+            {"values": [1, 2], "state": None},
+            "inputs[1].state: expected the text of an earlier answer, unchanged, got another",
+        ),
+    ],
+)
+def test_faulty_series_is_named(row: Any, complaint: str) -> None:
+    """The text names the series at fault, the position in it, what was expected and what came; nothing runs."""
+    ROLLING.runs.clear()
+    with pytest.raises(InvalidInput) as caught:
+        ask(ROLLING, [[1, 2], row])
+    assert str(caught.value) == complaint
+    assert not ROLLING.runs
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ([1, 2], "inputs[0]: expected an object with values, month, got a series alone"),
+        ({"history": [1, 2]}, "inputs[0]: expected an object with values, month, got an object with history"),
+        ({"history": [1, 2], "month": 11.5}, "inputs[0].month: expected INT64, got 11.5"),
+        ({"history": [1, 2], "month": [1]}, "inputs[0].month: expected shape [], got [1]"),
+        ({"values": [1], "month": 1}, "inputs[0].values: expected 2 to 50 values, got 1"),
+        (
+            {"values": [1, 2], "month": 1, "state": "AAAA"},
+            "inputs[0].state: model 'm' cannot go on from a state; send whole series",
+        ),
+    ],
+)
+def test_faulty_input_beside_the_history_is_named(row: Any, complaint: str) -> None:
+    """A model of several inputs wants them all, each of its own type."""
+    with pytest.raises(InvalidInput) as caught:
+        ask(monthly_forecaster(), [row])
+    assert str(caught.value) == complaint
+
+
+def test_more_paths_than_the_limit_are_refused() -> None:
+    """All paths of a request count, and so do all values that they come to."""
+    limits = replace(LIMITS, max_rows=400)
+    with pytest.raises(InvalidInput, match="paths: expected at most 400 in a request, got 402: 2 series of 1 and 200"):
+        ask(ROLLING, [[1, 2]] * 2, quantiles=[0.5], limits=limits)
+    with pytest.raises(
+        InvalidInput, match=f"horizon: expected at most {MAX_VALUES // 1_000_500} steps for 1000500 paths"
+    ):
+        ask(ROLLING, [[1, 2]] * 500, quantiles=[0.5], paths=2000, horizon=40, limits=replace(LIMITS, max_rows=2**30))
+
+
+def test_the_service_bounds_the_steps() -> None:
+    """A horizon that the manifest allows is refused where the service allows less."""
+    with pytest.raises(InvalidInput, match="horizon: expected 1 to 9 steps"):
+        ask(ROLLING, [[1, 2]], horizon=10, limits=replace(LIMITS, max_steps=9))
+
+
+def test_quantiles_of_a_model_that_draws_nothing_are_refused() -> None:
+    """A loop without noise has one path, so it has no quantiles; nor has a model at once that gives none."""
+    with pytest.raises(InvalidInput, match="quantiles: model 'm' draws nothing, so it gives none"):
+        ask(rolling_forecaster(with_noise=False), [[1, 2]], quantiles=[0.5])
+    with pytest.raises(InvalidInput, match="quantiles: expected none, for model 'm' gives no quantiles"):
+        ask(summing_forecaster(), [[1, 2]], quantiles=[0.5])
+
+
+def test_states_of_a_loop_that_cannot_go_on_are_refused() -> None:
+    """Without an input that takes a state there is none, either way."""
+    model = rolling_forecaster(resumes=False)
+    with pytest.raises(InvalidInput, match="return_state: model 'm' cannot go on from a state"):
+        ask(model, [[1, 2]], return_state=True)
+    with pytest.raises(InvalidInput, match=r"inputs\[0\].state: model 'm' cannot go on from a state"):
+        ask(model, [{"values": [1, 2], "state": "AAAA"}])
+
+
+def test_state_of_another_version_is_refused() -> None:
+    """A state that version 1 gave is not taken by version 2."""
+    (first,) = ask(ROLLING, [[1, 2]], return_state=True)
+    other = replace(ROLLING.subject, version="2")
+    with pytest.raises(InvalidInput, match=r"inputs\[0\].state: expected a state of model 'm' version 2, got one of"):
+        ask(ROLLING, [{"values": [1], "state": first["state"]}], subject=other)
+
+
+@pytest.mark.parametrize("model", [ROLLING, summing_forecaster()])
+def test_output_that_overflows_is_a_failure_of_the_model(model: Model) -> None:
+    """Finite input whose forecast is not finite is answered as a failure, and no such value is streamed."""
+    events: list[Any] = []
+    with pytest.raises(ModelFailure, match="model 'm' gave values that are not finite"):
+        ask(model, [[3e38, 3e38]], emit=events.append)
+    assert not events
+
+
+def test_forecast_at_once_has_the_quantiles_of_the_model() -> None:
+    """The mean is the quantile 0.5; without a wish all quantiles come, with one those that are named."""
+    row = {"history": [5, 1, 2], "month": 3}
+    (whole,) = ask(monthly_forecaster(), [row])
+    assert whole["mean"].tolist() == [7, 7, 7]
+    assert {name: of.tolist() for name, of in whole["quantiles"].items()} == {
+        "0.1": [6] * 3,
+        "0.5": [7] * 3,
+        "0.9": [8] * 3,
+    }
+    (part,) = ask(monthly_forecaster(), [row], horizon=2, quantiles=[0.9])
+    assert render_json(part) == b'{"mean":[7.0,7.0],"quantiles":{"0.9":[8.0,8.0]}}'
+    assert ask(monthly_forecaster(), [row], quantiles=[])[0].keys() == {"mean"}
+
+
+def test_mean_is_the_quantile_nearest_to_the_median() -> None:
+    """A model without the quantile 0.5 answers with the one that is nearest to it."""
+    (got,) = ask(monthly_forecaster(quantiles=(0.01, 0.1, 0.3)), [{"values": [1, 2], "month": 0}])
+    assert got["mean"].tolist() == got["quantiles"]["0.3"].tolist() == [5, 5, 5]
+
+
+def test_history_may_be_called_values() -> None:
+    """``values`` names the history of any model."""
+    model = monthly_forecaster()
+    named = ask(model, [{"history": [1, 2], "month": 3}, {"values": [1, 2], "month": 3}])
+    assert as_bytes(named[0]) == as_bytes(named[1])
+
+
+series = st.lists(st.integers(-50, 50), min_size=2, max_size=20)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.lists(series, min_size=1, max_size=6))
+def test_series_of_any_lengths_keep_their_order(rows: list[list[int]]) -> None:
+    """Each series gets the forecast that it has alone, in the order of the request, padded or grouped by length."""
+    assert means(ask(summing_forecaster(), rows)) == [[sum(row)] * 2 for row in rows]
+    monthly = ask(monthly_forecaster(), [{"values": row, "month": 3} for row in rows])
+    assert means(monthly) == [[2 * row[-1] + 3] * 3 for row in rows]
+
+
+def test_lengths_share_few_runs() -> None:
+    """Padded to powers of two, series of nine lengths take three runs; without a length input each takes its own."""
+    rows = [[1.0] * count for count in range(8, 17)] + [[1.0] * 50, [2.0] * 40]
+    padded, exact = summing_forecaster(), monthly_forecaster()
+    assert means(ask(padded, rows)) == [[sum(row)] * 2 for row in rows]
+    assert padded.runs == [("main", 1), ("main", 8), ("main", 2)]
+    ask(exact, [{"values": row, "month": 0} for row in rows])
+    assert len(exact.runs) == 11
+
+
+def roll(history: list[float], before: float, steps: int) -> list[float]:
+    """The centre path of the rolling forecaster, by hand."""
+    value, state, path = history[-1], before + sum(history), []
+    for _ in range(steps):
+        value, state = 0.5 * value + state, state + 1
+        path.append(value)
+    return path
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=st.lists(series, min_size=1, max_size=4), horizon=st.integers(1, 20))
+def test_loop_feeds_back_what_it_forecast(rows: list[list[int]], horizon: int) -> None:
+    """The mean is the path without noise from each series' own start, as many steps as were asked for."""
+    expected = [roll([float(value) for value in row], 0, horizon) for row in rows]
+    for got, wanted in zip(means(ask(ROLLING, rows, horizon=horizon)), expected, strict=True):
+        assert got == pytest.approx(wanted, rel=1e-5, abs=1e-4)
+
+
+def test_loop_has_twelve_steps_by_default() -> None:
+    """Without a wish the horizon is twelve, or as many as the model may take."""
+    assert len(ask(ROLLING, [[1, 2]])[0]["mean"]) == 12
+    assert len(ask(sliding_forecaster(), [[1, 2]])[0]["mean"]) == 10
+
+
+def test_loop_without_a_start_graph_begins_with_the_series() -> None:
+    """The history itself is carried where the manifest says so, beside zeros; two lengths are two courses."""
+    model = sliding_forecaster()
+    assert means(ask(model, [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=3)) == [[6, 12, 23], [9, 15, 26], [3, 6, 12]]
+    assert [course.rows for course in model.courses] == [2, 1]
+
+
+def test_loop_without_noise_rolls_out() -> None:
+    """A model that draws nothing is given no noise."""
+    assert means(ask(rolling_forecaster(with_noise=False), [[1, 2]], horizon=2)) == [roll([1, 2], 0, 2)]
+
+
+def test_series_share_one_course() -> None:
+    """Series of different lengths roll out together, for what they carry has one shape."""
+    model = rolling_forecaster()
+    ask(model, [[1, 2], [1, 2, 3], [1] * 20], horizon=2)
+    assert [course.rows for course in model.courses] == [3]
+
+
+def test_quantiles_are_those_of_the_drawn_paths() -> None:
+    """Path p takes the p-th number of each step's draw; the quantiles are taken over the paths of a step."""
+    (got,) = ask(ROLLING, [[1, 2]], horizon=3, quantiles=[0.1, 0.9], paths=20, seed=5)
+    values, state = np.full(20, 2.0), 3.0
+    for step in range(3):
+        values, state = 0.5 * values + state + draw_normal(5, 0, step, (20,)), state + 1
+        low, high = np.quantile(values, [0.1, 0.9])
+        assert got["quantiles"]["0.1"][step] == pytest.approx(low, rel=1e-5)
+        assert got["quantiles"]["0.9"][step] == pytest.approx(high, rel=1e-5)
+    assert got["mean"].tolist() == roll([1, 2], 0, 3)
+
+
+def test_draws_do_not_depend_on_company_or_horizon() -> None:
+    """A series has the same bytes alone, among others, in another order, and as the beginning of a longer forecast."""
+    wish: dict[str, Any] = {"quantiles": [0.2, 0.8], "paths": 30}
+    first, second, third = [1, 2], [3, 4, 5], [6] * 20
+    alone = [as_bytes(ask(ROLLING, [row], horizon=5, **wish)[0]) for row in (first, second, third)]
+    together = ask(ROLLING, [third, first, second], horizon=5, **wish)
+    assert [as_bytes(prediction) for prediction in together] == [alone[2], alone[0], alone[1]]
+    (longer,) = ask(ROLLING, [first], horizon=9, **wish)
+    short = {"mean": longer["mean"][:5], "quantiles": {name: of[:5] for name, of in longer["quantiles"].items()}}
+    assert as_bytes(short) == alone[0]
+
+
+def test_seed_decides_the_draws() -> None:
+    """The same seed gives the same bytes, another one others; no seed is seed 0."""
+    wish: dict[str, Any] = {"quantiles": [0.2], "paths": 9}
+    first, again, zero, other = (
+        as_bytes(ask(ROLLING, [[1, 2]], **wish, **seed)[0]) for seed in ({}, {}, {"seed": 0}, {"seed": 1})
+    )
+    assert first == again == zero != other
+
+
+def test_quantiles_of_many_draws_are_found_aside() -> None:
+    """Many draws are sorted where it holds nobody up, with the same result."""
+    model = rolling_forecaster()
+    few = ask(model, [[1, 2]], quantiles=[0.5], paths=500, horizon=1)
+    assert not model.asides
+    many = ask(model, [[1, 2]], quantiles=[0.5], paths=500, horizon=20)
+    assert model.asides == 1
+    assert many[0]["quantiles"]["0.5"][0] == few[0]["quantiles"]["0.5"][0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(history=st.lists(st.integers(-50, 50), min_size=3, max_size=30), data=st.data())
+def test_session_goes_on_where_it_was(history: list[int], data: st.DataObject) -> None:
+    """A series in two parts, with the state of the first, has the forecast of the whole; one value is enough then."""
+    cut = data.draw(st.integers(2, len(history) - 1))
+    (first,) = ask(ROLLING, [history[:cut]], return_state=True, horizon=3)
+    rest = {"values": history[cut:], "state": first["state"]}
+    (gone_on,), (whole,) = ask(ROLLING, [rest], return_state=True), ask(ROLLING, [history], return_state=True)
+    assert as_bytes(gone_on) == as_bytes(whole)
+
+
+def test_state_is_that_after_the_history() -> None:
+    """However far was forecast, the state is the same, and belongs to its own series."""
+    short, long = (ask(ROLLING, [[1, 2], [3, 4]], return_state=True, horizon=n) for n in (1, 9))
+    assert [prediction["state"] for prediction in short] == [prediction["state"] for prediction in long]
+    resumed = ask(ROLLING, [{"values": [1], "state": p["state"]} for p in long] + [[1, 1]], horizon=2)
+    assert means(resumed) == [roll([1], 3, 2), roll([1], 7, 2), roll([1, 1], 0, 2)]
+
+
+def test_stream_sends_each_step_of_the_centre() -> None:
+    """An event a step and series, whatever else is drawn; the last answer is that of a request without a stream."""
+    wish: dict[str, Any] = {"horizon": 2, "quantiles": [0.5], "paths": 4}
+    events: list[Any] = []
+    streamed = ask(ROLLING, [[1, 2], [3, 4]], emit=events.append, **wish)
+    assert [as_bytes(p) for p in streamed] == [as_bytes(p) for p in ask(ROLLING, [[1, 2], [3, 4]], **wish)]
+    expected = [
+        {"row": row, "step": step, "value": value}
+        for row, mean in enumerate(means(streamed))
+        for step, value in enumerate(mean)
+    ]
+    assert sorted(events, key=lambda e: (e["row"], e["step"])) == expected
+    assert render_json(events[0]) == b'{"row":0,"step":0,"value":4.0}'
+
+
+def test_stream_of_a_model_at_once_is_its_answer_step_by_step() -> None:
+    """There is nothing to wait for, so every step is sent as soon as the answer is there."""
+    events: list[Any] = []
+    ask(summing_forecaster(), [[1, 2], [4]], emit=events.append)
+    assert [tuple(event.values()) for event in events] == [(0, 0, 3), (0, 1, 3), (1, 0, 4), (1, 1, 4)]
+
+
+def test_stream_names_the_rows_of_the_request() -> None:
+    """Where a request becomes several courses, events carry the position in the request."""
+    events: list[Any] = []
+    ask(sliding_forecaster(), [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=1, emit=events.append)
+    assert sorted(tuple(event.values()) for event in events) == [(0, 0, 6), (1, 0, 9), (2, 0, 3)]

@@ -1,0 +1,199 @@
+"""What callers send to a task route."""
+
+import json
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import InvalidInput, UnsupportedMedia
+from service.tasks.request import FromText, Picture, TaskOptions, TaskRequest, prefers_picture, read_request
+
+PNG = b"\x89PNG not looked into here"
+
+
+class Options(TaskOptions):
+    number: int = 0
+    parts: Annotated[list[int | str] | None, FromText] = None
+
+
+def read(
+    body: bytes = b"{}", content_type: str = "application/json", query: bytes = b"", accept: str = "*/*"
+) -> TaskRequest:
+    return read_request(body, content_type, query, accept)
+
+
+def form(*parts: tuple[str, bytes]) -> tuple[bytes, str]:
+    """A multipart body of (headers after form-data, content), and its content type."""
+    body = b"".join(
+        b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n"
+        for head, content in parts
+    )
+    return body + b"--b--\r\n", "multipart/form-data; boundary=b"
+
+
+def file(name: str, media_type: str, content: bytes = PNG) -> tuple[str, bytes]:
+    return f'name="{name}"; filename="{name}.png"\r\nContent-Type: {media_type}', content
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (b"", "body: expected JSON"),
+        (b"[]", "body: expected a JSON object, got an array"),
+        (b'{"inputs": 3}', "inputs: expected an array of rows, got a number"),
+        (b'{"inputs": {}}', "inputs: expected an array of rows, got an object"),
+        (b'{"inputs": "abc"}', "inputs: expected an array of rows, got a string"),
+    ],
+)
+def test_malformed_body_is_refused(body: bytes, complaint: str) -> None:
+    """A body is a JSON object whose rows are an array; the text says what came instead."""
+    with pytest.raises(InvalidInput, match=complaint):
+        read(body)
+
+
+@pytest.mark.parametrize("media_type", ["image/gif", "image/webp", "image/svg+xml", "image/*", "IMAGE/TIFF; q=1"])
+def test_picture_of_another_format_is_unsupported(media_type: str) -> None:
+    """Only PNG and JPEG are pictures here, as a body and as a file of a form."""
+    with pytest.raises(UnsupportedMedia, match="expected image/png or image/jpeg"):
+        read(PNG, media_type)
+    with pytest.raises(UnsupportedMedia, match=r"file 0 \(a\.png\): expected image/png or image/jpeg, got image/"):
+        read(*form(file("a", media_type)))
+
+
+def test_file_that_is_no_picture_is_unsupported() -> None:
+    """The file at fault is named by its number and name."""
+    with pytest.raises(UnsupportedMedia, match=r"^file 1 \(b\.png\): .* got text/csv$"):
+        read(*form(file("a", "image/png"), file("b", "text/csv")))
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "query"),
+    [
+        (b'{"top_k": 1}', "application/json", b"top_k=2"),
+        (b"{}", "application/json", b"top_k=2&top_k=3"),
+        (PNG, "image/png", b"top_k=2&top_k=2"),
+        (*form(('name="top_k"', b"1")), b"top_k=1"),
+    ],
+)
+def test_field_that_is_given_twice_is_refused(body: bytes, content_type: str, query: bytes) -> None:
+    """Neither the body nor the query string wins silently."""
+    with pytest.raises(InvalidInput, match=r"^top_k: expected once, got it twice"):
+        read(body, content_type, query)
+
+
+@pytest.mark.parametrize("query", [b"inputs=1", b"%66=%ff", b"&".join(b"f%d=1" % i for i in range(101))])
+def test_query_that_cannot_be_fields_is_refused(query: bytes) -> None:
+    """Rows as a text, bytes that are no UTF-8, and fields without end."""
+    with pytest.raises(InvalidInput, match=r"^(inputs|query): expected"):
+        read(query=query)
+
+
+def test_rows_as_a_form_field_are_refused() -> None:
+    """A form has pictures as its rows; rows of numbers belong into JSON."""
+    with pytest.raises(InvalidInput, match=r"^inputs: expected them in a JSON body"):
+        read(*form(('name="inputs"', b"[1]")))
+
+
+def test_json_object_is_fields_and_rows() -> None:
+    """Rows are taken out of the fields; what is left are the options, as strict as JSON is."""
+    assert read(b'{"inputs": [[1]], "top_k": 3}') == TaskRequest({"top_k": 3}, [[1]], False, False)
+    assert read(b'{"seed": 1}').rows is None
+
+
+@pytest.mark.parametrize("content_type", ["", "application/x-www-form-urlencoded", "text/plain"])
+def test_unknown_content_type_is_read_as_json(content_type: str) -> None:
+    """`curl -d` sends JSON under the name of a form."""
+    assert read(b'{"inputs": [1]}', content_type).rows == [1]
+
+
+def test_picture_as_a_body_is_one_row() -> None:
+    """The options come from the query string then, as texts."""
+    request = read(PNG, "Image/PNG; x=y", b"top_k=3&model=a%20b&note=")
+    assert request == TaskRequest({"top_k": "3", "model": "a b", "note": ""}, [Picture(PNG, "body")], True, False)
+
+
+def test_files_of_a_form_are_rows_in_order() -> None:
+    """Files become rows as they come, whatever they are called; the other fields are options."""
+    body, content_type = form(
+        file("b", "image/png", b"1"), ('name="top_k"', b"3"), file("a", "application/octet-stream", b"2")
+    )
+    request = read(body, content_type, b"model=m")
+    assert [row.content for row in request.rows or []] == [b"1", b"2"]
+    assert (request.fields, request.loose) == ({"top_k": "3", "model": "m"}, True)
+
+
+def test_form_without_files_has_no_rows() -> None:
+    """As /generate takes it."""
+    assert read(*form(('name="count"', b"3"))).rows is None
+
+
+def test_query_beside_json_is_taken_as_texts() -> None:
+    """Fields of the query string add to those of the body."""
+    assert read(b'{"seed": 1}', query=b"number=3") == TaskRequest({"seed": 1, "number": "3"}, None, True, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "loose", "complaint"),
+    [
+        ({"number": "3"}, False, r"number: Input should be a valid integer \(got '3'\)"),
+        ({"number": "x"}, True, "number: .*integer"),
+        ({"parts": "1,2"}, False, "parts: Input should be a valid list"),
+        ({"parts": "[1"}, True, "parts: .*expected JSON"),
+        ({"stream": 1}, False, "stream: Input should be a valid boolean"),
+        ({"other": 1}, False, "other: Extra inputs are not permitted"),
+    ],
+)
+def test_faulty_option_is_refused_by_name(fields: dict[str, Any], loose: bool, complaint: str) -> None:
+    """Numbers as texts are fine in a query string and a fault in JSON; what is unknown is a fault in both."""
+    with pytest.raises(InvalidInput, match=complaint):
+        Options.parse(fields, loose)
+
+
+def test_texts_say_the_same_as_json() -> None:
+    """Lists are JSON or parts between commas."""
+    strict = Options.parse({"number": 3, "parts": ["a", "b"], "stream": True, "version": "2"})
+    for parts in ("a, b", '["a", "b"]'):
+        texts = {"number": "3", "parts": parts, "stream": "true", "version": "2"}
+        assert Options.parse(texts, loose=True) == strict
+
+
+@pytest.mark.parametrize(
+    ("accept", "picture"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("application/json", False),
+        ("image/jpeg", False),
+        ("image/png", True),
+        ("IMAGE/PNG", True),
+        ("image/*", True),
+        ("image/png, */*", True),
+        ("image/png, application/json", False),
+        ("image/png;q=0.9, application/json;q=0.8", True),
+        ("image/png;q=0.8, application/json;q=0.9", False),
+        ("image/png;q=0", False),
+        ("image/png;q=0, application/json;q=0", False),
+        ("image/*, image/png;q=0", False),
+        ("image/png;q=x", False),
+        ("image/avif,image/webp,image/*,*/*;q=0.8", True),
+        ("text/html,application/xhtml+xml,image/avif,image/png,*/*;q=0.8", True),
+    ],
+)
+def test_accept_decides_by_quality_then_by_exactness(accept: str, picture: bool) -> None:
+    """JSON unless a picture is liked better, or as well and named more exactly."""
+    assert prefers_picture(accept) is picture
+    assert read(accept=accept).wants_picture is picture
+
+
+@given(st.text(max_size=60))
+def test_any_accept_header_is_understood(accept: str) -> None:
+    """What is no list of media types never fails a request."""
+    prefers_picture("image/png" + accept)
+
+
+@given(st.dictionaries(st.text(min_size=1).filter(lambda name: name != "inputs"), st.integers(), max_size=5))
+def test_json_fields_come_through_unchanged(fields: dict[str, int]) -> None:
+    """Whatever their names and values."""
+    assert read(json.dumps({**fields, "inputs": [0]}).encode()) == TaskRequest(fields, [0], False, False)
