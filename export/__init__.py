@@ -10,7 +10,7 @@ from export.errors import (
     SpecError,
     UnknownRecipe,
 )
-from export.publish import publish
+from export.publish import publish, publish_each
 from export.spec import ExportSpec, GraphSpec
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "SpecError",
     "UnknownRecipe",
     "publish",
+    "publish_each",
 ]

@@ -11,6 +11,8 @@ NotPublished
 
 from dataclasses import dataclass
 
+from model_store.manifest import Quality
+
 
 class NotPublished(Exception):
     """Something about a model that its owner can put right; the text says how."""
@@ -62,7 +64,11 @@ class DependentRows(ParityError):
 
 
 class QualityError(NotPublished):
-    pass
+    """``quality`` is what was measured, where it was measured to the end."""
+
+    def __init__(self, text: str, quality: Quality | None = None) -> None:
+        super().__init__(text)
+        self.quality = quality
 
 
 class UnknownRecipe(NotPublished):

@@ -108,6 +108,7 @@ def make_explain(spec: ExportSpec) -> GraphSpec:
         outputs=OUTPUTS,
         dynamic=dynamic,
         finite=(name, "baseline", "epsilon"),
+        ranges={"label": (0, len(spec.labels) - 1)},
         random_inputs=make,
         atol=spec.explain_atol,
         rtol=spec.rtol,
@@ -117,6 +118,7 @@ def make_explain(spec: ExportSpec) -> GraphSpec:
         seeds=spec.seeds,
         lengths=spec.lengths,
         opset=spec.opset,
+        external_data_bytes=spec.external_data_bytes,
     )
 
 

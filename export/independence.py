@@ -7,14 +7,18 @@ Two things are asked, of ONNX Runtime against itself:
   for a single row sum in another order (measured: no other size does).
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
-from export.comparison import measure_error
+from export.comparison import measure_error, measure_magnitude
 from export.errors import DependentRows, Element
 from export.inputs import count_rows, take_rows
+from export.original import Original
 from export.runtime import Runtime
 from export.spec import Arrays, GraphSpec
 
+_ORIGINAL_ROWS = 5  # PyTorch is slower, and the graph was asked before
 _NEIGHBOURHOOD_ROWS = 17  # the cost grows with the square; above the vector widths and no multiple of them
 
 
@@ -25,17 +29,36 @@ def check_rows(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arr
     ``inputs``.
     """
     few = slice(0, _NEIGHBOURHOOD_ROWS)
-    _check_neighbours(spec, runtime, take_rows(spec, inputs, few), take_rows(spec, strangers, few), rung)
+    _check_neighbours(spec, runtime.run, take_rows(spec, inputs, few), take_rows(spec, strangers, few), rung)
     _check_sizes(spec, runtime, inputs, rung)
 
 
-def _check_neighbours(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+def check_original_rows(original: Original, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+    """The same of the module itself, for what an export leaves out, such as a training mode that nobody can end.
+
+    Raises DependentRows where rows influence each other by more than the tolerance of the comparison with the graph.
+    """
+    spec, few = original.spec, slice(0, _ORIGINAL_ROWS)
+    inputs, strangers = take_rows(spec, inputs, few), take_rows(spec, strangers, few)
+    magnitudes = {name: measure_magnitude(array) for name, array in original.run(inputs).items()}
+    allowed = {name: spec.atol + spec.rtol * magnitude for name, magnitude in magnitudes.items()}
+    _check_neighbours(spec, original.run, inputs, strangers, f"in PyTorch, {rung}", allowed)
+
+
+def _check_neighbours(
+    spec: GraphSpec,
+    run: Callable[[Arrays], dict[str, np.ndarray]],
+    inputs: Arrays,
+    strangers: Arrays,
+    rung: str,
+    allowed: Mapping[str, float] | None = None,
+) -> None:
     rows = range(count_rows(spec, inputs))
-    before = runtime.run(inputs)
+    before = run(inputs)
 
     def find_change(row: int, replaced: list[int]) -> Element | None:
-        after = runtime.run(_replace(spec, inputs, strangers, replaced))
-        return _find_worst(before, after, row, row)
+        after = run(_replace(spec, inputs, strangers, replaced))
+        return _find_worst(before, after, row, row, allowed)
 
     found = {row: find_change(row, [other for other in rows if other != row]) for row in rows}
     changed = [row for row, worst in found.items() if worst is not None]
@@ -65,9 +88,10 @@ def _replace(spec: GraphSpec, inputs: Arrays, strangers: Arrays, rows: list[int]
 def _check_sizes(spec: GraphSpec, runtime: Runtime, inputs: Arrays, rung: str) -> None:
     count = count_rows(spec, inputs)
     alone = [runtime.run(take_rows(spec, inputs, [row, row])) for row in range(count)]
+    allowed = _allow_rounding(spec, alone)
     for size in sorted({min(size, count) for size in spec.batches if size > 1}):
         company = runtime.run(take_rows(spec, inputs, slice(0, size)))
-        found = {row: _find_worst(alone[row], company, 0, row, spec.row_atol) for row in range(size)}
+        found = {row: _find_worst(alone[row], company, 0, row, allowed) for row in range(size)}
         changed = [row for row, worst in found.items() if worst is not None]
         if changed:
             worst = max((found[row] for row in changed), key=lambda element: element.excess if element else 0.0)
@@ -80,6 +104,15 @@ def _check_sizes(spec: GraphSpec, runtime: Runtime, inputs: Arrays, rung: str) -
             )
 
 
+def _allow_rounding(spec: GraphSpec, alone: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    """What a row alone may differ by, for each output: nothing where the spec does not say otherwise."""
+    allowed = {}
+    for name in alone[0]:
+        magnitude = max(measure_magnitude(one[name][0]) for one in alone) if spec.scale_tol else 0.0
+        allowed[name] = spec.row_atol + spec.scale_tol * magnitude
+    return allowed
+
+
 def _advise(spec: GraphSpec, worst: Element | None) -> str:
     """Some kernels, such as Log, round the last elements of an array otherwise than the rest: that is no dependence."""
     if worst is not None and worst.excess <= spec.atol + spec.rtol * abs(worst.expected):
@@ -87,19 +120,22 @@ def _advise(spec: GraphSpec, worst: Element | None) -> str:
     return "let nothing depend on how many rows there are or on a row's place"
 
 
-def _find_worst(before: Arrays, after: Arrays, row_before: int, row_after: int, atol: float = 0.0) -> Element | None:
-    """The element of a row that differs most between two runs, or None where none differs by more than ``atol``."""
-    worst, largest = None, atol
+def _find_worst(
+    before: Arrays, after: Arrays, row_before: int, row_after: int, allowed: Mapping[str, float] | None = None
+) -> Element | None:
+    """The element of a row that differs most between two runs, or None where none differs by more than is allowed."""
+    worst, largest = None, 0.0
     for name in before:
+        atol = allowed[name] if allowed else 0.0
         expected, got = before[name][row_before], after[name][row_after]
         if expected.shape != got.shape:  # as when a loop stops at the longest row of the batch
             return Element(name, (row_after,), float(expected.size), float(got.size), 0.0)
         error = measure_error(np.atleast_1d(expected), np.atleast_1d(got))
-        if error.size == 0 or error.max() <= largest:
+        if error.size == 0 or error.max() - atol <= largest:
             continue
         place = tuple(int(i) for i in np.unravel_index(int(np.argmax(error)), error.shape))
         index = place if np.ndim(expected) else ()
-        largest = float(error.max())
+        largest = float(error.max()) - atol
         worst = Element(name, (row_after, *index), float(expected[index]), float(got[index]), atol)
     return worst
 

@@ -33,11 +33,27 @@ def make_random(spec: GraphSpec, sizes: Sizes, seed: int) -> dict[str, np.ndarra
         return _check_made(spec, sizes, _to_arrays(spec.random_inputs(sizes, seed)))
     generator = np.random.default_rng([seed, *sizes.values()])
     made = {}
+    lengths = _draw_lengths(spec, sizes, generator)
     for name, sample in _to_arrays(spec.inputs).items():
+        if name in lengths:
+            made[name] = lengths[name]
+            continue
         shape = [sizes.get(spec.axes[name].get(axis, ""), size) for axis, size in enumerate(sample.shape)]
         seen = sample if spec.samples is None else to_array(spec.samples[name])
         made[name] = _draw(spec, name, seen, shape, generator)
     return made
+
+
+def _draw_lengths(spec: GraphSpec, sizes: Sizes, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """For each input of lengths, int64 [batch] from 1 to the least size of what it is for; the first row is full."""
+    longest: dict[str, int] = {}
+    for name, lengths in spec.padded.items():
+        size = sizes[spec.axes[name][spec.padded_axes[name]]]
+        longest[lengths] = min(size, longest.get(lengths, size))
+    drawn = {name: generator.integers(1, size, sizes[BATCH], endpoint=True) for name, size in longest.items()}
+    for name, size in longest.items():
+        drawn[name][0] = size
+    return drawn
 
 
 def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The PyTorch original: the module in evaluation mode, run eagerly on one thread."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,6 +36,12 @@ class Original:
             if tensor.device.type != "cpu":
                 raise SpecError(f"{spec.name}: {name} lies on {tensor.device}: move the module with .cpu()")
 
+    def described_by(self, spec: GraphSpec) -> "Original":
+        """The same module under another spec."""
+        original = copy.copy(self)
+        original.spec = spec
+        return original
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         modes = [(part, part.training) for part in self.module.modules()]
@@ -45,6 +52,10 @@ class Original:
         finally:
             for part, training in modes:
                 part.training = training
+
+    def run_example(self) -> dict[str, np.ndarray]:
+        """The outputs for the inputs that the spec gives as an example."""
+        return self.run({name: to_array(tensor) for name, tensor in self.spec.inputs.items()})
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs by name. Raises SpecError where the module itself fails on these inputs."""

@@ -3,16 +3,17 @@
 A grid of batch sizes, lengths and seeds, and the real samples; the worst element over everything decides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from export.comparison import NO_DIFFERENCE, Difference, compare, count_outside
+from export.comparison import NO_DIFFERENCE, Difference, compare, count_outside, measure_magnitude
 from export.errors import Element, ExportError, ParityError
-from export.independence import check_rows
+from export.independence import check_original_rows, check_rows
 from export.inputs import count_rows, in_chunks, lengths_of, make_random, real_samples, sizes_of, take_rows
 from export.original import Original
+from export.padding import check_padding
 from export.runtime import Runtime
 from export.spec import BATCH, Arrays, GraphSpec, Progress
 from model_store.manifest import Parity, Rung
@@ -40,11 +41,14 @@ def check_parity(original: Original, runtime: Runtime, progress: Progress) -> Pa
         _check_independence(spec, runtime, progress)
     rungs = []
     with original.evaluating():
+        if spec.batched:
+            check_original_rows(original, *next(_make_companies(spec)))
+        atol = _tolerances(original)
         total = count_cases(spec)
         spare = int(spec.kinks * count_grid_rows(spec))
         for number, case in enumerate(make_cases(spec), start=1):
             progress(f"parity with PyTorch: {number} of {total} ({case})")
-            difference, outside = _climb(original, runtime, case)
+            difference, outside = _climb(original, runtime, case, atol)
             spare -= outside
             if spare < 0 and difference.worst is not None:
                 raise _disagreement(spec, case, difference.worst)
@@ -57,7 +61,7 @@ def check_parity(original: Original, runtime: Runtime, progress: Progress) -> Pa
                     max_rel_error=difference.max_rel,
                 )
             )
-    return Parity(atol=spec.atol, rtol=spec.rtol, rungs=tuple(rungs))
+    return Parity(atol=spec.atol, rtol=spec.rtol, scale_tol=spec.scale_tol, rungs=tuple(rungs))
 
 
 def make_cases(spec: GraphSpec) -> Iterator[Case]:
@@ -85,7 +89,25 @@ def count_grid_rows(spec: GraphSpec) -> int:
     return len(lengths_of(spec)) * batches * len(spec.seeds) + (count_rows(spec, samples) if samples else 0)
 
 
-def _climb(original: Original, runtime: Runtime, case: Case) -> tuple[Difference, int]:
+def _tolerances(original: Original) -> Mapping[str, float]:
+    """The absolute tolerance of each output: ``atol``, and a share of the largest magnitude over the samples.
+
+    Without samples the magnitude is that over the largest random batch.
+    """
+    spec = original.spec
+    if not spec.scale_tol:
+        return dict.fromkeys(spec.outputs, spec.atol)
+    inputs = real_samples(spec)
+    if inputs is None:
+        inputs = make_random(spec, {**spec.example_sizes, BATCH: max(spec.batches)}, spec.seeds[0])
+    largest = dict.fromkeys(spec.outputs, 0.0)
+    for chunk in in_chunks(spec, inputs):
+        for name, output in original.run(chunk).items():
+            largest[name] = max(largest[name], measure_magnitude(output))
+    return {name: spec.atol + spec.scale_tol * magnitude for name, magnitude in largest.items()}
+
+
+def _climb(original: Original, runtime: Runtime, case: Case, atol: Mapping[str, float]) -> tuple[Difference, int]:
     """The difference of one rung, and how many of its rows have an element outside the tolerance."""
     spec = original.spec
     difference = NO_DIFFERENCE
@@ -96,9 +118,9 @@ def _climb(original: Original, runtime: Runtime, case: Case) -> tuple[Difference
         except ExportError as error:
             raise ParityError(f"{spec.name}: rung {case}: {error}", str(case)) from error
         expected = original.run(chunk)
-        found = _compare_all(spec, case, expected, got, first_row)
+        found = _compare_all(spec, case, expected, got, first_row, atol)
         if found.worst is not None:
-            outside += max(count_outside(expected[n], got[n], spec.atol, spec.rtol) for n in spec.outputs)
+            outside += max(count_outside(expected[n], got[n], atol[n], spec.rtol) for n in spec.outputs)
         difference = difference.join(found)
         first_row += count_rows(spec, chunk)
     return difference, outside
@@ -114,7 +136,9 @@ def _disagreement(spec: GraphSpec, case: Case, worst: Element) -> ParityError:
     )
 
 
-def _compare_all(spec: GraphSpec, case: Case, expected: Arrays, got: Arrays, first_row: int) -> Difference:
+def _compare_all(
+    spec: GraphSpec, case: Case, expected: Arrays, got: Arrays, first_row: int, atol: Mapping[str, float]
+) -> Difference:
     difference = NO_DIFFERENCE
     for name in spec.outputs:
         e, g = expected[name], got[name]
@@ -126,7 +150,7 @@ def _compare_all(spec: GraphSpec, case: Case, expected: Arrays, got: Arrays, fir
             )
         for array, whose in ((e, "the PyTorch original"), (g, "the exported graph")):
             _refuse_not_finite(spec, case, name, array, whose, first_row)
-        difference = difference.join(compare(name, e, g, spec.atol, spec.rtol, first_row))
+        difference = difference.join(compare(name, e, g, atol[name], spec.rtol, first_row))
     return difference
 
 
@@ -143,16 +167,22 @@ def _refuse_not_finite(spec: GraphSpec, case: Case, name: str, array: np.ndarray
 
 
 def _check_independence(spec: GraphSpec, runtime: Runtime, progress: Progress) -> None:
+    for rows, strangers, rung in _make_companies(spec):
+        progress(f"rows alone and in company: {rung}")
+        check_rows(spec, runtime, rows, strangers, rung)
+        if spec.padded:
+            progress(f"rows without and with padding: {rung}")
+            check_padding(spec, runtime, rows, strangers, rung)
+
+
+def _make_companies(spec: GraphSpec) -> Iterator[tuple[Arrays, Arrays, str]]:
+    """``(rows, others of the same sizes, rung)`` for each set of lengths, and for the samples."""
     seed = spec.seeds[0]
     for lengths in lengths_of(spec):
         sizes = {BATCH: max(spec.batches), **lengths}
         rung = ", ".join([f"seed={seed}", "inputs=random", *(f"{name}={size}" for name, size in lengths.items())])
-        progress(f"rows alone and in company: {rung}")
-        rows, strangers = make_random(spec, sizes, seed), make_random(spec, sizes, seed + _STRANGERS)
-        check_rows(spec, runtime, rows, strangers, rung)
+        yield make_random(spec, sizes, seed), make_random(spec, sizes, seed + _STRANGERS), rung
     samples = real_samples(spec)
     if samples is not None and count_rows(spec, samples) > 1:
-        progress("rows alone and in company: inputs=samples")
         rows = take_rows(spec, samples, slice(0, max(spec.batches)))
-        strangers = make_random(spec, sizes_of(spec, rows), seed + _STRANGERS)
-        check_rows(spec, runtime, rows, strangers, "inputs=samples")
+        yield rows, make_random(spec, sizes_of(spec, rows), seed + _STRANGERS), "inputs=samples"

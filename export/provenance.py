@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,9 @@ from model_store.manifest import Provenance
 _GIT_PATIENCE_S = 10
 
 
-def describe_origin(spec: ExportSpec, opset: int, folder: Path) -> Provenance:
+def describe_origin(
+    spec: ExportSpec, exporter: str, opset: int, parameters: Mapping[str, str | int | float | bool], folder: Path
+) -> Provenance:
     """The provenance of a version that is exported now; ``folder`` is asked for its git commit."""
     import onnxruntime
     import torch
@@ -23,12 +26,12 @@ def describe_origin(spec: ExportSpec, opset: int, folder: Path) -> Provenance:
         torch=str(torch.__version__),
         onnx=version("onnx"),
         onnxruntime=str(onnxruntime.__version__),
-        exporter=f"torch.onnx dynamo, onnxscript {version('onnxscript')}",
+        exporter=exporter,
         opset=opset,
         git_commit=find_commit(folder),
         data=spec.data,
         seed=spec.seed,
-        parameters=dict(spec.parameters),
+        parameters=parameters,
     )
 
 

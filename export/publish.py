@@ -1,63 +1,96 @@
 """From a spec to a version in the store: every step must pass, and only then is anything written."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ValidationError
 
-from export.errors import QualityError, SpecError
+from export.comparison import measure_magnitude
+from export.errors import ExportError, ParityError, QualityError
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
-from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Progress
+from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
 from export.statistics import summarise
-from model_store.manifest import GOLDEN_FILE, Golden, Graph, Manifest, Quality, Statistics, describe
+from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
 
 if TYPE_CHECKING:
+    from export.candidate import Candidate
     from export.runtime import Runtime
 
 _GOLDEN_SEED = 0
+PRECISION = "precision"
+"""The parameter of the provenance that holds it, in versions of lower precision."""
+FULL = "fp32"
+"""What the metrics of the first version are called by in the versions of lower precision: ``accuracy_fp32``."""
 
 
-def publish(spec: ExportSpec, store: Store, progress: Progress = lambda step: None) -> ModelVersion:
+def publish(
+    spec: ExportSpec,
+    store: Store,
+    progress: Progress = lambda step: None,
+    precision: Precision | None = None,
+) -> ModelVersion:
     """Export, check, compare, measure and publish one model; ``progress`` is told each step in words.
 
-    Raises NotPublished (SpecError, ExportError, ParityError, QualityError) and what ``Store.publish`` raises; the store
-    is then as it was before.
+    With ``precision`` a second version in it follows the first, and is what is returned. Raises NotPublished
+    (SpecError, ExportError, ParityError, QualityError) and what ``Store.publish`` raises; the store is then as it was
+    before, or has the first version alone if it is the second that is refused.
     """
-    # torch takes seconds to import, and who only reads a spec or the errors does not need it.
-    from export.exporter import describe_graph, export_graph, opset_of, serialise
-    from export.original import Original
-    from export.parity import check_parity
-    from export.provenance import describe_origin
-    from export.runtime import Runtime
+    *_, last = publish_each(spec, store, progress, [precision] if precision else [])
+    return last
 
-    progress("exporting to ONNX")
-    originals = {MAIN: Original(spec)}
-    models = {MAIN: export_graph(originals[MAIN])}
-    main = describe_graph(spec, models[MAIN], f"{MAIN}.onnx")
-    if not spec.graphs:
-        draft_manifest(spec, {MAIN: main})  # what does not fit is found before the time-consuming steps
-    spec = add_explain(spec, progress)
-    graphs = {MAIN: main}
-    for name, one in spec.graphs.items():
-        progress(f"exporting to ONNX: {name}")
-        originals[name] = Original(one)
-        models[name] = export_graph(originals[name])
-        graphs[name] = describe_graph(one, models[name], f"{name}.onnx")
-    manifest = draft_manifest(spec, graphs)
-    contents = {name: serialise(model) for name, model in models.items()}
-    runtimes = {name: Runtime(content) for name, content in contents.items()}
-    parity = {name: check_parity(originals[name], runtime, progress) for name, runtime in runtimes.items()}
+
+def publish_each(
+    spec: ExportSpec, store: Store, progress: Progress = lambda step: None, precisions: Sequence[Precision] = ()
+) -> Iterator[ModelVersion]:
+    """As ``publish``, with any number of precisions: each version as soon as it is in the store."""
+    # torch takes seconds to import, and who only reads a spec or the errors does not need it.
+    from export.candidate import make_candidate
+
+    if precisions:
+        from export.precision import check_precision, lower
+
+        for precision in precisions:
+            check_precision(spec, precision)
+    candidate = make_candidate(spec, progress)
+    manifest, files = prove(candidate, progress)
+    version = store.publish(manifest, files)
+    full = (version.version, manifest.quality)
+    yield version
+    for precision in precisions:
+        progress(f"converting to {precision}")
+        lowered = lower(candidate, precision, progress)
+        manifest, files = prove(lowered, progress, full)
+        yield store.publish(manifest, files)
+
+
+def prove(
+    candidate: "Candidate", progress: Progress, full: tuple[int, Quality | None] | None = None
+) -> tuple[Manifest, dict[str, bytes]]:
+    """Compare, sample and measure: the complete manifest, and the files of the version.
+
+    ``full`` is the number and the quality of the version that this one is a lower precision of. Raises NotPublished.
+    """
+    from export.candidate import draft_manifest, graphs_of
+    from export.provenance import describe_origin
+
+    spec = candidate.spec
+    runtimes, parity = _prove_graphs(candidate, progress)
+    manifest = draft_manifest(spec, {name: candidate.graphs[name] for name in runtimes})
     progress("golden samples")
-    samples = {name: make_golden(spec, graph, runtimes[name]) for name, graph in _graphs_of(spec).items()}
-    golden = {name: _describe_golden(spec, name, samples[name]) for name in samples}
+    graphs = graphs_of(spec)
+    samples = {name: make_golden(spec, graphs[name], runtime) for name, runtime in runtimes.items()}
+    golden = {name: _describe_golden(spec, graphs[name], name, samples[name]) for name in samples}
     progress("reference statistics")
     statistics = measure_statistics(spec, runtimes[MAIN])
     progress("quality")
     quality = measure_quality(spec, runtimes)
+    parameters = dict(spec.parameters)
+    if full is not None and candidate.precision is not None:
+        version, before = full
+        quality = _beside(quality, before)
+        parameters |= {PRECISION: candidate.precision, f"{FULL}_version": version}
     complete = manifest.model_copy(
         update={
             "golden": golden.pop(MAIN),
@@ -66,63 +99,62 @@ def publish(spec: ExportSpec, store: Store, progress: Progress = lambda step: No
             "graph_parity": parity,
             "statistics": statistics,
             "quality": quality,
-            "provenance": describe_origin(spec, opset_of(models[MAIN]), Path.cwd()),
+            "provenance": describe_origin(spec, candidate.exporter, candidate.opset, parameters, Path.cwd()),
         }
     )
     progress("publishing")
-    files = {graph.file: contents[name] for name, graph in manifest.graphs.items()}
-    files |= {golden_file(name): samples[name].to_bytes() for name in samples}
-    return store.publish(complete, files)
+    files = {golden_file(name): samples[name].to_bytes() for name in samples}
+    for name, graph in manifest.graphs.items():
+        files |= {graph.file: candidate.files[name].content, **candidate.files[name].external}
+    return complete, files
 
 
-def _graphs_of(spec: ExportSpec) -> dict[str, GraphSpec]:
-    return {MAIN: spec, **spec.graphs}
+def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str, "Runtime"], dict[str, Parity]]:
+    """Every graph, loaded and equal to its original. In a lower precision ``explain`` is left out if it is not."""
+    from export.gradients import EXPLAIN
+    from export.parity import check_parity
+    from export.runtime import Runtime
+
+    runtimes, parity = {}, {}
+    for name, files in candidate.files.items():
+        try:
+            runtime = Runtime(files.content, files.external)
+            parity[name] = check_parity(candidate.originals[name], runtime, progress)
+        except (ExportError, ParityError) as error:
+            if name != EXPLAIN or candidate.precision is None:
+                raise
+            reason = error.__cause__ or error  # without the advice, which is for graphs that are needed
+            progress(f"note: the version in {candidate.precision} has no graph {EXPLAIN}: {reason}")
+        else:
+            runtimes[name] = runtime
+    return runtimes, parity
+
+
+def _beside(quality: Quality | None, full: Quality | None) -> Quality | None:
+    """The metrics, with those of the first version next to them."""
+    if quality is None or full is None:
+        return quality
+    metrics: dict[str, float] = {}
+    for name, value in quality.metrics.items():
+        metrics[name] = value
+        if name in full.metrics:
+            metrics[f"{name}_{FULL}"] = full.metrics[name]
+    return quality.model_copy(update={"metrics": metrics})
 
 
 def golden_file(graph: str) -> str:
     return GOLDEN_FILE if graph == MAIN else f"golden-{graph}.npz"
 
 
-def _describe_golden(spec: ExportSpec, name: str, golden: GoldenSamples) -> Golden:
-    rows = count_rows(_graphs_of(spec)[name], golden.inputs)
-    return Golden(file=golden_file(name), rows=rows, atol=spec.golden_atol, rtol=spec.golden_rtol)
-
-
-def add_explain(spec: ExportSpec, progress: Progress) -> ExportSpec:
-    """The spec with a graph ``explain``, where it is a classifier that is to have one."""
-    from export.gradients import EXPLAIN, make_explain
-
-    sample, *others = spec.inputs.values()
-    wanted = spec.explain
-    if wanted is None:
-        wanted = spec.task == "classify" and not others and sample.is_floating_point() and bool(spec.batched)
-    if not wanted or EXPLAIN in spec.graphs:
-        return spec
-    progress("tracing the gradients")
-    return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec)})
-
-
-def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
-    """The manifest before anything is measured. Raises SpecError where the spec does not fit its graph."""
-    try:
-        return Manifest(
-            name=spec.name,
-            task=spec.task,
-            description=spec.description,
-            graphs=graphs,
-            labels=spec.labels,
-            classes=spec.classes,
-            image=spec.image,
-            loop=spec.loop,
-            forecast=spec.forecast,
-            text=spec.text,
-            reconstruction=spec.reconstruction,
-            generation=spec.generation,
-            batching=spec.batching,
-            licence=spec.licence,
-        )
-    except ValidationError as error:
-        raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None
+def _describe_golden(spec: ExportSpec, graph: GraphSpec, name: str, golden: GoldenSamples) -> Golden:
+    """With what the tolerance has by the magnitude of the outputs, after the smallest of them."""
+    magnitudes = [measure_magnitude(array) for array in golden.outputs.values() if array.dtype.kind == "f"]
+    return Golden(
+        file=golden_file(name),
+        rows=count_rows(graph, golden.inputs),
+        atol=max(spec.golden_atol, graph.scale_tol * min(magnitudes, default=0.0)),
+        rtol=max(spec.golden_rtol, graph.scale_tol),
+    )
 
 
 def make_golden(spec: ExportSpec, graph: GraphSpec, runtime: "Runtime") -> GoldenSamples:
@@ -162,7 +194,8 @@ def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Qual
     if missed:
         raise QualityError(
             f"{spec.name}: below the bar on {quality.rows} rows of {quality.data}: {'; '.join(missed)}: train it "
-            "better, or lower the bar where that is honest"
+            "better, or lower the bar where that is honest",
+            quality,
         )
     return quality
 

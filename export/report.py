@@ -1,28 +1,25 @@
-"""What the commands show: the steps while they run, the quality against its bar at the end."""
+"""What the commands show while they run, and what `sluice check` found."""
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.table import Column, Table
 
-from model_store import Manifest, ModelVersion
-
 if TYPE_CHECKING:
     from export.check import Verdict
-
-Published = Mapping[str, tuple[ModelVersion, Manifest]]
+NOTE = "note"
 
 
 class Steps:
     """A spinner for the step that runs, and a line with its duration for each stage that has ended.
 
-    A step is told as ``stage: detail``; steps of one stage share a line.
+    A step is told as ``stage: detail``; steps of one stage share a line. A ``note: text`` is a line of its own.
     """
 
     def __init__(self, console: Console, status: Status, title: str) -> None:
@@ -31,7 +28,10 @@ class Steps:
         self._started_s = 0.0
 
     def __call__(self, step: str) -> None:
-        stage = step.partition(":")[0]
+        stage, _, detail = step.partition(":")
+        if stage == NOTE:
+            self._console.print(f"[yellow]![/] {escape(self._title)}:{escape(detail)}", highlight=False, soft_wrap=True)
+            return
         if stage != self._stage:
             self.end("[green]✓[/]")
             self._stage, self._started_s = stage, time.monotonic()
@@ -59,52 +59,6 @@ def show_progress(console: Console, title: str) -> Iterator[Steps]:
 
 def print_error(console: Console, text: str) -> None:
     console.print(f"[red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
-
-
-def print_table(console: Console, published: Published) -> None:
-    """One line per model and metric: what it reached, and the least that was asked for."""
-    table = Table(
-        Column("model", no_wrap=True),
-        Column("version", no_wrap=True),
-        Column("metric", no_wrap=True),
-        "reached",
-        "bar",
-        "worst error",
-        "rungs",
-    )
-    for name, (version, manifest) in published.items():
-        metrics = manifest.quality.metrics if manifest.quality else {}
-        bar = manifest.quality.bar if manifest.quality else {}
-        rungs = manifest.parity.rungs if manifest.parity else ()
-        error = f"{max((rung.max_abs_error for rung in rungs), default=0.0):.1e}"
-        for metric, value in metrics.items() or [("-", None)]:
-            reached = "-" if value is None else f"{value:.4f}"
-            asked = f"≥ {bar[metric]:.4f}" if metric in bar else "-"
-            table.add_row(escape(name), str(version.version), escape(metric), reached, asked, error, str(len(rungs)))
-    console.print(table)
-    for version, _ in published.values():
-        console.print(str(version.folder), highlight=False, soft_wrap=True, markup=False)
-
-
-def as_record(published: Published, errors: Mapping[str, str | None]) -> dict[str, Any]:
-    """The same for programs: ``{"published": [...], "failed": [...]}``."""
-    return {
-        "published": [
-            {
-                "name": name,
-                "version": version.version,
-                "folder": str(version.folder),
-                "quality": dict(manifest.quality.metrics) if manifest.quality else None,
-                "bar": dict(manifest.quality.bar) if manifest.quality else None,
-                "max_abs_error": max((r.max_abs_error for r in manifest.parity.rungs), default=0.0)
-                if manifest.parity
-                else None,
-                "files": {file: facts.sha256 for file, facts in manifest.files.items()},
-            }
-            for name, (version, manifest) in published.items()
-        ],
-        "failed": [{"name": name, "error": error} for name, error in errors.items()],
-    }
 
 
 def print_verdict(console: Console, verdict: "Verdict", as_json: bool) -> None:

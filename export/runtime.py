@@ -1,22 +1,32 @@
 """The exported graph on ONNX Runtime: its CPU provider, one thread, so that the same bytes give the same numbers."""
 
+import os
+from collections.abc import Mapping
+
 import numpy as np
 import onnxruntime
 
 from export.errors import ExportError
 from export.spec import Arrays
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # errors come as exceptions
 
 
 class Runtime:
-    """One ONNX file, loaded. Raises ExportError where ONNX Runtime cannot load it."""
+    """One ONNX file, loaded. Raises ExportError where ONNX Runtime cannot load it.
 
-    def __init__(self, content: bytes) -> None:
+    ``external`` maps the names of the files that hold its weights to their content; no file is opened.
+    """
+
+    def __init__(self, content: bytes, external: Mapping[str, bytes] | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+        if external:
+            names, contents = list(external), list(external.values())
+            options.add_external_initializers_from_files_in_memory(names, contents, [len(c) for c in contents])
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -22,7 +22,9 @@ Sizes = Mapping[str, int]
 """The size of each dynamic axis by its name: ``{"batch": 17, "time": 50}``."""
 Arrays = Mapping[str, np.ndarray]
 Progress = Callable[[str], None]
-"""Told each step in words, ``stage: detail``."""
+"""Told each step in words, ``stage: detail``; ``note: text`` is no step, but something to know of the version."""
+Precision = Literal["fp16", "int8"]
+"""Of a second version: half precision floats; or 8 bit integers, calibrated on the samples."""
 MAIN = "main"
 
 
@@ -54,6 +56,11 @@ class GraphSpec:
     """``{input: {axis: name}}``; axis 0 is called ``batch``. None: axis 0 of every input, nothing else."""
     finite: tuple[str, ...] = ()
     """Inputs in which NaN and infinities are refused before they reach the model."""
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Least and largest value of integer inputs; others are refused before they reach the model."""
+    padded: Mapping[str, str] = field(default_factory=dict)
+    """``{input: lengths}``: rows of ``input`` are padded along its one dynamic axis other than the batch, and
+    ``lengths``, int64 [batch], says how many places of it count, 1 or more. Parity proves that the others do not."""
 
     samples: Mapping[str, torch.Tensor] | None = None
     """Real inputs for parity, golden samples and reference statistics. None: random ones, and no statistics."""
@@ -62,6 +69,8 @@ class GraphSpec:
     atol: float = 1e-5
     rtol: float = 1e-5
     """Against the original: ``|got - expected| <= atol + rtol * |expected|`` for every element."""
+    scale_tol: float = 0.0
+    """Added to ``atol`` and ``row_atol`` of each output, in shares of its largest magnitude: for low precision."""
     kinks: float = 0.0
     """The share of all rows of the grid that may differ more: at a kink (ReLU, max) rounding decides which slope a
     gradient takes."""
@@ -72,6 +81,8 @@ class GraphSpec:
     lengths: tuple[Sizes, ...] | None = None
     """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice."""
     opset: int = 20
+    external_data_bytes: int | None = None
+    """Weights of more bytes than this go to a file of their own. None: what the 2 GB of one ONNX file cannot hold."""
     seed: int | None = None
     """Of the training, for the record."""
 
@@ -83,6 +94,7 @@ class GraphSpec:
         _check_outputs(self)
         _check_grid(self)
         _check_samples(self)
+        _check_padded(self)
 
     @property
     def axes(self) -> Mapping[str, Mapping[int, str]]:
@@ -94,6 +106,11 @@ class GraphSpec:
     def batched(self) -> tuple[str, ...]:
         """The inputs that carry one row per example on axis 0; none for a model of fixed batch."""
         return tuple(name for name, axes in self.axes.items() if axes.get(0) == BATCH)
+
+    @property
+    def padded_axes(self) -> Mapping[str, int]:
+        """The axis along which the rows of each padded input are padded."""
+        return {name: next(axis for axis in self.axes[name] if axis != 0) for name in self.padded}
 
     @property
     def example_sizes(self) -> dict[str, int]:
@@ -133,6 +150,8 @@ class ExportSpec(GraphSpec):
     golden_atol: float = 1e-3
     golden_rtol: float = 1e-3
     """For the provider that serves; wider than parity, because accelerators round convolutions to fewer bits."""
+    low_precision: Mapping[Precision, float] = field(default_factory=dict)
+    """``scale_tol`` of a second version in that precision, where the default is not right: fp16 0.01, int8 0.1."""
 
     quality: Quality | Callable[[Predict], Quality] | None = None
     """On held-out data. A function is given the exported graphs, so that what is measured is what will serve."""
@@ -175,6 +194,13 @@ def _check_inputs(spec: GraphSpec) -> None:
             raise SpecError(
                 f"{spec.name}: input {name!r}: expected a tensor on the CPU, got {tensor.device}: use .cpu()"
             )
+    for name, (least, largest) in spec.ranges.items():
+        kind = spec.inputs[name].dtype if name in spec.inputs else None
+        if kind is None or kind.is_floating_point or kind == torch.bool or least > largest:
+            raise SpecError(
+                f"{spec.name}: ranges: expected a least and a largest value of an integer input of "
+                f"{list(spec.inputs)}, got {name!r}: {(least, largest)}"
+            )
     for name in spec.finite:
         if name not in spec.inputs or not spec.inputs[name].is_floating_point():
             raise SpecError(
@@ -216,6 +242,12 @@ def _check_outputs(spec: GraphSpec) -> None:
 def _check_facts(spec: ExportSpec) -> None:
     for field_name in ("golden_atol", "golden_rtol", "explain_atol"):
         _check_tolerance(spec, field_name)
+    for precision, share in spec.low_precision.items():
+        if precision not in get_args(Precision) or not (math.isfinite(share) and share >= 0):
+            raise SpecError(
+                f"{spec.name}: low_precision: expected a share of 0 or more for each of "
+                f"{', '.join(get_args(Precision))}, got {share!r} for {precision!r}"
+            )
     if spec.golden_rows < 1:
         raise SpecError(f"{spec.name}: golden_rows: expected 1 or more, got {spec.golden_rows}")
     if spec.image and spec.image.input not in spec.inputs:
@@ -231,8 +263,10 @@ def _check_facts(spec: ExportSpec) -> None:
 
 
 def _check_grid(spec: GraphSpec) -> None:
-    for field_name in ("atol", "rtol", "row_atol", "kinks"):
+    for field_name in ("atol", "rtol", "row_atol", "scale_tol", "kinks"):
         _check_tolerance(spec, field_name)
+    if spec.external_data_bytes is not None and spec.external_data_bytes < 0:
+        raise SpecError(f"{spec.name}: external_data_bytes: expected 0 or more, got {spec.external_data_bytes}")
     if not spec.batches or min(spec.batches) < 1 or max(spec.batches) < 2:
         raise SpecError(f"{spec.name}: batches: expected sizes from 1 with at least one above 1, got {spec.batches}")
     if not spec.seeds:
@@ -269,3 +303,20 @@ def _check_samples(spec: GraphSpec) -> None:
                 f"{spec.name}: samples of {name!r}: expected {sample.dtype} like {tuple(sample.shape)} apart from axes "
                 f"{sorted(free)}, got {got.dtype} {tuple(got.shape)}"
             )
+
+
+def _check_padded(spec: GraphSpec) -> None:
+    import torch
+
+    for name, lengths in spec.padded.items():
+        where = f"{spec.name}: padded: {name!r}"
+        if name not in spec.batched or len(spec.axes[name]) != 2:
+            raise SpecError(f"{where}: expected an input with two dynamic axes: the batch, and the one that is padded")
+        if lengths not in spec.batched or spec.inputs[lengths].dtype != torch.int64 or spec.inputs[lengths].dim() != 1:
+            raise SpecError(f"{where}: lengths: expected an input of torch.int64 [batch], got {lengths!r}")
+        axis = spec.axes[name][spec.padded_axes[name]]
+        for other, axes in spec.axes.items():
+            if axis in axes.values() and spec.padded.get(other) != lengths:
+                raise SpecError(
+                    f"{where}: {other!r} has the axis {axis!r} too: expected it to be padded to the same {lengths!r}"
+                )

@@ -7,13 +7,16 @@ from export.errors import UnknownRecipe
 from export.spec import ExportSpec, Progress
 
 RECIPES: dict[str, str] = {
+    "date-translator": "export.zoo.date_translator",
     "digits-classifier": "export.zoo.digits_classifier",
     "digits-denoiser": "export.zoo.digits_denoiser",
+    "digits-diffusion": "export.zoo.digits_diffusion",
     "digits-gan": "export.zoo.digits_gan",
     "digits-style": "export.zoo.digits_style",
     "digits-vae": "export.zoo.digits_vae",
     "elnino-forecaster": "export.zoo.elnino_forecaster",
     "photo-restorer": "export.zoo.photo_restorer",
+    "sunspots-forecaster": "export.zoo.sunspots_forecaster",
 }
 """Recipe name -> module, imported only when it is asked for."""
 

@@ -11,7 +11,7 @@ from export.zoo import digits
 from export.zoo.fidelity import measure_psnr
 from export.zoo.judge import measure_agreement
 from model_store.manifest import Quality
-from model_store.tasks import Image
+from model_store.tasks import Image, Reconstruction
 
 NAME = "digits-denoiser"
 LEAST_GAIN_DB = 5.0
@@ -126,6 +126,7 @@ def _describe(model: DigitsDenoiser, data: digits.Digits, seed: int) -> ExportSp
         inputs={"image": samples[:3]},
         outputs=("reconstruction", "error"),
         image=Image(input="image", channels=1, height=8, width=8, scale=digits.LARGEST_PIXEL / 255),
+        reconstruction=Reconstruction(output="reconstruction", error="error"),
         finite=("image",),
         samples={"image": samples},
         golden_atol=0.02,  # of 16: TensorFloat-32, which accelerators convolve in, keeps three digits

@@ -19,6 +19,7 @@ from export.spec import ExportSpec, GraphSpec, Predict, Progress
 from export.zoo import digits
 from export.zoo.judge import CLASSES, CLASSIFIER, measure_generation
 from model_store.manifest import Quality
+from model_store.tasks import Generation, Picture
 
 NAME = "digits-gan"
 LEAST_AGREEMENT = 0.98
@@ -181,9 +182,16 @@ def _describe(generator: Generator, critic: Critic, data: digits.Digits, seed: i
         inputs={name: tensor[:3] for name, tensor in samples.items()},
         outputs=("image",),
         finite=("noise",),
+        ranges={"label": (0, CLASSES - 1)},
         samples=samples,
         graphs={"realism": _describe_critic(critic, data.validation, seed)},
         labels=tuple(str(digit) for digit in range(CLASSES)),
+        generation=Generation(
+            output="image",
+            noise="noise",
+            label="label",
+            picture=Picture(channels=1, scale=digits.LARGEST_PIXEL / 255),
+        ),
         quality=lambda predict: measure_quality(predict, data.test),
         data=f"{digits.SOURCE}: {len(data.train.labels)} train, {len(data.test.labels)} test",
         seed=seed,
@@ -209,6 +217,7 @@ def _describe_critic(critic: Critic, part: digits.Part, seed: int) -> GraphSpec:
         inputs={name: tensor[:3] for name, tensor in samples.items()},
         outputs=("score",),
         finite=("image",),
+        ranges={"label": (0, CLASSES - 1)},
         samples=samples,
         seed=seed,
     )

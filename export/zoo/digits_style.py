@@ -16,7 +16,7 @@ from export.spec import ExportSpec, GraphSpec, Predict, Progress
 from export.zoo import digits
 from export.zoo.judge import measure_agreement
 from model_store.manifest import Quality
-from model_store.tasks import Image
+from model_store.tasks import Image, Reconstruction
 
 NAME = "digits-style"
 LEAST_PSNR_DB = 20.0
@@ -193,6 +193,7 @@ def _describe(thicken: Translator, thin: Translator, data: digits.Digits, seed: 
             )
         },
         image=Image(input="image", channels=1, height=8, width=8, scale=digits.LARGEST_PIXEL / 255),
+        reconstruction=Reconstruction(output="reconstruction", graphs=("main", "thin")),
         finite=("image",),
         samples={"image": plain},
         quality=lambda predict: measure_quality(predict, data.test),

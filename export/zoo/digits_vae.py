@@ -14,7 +14,7 @@ from export.spec import ExportSpec, GraphSpec, Predict, Progress
 from export.zoo import digits
 from export.zoo.judge import CLASSES, CLASSIFIER, measure_agreement, measure_generation
 from model_store.manifest import Quality
-from model_store.tasks import Image
+from model_store.tasks import Generation, Image, Picture, Reconstruction
 
 NAME = "digits-vae"
 LEAST_AGREEMENT = 0.97
@@ -188,6 +188,14 @@ def _describe(model: Autoencoder, threshold: float, data: digits.Digits, seed: i
         samples={"image": samples},
         graphs={"decode": _describe_decoder(model.decoder, seed)},
         labels=tuple(str(digit) for digit in range(CLASSES)),
+        reconstruction=Reconstruction(output="reconstruction", error="error", anomaly="anomaly", threshold=threshold),
+        generation=Generation(
+            graph="decode",
+            output="image",
+            noise="noise",
+            label="label",
+            picture=Picture(channels=1, scale=digits.LARGEST_PIXEL / 255),
+        ),
         quality=lambda predict: measure_quality(predict, data.test, threshold),
         data=f"{digits.SOURCE}: {len(data.train.labels)} train, {len(samples)} validate, {len(data.test.labels)} test",
         seed=seed,
@@ -199,7 +207,7 @@ def _describe(model: Autoencoder, threshold: float, data: digits.Digits, seed: i
             "learning_rate": LEARNING_RATE,
             "beta": BETA,
             "reconstruction_weight": RECONSTRUCTION_WEIGHT,
-            "anomaly_threshold": threshold,
+            "anomaly_quantile": ANOMALY_QUANTILE,
         },
         licence=digits.LICENCE,
     )
@@ -212,6 +220,7 @@ def _describe_decoder(decoder: Decoder, seed: int) -> GraphSpec:
         inputs={name: tensor[:3] for name, tensor in samples.items()},
         outputs=("image",),
         finite=("noise",),
+        ranges={"label": (0, CLASSES - 1)},
         samples=samples,
         seed=seed,
     )

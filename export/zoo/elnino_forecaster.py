@@ -15,11 +15,13 @@ from export.errors import QualityError
 from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
 from model_store.manifest import Quality
+from model_store.tasks import Forecast
 
 NAME = "elnino-forecaster"
 SOURCE = "statsmodels elnino (NOAA ERSST.V3B, Nino 1+2), monthly means in degrees Celsius, 1950-2010"
 YEAR_MONTHS = 12
 HISTORY_MONTHS = 24
+LEAST_HISTORY_MONTHS, LONGEST_HISTORY_MONTHS = 12, 600  # on the validation years a year serves nearly as well as 24
 AHEAD_MONTHS = 6
 VALIDATION_YEARS = 12
 TEST_YEARS = 12
@@ -168,8 +170,18 @@ def _describe(model: ElninoForecaster, parts: Parts, validation: Windows, seed: 
         outputs=("forecast",),
         dynamic={"history": {0: "batch", 1: "time"}, "month": {0: "batch"}},
         finite=("history",),
+        ranges={"month": (0, YEAR_MONTHS - 1)},
         samples=samples,
-        lengths=({"time": HISTORY_MONTHS}, {"time": 13}, {"time": 60}),
+        forecast=Forecast(
+            history="history",
+            least_history=LEAST_HISTORY_MONTHS,
+            max_history=LONGEST_HISTORY_MONTHS,
+            output="forecast",
+            horizon=AHEAD_MONTHS,
+            quantiles=QUANTILES,
+            unit="degrees Celsius",
+        ),
+        lengths=({"time": HISTORY_MONTHS}, {"time": LEAST_HISTORY_MONTHS}, {"time": 60}),
         quality=lambda predict: measure_quality(predict, parts),
         data=f"{SOURCE}: the first {len(parts.train)} years train, the next {len(parts.validation)} validate, the last "
         f"{len(parts.test)} test",

@@ -10,6 +10,7 @@ from export.spec import ExportSpec, Predict, Progress
 from export.zoo import photos
 from export.zoo.fidelity import measure_psnr
 from model_store.manifest import Quality
+from model_store.tasks import Image, Reconstruction
 
 NAME = "photo-restorer"
 LEAST_GAIN_DB = 3.0
@@ -161,6 +162,8 @@ def _describe(model: PhotoRestorer, data: photos.Photos, seed: int) -> ExportSpe
             {"height": 17, "width": 23},
             {"height": 9, "width": 46},
         ),
+        image=Image(input="image", channels=3),
+        reconstruction=Reconstruction(output="reconstruction", error="error"),
         finite=("image",),
         samples={"image": samples},
         atol=1e-3,  # of 255: float32 holds such values to 2e-5, and some thousand of them are added up

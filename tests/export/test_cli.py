@@ -50,7 +50,9 @@ def source(tmp_path) -> Path:
 def test_unknown_model_is_a_usage_error_that_says_what_there_is(tmp_path, capsys):
     """``sluice train nope`` ends with 2, names the models that exist, and makes no store."""
     assert run("train", "nope", "--store", tmp_path / "s") == 2
-    assert "no reference model 'nope': there are digits-classifier" in " ".join(capsys.readouterr().err.split())
+    assert "no reference model 'nope': there are date-translator, digits-classifier" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert not (tmp_path / "s").exists()
 
 
@@ -126,6 +128,58 @@ def test_export_shows_steps_and_a_table(source, tmp_path, capsys):
     streams = capsys.readouterr()
     assert "✓ mine: parity with PyTorch" in streams.err
     assert "mine" in streams.out
+
+
+SAMPLES = """
+draw = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+def measure(predict):
+    y = predict({"x": draw.numpy()})["y"]
+    with torch.no_grad():
+        error = float(abs(y - build()(draw).numpy()).max())
+    return Quality(data="made up", rows=64, metrics={"closeness": 1 - error}, bar={"closeness": LEAST})
+"""
+
+
+@pytest.fixture
+def measured(source):
+    """The same model with samples, and a quality that only full precision takes to LEAST, if that is high."""
+
+    def write(least):
+        text = SPEC.format(extra=SAMPLES.replace("LEAST", str(least)))
+        text = text.replace("import torch\n", "import torch\nfrom model_store.manifest import Quality\n", 1)
+        source.write_text(text.replace('outputs=("y",)', 'outputs=("y",), samples={"x": draw}, quality=measure'))
+        return f"{source}:spec"
+
+    return write
+
+
+def test_precision_makes_a_second_version_with_both_figures_side_by_side(measured, tmp_path, capsys):
+    """Two versions are published; the table has the metric of each, and of the first beside that of the second."""
+    assert run("export", measured(0.5), "--store", tmp_path / "s", "--precision", "int8") == 0
+    out = capsys.readouterr().out
+    first, second = (line.split() for line in out.splitlines() if "closeness" in line)
+    assert first[:-2] == ["mine", "1", "closeness", "1.0000", "≥", "0.5000", "✓"]
+    assert second[:3] == ["2", "int8", "closeness"]
+    assert second[4:] == ["1.0000", "≥", "0.5000", "✓"]
+    assert 0.5 < float(second[3]) < 1.0
+    assert "1 of 1 published" in out
+    assert len(Store(tmp_path / "s").versions("mine")) == 2
+
+
+def test_precision_below_the_bar_leaves_the_first_version_and_ends_with_1(measured, tmp_path, capsys):
+    """The first is in the store; what the second reached and the bar it missed are in the table and the record."""
+    source = measured(0.99999)
+    assert run("export", source, "--store", tmp_path / "s", "--precision", "int8") == 1
+    streams = capsys.readouterr()
+    assert "mine was not published a further time, after version 1: mine: below the bar" in streams.err
+    assert "0 of 1 published; failed: mine" in streams.out
+    (line,) = [line for line in streams.out.splitlines() if "refused" in line]
+    assert "closeness" in line
+    assert "✗" in line
+    assert run("export", source, "--store", tmp_path / "s", "--precision", "int8", "--json") == 1
+    record = json.loads(capsys.readouterr().out)
+    assert [entry["version"] for entry in record["published"]] == [2]
+    assert record["failed"][0]["quality"]["closeness"] < 0.99999 == record["failed"][0]["bar"]["closeness"]
 
 
 def test_refused_model_ends_with_1_and_the_failed_stage(source, tmp_path, capsys):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export.comparison import compare, measure_error
+from export.comparison import compare, measure_error, measure_magnitude
 
 
 def test_worst_element_is_the_one_furthest_outside_its_own_tolerance():
@@ -48,3 +48,10 @@ def test_rows_of_a_chunk_are_counted_from_the_start_of_the_batch():
 def test_nothing_to_compare_is_no_difference():
     """Arrays without elements agree."""
     assert compare("y", np.zeros((0, 3)), np.zeros((0, 3)), 0, 0).worst is None
+
+
+def test_magnitude_is_that_of_finite_elements():
+    """NaN and infinities say nothing of the scale of an output; without any other number it is 0."""
+    assert measure_magnitude(np.array([-3.0, np.nan, 2.0, np.inf])) == 3.0
+    assert measure_magnitude(np.array([np.nan])) == measure_magnitude(np.zeros((0, 2))) == 0.0
+    assert measure_magnitude(np.array([-(2**62), 1])) == 2.0**62

@@ -29,9 +29,11 @@ def draw(rows, seed):
 
 def test_published_generator_reaches_its_bar(version, manifest):
     """Version 1, through ONNX Runtime, draws digits that the judge recognises and that vary as the manifest says."""
-    inputs = draw(1000, seed=0)
-    made = open_graph(version, manifest, "main").run(inputs)["image"]
+    inputs, facts = draw(1000, seed=0), manifest.generation
+    given = {facts.noise: inputs["noise"], facts.label: inputs["label"]}
+    made = open_graph(version, manifest, facts.graph).run(given)[facts.output]
     metrics = measure_generation(made, inputs["label"], load_digits().test)
+    assert facts.picture.scale * 255 == pytest.approx(16)
     assert manifest.quality.bar == {"agreement": 0.98, "least_class_agreement": 0.95, "diversity": 0.8}
     for name, least in manifest.quality.bar.items():
         assert metrics[name] >= least

@@ -29,9 +29,12 @@ def decode(version, manifest):
 
 def test_published_decoder_reaches_its_bar(decode, manifest):
     """Version 1, through ONNX Runtime, draws digits that the judge recognises and that vary as the manifest says."""
+    facts, labels = manifest.generation, np.arange(1000) % 10
     noise = np.random.default_rng(0).standard_normal((1000, 6), dtype=np.float32)
-    labels = np.arange(1000) % 10
-    metrics = measure_generation(decode.run({"noise": noise, "label": labels})["image"], labels, load_digits().test)
+    made = decode.run({facts.noise: noise, facts.label: labels})[facts.output]
+    metrics = measure_generation(made, labels, load_digits().test)
+    assert facts.graph == "decode"
+    assert facts.picture.scale * 255 == pytest.approx(16)
     for name, least in {"agreement": 0.97, "least_class_agreement": 0.93, "diversity": 0.7}.items():
         assert metrics[name] >= manifest.quality.bar[name] == least
         assert metrics[name] == pytest.approx(manifest.quality.metrics[name], abs=0.002)
@@ -43,23 +46,23 @@ def test_published_anomaly_score_tells_digits_from_what_is_none(main, manifest):
     from export.zoo.digits_vae import draw_strangers, measure_auroc
 
     test = load_digits().test
-    threshold = manifest.provenance.parameters["anomaly_threshold"]
-    usual = main.run({"image": test.images})["anomaly"]
+    anomaly, threshold = manifest.reconstruction.anomaly, manifest.reconstruction.threshold
+    usual = main.run({"image": test.images})[anomaly]
     assert np.mean(usual > threshold) == pytest.approx(manifest.quality.metrics["false_alarm_rate"], abs=1 / 450)
     assert np.mean(usual > threshold) <= 0.05
     for images in draw_strangers(test).values():
-        odd = main.run({"image": images})["anomaly"]
+        odd = main.run({"image": images})[anomaly]
         assert measure_auroc(usual, odd) >= 0.95
         assert np.mean(odd > threshold) >= 0.9
 
 
-def test_reconstruction_is_the_digit_that_was_sent(main):
+def test_reconstruction_is_the_digit_that_was_sent(main, manifest):
     """A test digit comes back as one of its class; the error is the root mean square over its pixels."""
     test = load_digits().test
-    outputs = main.run({"image": test.images})
-    difference = (outputs["reconstruction"] - test.images).reshape(450, -1)
-    assert np.mean(judge(outputs["reconstruction"]) == test.labels) >= 0.95
-    assert outputs["error"] == pytest.approx(np.sqrt(np.mean(difference**2, axis=1)), rel=1e-4)
+    outputs, facts = main.run({"image": test.images}), manifest.reconstruction
+    difference = (outputs[facts.output] - test.images).reshape(450, -1)
+    assert np.mean(judge(outputs[facts.output]) == test.labels) >= 0.95
+    assert outputs[facts.error] == pytest.approx(np.sqrt(np.mean(difference**2, axis=1)), rel=1e-4)
     assert outputs["latent"].shape == (450, 6)
 
 

@@ -124,19 +124,22 @@ def test_published_restorer_reaches_its_bar(data, manifest, runtime):
 
 @pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 33])
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 50])
-def test_published_restorer_takes_any_size(runtime, height, width):
+def test_published_restorer_takes_any_size(runtime, manifest, height, width):
     """A picture comes back in its own size, odd or even, with values of 0..255 and its distance to what went in."""
     image = np.random.default_rng([height, width]).uniform(0, 255, (2, 3, height, width)).astype(np.float32)
-    answer = runtime.run({"image": image})
-    assert answer["reconstruction"].shape == image.shape
-    assert answer["reconstruction"].min() >= 0
-    assert answer["reconstruction"].max() <= 255
-    expected = np.square(image - answer["reconstruction"]).mean((1, 2, 3))
-    assert answer["error"] == pytest.approx(expected, rel=1e-4)
+    answer, facts = runtime.run({manifest.image.input: image}), manifest.reconstruction
+    assert answer[facts.output].shape == image.shape
+    assert answer[facts.output].min() >= 0
+    assert answer[facts.output].max() <= 255
+    expected = np.square(image - answer[facts.output]).mean((1, 2, 3))
+    assert answer[facts.error] == pytest.approx(expected, rel=1e-4)
 
 
 def test_published_restorer_says_which_axes_are_free(manifest):
-    """Height and width have names in the manifest, of the picture that goes in and of the one that comes out."""
+    """Height and width have names in the manifest, of the picture that goes in and of the one that comes out; pixel
+    values are taken as they are."""
+    assert (manifest.image.height, manifest.image.width) == (None, None)
+    assert (manifest.image.channels, manifest.image.scale, manifest.image.offset) == (3, 1, 0)
     graph = manifest.graphs["main"]
     assert [(t.name, t.shape) for t in graph.inputs] == [("image", ("batch", 3, "height", "width"))]
     assert [(t.name, t.shape) for t in graph.outputs] == [

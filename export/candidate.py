@@ -1,0 +1,101 @@
+"""A model on its way to the store: its originals, its exported graphs, and what the manifest says of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pydantic import ValidationError
+
+from export.errors import SpecError
+from export.exporter import describe_graph, export_graph, opset_of
+from export.gradients import EXPLAIN, make_explain
+from export.original import Original
+from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
+from export.weights import Files, serialise
+from model_store.manifest import Graph, Manifest, describe
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """All graphs by name, ``main`` first; nothing of it is proved yet."""
+
+    spec: ExportSpec
+    originals: Mapping[str, Original]
+    files: Mapping[str, Files]
+    graphs: Mapping[str, Graph]
+    exporter: str
+    """What made the graphs, for the record."""
+    opset: int
+    precision: Precision | None = None
+    """None: that of the module."""
+
+
+def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
+    """Export every graph. Raises SpecError, ExportError."""
+    progress("exporting to ONNX")
+    originals = {MAIN: Original(spec)}
+    traced = {MAIN: export_graph(originals[MAIN])}
+    graphs = {MAIN: describe_graph(spec, traced[MAIN].model, f"{MAIN}.onnx")}
+    if not spec.graphs:
+        draft_manifest(spec, graphs)  # what does not fit is found before the time-consuming steps
+    spec = _add_explain(spec, progress)
+    for name, one in spec.graphs.items():
+        progress(f"exporting to ONNX: {name}")
+        originals[name] = Original(one)
+        traced[name] = export_graph(originals[name])
+        graphs[name] = describe_graph(one, traced[name].model, f"{name}.onnx")
+    for name, made in traced.items():
+        if made.fell_back:
+            progress(f"note: graph {name} comes from {made.exporter}")
+    draft_manifest(spec, graphs)
+    opset = opset_of(traced[MAIN].model)
+    exporter = "; ".join(dict.fromkeys(made.exporter for made in traced.values()))
+    files = {}
+    for name, graph in graphs.items():
+        files[name] = serialise(traced.pop(name).model, graph.file, graphs_of(spec)[name].external_data_bytes)
+        graphs[name] = name_external(graph, files[name])
+    return Candidate(spec, originals, files, graphs, exporter, opset)
+
+
+def name_external(graph: Graph, files: Files) -> Graph:
+    """The description of a graph with the files that hold its weights."""
+    return graph.model_copy(update={"external_data": tuple(files.external)})
+
+
+def graphs_of(spec: ExportSpec) -> dict[str, GraphSpec]:
+    """Every graph of a model by name, ``main`` first."""
+    return {MAIN: spec, **spec.graphs}
+
+
+def _add_explain(spec: ExportSpec, progress: Progress) -> ExportSpec:
+    """The spec with a graph ``explain``, where it is a classifier that is to have one."""
+    sample, *others = spec.inputs.values()
+    wanted = spec.explain
+    if wanted is None:
+        wanted = spec.task == "classify" and not others and sample.is_floating_point() and bool(spec.batched)
+    if not wanted or EXPLAIN in spec.graphs:
+        return spec
+    progress("tracing the gradients")
+    return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec)})
+
+
+def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
+    """The manifest before anything is measured. Raises SpecError where the spec does not fit its graph."""
+    try:
+        return Manifest(
+            name=spec.name,
+            task=spec.task,
+            description=spec.description,
+            graphs=graphs,
+            labels=spec.labels,
+            classes=spec.classes,
+            image=spec.image,
+            loop=spec.loop,
+            forecast=spec.forecast,
+            text=spec.text,
+            reconstruction=spec.reconstruction,
+            generation=spec.generation,
+            batching=spec.batching,
+            licence=spec.licence,
+        )
+    except ValidationError as error:
+        raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None

@@ -1,0 +1,85 @@
+"""Padding: what lies beyond a row's length changes nothing of its answer.
+
+Each row is run alone, cut to its length, and then in a batch of rows of other lengths with other values in its padding.
+"""
+
+import numpy as np
+
+from export.comparison import NO_DIFFERENCE, compare, measure_magnitude
+from export.errors import ParityError, SpecError
+from export.inputs import count_rows, take_rows
+from export.runtime import Runtime
+from export.spec import Arrays, GraphSpec
+
+_ROWS = 17  # each of its own length, and so a run of its own
+
+
+def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+    """Raises ParityError, with the worst element, where padding shows.
+
+    ``strangers`` have the shapes of ``inputs``, and give what the padding is filled with.
+    """
+    _check_lengths(spec, inputs, rung)
+    inputs, strangers = (take_rows(spec, arrays, slice(0, _ROWS)) for arrays in (inputs, strangers))
+    company = runtime.run(_fill(spec, inputs, strangers))
+    magnitudes = {name: measure_magnitude(array) for name, array in company.items()}
+    difference = NO_DIFFERENCE
+    for row in range(count_rows(spec, inputs)):
+        alone = runtime.run(_cut(spec, inputs, row))
+        for name, twice in alone.items():
+            got = _cut_output(spec, name, twice[0], company[name][row], rung)
+            atol = spec.atol + spec.scale_tol * magnitudes[name]
+            # As a batch of one row, so that the worst element is shown at its place in the batch.
+            difference = difference.join(compare(name, twice[:1], got[None], atol, spec.rtol, row))
+    if difference.worst is not None:
+        row = difference.worst.index[0]
+        lengths = ", ".join(f"{name}={inputs[name][row]}" for name in dict.fromkeys(spec.padded.values()))
+        raise ParityError(
+            f"{spec.name}: padding changes answers: row {row} ({lengths}), with other values beyond its length and in "
+            f"a batch of other lengths, is not what it is alone ({rung}; worst element {difference.worst}): mask what "
+            "lies beyond the length wherever forward looks along that axis (backward recurrence, means, attention)",
+            rung,
+            difference.worst,
+        )
+
+
+def _check_lengths(spec: GraphSpec, inputs: Arrays, rung: str) -> None:
+    for name, lengths in spec.padded.items():
+        given, size = inputs[lengths], inputs[name].shape[spec.padded_axes[name]]
+        if given.min() < 1 or given.max() > size:
+            raise SpecError(
+                f"{spec.name}: {lengths!r} ({rung}): expected lengths from 1 to {size}, which {name!r} has, got "
+                f"{given.min()} to {given.max()}: give samples and random_inputs whose lengths fit"
+            )
+
+
+def _fill(spec: GraphSpec, inputs: Arrays, strangers: Arrays) -> dict[str, np.ndarray]:
+    """The batch with the strangers' values beyond the length of each row."""
+    filled = {name: np.array(array) for name, array in inputs.items()}
+    for name, lengths in spec.padded.items():
+        axis = spec.padded_axes[name]
+        places = np.arange(filled[name].shape[axis]).reshape(-1, *[1] * (filled[name].ndim - axis - 1))
+        beyond = places >= inputs[lengths].reshape(-1, *[1] * (filled[name].ndim - 1))
+        filled[name] = np.where(beyond, strangers[name], filled[name])
+    return filled
+
+
+def _cut(spec: GraphSpec, inputs: Arrays, row: int) -> dict[str, np.ndarray]:
+    """One row without its padding, twice: alone means padded to two rows, see ``independence``."""
+    alone = take_rows(spec, inputs, [row, row])
+    for name, lengths in spec.padded.items():
+        index = [slice(None)] * alone[name].ndim
+        index[spec.padded_axes[name]] = slice(0, int(inputs[lengths][row]))
+        alone[name] = alone[name][tuple(index)]
+    return alone
+
+
+def _cut_output(spec: GraphSpec, name: str, alone: np.ndarray, got: np.ndarray, rung: str) -> np.ndarray:
+    """The part of an output in company that the row alone has too: what is said of padding has no meaning."""
+    if alone.ndim != got.ndim or any(a > b for a, b in zip(alone.shape, got.shape, strict=True)):
+        raise ParityError(
+            f"{spec.name}: output {name!r} has the shape {alone.shape} for a row alone, {got.shape} in company "
+            f"({rung}): let its sizes follow the inputs",
+            rung,
+        )
+    return got[tuple(slice(0, size) for size in alone.shape)]

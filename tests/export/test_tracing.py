@@ -1,0 +1,108 @@
+"""Which of torch's exporters makes the graph, and what is told of it."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from export import ExportError, ParityError, publish
+
+torch = pytest.importorskip("torch")
+
+FEW = {"batches": (1, 2, 5), "seeds": (0,)}
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = torch.nn.RNN(4, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0]
+
+
+def break_exporter(linear, x):
+    """Splitting along a dynamic axis is valid PyTorch, and more than the newer exporter's optimiser takes."""
+    first, second = torch.cat([x, 2 * x]).chunk(2)
+    return linear(first) + second[:, :3]
+
+
+def test_where_both_exporters_fail_the_first_reason_is_told_and_the_other(make_module, make_spec, store, capfd):
+    """An operator that neither knows: one line, what to change, and nothing of the graph on the terminal."""
+    with pytest.raises(
+        ExportError, match=r"DispatchError.*an operator has no ONNX form.*TorchScript exporter failed too"
+    ) as e:
+        publish(make_spec(make_module(lambda linear, x: torch.lgamma(linear(x)))), store)
+    assert "\n" not in str(e.value)
+    assert capfd.readouterr() == ("", "")
+    assert store.names() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [lambda linear, x: linear(x).view(3, 3), lambda linear, x: linear(x) if x.sum() > 0 else x[:, :3]],
+    ids=["fixed batch", "branch on values"],
+)
+def test_fault_of_forward_is_not_traced_around(make_module, make_spec, body):
+    """A size or a decision that forward fixes would be fixed by the other exporter in silence: it is not asked."""
+    from export.original import Original
+    from export.tracing import trace_module
+
+    with pytest.raises(ExportError) as caught:
+        trace_module(Original(make_spec(make_module(body))))
+    assert "TorchScript" not in str(caught.value)
+
+
+def test_what_the_other_exporter_fixes_is_found_by_parity(make_module, make_spec, store):
+    """A decision by the batch size is baked in by the older exporter; other sizes bring it to light."""
+
+    def decide(linear, x):
+        return break_exporter(linear, x) * (1 if len(x) < 4 else 2)
+
+    with pytest.raises(ParityError, match="disagrees with PyTorch at rows=5"):
+        publish(make_spec(make_module(decide), **FEW), store)
+    assert store.names() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "fields", "reason"),
+    [
+        (break_exporter, {}, "AttributeError"),
+        (
+            Recurrent,
+            {"inputs": {"x": torch.linspace(-1, 1, 72).reshape(2, 9, 4)}, "dynamic": {"x": {0: "batch", 1: "time"}}},
+            "ValueError: Found the following conflicts",
+        ),
+    ],
+    ids=["chunk", "RNN"],
+)
+def test_module_that_breaks_the_newer_exporter_goes_by_the_older_one(
+    make_module, make_spec, store, capfd, module, fields, reason
+):
+    """The graph passes the same parity, at other sizes and lengths; the reason is in the manifest and in a note."""
+    torch.manual_seed(0)
+    original = module() if module is Recurrent else make_module(module)
+    notes = []
+    spec = make_spec(original, **FEW, **fields)
+    version = publish(spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None)
+    manifest = version.verify()
+    assert manifest.provenance.exporter.startswith(f"torch.onnx torchscript (dynamo: {reason}")
+    assert notes == [f"note: graph main comes from {manifest.provenance.exporter}"]
+    assert manifest.graphs["main"].outputs[0].shape[0] == "batch"
+    assert capfd.readouterr() == ("", "")
+    session = onnxruntime.InferenceSession(version.read(manifest, "main.onnx"), providers=["CPUExecutionProvider"])
+    x = torch.randn(7, *spec.inputs["x"].shape[1:])
+    with torch.no_grad():
+        expected = original(x).numpy()
+    assert np.allclose(session.run(None, {"x": x.numpy()})[0], expected, atol=1e-5)
+
+
+def test_older_exporter_gives_the_same_bytes_twice(make_module, make_spec):
+    """Its graph has no counter or path in it that changes from export to export."""
+    from export.exporter import export_graph
+    from export.original import Original
+    from export.weights import serialise
+
+    original = Original(make_spec(make_module(break_exporter)))
+    first, second = (serialise(export_graph(original).model).content for _ in range(2))
+    assert first == second
+    assert b"test_tracing" not in first
