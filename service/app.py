@@ -2,7 +2,7 @@
 
 BentoML gives processes, lifecycle, build and the documentation page. Our own ASGI application stands in front of its
 routes (``service_class``), so none of its batching, metrics, limits or error shapes is in the way of a request; the
-methods below exist so that BentoML's documentation, client and builder know the tasks.
+methods below exist so that BentoML's client and builder know the tasks.
 """
 
 import ctypes
@@ -15,19 +15,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import bentoml
-from pydantic import Field
+from pydantic import Field, create_model
 
 from service.http.app import ASGIApp, AsgiCall, AsgiDoor
 from service.http.calls import Endpoint
-from service.http.plane import CLASSIFY
 from service.protocol.text import parse_object, render_json
 from service.runtime import Runtime
+from service.schema import describe_options
 from service.settings import Settings
+from service.tasks import classify, generate, reconstruct, sequence
+from service.tasks.request import TaskOptions
 
 logger = logging.getLogger("sluice")
 
 NAME = "sluice"
-_EXAMPLE = [[[[0, 0, 5, 13, 9, 1, 0, 0]] * 8]]
 
 _runtime: Runtime | None = None
 
@@ -71,6 +72,18 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily impo
         return AsgiDoor(_open_runtime, super().to_asgi(is_main))
 
 
+_Rows = Annotated[list[Any], Field(min_length=1, description="rows, as /docs describes them")]
+"""No closer: BentoML's client takes each value for the first type of a union, and would take a picture for numbers."""
+
+
+def _task(name: str, options: type[TaskOptions], **rows: Any) -> Any:
+    """`bentoml.api` for a task. A call has one answer, so it has no ``stream``, which is for HTTP."""
+    fields: dict[str, Any] = {**rows, **describe_options(options)}
+    del fields["stream"]
+    spec = create_model("Input", __base__=bentoml.IODescriptor, __module__=__name__, **fields)
+    return bentoml.api(route=f"/{name}", name=name, input_spec=spec)
+
+
 @bentoml.service(
     name=NAME,
     service_class=FrontedService,
@@ -81,26 +94,35 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily impo
 class InferenceService:
     """Batched predictions of ONNX models."""
 
-    @bentoml.api(route=CLASSIFY)  # type: ignore[untyped-decorator]
-    async def classify(
-        self,
-        inputs: Annotated[list[Any], Field(description="rows: nested numbers or pictures", examples=_EXAMPLE)],
-        model: str | None = None,
-        version: str | int | None = None,
-        top_k: Annotated[int, Field(ge=1)] = 1,
-        explain: bool = False,
-    ) -> dict[str, Any]:
-        """Labels with probabilities for each row."""
-        fields = {"inputs": inputs, "model": model, "version": version, "top_k": top_k, "explain": explain}
-        return await _call(CLASSIFY, fields)
+    @_task(classify.NAME, classify.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
+    async def classify(self, **fields: Any) -> dict[str, Any]:
+        """Labels with probabilities for each row, and why."""
+        return await _call(classify.NAME, fields)
+
+    @_task(sequence.NAME, sequence.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
+    async def predict_sequence(self, **fields: Any) -> dict[str, Any]:
+        """The forecast of each series, or a text for each text."""
+        return await _call(sequence.NAME, fields)
+
+    @_task(reconstruct.NAME, reconstruct.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
+    async def reconstruct(self, **fields: Any) -> dict[str, Any]:
+        """A row like each row, with how far they are apart."""
+        return await _call(reconstruct.NAME, fields)
+
+    @_task(generate.NAME, generate.Options)  # type: ignore[untyped-decorator]
+    async def generate(self, **fields: Any) -> dict[str, Any]:
+        """New rows from noise."""
+        return await _call(generate.NAME, fields)
 
 
-async def _call(path: str, fields: dict[str, Any]) -> dict[str, Any]:
+async def _call(task: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Answer a call made in process, through the same data plane as HTTP."""
     if _runtime is None:
         raise bentoml.exceptions.ServiceUnavailable("the service was not started: run it with `sluice serve`")
+    if fields.get("stream"):
+        raise bentoml.exceptions.InvalidArgument("stream: a call has one answer; ask over HTTP for events")
     plane = _runtime.plane
-    call = AsgiCall(Endpoint(path), b"", {})
+    call = AsgiCall(Endpoint(f"/{task}"), b"", {})
     call.body = render_json(fields)
     plane.start(call)
     reply = await call.answer

@@ -95,7 +95,7 @@ class Device:
         now = self.clock()
         turn_ends = now + TURN_S
         while self._idle and (run := self._next(now)) is not None:
-            if run.estimate_s > (INLINE_BESIDE_S if self._running else self.inline_s):
+            if run.estimate_s > (INLINE_BESIDE_S if self._running or run.has_siblings else self.inline_s):
                 self._start(run)
                 continue
             buffer = self._idle[-1]

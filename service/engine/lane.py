@@ -8,6 +8,7 @@ import numpy as np
 
 from service.engine.cost import CostModel
 from service.engine.tensors import Arrays, BatchBuffer
+from service.times import Tally, Times
 
 
 class Runner(Protocol):
@@ -33,6 +34,8 @@ class Run:
     started_at: float = 0.0
     ended_at: float = 0.0
     error: BaseException | None = None
+    has_siblings: bool = False
+    """Whether others of its kind could run beside it: then a thread pays sooner than on the event loop."""
 
 
 class User(Protocol):
@@ -82,16 +85,31 @@ class Lanes(Protocol):
 
 
 class Observer(Protocol):
-    """Told what happens, for metrics. Must be cheap and must not raise."""
+    """Told what happens, for metrics. Must be cheap and must not raise.
+
+    ``traced`` is told of each answered request while ``traces`` is true, ``answered`` of those of a run at once.
+    ``failed`` is a request that got no answer: refused for want of time or room, failed by the model, late, given up.
+    """
+
+    @property
+    def traces(self) -> bool: ...
 
     def queued(self, seconds: float) -> None: ...
-    def ran(self, rows: int, batch_s: float, compute_s: float) -> None: ...
+    def ran(self, rows: int, batch_s: float, compute_s: float, output_s: float = 0.0) -> None: ...
+    def answered(self, tally: Tally) -> None: ...
+    def failed(self, seconds: float = 0.0) -> None: ...
+    def traced(self, times: Times) -> None: ...
     def depth(self, rows: int) -> None: ...
 
 
 class Silence:
     """An observer that notes nothing."""
 
+    traces = False
+
     def queued(self, seconds: float) -> None: ...
-    def ran(self, rows: int, batch_s: float, compute_s: float) -> None: ...
+    def ran(self, rows: int, batch_s: float, compute_s: float, output_s: float = 0.0) -> None: ...
+    def answered(self, tally: Tally) -> None: ...
+    def failed(self, seconds: float = 0.0) -> None: ...
+    def traced(self, times: Times) -> None: ...
     def depth(self, rows: int) -> None: ...

@@ -27,7 +27,8 @@ from service.engine.lane import Lanes, Observer, Silence, StepRunner
 from service.engine.slots import Crew, SlotTable, Span
 from service.engine.step import Step, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
-from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, TooLate
+from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
+from service.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
 
@@ -80,7 +81,11 @@ class Stepper:
         if course.decoding is not None:
             end = course.decoding.end
             journey.sentences = [Beams(width, end) if width > 1 else Greedy(end) for _ in range(course.rows)]
-        self.table.offer(journey, lambda: self.expected_s(0, 1))
+        try:
+            self.table.offer(journey, lambda: self.expected_s(0, 1))
+        except QueueFull:
+            self.observer.failed()
+            raise
         self._device.wake(self)
         return journey
 
@@ -90,6 +95,7 @@ class Stepper:
             raise Draining("this version of the model is being taken out of service")
         expected_s = self.expected_s(slots, steps)
         if expected_s > timeout_s:
+            self.observer.failed()
             raise TooLate(
                 f"{steps} steps would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that they may",
                 expected_s - timeout_s,
@@ -104,6 +110,8 @@ class Stepper:
 
     def cancel(self, journey: Journey) -> None:
         """The caller has gone: the rows leave before their next step."""
+        if not journey.answered:
+            self.observer.failed(self._device.clock() - journey.arrived)
         journey.answered = True
         if not journey.gone:
             self.table.leave(journey)
@@ -131,6 +139,7 @@ class Stepper:
 
     def expire(self, now: float) -> None:
         for journey in self.table.expire(now):
+            self.observer.failed(now - journey.arrived)
             journey.finish(DeadlinePassed("the deadline passed before the last step"))
         self.settle()
 
@@ -142,7 +151,15 @@ class Stepper:
             return None
         if crew.stretch is None:
             self._meet(crew, now)
-        return Step(self, now, self.cost.predict(crew.slots), crew=crew, departures=self.table.departures)
+        siblings = self._device.lanes > 1 and self.table.can_step
+        return Step(
+            self,
+            now,
+            self.cost.predict(crew.slots),
+            has_siblings=siblings,
+            crew=crew,
+            departures=self.table.departures,
+        )
 
     def _meet(self, crew: Crew[Journey], now: float) -> None:
         """Rows are together that were not before."""
@@ -217,10 +234,33 @@ class Stepper:
         for journey, error in run.lost:
             if not journey.answered:
                 logger.error("the model failed at a step of a request of %d rows", journey.rows, exc_info=error)
+                self.observer.failed(run.ended_at - journey.arrived)
                 journey.finish(ModelFailure(f"{type(error).__name__}: {error}"))
-        for journey in run.finished:
-            journey.finish(journey.describe())
+        if run.finished:
+            self._answer(run.finished, self._device.clock())
         return ()
+
+    def _answer(self, finished: Sequence[Journey], now: float) -> None:
+        """Answer those whose last row has ended, and count them."""
+        tally = Tally()
+        for journey in finished:
+            if journey.answered:
+                continue
+            path = journey.describe()
+            journey.finish(path)
+            total_s = now - journey.arrived
+            # Between its steps a row waits for lanes and for what its company's inputs are put together from.
+            between_s = max(0.0, total_s - path.queue_s - path.compute_s)
+            tally.requests += 1
+            tally.total_s += total_s
+            tally.queue_s += path.queue_s
+            tally.batch_s += between_s
+            tally.compute_s += path.compute_s
+            if self.observer.traces:
+                times = Times(journey.rows, journey.arrived, now, path.queue_s, between_s, path.compute_s)
+                self.observer.traced(times)
+        if tally.requests:
+            self.observer.answered(tally)
 
     def _check(self, course: Course) -> tuple[tuple[int, ...], ...]:
         """The key of courses that may share a step: the shapes of what they carry."""

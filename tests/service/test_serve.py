@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from service.examples import EXAMPLES
 from tests import graphs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -115,24 +116,92 @@ def test_metrics_are_summed_over_two_workers(served: Served):
     assert 'sluice_model_ready{model="digits-classifier",version="1"} 2.0' in text
 
 
-def test_bentoml_client_classifies(served: Served):
-    """BentoML's own client finds the task in the service's schema and gets the same answer shape as HTTP."""
-    # In a process of its own: importing BentoML emits warnings, which are errors here.
-    program = (
-        "import bentoml, json, sys\n"
-        "with bentoml.SyncHTTPClient(sys.argv[1]) as client:\n"
-        "    print(json.dumps(client.classify(inputs=[[[[0.0] * 8] * 8]], top_k=2)))\n"
+def run(program: str, *arguments: str, content: str = "", environment: dict[str, str] | None = None) -> str:
+    """What a Python program prints. Importing BentoML emits warnings, which are errors here, so not here."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        input=content,
+        env={**os.environ, **(environment or {})},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
     )
-    done = subprocess.run([sys.executable, "-c", program, served.url], capture_output=True, text=True, check=True)
-    answer = json.loads(done.stdout)
-    assert answer["model"] == "digits-classifier"
-    assert len(answer["predictions"][0]["top"]) == 2
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+CLIENT = """
+import bentoml, json, sys
+requests = json.load(sys.stdin)
+with bentoml.SyncHTTPClient(sys.argv[1]) as client:
+    print(json.dumps([getattr(client, task)(**body) for task, body in requests]))
+"""
+
+
+def test_bentoml_client_calls_all_tasks(served: Served):
+    """BentoML's own client finds the tasks in the service's schema and gets for each example what HTTP answers."""
+    requests = [
+        (task, body)
+        for task, examples in EXAMPLES.items()
+        for _, body in examples.values()
+        if not body.get("stream")  # a call of this client has one answer
+    ]
+    answers = json.loads(run(CLIENT, served.url, content=json.dumps(requests)))
+    assert {task for task, _ in requests} == {"classify", "predict_sequence", "reconstruct", "generate"}
+    assert answers == [httpx.post(f"{served.url}/{task}", json=body).json() for task, body in requests]
+
+
+IN_PROCESS = """
+import asyncio, json, sys
+from service.app import InferenceService, bentoml
+
+async def main():
+    received, started = asyncio.Queue(), asyncio.Event()
+
+    async def send(message):
+        if message["type"] == "lifespan.startup.complete":
+            started.set()
+
+    application = InferenceService.to_asgi()
+    received.put_nowait({"type": "lifespan.startup"})
+    life = asyncio.create_task(application({"type": "lifespan", "state": {}}, received.get, send))
+    await started.wait()
+    for task, body in json.load(sys.stdin):
+        try:
+            answer = await getattr(InferenceService(), task)(**body)
+        except bentoml.exceptions.BentoMLException as error:
+            answer = [error.error_code, str(error)]
+        print(json.dumps(answer))
+    received.put_nowait({"type": "lifespan.shutdown"})
+    await life
+
+asyncio.run(main())
+"""
+
+
+def test_calls_in_process_are_those_of_http(served: Served):
+    """A method of the service, called within its process, answers as its route does; errors carry their status."""
+    digit = EXAMPLES["classify"]["digit"][1]
+    gan = EXAMPLES["generate"]["labels"][1]
+    requests = [
+        ("classify", digit),
+        ("generate", gan),
+        ("generate", {**gan, "labels": ["ten"]}),
+        ("generate", {**gan, "stream": True}),
+    ]
+    environment = {"SLUICE_MODELS": "digits-classifier,digits-gan", "SLUICE_LAZY": "true"}
+    lines = run(IN_PROCESS, content=json.dumps(requests), environment=environment).splitlines()
+    *answers, wrong, streamed = map(json.loads, lines)
+    assert answers == [httpx.post(f"{served.url}/{task}", json=body).json() for task, body in requests[:2]]
+    assert wrong[0] == 400
+    assert "labels[0]: expected one of" in wrong[1]
+    assert streamed == [400, "stream: a call has one answer; ask over HTTP for events"]
 
 
 def test_documentation_page_and_openapi_are_there(served: Served):
-    """BentoML's page and OpenAPI document are handed on, and the document knows /classify."""
+    """BentoML's page is handed on, and finds our OpenAPI document where it looks for one."""
     assert "html" in httpx.get(f"{served.url}/docs").headers["content-type"]
-    assert "/classify" in httpx.get(f"{served.url}/docs.json").json()["paths"]
+    assert "/generate" in httpx.get(f"{served.url}/docs.json").json()["paths"]
 
 
 def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path):
