@@ -5,7 +5,6 @@ the cores with the load generator, the ceiling does not.) A sweep finds the best
 drifts by more than the difference between servers, those are measured again in every round of the comparison.
 """
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
-from loadtests.bench.model import INPUT, BenchModel
-from loadtests.bench.server import NO_TELEMETRY
+from loadtests.bench.model import INPUT, BenchModel, open_session
 
 CANDIDATES = 3
 
@@ -74,15 +72,6 @@ class Yardstick:
         """Rows per second of the best of them now; all together take ``duration_s``."""
         share_s = duration_s / len(self._trials)
         return max(_measure_rate(session, rows, lanes, share_s) for session, rows, lanes in self._trials)
-
-
-def open_session(content: bytes, threads: int = 1):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types
-    os.environ.update(NO_TELEMETRY)
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def _measure_rate(session, rows: np.ndarray, lanes: int, duration_s: float) -> float:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,20 +22,27 @@ from loadtests.bench.chart import can_draw, draw_chart
 from loadtests.bench.comparison import Comparison, Schedule
 from loadtests.bench.environment import cache_root
 from loadtests.bench.figures import Figures
-from loadtests.bench.machine import count_cores, describe_machine
+from loadtests.bench.machine import Machine, count_cores, describe_machine
 from loadtests.bench.measurement import measure_figures
 from loadtests.bench.model import MODELS
 from loadtests.bench.network import NoPrivateNetwork, private_network
 from loadtests.bench.peer import ENCODINGS, Peer
 from loadtests.bench.peers import PEERS
+from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
+from loadtests.bench.peers.sluice import STORE, TASKS_PEER
+from loadtests.bench.picture import PNG, make_classifier
 from loadtests.bench.report import write_json, write_markdown
-from loadtests.bench.result import Result
+from loadtests.bench.result import Cell, Result
+from loadtests.bench.task_figures import TaskFigures
+from loadtests.bench.tasks import QUICK, Effort, measure_tasks
 from loadtests.bench.verdict import SELF
 from loadtests.termination import exit_on_sigterm
 
 MEASURED, INCOMPLETE, USAGE = 0, 1, 2
 
 FULL_CLIENTS, QUICK_CLIENTS = (1, 16, 64), (1, 16)
+TASKS = "tasks"
+PICTURE_CLIENTS, QUICK_PICTURE_CLIENTS = (16, 64), (16,)
 FULL_CEILING_S, QUICK_CEILING_S = 1.0, 0.2
 
 
@@ -51,8 +58,10 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--clients", default=None, type=_counts, metavar="N,N", help="connections at once (1,16,64)")
     parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
+    parser.add_argument("--only", choices=(TASKS,), help="measure only the task routes and the loop")
     parser.add_argument("--quick", action="store_true", help="one model, few short rounds: does it work?")
     parser.add_argument("--no-ceiling", action="store_true", help="leave out ONNX Runtime in process")
+    parser.add_argument("--no-tasks", action="store_true", help="leave out the task routes and the loop")
     parser.add_argument("--no-figures", action="store_true", help="leave out latency, overload and the poisoned row")
     parser.add_argument(
         "--output", default=Path("reports/bench"), type=Path, metavar="FOLDER", help="results (reports/bench)"
@@ -78,7 +87,9 @@ def bench(args: argparse.Namespace) -> int:
         result = _measure(args, folder, say)
     _write(result, args.output, say)
     sys.stdout.write(write_json(result) + "\n" if args.json else write_markdown(result))
-    if result.absences or result.figures.missing or any(cell.errors for cell in result.cells):
+    tasks = result.tasks
+    has_failed = result.absences or result.figures.missing or tasks.missing or tasks.failed
+    if has_failed or any(cell.errors for cell in result.cells):
         say(f"the servers' logs are in {folder}")
         return INCOMPLETE
     shutil.rmtree(folder)
@@ -105,19 +116,49 @@ def _bench_gpu() -> int:
 
 def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> Result:
     """Install first, which needs the package index; then measure in a private network, where there can be one."""
-    peers = [PEERS[name] for name in args.peers]
+    peers = [] if args.only == TASKS else [PEERS[name] for name in args.peers]
     cores = count_cores()
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
-    comparison.install(peers)
+    comparison.install(list(dict.fromkeys([*peers, *_picture_peers(args)])))
     with ExitStack() as stack:
         try:
             stack.enter_context(private_network())
         except NoPrivateNetwork as failure:
             comparison.no_private_network = str(failure)
-        return _measure_all(args, comparison, peers, cores)
+        machine = describe_machine()
+        tasks, pictures = _measure_tasks(args, comparison)
+        if args.only == TASKS:
+            result = Result(machine, {}, comparison.versions, (), (), (), tasks=tasks, only_tasks=True)
+        else:
+            result = replace(_measure_all(args, comparison, peers, cores, machine), tasks=tasks)
+        return replace(result, cells=(*result.cells, *pictures), absences=tuple(comparison.absences))
 
 
-def _measure_all(args: argparse.Namespace, comparison: Comparison, peers: list[Peer], cores: int) -> Result:
+def _picture_peers(args: argparse.Namespace) -> list[Peer]:
+    """Who classifies pictures: those that were asked for. The tasks are measured on ours alone."""
+    peers = {SELF: TASKS_PEER, "bentoml": BENTOML_PICTURE}
+    return [peer for name, peer in peers.items() if name in args.peers] if SELF in args.peers else []
+
+
+def _measure_tasks(args: argparse.Namespace, comparison: Comparison) -> tuple[TaskFigures, list[Cell]]:
+    peers = _picture_peers(args)
+    if args.no_tasks or not peers:
+        return TaskFigures(), []
+    model = make_classifier(STORE)
+    schedule = Schedule(
+        encodings=(PNG,),
+        clients=QUICK_PICTURE_CLIENTS if args.quick else PICTURE_CLIENTS,
+        rounds=1 if args.quick else 5,
+        round_s=1 if args.quick else 2,
+        warm_up_s=1,
+    )
+    cells = comparison.measure(model, peers, schedule)
+    return measure_tasks(comparison, TASKS_PEER, model, QUICK if args.quick else Effort()), cells
+
+
+def _measure_all(
+    args: argparse.Namespace, comparison: Comparison, peers: list[Peer], cores: int, machine: Machine
+) -> Result:
     quick = args.quick
     models = [MODELS[name] for name in args.models or (["tiny"] if quick else MODELS)]
     schedule = Schedule(
@@ -127,7 +168,6 @@ def _measure_all(args: argparse.Namespace, comparison: Comparison, peers: list[P
         round_s=1 if quick else 2,
         warm_up_s=1,
     )
-    machine = describe_machine()
     ceilings: dict[str, Ceiling] = {}
     if not args.no_ceiling:
         for model in models:
@@ -137,10 +177,7 @@ def _measure_all(args: argparse.Namespace, comparison: Comparison, peers: list[P
     if not args.no_figures and SELF in args.peers:
         figures = measure_figures(comparison, PEERS[SELF], rounds=1 if quick else 5, round_s=2 if quick else 4)
     cells = [cell for model in models for cell in comparison.measure(model, peers, schedule, ceilings.get(model.name))]
-    absences = tuple(comparison.absences)
-    return Result(
-        machine, asdict(schedule), comparison.versions, tuple(ceilings.values()), tuple(cells), absences, figures
-    )
+    return Result(machine, asdict(schedule), comparison.versions, tuple(ceilings.values()), tuple(cells), (), figures)
 
 
 def _write(result: Result, folder: Path, say: Callable[[str], None]) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.bench.ceiling import Ceiling, Yardstick, open_session
+from loadtests.bench.ceiling import Ceiling, Yardstick
 from loadtests.bench.environment import NotInstalled, prepare_python, read_versions
-from loadtests.bench.model import INPUT, BenchModel
+from loadtests.bench.model import BenchModel
 from loadtests.bench.openloop import Outcome, Plan, generate
-from loadtests.bench.peer import JSON, Peer, Site
+from loadtests.bench.peer import BINARY, Peer, Site
 from loadtests.bench.result import IN_PROCESS, Absence, Cell
 from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, resume, run_server
 from loadtests.bench.wrk import Sample, Shot, WrkFailed, run_wrk
@@ -225,11 +225,11 @@ def check_answer(peer: Peer, site: Site, encoding: str) -> Shot:
     if answer.status != 200:
         text = answer.body[:300].decode("utf-8", "replace")
         raise WrongAnswer(f"{encoding}: {request.path} answered {answer.status} instead of 200: {text}")
-    expected = open_session(site.model.build()).run(None, {INPUT: rows})[0]
+    expected = site.model.score(rows)
     got = peer.read_scores(answer)
     if got.shape != expected.shape or not np.allclose(got, expected, RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE):
         raise WrongAnswer(f"{encoding}: expected the scores {expected.round(4).tolist()}, got {got.tolist()}")
-    slack = expected.size * JSON_SLACK_BYTES_PER_NUMBER if encoding == JSON else 0
+    slack = expected.size * JSON_SLACK_BYTES_PER_NUMBER if encoding != BINARY else 0
     return Shot(request, len(answer.body) - slack, len(answer.body) + slack)
 
 

@@ -33,7 +33,7 @@ def prepare_python(peer: Peer, root: Path) -> Path:
     """The interpreter that ``peer`` runs on, installed below ``root`` if it must be; raises NotInstalled."""
     if peer.requirements is None:
         return Path(sys.executable)
-    versions = {name: version(name) for name in ("onnxruntime", "numpy")}
+    versions = {name: version(name) for name in ("onnxruntime", "numpy", "pillow")}
     requirements = fill_requirements(peer.requirements, versions)
     folder = root / peer.name
     python = folder / "bin" / "python"

@@ -11,11 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from loadtests.bench.ceiling import open_session
 from loadtests.bench.comparison import Comparison, Contender
 from loadtests.bench.environment import NotInstalled
 from loadtests.bench.figures import Figures, Latency, Overload, Poisoning, summarise_overload, summarise_poisoning
-from loadtests.bench.model import INPUT, MODELS, POISON, POISONED, BenchModel
+from loadtests.bench.model import INPUT, MODELS, POISON, POISONED, BenchModel, open_session
 from loadtests.bench.openloop import GeneratorFailed, Outcome, Plan, render_request
 from loadtests.bench.peer import BINARY, Peer
 from loadtests.bench.server import ServerFailed
@@ -101,7 +100,7 @@ def measure_poisoning(peer: Peer, address: str, generate: Generate, duration_s: 
     plan = Plan(
         address=address,
         usual=render_request(address, peer.request(POISONED, BINARY, rows)),
-        expected=_score_bytes(POISONED, rows),  # a table look-up: the same bits in any company
+        expected=POISONED.score(rows).astype("<f4").tobytes(),  # a table look-up: the same bits in any company
         rate_per_s=POISON_RATE_PER_S,
         duration_s=duration_s,
         connections=POISON_CONNECTIONS,
@@ -110,11 +109,6 @@ def measure_poisoning(peer: Peer, address: str, generate: Generate, duration_s: 
         odd_every=POISON_EVERY,
     )
     return summarise_poisoning(generate(plan))
-
-
-def _score_bytes(model: BenchModel, rows: np.ndarray) -> bytes:
-    scores: np.ndarray = open_session(model.build()).run(None, {INPUT: rows})[0]
-    return scores.astype("<f4").tobytes()
 
 
 def measure_figures(comparison: Comparison, peer: Peer, rounds: int, round_s: int) -> Figures:

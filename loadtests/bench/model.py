@@ -4,12 +4,15 @@ They are made here, from a seed, so that everyone measures the same graphs and n
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from loadtests.bench.server import NO_TELEMETRY
 
 INPUT, OUTPUT = "rows", "scores"
 CLASSES = 10
@@ -123,6 +126,20 @@ class BenchModel:
         """Example rows in [0, 1) with two decimals, as long in JSON as real pictures and measurements are."""
         values = np.random.default_rng(SEED).random((rows, *self.row_shape))
         return np.round(values, 2).astype(np.float32)
+
+    def score(self, rows: np.ndarray) -> np.ndarray:
+        """What a server's answer to these rows is held against: ONNX Runtime, in this process."""
+        scores: np.ndarray = open_session(self.build()).run(None, {INPUT: rows})[0]
+        return scores
+
+
+def open_session(content: bytes, threads: int = 1):  # type: ignore[no-untyped-def]  # ONNX Runtime has no types
+    os.environ.update(NO_TELEMETRY)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 MODELS: Mapping[str, BenchModel] = {

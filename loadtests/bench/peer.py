@@ -43,7 +43,8 @@ class Peer:
     """A server in the comparison.
 
     requirements   what pip installs into the peer's own environment; None for the environment that runs us. A
-                   requirement may name ``{onnxruntime}`` or ``{numpy}``: the versions here, so that all run the same.
+                   requirement may name ``{onnxruntime}``, ``{numpy}`` or ``{pillow}``: the versions here, so that all
+                   run the same.
     distributions  whose versions are written into the result
     source         Python text of the server, written to ``Site.source`` before the start; may be empty
     command        how to start it, in the foreground; ``environment`` is added to ours

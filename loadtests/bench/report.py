@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from statistics import median
 
 from loadtests.bench.result import IN_PROCESS, Cell, Result, compare
+from loadtests.bench.task_figures import Pace, TaskFigures
 from loadtests.bench.verdict import judge
 
 
@@ -26,6 +28,7 @@ def write_json(result: Result) -> str:
         "ceilings": ceilings,
         "cells": cells,
         "figures": result.figures.as_document(),
+        "tasks": result.tasks.as_document(),
         "verdict": [asdict(row) for row in judge(result)],
     }
     return json.dumps(document, indent=2)
@@ -89,11 +92,11 @@ def _describe(result: Result) -> str:
         for peer, found in result.versions.items()
     )
     commit = f", commit {machine.commit}" if machine.commit else ""
+    rounds = f"{settings['rounds']} interleaved rounds of {settings['round_s']} s" if settings else "interleaved rounds"
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.system}, Python {machine.python}{commit}, {machine.date}. "
-        f"Load generator on the same cores, {settings.get('rounds')} interleaved rounds of "
-        f"{settings.get('round_s')} s, medians, ± half the spread of the rounds; ratios with the least and the most of "
-        f"a round. {versions}."
+        f"Load generator on the same cores, {rounds}, medians, ± half the spread of the rounds; ratios with the least "
+        f"and the most of a round. {versions}."
     )
 
 
@@ -115,7 +118,28 @@ def _notes(result: Result) -> Iterator[str]:
             )
     if result.figures.poisoning:
         yield f"Poisoned requests were answered with {result.figures.poisoning.poisoned_statuses}.\n"
-    for missing in result.figures.missing:
+    yield from _task_notes(result.tasks)
+    for missing in (*result.figures.missing, *result.tasks.missing):
         yield f"**A figure was not measured**: {missing}\n"
     for absence in result.absences:
         yield f"**{absence.peer} was not measured on {absence.model}**: {absence.reason.splitlines()[0]}\n"
+
+
+def _task_notes(tasks: TaskFigures) -> Iterator[str]:
+    """What the ratios are made of."""
+    for name, contest in (tasks.contests or {}).items():
+        alone, together = (_write_rates(paces) for paces in (contest.alone, contest.together))
+        yield f"{name}: {together} {contest.unit}/s, alone {alone} {contest.unit}/s.\n"
+    if tasks.first_step:
+        idle, busy = (_write_times(times_s) for times_s in (tasks.first_step.idle_s, tasks.first_step.busy_s))
+        probes = tasks.first_step.probes
+        yield f"First streamed step: {busy} ms beside 32 others, {idle} ms idle; medians of {probes} a round.\n"
+
+
+def _write_rates(paces: Sequence[Pace]) -> str:
+    rates = [pace.per_s for pace in paces]
+    return f"{median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
+
+
+def _write_times(times_s: Sequence[float]) -> str:
+    return f"{median(times_s) * 1e3:.2f} ({min(times_s) * 1e3:.2f}–{max(times_s) * 1e3:.2f})"

@@ -7,6 +7,8 @@ from typing import Any
 from loadtests.bench.ceiling import Ceiling
 from loadtests.bench.figures import Figures
 from loadtests.bench.machine import Machine
+from loadtests.bench.promise import Ratio, compare_rounds
+from loadtests.bench.task_figures import TaskFigures
 from loadtests.bench.wrk import Sample
 
 IN_PROCESS = "onnxruntime"
@@ -47,15 +49,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """How many times the rows of another: of the medians, and the least and the most in a single round."""
-
-    medians: float
-    least: float
-    most: float
-
-
-@dataclass(frozen=True)
 class Absence:
     """A peer that could not be measured, and why."""
 
@@ -73,6 +66,8 @@ class Result:
     cells: tuple[Cell, ...]
     absences: tuple[Absence, ...]
     figures: Figures = field(default_factory=Figures)
+    tasks: TaskFigures = field(default_factory=TaskFigures)
+    only_tasks: bool = False
 
     @property
     def peers(self) -> list[str]:
@@ -82,11 +77,5 @@ class Result:
 
 def compare(one: Cell, other: Cell) -> Ratio | None:
     """``one`` against ``other``, whose rounds were interleaved; None where ``other`` answered nothing right."""
-    if not other.rows_per_s:
-        return None
-    rounds = [
-        mine.answers_per_s / theirs.answers_per_s
-        for mine, theirs in zip(one.samples, other.samples, strict=False)
-        if theirs.answers_per_s
-    ]
-    return Ratio(one.rows_per_s / other.rows_per_s, min(rounds), max(rounds))
+    ours, theirs = ([sample.answers_per_s for sample in cell.samples] for cell in (one, other))
+    return compare_rounds(ours, theirs)

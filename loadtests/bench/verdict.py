@@ -4,13 +4,16 @@ A promise on several cells holds if it holds in the worst of them. What could no
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from loadtests.bench.figures import Figures
 from loadtests.bench.peer import BINARY, JSON
-from loadtests.bench.result import IN_PROCESS, Cell, Ratio, Result, compare
+from loadtests.bench.picture import PNG
+from loadtests.bench.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
+from loadtests.bench.result import IN_PROCESS, Cell, Result, compare
+from loadtests.bench.task_verdict import judge_tasks
 
 SELF, ASGI = "sluice", "sluice-asgi"
+CLASSIFIER = "digits-classifier"
 PYTHON_PEERS = ("litserve", "mlserver", "ray", "fastapi")
 BEST_ENCODING_PEERS = ("mosec", "triton")
 
@@ -25,20 +28,11 @@ HIGHEST_SHARE = 1.05
 CEILING_SHARES = ((16, 0.72, 0.80), (64, 0.80, 0.90))
 
 
-@dataclass(frozen=True)
-class Row:
-    """One promise. ``holds`` and ``reaches_aim`` are None where nothing was measured."""
-
-    figure: str
-    at_least: str
-    aim: str
-    measured: str
-    holds: bool | None
-    reaches_aim: bool | None
-
-
 def judge(result: Result) -> list[Row]:
     cells = {(cell.model, cell.encoding, cell.clients, cell.peer): cell for cell in result.cells}
+    tasks = [*judge_tasks(result.tasks), *_pictures(cells)]
+    if result.only_tasks:
+        return tasks
     return [
         *_against_bentoml(cells),
         _against_python(cells),
@@ -46,6 +40,7 @@ def judge(result: Result) -> list[Row]:
         *_against_ceiling(cells),
         _doors(cells),
         *_judge_figures(result.figures),
+        *tasks,
     ]
 
 
@@ -56,7 +51,7 @@ def _against_bentoml(cells: Cells) -> Iterator[Row]:
     for model, encoding, promises in AGAINST_BENTOML:
         for clients, least, aim in promises:
             ratio = _ratio(cells.get((model, encoding, clients, SELF)), cells.get((model, JSON, clients, "bentoml")))
-            yield _ratio_row(f"{model}, {encoding}, {clients} clients: against BentoML", least, aim, ratio)
+            yield ratio_row(f"{model}, {encoding}, {clients} clients: against BentoML", least, aim, ratio)
 
 
 def _against_python(cells: Cells) -> Row:
@@ -76,11 +71,11 @@ def _against_python(cells: Cells) -> Row:
     name = f"every cell: against the best of {', '.join(PYTHON_PEERS)}"
     promise = "2×, 1× where the ceiling binds"
     if not found:
-        return Row(name, promise, "5×", "not measured", None, None)
+        return Row(name, promise, "5×", NOT_MEASURED, None, None)
     holds = all(share >= 1 for share, *_ in found)
     reaches = all(ratio.medians >= 5 for _, _, ratio, _ in found)
     _, _, worst, where = min(found, key=lambda one: one[0])
-    return Row(name, promise, "5×", f"worst {_write(worst)} ({where})", holds, reaches)
+    return Row(name, promise, "5×", f"worst {write_ratio(worst)} ({where})", holds, reaches)
 
 
 def _against_best_encoding(result: Result, cells: Cells, peer: str) -> Row:
@@ -91,9 +86,9 @@ def _against_best_encoding(result: Result, cells: Cells, peer: str) -> Row:
         if ratio:
             found.append((ratio, f"{model}, {clients} clients"))
     if not found:
-        return Row(name, "0.9×", "1.5×", "not measured", None, None)
+        return Row(name, "0.9×", "1.5×", NOT_MEASURED, None, None)
     worst, where = min(found, key=lambda one: one[0].medians)
-    measured = f"worst {_write(worst)} ({where})"
+    measured = f"worst {write_ratio(worst)} ({where})"
     return Row(name, "0.9×", "1.5×", measured, worst.medians >= 0.9, worst.medians >= 1.5)
 
 
@@ -104,7 +99,7 @@ def _against_ceiling(cells: Cells) -> Iterator[Row]:
         share = _ratio(cell, ceiling)
         name = f"residual, binary, {clients} clients: share of the ONNX Runtime ceiling"
         if share is None:
-            yield Row(name, f"{least:g}", f"{aim:g}", "not measured", None, None)
+            yield Row(name, f"{least:g}", f"{aim:g}", NOT_MEASURED, None, None)
             continue
         text = f"{share.medians:.2f} ({share.least:.2f}–{share.most:.2f})"
         if share.medians > HIGHEST_SHARE:
@@ -115,13 +110,24 @@ def _against_ceiling(cells: Cells) -> Iterator[Row]:
 
 def _doors(cells: Cells) -> Row:
     ratio = _ratio(cells.get(("tiny", BINARY, 64, SELF)), cells.get(("tiny", BINARY, 64, ASGI)))
-    return _ratio_row("tiny, binary, 64 clients: the hot door against the ASGI door", 1.8, 2.5, ratio)
+    return ratio_row("tiny, binary, 64 clients: the hot door against the ASGI door", 1.8, 2.5, ratio)
+
+
+def _pictures(cells: Cells) -> Iterator[Row]:
+    for clients in (16, 64):
+        ours, theirs = (cells.get((CLASSIFIER, PNG, clients, peer)) for peer in (SELF, "bentoml-picture"))
+        name = f"/classify, a PNG, {clients} clients: against a BentoML API that takes a PIL.Image"
+        yield ratio_row(name, 4.0, 4.0, None if _has_failed(ours) or _has_failed(theirs) else _ratio(ours, theirs))
+
+
+def _has_failed(cell: Cell | None) -> bool:
+    return cell is not None and cell.errors > 0
 
 
 def _judge_figures(figures: Figures) -> Iterator[Row]:
     name, latency = "one client, tiny, binary: p50 above the bare session.run", figures.latency
     if latency is None:
-        yield Row(name, "150 µs", "80 µs", "not measured", None, None)
+        yield Row(name, "150 µs", "80 µs", NOT_MEASURED, None, None)
     else:
         above = sorted(value * 1e6 for value in latency.above_s)
         middle = above[len(above) // 2]
@@ -130,7 +136,7 @@ def _judge_figures(figures: Figures) -> Iterator[Row]:
     yield from _judge_overload(figures)
     name, poisoning = "one poisoned row in a hundred: neighbours that fail", figures.poisoning
     if poisoning is None or not poisoning.poisoned:
-        yield Row(name, "0", "0", "not measured", None, None)
+        yield Row(name, "0", "0", NOT_MEASURED, None, None)
     else:
         text = f"{poisoning.failed} of {poisoning.neighbours:,}, beside {poisoning.poisoned} poisoned"
         yield Row(name, "0", "0", text, poisoning.failed == 0, poisoning.failed == 0)
@@ -141,8 +147,8 @@ def _judge_overload(figures: Figures) -> Iterator[Row]:
     refused = "5 times the capacity, open loop: p99 of the refusals"
     overload = figures.overload
     if overload is None:
-        yield Row(answered, "0.9", "0.95", "not measured", None, None)
-        yield Row(refused, "20 ms", "20 ms", "not measured", None, None)
+        yield Row(answered, "0.9", "0.95", NOT_MEASURED, None, None)
+        yield Row(refused, "20 ms", "20 ms", NOT_MEASURED, None, None)
         return
     shares = [one.share for one in overload.rounds]
     text = f"{overload.share:.2f} ({min(shares):.2f}–{max(shares):.2f})"
@@ -156,12 +162,6 @@ def _judge_overload(figures: Figures) -> Iterator[Row]:
     yield Row(refused, "20 ms", "20 ms", text, slowest_s < 0.02, slowest_s < 0.02)
 
 
-def _ratio_row(figure: str, least: float, aim: float, ratio: Ratio | None) -> Row:
-    if ratio is None:
-        return Row(figure, f"{least:g}×", f"{aim:g}×", "not measured", None, None)
-    return Row(figure, f"{least:g}×", f"{aim:g}×", _write(ratio), ratio.medians >= least, ratio.medians >= aim)
-
-
 def _ratio(one: Cell | None, other: Cell | None) -> Ratio | None:
     return compare(one, other) if one and other else None
 
@@ -169,7 +169,3 @@ def _ratio(one: Cell | None, other: Cell | None) -> Ratio | None:
 def _best(cells: Cells, model: str, clients: int, peer: str) -> Cell | None:
     able: Iterable[Cell | None] = (cells.get((model, encoding, clients, peer)) for encoding in (JSON, BINARY))
     return max((cell for cell in able if cell), key=lambda cell: cell.rows_per_s, default=None)
-
-
-def _write(ratio: Ratio) -> str:
-    return f"{ratio.medians:.2f}× ({ratio.least:.2f}–{ratio.most:.2f})"

@@ -1,20 +1,32 @@
 """Sluice, from the environment that runs the comparison, with its settings untouched; and with the hot door shut."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
+from loadtests.bench.model import BenchModel
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
+from loadtests.bench.picture import PNG, encode_png
 from loadtests.bench.protocol import make_v2_request, read_v2_scores
+from loadtests.exchange import Answer, Request
+from loadtests.wire import WrongAnswer
 
 SOURCE_ROOT = Path(__file__).resolve().parents[3]
 """The folder that holds ``sluice.py``: on the path even when the comparison is started from elsewhere."""
+STORE = SOURCE_ROOT / "model_store" / "models"
+"""The reference models."""
+
+
+def _serve(site: Site, *more: str) -> list[str]:
+    return [str(site.python), "-m", "sluice", "serve", "--host", "127.0.0.1", "--port", str(site.port), *more]
 
 
 def _command(site: Site) -> list[str]:
-    store = ("--store", str(site.repository))
-    return [str(site.python), "-m", "sluice", "serve", "--host", "127.0.0.1", "--port", str(site.port), *store]
+    return _serve(site, "--store", str(site.repository))
 
 
 def _environment(_: Site) -> Mapping[str, str]:
@@ -43,3 +55,26 @@ def _environment_asgi(site: Site) -> Mapping[str, str]:
 
 ASGI_PEER = dataclasses.replace(PEER, name="sluice-asgi", encodings=(BINARY,), environment=_environment_asgi)
 """All requests by the ASGI door: what the hot door is worth."""
+
+
+def _command_tasks(site: Site) -> list[str]:
+    return _serve(site, "--store", str(STORE))
+
+
+def _request_picture(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
+    assert encoding == PNG  # noqa: S101 - the only one in TASKS_PEER.encodings
+    return Request(f"/classify?model={model.name}", "POST", {"Content-Type": "image/png"}, encode_png(rows))
+
+
+def _read_prediction(answer: Answer) -> np.ndarray:
+    try:
+        (prediction,) = json.loads(answer.body)["predictions"]
+        return np.array([[prediction["index"], prediction["probability"]]], np.float32)
+    except (ValueError, KeyError, TypeError):
+        raise WrongAnswer("expected a JSON object with one prediction, of an index and a probability") from None
+
+
+TASKS_PEER = dataclasses.replace(
+    PEER, encodings=(PNG,), command=_command_tasks, request=_request_picture, read_scores=_read_prediction
+)
+"""All reference models, asked by the routes of the tasks."""

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from loadtests.bench import command, comparison
-from loadtests.bench.ceiling import Ceiling, Point, open_session
+from loadtests.bench.ceiling import Ceiling, Point
 from loadtests.bench.comparison import Comparison, Schedule
 from loadtests.bench.environment import NotInstalled
-from loadtests.bench.model import INPUT, MODELS
+from loadtests.bench.model import MODELS
 from loadtests.bench.network import NoPrivateNetwork
 from loadtests.bench.peer import BINARY, JSON, Peer, Site
 from loadtests.bench.wrk import Sample, WrkFailed
@@ -46,7 +46,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 def right_scores() -> np.ndarray:
-    return open_session(TINY.build()).run(None, {INPUT: TINY.make_rows(1)})[0]
+    return TINY.score(TINY.make_rows(1))
 
 
 def start(site: Site) -> list[str]:

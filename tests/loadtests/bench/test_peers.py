@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from loadtests.bench import environment
-from loadtests.bench.ceiling import measure_ceiling, open_session
+from loadtests.bench.ceiling import measure_ceiling
 from loadtests.bench.environment import NotInstalled, cache_root, digest_requirements, fill_requirements, prepare_python
 from loadtests.bench.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Site
@@ -115,7 +115,7 @@ def test_models_are_the_same_everywhere(model: BenchModel, tmp_path: Path) -> No
     assert path == tmp_path / model.name / "1" / "model.onnx"
     batch = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[0]
     assert batch.dim_param == "batch"
-    scores = open_session(content).run([OUTPUT], {INPUT: model.make_rows(3)})[0]
+    scores = model.score(model.make_rows(3))
     assert scores.shape == (3, 10)
     assert np.isfinite(scores).all()
     assert 1e-3 < np.abs(scores).max() < 1e3

@@ -29,7 +29,7 @@ def overload_round(within: float, refusal_p99_s: float | None) -> OverloadRound:
 def test_nothing_measured_neither_holds_nor_fails() -> None:
     """Without a measurement a promise is open, and says so."""
     rows = judge(Result(MACHINE, {}, {}, (), (), ()))
-    assert len(rows) == 18
+    assert len(rows) == 27
     assert {(row.measured, row.holds, row.reaches_aim) for row in rows} == {("not measured", None, None)}
 
 

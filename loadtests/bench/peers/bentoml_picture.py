@@ -1,0 +1,92 @@
+"""BentoML for pictures, as its documentation shows: an API that takes a ``PIL.Image``, asked with a multipart form.
+
+A root input, which takes a raw ``image/png`` body, answers a tenth less. The method is a plain ``def``, as recommended
+for work that blocks; an ``async def``, which holds up all other callers, answers 1.4 times as much on this tiny model.
+One worker and the defaults otherwise; the picture is brought to the model's size, and ONNX Runtime runs as in the other
+BentoML peer.
+"""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+from loadtests.bench.model import BenchModel
+from loadtests.bench.peer import Peer, Site
+from loadtests.bench.peers.bentoml import PEER as BENTOML
+from loadtests.bench.picture import PNG, encode_png
+from loadtests.exchange import Answer, Request
+from loadtests.wire import WrongAnswer
+
+BOUNDARY = "sluice-bench-boundary"
+SOURCE = """\
+import os
+from typing import Any
+
+import bentoml
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+HEIGHT, WIDTH, SCALE = 8, 8, np.float32(16 / 255)
+
+
+@bentoml.service(workers=1, traffic={"timeout": 30})
+class Bench:
+    def __init__(self) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(os.environ["BENCH_THREADS"])
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        model = os.environ["BENCH_MODEL"]
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0].name
+
+    @bentoml.api
+    def classify(self, image: Image.Image) -> dict[str, Any]:
+        grey = image.convert("L").resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+        row = np.asarray(grey)[None, None] * SCALE
+        probabilities = self.session.run(["probabilities"], {self.input: row})[0][0]
+        index = int(probabilities.argmax())
+        return {"label": str(index), "index": index, "probability": float(probabilities[index])}
+"""
+
+
+def _command(site: Site) -> list[str]:
+    return list(BENTOML.command(site))
+
+
+def _environment(site: Site) -> Mapping[str, str]:
+    return BENTOML.environment(site)
+
+
+def _request(_: BenchModel, encoding: str, rows: np.ndarray) -> Request:
+    assert encoding == PNG  # noqa: S101 - the only one in PEER.encodings
+    return Request("/classify", "POST", {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}, _fill_form(rows))
+
+
+def _fill_form(rows: np.ndarray) -> bytes:
+    head = 'Content-Disposition: form-data; name="image"; filename="image.png"\r\nContent-Type: image/png'
+    start, end = f"--{BOUNDARY}\r\n{head}\r\n\r\n", f"\r\n--{BOUNDARY}--\r\n"
+    return start.encode() + encode_png(rows) + end.encode()
+
+
+def _read_scores(answer: Answer) -> np.ndarray:
+    try:
+        document = json.loads(answer.body)
+        return np.array([[document["index"], document["probability"]]], np.float32)
+    except (ValueError, KeyError, TypeError):
+        raise WrongAnswer("expected a JSON object with index and probability") from None
+
+
+PEER = Peer(
+    name="bentoml-picture",
+    requirements=("bentoml==1.4.39", "pillow=={pillow}", "onnxruntime=={onnxruntime}", "numpy=={numpy}"),
+    distributions=("bentoml", "pillow", "onnxruntime", "numpy", "uvicorn"),
+    encodings=(PNG,),
+    source=SOURCE,
+    command=_command,
+    environment=_environment,
+    ready_path="/readyz",
+    request=_request,
+    read_scores=_read_scores,
+)

@@ -1,0 +1,126 @@
+"""The figures of the tasks and of the loop: rates alone and in company, first steps, bits. Pure."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from loadtests.bench.crowd import Reply
+from loadtests.bench.promise import Ratio, compare_rounds
+
+
+@dataclass(frozen=True)
+class Pace:
+    """``per_s``: units of work a second, from the first request to the last answer. ``failed``: answers but 200."""
+
+    per_s: float
+    failed: int
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The same work one request after the other and in company, in interleaved rounds.
+
+    ``arrival_s`` is how long the company takes to arrive, and ``most_per_s`` what a server that answers in no time
+    would reach for it: None where nothing but the server binds.
+    """
+
+    unit: str
+    alone: tuple[Pace, ...]
+    together: tuple[Pace, ...]
+    arrival_s: float = 0.0
+    most_per_s: float | None = None
+
+    @property
+    def failed(self) -> int:
+        return sum(pace.failed for pace in (*self.alone, *self.together))
+
+    @property
+    def ratio(self) -> Ratio | None:
+        return compare_rounds([pace.per_s for pace in self.together], [pace.per_s for pace in self.alone])
+
+    @property
+    def most_ratio(self) -> float | None:
+        """The ratio that the arrivals alone allow."""
+        alone_per_s = median(pace.per_s for pace in self.alone)
+        return self.most_per_s / alone_per_s if self.most_per_s is not None and alone_per_s else None
+
+
+@dataclass(frozen=True)
+class FirstStep:
+    """Medians of each round, of so many ``probes`` each: seconds from a request to its first streamed step."""
+
+    idle_s: tuple[float, ...]
+    busy_s: tuple[float, ...]
+    probes: int
+    failed: int
+
+    @property
+    def ratio(self) -> Ratio | None:
+        return compare_rounds(self.busy_s, self.idle_s)
+
+
+@dataclass(frozen=True)
+class Sameness:
+    """Answers to the same ``seeds`` in several ways; ``differing`` have other bytes than the first way gave."""
+
+    seeds: int
+    compared: int
+    differing: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class TaskFigures:
+    """What was measured; contests by their name. A reason in ``missing`` for what was not."""
+
+    contests: Mapping[str, Contest] | None = None
+    first_step: FirstStep | None = None
+    sameness: Sameness | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        contests = sum(contest.failed for contest in (self.contests or {}).values())
+        return contests + sum(one.failed for one in (self.first_step, self.sameness) if one)
+
+    def as_document(self) -> dict[str, Any]:
+        """For JSON, with the ratios."""
+        document = asdict(self)
+        for name, contest in (self.contests or {}).items():
+            document["contests"][name]["ratio"] = contest.ratio and asdict(contest.ratio)
+        if self.first_step:
+            document["first_step"]["ratio"] = self.first_step.ratio and asdict(self.first_step.ratio)
+        return document
+
+
+def measure_pace(runs: Sequence[Sequence[Reply]], units: int = 1) -> Pace:
+    """``units`` of work are in each right answer; the time between runs does not count."""
+    failed = sum(count_failed(run) for run in runs)
+    right = sum(map(len, runs)) - failed
+    elapsed_s = sum(max(one.ended_s for one in run) - min(one.asked_s for one in run) for run in runs)
+    return Pace(units * right / elapsed_s, failed)
+
+
+def count_failed(replies: Sequence[Reply]) -> int:
+    return sum(reply.status != 200 for reply in replies)
+
+
+def digest_outputs(body: bytes) -> str:
+    """SHA-256 of an answer's ``outputs`` as they were sent. Raises ValueError where there are none."""
+    return hashlib.sha256(body[body.index(b'"outputs":') :]).hexdigest()
+
+
+def compare_outputs(ways: Sequence[Mapping[int, Reply]]) -> Sameness:
+    """``ways``: replies by seed. The first one is what the others are held against."""
+    first, *others = ways
+    failed = sum(count_failed(list(way.values())) for way in ways)
+    pairs = [
+        (first[seed].body, reply.body)
+        for way in others
+        for seed, reply in way.items()
+        if reply.status == 200 and first[seed].status == 200
+    ]
+    differing = sum(digest_outputs(one) != digest_outputs(other) for one, other in pairs)
+    return Sameness(len(first), len(pairs), differing, failed)

@@ -1,0 +1,64 @@
+"""What was promised of the tasks and of the loop, and whether it holds. Pure."""
+
+from collections.abc import Iterator
+
+from loadtests.bench.promise import NOT_MEASURED, Row, write_ratio
+from loadtests.bench.task_figures import Contest, TaskFigures
+
+DIFFUSION = "32 diffusion requests against one after the other: "
+ARRIVING = DIFFUSION + "50 steps, over the first second"
+ARRIVING_LONG = DIFFUSION + "200 steps, over the first second"
+AT_ONCE = DIFFUSION + "50 steps, all at once"
+AGAIN = DIFFUSION + "50 steps, each client asks again"
+FORECASTS = "64 forecasts of 100 steps against one after the other"
+FIRST_STEP = "first streamed step while 32 others run, against an idle service"
+SAMENESS = "the same seeds alone, in company and across a restart: differing answers"
+
+CONTESTS = ((ARRIVING, 3.0, 5.0), (ARRIVING_LONG, 3.0, 5.0), (AT_ONCE, 3.0, 5.0), (AGAIN, 3.0, 5.0))
+FORECASTS_LEAST = 10.0
+FIRST_STEP_MOST = 5.0
+
+
+def judge_tasks(figures: TaskFigures) -> Iterator[Row]:
+    """A row with an answer but 200 does not hold. Where the arrivals alone keep a ratio low, nothing is shown by it."""
+    contests = figures.contests or {}
+    for name, least, aim in (*CONTESTS, (FORECASTS, FORECASTS_LEAST, FORECASTS_LEAST)):
+        yield _judge_contest(name, least, aim, contests.get(name))
+    yield _judge_first_step(figures)
+    yield _judge_sameness(figures)
+
+
+def _judge_contest(name: str, least: float, aim: float, contest: Contest | None) -> Row:
+    promise = f"{least:g}×", f"{aim:g}×"
+    ratio = contest.ratio if contest else None
+    if contest is None or (ratio is None and not contest.failed):
+        return Row(name, *promise, NOT_MEASURED, None, None)
+    if ratio is None or contest.failed:
+        return Row(name, *promise, f"{contest.failed} answers failed", False, False)
+    text, most = write_ratio(ratio), contest.most_ratio
+    if most is not None and most < least:
+        return Row(name, *promise, f"{text}; arriving takes so long that {most:.2f}× is the most", None, None)
+    return Row(name, *promise, text, ratio.medians >= least, ratio.medians >= aim)
+
+
+def _judge_first_step(figures: TaskFigures) -> Row:
+    promise = f"under {FIRST_STEP_MOST:g}×", f"under {FIRST_STEP_MOST:g}×"
+    found = figures.first_step
+    if found is None:
+        return Row(FIRST_STEP, *promise, NOT_MEASURED, None, None)
+    ratio = found.ratio
+    if ratio is None or found.failed:
+        return Row(FIRST_STEP, *promise, f"{found.failed} answers failed", False, False)
+    holds = ratio.medians < FIRST_STEP_MOST
+    return Row(FIRST_STEP, *promise, write_ratio(ratio), holds, holds)
+
+
+def _judge_sameness(figures: TaskFigures) -> Row:
+    found = figures.sameness
+    if found is None or not (found.compared or found.failed):
+        return Row(SAMENESS, "0", "0", NOT_MEASURED, None, None)
+    text = f"{found.differing} of {found.compared}, from {found.seeds} seeds"
+    if found.failed:
+        text += f", {found.failed} answers failed"
+    holds = not found.differing and not found.failed
+    return Row(SAMENESS, "0", "0", text, holds, holds)

@@ -1,0 +1,185 @@
+"""Measuring the tasks and the loop: what company is worth to those who run step by step, and what it costs them.
+
+All requests of a contest are the same alone and in company, and both are measured in each round.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+from loadtests.bench.comparison import Comparison
+from loadtests.bench.crowd import Client, Reply, ask_together
+from loadtests.bench.environment import NotInstalled
+from loadtests.bench.model import BenchModel
+from loadtests.bench.openloop import render_request
+from loadtests.bench.peer import Peer
+from loadtests.bench.server import ServerFailed
+from loadtests.bench.task_figures import (
+    Contest,
+    FirstStep,
+    Pace,
+    TaskFigures,
+    compare_outputs,
+    count_failed,
+    measure_pace,
+)
+from loadtests.bench.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FORECASTS
+from loadtests.bench.wrk import WrkFailed
+from loadtests.exchange import Request, Unreachable
+from loadtests.wire import WrongAnswer
+
+SAMPLERS, FORECASTERS, SEEDS = 32, 64, 64
+STEPS, MANY_STEPS, HORIZON = 50, 200, 100
+ARRIVAL_S = 1.0
+HISTORY, SUNSPOT_CYCLE = 60, 11
+PROBE_PAUSE_S, PROBES_START_S = 0.01, 0.5
+"""Probes come at random moments of a step, not when the last one's stream has just ended."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and how often. ``passes`` of what takes less than a second are measured together."""
+
+    rounds: int = 5
+    passes: int = 4
+    again_s: float = 4.0
+    probes: int = 40
+
+
+QUICK = Effort(rounds=1, passes=1, again_s=1.0, probes=5)
+
+
+def sample_request(address: str, seed: int, steps: int, **more: Any) -> bytes:
+    """One row of the diffusion model."""
+    return _render(address, "/generate", model="digits-diffusion", count=1, seed=seed, steps=steps, **more)
+
+
+def forecast_request(address: str, number: int) -> bytes:
+    """A series like the yearly numbers of sunspots, each one with other years and another height."""
+    angles = (2 * math.pi * (year + number) / SUNSPOT_CYCLE for year in range(HISTORY))
+    series = [round((60 + number) * (1 + 0.9 * math.sin(angle)), 1) for angle in angles]
+    return _render(address, "/predict_sequence", model="sunspots-forecaster", inputs=[series], horizon=HORIZON)
+
+
+def _render(address: str, path: str, **document: Any) -> bytes:
+    headers = {"Content-Type": "application/json"}
+    return render_request(address, Request(path, "POST", headers, json.dumps(document).encode()))
+
+
+def spread_arrivals(requests: Sequence[bytes], arrival_s: float, is_endless: bool = False) -> list[Client]:
+    """A client for each request; they arrive evenly over ``arrival_s``."""
+    gap_s = arrival_s / len(requests)
+    return [Client([request], i * gap_s, is_endless=is_endless) for i, request in enumerate(requests)]
+
+
+class Trials:
+    """The runs of one server, and the paces of each contest so far."""
+
+    def __init__(self, address: str, effort: Effort) -> None:
+        self._address = address
+        self._effort = effort
+        self._short = [sample_request(address, seed, STEPS) for seed in range(SAMPLERS)]
+        self._long = [sample_request(address, seed, MANY_STEPS) for seed in range(SAMPLERS)]
+        self._forecasts = [forecast_request(address, number) for number in range(FORECASTERS)]
+        self._probes = [sample_request(address, 1000 + i, STEPS, stream=True) for i in range(effort.probes)]
+        self._alone: dict[str, list[Pace]] = {}
+        self._together: dict[str, list[Pace]] = {}
+        self._idle_s: list[float] = []
+        self._busy_s: list[float] = []
+        self._failed_probes = 0
+
+    def warm_up(self) -> None:
+        """Once alone and once in company, so that the server has seen the sizes of its batches."""
+        for requests in (self._short, self._forecasts):
+            self._run([Client(requests)])
+            self._run(spread_arrivals(requests, 0.0))
+
+    def play_round(self) -> None:
+        passes = self._effort.passes
+        alone = self._pace([Client(self._short)], passes)
+        self._note(ARRIVING, alone, self._pace(spread_arrivals(self._short, ARRIVAL_S)))
+        self._note(AT_ONCE, alone, self._pace(spread_arrivals(self._short, 0.0), passes))
+        again = spread_arrivals(self._short, ARRIVAL_S, is_endless=True)
+        self._note(AGAIN, alone, measure_pace([self._run(again, self._effort.again_s)]))
+        alone = self._pace([Client(self._long)])
+        self._note(ARRIVING_LONG, alone, self._pace(spread_arrivals(self._long, ARRIVAL_S)))
+        alone = self._pace([Client(self._forecasts)], units=HORIZON)
+        self._note(FORECASTS, alone, self._pace(spread_arrivals(self._forecasts, 0.0), passes, HORIZON))
+        self._probe_first_step()
+
+    def collect(self) -> tuple[dict[str, Contest], FirstStep]:
+        contests = {name: self._contest(name) for name in self._alone}
+        probes = self._effort.probes
+        return contests, FirstStep(tuple(self._idle_s), tuple(self._busy_s), probes, self._failed_probes)
+
+    def _run(self, clients: Sequence[Client], for_s: float = 0.0) -> list[Reply]:
+        return ask_together(self._address, clients, for_s)
+
+    def _pace(self, clients: Sequence[Client], passes: int = 1, units: int = 1) -> Pace:
+        return measure_pace([self._run(clients) for _ in range(passes)], units)
+
+    def _note(self, name: str, alone: Pace, together: Pace) -> None:
+        self._alone.setdefault(name, []).append(alone)
+        self._together.setdefault(name, []).append(together)
+
+    def _contest(self, name: str) -> Contest:
+        alone, together = tuple(self._alone[name]), tuple(self._together[name])
+        if name not in (ARRIVING, ARRIVING_LONG):
+            return Contest("steps" if name == FORECASTS else "samples", alone, together)
+        last_s = ARRIVAL_S * (SAMPLERS - 1) / SAMPLERS
+        return Contest("samples", alone, together, ARRIVAL_S, SAMPLERS / last_s)
+
+    def _probe_first_step(self) -> None:
+        idle = self._run([Client(self._probes, pause_s=PROBE_PAUSE_S)])
+        company = spread_arrivals(self._short, PROBES_START_S / 2, is_endless=True)
+        replies = self._run([*company, Client(self._probes, PROBES_START_S, PROBE_PAUSE_S)])
+        busy = [reply for reply in replies if reply.client == len(company)]
+        self._failed_probes += count_failed(idle) + count_failed(replies)
+        for times_s, probes in ((self._idle_s, idle), (self._busy_s, busy)):
+            times_s.append(median(probe.first_s - probe.asked_s for probe in probes))
+
+
+def seeded_requests(address: str) -> list[bytes]:
+    """Requests of ``SEEDS`` seeds, with noise in each step and without, of so many steps that they are not in step."""
+    return [sample_request(address, seed, STEPS // 2 + seed % STEPS, eta=seed % 2) for seed in range(SEEDS)]
+
+
+def answer_alone(address: str) -> dict[int, Reply]:
+    """By seed, one request after the other."""
+    return {reply.number: reply for reply in ask_together(address, [Client(seeded_requests(address))])}
+
+
+def answer_in_company(address: str, is_reversed: bool = False) -> dict[int, Reply]:
+    """By seed, all at once; ``is_reversed``: the last seed first, so that other rows meet."""
+    order = range(SEEDS)[::-1] if is_reversed else range(SEEDS)
+    requests = seeded_requests(address)
+    replies = ask_together(address, [Client([requests[seed]]) for seed in order])
+    return {order[reply.client]: reply for reply in replies}
+
+
+def measure_tasks(comparison: Comparison, peer: Peer, model: BenchModel, effort: Effort) -> TaskFigures:
+    """All figures of the loop, on two servers: the second is the first one started again."""
+    figures = TaskFigures()
+    try:
+        with ExitStack() as stack:
+            address = comparison.enter(stack, model, peer, peer.encodings).site.address
+            trials = Trials(address, effort)
+            trials.warm_up()
+            for number in range(effort.rounds):
+                comparison.say(f"tasks: round {number + 1} of {effort.rounds}")
+                trials.play_round()
+            contests, first_step = trials.collect()
+            figures = TaskFigures(contests, first_step)
+            ways = [answer_alone(address), answer_in_company(address)]
+        with ExitStack() as stack:
+            address = comparison.enter(stack, model, peer, peer.encodings).site.address
+            ways.append(answer_in_company(address, is_reversed=True))
+            ways.append(answer_alone(address))
+        return replace(figures, sameness=compare_outputs(ways))
+    except (NotInstalled, ServerFailed, Unreachable, WrongAnswer, WrkFailed, OSError) as failure:
+        comparison.say(f"{peer.name}: a figure of the tasks is missing: {failure}")
+        return replace(figures, missing=(f"tasks: {str(failure).splitlines()[0]}",))
