@@ -39,6 +39,11 @@ class Datatype:
     def is_float(self) -> bool:
         return self.dtype.kind == "f"
 
+    @property
+    def is_binary_only(self) -> bool:
+        """Whether the protocol has no JSON form of it: FP16."""
+        return self.name == "FP16"
+
 
 DATATYPES = {name: Datatype(name, np.dtype(dtype), f"tensor({onnx})") for name, dtype, onnx in _TABLE}
 BY_DTYPE = {d.dtype: d for d in DATATYPES.values()}

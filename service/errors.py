@@ -9,12 +9,14 @@ ServiceError
 │   ├── BodyTooLarge          more bytes than the limit
 │   ├── HeaderTooLarge        more header than the limit
 │   └── UnsupportedMedia      a content type or picture that is not understood
+│       └── UnsupportedCoding a content coding that is not understood
 ├── TryLater                  the request is fine, the moment is not; carries when to come back
 │   ├── QueueFull             as many rows wait as the model allows
 │   ├── TooLate               the answer would miss its deadline, so it is not begun
 │   ├── NotReady              the model is loading, or could not be loaded
 │   │   └── StillLoading      it is being loaded because it was asked for; the call may wait for it
 │   └── Draining              the server is stopping
+├── NotOffered                a part of the protocol that this server does not have, or that its settings forbid
 ├── DeadlinePassed            the answer would have come too late
 ├── Cancelled                 the caller has gone
 └── ModelFailure              our fault; the text is logged, never sent
@@ -67,6 +69,16 @@ class UnsupportedMedia(CallerError):
     reason = "unsupported_media"
 
 
+class UnsupportedCoding(UnsupportedMedia):
+    """``accepted`` holds the codings that are understood."""
+
+    reason = "unsupported_coding"
+
+    def __init__(self, text: str, accepted: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.accepted = accepted
+
+
 class TryLater(ServiceError):
     """``retry_after_s``: when it is worth another try, in seconds."""
 
@@ -106,6 +118,10 @@ class StillLoading(NotReady):
 
 class Draining(TryLater):
     reason = "draining"
+
+
+class NotOffered(ServiceError):
+    reason = "not_offered"
 
 
 class DeadlinePassed(ServiceError):

@@ -24,6 +24,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from service.times import Tally, Times
+from service.tracing import DEFAULTS, Sampler
+
 _CELLS_BYTES = 64 << 20  # the file is sparse: only what is used takes memory
 
 SECONDS = (
@@ -41,11 +44,22 @@ class Definition:
     labels: tuple[str, ...]
     bounds: tuple[float, ...] = ()
 
+    fields: tuple[str, ...] = ()
+    """Of a record: what its cells are."""
+
     @property
     def cells(self) -> int:
         """Cells of one series: a histogram has one a bucket, one for what is above the last bound, one for the sum."""
-        return len(self.bounds) + 2 if self.kind == "histogram" else 1
+        return len(self.bounds) + 2 if self.kind == "histogram" else len(self.fields) or 1
 
+
+REQUESTS = "requests"
+REQUEST_FIELDS = ("success", "success_s", "queue_s", "input_s", "infer_s", "fail", "fail_s", "last")
+"""Counts, and seconds summed over requests; ``last`` is when a batch last ended, in seconds since 1970."""
+BATCHES = "batches"
+BATCH_FIELDS = ("count", "input_s", "infer_s", "output_s")
+"""Seconds summed over batches."""
+_FAIL, _LAST = REQUEST_FIELDS.index("fail"), REQUEST_FIELDS.index("last")
 
 _MODEL = ("model", "version")
 DEFINITIONS = {
@@ -67,6 +81,15 @@ DEFINITIONS = {
         Definition("gauge", "sluice_device_memory_bytes", "Memory of a GPU, all processes", ("device", "kind")),
     )
 }
+RECORDS = {
+    d.name: d
+    for d in (
+        Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
+        Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
+    )
+}
+"""What statistics are made of; not exposed."""
+_DEFINED = DEFINITIONS | RECORDS
 
 Labels = tuple[str, ...]
 Source = Callable[[], Iterable[tuple[str, Labels, float]]]
@@ -110,7 +133,7 @@ class Cells:
 
     def series(self) -> Iterator[tuple[str, Labels, Sequence[float]]]:
         for (name, labels), at in self._places.items():
-            yield name, labels, self.values[at : at + DEFINITIONS[name].cells].tolist()
+            yield name, labels, self.values[at : at + _DEFINED[name].cells].tolist()
 
 
 def read_cells(series_path: Path) -> Iterator[tuple[str, Labels, Sequence[float]]]:
@@ -120,7 +143,7 @@ def read_cells(series_path: Path) -> Iterator[tuple[str, Labels, Sequence[float]
     with content, memoryview(content) as raw, raw.cast("d") as values:
         for line in series_path.read_text().splitlines():
             name, labels, at = json.loads(line)
-            with values[at : at + DEFINITIONS[name].cells] as cells:
+            with values[at : at + _DEFINED[name].cells] as cells:
                 yield name, tuple(labels), cells.tolist()
 
 
@@ -154,11 +177,24 @@ class Histogram:
         values[self._sum] += value
 
 
-class ModelMeter:
-    """What one model version tells: the engine's observer."""
+class Record:
+    """The cells of a record: ``values`` from ``at``, in the order of its fields. Written to directly, for speed."""
 
-    def __init__(self, metrics: "Metrics", model: str, version: str) -> None:
+    __slots__ = ("at", "values")
+
+    def __init__(self, values: "memoryview[float]", at: int) -> None:
+        self.values, self.at = values, at
+
+
+class ModelMeter:
+    """What one model version tells: the engine's observer. ``sampler`` chooses the requests that are traced."""
+
+    def __init__(self, metrics: "Metrics", model: str, version: str, sampler: Sampler | None = None) -> None:
         labels = (model, version)
+        self._metrics, self._labels = metrics, labels
+        self._sampler = sampler or Sampler({}, DEFAULTS)
+        self._requests = metrics.record(REQUESTS, labels)
+        self._batches: dict[int, Record] = {}
         self._queue = metrics.histogram("sluice_queue_seconds", labels)
         self._batch = metrics.histogram("sluice_batch_seconds", labels)
         self._compute = metrics.histogram("sluice_compute_seconds", labels)
@@ -168,10 +204,39 @@ class ModelMeter:
     def queued(self, seconds: float) -> None:
         self._queue.observe(seconds)
 
-    def ran(self, rows: int, batch_s: float, compute_s: float) -> None:
+    @property
+    def traces(self) -> bool:
+        return self._sampler.on
+
+    def ran(self, rows: int, batch_s: float, compute_s: float, output_s: float = 0.0) -> None:
         self._rows.observe(rows)
         self._batch.observe(batch_s)
         self._compute.observe(compute_s)
+        record = self._batches.get(rows)
+        if record is None:
+            record = self._batches[rows] = self._metrics.record(BATCHES, (*self._labels, str(rows)))
+        values, at = record.values, record.at
+        values[at] += 1.0
+        values[at + 1] += batch_s
+        values[at + 2] += compute_s
+        values[at + 3] += output_s
+        values[self._requests.at + _LAST] = time.time()
+
+    def answered(self, tally: Tally) -> None:
+        values, at = self._requests.values, self._requests.at
+        values[at] += tally.requests
+        values[at + 1] += tally.total_s
+        values[at + 2] += tally.queue_s
+        values[at + 3] += tally.batch_s
+        values[at + 4] += tally.compute_s
+
+    def failed(self, seconds: float = 0.0) -> None:
+        values, at = self._requests.values, self._requests.at + _FAIL
+        values[at] += 1.0
+        values[at + 1] += seconds
+
+    def traced(self, times: Times) -> None:
+        self._sampler.see(*self._labels, times)
 
     def depth(self, rows: int) -> None:
         self._depth.set(rows)
@@ -221,6 +286,16 @@ class Metrics(Collector):
         definition = DEFINITIONS[name]
         return Histogram(self._cells.values, self._cells.place(definition, labels), definition.bounds)
 
+    def record(self, name: str, labels: Labels) -> Record:
+        return Record(self._cells.values, self._cells.place(RECORDS[name], labels))
+
+    def records(self, name: str) -> Iterator[tuple[Labels, Mapping[str, float]]]:
+        """Every worker's records of a name, by field; those of dead workers too."""
+        fields = RECORDS[name].fields
+        for found, labels, values in self._everything():
+            if found == name:
+                yield labels, dict(zip(fields, values, strict=True))
+
     def route(self, route: str, model: str) -> RouteMeter:
         """The meter of a route's requests for a model: "" where the request named none that exists."""
         meter = self._routes.get((route, model))
@@ -242,6 +317,8 @@ class Metrics(Collector):
     def collect(self) -> Iterable[Metric]:
         sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in DEFINITIONS}
         for name, labels, values in self._everything():
+            if name in RECORDS:
+                continue
             known = sums[name].get(labels)
             sums[name][labels] = list(values) if known is None else [a + b for a, b in zip(known, values, strict=True)]
         for source in self.sources:
@@ -262,7 +339,7 @@ class Metrics(Collector):
                 continue
             alive = self._alive(int(path.stem.partition("-")[0]))
             for name, labels, values in read_cells(path):
-                if alive or DEFINITIONS[name].kind != "gauge":
+                if alive or _DEFINED[name].kind != "gauge":
                     yield name, labels, values
 
 

@@ -3,82 +3,39 @@
 Life of a version: LOADING (in a thread) -> READY, or UNAVAILABLE with the reason. Of each model the newest version
 serves, and every version that an alias points to; if the newest cannot prove itself the next older one is tried, so
 that a bad publish does not take the model down.
+
+``load`` and ``unload`` change that while the server runs. A new version is loaded beside the old one; requests go to
+the one or the other, and the old one is UNLOADING until the last that it accepted is answered.
 """
 
 import asyncio
 import contextlib
 import copy
-import enum
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from model_store import ModelVersion, Store, StoreError
 from model_store.consistency import MAIN
-from model_store.manifest import Manifest, Task
-from model_store.store import read_number
+from model_store.errors import BadName, NotInStore
+from model_store.manifest import Task
 from service.engine.batching import BatchQueue
 from service.engine.device import Device
 from service.engine.dispatcher import Dispatcher, Job
 from service.engine.loop import Stepper
 from service.engine.slots import SlotTable
-from service.engine.tensors import Signature
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.loading import Loaded, Proven, load_version
 from service.metrics import Metrics, ModelMeter
 from service.settings import Settings, count_cores
+from service.shelf import Entry, Listed, Model, Shelf, State, find_number
+from service.tracing import Tracer
+
+__all__ = ["Entry", "Listed", "Model", "Registry", "Shelf", "State"]
 
 logger = logging.getLogger("sluice.registry")
 
 _NAMES_SHOWN = 20
-
-
-class State(enum.StrEnum):
-    LOADING = "LOADING"
-    READY = "READY"
-    UNAVAILABLE = "UNAVAILABLE"
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A version in service."""
-
-    name: str
-    version: str
-    loaded: Loaded
-    dispatcher: Dispatcher
-    graphs: Mapping[str, Dispatcher]
-    """Of all graphs; ``dispatcher`` is that of ``main``."""
-    loop: Stepper | None
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.loaded.manifest
-
-    @property
-    def signature(self) -> Signature:
-        return self.loaded.signature
-
-
-@dataclass(slots=True)
-class Entry:
-    """A version that was asked to serve. ``reason`` says why it does not."""
-
-    source: ModelVersion
-    state: State = State.LOADING
-    reason: str = ""
-    model: Model | None = None
-
-
-@dataclass(slots=True)
-class Shelf:
-    """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version."""
-
-    entries: dict[int, Entry] = field(default_factory=dict)
-    aliases: dict[str, int] = field(default_factory=dict)
-    serving: Model | None = None
-    reason: str = ""
 
 
 class Registry:
@@ -88,6 +45,9 @@ class Registry:
         self.settings = settings
         self.loaded = False
         """Whether every model has been tried."""
+        self.tracer = Tracer()
+        self.holders: list[Callable[[Model], Awaitable[None]]] = []
+        """Asked when a version is taken out of service: they return when they do not need it any more."""
         self._store = store
         self._device = device
         self._metrics = metrics
@@ -95,6 +55,7 @@ class Registry:
         self._tasks: dict[str, str] = {}
         self._tasks_of: dict[str, str] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
         self._pool = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="load")
 
     async def load_all(self) -> None:
@@ -128,50 +89,71 @@ class Registry:
 
     async def _load_model(self, name: str) -> None:
         shelf = self._shelves[name]
-        try:
-            versions = self._store.versions(name)
-            shelf.aliases = self._store.aliases(name)
-        except (StoreError, OSError) as error:
-            shelf.reason = str(error)
-            logger.error("model %s is unavailable: %s", name, error)
-            return
-        for version in [v for v in versions[:-1] if v.version in shelf.aliases.values()]:
-            await self._load_entry(shelf, version)
-        for version in reversed(versions):
-            if shelf.serving is None:
-                shelf.serving = await self._load_entry(shelf, version)
+        async with shelf.busy:
+            try:
+                versions = self._store.versions(name)
+                shelf.aliases = self._store.aliases(name)
+            except (StoreError, OSError) as error:
+                shelf.reason = str(error)
+                logger.error("model %s is unavailable: %s", name, error)
+                return
+            for version in [v for v in versions[:-1] if v.version in shelf.aliases.values()]:
+                await self._load_entry(shelf, version)
+            for version in reversed(versions):
+                if shelf.serving is None:
+                    shelf.serving = (await self._load_entry(shelf, version)).model
+            self._note_task(name, shelf)
+
+    def _note_task(self, name: str, shelf: Shelf) -> None:
+        """Who serves has changed."""
         if shelf.serving is not None:
             self._tasks_of[name] = shelf.serving.manifest.task
-            self._set_defaults()
+        else:
+            self._tasks_of.pop(name, None)
+        self._set_defaults()
 
-    async def _load_entry(self, shelf: Shelf, version: ModelVersion) -> Model | None:
-        if version.version in shelf.entries:
-            return shelf.entries[version.version].model
-        entry = shelf.entries[version.version] = Entry(version)
+    async def _load_entry(self, shelf: Shelf, version: ModelVersion, again: bool = False) -> Entry:
+        """Load a version that has not been tried, or ``again`` one that does not serve or whose files may have changed.
+
+        What serves goes on until the new one takes its place.
+        """
+        number = version.version
+        old = shelf.entries.get(number)
+        serves = old is not None and old.model is not None
+        if old is not None and (not again or (serves and not version.is_plain)):
+            return old
+        entry = Entry(version)
+        if not serves:
+            shelf.entries[number] = entry
         loop = asyncio.get_running_loop()
         try:
             loaded = await loop.run_in_executor(self._pool, load_version, version, self.settings)
         except (StoreError, NotReady, OSError) as error:
-            self._refuse(entry, str(error))
+            self._refuse(entry, str(error), serves)
         except Exception:  # a version that breaks the loader must not take the others with it
             logger.exception("loading %s version %d failed", version.name, version.version)
-            self._refuse(entry, "loading failed unexpectedly: see the log")
+            self._refuse(entry, "loading failed unexpectedly: see the log", serves)
         else:
             entry.model = self._open(version, loaded)
             entry.state = State.READY
-        return entry.model
+            shelf.entries[number] = entry
+            if old is not None and old.model is not None:
+                if shelf.serving is old.model:
+                    shelf.serving = entry.model
+                self._retire(old, old.model)
+        return entry
 
-    def _refuse(self, entry: Entry, reason: str) -> None:
+    def _refuse(self, entry: Entry, reason: str, still_serves: bool) -> None:
         entry.state, entry.reason = State.UNAVAILABLE, reason
-        labels = (entry.source.name, str(entry.source.version))
-        self._metrics.gauge("sluice_model_ready", labels).set(0)
+        if not still_serves:
+            self._metrics.gauge("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(0)
         logger.error("%s version %d is unavailable: %s", entry.source.name, entry.source.version, reason)
 
     def _open(self, source: ModelVersion, loaded: Loaded) -> Model:
         labels = (source.name, str(source.version))
         overrides = loaded.manifest.batching
         wait_s = self.settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
-        meter = ModelMeter(self._metrics, *labels)
+        meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
 
         def dispatch(graph: Proven) -> Dispatcher:
             queue: BatchQueue[Job] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s)
@@ -233,8 +215,8 @@ class Registry:
         if name in self._loading or (self.settings.lazy and not shelf.entries and not shelf.reason):
             self._load_for_a_call(name)
         if version is None:
-            raise NotReady(f"model {name!r} is not ready: {self._why(shelf)}")
-        entry = shelf.entries.get(self._number(name, shelf, version))
+            raise NotReady(f"model {name!r} is not ready: {shelf.why}")
+        entry = shelf.entries.get(find_number(name, shelf.aliases, version))
         if entry is None:
             have = ", ".join(map(str, sorted(shelf.entries))) or "none"
             raise UnknownModel(f"no version {version!r} of {name!r} serves: there are {have}")
@@ -279,29 +261,135 @@ class Registry:
             raise UnknownModel(f"model {name!r} does {does}, not {task}")
         return model
 
-    @staticmethod
-    def _number(name: str, shelf: Shelf, version: str) -> int:
-        number = read_number(version)
-        if number is not None:
-            return number
-        if version not in shelf.aliases:
-            raise UnknownModel(f"no alias {version!r} of {name!r}: there are {', '.join(shelf.aliases) or 'none'}")
-        return shelf.aliases[version]
-
-    @staticmethod
-    def _why(shelf: Shelf) -> str:
-        reasons = [f"version {number}: {e.reason}" for number, e in sorted(shelf.entries.items()) if e.reason]
-        return shelf.reason or "; ".join(reasons) or "it is being loaded"
-
     def models(self) -> Iterator[Model]:
         """Every version in service."""
         for shelf in self._shelves.values():
             yield from (entry.model for entry in shelf.entries.values() if entry.model is not None)
 
+    async def load(self, name: str, version: str | None = None) -> None:
+        """Read a model anew from the store; its newest version serves then, or the one named by number or alias.
+
+        Who serves goes on until that one has proved itself. Then those that neither serve nor have an alias are taken
+        out of service. Raises UnknownModel; NotReady with the reason why it cannot serve, and then nothing changes.
+        """
+        if self.settings.models and name not in self.settings.models:
+            raise UnknownModel(f"no model {name!r}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
+        shelf = self._shelves.get(name) or Shelf()
+        async with shelf.busy:
+            versions, aliases = await self._read_model(name)
+            wanted = versions[-1].version if version is None else find_number(name, aliases, version)
+            found = next((v for v in versions if v.version == wanted), None)
+            if found is None:
+                have = ", ".join(str(v.version) for v in versions)
+                raise UnknownModel(f"no version {version!r} of {name!r} in the store: there are {have}")
+            self._shelves.setdefault(name, shelf)
+            entry = await self._load_entry(shelf, found, again=True)
+            if entry.model is None:
+                raise NotReady(f"version {wanted} of {name!r} cannot serve: {entry.reason}")
+            shelf.serving, shelf.aliases, shelf.reason = entry.model, aliases, ""
+            for other in versions:
+                if other.version in aliases.values() and other is not found:
+                    await self._load_entry(shelf, other)
+            self._retire_all(e for number, e in shelf.entries.items() if number not in {wanted, *aliases.values()})
+            self._note_task(name, shelf)
+
+    async def _read_model(self, name: str) -> tuple[list[ModelVersion], dict[str, int]]:
+        """The versions and aliases that the store has now. Raises UnknownModel, NotReady."""
+
+        def read() -> tuple[list[ModelVersion], dict[str, int]]:
+            return self._store.versions(name), self._store.aliases(name)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+        except (NotInStore, BadName):
+            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
+        except (StoreError, OSError) as error:
+            raise NotReady(f"model {name!r} cannot be read: {error}") from None
+
+    async def unload(self, name: str, version: str | None = None) -> None:
+        """Take a model out of service, or one version of it, by number or alias; what it has accepted is finished.
+
+        Of the versions that are left the newest serves. Raises UnknownModel.
+        """
+        shelf = self.shelf(name)
+        async with shelf.busy:
+            leaving = dict(shelf.entries)
+            if version is None:
+                shelf.reason = "it was unloaded"
+            else:
+                number = find_number(name, shelf.aliases, version)
+                leaving = {n: entry for n, entry in leaving.items() if n == number}
+                if not leaving:
+                    have = ", ".join(map(str, sorted(shelf.entries))) or "none"
+                    raise UnknownModel(f"no version {version!r} of {name!r} was loaded: there are {have}")
+            if any(entry.model is shelf.serving for entry in leaving.values()):
+                staying = [e.model for n, e in sorted(shelf.entries.items()) if n not in leaving and e.model]
+                shelf.serving = staying[-1] if staying else None
+            self._retire_all(leaving.values())
+            self._note_task(name, shelf)
+
+    def _retire_all(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.model is not None:
+                labels = (entry.source.name, str(entry.source.version))
+                self._metrics.gauge("sluice_model_ready", labels).set(0)
+                self._metrics.gauge("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
+                self._retire(entry, entry.model)
+
+    def _retire(self, entry: Entry, model: Model) -> None:
+        """Let nobody find the version any more, and let go of it when those who had found it are done."""
+        entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
+
+        async def let_go() -> None:
+            for holder in self.holders:
+                await holder(model)
+            await self._drain([model])
+            for dispatcher in model.graphs.values():
+                self._device.forget(dispatcher)
+            if model.loop is not None:
+                self._device.forget(model.loop)
+            entry.state, entry.reason = State.UNAVAILABLE, "it was unloaded"
+            logger.info("%s version %s is out of service", model.name, model.version)
+
+        task = asyncio.get_running_loop().create_task(let_go())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def index(self) -> list[Listed]:
+        """Every version in the store, and those in service that are not there any more. Raises NotReady."""
+
+        def read() -> set[tuple[str, int]]:
+            found = set()
+            for name in self._store.names():
+                with contextlib.suppress(StoreError):  # it has gone meanwhile
+                    found |= {(name, version.version) for version in self._store.versions(name)}
+            return found
+
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._pool, read)
+        except OSError as error:
+            raise NotReady(f"the store cannot be read: {error}") from None
+        found |= {(name, number) for name, shelf in self._shelves.items() for number in shelf.entries}
+        return [self._list(name, number) for name, number in sorted(found)]
+
+    def _list(self, name: str, number: int) -> Listed:
+        shelf = self._shelves.get(name)
+        entry = shelf.entries.get(number) if shelf else None
+        if entry is not None:
+            return Listed(name, number, entry.state, entry.reason)
+        if shelf is not None and not self.loaded:
+            return Listed(name, number, State.LOADING, "")
+        waits = shelf is not None and self.settings.lazy and not shelf.entries and not shelf.reason
+        return Listed(name, number, State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded")
+
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered."""
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        models = list(self.models())
+        await self._drain(list(self.models()))
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    @staticmethod
+    async def _drain(models: Sequence[Model]) -> None:
         await asyncio.gather(*(model.loop.drain() for model in models if model.loop is not None))
         # A course may be followed by a run of another graph, so these come last.
         await asyncio.gather(*(dispatcher.drain() for model in models for dispatcher in model.graphs.values()))

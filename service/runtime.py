@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import logging
+from typing import TYPE_CHECKING, Any
 
 from model_store import Store
+from service.control.control import Control
 from service.engine.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.providers import count_lanes, runs_on_cpu
 from service.engine.session import available_providers, host_allocator
@@ -13,7 +15,10 @@ from service.http.information import Information
 from service.http.plane import DataPlane
 from service.metrics import Metrics
 from service.registry import Registry
-from service.settings import Settings, count_cores
+from service.settings import Settings, SettingsError, count_cores
+
+if TYPE_CHECKING:
+    from service.grpc.server import GrpcServer
 
 logger = logging.getLogger("sluice")
 
@@ -23,6 +28,8 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         loop = asyncio.get_running_loop()
+        # Without this nobody would hear of it: the worker that we run in turns asyncio's own logger off.
+        loop.set_exception_handler(_tell_of_fault)
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
         available = available_providers(settings.provider)
@@ -37,28 +44,54 @@ class Runtime:
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         self.registry = Registry(settings, Store(settings.store), self.device, self.metrics)
         self.plane = DataPlane(self.registry, settings, self.metrics, loop)
-        self.information = Information(self.registry, self.metrics)
+        self.registry.holders.append(self.plane.errands.release)
+        self.control = Control(self.registry, settings, settings.metrics_dir)
+        self.information = Information(self.registry, self.metrics, self.control, self.device.lanes)
+        self.grpc = self._open_grpc() if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
 
+    def _open_grpc(self) -> "GrpcServer":
+        try:
+            from service.grpc.server import GrpcServer
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                f"SLUICE_GRPC_PORT={self.settings.grpc_port}: {error.name} is not installed: "
+                "pip install 'sluice-serving[grpc]'"
+            ) from None
+        return GrpcServer(self.plane, self.information.application(), self.metrics, self.settings)
+
     async def start(self) -> None:
+        await self.control.open()
+        if self.grpc is not None:
+            await self.grpc.start()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
         self._loading.add_done_callback(_settle_memory)
 
     async def stop(self) -> None:
         """Finish what was accepted, then let go of the threads."""
         self.information.is_draining = True
+        await self.control.close()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             await asyncio.wait([self._loading])
+        drain_s = self.settings.drain_s
+        # Callers over gRPC wait for the engine: both are drained at once.
+        stopping = asyncio.create_task(self.grpc.stop(drain_s)) if self.grpc is not None else None
         try:
-            async with asyncio.timeout(self.settings.drain_s):
+            async with asyncio.timeout(drain_s):
                 await self.plane.errands.drain()
                 await self.registry.drain()
         except TimeoutError:
-            logger.error("requests were still open after %.1f s and were dropped", self.settings.drain_s)
+            logger.error("requests were still open after %.1f s and were dropped", drain_s)
+        if stopping is not None:
+            await stopping
         self.registry.close()
         self.plane.close()
         self.device.close()
+
+
+def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    logger.error("a fault on the event loop: %s", context.get("message"), exc_info=context.get("exception"))
 
 
 def _settle_memory(task: asyncio.Task[None]) -> None:

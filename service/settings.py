@@ -7,6 +7,7 @@ does not go unnoticed. Facts of a model live in its manifest.
 import dataclasses
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 from model_store import DEFAULT_ROOT
 
 PREFIX = "SLUICE_"
+_BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
 
 
@@ -39,6 +41,7 @@ class Settings:
     )
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
     port: int = field(default=3000, metadata={"help": "port to listen on"})
+    grpc_port: int = field(default=0, metadata={"help": "port of the protocol over gRPC, on the same host; 0: off"})
     workers: int = field(default=1, metadata={"help": "processes, each with its own copy of the models"})
     provider: str = field(default="auto", metadata={"help": "auto, or a required one: tensorrt, cuda, cpu"})
     lanes: int = field(default=0, metadata={"help": "batches in flight on a device; 0: one a core (two on a GPU)"})
@@ -47,6 +50,10 @@ class Settings:
     cuda_graphs: bool = field(default=False, metadata={"help": "replay CUDA graphs where the model allows it"})
     tf32: bool = field(default=False, metadata={"help": "multiply with 10 bits of mantissa on CUDA: faster, coarser"})
     engine_cache: Path | None = field(default=None, metadata={"help": "folder in which TensorRT keeps its engines"})
+    base_path: str = field(default="", metadata={"help": "prefix of every route, such as /team/sluice"})
+    control: bool = field(
+        default=False, metadata={"help": "let callers load and unload models, and change traces and logs"}
+    )
     hot_door: bool = field(default=True, metadata={"help": "answer tensors below ASGI; false: by the ASGI door"})
     max_rows: int = field(default=64, metadata={"help": "rows of one batch"})
     max_queue_rows: int = field(default=4096, metadata={"help": "rows that may wait for one model; then 429"})
@@ -81,8 +88,11 @@ class Settings:
                 raise SettingsError(f"{PREFIX}{name.upper()}={value}: expected {expected}")
         _check_choice("provider", self.provider, PROVIDERS)
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
-        if not 0 <= self.port <= 65535:
-            raise SettingsError(f"{PREFIX}PORT={self.port}: expected 0 to 65535")
+        if not _BASE_PATH.fullmatch(self.base_path):
+            raise SettingsError(f"{PREFIX}BASE_PATH={self.base_path}: expected a path such as /team/sluice, or nothing")
+        for name in ("port", "grpc_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 to 65535")
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":

@@ -4,6 +4,7 @@ Nothing polls: a device is woken by arrival, by completion, and by one timer for
 """
 
 import asyncio
+import logging
 import math
 import os
 import sys
@@ -30,6 +31,8 @@ with 64 clients: 1.1 times as much as with the limit above)."""
 GPU_INLINE_S = 200e-6
 """And where the host only waits for a device: it could read requests meanwhile."""
 _LANE_NICE = 5
+logger = logging.getLogger("sluice.engine")
+
 TURN_S = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
 
@@ -77,6 +80,10 @@ class Device:
         self._active.pop(dispatcher, None)
         self._share.forget(dispatcher)
 
+    def is_wanted(self, by: User) -> bool:
+        """Whether somebody else than ``by`` has work. May be asked in a lane."""
+        return bool(self._again) or any(user is not by for user in list(self._active))
+
     def next_lane_s(self) -> float:
         """Seconds until a lane is expected to be free."""
         if self._idle:
@@ -101,7 +108,7 @@ class Device:
             buffer = self._idle[-1]
             run.dispatcher.running += 1
             run.dispatcher.execute(run, buffer, self.clock)
-            run.dispatcher.land(run)
+            self._land(run)
             self._complete(run)
             now = run.ended_at
             if now > turn_ends and (self._active or self._again):
@@ -136,6 +143,7 @@ class Device:
 
     def _start(self, run: Run) -> None:
         buffer = self._idle.pop()
+        run.in_lane = True
         self._running.add(run)
         run.dispatcher.running += 1
 
@@ -152,16 +160,27 @@ class Device:
         """A lane is free again. Start the next batch before the answers are written: the device should not wait."""
         self._idle.append(buffer)
         self._running.discard(run)
-        run.dispatcher.land(run)
+        self._land(run)
         self._pump()
         self._complete(run)
         if self._again:
             self._wake()
 
+    def _land(self, run: Run) -> None:
+        try:
+            run.dispatcher.land(run)
+        except Exception:
+            logger.exception("what came of a batch could not be taken in")
+            run.dispatcher.abandon(run)
+
     def _complete(self, run: Run) -> None:
         dispatcher = run.dispatcher
         self._share.charge(dispatcher, run.ended_at - run.taken_at - run.estimate_s)
-        self._again.extend(dispatcher.complete(run))
+        try:
+            self._again.extend(dispatcher.complete(run))
+        except Exception:  # a fault of ours may cost these requests, but not the lane, nor whoever comes after them
+            logger.exception("the answers of a batch could not be handed out")
+            dispatcher.abandon(run)
         dispatcher.running -= 1
         dispatcher.settle()
 

@@ -24,7 +24,8 @@ from service.engine.batching import Batch, BatchQueue, Request, Slice
 from service.engine.cost import CostModel
 from service.engine.lane import Lanes, Observer, Run, Runner, Silence
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
-from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError, TooLate
+from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
+from service.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
 
@@ -117,7 +118,11 @@ class Dispatcher:
         self.admit(rows.number, timeout_s)
         now = self._device.clock()
         job = Job(rows, now, now + timeout_s, priority, done=done)
-        self.queue.offer(job, self._retry_after_s)
+        try:
+            self.queue.offer(job, self._retry_after_s)
+        except QueueFull:
+            self.observer.failed()
+            raise
         self._device.wake(self)
         return job
 
@@ -128,6 +133,7 @@ class Dispatcher:
         # The first is cheap and never less than the second, for a request that fits a batch.
         longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
         if longest_s > timeout_s and (expected_s := self.expected_wait_s(rows)) > timeout_s:
+            self.observer.failed()
             raise TooLate(
                 f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
                 expected_s - timeout_s,
@@ -135,6 +141,8 @@ class Dispatcher:
 
     def cancel(self, job: Job) -> None:
         """The caller has gone: a waiting request leaves the queue, the answer of a running one is thrown away."""
+        if not job.finished:
+            self.observer.failed(self._device.clock() - job.arrived)
         job.finished = True
         self.queue.cancel(job)
         self.settle()
@@ -174,6 +182,7 @@ class Dispatcher:
     def expire(self, now: float) -> None:
         """End every waiting request whose deadline has passed."""
         for job in self.queue.expire(now):
+            self.observer.failed(now - job.arrived)
             job.finish(DeadlinePassed("the deadline passed while the request waited"))
         self.settle()
 
@@ -254,28 +263,52 @@ class Dispatcher:
             self.cost.observe(run.batch.count, compute_s)
             if run.batch.count * 2 > self.batch_rows:
                 self._learn_full_batch()
-            self.observer.ran(run.batch.count, run.started_at - run.taken_at, compute_s)
-        elif len(run.batch.slices) > 1:
+            now = self._device.clock()
+            self.observer.ran(run.batch.count, run.started_at - run.taken_at, compute_s, now - run.ended_at)
+            self._answer(run, now)
+            return ()
+        if len(run.batch.slices) > 1:
             return [
                 BatchRun(self, run.ended_at, self.cost.predict(half.count), batch=half) for half in run.batch.halves()
             ]
+        for part in run.batch.slices:
+            job = part.request
+            if not job.finished:
+                self.queue.cancel(job)
+                logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
+                self.observer.failed(run.ended_at - job.arrived)
+                job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
+        return ()
+
+    def abandon(self, run: BatchRun) -> None:
+        """End the requests of a batch that could not be handed their answers."""
+        for part in run.batch.slices:
+            self.queue.cancel(part.request)
+            part.request.finish(ModelFailure("a fault of the server"))
+
+    def _answer(self, run: BatchRun, now: float) -> None:
+        """Give each request of a batch its rows, and count those that have all of them."""
+        traces = self.observer.traces
+        tally = Tally()
         at = 0
         for part in run.batch.slices:
             stop = at + part.stop - part.start
             job = part.request
-            if job.finished:
-                pass
-            elif run.error is None:
-                self._deliver(job, part, slice(at, stop), run)
-            else:
-                self.queue.cancel(job)
-                logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
-                job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
+            if not job.finished and self._deliver(job, part, slice(at, stop), run):
+                tally.requests += 1
+                tally.total_s += now - job.arrived
+                tally.queue_s += job.queue_s
+                tally.batch_s += job.batch_s
+                tally.compute_s += job.compute_s
+                if traces:
+                    times = Times(job.rows.number, job.arrived, now, job.queue_s, job.batch_s, job.compute_s)
+                    self.observer.traced(times)
             at = stop
-        return ()
+        if tally.requests:
+            self.observer.answered(tally)
 
-    def _deliver(self, job: Job, part: Slice[Job], rows: slice, run: BatchRun) -> None:
-        """Give ``rows`` of a run's outputs to the job that they are for; it is done when it has all of them."""
+    def _deliver(self, job: Job, part: Slice[Job], rows: slice, run: BatchRun) -> bool:
+        """Give ``rows`` of a run's outputs to the job that they are for; returns whether it now has all of them."""
         if not job.rows_done:
             job.queue_s = max(0.0, run.taken_at - job.arrived)
             self.observer.queued(job.queue_s)
@@ -288,10 +321,11 @@ class Dispatcher:
             if job.parts or job.rows_done < job.rows.number:
                 job.parts.append((part.start, outputs))
                 if job.rows_done < job.rows.number:
-                    return
+                    return False
                 outputs = self._rejoin(job)
         named = dict(zip(self.signature.output_names, outputs))  # noqa: B905  # checked when the run ended
         job.finish(Answer(named, job.queue_s, job.batch_s, job.compute_s))
+        return True
 
     @staticmethod
     def _rejoin(job: Job) -> Sequence[np.ndarray]:

@@ -45,7 +45,7 @@ class Journey(Ticket):
     def describe(self) -> Path:
         """What it has come to, when the last row has ended."""
         sentences = [sentence.best() for sentence in self.sentences]
-        return Path(self.kept, self.last, sentences, self.began_at - self.arrived, self.compute_s)
+        return Path(self.kept, self.last, sentences, max(0.0, self.began_at - self.arrived), self.compute_s)
 
 
 class Tensors(NamedTuple):

@@ -36,6 +36,8 @@ class Run:
     error: BaseException | None = None
     has_siblings: bool = False
     """Whether others of its kind could run beside it: then a thread pays sooner than on the event loop."""
+    in_lane: bool = False
+    """Whether it runs in a lane's thread, not on the event loop."""
 
 
 class User(Protocol):
@@ -63,6 +65,9 @@ class User(Protocol):
     def complete(self, run: Any) -> Sequence[Any]:
         """Hand out what came of it, after ``land``; returns what is to run again."""
 
+    def abandon(self, run: Any) -> None:
+        """``land`` or ``complete`` has raised, which is a fault of ours: end whoever still waits for this run."""
+
     def expire(self, now: float) -> None:
         """End whatever has passed its deadline."""
 
@@ -81,6 +86,7 @@ class Lanes(Protocol):
     clock: Callable[[], float]
 
     def wake(self, dispatcher: User) -> None: ...
+    def is_wanted(self, by: User) -> bool: ...
     def next_lane_s(self) -> float: ...
 
 

@@ -35,6 +35,8 @@ logger = logging.getLogger("sluice.engine")
 _MARGIN = 1.2
 _WORTH_SHARING = 0.8
 _STEP_OVERHEAD_S = 150e-6
+_VISIT_S = 4e-3
+"""How long a crew may go on in a lane, a step after the other, when nobody waits."""
 _EFFICIENT_WITHIN = 0.3
 """A crew is no larger than brings the cost of a row within this share of the best: who joins waits for such a step."""
 
@@ -169,7 +171,7 @@ class Stepper:
             journey = span.ticket
             if math.isnan(journey.began_at):
                 journey.began_at = now
-                self.observer.queued(now - journey.arrived)
+                self.observer.queued(max(0.0, now - journey.arrived))
         self.observer.depth(self.table.waiting_rows)
 
     def _share(self) -> int:
@@ -182,16 +184,27 @@ class Stepper:
         return share if self._device.inline_s < share_s < _WORTH_SHARING * whole_s else limit
 
     def execute(self, run: Step, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
-        self._graph.execute(run, clock)
+        def may_go_on(now: float) -> bool:
+            """A hop to the event loop and back is saved, where nobody waits for this crew or this lane."""
+            return (
+                run.in_lane
+                and now - run.started_at < _VISIT_S
+                and not self.table.waiting_rows
+                and self.table.departures == run.departures
+                and not self._device.is_wanted(self)
+            )
+
+        self._graph.execute(run, clock, may_go_on)
 
     def land(self, run: Step) -> None:
         """Take every row one step on: those that have not ended rest until a crew takes them."""
-        crew, compute_s = run.crew, run.ended_at - run.started_at
+        crew, compute_s = run.crew, (run.ended_at - run.started_at) / run.steps
         if run.error is not None:
             run.failed = dict.fromkeys(range(len(crew.spans)), run.error)
         elif not run.failed:
             self.cost.observe(crew.slots, compute_s)
-            self.observer.ran(crew.slots, run.started_at - run.taken_at, compute_s)
+            for _ in range(run.steps):
+                self.observer.ran(crew.slots, (run.started_at - run.taken_at) / run.steps, compute_s)
         stretch = run.stretch
         if stretch is not None and run.outputs:
             place = self._graph.feed_back(run)
@@ -204,6 +217,7 @@ class Stepper:
         else:
             self._lose(run)
             self.table.rest(crew, ())
+        run.has_landed = True
         if self.table.can_step:
             self._device.wake(self)
 
@@ -239,6 +253,17 @@ class Stepper:
         if run.finished:
             self._answer(run.finished, self._device.clock())
         return ()
+
+    def abandon(self, run: Step) -> None:
+        """End the requests that could not be answered, or all of a crew that could not be taken on."""
+        ended = [*run.finished, *(journey for journey, _ in run.lost)]
+        if not run.has_landed:
+            ended += [span.ticket for span in run.crew.spans]
+            self.table.rest(run.crew, ())
+        for journey in ended:
+            if not journey.gone:
+                self.table.leave(journey)
+            journey.finish(ModelFailure("a fault of the server"))
 
     def _answer(self, finished: Sequence[Journey], now: float) -> None:
         """Answer those whose last row has ended, and count them."""

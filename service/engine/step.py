@@ -25,9 +25,12 @@ class Step(Run):
     departures: int = 0
     stretch: Stretch | None = None
     outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Of the last step."""
+    steps: int = 1
     failed: dict[int, BaseException] = field(default_factory=dict)
     lost: list[tuple[Journey, BaseException]] = field(default_factory=list)
     finished: list[Journey] = field(default_factory=list)
+    has_landed: bool = False
 
 
 class StepGraph:
@@ -42,8 +45,12 @@ class StepGraph:
         self._stay = frozenset(self._fed_back.values())
         self._pad = pad or (lambda rows: rows)
 
-    def execute(self, run: Step, clock: Callable[[], float]) -> None:
-        """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane."""
+    def execute(self, run: Step, clock: Callable[[], float], may_go_on: Callable[[float], bool]) -> None:
+        """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane.
+
+        After a step that changes nothing about the crew the next one follows at once, while ``may_go_on``, which is
+        told the time, allows it.
+        """
         try:
             stretch = run.crew.stretch
             if stretch is None:
@@ -51,8 +58,16 @@ class StepGraph:
             run.stretch = stretch
             _fill_in(stretch)
             run.started_at = clock()
+            began = run.started_at
             try:
                 run.outputs = self._run(stretch.arrays)
+                while stretch.count + 1 < stretch.quiet_steps and may_go_on(now := clock()):
+                    self.feed_back(run)
+                    stretch.note(run.outputs, now - began)
+                    began = now
+                    _fill_in(stretch)
+                    run.outputs = self._run(stretch.arrays)
+                    run.steps += 1
             except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of whoever caused it
                 run.outputs = self._isolate(run, error)
         except Exception as error:  # noqa: BLE001  # a fault of ours ends the crew, not the lane

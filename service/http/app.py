@@ -92,7 +92,9 @@ class AsgiDoor:
         service = self._service
         if service is None or self._information is None:
             raise RuntimeError("the application was not started: run it with its lifespan")
-        path = scope["path"]
+        path = _strip(scope["path"], service.information.base_path)
+        if path != scope["path"]:
+            scope = {**scope, "path": path, "sluice.path": scope["path"]}
         endpoint = service.plane.match(path)
         if endpoint is not None:
             await self._carry(service.plane, endpoint, scope, receive, send)
@@ -126,6 +128,7 @@ class AsgiDoor:
         pieces_to = None if scope["http_version"] == "1.0" else send
         call = AsgiCall(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         held_bytes = 0
+        is_unread = False
         try:
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
@@ -137,6 +140,7 @@ class AsgiDoor:
         except Disconnected:
             return
         except ServiceError as error:
+            is_unread = isinstance(error, BodyTooLarge)
             plane.refuse(call, error)
         else:
             plane.start(call)
@@ -146,7 +150,7 @@ class AsgiDoor:
         if call.is_sent:
             return
         reply = call.answer.result()
-        if reply.status == 413:
+        if is_unread:
             await _send_and_linger(reply, send, receive)
         else:
             await _send_reply(reply, send)
@@ -242,6 +246,15 @@ async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -
     while (await receive())["type"] != "http.disconnect":
         pass
     answered.cancel()
+
+
+def _strip(path: str, base_path: str) -> str:
+    """The path without the prefix of all routes, and without a slash at its end; "" where it lacks the prefix."""
+    if base_path:
+        if path != base_path and not path.startswith(base_path + "/"):
+            return ""
+        path = path[len(base_path) :]
+    return path.rstrip("/") or "/"
 
 
 def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:

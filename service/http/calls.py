@@ -59,13 +59,15 @@ class Call(abc.ABC):
     call, so whatever belongs to this one is to be in order before.
 
     ``headers`` has lower-case names. ``began`` is seconds on the clock of the data plane. ``model``, ``job`` and
-    ``details`` are the data plane's: who answers, its place in the engine, and what rendering the answer needs.
+    ``details`` are the data plane's: who answers, its place in the engine, and what rendering the answer needs; so is
+    ``inflated_bytes``, the room that it has reserved for a body that came compressed.
+    ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say.
     ``opened`` is true from ``open`` on: an error can no longer be the reply.
     """
 
     __slots__ = (
-        *("began", "body", "details", "endpoint", "gone", "headers", "job", "model", "opened", "query"),
-        *("request_id",),
+        *("began", "body", "details", "endpoint", "gone", "headers", "inflated_bytes", "job", "model", "opened"),
+        *("patience_s", "query", "request_id"),
     )
 
     def __init__(self, endpoint: Endpoint, query: bytes, headers: Mapping[bytes, bytes]) -> None:
@@ -74,7 +76,9 @@ class Call(abc.ABC):
         self.headers = headers
         self.request_id = request_id_of(headers)
         self.body: bytes | memoryview = b""
+        self.inflated_bytes = 0
         self.began = 0.0
+        self.patience_s: float | None = None
         self.model: Model | None = None
         self.job: Job | Errand | None = None
         self.details: Any = None

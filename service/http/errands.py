@@ -53,18 +53,18 @@ class Plane(Protocol):
 class Errand:
     """A task under way for a call."""
 
-    __slots__ = ("_batch_s", "_call", "_compute_s", "_errands", "_model", "_queue_s", "_release", "_work")
+    __slots__ = ("_batch_s", "_call", "_compute_s", "_errands", "_queue_s", "_release", "_work", "model")
 
     def __init__(self, errands: "Errands", call: Call, model: Model) -> None:
         self._errands = errands
         self._call = call
-        self._model = model
+        self.model = model
         self._work: Work | None = None
         self._release: Callable[[], object] | None = None
         self._queue_s = self._batch_s = self._compute_s = 0.0
 
     def begin(self, task: Task, options: TaskOptions, request: TaskRequest) -> None:
-        subject = Subject(self._model.name, self._model.version, self._model.manifest)
+        subject = Subject(self.model.name, self.model.version, self.model.manifest)
         emit = self._emit if options.stream else None
         self._work = task.work(options, request, subject, self._errands.limits, emit)
         self._go_on(None)
@@ -89,7 +89,7 @@ class Errand:
             self._fail(error)
 
     def _ask(self, wish: Infer | Iterate | Aside) -> None:
-        model, errands = self._model, self._errands
+        model, errands = self.model, self._errands
         if isinstance(wish, Aside):
             future = errands.loop.run_in_executor(errands.executor, wish.do)
             self._release = future.cancel
@@ -189,6 +189,7 @@ class Errands:
         self._registry = registry
         self._open: set[Errand] = set()
         self._drained: asyncio.Future[None] | None = None
+        self._released: list[tuple[Model, asyncio.Future[None]]] = []
 
     def start(self, call: Call) -> None:
         """Begin the errand of a call whose body is complete. Raises ServiceError."""
@@ -209,8 +210,22 @@ class Errands:
 
     def ended(self, errand: Errand) -> None:
         self._open.discard(errand)
+        for model, released in self._released:
+            if not released.done() and not self._holds(model):
+                released.set_result(None)
         if self._drained is not None and not self._open and not self._drained.done():
             self._drained.set_result(None)
+
+    def _holds(self, model: Model) -> bool:
+        return any(errand.model is model for errand in self._open)
+
+    async def release(self, model: Model) -> None:
+        """Return when no open errand is the model's: between two runs of one its graphs are idle, but not done with."""
+        if self._holds(model):
+            waits = (model, self.loop.create_future())
+            self._released.append(waits)
+            await waits[1]
+            self._released.remove(waits)
 
     async def drain(self) -> None:
         """Refuse new errands; return when the open ones have ended. Their graphs must go on until then."""

@@ -239,7 +239,7 @@ class HotProtocol(HttpToolsProtocol):
             return None
         if self.parser.should_upgrade() or self.limit_concurrency is not None:
             return None
-        endpoint = None if self.root_path else _match(self.url)
+        endpoint = None if self.root_path else _match(self.url, plane.base_path)
         if endpoint is None:
             return None
         in_chunks = self.parser.get_http_version() != "1.0"
@@ -369,10 +369,10 @@ class HotProtocol(HttpToolsProtocol):
 
 
 @functools.lru_cache(maxsize=4096)
-def _match(url: bytes) -> Endpoint | None:
+def _match(url: bytes, base_path: str) -> Endpoint | None:
     """The endpoint of a raw URL; escaped paths go to the ASGI door, which unescapes them."""
     path = url.partition(b"?")[0]
-    return None if b"%" in path else DataPlane.match(path.decode("latin-1"))
+    return None if b"%" in path else DataPlane.match(path.decode("latin-1"), base_path)
 
 
 def open_hot_door() -> None:

@@ -1,56 +1,62 @@
-"""What the server tells about itself: health, metadata of the protocol, model cards, metrics."""
+"""What the server tells about itself: health, metadata of the protocol, model cards, metrics.
+
+All of it is read from the registry and the metrics at the moment of the request. What can be changed while the server
+runs is in `administration.py`.
+"""
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from model_store.manifest import Tensor
+from service.control.control import Control
+from service.control.metadata import configure, describe_model, describe_server, describe_tensor, release
+from service.control.statistics import tell_statistics
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
+from service.http.administration import Administration
 from service.http.calls import Reply
 from service.http.openapi import make_document
+from service.http.routes import Handler, Routes, make_routes
 from service.http.status import error_reply
 from service.metrics import Metrics
 from service.protocol.text import render_json
-from service.registry import Entry, Registry, Shelf
-
-EXTENSIONS = ("binary_tensor_data", "schedule_policy", "parameters")
-"""What works, and nothing else."""
-
-Handler = Callable[[Request], Awaitable[Response]]
+from service.registry import Entry, Model, Registry, Shelf
 
 
 class Information:
-    """The GET routes. All of it is read from the registry and the metrics at the moment of the request."""
+    """The routes that carry no tensors. ``lanes`` is how many batches run at once."""
 
-    def __init__(self, registry: Registry, metrics: Metrics) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, control: Control, lanes: int) -> None:
         self._registry = registry
         self._metrics = metrics
+        self._administration = Administration(registry, control)
+        self._lanes = lanes
+        self.base_path = registry.settings.base_path
         self.is_draining = False
 
     def application(self) -> Starlette:
-        routes: Mapping[str, Handler] = {
-            "/livez": self.live,
-            "/readyz": self.ready,
-            "/v2": self.server,
-            "/v2/health/live": self.live,
-            "/v2/health/ready": self.ready,
-            "/v2/models/{model}": self.model,
-            "/v2/models/{model}/ready": self.model_ready,
-            "/v2/models/{model}/versions/{version}": self.model,
-            "/v2/models/{model}/versions/{version}/ready": self.model_ready,
-            "/models": self.cards,
-            "/metrics": self.metrics,
-            "/docs.json": self.document,
+        routes: Routes = {
+            "/livez": {"GET": self.live},
+            "/readyz": {"GET": self.ready},
+            "/v2": {"GET": self.server},
+            "/v2/health/live": {"GET": self.live},
+            "/v2/health/ready": {"GET": self.ready},
+            "/v2/models": {"GET": self.models},
+            "/v2/models/stats": {"GET": self.all_statistics},
+            **_of_model("", self.model),
+            **_of_model("/ready", self.model_ready),
+            **_of_model("/config", self.configuration),
+            **_of_model("/stats", self.statistics),
+            **self._administration.routes(),
+            "/models": {"GET": self.cards},
+            "/metrics": {"GET": self.metrics},
+            "/docs.json": {"GET": self.document},
         }
         return Starlette(
-            routes=[Route(path, _named(path, handler), methods=["GET"]) for path, handler in routes.items()],
+            routes=make_routes(routes),
             exception_handlers={ServiceError: _refuse, HTTPException: _refuse_route},
         )
 
@@ -65,26 +71,36 @@ class Information:
         return JSONResponse({"live": True, "ready": True})
 
     async def server(self, request: Request) -> Response:
-        return JSONResponse({"name": "sluice", "version": _release(), "extensions": EXTENSIONS})
+        return JSONResponse(describe_server(self._registry.settings))
+
+    async def models(self, request: Request) -> Response:
+        return JSONResponse({"models": self._registry.names()})
 
     async def model(self, request: Request) -> Response:
-        model = await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
+        model = await self._find(request)
         shelf = self._registry.shelf(model.name)
-        one = "version" in request.path_params
-        ready = [str(n) for n, entry in sorted(shelf.entries.items()) if entry.model]
-        return JSONResponse(
-            {
-                "name": model.name,
-                "versions": [model.version] if one else ready,
-                "platform": "onnxruntime_onnx",
-                "inputs": [_tensor(t) for t in model.signature.inputs.values()],
-                "outputs": [_tensor(t) for t in model.signature.outputs.values()],
-            }
-        )
+        return JSONResponse(describe_model(model, shelf, one="version" in request.path_params))
 
     async def model_ready(self, request: Request) -> Response:
-        model = await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
+        model = await self._find(request)
         return JSONResponse({"name": model.name, "ready": True})
+
+    async def configuration(self, request: Request) -> Response:
+        return JSONResponse(configure(await self._find(request), self._registry.settings, self._lanes))
+
+    async def all_statistics(self, request: Request) -> Response:
+        return JSONResponse(tell_statistics(self._metrics, self._registry.models()))
+
+    async def statistics(self, request: Request) -> Response:
+        """Of one version, or of all that serve of a model."""
+        found = await self._find(request)
+        one = "version" in request.path_params
+        models = [found] if one else [m for m in self._registry.models() if m.name == found.name]
+        return JSONResponse(tell_statistics(self._metrics, models))
+
+    async def _find(self, request: Request) -> Model:
+        """The version that the path names; it is loaded first where models are loaded when they are asked for."""
+        return await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
 
     async def cards(self, request: Request) -> Response:
         return JSONResponse({"models": [_card(n, self._registry.shelf(n)) for n in self._registry.names()]})
@@ -97,26 +113,15 @@ class Information:
         return Response(_document(), media_type="application/json")
 
 
-def _release() -> str:
-    try:
-        return version("sluice-serving")
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        return "0"
+def _of_model(what: str, answer: Handler) -> Routes:
+    """The routes of something of a model, and of one of its versions."""
+    paths = (f"/v2/models/{{model}}{what}", f"/v2/models/{{model}}/versions/{{version}}{what}")
+    return {path: {"GET": answer} for path in paths}
 
 
 @functools.cache
 def _document() -> bytes:
-    return render_json(make_document(_release()))
-
-
-def _named(path: str, handler: Handler) -> Handler:
-    """The handler, leaving the template of its path in the scope, where the door finds it for the metrics."""
-
-    async def named(request: Request) -> Response:
-        request.scope["sluice.route"] = path
-        return await handler(request)
-
-    return named
+    return render_json(make_document(release()))
 
 
 def _respond(reply: Reply) -> Response:
@@ -132,16 +137,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for these
-    path, method = request.scope["path"], request.method
+    path, method = request.scope.get("sluice.path", request.scope["path"]), request.method
     if error.status_code == 405:
         allowed = tuple((error.headers or {}).get("Allow", "GET").split(", "))
         return await _refuse(request, WrongMethod(f"{path}: expected {' or '.join(allowed)}, got {method}", allowed))
     return await _refuse(request, UnknownRoute(f"no route {path}: /docs and the README list them"))
-
-
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    shape = [size if isinstance(size, int) else -1 for size in tensor.shape]
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape}
 
 
 def _card(name: str, shelf: Shelf) -> dict[str, Any]:
@@ -161,8 +161,8 @@ def _card(name: str, shelf: Shelf) -> dict[str, Any]:
             "task": manifest.task,
             "description": manifest.description,
             "labels": manifest.labels,
-            "inputs": [_tensor(t) for t in serving.signature.inputs.values()],
-            "outputs": [_tensor(t) for t in serving.signature.outputs.values()],
+            "inputs": [describe_tensor(t) for t in serving.signature.inputs.values()],
+            "outputs": [describe_tensor(t) for t in serving.signature.outputs.values()],
             "quality": manifest.quality.model_dump() if manifest.quality else None,
             "parity": manifest.parity.model_dump() if manifest.parity else None,
             "licence": manifest.licence,

@@ -15,6 +15,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.BodyTooLarge: 413,
     errors.HeaderTooLarge: 431,
     errors.UnsupportedMedia: 415,
+    errors.UnsupportedCoding: 415,
     errors.CallerError: 400,
     errors.QueueFull: 429,
     errors.TooLate: 429,
@@ -22,6 +23,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.StillLoading: 503,
     errors.Draining: 503,
     errors.TryLater: 503,
+    errors.NotOffered: 501,
     errors.DeadlinePassed: 504,
     errors.Cancelled: 499,  # nobody reads it; the metric does
     errors.ModelFailure: 500,
@@ -44,4 +46,6 @@ def error_reply(error: errors.ServiceError, request_id: str) -> Reply:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     if isinstance(error, errors.WrongMethod):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, errors.UnsupportedCoding):
+        headers.append((b"accept-encoding", ", ".join(error.accepted).encode()))
     return Reply(status, [render_json({"error": text, "request_id": request_id})], headers)

@@ -17,8 +17,9 @@ def parse_json(body: bytes | memoryview, what: str = "body") -> Any:
         if b"NaN" in content or b"Infinity" in content:
             try:
                 text = content.decode()
-                # Half of a surrogate pair is no character; the fast parser refuses it as well.
-                json.dumps(value := json.loads(text), ensure_ascii=False).encode()
+                value = json.loads(text)
+                if b"\\u" in content:  # half of a surrogate pair is no character; the fast parser refuses it as well
+                    json.dumps(value, ensure_ascii=False).encode()
                 return value
             except (ValueError, RecursionError):
                 pass  # the fast parser's complaint is the better one

@@ -19,6 +19,8 @@ def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
 
 def stack_rows(rows: Sequence[Arrays], positions: Sequence[int]) -> dict[str, np.ndarray]:
     """The rows at these positions, of equal shapes, as arrays [rows, ...] by name."""
+    if len(positions) == 1:
+        return {name: array[None] for name, array in rows[positions[0]].items()}
     return {name: np.stack([rows[i][name] for i in positions]) for name in rows[positions[0]]}
 
 

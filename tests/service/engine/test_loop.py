@@ -383,12 +383,13 @@ def test_slow_steps_go_side_by_side_on_two_lanes():
 @settings(max_examples=60, deadline=None)
 @given(
     bound=st.booleans(),
+    in_lanes=st.booleans(),
     courses=st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=10),
     max_rows=st.integers(1, 6),
     max_slots=st.integers(6, 12),
     gaps=st.lists(st.integers(0, 3), min_size=10, max_size=10),
 )
-def test_company_changes_no_bit(courses, max_rows, max_slots, gaps, bound):
+def test_company_changes_no_bit(courses, max_rows, max_slots, gaps, bound, in_lanes):
     """Whatever joins and leaves, every request gets the bits that it gets when it runs alone.
 
     ``bound``: with the state left on the device between steps (here the device is the host).
@@ -396,7 +397,17 @@ def test_company_changes_no_bit(courses, max_rows, max_slots, gaps, bound):
 
     async def main() -> None:
         runner = Counting(walk(), bound)
-        bench = Bench(walk(), WALK, max_rows=max_rows, max_slots=max_slots, least_rows=2, runner=runner)
+        cost_s = SLOW_S if in_lanes else 0.0
+        bench = Bench(
+            walk(),
+            WALK,
+            lanes=2,
+            max_rows=max_rows,
+            max_slots=max_slots,
+            cost_s=cost_s,
+            least_rows=2,
+            runner=runner,
+        )
         made = [walking(start, steps, rows) for start, steps, rows in courses]
         answers = []
         for course, gap in zip(made, gaps, strict=False):

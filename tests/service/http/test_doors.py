@@ -3,20 +3,15 @@
 import json
 import socket
 import ssl
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 
-from service.engine.cost import CostModel
-from service.engine.lane import Runner
-from service.engine.tensors import Arrays
 from service.http.intake import Intake
 from service.registry import Model
+from tests.gates import gated
 from tests.servers import DOORS, HOT, Door, Serving, settings_for
 
 INFER = "/v2/models/double/infer"
@@ -67,42 +62,6 @@ class Wire:
 
     def is_closed_by_server(self) -> bool:
         return self.file.read(1) == b""
-
-
-class Gate:
-    """Stands before a model's runner and lets batches through when the test says so."""
-
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
-        self.opened = threading.Event()
-        self.entered = threading.Semaphore(0)
-        self.rows: list[int] = []
-
-    def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
-        self.entered.release()
-        assert self.opened.wait(20)
-        self.rows.append(len(inputs["x"]))
-        return self.runner.run(inputs)
-
-
-class Slow(CostModel):
-    """Does not learn: every batch goes to a lane's thread, where a gate may hold it."""
-
-    def predict(self, rows: int) -> float:
-        return 0.01
-
-
-@contextmanager
-def gated(model: Model) -> Iterator[Gate]:
-    """Hold the batches of a model in their lanes."""
-    dispatcher = model.dispatcher
-    runner, cost, gate = dispatcher.runner, dispatcher.cost, Gate(dispatcher.runner)
-    dispatcher.cost, dispatcher.runner = Slow(), gate
-    try:
-        yield gate
-    finally:
-        gate.opened.set()
-        dispatcher.runner, dispatcher.cost = runner, cost
 
 
 @pytest.fixture

@@ -19,12 +19,14 @@ INTENDED = {
     "WrongMethod": 405,
     "BodyTooLarge": 413,
     "UnsupportedMedia": 415,
+    "UnsupportedCoding": 415,
     "HeaderTooLarge": 431,
     "QueueFull": 429,
     "TooLate": 429,
     "Cancelled": 499,
     "ModelFailure": 500,
     "ServiceError": 500,
+    "NotOffered": 501,
     "TryLater": 503,
     "NotReady": 503,
     "StillLoading": 503,
@@ -45,7 +47,8 @@ EVERY = (ServiceError, *walk(ServiceError))
 
 
 def make(cls: type[ServiceError]) -> ServiceError:
-    return cls(SECRET, ("POST",)) if issubclass(cls, errors.WrongMethod) else cls(SECRET)
+    takes_choices = issubclass(cls, errors.WrongMethod | errors.UnsupportedCoding)
+    return cls(SECRET, ("POST",)) if takes_choices else cls(SECRET)
 
 
 def content(reply: Reply) -> Any:

@@ -78,7 +78,7 @@ def test_ragged_nesting_is_refused(datatype: str, data: Any) -> None:
         array_of(data, DATATYPES[datatype], "x")
 
 
-@pytest.mark.parametrize("data", [[["a"], ["b", "c"]], ["a", ["b"]], nest("a", 65)])
+@pytest.mark.parametrize("data", [[["a"], ["b", "c"]], ["a", ["b"]], nest(["a", ["b"]], 40)])
 def test_ragged_nesting_of_texts_is_refused(data: Any) -> None:
     """Texts obey the same rule as numbers: no element of a tensor of texts is a list."""
     with pytest.raises(InvalidInput, match=r"^x: "):
@@ -88,7 +88,8 @@ def test_ragged_nesting_of_texts_is_refused(data: Any) -> None:
 @pytest.mark.parametrize(
     ("datatype", "leaf", "depth"),
     [
-        ("FP32", 1, 65),
+        ("FP32", 1, 101),
+        ("BYTES", "a", 101),
         ("FP32", 1, 500),
         ("FP32", 1, 5000),
         ("BOOL", True, 5000),
@@ -97,7 +98,7 @@ def test_ragged_nesting_of_texts_is_refused(data: Any) -> None:
     ],
 )
 def test_deep_nesting_is_refused(datatype: str, leaf: Any, depth: int) -> None:
-    """Deeper nesting than an array can have axes is the caller's fault, not a failure."""
+    """Deeper nesting than a hundred arrays is the caller's fault, not a failure."""
     with pytest.raises(InvalidInput, match=r"^x: expected"):
         array_of(nest(leaf, depth), DATATYPES[datatype], "x")
 
@@ -155,3 +156,19 @@ def test_nan_and_infinities_are_floats() -> None:
     """NaN and infinities pass as floats; whether a model takes them is in its manifest."""
     array = array_of([float("nan"), float("inf"), float("-inf")], DATATYPES["FP32"], "x")
     np.testing.assert_array_equal(array, np.array([np.nan, np.inf, -np.inf], np.float32))
+
+
+@pytest.mark.parametrize("depth", [32, 33, 64, 65, 100])
+def test_nesting_deeper_than_an_array_is_flattened(depth: int) -> None:
+    """A hundred nested arrays are read, though no array has so many axes: the outermost ones are taken together."""
+    array = array_of(nest([1, 2], depth - 1), DATATYPES["FP32"], "x")
+    assert (array.ravel().tolist(), array.ndim) == ([1, 2], 32)
+    texts = array_of([nest("a", depth - 1), nest("b", depth - 1)], DATATYPES["BYTES"], "x")
+    assert (texts.ravel().tolist(), texts.ndim) == (["a", "b"], 32)
+
+
+@pytest.mark.parametrize("data", [[nest(1, 40), nest([1, 2], 39)], [nest(1, 40), 2], [nest(1, 40), nest(1, 20)]])
+def test_deep_ragged_nesting_is_refused(data: Any) -> None:
+    """Arrays of different lengths or depths are refused where they are flattened as everywhere else."""
+    with pytest.raises(InvalidInput, match=r"^x: expected"):
+        array_of(data, DATATYPES["FP32"], "x")

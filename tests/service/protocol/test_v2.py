@@ -1,9 +1,7 @@
 """Open Inference Protocol v2: requests are read strictly, answers are written as clients read them."""
 
 import json
-import re
 import struct
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from model_store.datatypes import DATATYPES, datatype_of
+from model_store.manifest import Tensor
 from service.errors import InvalidInput
-from service.protocol.v2 import InferRequest, parse_infer, render_infer
+from service.protocol.answers import render_infer
+from service.protocol.v2 import InferRequest, parse_infer, parse_raw
 
 Json = dict[str, Any]
 X: Json = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}
@@ -24,14 +24,6 @@ B: Json = {"name": "x", "shape": [2], "datatype": "FP32", "parameters": {"binary
 def parse(header: Any, binary: bytes | None = None) -> InferRequest:
     text = json.dumps(header).encode()
     return parse_infer(text, None) if binary is None else parse_infer(text + binary, len(text))
-
-
-def render(given: Mapping[str, np.ndarray], /, **fields: Any) -> tuple[Json, bytes, int | None]:
-    """The answer to a request with these fields: its JSON part, the rest of the body, the length of the JSON part."""
-    answer = render_infer("m", "3", parse({"inputs": [X], **fields}).header, given)
-    body = b"".join(answer.chunks)
-    end = len(body) if answer.header_bytes is None else answer.header_bytes
-    return json.loads(body[:end]), body[end:], answer.header_bytes
 
 
 # Refused
@@ -57,6 +49,11 @@ def render(given: Mapping[str, np.ndarray], /, **fields: Any) -> tuple[Json, byt
         ({"inputs": [X], "parameters": {"timeout": True}}, "timeout: expected microseconds"),
         ({"inputs": [X], "parameters": {"priority": "high"}}, "priority: expected a whole number from 0, got 'high'"),
         ({"inputs": [X], "parameters": {"sequence_id": 0}}, "parameters.sequence_id: this server does not support"),
+        (
+            {"inputs": [X], "parameters": {"mine": {}}},
+            "parameters.mine: expected a string, a number or a boolean, got an",
+        ),
+        ({"inputs": [X], "parameters": {"mine": None}}, "parameters.mine: expected a string, .*, got null"),
         ({"inputs": [X], "parameters": {"triton_x": 1}}, "parameters.triton_x: this server does not support"),
         ({"inputs": [X], "parameters": {"headers": {}}}, "parameters.headers: this server does not support"),
         ({"inputs": [X | {"name": None}]}, r"inputs\[0\].name: expected a string, got null"),
@@ -80,7 +77,16 @@ def render(given: Mapping[str, np.ndarray], /, **fields: Any) -> tuple[Json, byt
         ({"inputs": [X], "outputs": [{}]}, r"outputs\[0\].name: expected a string, got null"),
         ({"inputs": [X], "outputs": [{"name": "y", "datatype": "FP32"}]}, r"outputs\[0\]: unknown field 'datatype'"),
         ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "binary_data: expected a bool"),
-        ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": 2}}]}, "are not supported"),
+        (
+            {"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": -1}}]},
+            "of classes from 0, got -1",
+        ),
+        ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": "2"}}]}, "from 0, got '2'"),
+        ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "not offer shared"),
+        (
+            {"inputs": [X | {"parameters": {"shared_memory_region": "r"}}]},
+            r"inputs\[0\].parameters.shared_memory_region: this server does not offer shared memory",
+        ),
     ],
 )
 def test_faulty_header_is_refused(header: Any, complaint: str) -> None:
@@ -120,7 +126,7 @@ def test_faulty_binary_body_is_refused(header: Json, binary: bytes, complaint: s
 
 @pytest.mark.parametrize("length", [0, -1, 1000])
 def test_header_length_outside_the_body_is_refused(length: int) -> None:
-    """The header must lie within the body; the raw request of length 0 is not supported, and says so."""
+    """The header must lie within the body, and there must be one."""
     with pytest.raises(InvalidInput, match=f"Inference-Header-Content-Length: expected 1 to 13 .*, got {length}"):
         parse_infer(b'{"inputs":[]}', length)
 
@@ -139,14 +145,130 @@ def test_empty_tensor_of_vast_shape_is_refused(form: Json) -> None:
         parse({"inputs": [{"name": "x", "shape": [0, 1 << 62, 8], "datatype": "FP32"} | form]}, b"")
 
 
-@pytest.mark.parametrize("asked", [{}, {"outputs": [{"name": "y"}]}])
-def test_half_floats_have_no_json_answer(asked: Json) -> None:
-    """An FP16 output that is asked for as JSON is refused, as the protocol has no form for it."""
-    with pytest.raises(InvalidInput, match="output 'y': FP16 has no JSON form"):
-        render({"y": np.zeros(1, np.float16)}, **asked)
+VAST: Json = {"name": "x", "shape": [10**12], "datatype": "FP32"}
+
+
+@pytest.mark.parametrize(
+    ("item", "binary", "complaint"),
+    [
+        (VAST | {"data": [0] * 5}, None, "expected 1000000000000 elements for the shape .*, got JSON of [0-9]+ bytes"),
+        (VAST | {"data": [[0] * 5]}, None, "expected 1000000000000 elements .*, got JSON of"),
+        (VAST | {"data": [0] * 5}, b"", "expected 1000000000000 elements .*, got JSON of"),
+        (VAST | {"data": ["a"], "datatype": "BYTES"}, None, "expected 1000000000000 elements .*, got JSON of"),
+        (VAST | {"parameters": {"binary_data_size": 10}}, bytes(10), "expected 4000000000000 bytes .*, got 10"),
+        (VAST | {"parameters": {"binary_data_size": 4 * 10**12}}, bytes(10), "4000000000000 bytes of tensors after"),
+        (
+            VAST | {"datatype": "BYTES", "parameters": {"binary_data_size": 10}},
+            bytes(10),
+            "expected at least 4000000000000 bytes for BYTES .*, got 10",
+        ),
+    ],
+)
+def test_shape_beyond_the_body_is_refused_before_anything_is_asked(
+    item: Json, binary: bytes | None, complaint: str
+) -> None:
+    """A small body that claims a vast tensor is refused at once: nobody is asked for room for its rows."""
+    text = json.dumps({"inputs": [item]}, separators=(",", ":")).encode()
+
+    def admit(_: object) -> None:
+        raise AssertionError("a request that cannot be was let on")
+
+    with pytest.raises(InvalidInput, match=complaint):
+        parse_infer(text + (binary or b""), None if binary is None else len(text), admit)
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"inputs":' * 100_000, b"[" * 100_000 + b"]" * 100_000])
+def test_endless_nesting_is_refused(text: bytes) -> None:
+    """JSON that is nested without end is refused, whatever is around it, and exhausts no stack."""
+    for body in (
+        text,
+        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":' + text,
+        b'{"id":NaN,"a":' + text,
+    ):
+        with pytest.raises(InvalidInput, match="expected JSON"):
+            parse_infer(body, None)
+
+
+def tensor(datatype: str, *shape: int | str) -> Tensor:
+    return Tensor(name="x", datatype=datatype, shape=("batch", *shape), batch_axis=0)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "body", "complaint"),
+    [
+        ([tensor("FP32", 2)] * 2, bytes(8), "a model with one input, but there are 2: send a JSON header"),
+        ([tensor("FP32", "n", "m")], bytes(8), r"one open size at most, but 'x' has \[1, 'n', 'm'\]: send a JSON"),
+        ([tensor("FP32", 2)], bytes(7), r"input 'x': expected 8 bytes for FP32 \[1, 2\], got 7 bytes"),
+        ([tensor("FP32", 2)], bytes(12), "expected 8 bytes for FP32 .*, got 12"),
+        ([tensor("FP32", 2)], b"", "expected 8 bytes for FP32 .*, got 0"),
+        ([tensor("FP32", "n", 2)], bytes(12), r"expected a multiple of 8 bytes for FP32 \[1, 'n', 2\], got 12"),
+        ([tensor("FP32", 0)], b"", "expected 0 bytes"),
+        ([tensor("BOOL", 2)], b"\0\2", "expected 0 or 1 in each byte of a BOOL"),
+        ([tensor("BYTES", 2)], b"ab", r"expected one element for BYTES \[1, 2\], got 2 bytes"),
+        ([tensor("BYTES", 1)], b"\xff", "expected UTF-8 text, element 0 is not"),
+    ],
+)
+def test_raw_body_that_is_not_the_row_is_refused(tensors: list[Tensor], body: bytes, complaint: str) -> None:
+    """A body without a header is refused, with the size that was expected, where it is not one row of one input."""
+    with pytest.raises(InvalidInput, match=complaint):
+        parse_raw(body, tensors, True)
 
 
 # Accepted
+
+
+@pytest.mark.parametrize(
+    ("given", "body", "expected"),
+    [
+        (tensor("FP32", 2), struct.pack("<ff", 1, 2), [[1, 2]]),
+        (tensor("INT16", "n", 2), struct.pack("<4h", 1, 2, 3, -4), [[[1, 2], [3, -4]]]),
+        (tensor("FP16"), struct.pack("<e", 1.5), [1.5]),
+        (tensor("BYTES", 1), "né\0".encode(), [["né\0"]]),
+        (tensor("BYTES", "n"), b"", [[""]]),
+    ],
+)
+def test_raw_body_is_one_row(given: Tensor, body: bytes, expected: list[Any]) -> None:
+    """The bytes become one row of the model's input, an open size found by their number; all outputs come binary."""
+    header, inputs = parse_raw(body, [given], True)
+    assert (inputs["x"].tolist(), datatype_of(inputs["x"]).name) == (expected, given.datatype)
+    assert (header.outputs, header.binary_default, header.id) == (None, True, None)
+
+
+def test_raw_body_of_a_model_without_a_batch_is_its_whole_input() -> None:
+    """Where there is no batch axis none is added."""
+    fixed = Tensor(name="x", datatype="UINT8", shape=(2, "n"), batch_axis=None)
+    assert parse_raw(b"abcd", [fixed], False).inputs["x"].tolist() == [[97, 98], [99, 100]]
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ({"shape": [], "datatype": "FP32", "data": [5]}, 5),
+        ({"shape": [], "datatype": "INT8", "data": 5}, 5),
+        ({"shape": [2], "datatype": "BOOL", "data": [True, False]}, [True, False]),
+        ({"shape": [2, 0], "datatype": "FP32", "data": []}, [[], []]),
+        ({"shape": [0], "datatype": "BYTES", "data": []}, []),
+        ({"shape": [2], "datatype": "BYTES", "data": ["", "é\0"]}, ["", "é\0"]),
+        ({"shape": [1], "datatype": "FP64", "data": json.loads("[" * 100 + "2.5" + "]" * 100)}, [2.5]),
+    ],
+)
+def test_odd_tensors_are_read(item: Json, expected: Any) -> None:
+    """Scalars, empty tensors, booleans, empty texts, and a number inside of a hundred arrays."""
+    assert parse({"inputs": [{"name": "x"} | item]}).inputs["x"].tolist() == expected
+
+
+def test_256_inputs_are_read() -> None:
+    """As many inputs as are allowed, in their order."""
+    inputs = [X | {"name": f"x{i}", "data": [i, i]} for i in range(256)]
+    got = parse({"inputs": inputs}).inputs
+    assert [(name, a.tolist()) for name, a in got.items()] == [(f"x{i}", [i, i]) for i in range(256)]
+
+
+def test_classes_are_wanted_by_output() -> None:
+    """The number of classes is kept for each output that has one; 0 is none, as clients send it by default."""
+    outputs = [{"name": n, "parameters": {"classification": c}} for n, c in (("y", 3), ("z", 0))]
+    header = parse({"inputs": [X], "outputs": outputs}).header
+    assert (header.classes, header.outputs) == ({"y": 3}, {"y": False, "z": False})
 
 
 def test_example_of_the_reference() -> None:
@@ -203,7 +325,7 @@ def test_data_may_be_flat_or_nested(data: Any) -> None:
         ({}, None, 1),
         ({"timeout": 0, "priority": 0}, None, 1),
         ({"timeout": 2_500_000, "priority": 1}, 2.5, 0),
-        ({"priority": 7, "mine": {"any": "thing"}}, None, 1),
+        ({"priority": 7, "mine": "anything", "also": 1.5, "flag": True}, None, 1),
     ],
 )
 def test_timeout_is_microseconds_and_one_is_the_highest_priority(
@@ -212,76 +334,6 @@ def test_timeout_is_microseconds_and_one_is_the_highest_priority(
     """Timeout 0 is none and priority 0 the default, as in Triton; parameters of others are let through."""
     header = parse({"inputs": [X], "parameters": parameters}).header
     assert (header.timeout_s, header.priority) == (timeout_s, priority)
-
-
-def test_id_comes_back_only_if_given() -> None:
-    """The answer carries the request's id, and none where there was none; the version is text."""
-    y = {"y": np.zeros(1, np.float32)}
-    assert "id" not in render(y)[0]
-    answer = render(y, id="a-1")[0]
-    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("a-1", "m", "3")
-
-
-TWO = {"y": np.ones((1, 2), np.float32), "z": np.ones(1, np.int64)}
-
-
-@pytest.mark.parametrize(
-    ("fields", "binary"),
-    [
-        ({}, {"y": False, "z": False}),
-        ({"outputs": []}, {"y": False, "z": False}),
-        ({"parameters": {"binary_data_output": True}}, {"y": True, "z": True}),
-        ({"outputs": [{"name": "z"}]}, {"z": False}),
-        ({"outputs": [{"name": "z"}, {"name": "y", "parameters": {"binary_data": True}}]}, {"z": False, "y": True}),
-        ({"outputs": [{"name": "y"}], "parameters": {"binary_data_output": True}}, {"y": True}),
-        (
-            {
-                "outputs": [{"name": "y", "parameters": {"binary_data": False}}],
-                "parameters": {"binary_data_output": True},
-            },
-            {"y": False},
-        ),
-    ],
-)
-def test_wanted_outputs_come_in_the_wanted_form(fields: Json, binary: dict[str, bool]) -> None:
-    """All outputs or the listed ones, in their order; binary by their own flag, else by that of the request."""
-    answer, rest, length = render(TWO, **fields)
-    got = {item["name"]: "data" not in item for item in answer["outputs"]}
-    assert list(got.items()) == list(binary.items())
-    assert (length is not None) == any(binary.values())
-    assert len(rest) == sum(TWO[name].nbytes for name in binary if binary[name])
-
-
-@pytest.mark.parametrize("array", [np.float32([[1, 2], [3, 4]]), np.float32([[1, 3], [2, 4]]).T])
-def test_data_of_an_answer_is_flat_and_row_by_row(array: np.ndarray) -> None:
-    """JSON data is flat, row-major whatever the array's memory looks like, and so are the bytes."""
-    item = render({"y": array})[0]["outputs"][0]
-    assert (item["shape"], item["data"]) == ([2, 2], [1, 2, 3, 4])
-    assert render({"y": array}, parameters={"binary_data_output": True})[1] == struct.pack("<4f", 1, 2, 3, 4)
-
-
-def test_nan_and_infinities_of_an_answer_are_not_lost() -> None:
-    """Numbers that JSON lacks are written as the literals that clients read, and the others stay as they are."""
-    values = np.array([np.nan, np.inf, -np.inf, 0.5], np.float32)
-    answer, _, _ = render({"y": values, "n": np.array([7], np.int64), "t": np.array(["é"], object)})
-    y, n, t = (item["data"] for item in answer["outputs"])
-    np.testing.assert_array_equal(np.float32(y), values)
-    assert (n, t) == ([7], ["é"])
-
-
-@pytest.mark.parametrize("element", ["é", "é".encode(), ""])
-def test_texts_of_an_answer_are_texts(element: str | bytes) -> None:
-    """Outputs of strings or of bytes are JSON strings, and length and bytes in the binary form."""
-    array = np.array([element], object)
-    encoded = element if isinstance(element, bytes) else element.encode()
-    assert render({"y": array})[0]["outputs"][0] == {
-        "name": "y",
-        "datatype": "BYTES",
-        "shape": [1],
-        "data": [encoded.decode()],
-    }
-    _, rest, _ = render({"y": array}, parameters={"binary_data_output": True})
-    assert rest == struct.pack("<I", len(encoded)) + encoded
 
 
 # Round trips: what a client sends, echoed, is what it gets
@@ -336,95 +388,3 @@ def test_json_tensors_survive_the_round_trip(name: str, data: st.DataObject) -> 
     assert (item["datatype"], tuple(item["shape"])) == (name, array.shape)
     again = np.array(item["data"], array.dtype).reshape(array.shape)
     np.testing.assert_array_equal(again, array)
-
-
-# Flat arrays of numbers, which are read without the general parser
-
-
-def parse_generally(body: bytes) -> InferRequest | str:
-    """The request, or the complaint, of the general parser: a space before each colon keeps the short way from it."""
-    try:
-        return parse_infer(body.replace(b'"data":', b'"data" :'), None)
-    except InvalidInput as error:
-        return re.sub(r"column.*", "", str(error))
-
-
-def parse_shortly(body: bytes) -> InferRequest | str:
-    try:
-        return parse_infer(body, None)
-    except InvalidInput as error:
-        return re.sub(r"column.*", "", str(error))
-
-
-def assert_same(body: bytes) -> None:
-    """Both ways give the same arrays, or the same complaint."""
-    short, general = parse_shortly(body), parse_generally(body)
-    if isinstance(general, str) or isinstance(short, str):
-        assert short == general
-        return
-    assert short.inputs.keys() == general.inputs.keys()
-    for name, array in general.inputs.items():
-        assert short.inputs[name].dtype == array.dtype
-        assert short.inputs[name].shape == array.shape
-        bits = np.ndarray.tolist if array.dtype.hasobject else np.ndarray.tobytes
-        assert bits(short.inputs[name]) == bits(array)
-
-
-NUMBER = st.one_of(
-    st.integers(-(1 << 70), 1 << 70),
-    st.floats(),
-    st.floats(width=32),
-    st.booleans(),
-    st.none(),
-    st.just("1"),
-    st.just("]"),
-)
-
-
-@settings(deadline=None, max_examples=300)
-@given(
-    datatypes=st.lists(st.sampled_from([*DATATYPES]), min_size=1, max_size=3),
-    data=st.lists(
-        st.lists(NUMBER, max_size=5) | st.lists(st.lists(NUMBER, max_size=2), max_size=3), min_size=3, max_size=3
-    ),
-    compact=st.booleans(),
-    request_id=st.text(alphabet='"\\data:[]{}, 01', max_size=20),
-)
-def test_short_way_and_general_parser_agree(
-    datatypes: list[str], data: list[Any], compact: bool, request_id: str
-) -> None:
-    """Whatever the values, the nesting and the texts around them: the same bits, or the same complaint."""
-    inputs = [
-        {"name": f"x{i}", "shape": [len(values)], "datatype": datatype, "data": values}
-        for i, (datatype, values) in enumerate(zip(datatypes, data, strict=False))
-    ]
-    separators = (",", ":") if compact else None
-    assert_same(json.dumps({"inputs": inputs, "id": request_id}, separators=separators).encode())
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1],"data":[2]}]}',
-        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}],"outputs":[{"name":"y","data":[3]}]}',
-        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"data":[3]},"data" :0}]}',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,[2]]}]}',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,2}]}',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,2]}]} ]',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,2,]}]}',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1e39,2]}]}',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[NaN,2]}]}',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"INT8","data":[1,200]}]}',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"INT8","data":[1,2.5]}]}',
-        b'{"inputs":[{"name":"x","shape":[2],"datatype":"UINT64","data":[1,18446744073709551615]}]}',
-        b'{"inputs":[{"name":"x","shape":[0],"datatype":"FP32","data":[]}]}',
-        b'{"inputs":[{"name":"x","shape":[3],"datatype":"FP32","data":[1,2]}]}',
-        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}',
-        b'{"data":[1]}',
-        b'"data":[1]',
-    ],
-)
-def test_odd_bodies_are_read_as_the_general_parser_reads_them(body: bytes) -> None:
-    """Fields that come twice, that hide elsewhere, and arrays that are none: the short way gives nothing of its own."""
-    for _ in range(2):  # a body that was refused leaves nothing behind
-        assert_same(body)

@@ -1,0 +1,131 @@
+"""ModelInfer and ModelStreamInfer: calls of the data plane that came over gRPC.
+
+A caller that goes away, or whose deadline passes, cancels the task that waits here, and this the call: it leaves the
+engine wherever it is. In a stream the answers go out in the order in which they are ready.
+"""
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from service.errors import Draining, QueueFull, ServiceError
+from service.grpc.status import metadata_of, refusal_of
+from service.grpc.translation import read_message, write_answer, write_body, write_streamed
+from service.http.app import AsgiCall
+from service.http.calls import Endpoint, Reply, request_id_of
+from service.http.plane import GRPC_INFER, GRPC_STREAM_INFER, DataPlane
+from service.http.status import error_reply
+
+Context = Any
+"""``grpc.aio.ServicerContext`` of bytes: grpcio has no types."""
+
+MAX_STREAM_CALLS = 256
+"""Requests of one stream under way; the next is read when one of them is answered and its answer taken."""
+_ASIDE_FROM_BYTES = 64 << 10
+"""Typed contents may be read element by element, a million in 30 ms: larger messages are translated in a thread."""
+
+
+class Inference:
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._is_draining = False
+        self._readers: set[asyncio.Task[None]] = set()
+
+    def drain(self) -> None:
+        """Read no further in the streams: they end when what was read is answered."""
+        self._is_draining = True
+        for reader in self._readers:
+            reader.cancel()
+
+    async def infer(self, content: bytes, context: Context) -> bytes:
+        """ModelInfer: the message, to its answer."""
+        intake = self._plane.intake
+        call = self._open(GRPC_INFER, content, context)
+        if not intake.try_admit(len(content)):
+            self._plane.refuse(call, QueueFull("the server holds as many bytes of requests as it may"))
+            reply = call.answer.result()
+        else:
+            try:
+                reply, _ = await self._answer(call)
+            finally:
+                intake.release(len(content))
+        if reply.status != 200:
+            await abort(context, reply)
+        context.set_trailing_metadata(metadata_of(reply))
+        return write_answer(reply)
+
+    async def stream(self, _: object, context: Context) -> None:
+        """ModelStreamInfer: any number of messages, each to its answer."""
+        async with asyncio.TaskGroup() as tasks:
+            reader = tasks.create_task(self._read(context, tasks))
+            self._readers.add(reader)
+            reader.add_done_callback(self._readers.discard)
+            if self._is_draining:
+                reader.cancel()
+        if self._is_draining:
+            await abort(context, error_reply(Draining("the server is stopping"), ""))
+
+    async def _read(self, context: Context, tasks: asyncio.TaskGroup) -> None:
+        """Begin a call for each message, as long as there is room for it."""
+        intake = self._plane.intake
+        room = asyncio.Semaphore(MAX_STREAM_CALLS)
+        writing = asyncio.Lock()
+
+        async def answer(content: bytes) -> None:
+            try:
+                reply, given_id = await self._answer(self._open(GRPC_STREAM_INFER, content, context), is_streamed=True)
+                async with writing:
+                    await context.write(write_streamed(reply, given_id))
+            finally:
+                intake.release(len(content))
+                room.release()
+
+        while (content := await context.read()) is not grpc.aio.EOF:
+            await room.acquire()
+            while not intake.admit(len(content), (retry := asyncio.Event()).set):
+                await retry.wait()
+            tasks.create_task(answer(content))
+
+    def _open(self, route: str, content: bytes, context: Context) -> AsgiCall:
+        headers = {
+            key.encode(): value.encode()
+            for key, value in context.invocation_metadata() or ()
+            if key == "x-request-id" and isinstance(value, str)
+        }
+        call = AsgiCall(Endpoint(route), b"", headers)
+        call.began = self._plane.clock()
+        call.patience_s = context.time_remaining()
+        call.body = content
+        return call
+
+    async def _answer(self, call: AsgiCall, *, is_streamed: bool = False) -> tuple[Reply, str]:
+        """The reply to a call whose body is the message, and the id that the caller has given in it."""
+        plane = self._plane
+        given_id = ""
+        try:
+            request = read_message("ModelInferRequest", bytes(call.body))
+            given_id = request.id
+            if is_streamed and given_id:  # the id of the stream would be that of all its calls
+                call.request_id = request_id_of({b"x-request-id": given_id.encode()})
+            call.endpoint = Endpoint(call.endpoint.route, request.model_name, request.model_version or None)
+            if len(call.body) < _ASIDE_FROM_BYTES or request.raw_input_contents:
+                body, header_bytes = write_body(request, plane.max_body_bytes)
+            else:
+                body, header_bytes = await asyncio.to_thread(write_body, request, plane.max_body_bytes)
+            call.body = body
+            call.headers = {b"inference-header-content-length": b"%d" % header_bytes}
+        except ServiceError as error:
+            plane.refuse(call, error)
+        else:
+            plane.start(call)
+        try:
+            return await call.answer, given_id
+        except asyncio.CancelledError:
+            plane.cancel(call)
+            raise
+
+
+async def abort(context: Context, reply: Reply) -> None:
+    """End a call with the error that a reply tells."""
+    await context.abort(*refusal_of(reply))

@@ -1,0 +1,194 @@
+"""Everything but inference: each method is a question to the information routes of HTTP, asked in process.
+
+So both say the same: a method is the route that it stands for, and how its JSON looks as a message.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import orjson
+from google.protobuf import json_format
+
+from service.errors import InvalidInput, ModelFailure, NotOffered, ServiceError
+from service.grpc.inference import Context, abort
+from service.grpc.messages import METHODS
+from service.grpc.status import metadata_of
+from service.grpc.translation import read_message, read_parameters
+from service.http.app import ASGIApp, Message
+from service.http.calls import Reply, request_id_of
+from service.http.status import error_reply
+from service.metrics import Metrics
+
+logger = logging.getLogger("sluice.grpc")
+
+
+class Question(NamedTuple):
+    """A route, and what is sent there as JSON; None: nothing, by GET."""
+
+    path: str
+    body: Any = None
+
+
+def _quoted(name: str) -> str:
+    """A model's name as one part of a path."""
+    if not name:
+        raise InvalidInput("name: expected the name of a model, got none")
+    return quote(name, safe="")
+
+
+def _of_model(request: Any, what: str = "") -> str:
+    version = f"/versions/{quote(request.version, safe='')}" if request.version else ""
+    return f"/v2/models/{_quoted(request.name)}{version}{what}"
+
+
+def _statistics(request: Any) -> Question:
+    return Question(_of_model(request, "/stats") if request.name else "/v2/models/stats")
+
+
+def _repository(request: Any, what: str) -> Question:
+    if request.repository_name:
+        raise InvalidInput(f"repository_name: expected none, for there is one, got {request.repository_name!r:.60}")
+    if what == "index":
+        return Question("/v2/repository/index", {"ready": request.ready})
+    parameters = read_parameters(request.parameters, "parameters")
+    for name, value in parameters.items():
+        if isinstance(value, bytes):
+            raise InvalidInput(f"parameters.{name:.60}: files are not taken over the network: publish a version")
+    return Question(f"/v2/repository/models/{_quoted(request.model_name)}/{what}", {"parameters": parameters})
+
+
+def _trace(request: Any) -> Question:
+    of_model = f"/models/{_quoted(request.model_name)}" if request.model_name else ""
+    settings: dict[str, Any] = {}
+    for name, setting in request.settings.items():
+        values = list(setting.value)
+        settings[name] = None if not values else values if name == "trace_level" else values[0]
+    return Question(f"/v2{of_model}/trace/setting", settings or None)
+
+
+def _logging(request: Any) -> Question:
+    return Question("/v2/logging", read_parameters(request.settings, "settings") or None)
+
+
+QUESTIONS: Mapping[str, Callable[[Any], Question]] = {
+    "ServerLive": lambda request: Question("/v2/health/live"),
+    "ServerReady": lambda request: Question("/v2/health/ready"),
+    "ModelReady": lambda request: Question(_of_model(request, "/ready")),
+    "ServerMetadata": lambda request: Question("/v2"),
+    "ModelMetadata": lambda request: Question(_of_model(request)),
+    "ModelConfig": lambda request: Question(_of_model(request, "/config")),
+    "ModelStatistics": _statistics,
+    "RepositoryIndex": lambda request: _repository(request, "index"),
+    "RepositoryModelLoad": lambda request: _repository(request, "load"),
+    "RepositoryModelUnload": lambda request: _repository(request, "unload"),
+    "TraceSetting": _trace,
+    "LogSettings": _logging,
+}
+"""Method -> the question that its message is. Each may raise InvalidInput."""
+
+
+def _trace_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
+    return {"settings": {name: {"value": [str(each) for each in value]} for name, value in values.items()}}
+
+
+def _log_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+    return {"settings": {name: {kinds[type(value)]: value} for name, value in settings.items()}}
+
+
+ANSWERS: Mapping[str, Callable[[Any], Any]] = {
+    "ModelConfig": lambda content: {"config": content},
+    "RepositoryIndex": lambda content: {"models": content},
+    "RepositoryModelLoad": lambda content: {},
+    "RepositoryModelUnload": lambda content: {},
+    "TraceSetting": _trace_values,
+    "LogSettings": _log_values,
+}
+"""How the JSON of an answer looks as a message, where that is not the same."""
+
+_NOT_READY = {"ServerReady": (503,), "ModelReady": (404, 503)}
+"""Statuses that are an answer and no error: the clients of HTTP too read them as "not ready"."""
+
+
+class Questions:
+    """``information`` is the application with the information routes."""
+
+    def __init__(self, information: ASGIApp, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._information = information
+        self._metrics = metrics
+        self._clock = clock
+
+    async def answer(self, method: str, content: bytes, context: Context) -> bytes:
+        """The message that answers one of ``QUESTIONS``."""
+        began = self._clock()
+        metadata = dict(context.invocation_metadata() or ())
+        request_id = request_id_of({b"x-request-id": str(metadata.get("x-request-id", "")).encode()})
+        reply = await self._ask(method, content, request_id)
+        self._metrics.route(f"grpc {method}", "").answered(reply.status, self._clock() - began)
+        if reply.status in _NOT_READY.get(method, ()):
+            reply = Reply(200, [b'{"ready":false}'], reply.headers)
+        if reply.status != 200:
+            await abort(context, reply)
+        context.set_trailing_metadata(metadata_of(reply))
+        shape = ANSWERS.get(method, lambda content: content)
+        answer = shape(orjson.loads(b"".join(reply.chunks) or b"{}"))
+        message = json_format.ParseDict(answer, METHODS[method].response(), ignore_unknown_fields=True)
+        return bytes(message.SerializeToString())
+
+    async def _ask(self, method: str, content: bytes, request_id: str) -> Reply:
+        """What the route says. A route that there is not is a method that there is not."""
+        try:
+            question = QUESTIONS[method](read_message(f"{method}Request", content))
+        except ServiceError as error:
+            reply = error_reply(error, request_id)
+        else:
+            try:
+                scope, reply = await _request(self._information, question, request_id)
+            except Exception:  # the route has answered 500; what it raises besides is for the log
+                logger.exception("request %s: a fault of the server", request_id)
+                return error_reply(ModelFailure("a fault of the server"), request_id)
+            if "sluice.route" not in scope:
+                reply = error_reply(NotOffered(f"this server does not offer {method}"), request_id)
+        reply.headers.append((b"x-request-id", request_id.encode()))
+        return reply
+
+
+async def _request(application: ASGIApp, question: Question, request_id: str) -> tuple[dict[str, Any], Reply]:
+    """Ask an ASGI application in process; the scope has what it left there."""
+    path, body = question
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET" if body is None else "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [] if body is None else [(b"content-type", b"application/json")],
+        "sluice.request_id": request_id,
+    }
+    reply = Reply(500, [], [])
+    chunks: list[bytes | memoryview] = []
+    messages: list[Message] = [{"type": "http.request", "body": b"" if body is None else orjson.dumps(body)}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await asyncio.Event().wait()  # the caller stays until it is answered
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            reply.status, reply.headers = message["status"], list(message["headers"])
+        else:
+            chunks.append(message.get("body", b""))
+
+    await application(scope, receive, send)
+    reply.chunks = chunks
+    return scope, reply

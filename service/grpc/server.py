@@ -1,0 +1,81 @@
+"""The gRPC server of a worker. The workers of one server share its port."""
+
+import functools
+import logging
+from typing import Any
+
+import grpc
+
+from service.errors import NotOffered
+from service.grpc.inference import Context, Inference, abort
+from service.grpc.messages import FULL_NAME
+from service.grpc.questions import QUESTIONS, Questions
+from service.http.app import ASGIApp
+from service.http.plane import DataPlane
+from service.http.status import error_reply
+from service.metrics import Metrics
+from service.settings import Settings, SettingsError
+
+logger = logging.getLogger("sluice.grpc")
+
+_SHARED_MEMORY = tuple(
+    f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")
+)
+_FRAMING_BYTES = 64 << 10
+"""What a message has besides its tensors."""
+
+
+class GrpcServer:
+    """``information`` is the application with the information routes, ``port`` 0 any free one."""
+
+    def __init__(
+        self, plane: DataPlane, information: ASGIApp, metrics: Metrics, settings: Settings, port: int | None = None
+    ) -> None:
+        self._address = f"{settings.host}:{settings.grpc_port if port is None else port}"
+        self._inference = Inference(plane)
+        questions = Questions(information, metrics, plane.clock)
+        handlers: dict[str, Any] = {
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(self._inference.infer),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._inference.stream),
+        }
+        for method in QUESTIONS:
+            answer = functools.partial(questions.answer, method)
+            handlers[method] = grpc.unary_unary_rpc_method_handler(answer)
+        for method in _SHARED_MEMORY:
+            handlers[method] = grpc.unary_unary_rpc_method_handler(_refuse_shared_memory)
+        self._server = grpc.aio.server(options=_options(settings))
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(FULL_NAME, handlers),))
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises SettingsError if that cannot be had."""
+        try:
+            port = self._server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {self._address}: {error}") from None
+        await self._server.start()
+        logger.info("gRPC on %s", self._address)
+        return int(port)
+
+    async def stop(self, drain_s: float) -> None:
+        """Refuse new calls, finish those that are open, and drop what is left of them after ``drain_s`` seconds."""
+        self._inference.drain()
+        await self._server.stop(drain_s)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        # The limit holds for what a compressed message inflates to as well.
+        ("grpc.max_receive_message_length", min(settings.max_body_bytes + _FRAMING_BYTES, (1 << 31) - 1)),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", int(settings.workers > 1)),
+        # A connection whose other end has vanished is noticed, and a client that pings every 10 s is not sent away.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+
+
+async def _refuse_shared_memory(_: bytes, context: Context) -> bytes:
+    await abort(context, error_reply(NotOffered("this server does not offer shared memory: send raw contents"), ""))
+    return b""

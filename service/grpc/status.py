@@ -1,0 +1,54 @@
+"""The one table from HTTP statuses to gRPC codes, and what of an answer's headers goes with it.
+
+Errors get their HTTP status in `service/http/status.py`, their gRPC code by way of that.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from grpc import StatusCode
+
+from service.http.calls import Reply
+
+CODES: Mapping[int, StatusCode] = {
+    200: StatusCode.OK,
+    400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.NOT_FOUND,
+    405: StatusCode.UNIMPLEMENTED,
+    409: StatusCode.FAILED_PRECONDITION,
+    413: StatusCode.RESOURCE_EXHAUSTED,
+    415: StatusCode.INVALID_ARGUMENT,
+    429: StatusCode.RESOURCE_EXHAUSTED,
+    431: StatusCode.RESOURCE_EXHAUSTED,
+    499: StatusCode.CANCELLED,
+    500: StatusCode.INTERNAL,
+    501: StatusCode.UNIMPLEMENTED,
+    503: StatusCode.UNAVAILABLE,
+    504: StatusCode.DEADLINE_EXCEEDED,
+}
+
+_METADATA = (b"retry-after", b"server-timing", b"x-request-id")
+
+Metadata = Sequence[tuple[str, str]]
+
+
+class Refusal(NamedTuple):
+    """An error as gRPC says it."""
+
+    code: StatusCode
+    text: str
+    metadata: Metadata
+
+
+def metadata_of(reply: Reply) -> Metadata:
+    """The headers of an answer that mean something to a caller over gRPC, as trailing metadata."""
+    return tuple((name.decode(), value.decode("latin-1")) for name, value in reply.headers if name in _METADATA)
+
+
+def refusal_of(reply: Reply) -> Refusal:
+    """The error that a reply of another status than 200 tells."""
+    content: Any = orjson.loads(b"".join(reply.chunks))
+    return Refusal(CODES.get(reply.status, StatusCode.UNKNOWN), content["error"], metadata_of(reply))

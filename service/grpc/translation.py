@@ -1,0 +1,193 @@
+"""Inference requests and answers of gRPC as those of HTTP with binary tensors, and back.
+
+So there is one place that says what a request may hold, and one that renders answers. It costs one copy of the tensors
+each way.
+"""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import numpy as np
+import orjson
+from google.protobuf.message import DecodeError
+
+from model_store.datatypes import DATATYPES
+from service.errors import BodyTooLarge, InvalidInput
+from service.grpc.messages import MESSAGES
+from service.grpc.status import refusal_of
+from service.http.calls import Reply
+from service.protocol.header import LENGTH_BYTES
+
+_Answer = MESSAGES["ModelInferResponse"]
+_RAW_OUTPUT_CONTENTS = _Answer.DESCRIPTOR.fields_by_name["raw_output_contents"].number
+_Streamed = MESSAGES["ModelStreamInferResponse"]
+_INFER_RESPONSE = _Streamed.DESCRIPTOR.fields_by_name["infer_response"].number
+
+_EMPTY_FINAL = "triton_enable_empty_final_response"
+_FINAL = "triton_final_response"
+"""Clients that ask a model for many answers to one request know the last one by it; here each is the last."""
+
+_CONTENTS: Mapping[str, tuple[str, str]] = {
+    "BOOL": ("bool_contents", "bool"),
+    **dict.fromkeys(("INT8", "INT16", "INT32"), ("int_contents", "int32")),
+    "INT64": ("int64_contents", "int64"),
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), ("uint_contents", "uint32")),
+    "UINT64": ("uint64_contents", "uint64"),
+    "FP32": ("fp32_contents", "float32"),
+    "FP64": ("fp64_contents", "float64"),
+    "BYTES": ("bytes_contents", "object"),
+}
+"""Datatype -> the typed contents that it travels in, and the type of their elements in memory."""
+
+
+def read_message(name: str, content: bytes) -> Any:
+    """A message. Raises InvalidInput if the bytes are none."""
+    try:
+        return MESSAGES[name].FromString(content)
+    except DecodeError as error:
+        raise InvalidInput(f"message: expected a {name}, got {len(content)} bytes that are none ({error})") from None
+
+
+def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:
+    """The body of a ``ModelInferRequest`` over HTTP, and the length of its JSON part.
+
+    Raises InvalidInput, and BodyTooLarge if typed contents would take more than ``max_bytes`` as tensors.
+    """
+    tensors = request.raw_input_contents or _write_contents(request.inputs, max_bytes)
+    if len(tensors) != len(request.inputs):
+        raise InvalidInput(
+            f"raw_input_contents: expected one for each of {len(request.inputs)} inputs, got {len(tensors)}"
+        )
+    if request.raw_input_contents and any(item.HasField("contents") for item in request.inputs):
+        raise InvalidInput("inputs: expected either contents or raw_input_contents, got both")
+    parameters = read_parameters(request.parameters, "parameters")
+    parameters.pop(_EMPTY_FINAL, None)
+    header: dict[str, Any] = {
+        "parameters": {**parameters, "binary_data_output": True},
+        "inputs": [_describe_input(item, len(tensor)) for item, tensor in zip(request.inputs, tensors, strict=True)],
+    }
+    if request.id:
+        header["id"] = request.id
+    if request.outputs:
+        header["outputs"] = [_describe_output(item) for item in request.outputs]
+    try:
+        text = orjson.dumps(header)
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits, or NaN
+        raise InvalidInput("parameters: expected numbers of 64 bits") from None
+    return b"".join([text, *tensors]), len(text)
+
+
+def _describe_input(item: Any, size_bytes: int) -> dict[str, Any]:
+    parameters = read_parameters(item.parameters, f"input {item.name!r:.60}: parameters")
+    return {
+        "name": item.name,
+        "datatype": item.datatype,
+        "shape": list(item.shape),
+        "parameters": {**parameters, "binary_data_size": size_bytes},
+    }
+
+
+def _describe_output(item: Any) -> dict[str, Any]:
+    parameters = read_parameters(item.parameters, f"output {item.name!r:.60}: parameters")
+    return {"name": item.name, "parameters": {**parameters, "binary_data": True}}
+
+
+def read_parameters(parameters: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values of a map of parameters, whichever type each has. Raises InvalidInput for one without a value."""
+    values = {}
+    for name, parameter in parameters.items():
+        kind = parameter.WhichOneof("parameter_choice")
+        if kind is None:
+            raise InvalidInput(f"{where}.{name:.60}: expected a value, got none")
+        values[name] = getattr(parameter, kind)
+    return values
+
+
+def _write_contents(inputs: Any, max_bytes: int) -> list[bytes]:
+    """The typed contents of all inputs in the binary form."""
+    tensors: list[bytes] = []
+    for item in inputs:
+        tensors.append(_write_tensor(item, max_bytes))
+        max_bytes -= len(tensors[-1])
+    return tensors
+
+
+def _write_tensor(item: Any, max_bytes: int) -> bytes:
+    where = f"input {item.name!r:.60}"
+    if item.datatype not in _CONTENTS:
+        raise InvalidInput(
+            f"{where}: expected raw_input_contents, or contents of one of {', '.join(_CONTENTS)}, "
+            f"got contents of {item.datatype!r:.40}"
+        )
+    field, kind = _CONTENTS[item.datatype]
+    others = [found.name for found, _ in item.contents.ListFields() if found.name != field]
+    if others:
+        raise InvalidInput(f"{where}: expected {field} for {item.datatype}, got {', '.join(others)}")
+    values = getattr(item.contents, field)
+    datatype = DATATYPES[item.datatype]
+    size_bytes = len(values) * (datatype.itemsize or LENGTH_BYTES) + (0 if datatype.itemsize else sum(map(len, values)))
+    if size_bytes > max_bytes:
+        raise BodyTooLarge(f"{where}: expected at most {max_bytes} bytes of tensors, got {size_bytes}")
+    if not datatype.itemsize:
+        return b"".join(part for e in values for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
+    if datatype.is_float:
+        # Numbers of fixed size are encoded as they lie in memory, behind the field's own number and length.
+        item.contents.DiscardUnknownFields()
+        return bytes(item.contents.SerializeToString()[-size_bytes:])
+    array = np.fromiter(values, kind, len(values))
+    if datatype.itemsize < array.itemsize and array.size:
+        range_ = np.iinfo(datatype.dtype)
+        if array.min() < range_.min or array.max() > range_.max:
+            raise InvalidInput(f"{where}: expected {item.datatype} from {range_.min} to {range_.max}, got others")
+    return array.astype(datatype.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def write_answer(reply: Reply, *, is_streamed: bool = False) -> bytes:
+    """The ``ModelInferResponse`` of a reply of status 200."""
+    content = memoryview(b"".join(reply.chunks))
+    lengths = [value for name, value in reply.headers if name == b"inference-header-content-length"]
+    at = int(lengths[0]) if lengths else len(content)
+    answer: Any = orjson.loads(content[:at])
+    message = _Answer(model_name=answer["model_name"], model_version=answer["model_version"], id=answer.get("id", ""))
+    _set_parameters(message.parameters, answer.get("parameters", {}))
+    if is_streamed:
+        message.parameters[_FINAL].bool_param = True
+    tensors: list[bytes | memoryview] = []
+    for output in answer["outputs"]:
+        parameters = output["parameters"]
+        end = at + parameters.pop("binary_data_size")
+        item = message.outputs.add(name=output["name"], datatype=output["datatype"], shape=output["shape"])
+        _set_parameters(item.parameters, parameters)
+        # A message's fields may be written one after the other: so the tensors are not copied into it first.
+        tensors += (_prefix(_RAW_OUTPUT_CONTENTS, end - at), content[at:end])
+        at = end
+    return b"".join([message.SerializeToString(), *tensors])
+
+
+def write_streamed(reply: Reply, request_id: str) -> bytes:
+    """The ``ModelStreamInferResponse`` of any reply. ``request_id`` is the one that the caller gave in its request."""
+    if reply.status == 200:
+        answer = write_answer(reply, is_streamed=True)
+        return _prefix(_INFER_RESPONSE, len(answer)) + answer
+    refusal = refusal_of(reply)
+    streamed = _Streamed(error_message=refusal.text or refusal.code.name)
+    streamed.infer_response.id = request_id
+    _set_parameters(streamed.infer_response.parameters, {**dict(refusal.metadata), _FINAL: True})
+    return bytes(streamed.SerializeToString())
+
+
+def _set_parameters(target: MutableMapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    kinds = {bool: "bool_param", int: "int64_param", float: "double_param"}
+    for name, value in parameters.items():
+        setattr(target[name], kinds.get(type(value), "string_param"), value)
+
+
+def _prefix(number: int, size_bytes: int) -> bytes:
+    """What stands before the bytes of a field: its number and length, as the encoding of protocol buffers has it."""
+    length_delimited = 2
+    prefix = bytearray((number << 3 | length_delimited,))
+    while size_bytes > 127:
+        prefix.append(size_bytes & 127 | 128)
+        size_bytes >>= 7
+    prefix.append(size_bytes)
+    return bytes(prefix)

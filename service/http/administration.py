@@ -1,0 +1,89 @@
+"""What callers may look at and change while the server runs: the model repository, traces, logs."""
+
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from service.control.control import Control
+from service.control.repository import read_index, read_version, render_index
+from service.control.switches import read_trace, render_trace
+from service.errors import BodyTooLarge, Cancelled
+from service.http.routes import Routes
+from service.protocol.text import parse_object
+from service.registry import Registry
+
+MAX_BODY_BYTES = 64 << 10
+"""These requests are small."""
+
+
+class Administration:
+    """Reading is for everybody; changing is where the settings allow it, and reaches every worker of the server."""
+
+    def __init__(self, registry: Registry, control: Control) -> None:
+        self._registry = registry
+        self._control = control
+
+    def routes(self) -> Routes:
+        trace = {"GET": self.trace, "POST": self.change_trace}
+        return {
+            "/v2/repository/index": {"POST": self.index},
+            "/v2/repository/models/{model}/load": {"POST": self.load},
+            "/v2/repository/models/{model}/unload": {"POST": self.unload},
+            "/v2/trace/setting": trace,
+            "/v2/models/{model}/trace/setting": trace,
+            "/v2/logging": {"GET": self.logging, "POST": self.change_logging},
+        }
+
+    async def index(self, request: Request) -> Response:
+        only_ready = read_index(await _read_object(request))
+        return JSONResponse(render_index(await self._registry.index(), only_ready))
+
+    async def load(self, request: Request) -> Response:
+        """Answered when the version serves, in all workers."""
+        self._control.check()
+        model = request.path_params["model"]
+        await self._control.load(model, read_version(await _read_object(request)))
+        return JSONResponse({"name": model, "load": True})
+
+    async def unload(self, request: Request) -> Response:
+        """Answered when nobody new can reach it; what it has accepted is finished afterwards."""
+        self._control.check()
+        model = request.path_params["model"]
+        await self._control.unload(model, read_version(await _read_object(request)))
+        return JSONResponse({"name": model, "unload": True})
+
+    async def trace(self, request: Request) -> Response:
+        model = request.path_params.get("model")
+        if model is not None:
+            self._registry.shelf(model)  # raises UnknownModel
+        return JSONResponse(render_trace(self._registry.tracer.settings(model)))
+
+    async def change_trace(self, request: Request) -> Response:
+        self._control.check()
+        changes = read_trace(await _read_object(request))
+        await self._control.trace(request.path_params.get("model"), changes)
+        return await self.trace(request)
+
+    async def logging(self, request: Request) -> Response:
+        return JSONResponse(self._control.logs.render())
+
+    async def change_logging(self, request: Request) -> Response:
+        self._control.check()
+        settings = await _read_object(request)
+        self._control.logs.check(settings)
+        await self._control.log(settings)
+        return await self.logging(request)
+
+
+async def _read_object(request: Request) -> dict[str, Any]:
+    """The JSON object of a request; an empty body is an empty one. Raises InvalidInput, BodyTooLarge."""
+    body = b""
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                raise BodyTooLarge(f"body: expected at most {MAX_BODY_BYTES} bytes, got more")
+    except ClientDisconnect:
+        raise Cancelled("the caller has gone") from None
+    return parse_object(body) if body.strip() else {}

@@ -1,0 +1,76 @@
+"""Inference answers: a JSON part, then the bytes of the binary tensors, which are views of the outputs."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from model_store.datatypes import Datatype, are_finite, datatype_of
+from service.errors import InvalidInput
+from service.protocol.binary import write_tensor
+from service.protocol.header import Header
+
+_CACHED_TEXTS = 256
+_LITERALS = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}
+
+
+class InferAnswer(NamedTuple):
+    """An encoded answer. ``header_bytes`` is the length of its JSON part, None where there is no binary one."""
+
+    chunks: Sequence[bytes | memoryview]
+    header_bytes: int | None
+
+
+def render_infer(model: str, version: str, header: Header, outputs: Mapping[str, np.ndarray]) -> InferAnswer:
+    """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16)."""
+    wanted = header.outputs
+    arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
+    has_texts = any(array.dtype.hasobject for array in arrays.values())
+    if not has_texts and (header.binary_default if wanted is None else all(wanted.values())):
+        key = (model, version, *[array.shape for array in arrays.values()])
+        text = header.texts.get(key)
+        if text is None:
+            text = _render_text(model, version, header, arrays)[0]
+            if len(header.texts) < _CACHED_TEXTS:
+                header.texts[key] = text
+        return InferAnswer([text, *map(write_tensor, arrays.values())], len(text))
+    text, chunks = _render_text(model, version, header, arrays)
+    return InferAnswer([text, *chunks], len(text) if chunks else None)
+
+
+def _render_text(
+    model: str, version: str, header: Header, arrays: Mapping[str, np.ndarray]
+) -> tuple[bytes, list[bytes | memoryview]]:
+    """The JSON part of an answer and its binary tensors."""
+    described: list[dict[str, Any]] = []
+    chunks: list[bytes | memoryview] = []
+    for name, array in arrays.items():
+        datatype = datatype_of(array)
+        item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
+        if header.binary_default if header.outputs is None else header.outputs[name]:
+            chunk = write_tensor(array)
+            item["parameters"] = {"binary_data_size": len(chunk)}
+            chunks.append(chunk)
+        else:
+            if datatype.is_binary_only:
+                raise InvalidInput(f"output {name!r}: {datatype.name} has no JSON form, ask for binary data")
+            item["data"] = _to_json(array, datatype)
+        described.append(item)
+    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
+    if header.id is not None:
+        answer["id"] = header.id
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), chunks
+
+
+def _to_json(array: np.ndarray, datatype: Datatype) -> Any:
+    if datatype.name == "BYTES":
+        return [e.decode(errors="replace") if isinstance(e, bytes) else str(e) for e in array.ravel()]
+    flat = np.ascontiguousarray(array).ravel()
+    if not datatype.is_float or are_finite(flat):
+        return flat
+    # The renderer writes null for what is not finite, and for nothing else in an array of floats.
+    pieces = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY).split(b"null")
+    literals = [_LITERALS[str(value)] for value in flat[~np.isfinite(flat)]]
+    return orjson.Fragment(b"".join(itertools.chain(*itertools.zip_longest(pieces, literals, fillvalue=b""))))

@@ -1,0 +1,45 @@
+"""The classification extension of the protocol: the highest values of an output, as texts ``value:index[:label]``."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from model_store.datatypes import DATATYPES
+from model_store.manifest import Tensor
+from service.errors import InvalidInput
+
+MAX_ELEMENTS = 1_000_000
+"""Of an output that is sorted."""
+_UNSUPPORTED = ("BOOL", "FP16", "BYTES")
+
+
+def check_classification(wanted: Iterable[str], outputs: Mapping[str, Tensor]) -> None:
+    """Before anything runs. Raises InvalidInput, which names the output whose values have no order."""
+    for name in wanted:
+        datatype = outputs[name].datatype
+        if datatype in _UNSUPPORTED:
+            choices = ", ".join(choice for choice in DATATYPES if choice not in _UNSUPPORTED)
+            raise InvalidInput(f"output {name!r}: expected one of {choices} for a classification, got {datatype}")
+
+
+def classify(name: str, scores: np.ndarray, number: int, labels: Sequence[str], batches: bool) -> np.ndarray:
+    """The ``number`` highest values, highest first: texts of shape [rows, number], or [number] without a batch.
+
+    Of equal values the lower index comes first; NaN is last. There are as many texts as classes if these are fewer;
+    the classes are the product of all axes but the batch. ``labels`` are by index, or none.
+    Raises InvalidInput for more than ``MAX_ELEMENTS`` values.
+    """
+    if scores.size > MAX_ELEMENTS:
+        raise InvalidInput(
+            f"output {name!r}: expected at most {MAX_ELEMENTS} elements for a classification, got {scores.size}"
+        )
+    rows = scores.reshape(len(scores), -1) if batches else scores.reshape(1, -1)
+    falling = -rows if scores.dtype.kind == "f" else ~rows  # of whole numbers this one never overflows
+    order = np.argsort(falling, axis=1, kind="stable")[:, :number]
+    best = np.take_along_axis(rows, order, axis=1)
+    texts = np.empty(order.shape, object)
+    for place, value in np.ndenumerate(best):
+        index = int(order[place])
+        text = f"{value:f}:{index}" if scores.dtype.kind == "f" else f"{value}:{index}"
+        texts[place] = f"{text}:{labels[index]}" if labels else text
+    return texts if batches else texts[0]

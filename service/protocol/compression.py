@@ -1,0 +1,88 @@
+"""Content codings of bodies: gzip and deflate, both ways. RFC 9110, sections 8.4 and 12.5.3; deflate is zlib's format.
+
+A body is inflated in pieces, and no further than its limits: a bomb takes neither memory nor time.
+"""
+
+import functools
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+
+from service.errors import BodyTooLarge, InvalidInput, UnsupportedCoding
+
+MAX_RATIO = 100
+"""How many times longer an inflated body may be than what was sent, above ``FREE_BYTES``."""
+FREE_BYTES = 1 << 20
+_WINDOW: Mapping[str, int] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+CODINGS = tuple(_WINDOW)
+_LEVEL = 1  # tensors hardly get smaller at higher ones
+_PIECE_BYTES = 64 << 10
+_WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.ASCII)
+
+
+def read_coding(header: bytes) -> str | None:
+    """The coding that a ``Content-Encoding`` names, None for identity. Raises UnsupportedCoding."""
+    name = header.decode("latin-1").strip().lower()
+    if name in ("", "identity"):
+        return None
+    if name not in _WINDOW:
+        raise UnsupportedCoding(f"content-encoding {name!r:.60}: expected {' or '.join(CODINGS)}, or none", CODINGS)
+    return name
+
+
+@functools.lru_cache(maxsize=64)
+def choose_coding(accept: bytes) -> str | None:
+    """The coding with the highest weight in an ``Accept-Encoding``, the first of equals; None: the answer as it is.
+
+    Codings that we do not have, weights that are none, and ``*``, which asks for nothing, are passed over.
+    """
+    best: str | None = None
+    best_weight = 0.0
+    for item in accept.decode("latin-1").lower().split(","):
+        name, _, parameter = item.partition(";")
+        found = _WEIGHT.fullmatch(parameter or "q=1")
+        weight = float(found[1]) if found else 0.0
+        if name.strip() in ("identity", *CODINGS) and weight > best_weight:
+            best, best_weight = name.strip(), weight
+    return None if best == "identity" else best
+
+
+def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> bytes:
+    """The body that was compressed. Raises InvalidInput, BodyTooLarge."""
+    limit = min(max_bytes, max(FREE_BYTES, MAX_RATIO * len(body)))
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        for piece in _inflate(memoryview(body), coding):
+            size += len(piece)
+            if size > limit:
+                why = "" if limit == max_bytes else f", {MAX_RATIO} times what was sent: send it as it is"
+                raise BodyTooLarge(f"body: expected at most {limit} bytes when inflated, got more{why}")
+            pieces.append(piece)
+    except zlib.error as error:
+        raise InvalidInput(f"body: expected {coding}, got something else: {error}") from None
+    return b"".join(pieces)
+
+
+def deflate(chunks: Sequence[bytes | memoryview], coding: str) -> bytes:
+    """The chunks, joined and compressed."""
+    stream = zlib.compressobj(_LEVEL, wbits=_WINDOW[coding])
+    return b"".join([*map(stream.compress, chunks), stream.flush()])
+
+
+def _inflate(body: memoryview, coding: str) -> Iterator[bytes]:
+    stream = zlib.decompressobj(_WINDOW[coding])
+    for at in range(0, len(body), _PIECE_BYTES):
+        waiting: bytes | memoryview = body[at : at + _PIECE_BYTES]
+        while waiting and not stream.eof:
+            yield stream.decompress(waiting, _PIECE_BYTES)
+            waiting = stream.unconsumed_tail
+        if stream.eof:
+            left_bytes = len(stream.unused_data) + max(0, len(body) - at - _PIECE_BYTES)
+            if left_bytes:  # further members of gzip are not read: a body of many tiny ones would take for ever
+                raise InvalidInput(f"body: expected the end of {coding}, got {left_bytes} bytes after it")
+    while not stream.eof:
+        piece = stream.decompress(b"", _PIECE_BYTES)
+        if not piece and not stream.eof:
+            raise InvalidInput(f"body: expected {coding}, got one that is cut")
+        yield piece

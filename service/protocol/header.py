@@ -1,0 +1,207 @@
+"""The JSON part of an inference request: what it declares of its tensors, and how it wants its answer.
+
+Where Triton is stricter or looser than the specification we take what keeps its clients working.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from model_store.datatypes import DATATYPES, Datatype
+from service.errors import InvalidInput
+from service.protocol.text import type_name
+
+MAX_INPUTS = 256
+MAX_AXES = 32
+LENGTH_BYTES = 4
+"""What stands before each element of BYTES in the binary form."""
+_UNSUPPORTED = ("headers", "sequence_id", "sequence_start", "sequence_end")
+_SHARED_MEMORY = "shared_memory_"
+
+
+@dataclass(frozen=True, slots=True)
+class InputHeader:
+    """One input as the header declares it: ``size_bytes`` of the binary part, or ``data`` in JSON.
+
+    ``dtype`` is that of its elements in the binary part, None for BYTES.
+    """
+
+    name: str
+    datatype: Datatype
+    dtype: np.dtype | None
+    shape: tuple[int, ...]
+    count: int
+    size_bytes: int | None
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """``outputs`` maps each wanted output to whether it comes back binary; None: all, by ``binary_default``.
+
+    ``classes`` maps each output that is wanted as a classification to how many classes. ``timeout_s`` is None where the
+    request has none; of the two values of ``priority`` 0 goes before 1.
+    """
+
+    id: str | None = None
+    inputs: tuple[InputHeader, ...] = ()
+    binary_bytes: int = 0
+    outputs: Mapping[str, bool] | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
+    binary_default: bool = False
+    timeout_s: float | None = None
+    priority: int = 1
+    texts: dict[tuple[object, ...], bytes] = field(default_factory=dict, compare=False)
+    """The JSON parts of answers to this header, by model, version and shapes: with all outputs binary they only
+    depend on these."""
+
+
+def parse_header(value: Any) -> Header:
+    """Read the parsed JSON. Raises InvalidInput, which names the field, what was expected and what came."""
+    header = _object(value, "body")
+    _known(header, ("id", "parameters", "inputs", "outputs"), "body")
+    request_id = header.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
+    parameters = _object(header.get("parameters", {}), "parameters")
+    _check_parameters(parameters)
+    timeout_s, priority = _parse_schedule(parameters)
+    binary_default = _boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
+    inputs = header.get("inputs")
+    if not isinstance(inputs, list) or not 0 < len(inputs) <= MAX_INPUTS:
+        raise InvalidInput(f"inputs: expected an array of 1 to {MAX_INPUTS} tensors, got {_count(inputs)}")
+    parsed = tuple(_parse_input(item, f"inputs[{i}]") for i, item in enumerate(inputs))
+    if len({item.name for item in parsed}) != len(parsed):
+        raise InvalidInput("inputs: expected each name once, got one twice")
+    outputs, classes = _parse_outputs(header.get("outputs"), binary_default)
+    binary_bytes = sum(item.size_bytes or 0 for item in parsed)
+    return Header(request_id, parsed, binary_bytes, outputs, classes, binary_default, timeout_s, priority)
+
+
+def _check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Reserved names are refused; those of others are let through, if their values are ones that the protocol has."""
+    for name, value in parameters.items():
+        if name in _UNSUPPORTED or name.startswith("triton_"):
+            raise InvalidInput(f"parameters.{name:.60}: this server does not support it")
+        if not isinstance(value, str | int | float):
+            raise InvalidInput(
+                f"parameters.{name:.60}: expected a string, a number or a boolean, got {type_name(value)}"
+            )
+
+
+def _parse_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
+    timeout = parameters.get("timeout")
+    if timeout is not None and not _is_count(timeout):
+        raise InvalidInput(f"parameters.timeout: expected microseconds, a whole number, got {timeout!r:.40}")
+    priority = parameters.get("priority", 0)
+    if not _is_count(priority):
+        raise InvalidInput(f"parameters.priority: expected a whole number from 0, got {priority!r:.40}")
+    # In the protocol 1 is the highest and 0 the default; the engine has two: 0 before 1.
+    return timeout / 1e6 if timeout else None, 0 if priority == 1 else 1
+
+
+def _parse_input(value: Any, where: str) -> InputHeader:
+    item = _object(value, where)
+    _known(item, ("name", "shape", "datatype", "parameters", "data"), where)
+    name, shape = item.get("name"), item.get("shape")
+    if not isinstance(name, str):
+        raise InvalidInput(f"{where}.name: expected a string, got {type_name(name)}")
+    datatype = DATATYPES.get(str(item.get("datatype")))
+    if datatype is None:
+        raise InvalidInput(
+            f"{where}.datatype: expected one of {', '.join(DATATYPES)}, got {item.get('datatype')!r:.40}"
+        )
+    if not isinstance(shape, list) or len(shape) > MAX_AXES or not all(map(_is_count, shape)):
+        raise InvalidInput(f"{where}.shape: expected an array of sizes from 0, got {shape!r:.60}")
+    if math.prod(size or 1 for size in shape) * max(1, datatype.itemsize) >= 1 << 63:
+        raise InvalidInput(f"{where}.shape: expected a tensor that fits in memory, got {shape!r:.60}")
+    parameters = _object(item.get("parameters", {}), f"{where}.parameters")
+    _refuse_shared_memory(parameters, where)
+    size_bytes = parameters.get("binary_data_size")
+    if (size_bytes is None) == ("data" not in item):
+        got = "neither" if size_bytes is None else "both"
+        raise InvalidInput(f"{where}: expected either data or parameters.binary_data_size, got {got}")
+    count = math.prod(shape)
+    if size_bytes is not None:
+        _check_size(size_bytes, count, datatype, shape, where)
+    elif datatype.is_binary_only:
+        raise InvalidInput(f"{where}: {datatype.name} has no JSON form, send it as binary data")
+    dtype = datatype.dtype.newbyteorder("<") if datatype.itemsize else None
+    return InputHeader(name, datatype, dtype, tuple(shape), count, size_bytes, item.get("data"))
+
+
+def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int], where: str) -> None:
+    """Whether the binary part can have ``count`` elements; of BYTES the least that they take is known."""
+    if not _is_count(size_bytes):
+        raise InvalidInput(f"{where}.parameters.binary_data_size: expected a number of bytes, got {size_bytes!r:.40}")
+    if datatype.itemsize and size_bytes != count * datatype.itemsize:
+        raise InvalidInput(
+            f"{where}: expected {count * datatype.itemsize} bytes for {datatype.name} {shape}, got {size_bytes}"
+        )
+    if not datatype.itemsize and size_bytes < count * LENGTH_BYTES:
+        raise InvalidInput(
+            f"{where}: expected at least {count * LENGTH_BYTES} bytes for {datatype.name} {shape}, got {size_bytes}"
+        )
+
+
+def _parse_outputs(value: Any, binary_default: bool) -> tuple[Mapping[str, bool] | None, Mapping[str, int]]:
+    """The wanted outputs, and those of them that are wanted as classes."""
+    if value is None:
+        return None, {}
+    if not isinstance(value, list) or len(value) > MAX_INPUTS:
+        raise InvalidInput(f"outputs: expected an array of at most {MAX_INPUTS}, got {_count(value)}")
+    outputs: dict[str, bool] = {}
+    classes: dict[str, int] = {}
+    for i, element in enumerate(value):
+        where = f"outputs[{i}]"
+        item = _object(element, where)
+        _known(item, ("name", "parameters"), where)
+        parameters = _object(item.get("parameters", {}), f"{where}.parameters")
+        _refuse_shared_memory(parameters, where)
+        name = item.get("name")
+        if not isinstance(name, str):
+            raise InvalidInput(f"{where}.name: expected a string, got {type_name(name)}")
+        outputs[name] = _boolean(parameters.get("binary_data", binary_default), f"{where}.parameters.binary_data")
+        number = parameters.get("classification", 0)
+        if not _is_count(number):
+            raise InvalidInput(
+                f"{where}.parameters.classification: expected a number of classes from 0, got {number!r:.40}"
+            )
+        if number:
+            classes[name] = number
+    return outputs or None, classes
+
+
+def _refuse_shared_memory(parameters: Mapping[str, Any], where: str) -> None:
+    for name in parameters:
+        if name.startswith(_SHARED_MEMORY):
+            raise InvalidInput(f"{where}.parameters.{name:.60}: this server does not offer shared memory")
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where}: expected an object, got {type_name(value)}")
+    return value
+
+
+def _known(item: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
+    for name in item:
+        if name not in names:
+            raise InvalidInput(f"{where}: unknown field {name!r:.60}, expected {', '.join(names)}")
+
+
+def _boolean(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{where}: expected a boolean, got {type_name(value)}")
+    return value
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _count(value: Any) -> str:
+    return str(len(value)) if isinstance(value, list) else type_name(value)

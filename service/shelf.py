@@ -1,0 +1,91 @@
+"""A model in this worker: its versions, which of them serve, and why the others do not."""
+
+import asyncio
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from model_store import ModelVersion
+from model_store.manifest import Manifest
+from model_store.store import read_number
+from service.engine.dispatcher import Dispatcher
+from service.engine.loop import Stepper
+from service.engine.tensors import Signature
+from service.errors import UnknownModel
+from service.loading import Loaded
+
+
+class State(enum.StrEnum):
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A version in service."""
+
+    name: str
+    version: str
+    loaded: Loaded
+    dispatcher: Dispatcher
+    graphs: Mapping[str, Dispatcher]
+    """Of all graphs; ``dispatcher`` is that of ``main``."""
+    loop: Stepper | None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.loaded.manifest
+
+    @property
+    def signature(self) -> Signature:
+        return self.loaded.signature
+
+
+@dataclass(slots=True)
+class Entry:
+    """A version that was asked to serve. ``reason`` says why it does not."""
+
+    source: ModelVersion
+    state: State = State.LOADING
+    reason: str = ""
+    model: Model | None = None
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version."""
+
+    entries: dict[int, Entry] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+    serving: Model | None = None
+    reason: str = ""
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever loads or unloads."""
+
+    @property
+    def why(self) -> str:
+        """The reason why it does not serve."""
+        reasons = [f"version {number}: {e.reason}" for number, e in sorted(self.entries.items()) if e.reason]
+        return self.reason or "; ".join(reasons) or "it is being loaded"
+
+
+class Listed(NamedTuple):
+    """A version for the index of the repository."""
+
+    name: str
+    version: int
+    state: State
+    reason: str
+
+
+def find_number(name: str, aliases: Mapping[str, int], version: str) -> int:
+    """The number that a text means, by itself or as an alias. Raises UnknownModel."""
+    number = read_number(version)
+    if number is not None:
+        return number
+    if version not in aliases:
+        raise UnknownModel(f"no alias {version!r:.120} of {name!r}: there are {', '.join(aliases) or 'none'}")
+    return aliases[version]

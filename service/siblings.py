@@ -1,0 +1,86 @@
+"""The workers of one server, and how what one of them was told reaches the others.
+
+They share a port, so a request reaches one worker that cannot choose which. Each listens on a socket in a folder that
+they have in common: one line of JSON is a command, one line the answer. Nothing polls; a worker that has died refuses
+the connection, or breaks it, and is passed over.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger("sluice.siblings")
+
+Command = Mapping[str, Any]
+Obey = Callable[[Command], Awaitable[str]]
+"""Does what a command says; returns why it could not, or nothing."""
+
+_numbers = itertools.count()
+
+
+class Siblings:
+    """``folder`` None: there are no others."""
+
+    def __init__(self, folder: Path | None, obey: Obey) -> None:
+        self._folder = folder
+        self._obey = obey
+        self._path = folder / f"{os.getpid()}-{next(_numbers)}.worker" if folder else None
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Listen for the others."""
+        if self._folder is None or self._path is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)  # of a process that had this id before
+        try:
+            self._server = await asyncio.start_unix_server(self._listen, self._path)
+        except OSError as error:  # such as a path that is too long for a socket
+            logger.error("the other workers cannot reach this one by %s: %s", self._path, error)
+
+    async def close(self) -> None:
+        if self._server is not None and self._path is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+            self._server = None
+
+    async def tell(self, command: Command) -> list[str]:
+        """Give a command to every other worker; returns what those say who could not do it, when all have answered."""
+        if self._folder is None:
+            return []
+        others = [path for path in self._folder.glob("*.worker") if path != self._path]
+        answers = await asyncio.gather(*(self._ask(path, command) for path in others))
+        return [answer for answer in answers if answer]
+
+    @staticmethod
+    async def _ask(path: Path, command: Command) -> str:
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+        except (ConnectionRefusedError, FileNotFoundError):  # it has died, or just ended
+            return ""
+        with contextlib.closing(writer):
+            try:
+                writer.write(json.dumps(command).encode() + b"\n")
+                answer = await reader.readline()
+            except ConnectionError:
+                return ""
+        return str(json.loads(answer)) if answer else ""
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+            line = await reader.readline()
+            if not line:
+                return
+            try:
+                answer = await self._obey(json.loads(line))
+            except Exception:  # the one who asks must hear that it was not done
+                logger.exception("a command of another worker failed")
+                answer = "it failed unexpectedly: see the log"
+            writer.write(json.dumps(f"worker {os.getpid()}: {answer}" if answer else "").encode() + b"\n")
+            await writer.drain()

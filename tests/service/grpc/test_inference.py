@@ -1,0 +1,287 @@
+"""ModelInfer with the real clients."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+from tests.gates import gated
+from tests.grpc_servers import GrpcServing, channel, ones, tensor, waiting_rows
+
+Client = triton.InferenceServerClient
+
+
+def code_of(call: Callable[[], object]) -> tuple[str, str]:
+    """The code and the text that a call of tritonclient is refused with."""
+    with pytest.raises(InferenceServerException) as raised:
+        call()
+    return str(raised.value.status()).removeprefix("StatusCode."), str(raised.value.message())
+
+
+def request_of(model: str, *inputs: dict[str, Any], **fields: Any) -> Any:
+    return service_pb2.ModelInferRequest(model_name=model, inputs=inputs, **fields)
+
+
+def infer(server: GrpcServing, request: Any, **options: Any) -> Any:
+    with channel(server) as open_channel:
+        return service_pb2_grpc.GRPCInferenceServiceStub(open_channel).ModelInfer(request, **options)
+
+
+def count(server: GrpcServing, start: str) -> float:
+    """The sum of the lines of the metrics that begin so."""
+    lines = server.runtime.metrics.expose("")[0].decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "options", "code", "said"),
+    [
+        ("none", ones(), {}, "NOT_FOUND", "no model 'none': there are"),
+        ("double", ones(), {"model_version": "9"}, "NOT_FOUND", "no version '9' of 'double' serves"),
+        ("double", ones(), {"model_version": "stable"}, "NOT_FOUND", "no alias 'stable' of 'double'"),
+        ("broken", ones(), {}, "UNAVAILABLE", "model 'broken' is not ready"),
+        ("double", [], {}, "INVALID_ARGUMENT", "inputs: expected an array of 1 to 256 tensors, got 0"),
+        ("double", ones() * 2, {}, "INVALID_ARGUMENT", "expected each name once"),
+        ("double", [tensor("z", np.ones((1, 3), np.float32))], {}, "INVALID_ARGUMENT", "expected x, got z"),
+        ("double", [tensor("x", np.ones((1, 4), np.float32))], {}, "INVALID_ARGUMENT", "expected shape [batch, 3]"),
+        ("double", [tensor("x", np.ones((1, 3), np.float64))], {}, "INVALID_ARGUMENT", "expected FP32, got FP64"),
+        ("double", [tensor("x", np.ones((0, 3), np.float32))], {}, "INVALID_ARGUMENT", "at least one row"),
+        ("double", ones(), {"outputs": [triton.InferRequestedOutput("z")]}, "INVALID_ARGUMENT", "no output 'z'"),
+        ("look-up", [tensor("x", np.array([[9]]))], {}, "INTERNAL", "the log has the reason under this id"),
+    ],
+)
+def test_request_is_refused_with_its_code(
+    client: Client, model: str, inputs: list[triton.InferInput], options: dict[str, Any], code: str, said: str
+) -> None:
+    """Each fault of a caller has its code and a text that says what was expected; a failure inside says nothing."""
+    got, text = code_of(lambda: client.infer(model, inputs, **options))
+    assert got == code
+    assert said in text
+
+
+def test_raw_contents_of_another_size_are_refused(server: GrpcServing) -> None:
+    """Fewer or more bytes than the shape asks for are an INVALID_ARGUMENT that names both sizes."""
+    for size in (0, 11, 13):
+        request = request_of(
+            "double", {"name": "x", "datatype": "FP32", "shape": [1, 3]}, raw_input_contents=[b"\0" * size]
+        )
+        with pytest.raises(grpc.RpcError) as raised:
+            infer(server, request)
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"expected 12 bytes for FP32 [1, 3], got {size}" in raised.value.details()
+
+
+@pytest.mark.parametrize("where", ["input", "output"])
+def test_shared_memory_is_refused_plainly(server: GrpcServing, client: Client, where: str) -> None:
+    """A request whose tensors lie in shared memory is told that there is none here, and so are the methods of it."""
+    given, wanted = ones()[0], triton.InferRequestedOutput("y")
+    if where == "input":
+        given.set_shared_memory("region", 12)
+    else:
+        wanted.set_shared_memory("region", 12)
+    code, text = code_of(lambda: client.infer("double", [given], outputs=[wanted]))
+    assert code == "INVALID_ARGUMENT"
+    assert "shared memory" in text
+    code, text = code_of(client.get_system_shared_memory_status)
+    assert code == "UNIMPLEMENTED"
+    assert "does not offer shared memory" in text
+
+
+def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
+    """Bytes that are no message are an INVALID_ARGUMENT with the request id of the caller."""
+    with channel(server) as open_channel, pytest.raises(grpc.RpcError) as raised:
+        open_channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(
+            b"\xff\xff", metadata=[("x-request-id", "of-mine")]
+        )
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert ("x-request-id", "of-mine") in raised.value.trailing_metadata()
+
+
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+def test_message_over_the_limit_is_refused(server: GrpcServing, compression: grpc.Compression | None) -> None:
+    """A message larger than a body may be is not taken in, even if it is small as long as it is compressed."""
+    request = request_of("double", raw_input_contents=[b"\0" * (2 << 20)])
+    with pytest.raises(grpc.RpcError) as raised:
+        infer(server, request, compression=compression)
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_full_queue_says_when_to_come_back(server: GrpcServing, client: Client) -> None:
+    """More rows than may wait are a RESOURCE_EXHAUSTED with the seconds until another try in its metadata."""
+    model = server.model("double")
+    before = count(server, 'sluice_rejected_total{model="double",reason="queue_full"}')
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with gated(model) as gate:
+        client.async_infer("double", ones(), callback=lambda result, error: answers.put((result, error)))
+        gate.entered.acquire()
+        client.async_infer("double", ones(1024), callback=lambda result, error: answers.put((result, error)))
+        server.until(lambda: waiting_rows(model) == 1024)
+        given = {"name": "x", "datatype": "FP32", "shape": [1, 3]}
+        with pytest.raises(grpc.RpcError) as raised:
+            infer(server, request_of("double", given, raw_input_contents=[bytes(12)]))
+        gate.opened.set()
+        assert [answers.get(timeout=10)[1] for _ in range(2)] == [None, None]
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    metadata = dict(raised.value.trailing_metadata())
+    assert int(metadata["retry-after"]) >= 1
+    assert metadata["x-request-id"]
+    assert count(server, 'sluice_rejected_total{model="double",reason="queue_full"}') == before + 1
+
+
+def test_bodies_beyond_what_is_held_are_refused(server: GrpcServing, client: Client) -> None:
+    """When the bodies under way take all the room there is, another is a RESOURCE_EXHAUSTED, not more memory."""
+    intake = server.runtime.plane.intake
+    server.run(lambda: asyncio.to_thread(intake.grow, intake.max_bytes))
+    code, text = code_of(lambda: client.infer("double", ones()))
+    server.run(lambda: asyncio.to_thread(intake.release, intake.max_bytes))
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "holds as many bytes" in text
+    assert client.infer("double", ones()).as_numpy("y") is not None
+    assert intake.held_bytes == 0
+
+
+def test_deadline_of_the_call_takes_it_out_of_the_queue(server: GrpcServing, client: Client) -> None:
+    """A request whose caller waits no longer leaves the queue and is never run."""
+    model = server.model("double")
+    with gated(model) as gate:
+        busy = threading.Thread(target=client.infer, args=("double", ones()))
+        busy.start()
+        gate.entered.acquire()
+        code, _ = code_of(lambda: client.infer("double", ones(2), client_timeout=0.3))
+        assert code == "DEADLINE_EXCEEDED"
+        server.until(lambda: not waiting_rows(model))
+        gate.opened.set()
+        busy.join()
+        assert gate.rows == [1]
+
+
+def test_timeout_of_the_request_ends_it_in_the_queue(server: GrpcServing, client: Client) -> None:
+    """The protocol's own timeout, in microseconds, is a DEADLINE_EXCEEDED although the caller would wait longer."""
+    with gated(server.model("double")) as gate:
+        busy = threading.Thread(target=client.infer, args=("double", ones()))
+        busy.start()
+        gate.entered.acquire()
+        code, text = code_of(lambda: client.infer("double", ones(), timeout=200_000))
+        gate.opened.set()
+        busy.join()
+    assert code == "DEADLINE_EXCEEDED"
+    assert "while the request waited" in text
+
+
+def test_deadline_of_the_call_is_that_of_the_request(server: GrpcServing, client: Client) -> None:
+    """An answer that is not to be expected before the caller's deadline is refused at once, without a run."""
+    with gated(server.model("double")) as gate:
+        code, text = code_of(lambda: client.infer("double", ones(640), client_timeout=0.05))
+        assert code == "RESOURCE_EXHAUSTED"
+        assert "the answer would take about" in text
+        assert gate.rows == []
+
+
+def test_cancelled_call_leaves_the_queue(server: GrpcServing, client: Client) -> None:
+    """A caller that gives up takes its waiting rows with it, and nobody else's; it is counted as cancelled."""
+    model = server.model("double")
+    before = count(server, 'sluice_rejected_total{model="double",reason="cancelled"}')
+    with gated(model) as gate:
+        busy = threading.Thread(target=client.infer, args=("double", ones()))
+        busy.start()
+        gate.entered.acquire()
+        cancelled = client.async_infer("double", ones(2), callback=lambda result, error: None)
+        kept: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        client.async_infer("double", ones(3), callback=lambda result, error: kept.put((result, error)))
+        server.until(lambda: waiting_rows(model) == 5)
+        cancelled.cancel()
+        server.until(lambda: waiting_rows(model) == 3)
+        gate.opened.set()
+        busy.join()
+        result, error = kept.get(timeout=10)
+        assert gate.rows == [1, 3]
+    assert error is None
+    assert result.as_numpy("y").shape == (3, 3)
+    assert count(server, 'sluice_rejected_total{model="double",reason="cancelled"}') == before + 1
+
+
+def test_raw_contents_are_answered(client: Client) -> None:
+    """Two inputs in raw form give two outputs, or the one that is asked for; the id comes back."""
+    a, b = np.array([[1, 2]], np.float32), np.array([[3, 5]], np.float32)
+    result = client.infer("add", [tensor("b", b), tensor("a", a)], request_id="7")
+    np.testing.assert_array_equal(result.as_numpy("total"), a + b)
+    np.testing.assert_array_equal(result.as_numpy("negative"), -a - b)
+    answer = result.get_response()
+    assert (answer.id, answer.model_name, answer.model_version) == ("7", "add", "1")
+    wanted = [triton.InferRequestedOutput("negative")]
+    one = client.infer("add", [tensor("a", a), tensor("b", b)], model_version="1", outputs=wanted)
+    assert [output.name for output in one.get_response().outputs] == ["negative"]
+
+
+def test_typed_contents_are_answered(server: GrpcServing) -> None:
+    """Typed contents give what raw ones give; those of a large message are read aside and give it too."""
+    for values in ([1.5, -2, 3], [0.25] * 60_000):
+        shape = [len(values) // 3, 3]
+        given = {"name": "x", "datatype": "FP32", "shape": shape, "contents": {"fp32_contents": values}}
+        answer = infer(server, request_of("double", given))
+        assert list(answer.outputs[0].shape) == shape
+        np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), 2 * np.array(values))
+
+
+def test_texts_and_halves_are_answered(client: Client) -> None:
+    """BYTES, the empty text among them, and 16-bit floats come back as they were sent."""
+    texts = np.array([["", "ü", "a\0b"]], object)
+    assert client.infer("texts", [tensor("x", texts)]).as_numpy("y").tolist() == [[b"", "ü".encode(), b"a\0b"]]
+    halves = np.array([[0.5, np.inf]], np.float16)
+    np.testing.assert_array_equal(client.infer("halves", [tensor("x", halves)]).as_numpy("y"), halves)
+
+
+def test_classes_are_answered(client: Client) -> None:
+    """The classification extension gives the best classes with value, index and label, best first."""
+    image = np.random.default_rng(0).random((2, 1, 8, 8)).astype(np.float32)
+    name = client.get_model_metadata("digits-classifier").inputs[0].name
+    wanted = [triton.InferRequestedOutput("probabilities", class_count=3)]
+    classes = client.infer("digits-classifier", [tensor(name, image)], outputs=wanted).as_numpy("probabilities")
+    assert classes.shape == (2, 3)
+    values = [float(text.decode().split(":")[0]) for text in classes[0]]
+    assert values == sorted(values, reverse=True)
+    assert all(index == label for _, index, label in (text.decode().split(":") for text in classes.ravel()))
+
+
+def test_answer_says_where_its_time_went(server: GrpcServing) -> None:
+    """The metadata after an answer holds the request id of the caller and the milliseconds of each stage."""
+    request = request_of("double", {"name": "x", "datatype": "FP32", "shape": [1, 3]}, raw_input_contents=[bytes(12)])
+    before = count(server, 'sluice_requests_total{model="double",route="grpc ModelInfer",status="200"}')
+    with channel(server) as open_channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(open_channel)
+        _, call = stub.ModelInfer.with_call(request, metadata=[("x-request-id", "of-mine")])
+    metadata = dict(call.trailing_metadata())
+    assert metadata["x-request-id"] == "of-mine"
+    assert {part.split(";")[0] for part in metadata["server-timing"].split(", ")} == {
+        *("queue", "batch", "compute", "total")
+    }
+    assert count(server, 'sluice_requests_total{model="double",route="grpc ModelInfer",status="200"}') == before + 1
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_compressed_message_is_answered(client: Client, algorithm: str) -> None:
+    """A compressed request of several rows gives the answer of the plain one."""
+    result = client.infer("double", ones(100), compression_algorithm=algorithm)
+    np.testing.assert_array_equal(result.as_numpy("y"), np.full((100, 3), 2, np.float32))
+
+
+def test_asyncio_client_is_answered(server: GrpcServing) -> None:
+    """Sixty-four calls at once by the client for asyncio each get their own answer."""
+
+    async def ask() -> list[float]:
+        async with triton_aio.InferenceServerClient(server.url) as client:
+            results = await asyncio.gather(
+                *(client.infer("double", [tensor("x", np.full((1, 3), i, np.float32))]) for i in range(64))
+            )
+        return [float(result.as_numpy("y")[0, 0]) for result in results]
+
+    assert asyncio.run(ask()) == [2.0 * i for i in range(64)]

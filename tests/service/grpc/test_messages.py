@@ -1,0 +1,82 @@
+"""The messages are those of the public clients, and a broken interface file is noticed."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from tritonclient.grpc import model_config_pb2, service_pb2
+
+from service.grpc.messages import MESSAGES, METHODS, SERVICE, ProtoError, read_proto
+
+THEIRS = {**service_pb2.DESCRIPTOR.message_types_by_name, **model_config_pb2.DESCRIPTOR.message_types_by_name}
+THEIR_METHODS = service_pb2.DESCRIPTOR.services_by_name[SERVICE].methods
+
+
+def facts(field: FieldDescriptor) -> tuple[Any, ...]:
+    """What of a field decides over its bytes and its use."""
+    named = field.message_type or field.enum_type
+    oneof = field.containing_oneof
+    return (
+        *(field.number, field.type, field.is_repeated, field.is_packed),
+        *(named and named.full_name, oneof and oneof.name),
+    )
+
+
+def differences(ours: Descriptor, theirs: Descriptor) -> list[str]:
+    found = [
+        f"{ours.full_name}.{field.name}"
+        for field in ours.fields
+        if field.name not in theirs.fields_by_name or facts(field) != facts(theirs.fields_by_name[field.name])
+    ]
+    for name, nested in ours.nested_types_by_name.items():
+        found += differences(nested, theirs.nested_types_by_name[name])
+    for name, enum in ours.enum_types_by_name.items():
+        expected = {value.name: value.number for value in theirs.enum_types_by_name[name].values}
+        if {value.name: value.number for value in enum.values} != expected:
+            found.append(enum.full_name)
+    return found
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_message_is_that_of_the_clients(name: str) -> None:
+    """Each field has the name, number and type that tritonclient's has, so the bytes mean the same to both."""
+    assert differences(MESSAGES[name].DESCRIPTOR, THEIRS[name]) == []
+
+
+@pytest.mark.parametrize("name", [name for name in MESSAGES if not name.startswith("Model") or "Infer" in name])
+def test_message_lacks_nothing_of_the_clients(name: str) -> None:
+    """But for the model's configuration, of which there is what this server says, no field is left out."""
+    assert set(MESSAGES[name].DESCRIPTOR.fields_by_name) == set(THEIRS[name].fields_by_name)
+
+
+def test_methods_are_those_of_the_clients() -> None:
+    """All but those of shared memory are there, with the same messages and the same streams."""
+    theirs = {
+        method.name: (method.input_type.name, method.output_type.name, method.client_streaming)
+        for method in THEIR_METHODS
+        if "SharedMemory" not in method.name
+    }
+    ours = {
+        name: (method.request.DESCRIPTOR.name, method.response.DESCRIPTOR.name, method.streams)
+        for name, method in METHODS.items()
+    }
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import 'x';", "expected a message, an enum or a service, got 'import'"),
+        ("message A { string b = 1 }", "expected ';', got '}'"),
+        ("message A { string b 1; }", "expected '=', got '1'"),
+        ("message A { map<string> b = 1; }", "expected ',', got '>'"),
+        ("message A { string b = 1;", "expected '=', got 'the end of the file'"),
+        ("service S { message A {} }", "expected 'rpc' or '}', got 'message'"),
+        ("service S { rpc A(B) gives (C); }", "expected 'returns', got 'gives'"),
+    ],
+)
+def test_broken_interface_is_refused(text: str, said: str) -> None:
+    """What is not in the part of the language that is understood is an error that says what was expected."""
+    with pytest.raises(ProtoError, match="expected") as raised:
+        read_proto(text)
+    assert said in str(raised.value)

@@ -1,0 +1,224 @@
+"""Metadata, configuration, readiness, and the prefix of all routes."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from onnx import TensorProto, helper
+
+from model_store import Store
+from tests import graphs
+from tests.servers import HOT, Door, Serving, settings_for
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+
+
+def scalars() -> bytes:
+    """y = x, a row is one number without an axis of its own."""
+    return graphs.build(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [("x", TensorProto.FLOAT, ["batch"])],
+        [("y", TensorProto.FLOAT, ["batch"])],
+    )
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    root = tmp_path_factory.mktemp("information")
+    for version in (1, 2, 10):
+        graphs.write_plain(root, "double", graphs.double(), version)
+    Store(root).set_alias("double", "old", 2)
+    graphs.write_plain(root, "fixed", graphs.one_at_a_time())
+    graphs.write_plain(root, "scalars", scalars())
+    graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
+    graphs.write_plain(root, "broken", b"no onnx")
+    with Serving(settings_for(root, control=True, max_rows=16), HOT) as server:
+        yield server
+
+
+@pytest.fixture
+def information(serving: Serving) -> Iterator[httpx.Client]:
+    with serving.client() as client:
+        yield client
+
+
+@pytest.fixture
+def levels() -> Iterator[None]:
+    """Put the levels of the loggers back as they were: they are the process's."""
+    logger = logging.getLogger("sluice")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
+def ask(client: httpx.Client, path: str) -> Any:
+    return client.get(path).raise_for_status().json()
+
+
+@pytest.mark.parametrize("what", ["", "/ready", "/config", "/stats"])
+def test_what_is_not_there_is_404_and_what_is_not_ready_503(information: httpx.Client, what: str) -> None:
+    """Every route of a model answers an unknown one with 404, and one that cannot serve with 503 and the reason."""
+    for path, status, text in (
+        ("nobody", 404, "no model 'nobody'"),
+        ("double/versions/7", 404, "no version '7'"),
+        ("double/versions/x", 404, "no alias 'x'"),
+        ("broken", 503, "ONNX Runtime cannot load"),
+        ("broken/versions/1", 503, "ONNX Runtime cannot load"),
+    ):
+        response = information.get(f"/v2/models/{path}{what}")
+        assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
+
+
+def test_server_tells_what_works(information: httpx.Client) -> None:
+    """The extensions are those that there are; the repository's is one of them where it can be changed."""
+    server = ask(information, "/v2")
+    assert set(server) == {"name", "version", "extensions"}
+    assert {"statistics", "model_configuration", "model_repository", "trace", "logging"} <= set(server["extensions"])
+    assert not {"sequence", "system_shared_memory", "cuda_shared_memory"} & set(server["extensions"])
+
+
+def test_metadata_has_the_versions_in_order_of_their_numbers(information: httpx.Client) -> None:
+    """Versions are texts, sorted as numbers; one version has itself only."""
+    tensors = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]}
+    tensors["outputs"] = [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}]
+    expected = {"name": "double", "versions": ["2", "10"], "platform": "onnxruntime_onnx", **tensors}
+    assert ask(information, "/v2/models/double") == expected
+    assert ask(information, "/v2/models/double/versions/old")["versions"] == ["2"]
+    assert ask(information, "/v2/models/double/versions/10/ready") == {"name": "double", "ready": True}
+
+
+def test_models_are_listed_as_kserve_does(information: httpx.Client) -> None:
+    """GET /v2/models gives the names."""
+    assert ask(information, "/v2/models") == {"models": ["broken", "double", "fixed", "scalars", "texts"]}
+
+
+def test_configuration_has_no_object_that_is_half_filled(information: httpx.Client) -> None:
+    """What perf_analyzer indexes is there; what does not hold, such as decoupled answers or a cache, is left out."""
+    config = ask(information, "/v2/models/double/versions/2/config")
+    assert (config["name"], config["platform"], config["max_batch_size"]) == ("double", "onnxruntime_onnx", 16)
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}]
+    assert config["output"] == [{"name": "y", "data_type": "TYPE_FP32", "dims": [3]}]
+    assert config["dynamic_batching"]["max_queue_delay_microseconds"] == 0
+    left_out = {"ensemble_scheduling", "sequence_batching", "model_transaction_policy", "response_cache"}
+    assert not left_out & set(config)
+    named = {t["name"] for t in (*config["input"], *config["output"])}
+    metadata = ask(information, "/v2/models/double")
+    assert named == {t["name"] for t in (*metadata["inputs"], *metadata["outputs"])}
+
+
+def test_configuration_of_models_of_other_shapes(information: httpx.Client) -> None:
+    """Without a batch axis there is no batching and dims are whole; scalars are reshaped; BYTES are TYPE_STRING."""
+    fixed = ask(information, "/v2/models/fixed/config")
+    assert (fixed["max_batch_size"], fixed["input"][0]["dims"], "dynamic_batching" in fixed) == (0, [2, 2], False)
+    scalar = ask(information, "/v2/models/scalars/config")["input"][0]
+    assert (scalar["dims"], scalar["reshape"]) == ([1], {"shape": []})
+    texts = ask(information, "/v2/models/texts/config")["input"][0]
+    assert (texts["data_type"], texts["dims"]) == ("TYPE_STRING", [-1])
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/health/ready", "/v2/models/double", "/livez", "/v2/models/double/stats"])
+def test_head_and_a_slash_at_the_end(information: httpx.Client, path: str) -> None:
+    """HEAD answers as GET does without the body, and a slash at the end is no other path."""
+    head = information.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert information.get(path + "/").json().keys() == information.get(path).json().keys()
+
+
+def test_wrong_method_names_all_that_there_are(information: httpx.Client) -> None:
+    """A path with two methods tells both."""
+    response = information.delete("/v2/logging")
+    assert (response.status_code, set(response.headers["allow"].split(", "))) == (405, {"GET", "HEAD", "POST"})
+    assert information.get("/v2/repository/index").headers["allow"] == "POST"
+
+
+def test_prefix_is_before_every_route(tmp_path: Path, door: Door) -> None:
+    """With SLUICE_BASE_PATH all routes of both doors are below it, and nowhere else."""
+    graphs.write_plain(tmp_path, "double", graphs.double())
+    with Serving(settings_for(tmp_path, base_path="/team/s-1"), door) as server, server.client() as client:
+        for _ in range(2):  # the second time the head is known
+            answer = client.post("/team/s-1/v2/models/double/infer", json={"inputs": [X]})
+            assert answer.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]
+        assert client.post("/team/s-1/v2/models/double/infer/", json={"inputs": [X]}).status_code == 200
+        assert client.get("/team/s-1/v2/health/ready").status_code == 200
+        assert client.get("/team/s-1").status_code == 404  # there is no page without BentoML
+        for path in ("/v2/models/double/infer", "/team/s-10/v2/models/double/infer", "/team/v2/models/double/infer"):
+            response = client.post(path, json={"inputs": [X]})
+            assert (response.status_code, path in response.json()["error"]) == (404, True)
+        assert client.get("/livez").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"trace_level": ["LOUD"]}, 400, 'trace_level: expected ["OFF"] or ["TIMESTAMPS"]'),
+        ({"trace_level": ["OFF", "TIMESTAMPS"]}, 400, "trace_level"),
+        ({"trace_level": ["TENSORS"]}, 501, "trace_level: tensors are not traced"),
+        ({"trace_rate": 5}, 400, "trace_rate: expected a number from 1 in a string"),
+        ({"trace_rate": "0"}, 400, "trace_rate"),
+        ({"trace_rate": "\u00b2"}, 400, "trace_rate"),
+        ({"trace_count": "-2"}, 400, "trace_count: expected a number from -1"),
+        ({"trace_file": "trace.json"}, 501, "trace_file"),
+        ({"trace_mode": "opentelemetry"}, 501, "trace_mode"),
+        ({"level": "OFF"}, 400, "unknown trace setting 'level'"),
+    ],
+)
+def test_bad_trace_setting_is_refused(information: httpx.Client, body: Any, status: int, text: str) -> None:
+    """A trace setting that cannot hold is refused by name, and the settings stay as they were."""
+    before = ask(information, "/v2/trace/setting")
+    response = information.post("/v2/trace/setting", json=body)
+    assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
+    assert ask(information, "/v2/trace/setting") == before
+
+
+def test_trace_settings_of_a_model_override_those_of_the_server(information: httpx.Client) -> None:
+    """A model follows the server except in what was set for it, until that is cleared with null."""
+    own = "/v2/models/double/trace/setting"
+    assert information.get("/v2/models/nobody/trace/setting").status_code == 404
+    information.post("/v2/trace/setting", json={"trace_rate": "9"}).raise_for_status()
+    changed = information.post(own, json={"trace_rate": "3", "trace_count": "5"}).json()
+    assert (changed["trace_rate"], changed["trace_count"], changed["trace_level"]) == ("3", "5", ["OFF"])
+    assert ask(information, "/v2/models/fixed/trace/setting")["trace_rate"] == "9"
+    assert information.post(own, json={"trace_rate": None, "trace_count": None}).json()["trace_rate"] == "9"
+    assert information.post("/v2/trace/setting", json={"trace_rate": None}).json()["trace_rate"] == "1000"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"log_info": 1}, 400, "log_info: expected true or false, got a number"),
+        ({"log_verbose_level": -1}, 400, "log_verbose_level: expected a number from 0"),
+        ({"log_verbose_level": True}, 400, "log_verbose_level"),
+        ({"log_format": "xml"}, 400, "log_format: expected default or ISO8601"),
+        ({"log_file": "log"}, 501, "log_file"),
+        ({"log_infos": True}, 400, "unknown log setting 'log_infos'"),
+    ],
+)
+def test_bad_log_setting_is_refused(information: httpx.Client, body: Any, status: int, text: str) -> None:
+    """A log setting that cannot hold is refused by name."""
+    response = information.post("/v2/logging", json=body)
+    assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
+
+
+@pytest.mark.usefixtures("levels")
+def test_log_settings_change_what_is_logged(information: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Each level is let through or not by itself, and debug messages where the log is verbose."""
+    logger = logging.getLogger("sluice.engine")
+
+    def logged() -> list[str]:
+        caplog.clear()
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+            logger.log(level, "a message")
+        return [record.levelname for record in caplog.records if record.name == logger.name]
+
+    shown = information.post("/v2/logging", json={"log_info": True, "log_warning": False, "log_error": True}).json()
+    assert (shown["log_info"], shown["log_warning"], shown["log_error"]) == (True, False, True)
+    assert logged() == ["INFO", "ERROR"]
+    information.post("/v2/logging", json={"log_verbose_level": 1, "log_warning": True}).raise_for_status()
+    assert logged() == ["DEBUG", "INFO", "WARNING", "ERROR"]
+    quiet = {"log_verbose_level": 0, "log_info": False, "log_warning": False, "log_error": False}
+    assert information.post("/v2/logging", json=quiet).json().items() >= quiet.items()
+    assert logged() == []
+    information.post("/v2/logging", json={"log_info": True, "log_warning": True, "log_error": True}).raise_for_status()

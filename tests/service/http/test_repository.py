@@ -1,0 +1,314 @@
+"""Loading and unloading while requests go on, through each door."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model_store import DEFAULT_ROOT, Store
+from tests import graphs
+from tests.servers import HOT, Door, Serving, settings_for
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+Y = [2.0, 4.0, 6.0]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return graphs.write_plain(tmp_path / "store", "double", graphs.double())
+
+
+@pytest.fixture
+def serving(root: Path) -> Iterator[Serving]:
+    # These routes are the ASGI door's, also where the hot door is open.
+    with Serving(settings_for(root, control=True), HOT) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A server that refuses what it is asked for."""
+    root = graphs.write_plain(tmp_path_factory.mktemp("unchanged") / "store", "double", graphs.double())
+    with Serving(settings_for(root, control=True), HOT) as server, server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def client(serving: Serving) -> Iterator[httpx.Client]:
+    with serving.client() as client:
+        yield client
+
+
+def change(client: httpx.Client, do: str, name: str = "double", **parameters: Any) -> httpx.Response:
+    body = {"parameters": parameters} if parameters else None
+    return client.post(f"/v2/repository/models/{name}/{do}", json=body)
+
+
+def infer(client: httpx.Client, name: str = "double", version: str = "") -> httpx.Response:
+    at = f"{name}/versions/{version}" if version else name
+    return client.post(f"/v2/models/{at}/infer", json={"inputs": [X]})
+
+
+def who_serves(client: httpx.Client, name: str = "double") -> str:
+    answer: str = infer(client, name).raise_for_status().json()["model_version"]
+    return answer
+
+
+def index(client: httpx.Client, **body: Any) -> dict[tuple[str, str], tuple[str, str]]:
+    lines = client.post("/v2/repository/index", json=body).raise_for_status().json()
+    return {(line["name"], line["version"]): (line["state"], line.get("reason", "")) for line in lines}
+
+
+def settle(serving: Serving) -> None:
+    """Return when what is being taken out of service is out."""
+    assert serving.runtime is not None
+    registry, loop = serving.runtime.registry, serving.runtime.plane.errands.loop
+
+    async def wait() -> None:
+        await asyncio.gather(*registry._retiring)
+
+    asyncio.run_coroutine_threadsafe(wait(), loop).result(30)
+
+
+def test_server_that_allows_no_change_says_how_to_allow_it(root: Path) -> None:
+    """Without SLUICE_CONTROL nothing can be changed, and the refusal names the setting; the index is there."""
+    with Serving(settings_for(root), HOT) as server, server.client() as client:
+        for path in ("repository/models/double/load", "repository/models/double/unload", "logging", "trace/setting"):
+            response = client.post(f"/v2/{path}", json={})
+            assert (response.status_code, "SLUICE_CONTROL=true" in response.json()["error"]) == (501, True)
+        assert index(client) == {("double", "1"): ("READY", "")}
+        assert who_serves(client) == "1"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"parameters": {"config": "{}"}}, 501, "parameters.config: a model is what was published"),
+        ({"parameters": {"file:1/model.onnx": "AAAA"}}, 501, "parameters.file:1/model.onnx"),
+        ({"parameters": {"versions": "1"}}, 400, "unknown parameter 'versions'"),
+        ({"parameters": {"version": [1]}}, 400, "parameters.version: expected a number or an alias, got an array"),
+        ({"parameters": {"version": True}}, 400, "parameters.version: expected a number or an alias, got a boolean"),
+        ({"parameters": {"unload_dependents": 1}}, 400, "parameters.unload_dependents: expected true or false"),
+        ({"parameters": []}, 400, "parameters: expected an object, got an array"),
+        ({"version": 1}, 400, "unknown field 'version'"),
+        ([], 400, "expected a JSON object"),
+        ({"parameters": {"version": 9}}, 404, "no version '9' of 'double'"),
+        ({"parameters": {"version": "stable"}}, 404, "no alias 'stable' of 'double'"),
+    ],
+)
+def test_bad_change_is_refused_and_changes_nothing(unchanged: httpx.Client, body: Any, status: int, text: str) -> None:
+    """A change that is malformed, or that this server does not make, is refused by name; the model goes on."""
+    for do in ("load", "unload"):
+        response = unchanged.post(f"/v2/repository/models/double/{do}", json=body)
+        assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
+    assert who_serves(unchanged) == "1"
+
+
+def test_unknown_model_is_404(unchanged: httpx.Client) -> None:
+    """A name that the store does not have, or that no store could have, is 404, without the folder of the store."""
+    for do in ("load", "unload"):
+        for name in ("nobody", "..", "%2e%2e%2fetc"):
+            response = change(unchanged, do, name)
+            assert response.status_code == 404, response.text
+            assert "/store" not in response.text
+
+
+def test_body_that_is_too_large_is_413(unchanged: httpx.Client) -> None:
+    """These requests are small: a large one is refused, and the connection serves the next one."""
+    response = unchanged.post("/v2/repository/models/double/load", content=b" " * (1 << 17))
+    assert response.status_code == 413
+    assert who_serves(unchanged) == "1"
+
+
+def test_version_that_cannot_serve_leaves_the_old_one_serving(client: httpx.Client, root: Path) -> None:
+    """A load that fails answers with the reason; the version before it serves on, and the index tells of both."""
+    graphs.write_plain(root, "double", b"no onnx", version=2)
+    response = change(client, "load")
+    assert response.status_code == 503
+    assert "version 2 of 'double' cannot serve: " in response.json()["error"]
+    assert who_serves(client) == "1"
+    states = index(client)
+    assert states["double", "1"] == ("READY", "")
+    assert states["double", "2"][0] == "UNAVAILABLE"
+    assert "ONNX Runtime cannot load the graph" in states["double", "2"][1]
+
+
+def test_replaced_file_that_is_broken_leaves_the_old_one_serving(client: httpx.Client, root: Path) -> None:
+    """A file without a manifest may change under its number; if the new content does not load, the old one serves."""
+    path = root / "double" / "1" / "model.onnx"
+    path.write_bytes(b"no onnx")
+    assert change(client, "load").status_code == 503
+    assert infer(client).json()["outputs"][0]["data"] == Y
+    assert index(client)["double", "1"] == ("READY", "")
+    path.write_bytes(graphs.double(width=1))
+    assert change(client, "load").status_code == 200
+    assert client.get("/v2/models/double").json()["inputs"][0]["shape"] == [-1, 1]
+
+
+def test_new_version_takes_over_and_the_old_one_leaves(client: httpx.Client, serving: Serving, root: Path) -> None:
+    """After a load the newest version answers; the one before it is out of service, and named as such."""
+    graphs.write_plain(root, "double", graphs.double(), version=2)
+    assert index(client)["double", "2"] == ("UNAVAILABLE", "it is not loaded")
+    assert change(client, "load").json() == {"name": "double", "load": True}
+    assert who_serves(client) == "2"
+    settle(serving)
+    assert index(client) == {("double", "1"): ("UNAVAILABLE", "it was unloaded"), ("double", "2"): ("READY", "")}
+    assert index(client, ready=True) == {("double", "2"): ("READY", "")}
+    refused = infer(client, version="1")
+    assert (refused.status_code, "unloaded" in refused.json()["error"]) == (503, True)
+    assert client.get("/v2/models/double").json()["versions"] == ["2"]
+
+
+def test_older_version_is_put_back_into_service_by_its_number(client: httpx.Client, root: Path) -> None:
+    """A load that names a version makes that one serve, also when a newer one does: a roll-back is one request."""
+    graphs.write_plain(root, "double", graphs.double(), version=2)
+    change(client, "load").raise_for_status()
+    change(client, "load", version=1).raise_for_status()
+    assert who_serves(client) == "1"
+    assert client.get("/v2/models/double/versions/2/ready").status_code == 503
+
+
+def test_aliases_are_read_anew_and_keep_their_versions(client: httpx.Client, root: Path) -> None:
+    """A version that an alias points to stays beside the newest, and is found by the alias."""
+    graphs.write_plain(root, "double", graphs.double(), version=2)
+    Store(root).set_alias("double", "stable", 1)
+    change(client, "load").raise_for_status()
+    assert who_serves(client) == "2"
+    assert infer(client, version="stable").json()["model_version"] == "1"
+    change(client, "load", version="stable").raise_for_status()
+    assert who_serves(client) == "1"
+
+
+def test_model_that_is_new_in_the_store_is_loaded_and_unloaded(client: httpx.Client, root: Path) -> None:
+    """A model published after the start serves after a load, and after an unload it is not ready, with the reason."""
+    graphs.write_plain(root, "late", graphs.double())
+    assert infer(client, "late").status_code == 404
+    change(client, "load", "late").raise_for_status()
+    assert infer(client, "late").json()["outputs"][0]["data"] == Y
+    assert change(client, "unload", "late").json() == {"name": "late", "unload": True}
+    refused = infer(client, "late")
+    assert (refused.status_code, "it was unloaded" in refused.json()["error"]) == (503, True)
+    assert client.get("/v2/models/late/ready").status_code == 503
+    assert 'sluice_model_ready{model="late",version="1"} 0.0' in client.get("/metrics").text
+    change(client, "load", "late").raise_for_status()
+    assert infer(client, "late").json()["outputs"][0]["data"] == Y
+
+
+def test_one_version_is_unloaded_and_another_serves(client: httpx.Client, root: Path) -> None:
+    """Unloading the version that serves leaves the newest of the others to answer."""
+    graphs.write_plain(root, "double", graphs.double(), version=2)
+    Store(root).set_alias("double", "stable", 1)
+    change(client, "load").raise_for_status()
+    change(client, "unload", version=2).raise_for_status()
+    assert who_serves(client) == "1"
+    assert change(client, "unload", version=9).status_code == 404
+
+
+def test_default_model_of_a_task_follows_what_serves(root: Path) -> None:
+    """A task route finds a model that was loaded after the start, and none after it was unloaded."""
+    row = [[[0.0] * 8] * 8]
+    with Serving(settings_for(root, control=True), HOT) as server, server.client() as client:
+        assert client.post("/classify", json={"inputs": [row]}).status_code == 404
+        shutil.copytree(DEFAULT_ROOT / "digits-classifier", root / "digits-classifier")
+        change(client, "load", "digits-classifier").raise_for_status()
+        assert client.post("/classify", json={"inputs": [row]}).json()["model"] == "digits-classifier"
+        change(client, "unload", "digits-classifier").raise_for_status()
+        assert client.post("/classify", json={"inputs": [row]}).status_code == 404
+
+
+def test_only_models_of_the_settings_are_loaded(root: Path) -> None:
+    """SLUICE_MODELS says who may serve, also for those who load over HTTP."""
+    graphs.write_plain(root, "other", graphs.double())
+    with Serving(settings_for(root, control=True, models=("double",)), HOT) as server, server.client() as client:
+        response = change(client, "load", "other")
+        assert (response.status_code, "SLUICE_MODELS" in response.json()["error"]) == (404, True)
+
+
+def test_lazy_model_that_was_unloaded_is_not_loaded_by_the_next_request(root: Path) -> None:
+    """With SLUICE_LAZY a request loads a model, but not one that somebody has taken out of service."""
+    with Serving(settings_for(root, control=True, lazy=True), HOT) as server, server.client() as client:
+        assert index(client)["double", "1"] == ("UNAVAILABLE", "it is loaded when asked for")
+        change(client, "unload").raise_for_status()
+        assert infer(client).status_code == 503
+        change(client, "load").raise_for_status()
+        assert who_serves(client) == "1"
+
+
+def test_no_request_is_lost_while_versions_change(root: Path, door: Door) -> None:
+    """Four callers ask without a pause while versions take over from each other: each is answered by one of them."""
+    graphs.write_plain(root, "double", graphs.double(), version=2)
+    done = False
+
+    def ask(_: int) -> set[tuple[int, str]]:
+        seen = set()
+        with serving.client() as own:
+            while not done:
+                response = infer(own)
+                seen.add((response.status_code, response.json().get("model_version", response.text)))
+        return seen
+
+    with (
+        Serving(settings_for(root, control=True), door) as serving,
+        serving.client() as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        callers = [pool.submit(ask, i) for i in range(4)]
+        try:
+            for turn in range(12):
+                change(client, "load", version=turn % 2 + 1).raise_for_status()
+        finally:
+            done = True
+        assert set().union(*(caller.result() for caller in callers)) == {(200, "1"), (200, "2")}
+
+
+def test_task_under_way_ends_on_the_version_that_began_it(tmp_path: Path, door: Door) -> None:
+    """A stream of many steps goes on to its end after its model was unloaded, and only then the version is gone."""
+    root = tmp_path / "store"
+    shutil.copytree(DEFAULT_ROOT / "digits-diffusion", root / "digits-diffusion")
+    body = {"count": 2, "steps": 200, "stream": True, "seed": 1}
+    name = "digits-diffusion"
+    with Serving(settings_for(root, control=True), door) as server, server.client() as client:
+        with client.stream("POST", "/generate", json=body) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("data:")
+            with server.client() as other:
+                change(other, "unload", name).raise_for_status()
+                assert index(other)[name, "1"][0] in ("UNLOADING", "UNAVAILABLE")
+                assert other.post("/generate", json=body).status_code == 404
+            assert "event: done" in list(lines)
+        settle(server)
+        assert index(client)[name, "1"] == ("UNAVAILABLE", "it was unloaded")
+
+
+def test_change_reaches_every_worker(root: Path, tmp_path: Path) -> None:
+    """What one of two workers is asked for, the other does as well before the answer: models, traces and logs."""
+    settings = settings_for(root, control=True, workers=2, metrics_dir=tmp_path / "m")
+    graphs.write_plain(root, "double", graphs.double(), version=2)
+    with (
+        Serving(settings, HOT) as one,
+        Serving(settings, HOT) as two,
+        one.client() as first,
+        two.client() as second,
+    ):
+        change(first, "load", version=1).raise_for_status()
+        assert (who_serves(first), who_serves(second)) == ("1", "1")
+        change(second, "unload").raise_for_status()
+        assert (infer(first).status_code, infer(second).status_code) == (503, 503)
+        first.post("/v2/trace/setting", json={"trace_rate": "7"}).raise_for_status()
+        assert second.get("/v2/trace/setting").json()["trace_rate"] == "7"
+        two.stop()
+        two._thread.join(30)
+        change(first, "load").raise_for_status()
+        assert who_serves(first) == "2"
+
+
+def test_workers_without_a_folder_in_common_refuse_changes(root: Path) -> None:
+    """A change that could reach one worker only is not made."""
+    with Serving(settings_for(root, control=True, workers=2), HOT) as server, server.client() as client:
+        response = change(client, "unload")
+        assert (response.status_code, "SLUICE_METRICS_DIR" in response.json()["error"]) == (501, True)

@@ -1,0 +1,89 @@
+"""Commands between the workers of one server."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+from service.siblings import Command, Siblings
+
+
+def make(folder: Path | None, heard: list[Command], answer: str = "") -> Siblings:
+    async def obey(command: Command) -> str:
+        heard.append(command)
+        return answer
+
+    return Siblings(folder, obey)
+
+
+def test_worker_that_died_without_a_word_is_passed_over(tmp_path: Path) -> None:
+    """A socket that nobody listens on, as a killed worker leaves it, neither fails nor holds up a command."""
+
+    async def main() -> None:
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(tmp_path / "1-0.worker"))
+        heard: list[Command] = []
+        one, two = make(tmp_path, []), make(tmp_path, heard)
+        await one.open()
+        await two.open()
+        assert await one.tell({"do": "x"}) == []
+        assert heard == [{"do": "x"}]
+        await one.close()
+        await two.close()
+
+    asyncio.run(main())
+
+
+def test_worker_that_dies_in_the_middle_is_passed_over(tmp_path: Path) -> None:
+    """A connection that ends without an answer is that of a worker that has ended: nothing is left to complain of."""
+
+    async def main() -> None:
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.close()
+
+        server = await asyncio.start_unix_server(hang_up, tmp_path / "1-0.worker")
+        assert await make(tmp_path, []).tell({"do": "x"}) == []
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_complaint_and_failure_come_back(tmp_path: Path) -> None:
+    """Who could not do it says why; one whose code fails says so, and listens on."""
+
+    async def main() -> None:
+        async def explode(command: Command) -> str:
+            raise RuntimeError("secret")
+
+        one, two, three = make(tmp_path, []), make(tmp_path, [], "no room"), Siblings(tmp_path, explode)
+        for worker in (one, two, three):
+            await worker.open()
+        for _ in range(2):
+            complaints = await one.tell({"do": "x"})
+            who = f"worker {os.getpid()}"
+            assert sorted(complaints) == [f"{who}: it failed unexpectedly: see the log", f"{who}: no room"]
+        for worker in (one, two, three):
+            await worker.close()
+
+    asyncio.run(main())
+
+
+def test_one_that_has_closed_is_not_asked(tmp_path: Path) -> None:
+    """A worker that ends takes its socket with it; alone, or without a folder, a worker tells nobody."""
+
+    async def main() -> None:
+        heard: list[Command] = []
+        one, two, alone = make(tmp_path, []), make(tmp_path, heard), make(None, [])
+        await one.open()
+        await two.open()
+        await two.close()
+        assert await one.tell({"do": "x"}) == []
+        await one.close()
+        await alone.open()
+        assert await alone.tell({"do": "x"}) == []
+        await alone.close()
+        assert heard == []
+
+    asyncio.run(main())
+    assert not list(tmp_path.iterdir())
