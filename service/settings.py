@@ -58,6 +58,11 @@ class Settings:
     max_rows: int = field(default=64, metadata={"help": "rows of one batch"})
     max_queue_rows: int = field(default=4096, metadata={"help": "rows that may wait for one model; then 429"})
     max_slots: int = field(default=256, metadata={"help": "rows inside the loop of one model at once"})
+    max_sequences: int = field(default=1024, metadata={"help": "sequences whose state is kept at once; then 429"})
+    max_sequence_bytes: int = field(default=256 << 20, metadata={"help": "bytes of the state of all sequences"})
+    sequence_idle_s: float = field(
+        default=60.0, metadata={"help": "seconds after which the state of an idle sequence is let go of"}
+    )
     max_wait_s: float = field(default=0.0, metadata={"help": "seconds that a partial batch is held; 0: never"})
     deadline_s: float = field(
         default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
@@ -136,6 +141,9 @@ _LEAST: Mapping[str, float] = {
     "max_slots": 1,
     "max_generated": 1,
     "max_steps": 1,
+    "max_sequences": 1,
+    "max_sequence_bytes": 1,
+    "sequence_idle_s": 0.001,
     "max_wait_s": 0,
     "deadline_s": 0.001,
     "max_body_bytes": 1024,

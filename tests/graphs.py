@@ -1,13 +1,18 @@
 """Tiny real ONNX graphs for the tests, each a few bytes, each with one property that a test needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from model_store import Store
+from model_store.datatypes import BY_ONNX
+from model_store.manifest import Graph, Manifest, Tensor
 from model_store.store import PLAIN_FILE
+from model_store.tasks import Carry, Loop
 
 Shape = Sequence[int | str]
 
@@ -104,6 +109,41 @@ def classifier(classes: int = 3) -> bytes:
         [("logits", TensorProto.FLOAT, ["batch", classes]), ("probabilities", TensorProto.FLOAT, ["batch", classes])],
         {"weights": weights},
     )
+
+
+def count_up() -> bytes:
+    """next_total = total + x, value = table[total] of 10, 11, 12, 13: a run with a total above 3 fails."""
+    return build(
+        [
+            helper.make_node("Add", ["total", "x"], ["next_total"]),
+            helper.make_node("Gather", ["table", "total"], ["value"]),
+        ],
+        [("x", TensorProto.INT64, ["batch"]), ("total", TensorProto.INT64, ["batch"])],
+        [("next_total", TensorProto.INT64, ["batch"]), ("value", TensorProto.FLOAT, ["batch"])],
+        {"table": np.array([10, 11, 12, 13], np.float32)},
+    )
+
+
+def grow() -> bytes:
+    """longer = memory with x at its end: what it carries has an open size."""
+    return build(
+        [helper.make_node("Concat", ["memory", "x"], ["longer"], axis=1)],
+        [("memory", TensorProto.FLOAT, ["batch", "length"]), ("x", TensorProto.FLOAT, ["batch", 1])],
+        [("longer", TensorProto.FLOAT, ["batch", "longer"])],
+    )
+
+
+def write_loop(root: Path, name: str, content: bytes, carries: Mapping[str, str | None]) -> None:
+    """Publish a model that goes on from what it ``carries``: input to output."""
+    session = ort.InferenceSession(content)
+
+    def describe(found: ort.NodeArg) -> Tensor:
+        return Tensor(name=found.name, datatype=BY_ONNX[found.type].name, shape=tuple(found.shape), batch_axis=0)
+
+    inputs, outputs = map(describe, session.get_inputs()), map(describe, session.get_outputs())
+    main = Graph(file="main.onnx", inputs=tuple(inputs), outputs=tuple(outputs))
+    loop = Loop(carries=tuple(Carry(input=i, output=o) for i, o in carries.items()), max_steps=20)
+    Store(root).publish(Manifest(name=name, task="tensors", graphs={"main": main}, loop=loop), {"main.onnx": content})
 
 
 def write_plain(root: Path, name: str, content: bytes, version: int = 1) -> Path:

@@ -29,6 +29,8 @@ def release() -> str:
 def describe_server(settings: Settings) -> dict[str, Any]:
     """Name, version and extensions: what works, and nothing else."""
     extensions = [*_WORK, *(["model_repository"] if settings.control else [])]
+    if settings.workers == 1:  # the state of a sequence is that of one worker
+        extensions += ["sequence", "sequence(string_id)"]
     return {"name": NAME, "version": release(), "extensions": extensions}
 
 

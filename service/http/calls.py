@@ -13,6 +13,7 @@ from service.registry import Model
 
 if TYPE_CHECKING:
     from service.http.errands import Errand
+    from service.http.sequences import Place
 
 Header = tuple[bytes, bytes]
 
@@ -59,15 +60,15 @@ class Call(abc.ABC):
     call, so whatever belongs to this one is to be in order before.
 
     ``headers`` has lower-case names. ``began`` is seconds on the clock of the data plane. ``model``, ``job`` and
-    ``details`` are the data plane's: who answers, its place in the engine, and what rendering the answer needs; so is
-    ``inflated_bytes``, the room that it has reserved for a body that came compressed.
+    ``details`` are the data plane's: who answers, its place in the engine, and what rendering the answer needs; so are
+    ``inflated_bytes``, the room that it has reserved for a body that came compressed, and ``place``, in its sequence.
     ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say.
     ``opened`` is true from ``open`` on: an error can no longer be the reply.
     """
 
     __slots__ = (
         *("began", "body", "details", "endpoint", "gone", "headers", "inflated_bytes", "job", "model", "opened"),
-        *("patience_s", "query", "request_id"),
+        *("patience_s", "place", "query", "request_id"),
     )
 
     def __init__(self, endpoint: Endpoint, query: bytes, headers: Mapping[bytes, bytes]) -> None:
@@ -82,6 +83,7 @@ class Call(abc.ABC):
         self.model: Model | None = None
         self.job: Job | Errand | None = None
         self.details: Any = None
+        self.place: Place | None = None
         self.gone = False
         self.opened = False
 

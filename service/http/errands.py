@@ -1,8 +1,8 @@
 """Task routes: a task's generator, driven by what the engine answers.
 
-Life of an errand: the request is read and its model found; the task says what it wants next (a run of a graph, a course
-through the loop, something slow done aside) and is sent the answer, until it returns its result. What it emits on the
-way goes out at once as server-sent events, where the caller asked for a stream.
+Life of an errand: the request is read and its model found (`opening.py`); the task says what it wants next (a
+run of a graph, a course through the loop, something slow done aside) and is sent the answer, until it returns its
+result. What it emits on the way goes out at once as server-sent events, where the caller asked for a stream.
 
 Everything is on the event loop's thread, apart from what is done aside. An errand that its caller leaves gives back
 what it holds in the engine at once.
@@ -18,8 +18,10 @@ from model_store.manifest import Task as TaskName
 from service.engine.course import Path
 from service.engine.dispatcher import Answer
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
-from service.http import events
+from service.http import events, kserve
+from service.http import generate as generate_routes
 from service.http.calls import JSON, Call, Reply
+from service.http.opening import Opener, Opening
 from service.protocol.text import render_json
 from service.registry import Model, Registry
 from service.tasks import classify, generate, reconstruct, sequence
@@ -40,6 +42,24 @@ ROUTES: Mapping[str, Any] = {f"/{task.NAME}": task for task in (classify, sequen
 """Route -> the module of its task."""
 
 
+def open_task(call: Call, registry: Registry, limits: Limits) -> Opening:
+    """Read a request to a task route. Raises InvalidInput, UnsupportedMedia, UnknownModel, NotReady."""
+    task: Task = ROUTES[call.endpoint.route]
+    headers = call.headers
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    accept = headers.get(b"accept", b"").decode("latin-1")
+    request = read_request(call.body, content_type, call.query, accept)
+    options = task.Options.parse(request.fields, request.loose)
+    version = None if options.version is None else str(options.version)
+    model = registry.find_for_task(task.NAME, options.model, version)
+    subject = Subject(model.name, model.version, model.manifest)
+    return Opening(model, lambda emit: task.work(options, request, subject, limits, emit), options.stream)
+
+
+OPENERS: Mapping[str, Opener] = {**dict.fromkeys(ROUTES, open_task), **generate_routes.OPENERS, **kserve.OPENERS}
+"""Every route that works by a task -> who reads its requests."""
+
+
 class Plane(Protocol):
     """What an errand asks of the data plane."""
 
@@ -53,20 +73,19 @@ class Plane(Protocol):
 class Errand:
     """A task under way for a call."""
 
-    __slots__ = ("_batch_s", "_call", "_compute_s", "_errands", "_queue_s", "_release", "_work", "model")
+    __slots__ = ("_batch_s", "_call", "_compute_s", "_errands", "_opening", "_queue_s", "_release", "_work", "model")
 
-    def __init__(self, errands: "Errands", call: Call, model: Model) -> None:
+    def __init__(self, errands: "Errands", call: Call, opening: Opening) -> None:
         self._errands = errands
         self._call = call
-        self.model = model
+        self._opening = opening
+        self.model = opening.model
         self._work: Work | None = None
         self._release: Callable[[], object] | None = None
         self._queue_s = self._batch_s = self._compute_s = 0.0
 
-    def begin(self, task: Task, options: TaskOptions, request: TaskRequest) -> None:
-        subject = Subject(self.model.name, self.model.version, self.model.manifest)
-        emit = self._emit if options.stream else None
-        self._work = task.work(options, request, subject, self._errands.limits, emit)
+    def begin(self) -> None:
+        self._work = self._opening.work(self._emit if self._opening.streams else None)
         self._go_on(None)
 
     def cancel(self) -> None:
@@ -89,24 +108,25 @@ class Errand:
             self._fail(error)
 
     def _ask(self, wish: Infer | Iterate | Aside) -> None:
-        model, errands = self.model, self._errands
+        model, errands, priority = self.model, self._errands, self._opening.priority
         if isinstance(wish, Aside):
             future = errands.loop.run_in_executor(errands.executor, wish.do)
             self._release = future.cancel
             future.add_done_callback(self._done_aside)
             return
-        left_s = errands.deadline_s - (errands.plane.clock() - self._call.began)
+        left_s = (self._opening.timeout_s or errands.deadline_s) - (errands.plane.clock() - self._call.began)
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the last step of the task")
         if isinstance(wish, Infer):
             dispatcher = model.graphs[wish.graph]
-            job = dispatcher.submit(dispatcher.signature.check(wish.inputs), self._answered, timeout_s=left_s)
+            rows = dispatcher.signature.check(wish.inputs)
+            job = dispatcher.submit(rows, self._answered, timeout_s=left_s, priority=priority)
             self._release = functools.partial(dispatcher.cancel, job)
             return
         loop = model.loop
         if loop is None:
             raise ModelFailure(f"the manifest of {model.name!r} describes no loop")
-        journey = loop.submit(wish.course, self._walked, timeout_s=left_s)
+        journey = loop.submit(wish.course, self._walked, timeout_s=left_s, priority=priority)
         self._release = functools.partial(loop.cancel, journey)
 
     def _answered(self, outcome: Answer | ServiceError) -> None:
@@ -148,10 +168,9 @@ class Errand:
         self._errands.plane.fail(self._call, error)
 
     def _finish(self, result: Result) -> None:
-        streams = self._call.details
         self._close()
-        if streams:
-            self._send(events.event(render_json(result.body), "done"))
+        if self._opening.streams:
+            self._send(events.event(render_json(result.body), self._opening.last_event))
             self._errands.plane.finish_stream(self._call, 200)
             return
         if result.media_type is None:
@@ -195,18 +214,11 @@ class Errands:
         """Begin the errand of a call whose body is complete. Raises ServiceError."""
         if self._drained is not None:
             raise Draining("the server is stopping")
-        task: Task = ROUTES[call.endpoint.route]
-        headers = call.headers
-        content_type = headers.get(b"content-type", b"").decode("latin-1")
-        accept = headers.get(b"accept", b"").decode("latin-1")
-        request = read_request(call.body, content_type, call.query, accept)
-        options = task.Options.parse(request.fields, request.loose)
-        version = None if options.version is None else str(options.version)
-        model = call.model = self._registry.find_for_task(task.NAME, options.model, version)
-        call.details = options.stream
-        errand = call.job = Errand(self, call, model)
+        opening = OPENERS[call.endpoint.route](call, self._registry, self.limits)
+        call.model = opening.model
+        errand = call.job = Errand(self, call, opening)
         self._open.add(errand)
-        errand.begin(task, options, request)
+        errand.begin()
 
     def ended(self, errand: Errand) -> None:
         self._open.discard(errand)

@@ -145,6 +145,8 @@ class HotProtocol(HttpToolsProtocol):
         super().data_received(data)
         if was_idle and self._begun == 1 and not began_in_header:
             self._learn(data)
+        if self._lingering:
+            return  # the parser has refused it
         # The parser keeps an unfinished header line to itself, so what it was fed is counted: pieces of nothing but
         # this header. One that holds the end of another request as well is not; uvloop reads 256 KiB at most at once.
         if self._in_header and (self._begun == 0 if began_in_header else was_idle and self._begun == 1):

@@ -18,6 +18,7 @@ from service.control.statistics import tell_statistics
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.http.administration import Administration
 from service.http.calls import Reply
+from service.http.kserve import KServeQuestions
 from service.http.openapi import make_document
 from service.http.routes import Handler, Routes, make_routes
 from service.http.status import error_reply
@@ -51,6 +52,7 @@ class Information:
             **_of_model("/config", self.configuration),
             **_of_model("/stats", self.statistics),
             **self._administration.routes(),
+            **KServeQuestions(self._registry).routes(),
             "/models": {"GET": self.cards},
             "/metrics": {"GET": self.metrics},
             "/docs.json": {"GET": self.document},

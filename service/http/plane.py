@@ -22,6 +22,7 @@ from service.engine.dispatcher import Answer
 from service.engine.tensors import Arrays
 from service.errors import (
     Cancelled,
+    DeadlinePassed,
     InvalidInput,
     ModelFailure,
     ServiceError,
@@ -31,14 +32,17 @@ from service.errors import (
 )
 from service.http import events
 from service.http.calls import JSON, Call, Endpoint, Reply
-from service.http.errands import ROUTES, Errand, Errands
+from service.http.errands import OPENERS, Errand, Errands
+from service.http.generate import GENERATE_STREAM
 from service.http.intake import Intake
+from service.http.kserve import FORECAST, forecast_error_reply
+from service.http.sequences import Sequences
 from service.http.status import error_reply
 from service.metrics import Metrics
 from service.protocol.answers import render_infer
 from service.protocol.classification import check_classification, classify
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
-from service.protocol.header import Header
+from service.protocol.header import Header, SequenceStep
 from service.protocol.v2 import parse_infer, parse_raw
 from service.registry import Model, Registry
 from service.settings import Settings
@@ -51,7 +55,9 @@ GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
 """The same endpoint for calls that came over gRPC, so that metrics tell them apart."""
 PLANE_STATE = "sluice.plane"
 """Where the ASGI door leaves the data plane in the lifespan's state, which uvicorn hands to its protocols."""
-_INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_FIXED_PATHS = frozenset(route for route in OPENERS if "{" not in route)
+_V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
+_V1_PATH = re.compile(r"/v1/models/([^/]+):(predict|explain)")
 _BINARY = (b"content-type", b"application/octet-stream")
 _PLAIN_ROUTES = ("/generate",)
 """Whose requests are too small to be worth a content coding."""
@@ -87,10 +93,11 @@ class DataPlane:
             max_generated=settings.max_generated,
             state_key=settings.state_key.encode() or secrets.token_bytes(32),
         )
+        self.sequences = Sequences(settings, loop)
         self.errands = Errands(self, registry, limits, settings.deadline_s, loop, self._decoders)
         self._begin: Mapping[str, Callable[[Call], None]] = {
             **dict.fromkeys((INFER, GRPC_INFER, GRPC_STREAM_INFER), self._infer),
-            **dict.fromkeys(ROUTES, self.errands.start),
+            **dict.fromkeys(OPENERS, self.errands.start),
         }
 
     @staticmethod
@@ -100,10 +107,12 @@ class DataPlane:
         if not path.startswith(base_path):
             return None
         path = path[len(base_path) :]
-        if path in ROUTES:
+        if path in _FIXED_PATHS:
             return Endpoint(path)
-        found = _INFER_PATH.fullmatch(path)
-        return Endpoint(INFER, found[1], found[2]) if found else None
+        if found := _V2_PATH.fullmatch(path):
+            return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2])
+        found = _V1_PATH.fullmatch(path)
+        return Endpoint(f"/v1/models/{{model}}:{found[2]}", found[1]) if found else None
 
     def start(self, call: Call) -> None:
         """Begin a call whose body is complete. The reply may come before this returns."""
@@ -185,6 +194,7 @@ class DataPlane:
         self._let_go(call)
 
     def close(self) -> None:
+        self.sequences.close()
         self._decoders.shutdown(wait=True)
 
     def _infer(self, call: Call) -> None:
@@ -210,7 +220,31 @@ class DataPlane:
             raise InvalidInput(f"outputs: no output {name!r:.60} in model {model.name!r}, there are {have}")
         if header.classes:
             check_classification(header.classes, signature.outputs)
-        self._submit(call, model, inputs, self._render_infer, header.timeout_s, header.priority)
+        if header.sequence is None:
+            self._submit(call, model, inputs, self._render_infer, header.timeout_s, header.priority)
+        else:
+            self._infer_in_sequence(call, model, header, header.sequence, inputs)
+
+    def _infer_in_sequence(self, call: Call, model: Model, header: Header, step: SequenceStep, inputs: Arrays) -> None:
+        """Submit a request when those before it in its sequence have been answered."""
+
+        def render(call: Call, model: Model, answer: Answer) -> Reply:
+            reply = self._render_infer(call, model, answer)
+            place.keep(answer.outputs)
+            return reply
+
+        def go() -> None:
+            try:
+                left_s = self._timeout_s(call, header.timeout_s) - (self.clock() - call.began)
+                if left_s <= 0:
+                    raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
+                self._submit(call, model, place.take(inputs), render, left_s, header.priority)
+            except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
+                self.fail(call, error)
+
+        place = call.place = self.sequences.join(model, step, go)
+        if place.is_first:
+            go()
 
     @staticmethod
     def _render_infer(call: Call, model: Model, answer: Answer) -> Reply:
@@ -257,9 +291,11 @@ class DataPlane:
         elif isinstance(error, ModelFailure):
             logger.error("request %s: %s", call.request_id, error)
         self._metrics.rejected(call.model.name if call.model else "", error.reason)
-        reply = error_reply(error, call.request_id)
+        make = forecast_error_reply if call.endpoint.route == FORECAST else error_reply
+        reply = make(error, call.request_id)
         if call.opened:  # the status has gone out: what is left is to say it in the stream
-            call.send(events.event(b"".join(reply.chunks), "error"))
+            name = None if call.endpoint.route == GENERATE_STREAM else "error"
+            call.send(events.event(b"".join(reply.chunks), name))
             self.finish_stream(call, reply.status)
         else:
             self.finish(call, reply, None)
@@ -307,6 +343,9 @@ class DataPlane:
 
     def _let_go(self, call: Call) -> None:
         call.gone = True
+        place, call.place = call.place, None
+        if place is not None:
+            place.leave()
         call.model = call.job = call.details = None
         call.body = b""
         if call.inflated_bytes:

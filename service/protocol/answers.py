@@ -56,7 +56,7 @@ def _render_text(
         else:
             if datatype.is_binary_only:
                 raise InvalidInput(f"output {name!r}: {datatype.name} has no JSON form, ask for binary data")
-            item["data"] = _to_json(array, datatype)
+            item["data"] = to_json(array, datatype)
         described.append(item)
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if header.id is not None:
@@ -64,7 +64,8 @@ def _render_text(
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), chunks
 
 
-def _to_json(array: np.ndarray, datatype: Datatype) -> Any:
+def to_json(array: np.ndarray, datatype: Datatype) -> Any:
+    """The elements in row-major order, for the renderer; NaN and infinities become their literals."""
     if datatype.name == "BYTES":
         return [e.decode(errors="replace") if isinstance(e, bytes) else str(e) for e in array.ravel()]
     flat = np.ascontiguousarray(array).ravel()

@@ -6,7 +6,7 @@ Where Triton is stricter or looser than the specification we take what keeps its
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,9 @@ MAX_INPUTS = 256
 MAX_AXES = 32
 LENGTH_BYTES = 4
 """What stands before each element of BYTES in the binary form."""
-_UNSUPPORTED = ("headers", "sequence_id", "sequence_start", "sequence_end")
+_UNSUPPORTED = ("headers",)
+_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+_MAX_ID_CHARACTERS = 128
 _SHARED_MEMORY = "shared_memory_"
 
 
@@ -38,6 +40,14 @@ class InputHeader:
     data: Any
 
 
+class SequenceStep(NamedTuple):
+    """Which sequence a request goes on with, and whether it is its first and its last."""
+
+    id: int | str
+    starts: bool
+    ends: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """``outputs`` maps each wanted output to whether it comes back binary; None: all, by ``binary_default``.
@@ -54,6 +64,7 @@ class Header:
     binary_default: bool = False
     timeout_s: float | None = None
     priority: int = 1
+    sequence: SequenceStep | None = None
     texts: dict[tuple[object, ...], bytes] = field(default_factory=dict, compare=False)
     """The JSON parts of answers to this header, by model, version and shapes: with all outputs binary they only
     depend on these."""
@@ -62,13 +73,14 @@ class Header:
 def parse_header(value: Any) -> Header:
     """Read the parsed JSON. Raises InvalidInput, which names the field, what was expected and what came."""
     header = _object(value, "body")
-    _known(header, ("id", "parameters", "inputs", "outputs"), "body")
+    # KServe's client sends model_name too; who answers is in the path.
+    _known(header, ("id", "parameters", "inputs", "outputs", "model_name"), "body")
     request_id = header.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
     parameters = _object(header.get("parameters", {}), "parameters")
-    _check_parameters(parameters)
-    timeout_s, priority = _parse_schedule(parameters)
+    check_parameters(parameters)
+    timeout_s, priority = read_schedule(parameters)
     binary_default = _boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
     inputs = header.get("inputs")
     if not isinstance(inputs, list) or not 0 < len(inputs) <= MAX_INPUTS:
@@ -78,10 +90,11 @@ def parse_header(value: Any) -> Header:
         raise InvalidInput("inputs: expected each name once, got one twice")
     outputs, classes = _parse_outputs(header.get("outputs"), binary_default)
     binary_bytes = sum(item.size_bytes or 0 for item in parsed)
-    return Header(request_id, parsed, binary_bytes, outputs, classes, binary_default, timeout_s, priority)
+    sequence = _parse_sequence(parameters)
+    return Header(request_id, parsed, binary_bytes, outputs, classes, binary_default, timeout_s, priority, sequence)
 
 
-def _check_parameters(parameters: Mapping[str, Any]) -> None:
+def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Reserved names are refused; those of others are let through, if their values are ones that the protocol has."""
     for name, value in parameters.items():
         if name in _UNSUPPORTED or name.startswith("triton_"):
@@ -92,7 +105,25 @@ def _check_parameters(parameters: Mapping[str, Any]) -> None:
             )
 
 
-def _parse_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
+def _parse_sequence(parameters: Mapping[str, Any]) -> SequenceStep | None:
+    """None where there is no sequence: without an id, or with 0 or an empty text for it."""
+    found = parameters.get("sequence_id", 0)
+    starts, ends = (_boolean(parameters.get(name, False), f"parameters.{name}") for name in _SEQUENCE[1:])
+    is_number = type(found) is int and 0 <= found < 1 << 64
+    if not is_number and not (isinstance(found, str) and len(found) <= _MAX_ID_CHARACTERS):
+        raise InvalidInput(
+            f"parameters.sequence_id: expected a whole number of 64 bits or a text of at most {_MAX_ID_CHARACTERS} "
+            f"characters, got {found!r:.40}"
+        )
+    if found:
+        return SequenceStep(found, starts, ends)
+    if starts or ends:
+        raise InvalidInput("parameters.sequence_id: expected the id of the sequence that starts or ends, got none")
+    return None
+
+
+def read_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
+    """Seconds that the request may take, None where it does not say, and its priority. Raises InvalidInput."""
     timeout = parameters.get("timeout")
     if timeout is not None and not _is_count(timeout):
         raise InvalidInput(f"parameters.timeout: expected microseconds, a whole number, got {timeout!r:.40}")

@@ -114,6 +114,19 @@ def test_header_over_the_limit_is_refused(server: Serving, door: Door, size: int
         assert wire.is_closed_by_server()
 
 
+def test_header_that_is_refused_and_too_long_is_answered_once(
+    server: Serving, door: Door, caplog: pytest.LogCaptureFixture
+):
+    """What is no HTTP gets its one 400 although more than 64 KiB of header come with it, and nothing is logged."""
+    if door is not HOT:
+        pytest.skip("without the hot door uvicorn reads the header")
+    with Wire(server) as wire:
+        wire.send(b"POST / HTTP/1.1\r\nHost: t\r\nX-Long: " + b"a" * 70_000 + b"\r\nContent-Length: x\r\n\r\n")
+        assert wire.read()[0] == 400
+        assert wire.is_closed_by_server()
+    assert "a fault on the event loop" not in caplog.text
+
+
 def test_pipelined_requests_are_answered_in_order(wire: Wire):
     """A hundred requests in one write, tensors and questions mixed, come back in the order they were sent."""
     sent = []

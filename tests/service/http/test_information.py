@@ -77,7 +77,7 @@ def test_server_tells_what_works(information: httpx.Client) -> None:
     server = ask(information, "/v2")
     assert set(server) == {"name", "version", "extensions"}
     assert {"statistics", "model_configuration", "model_repository", "trace", "logging"} <= set(server["extensions"])
-    assert not {"sequence", "system_shared_memory", "cuda_shared_memory"} & set(server["extensions"])
+    assert not {"system_shared_memory", "cuda_shared_memory"} & set(server["extensions"])
 
 
 def test_metadata_has_the_versions_in_order_of_their_numbers(information: httpx.Client) -> None:

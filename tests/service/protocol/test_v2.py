@@ -48,7 +48,8 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
         ({"inputs": [X], "parameters": {"timeout": 1.5}}, "timeout: expected microseconds, a whole number, got 1.5"),
         ({"inputs": [X], "parameters": {"timeout": True}}, "timeout: expected microseconds"),
         ({"inputs": [X], "parameters": {"priority": "high"}}, "priority: expected a whole number from 0, got 'high'"),
-        ({"inputs": [X], "parameters": {"sequence_id": 0}}, "parameters.sequence_id: this server does not support"),
+        ({"inputs": [X], "parameters": {"headers": 0}}, "parameters.headers: this server does not support"),
+        ({"inputs": [X], "parameters": {"sequence_id": -1}}, "parameters.sequence_id: expected a whole number of 64"),
         (
             {"inputs": [X], "parameters": {"mine": {}}},
             "parameters.mine: expected a string, a number or a boolean, got an",
@@ -262,6 +263,11 @@ def test_256_inputs_are_read() -> None:
     inputs = [X | {"name": f"x{i}", "data": [i, i]} for i in range(256)]
     got = parse({"inputs": inputs}).inputs
     assert [(name, a.tolist()) for name, a in got.items()] == [(f"x{i}", [i, i]) for i in range(256)]
+
+
+def test_name_of_the_model_in_the_body_is_passed_over() -> None:
+    """KServe's client names the model in the body as well as in the path; such a request is like any other."""
+    assert parse({"model_name": "m", "inputs": [X]}).header == parse({"inputs": [X]}).header
 
 
 def test_classes_are_wanted_by_output() -> None:

@@ -1,0 +1,102 @@
+"""The protocol's own generate routes: flat JSON in and out, for any model, as one answer or as events.
+
+A model with a loop goes through it for as many `steps` as the request says, each step an event of the stream; what it
+carries may be left out of the request and is zeros then. Without `steps`, and for other models, there is one event.
+"""
+
+import functools
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+from model_store.datatypes import DATATYPES
+from model_store.tasks import Carry
+from service.engine.course import Course, Path
+from service.engine.tensors import Arrays, Signature
+from service.errors import InvalidInput
+from service.http.calls import Call
+from service.http.opening import Opener, Opening
+from service.protocol.generate import GenerateRequest, describe_generated, read_generate
+from service.protocol.header import read_schedule
+from service.registry import Model, Registry
+from service.tasks.series import zeros_of
+from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work
+
+GENERATE = "/v2/models/{model}/generate"
+GENERATE_STREAM = "/v2/models/{model}/generate_stream"
+STEPS = "steps"
+
+
+def open_generate(streams: bool, call: Call, registry: Registry, limits: Limits) -> Opening:
+    """Raises InvalidInput for a request that does not fit the model, UnknownModel, NotReady."""
+    model = registry.find(call.endpoint.model, call.endpoint.version)
+    signature = model.signature
+    _refuse_binary(signature)
+    request = read_generate(call.body, signature.graph.inputs)
+    if request.parameters.get("sequence_id"):
+        raise InvalidInput("sequence_id: expected none on this route: sequences go by infer")
+    timeout_s, priority = read_schedule(request.parameters)
+    steps = _read_steps(request, model, limits)
+    inputs = request.inputs if steps is None else _begin(request.inputs, model)
+    rows = signature.check(inputs).number
+    if steps is not None and rows != 1:
+        raise InvalidInput(f"{STEPS}: expected one row, got {rows}: send a request for each")
+    describe = functools.partial(describe_generated, model.name, model.version, request.id)
+
+    def work(emit: Emit | None) -> Work:
+        outputs: Arrays
+        if steps is None:
+            outputs = yield Infer(inputs)
+        else:
+            outputs = yield from _walk(inputs, steps, signature, emit and (lambda shown: emit(describe(shown))))
+        return Result(describe(outputs))
+
+    return Opening(model, work, streams, last_event=None, timeout_s=timeout_s, priority=priority)
+
+
+OPENERS: Mapping[str, Opener] = {
+    GENERATE: functools.partial(open_generate, False),
+    GENERATE_STREAM: functools.partial(open_generate, True),
+}
+
+
+def _read_steps(request: GenerateRequest, model: Model, limits: Limits) -> int | None:
+    steps = request.parameters.get(STEPS)
+    if steps is None:
+        return None
+    loop = model.manifest.loop
+    if loop is None:
+        raise InvalidInput(f"{STEPS}: model {model.name!r} has no loop to go through; leave it out")
+    most = min(loop.max_steps, limits.max_steps)
+    if type(steps) is not int or not 1 <= steps <= most:
+        raise InvalidInput(f"{STEPS}: expected 1 to {most}, got {steps!r:.40}")
+    return steps
+
+
+def _begin(inputs: Arrays, model: Model) -> Arrays:
+    """The inputs, with zeros for what a row carries and nobody has sent."""
+    assert model.manifest.loop is not None  # noqa: S101  # asked by the caller
+    carries: tuple[Carry, ...] = model.manifest.loop.carries
+    tensors = model.signature.inputs
+    left_out = {carry.input for carry in carries} - inputs.keys()
+    fixed = {name for name in left_out if all(isinstance(size, int) for size in tensors[name].row_shape)}
+    return {**inputs, **{name: zeros_of(tensors[name])[None] for name in fixed}}
+
+
+def _refuse_binary(signature: Signature) -> None:
+    for name, tensor in signature.outputs.items():
+        if DATATYPES[tensor.datatype].is_binary_only:
+            raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")
+
+
+def _walk(
+    inputs: Arrays, steps: int, signature: Signature, show: Callable[[Arrays], None] | None
+) -> Generator[Iterate, Any, Arrays]:
+    """The outputs of the last step; those before it are shown as they come."""
+    names = [tensor.name for tensor in signature.graph.outputs]
+
+    def watch(_: int, step: int, shown: Arrays) -> None:
+        if show is not None and step < steps - 1:
+            show({name: shown[name] for name in names})
+
+    path: Path = yield Iterate(Course(inputs, steps, last=names, show=names, watch=watch if show else None))
+    return path.last

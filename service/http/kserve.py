@@ -1,0 +1,167 @@
+"""KServe's routes: predict and explain of its first protocol, and forecasts of time series."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from model_store.datatypes import DATATYPES
+from service.engine.tensors import Arrays
+from service.errors import InvalidInput, ServiceError
+from service.http.calls import Call, Reply
+from service.http.opening import Opener, Opening
+from service.http.routes import Routes
+from service.http.status import error_reply
+from service.protocol.text import parse_object, render_json, type_name
+from service.protocol.timeseries import Series, describe_forecast, read_forecast
+from service.registry import Model, Registry
+from service.tasks import classify
+from service.tasks.answer import check_finite
+from service.tasks.forecast import ForecastOptions, forecast
+from service.tasks.request import TaskRequest
+from service.tasks.rows import decode_rows, in_order, infer_groups
+from service.tasks.series import VALUES
+from service.tasks.work import Emit, Limits, Result, Subject, Work
+
+PREDICT = "/v1/models/{model}:predict"
+EXPLAIN = "/v1/models/{model}:explain"
+FORECAST = "/v1/timeseries/forecast"
+_FIELD = re.compile(r"[\w.\[\]]+")
+
+
+def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
+    """Instances to predictions: an output's row each, or an object of them where there are several outputs."""
+    model = registry.find(call.endpoint.model)
+    signature = model.signature
+    if not signature.batches:
+        raise InvalidInput(f"model {model.name!r} takes no rows: use /v2/models/{model.name}/infer")
+    for name, tensor in signature.outputs.items():
+        if DATATYPES[tensor.datatype].is_binary_only:
+            raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")
+    rows = [_unwrap(row, model) for row in _read_instances(call)]
+    subject = _subject(model)
+
+    def work(emit: Emit | None) -> Work:
+        groups = yield from decode_rows(rows, model.manifest, limits)
+        outputs = yield from infer_groups(groups)
+        return Result({"predictions": in_order(groups, [_show(subject, of_group) for of_group in outputs])})
+
+    return Opening(model, work)
+
+
+def open_explain(call: Call, registry: Registry, limits: Limits) -> Opening:
+    """Instances to explanations: the most probable label of each, and how much each part of the row counts for it."""
+    model = registry.find_for_task("classify", call.endpoint.model, None)
+    rows = [_unwrap(row, model) for row in _read_instances(call)]
+    subject = _subject(model)
+
+    def work(emit: Emit | None) -> Work:
+        options = classify.Options(explain=True)
+        result = yield from classify.work(options, TaskRequest({}, rows), subject, limits, None)
+        return Result({"explanations": result.body["predictions"]})
+
+    return Opening(model, work)
+
+
+def open_forecast(call: Call, registry: Registry, limits: Limits) -> Opening:
+    """Series to their forecasts, by the task predict_sequence."""
+    request = read_forecast(call.body)
+    model = registry.find_for_task("predict_sequence", request.model, None)
+    if model.manifest.forecast is None:
+        raise InvalidInput(f"model: expected one that forecasts series, {model.name!r} writes texts")
+    options = ForecastOptions.parse(request.options.model_dump(exclude_none=True))
+    rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(request.inputs)]
+    subject = _subject(model)
+
+    def work(emit: Emit | None) -> Work:
+        predictions = yield from forecast(options, rows, subject, limits, None)
+        return Result(describe_forecast(request, predictions, call.request_id, int(time.time())))
+
+    return Opening(model, work)
+
+
+OPENERS: Mapping[str, Opener] = {PREDICT: open_predict, EXPLAIN: open_explain, FORECAST: open_forecast}
+
+
+def forecast_error_reply(error: ServiceError, request_id: str) -> Reply:
+    """KServe's shape of an error of the forecast route, with the statuses of all other routes."""
+    reply = error_reply(error, request_id)
+    text = parse_object(b"".join(reply.chunks))["error"]
+    field = text.partition(":")[0]
+    param = field if reply.status == 400 and ":" in text and _FIELD.fullmatch(field) else ""
+    told = {"code": str(reply.status), "message": text, "type": type(error).__name__, "param": param}
+    return Reply(reply.status, [render_json({"error": told, "request_id": request_id})], reply.headers)
+
+
+class KServeQuestions:
+    """What KServe's clients ask without tensors."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def routes(self) -> Routes:
+        return {
+            "/v1/models": {"GET": self.models},
+            "/v1/models/{model}": {"GET": self.model},
+            "/v1/timeseries/models": {"GET": self.forecasters},
+        }
+
+    async def models(self, request: Request) -> Response:
+        return JSONResponse({"models": self._registry.names()})
+
+    async def model(self, request: Request) -> Response:
+        model = await self._registry.find_when_loaded(request.path_params["model"])
+        return JSONResponse({"name": model.name, "ready": True})
+
+    async def forecasters(self, request: Request) -> Response:
+        return JSONResponse(sorted({model.name for model in self._registry.models() if model.manifest.forecast}))
+
+
+def _read_instances(call: Call) -> list[Any]:
+    fields = parse_object(call.body)
+    instances = fields.pop("instances", None)
+    if not isinstance(instances, list):
+        raise InvalidInput(f"instances: expected an array of rows, got {type_name(instances)}")
+    if fields:
+        raise InvalidInput(f"body: expected instances, got {min(fields)!r:.60} as well")
+    return instances
+
+
+def _unwrap(row: Any, model: Model) -> Any:
+    """A row that names the only input of the model is the value of that input."""
+    names = list(model.signature.inputs)
+    named = isinstance(row, dict) and list(row) == names and len(names) == 1
+    return row[names[0]] if named and not isinstance(row[names[0]], str) else row
+
+
+def _show(subject: Subject, outputs: Arrays) -> Sequence[Any]:
+    for name, array in outputs.items():
+        check_finite(subject, name, array)
+    rows = {name: _rows_of(array) for name, array in outputs.items()}
+    if len(rows) == 1:
+        return next(iter(rows.values()))
+    return [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+
+
+def _rows_of(array: np.ndarray) -> Sequence[Any]:
+    if not array.dtype.hasobject:
+        return list(np.ascontiguousarray(array))
+    texts = [e.decode(errors="replace") if isinstance(e, bytes) else str(e) for e in array.ravel()]
+    rows: Sequence[Any] = np.array(texts, object).reshape(array.shape).tolist()
+    return rows
+
+
+def _row_of(item: Series, where: str) -> Any:
+    """A series as the task takes it."""
+    further = item.model_extra or {}
+    if VALUES in further:
+        raise InvalidInput(f"{where}.{VALUES}: expected the history as series, got it as {VALUES} too")
+    return {VALUES: item.series, **further} if further else item.series
+
+
+def _subject(model: Model) -> Subject:
+    return Subject(model.name, model.version, model.manifest)
