@@ -156,6 +156,18 @@ class HotProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """The parser has given up. What runs on this connection is answered first, then the complaint ends it."""
+        cycle = self.cycle
+        if isinstance(cycle, HotCall):
+            if not cycle.body_is_there and not cycle.response_complete:
+                self._refuse_body(cycle, InvalidInput(msg))
+                return
+        elif cycle is not None and cycle.more_body and not cycle.response_complete:
+            if self._running is not None or self.pipeline or cycle.response_started:
+                self.transport.close()
+                return
+            # Whoever waits for the rest of this body is told that the caller has gone.
+            cycle.disconnected = cycle.response_complete = True
+            cycle.message_event.set()
         if self._running is not None or self.pipeline or not (self.cycle is None or self.cycle.response_complete):
             self._malformed = True
             self.flow.pause_reading()
@@ -260,7 +272,7 @@ class HotProtocol(HttpToolsProtocol):
     def _admit(self, call: HotCall) -> None:
         """Reserve room for the body by its declared length, or stop reading until there is some."""
         plane = self._plane
-        if plane is None or call.disconnected:
+        if plane is None or call.disconnected or call.response_complete:
             return
         size = int(call.headers.get(b"content-length", b"0"))  # the parser has refused what is not a number
         if size > plane.max_body_bytes:
@@ -283,6 +295,13 @@ class HotProtocol(HttpToolsProtocol):
         call.keep_alive = False
         call.parts.clear()
         self._begin(call)
+
+    def _refuse_body(self, call: HotCall, error: ServiceError) -> None:
+        """Answer, in its turn, a call whose body is not HTTP: the rest of it would never come."""
+        self.flow.pause_reading()
+        call.admitted = True
+        if call.refusal is None:
+            self._refuse(call, error)
 
     def _begin(self, call: HotCall) -> None:
         """Give the call to the data plane, if all of it is there and it is its turn."""

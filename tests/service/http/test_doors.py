@@ -127,6 +127,29 @@ def test_header_that_is_refused_and_too_long_is_answered_once(
     assert "a fault on the event loop" not in caplog.text
 
 
+@pytest.mark.parametrize("path", [INFER, "/v2/repository/index"])
+@pytest.mark.parametrize("is_second", [False, True], ids=["first", "second"])
+def test_body_whose_chunks_are_malformed_is_answered(wire: Wire, path: str, is_second: bool):
+    """A body that can never be complete ends in a 400 and in the end of the connection, not in waiting for it."""
+    if is_second:
+        wire.send(request_bytes(body_of(1)))
+        assert wire.read()[0] == 200
+    wire.send(f"POST {path} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\nzz\r\n".encode())
+    assert wire.file.readline().split()[1] == b"400"
+    while wire.file.readline():
+        pass
+
+
+def test_malformed_body_in_the_pipeline_is_answered_in_its_turn(wire: Wire, door: Door):
+    """The request before it, sent with it, is answered first."""
+    if door is not HOT:
+        pytest.skip("uvicorn answers the malformed one first")
+    bad = f"POST {INFER} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\nzz\r\n".encode()
+    wire.send(request_bytes(b"", "/livez", method="GET") + bad)
+    assert [wire.read()[0], wire.read()[0]] == [200, 400]
+    assert wire.is_closed_by_server()
+
+
 def test_pipelined_requests_are_answered_in_order(wire: Wire):
     """A hundred requests in one write, tensors and questions mixed, come back in the order they were sent."""
     sent = []
