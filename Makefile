@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install serve test test-slow lint format clean
+.PHONY: install serve test test-slow test-fuzz clients lint format clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -18,7 +18,24 @@ serve: install
 test: $(VENV)/.test-$(DEVICE) lint
 	$(BIN)/pytest
 
-test-slow: $(VENV)/.test-$(DEVICE)
+# Mutated requests over real connections, 100,000 of them; `make test` sends 2,000.
+test-fuzz: $(VENV)/.test-$(DEVICE)
+	$(BIN)/pytest tests/fuzz -m slow -s
+
+# Clients of others that the slow tests run, each in an environment of its own. perf_analyzer, which comes with
+# older tritonclients only, needs Debian's libb64-0d as well.
+clients: $(VENV)/clients/.kserve $(VENV)/clients/.schemathesis $(VENV)/clients/.perf
+
+$(VENV)/clients/.%: $(VENV)/.venv Makefile
+	$(BIN)/python -m venv $(VENV)/clients/$*
+	$(VENV)/clients/$*/bin/pip install --quiet --disable-pip-version-check $(CLIENT_$*)
+	touch $@
+
+CLIENT_kserve := kserve==0.21.0
+CLIENT_schemathesis := schemathesis==4.32.5
+CLIENT_perf := --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12
+
+test-slow: $(VENV)/.test-$(DEVICE) clients
 	$(PIP) -e '.[$(DEVICE),export,loadtest,dev,architectures]'
 	$(BIN)/pytest -m slow
 

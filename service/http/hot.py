@@ -146,7 +146,7 @@ class HotProtocol(HttpToolsProtocol):
         if was_idle and self._begun == 1 and not began_in_header:
             self._learn(data)
         if self._lingering:
-            return  # the parser has refused it
+            return
         # The parser keeps an unfinished header line to itself, so what it was fed is counted: pieces of nothing but
         # this header. One that holds the end of another request as well is not; uvloop reads 256 KiB at most at once.
         if self._in_header and (self._begun == 0 if began_in_header else was_idle and self._begun == 1):
@@ -159,7 +159,9 @@ class HotProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if isinstance(cycle, HotCall):
             if not cycle.body_is_there and not cycle.response_complete:
-                self._refuse_body(cycle, InvalidInput(msg))
+                cycle.admitted = True  # the rest of its body would never come
+                if cycle.refusal is None:
+                    self._refuse(cycle, InvalidInput(msg))
                 return
         elif cycle is not None and cycle.more_body and not cycle.response_complete:
             if self._running is not None or self.pipeline or cycle.response_started:
@@ -191,6 +193,8 @@ class HotProtocol(HttpToolsProtocol):
                 self._forget(call)
         self.pipeline.clear()
         super().connection_lost(exc)
+        # The parser and the last request refer to this and would wait, with their buffers, for the garbage collector.
+        self.cycle = self.parser = self._running = self._head = None  # type: ignore[assignment]
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -295,13 +299,6 @@ class HotProtocol(HttpToolsProtocol):
         call.keep_alive = False
         call.parts.clear()
         self._begin(call)
-
-    def _refuse_body(self, call: HotCall, error: ServiceError) -> None:
-        """Answer, in its turn, a call whose body is not HTTP: the rest of it would never come."""
-        self.flow.pause_reading()
-        call.admitted = True
-        if call.refusal is None:
-            self._refuse(call, error)
 
     def _begin(self, call: HotCall) -> None:
         """Give the call to the data plane, if all of it is there and it is its turn."""

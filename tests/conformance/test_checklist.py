@@ -1,0 +1,310 @@
+"""The protocol's conformance list, line by line, by Triton's own HTTP client; plain HTTP where it cannot say it.
+
+All of it runs below a base path, which is a line of the list by itself.
+"""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
+from onnx import TensorProto
+from tritonclient.utils import InferenceServerException
+
+from model_store.datatypes import datatype_of
+from tests import graphs
+from tests.gates import gated
+from tests.servers import HOT, Serving, settings_for
+
+BASE = "/team/sluice"
+LENGTH = "inference-header-content-length"
+MAX_ROWS = 8
+MAX_QUEUE_ROWS = 64
+Client = triton.InferenceServerClient
+Json = dict[str, Any]
+FLOATS = np.array([[1.5, -2, np.nan], [np.inf, -np.inf, 0]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    root = tmp_path_factory.mktemp("checklist")
+    for version in (1, 2):
+        graphs.write_plain(root, "double", graphs.double(), version)
+    graphs.write_plain(root, "add", graphs.add())
+    graphs.write_plain(root, "spare", graphs.double())
+    graphs.write_plain(root, "broken", b"no graph")
+    for name, kind in {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16"}.items():
+        graphs.write_plain(root, name, graphs.echo(TensorProto.DataType.Value(kind)))
+    changes = {"control": True, "base_path": BASE, "max_rows": MAX_ROWS, "max_queue_rows": MAX_QUEUE_ROWS, "lanes": 1}
+    with Serving(settings_for(root, provider="cpu", **changes), HOT) as serving:
+        yield serving
+
+
+@pytest.fixture
+def client(server: Serving) -> Iterator[Client]:
+    client = Client(f"127.0.0.1:{server.port}{BASE}", concurrency=4)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def plain(server: Serving) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url + BASE, timeout=30, verify=False) as client:  # noqa: S501
+        yield client
+
+
+def given(name: str, array: np.ndarray, binary: bool = True) -> triton.InferInput:
+    item = triton.InferInput(name, array.shape, datatype_of(array).name)
+    item.set_data_from_numpy(array, binary_data=binary)
+    return item
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
+def tensor(**fields: Any) -> Json:
+    return {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3], **fields}
+
+
+def post(plain: httpx.Client, model: str, *inputs: Json, **fields: Any) -> httpx.Response:
+    return plain.post(f"/v2/models/{model}/infer", json={"inputs": inputs, **fields})
+
+
+def wait_for_rows(server: Serving, number: int) -> None:
+    """Return when so many rows wait for ``double``; the test's own limit ends it otherwise."""
+    assert server.runtime is not None
+    queue = server.runtime.registry.find("double").dispatcher.queue
+    while queue.waiting_rows < number:
+        pass
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """The status with which a call is refused."""
+    with pytest.raises(InferenceServerException) as caught:
+        call()
+    assert caught.value.message()
+    return str(caught.value.status())
+
+
+def test_line_1_both_clients_ask_and_change_everything(server: Serving, client: Client) -> None:
+    """Each method of the client is answered, and the client for asyncio gets the same answers."""
+    for _ in range(2):
+        client.infer("add", [given("a", ones(1, 2)), given("b", ones(1, 2), binary=False)])
+    asked: dict[str, tuple[Any, ...]] = {
+        "is_server_live": (),
+        "is_server_ready": (),
+        "is_model_ready": ("double", "2"),
+        "get_server_metadata": (),
+        "get_model_metadata": ("double", "2"),
+        "get_model_config": ("double",),
+        "get_model_repository_index": (),
+        "get_inference_statistics": ("add",),
+        "get_trace_settings": ("double",),
+        "get_log_settings": (),
+        "unload_model": ("spare",),
+        "load_model": ("spare",),
+        "update_trace_settings": ("spare", {"trace_rate": "9"}),
+        "update_log_settings": ({"log_verbose_level": 0},),
+    }
+    answers = {name: getattr(client, name)(*arguments) for name, arguments in asked.items()}
+    assert [answers[name] for name in list(asked)[:3]] == [True, True, True]
+    assert answers["get_model_metadata"]["versions"] == ["2"]
+    [statistics] = answers["get_inference_statistics"]["model_stats"]
+    assert statistics["inference_stats"]["success"]["count"] == 2
+
+    async def ask() -> Json:
+        async with triton_aio.InferenceServerClient(f"127.0.0.1:{server.port}{BASE}") as other:
+            result = await other.infer("double", [given("x", ones(1, 3))])
+            assert result.as_numpy("y").tolist() == [[2, 2, 2]]
+            return {name: await getattr(other, name)(*arguments) for name, arguments in asked.items()}
+
+    assert asyncio.run(ask()) == answers
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_line_2_outputs_come_as_they_are_asked_for(client: Client, binary: bool) -> None:
+    """Without a list all outputs come back binary, whatever the inputs were; a listed one comes back as it says."""
+    inputs = [given("a", ones(2, 2), binary), given("b", ones(2, 2), not binary)]
+    everything = client.infer("add", inputs)
+    for name, value in (("total", 2), ("negative", -2)):
+        assert "binary_data_size" in everything.get_output(name)["parameters"]
+        np.testing.assert_array_equal(everything.as_numpy(name), value * ones(2, 2))
+    listed = client.infer("add", inputs, outputs=[triton.InferRequestedOutput("total", binary_data=binary)])
+    assert listed.get_output("negative") is None
+    assert ("data" in listed.get_output("total")) is not binary
+    np.testing.assert_array_equal(listed.as_numpy("total"), 2 * ones(2, 2))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_line_3_compression_both_ways(client: Client, coding: str) -> None:
+    """Binary tensors come back the same when both bodies are compressed."""
+    values = np.arange(2 * 3000, dtype=np.float32).reshape(2, 3000)
+    options = {"request_compression_algorithm": coding, "response_compression_algorithm": coding}
+    np.testing.assert_array_equal(client.infer("floats", [given("x", values)], **options).as_numpy("y"), values)
+
+
+def test_line_4_raw_binary(plain: httpx.Client) -> None:
+    """A length of 0 says that the body is one row of the only input; the answer is binary."""
+    response = plain.post("/v2/models/floats/infer", content=ones(3).tobytes(), headers={LENGTH: "0"})
+    assert response.status_code == 200
+    assert response.content[int(response.headers[LENGTH]) :] == ones(3).tobytes()
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_line_5_texts(client: Client, plain: httpx.Client, binary: bool) -> None:
+    """Texts come back, the empty one too. ONNX Runtime has no others than UTF-8: the rest is a 400 that says so."""
+    texts = np.array([["", "né", "\U0001f600"]], object)
+    wanted = [triton.InferRequestedOutput("y", binary_data=binary)]
+    result = client.infer("texts", [given("x", texts, binary)], outputs=wanted).as_numpy("y")
+    assert [t.decode() if isinstance(t, bytes) else t for t in result[0]] == texts[0].tolist()
+    text = json.dumps({"inputs": [tensor(datatype="BYTES", shape=[1, 1], parameters={"binary_data_size": 5})]})
+    text = text.replace('"data": [1, 2, 3], ', "")
+    body = text.encode() + b"\1\0\0\0\xff"
+    response = plain.post("/v2/models/texts/infer", content=body, headers={LENGTH: str(len(text))})
+    assert (response.status_code, "UTF-8" in response.json()["error"]) == (400, True)
+
+
+def test_line_6_half_floats(client: Client, plain: httpx.Client) -> None:
+    """FP16 passes as bytes, bit for bit; as JSON it is 400. BF16, which ONNX Runtime does not give us, is 400 too."""
+    values = np.array([[1.5, np.nan, -np.inf]], np.float16)
+    assert client.infer("halves", [given("x", values)]).as_numpy("y").tobytes() == values.tobytes()
+    assert post(plain, "halves", tensor(datatype="FP16")).status_code == 400
+    assert post(plain, "floats", tensor(datatype="BF16")).status_code == 400
+
+
+def test_line_7_sizes(client: Client) -> None:
+    """Rows up to and beyond the largest batch are answered; what has no element is 400, for no model could run it."""
+    for rows in (1, MAX_ROWS, MAX_ROWS + 1, 5 * MAX_ROWS):
+        values = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
+        np.testing.assert_array_equal(client.infer("double", [given("x", values)]).as_numpy("y"), 2 * values)
+    for shape in ((0, 3), (1, 0)):
+        assert refusal(lambda shape=shape: client.infer("floats", [given("x", ones(*shape))])) == "400"
+
+
+LINE_8: dict[str, list[Json]] = {
+    "wrong datatype": [tensor(datatype="INT32")],
+    "wrong rank": [tensor(shape=[3])],
+    "wrong fixed size": [tensor(shape=[1, 4], data=[1, 2, 3, 4])],
+    "missing input": [tensor(name="z")],
+    "extra input": [tensor(), tensor(name="z")],
+    "duplicate input": [tensor(), tensor()],
+    "data and binary": [tensor(parameters={"binary_data_size": 12})],
+    "too few elements": [tensor(data=[1, 2])],
+    "too many elements": [tensor(data=[1, 2, 3, 4])],
+}
+
+
+@pytest.mark.parametrize("case", LINE_8)
+def test_line_8_what_does_not_fit(plain: httpx.Client, case: str) -> None:
+    """A tensor that is not what the model takes is a 400 with a text."""
+    response = post(plain, "double", *LINE_8[case])
+    assert (response.status_code, bool(response.json()["error"])) == (400, True)
+
+
+@pytest.mark.parametrize("size", [0, 11, 13], ids=["none", "short", "long"])
+def test_line_8_bodies_of_another_length(plain: httpx.Client, client: Client, size: int) -> None:
+    """Fewer or more bytes of tensors than the header says are 400, and so is an output that there is not."""
+    body, text_bytes = Client.generate_request_body([given("x", ones(1, 3))])
+    content = body[:text_bytes] + bytes(size)
+    response = plain.post("/v2/models/double/infer", content=content, headers={LENGTH: str(text_bytes)})
+    assert (response.status_code, bool(response.json()["error"])) == (400, True)
+    wanted = [triton.InferRequestedOutput("q")]
+    assert refusal(lambda: client.infer("double", [given("x", ones(1, 3))], outputs=wanted)) == "400"
+
+
+def test_line_9_statuses(server: Serving, client: Client, plain: httpx.Client) -> None:
+    """Unknown is 404, wrong method 405, not ready 503, queue full 429 with a time, deadline passed 504."""
+    row = [given("x", ones(1, 3))]
+    assert refusal(lambda: client.infer("nobody", row)) == "404"
+    assert refusal(lambda: client.infer("double", row, model_version="9")) == "404"
+    assert plain.get("/v2/nothing").status_code == 404
+    assert plain.get("/v2/models/double/infer").status_code == 405
+    assert refusal(lambda: client.infer("broken", row)) == "503"
+    assert server.runtime is not None
+    with gated(server.runtime.registry.find("double")) as gate:
+        waiting = client.async_infer("double", row)
+        assert gate.entered.acquire(timeout=20)
+        assert refusal(lambda: client.infer("double", row, timeout=20_000)) == "504"
+        filling = client.async_infer("double", [given("x", ones(MAX_QUEUE_ROWS, 3))])
+        wait_for_rows(server, MAX_QUEUE_ROWS)
+        full = post(plain, "double", tensor())
+        assert (full.status_code, int(full.headers["retry-after"]) >= 1) == (429, True)
+    assert waiting.get_result().as_numpy("y").tolist() == [[2, 2, 2]]
+    assert filling.get_result().as_numpy("y").shape == (MAX_QUEUE_ROWS, 3)
+
+
+def test_line_10_the_answer_names_what_was_asked(plain: httpx.Client) -> None:
+    """The id comes back only if one was given; the version is a string; data is flat."""
+    answer = post(plain, "double", tensor(data=[[1, 2, 3]])).json()
+    output = {"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [2, 4, 6]}
+    assert answer == {"model_name": "double", "model_version": "2", "outputs": [output]}
+    assert post(plain, "double", tensor(), id="7").json()["id"] == "7"
+
+
+@pytest.mark.parametrize(("asked", "got"), [(1, 1), (99, 3)])
+def test_line_11_classes(client: Client, asked: int, got: int) -> None:
+    """The best classes of each row come as value and index, best first, at most as many as there are."""
+    wanted = [triton.InferRequestedOutput("y", class_count=asked)]
+    values = np.array([[1, 3, 2], [5, 4, 0]], np.float32)
+    texts = client.infer("double", [given("x", values)], outputs=wanted).as_numpy("y")
+    assert texts.shape == (2, got)
+    assert texts[:, 0].tolist() == [b"6.000000:1", b"10.000000:0"]
+
+
+def test_line_13_schedule(server: Serving, client: Client) -> None:
+    """Of requests that wait the one of higher priority runs first; one whose timeout passes leaves the queue."""
+    assert server.runtime is not None
+    model = server.runtime.registry.find("double")
+    many = [given("x", ones(MAX_ROWS - 1, 3))]
+    with gated(model) as gate:
+        first = client.async_infer("double", [given("x", ones(1, 3))])
+        assert gate.entered.acquire(timeout=20)
+        late = [client.async_infer("double", many, priority=2)]
+        wait_for_rows(server, MAX_ROWS - 1)
+        late.append(client.async_infer("double", [given("x", ones(4, 3))], priority=1))
+        wait_for_rows(server, MAX_ROWS + 3)
+        assert refusal(lambda: client.infer("double", many, timeout=200_000)) == "504"
+        gate.opened.set()
+        for call in (first, *late):
+            call.get_result()
+    assert gate.rows[0] == 1
+    assert sum(gate.rows) == 1 + MAX_ROWS - 1 + 4
+    assert gate.rows[1] != MAX_ROWS - 1  # the four rows of higher priority were taken before all of these
+
+
+def test_line_14_reserved_parameters(plain: httpx.Client) -> None:
+    """A parameter with the server's own prefix is refused; another one of the caller's is not."""
+    assert post(plain, "double", tensor(), parameters={"triton_x": 1}).status_code == 400
+    assert post(plain, "double", tensor(), parameters={"mine": 1}).status_code == 200
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_line_18_what_is_not_finite(client: Client, binary: bool) -> None:
+    """NaN and the infinities pass both ways in both forms."""
+    wanted = [triton.InferRequestedOutput("y", binary_data=binary)]
+    result = client.infer("floats", [given("x", FLOATS, binary)], outputs=wanted)
+    np.testing.assert_array_equal(result.as_numpy("y"), FLOATS)
+
+
+def test_line_19_limits(server: Serving, plain: httpx.Client) -> None:
+    """A body in chunks is one body; a header of 400 kB is 431, and 65 MiB are 413 before a byte of them is sent."""
+    body = json.dumps({"inputs": [tensor()]}).encode()
+    assert plain.post("/v2/models/double/infer", content=iter([body[:9], body[9:]])).status_code == 200
+    assert plain.post("/v2/models/double/infer", content=body, headers={"x-a": "a" * 400_000}).status_code == 431
+    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+        head = f"POST {BASE}/v2/models/double/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {65 << 20}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(1 << 12).startswith(b"HTTP/1.1 413 ")
+
+
+def test_line_20_only_below_the_base_path(server: Serving) -> None:
+    """Everything above was asked below a prefix; without it there is no route."""
+    with Client(f"127.0.0.1:{server.port}") as outside:
+        assert refusal(lambda: outside.infer("double", [given("x", ones(1, 3))])) == "404"

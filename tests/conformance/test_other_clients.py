@@ -1,0 +1,65 @@
+"""Clients that have environments of their own: KServe's, perf_analyzer, and schemathesis over the OpenAPI document."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_store import DEFAULT_ROOT, Store
+from tests.conformance.clients import free_port, run_client
+from tests.conformance.performance import CALLERS, FORMS, MODEL, measure
+from tests.processes import Process, served
+from tests.servers import settings_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+GRPC_PORT = free_port()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Process]:
+    """All reference models, over HTTP and gRPC."""
+    with served(settings_for(DEFAULT_ROOT, provider="cpu", grpc_port=GRPC_PORT)) as process:
+        yield process
+
+
+def test_line_17_kserve_clients_are_answered(server: Process) -> None:
+    """KServe's clients for both its protocols and for gRPC read health and get the probabilities of the golden rows."""
+    golden = Store(DEFAULT_ROOT).find(MODEL).read_golden(Store(DEFAULT_ROOT).find(MODEL).read_manifest())
+    assert golden is not None
+    rows = golden.inputs["image"][:2]
+    calls = Path(__file__).with_name("kserve_calls.py")
+    done = run_client("kserve", "python", str(calls), server.url, f"127.0.0.1:{GRPC_PORT}", json.dumps(rows.tolist()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.partition("RESULT")[2])
+    healthy = ("live", "ready", "model ready", "v1 model ready", "grpc live", "grpc ready", "grpc model ready")
+    assert {name: found[name] for name in healthy} == dict.fromkeys(healthy, True)
+    assert found["unknown"] == [404, 404]
+    for name, expected in golden.outputs.items():
+        for form in ("json", "binary", "grpc"):
+            np.testing.assert_allclose(found[form][name], expected[:2], atol=1e-4, err_msg=form)
+        np.testing.assert_allclose([row[name] for row in found["v1"]], expected[:2], atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_line_16_perf_analyzer_reports_where_time_goes(server: Process, form: str) -> None:
+    """At each number of callers the report has the server's queue and its run, and together they are not the whole."""
+    for callers in CALLERS:
+        port = GRPC_PORT if form == "gRPC" else server.port
+        figures = measure(f"127.0.0.1:{port}", form, callers, requests=500)
+        assert figures["requests/s"] > 0
+        assert figures["run µs"] > 0
+        assert figures["queue µs"] + figures["run µs"] < 1e6 * callers / figures["requests/s"]
+        assert callers < 4 or figures["queue µs"] > 0
+
+
+def test_schemathesis_finds_no_server_error(server: Process, tmp_path: Path) -> None:
+    """Requests made from the published OpenAPI document, valid and not, with its examples: never a 5xx."""
+    bounds = ("--max-examples", "30", "--seed", "6", "--workers", "1", "--max-time", "90", "--request-timeout", "20")
+    done = run_client(
+        *("schemathesis", "schemathesis", "run", f"{server.url}/docs.json", "--url", server.url, *bounds),
+        *("--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing", "--no-color"),
+        timeout_s=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
