@@ -33,6 +33,7 @@ from service.http.status import error_reply
 PROTOCOL = "service.http.hot:HotProtocol"
 
 MAX_HEADER_BYTES = 64 << 10
+_TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"
 _VIEW_FROM_BYTES = 16 << 10
 """Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
 
@@ -63,6 +64,7 @@ class HotProtocol(HttpToolsProtocol):
         self._running: HotCall | None = None
         self._in_header = False
         self._header_bytes = 0
+        self._piece_bytes = 0  # of what is being parsed
         self._begun = 0  # messages whose first byte was in the piece that is being parsed
         self._head: Head | None = None  # of the last message, if it came in one piece
         self._idle_since = 0.0
@@ -97,7 +99,11 @@ class HotProtocol(HttpToolsProtocol):
             self._go_by_asgi()
             return
         previous, self.cycle = self.cycle, call  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
-        self._admit(call)
+        if self._piece_bytes > MAX_HEADER_BYTES and _count_bytes(self.url, self.headers) > MAX_HEADER_BYTES:
+            call.admitted = True
+            self._refuse(call, HeaderTooLarge(_TOO_LONG))
+        else:
+            self._admit(call)
         if previous is None or previous.response_complete:
             call.turn = True
             if call.refusal is not None:
@@ -142,6 +148,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         self._begun = 0
         self._head = None
+        self._piece_bytes = len(data)
         super().data_received(data)
         if was_idle and self._begun == 1 and not began_in_header:
             self._learn(data)
@@ -176,7 +183,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         error: ServiceError = InvalidInput(msg)
         if self._header_bytes > MAX_HEADER_BYTES:
-            error = HeaderTooLarge(f"header: expected at most {MAX_HEADER_BYTES} bytes, got more")
+            error = HeaderTooLarge(_TOO_LONG)
         request_id = request_id_of({})
         reply = error_reply(error, request_id)
         reply.headers.append((b"x-request-id", request_id.encode()))
@@ -384,6 +391,10 @@ class HotProtocol(HttpToolsProtocol):
             self._begin(cycle)
         else:
             super()._start_asgi_task(cycle, app)
+
+
+def _count_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    return len(url) + sum(len(name) + len(value) for name, value in headers)
 
 
 @functools.lru_cache(maxsize=4096)

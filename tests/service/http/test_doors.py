@@ -114,6 +114,19 @@ def test_header_over_the_limit_is_refused(server: Serving, door: Door, size: int
         assert wire.is_closed_by_server()
 
 
+def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, door: Door):
+    """A header of more than 64 KiB that comes whole, in one read, is refused like one in pieces."""
+    if door is not HOT:
+        pytest.skip("without the hot door uvicorn reads the header")
+    with Wire(server) as wire:
+        long = b"X-Long: " + b"a" * 100_000
+        wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n".encode() + long + b"\r\n\r\n{}")
+        status, _, body = wire.read()
+        assert status == 431
+        assert b"header: expected at most 65536 bytes" in body
+        assert wire.is_closed_by_server()
+
+
 def test_header_that_is_refused_and_too_long_is_answered_once(
     server: Serving, door: Door, caplog: pytest.LogCaptureFixture
 ):
