@@ -1,5 +1,6 @@
 """A plain driver of task generators in place of the data plane and the engine: real sessions, one thing at a time."""
 
+import abc
 import json
 from collections.abc import Mapping
 from typing import Any, cast
@@ -18,15 +19,10 @@ from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Subject, W
 LIMITS = Limits(max_pixels=1_000_000)
 
 
-class Driver:
-    """Runs tasks on the graphs of one model, and notes what they asked for."""
+class Drives(abc.ABC):
+    """Runs tasks to their end, and notes what they asked for."""
 
-    def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
-        self.manifest = manifest
-        self.subject = Subject(manifest.name, "1", manifest)
-        self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
-        self.inferred: list[tuple[str, int]] = []
-        """(graph, rows) of every Infer."""
+    def __init__(self) -> None:
         self.courses: list[Course] = []
         self.asides = 0
 
@@ -39,15 +35,38 @@ class Driver:
             except StopIteration as end:
                 return cast(Result, end.value)
             if isinstance(wish, Infer):
-                answer = self._run(wish.graph, wish.inputs)
-                self.inferred.append((wish.graph, len(next(iter(wish.inputs.values())))))
+                answer = self.infer(wish.graph, wish.inputs)
             elif isinstance(wish, Iterate):
                 self.courses.append(wish.course)
-                answer = self._iterate(wish.course)
+                answer = self.iterate(wish.course)
             else:
                 assert isinstance(wish, Aside)
                 self.asides += 1
                 answer = wish.do()
+
+    @abc.abstractmethod
+    def infer(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One run of a graph."""
+
+    @abc.abstractmethod
+    def iterate(self, course: Course) -> Path:
+        """A course to its end."""
+
+
+class Driver(Drives):
+    """Runs tasks on the graphs of one model."""
+
+    def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
+        super().__init__()
+        self.manifest = manifest
+        self.subject = Subject(manifest.name, "1", manifest)
+        self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
+        self.inferred: list[tuple[str, int]] = []
+        """(graph, rows) of every Infer."""
+
+    def infer(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.inferred.append((graph, len(next(iter(inputs.values())))))
+        return self._run(graph, inputs)
 
     def _run(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One run, after the check that the engine makes; a single row is padded to two, as the engine does."""
@@ -57,7 +76,7 @@ class Driver:
         names = [output.name for output in session.get_outputs()]
         return {name: array[:rows] for name, array in zip(names, session.run(names, padded), strict=True)}
 
-    def _iterate(self, course: Course) -> Path:
+    def iterate(self, course: Course) -> Path:
         """All rows step by step together."""
         assert self.manifest.loop is not None
         carried, everyone = dict(course.begin), slice(0, course.rows)

@@ -1,7 +1,7 @@
-"""Tiny real forecasters and a tiny translator, and a plain driver of task generators in place of the engine."""
+"""Tiny real forecasters and a tiny translator, and what drives their tasks in place of the engine."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -12,7 +12,8 @@ from model_store.manifest import File, Graph, Manifest, Tensor
 from model_store.tasks import Carry, Forecast, Loop, Text
 from service.engine.course import Course, Path, Sentence, Value
 from service.engine.tensors import Signature
-from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Subject, Work
+from service.tasks.work import Limits, Subject
+from tests.driving import Drives
 from tests.graphs import build
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -20,10 +21,11 @@ node = helper.make_node
 LIMITS = Limits(max_pixels=1, state_key=b"a key of the tests")
 
 
-class Model:
+class Model(Drives):
     """A manifest made for real sessions of its graphs."""
 
     def __init__(self, graphs: Mapping[str, bytes], **facts: Any) -> None:
+        super().__init__()
         self.sessions = {name: ort.InferenceSession(content) for name, content in graphs.items()}
         described = {name: _describe(name, session) for name, session in self.sessions.items()}
         files = {f"{name}.onnx": File(sha256="0" * 64, size_bytes=len(content)) for name, content in graphs.items()}
@@ -31,28 +33,8 @@ class Model:
         self.subject = Subject("m", "1", self.manifest)
         self.runs: list[tuple[str, int]] = []
         """(graph, rows) of every Infer and every step."""
-        self.courses: list[Course] = []
-        self.asides = 0
 
-    def drive(self, work: Work) -> Result:
-        """Run a task to its end."""
-        answer: Any = None
-        while True:
-            try:
-                wish = work.send(answer)
-            except StopIteration as end:
-                return cast(Result, end.value)
-            if isinstance(wish, Infer):
-                answer = self.run(wish.graph, wish.inputs)
-            elif isinstance(wish, Iterate):
-                self.courses.append(wish.course)
-                answer = self._iterate(wish.course)
-            else:
-                assert isinstance(wish, Aside)
-                self.asides += 1
-                answer = wish.do()
-
-    def run(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def infer(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One run, after the check that the engine makes."""
         checked = Signature(self.manifest.graphs[graph]).check(inputs)
         self.runs.append((graph, checked.number))
@@ -60,7 +42,7 @@ class Model:
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    def _iterate(self, course: Course) -> Path:
+    def iterate(self, course: Course) -> Path:
         """All rows step by step together; sentences, which end at different steps, one after the other."""
         if course.decoding is None:
             return Path(self._walk(course, slice(0, course.rows))[0], {}, [], 0.0, 0.0)
@@ -77,7 +59,7 @@ class Model:
             carried[decoding.token] = np.array([decoding.begin])
         for step in range(course.steps):
             drawn = {name: self._fill(name, of(rows, step), rows) for name, of in course.by_step.items()}
-            outputs = self.run("main", {**carried, **drawn})
+            outputs = self.infer("main", {**carried, **drawn})
             for carry in self.manifest.loop.carries:
                 if carry.output:
                     carried[carry.input] = outputs[carry.output]

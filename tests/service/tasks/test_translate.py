@@ -69,7 +69,7 @@ def test_probability_that_is_no_number_is_a_failure_of_the_model() -> None:
     task = work(Options.parse({}), TaskRequest({}, ["a"]), MODEL.subject, LIMITS, None)
     wish = next(task)
     while not isinstance(wish, Iterate):
-        wish = task.send(MODEL.run(wish.graph, wish.inputs))
+        wish = task.send(MODEL.infer(wish.graph, wish.inputs))
     with pytest.raises(ModelFailure, match="model 'm' gave probabilities that are not numbers"):
         task.send(Path({}, {}, [Sentence([2], math.nan)], 0.0, 0.0))
 
