@@ -222,7 +222,7 @@ def _check_generation(manifest: "Manifest") -> None:
     assert facts is not None  # noqa: S101
     _expect(manifest, "generation.output", _Place(facts.graph, "output", facts.output), _FLOATS, None)
     noise = _expect(manifest, "generation.noise", _Place(facts.graph, "input", facts.noise), _FLOATS, None)
-    if any(isinstance(size, str) for size in noise.row_shape):
+    if not noise.has_fixed_rows:
         raise ValueError(f"generation.noise: expected rows of fixed size, got {list(noise.row_shape)}")
     if facts.label is not None:
         _expect(manifest, "generation.label", _Place(facts.graph, "input", facts.label), ("INT64",), ())

@@ -54,6 +54,11 @@ class Tensor(Facts):
         return self
 
     @property
+    def has_fixed_rows(self) -> bool:
+        """Whether every size of a row is known."""
+        return all(isinstance(size, int) for size in self.row_shape)
+
+    @property
     def row_shape(self) -> tuple[int | str, ...]:
         """The shape of one row: without the batch axis."""
         if self.batch_axis is None:

@@ -14,6 +14,7 @@ from torch import nn
 from export.errors import QualityError
 from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
+from export.zoo.linear import forecast_linearly
 from model_store.manifest import Quality
 from model_store.tasks import Forecast
 
@@ -34,7 +35,7 @@ BATCH_ROWS = 32
 LEARNING_RATE = 5e-3
 NOISE = 0.05
 HIDDEN = 32
-_LAGS = 12
+LAGS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ def measure_quality(predict: Predict, parts: Parts) -> Quality:
             f"{coverage:.3f}: calibrate on years that are more like these"
         )
     baselines = {
-        "mae_ar": forecast_linearly(parts.train, test)[:, -1],
+        "mae_ar": forecast_linearly(parts.train.reshape(-1), test.history, LAGS, AHEAD_MONTHS)[:, -1],
         "mae_persistence": test.history[:, -1],
         "mae_seasonal": test.history[:, AHEAD_MONTHS - YEAR_MONTHS - 1],  # the same month of the year before
     }
@@ -227,13 +228,3 @@ def measure_quality(predict: Predict, parts: Parts) -> Quality:
         metrics={**metrics, "mae_gain": metrics["mae_ar"] - metrics["mae_6_months"], "coverage": coverage},
         bar={"mae_gain": LEAST_GAIN_CELSIUS, "coverage": LEAST_COVERAGE},
     )
-
-
-def forecast_linearly(years: np.ndarray, windows: Windows) -> np.ndarray:
-    """AR(12), fitted to ``years`` by least squares and iterated: the next six months of each window, [rows, 6]."""
-    lagged = np.lib.stride_tricks.sliding_window_view(years.reshape(-1).astype(np.float64), _LAGS + 1)
-    weights = np.linalg.lstsq(np.insert(lagged[:, :-1], 0, 1.0, axis=1), lagged[:, -1], rcond=None)[0]
-    known = windows.history.astype(np.float64)
-    for _ in range(AHEAD_MONTHS):
-        known = np.column_stack([known, weights[0] + known[:, -_LAGS:] @ weights[1:]])
-    return known[:, -AHEAD_MONTHS:]

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from export.original import limit_threads
 from export.spec import ExportSpec, GraphSpec, Predict, Progress, Sizes
+from export.zoo.linear import forecast_linearly
 from model_store.manifest import Quality
 from model_store.tasks import Carry, Forecast, Loop
 
@@ -33,7 +34,7 @@ BATCH_ROWS = 32
 LEARNING_RATE = 5e-3
 NOISE = 0.2  # added to the standardised roots of a history in training
 HIDDEN = 32
-_LAGS = 9
+LAGS = 9
 _DECILE = 1.2816  # 80 % of standard normal numbers lie between this and its negative
 _SAMPLE_SEED = 0  # of what is drawn to prove with, not of a training
 _ROWS_OF_SAMPLES = 3
@@ -329,7 +330,7 @@ def measure_quality(predict: Predict, parts: Parts) -> Quality:
     baselines = {
         "mae_persistence": test.history[:, -1],
         "mae_seasonal": test.history[:, -CYCLE_YEARS],
-        "mae_ar": forecast_linearly(known, test),
+        "mae_ar": forecast_linearly(known, test.history, LAGS, 1)[:, 0],
     }
     metrics = {
         name: float(np.mean(np.abs(guess - test.future))) for name, guess in {"mae": median, **baselines}.items()
@@ -357,11 +358,3 @@ def _forecast(predict: Predict, history: np.ndarray, noise: float) -> np.ndarray
     read = predict(start, graph="encode")
     step = {"value": read["last_value"], "state": read["last_state"], "noise": np.full(rows, noise, np.float32)}
     return predict(step)["next_value"]
-
-
-def forecast_linearly(years: np.ndarray, windows: Windows) -> np.ndarray:
-    """AR(9), fitted to ``years`` [years] by least squares: the year after each window, [rows]."""
-    lagged = np.lib.stride_tricks.sliding_window_view(years.astype(np.float64), _LAGS + 1)
-    weights = np.linalg.lstsq(np.insert(lagged[:, :-1], 0, 1.0, axis=1), lagged[:, -1], rcond=None)[0]
-    forecast: np.ndarray = weights[0] + windows.history[:, -_LAGS:].astype(np.float64) @ weights[1:]
-    return forecast

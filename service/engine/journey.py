@@ -61,10 +61,8 @@ class Stretch:
     Its spans are told what they came to by ``flush``, before anything changes about them.
     """
 
-    def __init__(self, crew: Crew[Journey], tensors: Tensors, departures: int) -> None:
+    def __init__(self, crew: Crew[Journey], tensors: Tensors) -> None:
         self.tensors = tensors
-        self.departures = departures
-        """Of the slot table when the stretch began: if there are more, somebody may have left."""
         self.count = 0
         self.quiet_steps = sys.maxsize
         """How many steps there are before the rows must be looked at one by one."""
@@ -90,10 +88,6 @@ class Stretch:
     @property
     def arrays(self) -> dict[str, Any]:
         return self.tensors.arrays
-
-    @property
-    def slots(self) -> int:
-        return self.tensors.slots
 
     def note(self, outputs: Mapping[str, Any], compute_s: float) -> None:
         """One more step was made."""

@@ -209,7 +209,7 @@ class Stepper:
         if stretch is not None and run.outputs:
             place = self._graph.feed_back(run)
             stretch.note(run.outputs, compute_s)
-            quiet = stretch.count < stretch.quiet_steps and stretch.departures == self.table.departures
+            quiet = stretch.count < stretch.quiet_steps and run.departures == self.table.departures
             if quiet and not run.failed:
                 self.table.rest_whole(crew)
             else:

@@ -18,6 +18,7 @@ from service.errors import ModelFailure
 class Step(Run):
     """A crew on its way through a lane.
 
+    ``departures`` is that of the slot table when it was taken: if there are more, somebody may have left.
     ``failed`` maps the spans that failed to why; ``lost`` and ``finished`` are whom that, or the last step, ends.
     """
 
@@ -54,7 +55,7 @@ class StepGraph:
         try:
             stretch = run.crew.stretch
             if stretch is None:
-                stretch = run.crew.stretch = Stretch(run.crew, self._gather(run.crew), run.departures)
+                stretch = run.crew.stretch = Stretch(run.crew, self._gather(run.crew))
             run.stretch = stretch
             _fill_in(stretch)
             run.started_at = clock()
@@ -87,19 +88,12 @@ class StepGraph:
         """The crew's tensors: those of the last step if the same rows make it, else put together anew."""
         spans, slots = crew.spans, crew.slots
         place = spans[0].place
-        if place is not None and place.slots == slots:
-            at = 0
-            for span in spans:
-                if span.place is not place or span.offset != at:
-                    break
-                at += span.slots
-            else:
-                return Tensors(place.arrays, slots)
-        names = spans[0].place.arrays if spans[0].place else self.signature.inputs
+        if place is not None and place.slots == slots and _follow_each_other(spans):
+            return Tensors(place.arrays, slots)
         padding = self._pad(slots) - slots
         changing = {name for span in spans for name in span.ticket.course.changing}
         arrays = {}
-        for name in names:
+        for name in self.signature.inputs:
             parts = [self._part(span, name) for span in spans]
             if padding:
                 parts.append(np.repeat(parts[-1][-1:], padding, axis=0))
@@ -182,6 +176,16 @@ class StepGraph:
         if order is not None:
             for taken in self._fed_back:
                 arrays[taken] = arrays[taken][order]
+
+
+def _follow_each_other(spans: Sequence[Span[Journey]]) -> bool:
+    """Whether the spans lie in the same tensors, one after the other from the start."""
+    at = 0
+    for span in spans:
+        if span.place is not spans[0].place or span.offset != at:
+            return False
+        at += span.slots
+    return True
 
 
 def _fill_in(stretch: Stretch) -> None:

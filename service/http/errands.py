@@ -120,31 +120,27 @@ class Errand:
         if isinstance(wish, Infer):
             dispatcher = model.graphs[wish.graph]
             rows = dispatcher.signature.check(wish.inputs)
-            job = dispatcher.submit(rows, self._answered, timeout_s=left_s, priority=priority)
+            job = dispatcher.submit(rows, self._took, timeout_s=left_s, priority=priority)
             self._release = functools.partial(dispatcher.cancel, job)
             return
         loop = model.loop
         if loop is None:
             raise ModelFailure(f"the manifest of {model.name!r} describes no loop")
-        journey = loop.submit(wish.course, self._walked, timeout_s=left_s, priority=priority)
+        journey = loop.submit(wish.course, self._took, timeout_s=left_s, priority=priority)
         self._release = functools.partial(loop.cancel, journey)
 
-    def _answered(self, outcome: Answer | ServiceError) -> None:
-        if isinstance(outcome, ServiceError):
-            self._fail(outcome)
-            return
-        self._queue_s += outcome.queue_s
-        self._batch_s += outcome.batch_s
-        self._compute_s += outcome.compute_s
-        self._go_on(outcome.outputs)
-
-    def _walked(self, outcome: Path | ServiceError) -> None:
+    def _took(self, outcome: Answer | Path | ServiceError) -> None:
+        """The engine has answered."""
         if isinstance(outcome, ServiceError):
             self._fail(outcome)
             return
         self._queue_s += outcome.queue_s
         self._compute_s += outcome.compute_s
-        self._go_on(outcome)
+        if isinstance(outcome, Path):
+            self._go_on(outcome)
+        else:
+            self._batch_s += outcome.batch_s
+            self._go_on(outcome.outputs)
 
     def _done_aside(self, done: asyncio.Future[Any]) -> None:
         if done.cancelled() or self._work is None:

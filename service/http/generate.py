@@ -78,7 +78,7 @@ def _begin(inputs: Arrays, model: Model) -> Arrays:
     carries: tuple[Carry, ...] = model.manifest.loop.carries
     tensors = model.signature.inputs
     left_out = {carry.input for carry in carries} - inputs.keys()
-    fixed = {name for name in left_out if all(isinstance(size, int) for size in tensors[name].row_shape)}
+    fixed = {name for name in left_out if tensors[name].has_fixed_rows}
     return {**inputs, **{name: zeros_of(tensors[name])[None] for name in fixed}}
 
 

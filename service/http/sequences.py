@@ -195,7 +195,7 @@ def _begin(sequence: _Sequence, inputs: Arrays) -> Arrays:
         tensor = tensors[carry.input]
         if carry.input in inputs:
             state[carry.input] = inputs[carry.input]
-        elif all(isinstance(size, int) for size in tensor.row_shape):
+        elif tensor.has_fixed_rows:
             state[carry.input] = zeros_of(tensor)[None]
         else:
             raise InvalidInput(f"input {carry.input!r}: expected it where the sequence starts, for its size is open")
