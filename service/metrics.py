@@ -176,6 +176,12 @@ class Histogram:
         values[self._at + bisect.bisect_left(self._bounds, value)] += 1.0
         values[self._sum] += value
 
+    def observe_all(self, observed: Sequence[float]) -> None:
+        values, at, bounds = self._values, self._at, self._bounds
+        for value in observed:
+            values[at + bisect.bisect_left(bounds, value)] += 1.0
+        values[self._sum] += sum(observed)
+
 
 class Record:
     """The cells of a record: ``values`` from ``at``, in the order of its fields. Written to directly, for speed."""
@@ -201,8 +207,8 @@ class ModelMeter:
         self._rows = metrics.histogram("sluice_batch_rows", labels)
         self._depth = metrics.gauge("sluice_queue_rows", labels)
 
-    def queued(self, seconds: float) -> None:
-        self._queue.observe(seconds)
+    def queued(self, waits_s: Sequence[float]) -> None:
+        self._queue.observe_all(waits_s)
 
     @property
     def traces(self) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from model_store import ModelVersion
 from model_store.manifest import Manifest
@@ -34,6 +34,8 @@ class Model:
     graphs: Mapping[str, Dispatcher]
     """Of all graphs; ``dispatcher`` is that of ``main``."""
     loop: Stepper | None
+    forms: dict[bytes, Any] = field(default_factory=dict, compare=False)
+    """The data plane's: what it has checked of requests whose JSON part comes again and again."""
 
     @property
     def manifest(self) -> Manifest:

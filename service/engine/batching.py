@@ -145,6 +145,9 @@ class BatchQueue(Generic[R]):
 
     def next_deadline(self) -> float:
         """When the first waiting request expires; infinity for never."""
+        if not self._waiting_requests:
+            self._deadlines.clear()  # the most frequent case: a batch took them all
+            return math.inf
         while self._deadlines and not self._deadlines[0][2].waiting:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf

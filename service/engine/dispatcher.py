@@ -58,7 +58,8 @@ class Job(Request):
 
     done: Done = field(kw_only=True)
     finished: bool = False
-    parts: list[tuple[int, Sequence[np.ndarray]]] = field(default_factory=list)
+    parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
+    """Of a request that is answered by several batches: its rows so far, and where they begin."""
     rows_done: int = 0
     queue_s: float = 0.0
     batch_s: float = 0.0
@@ -288,48 +289,57 @@ class Dispatcher:
 
     def _answer(self, run: BatchRun, now: float) -> None:
         """Give each request of a batch its rows, and count those that have all of them."""
-        traces = self.observer.traces
+        observer, traces = self.observer, self.observer.traces
         tally = Tally()
+        waits_s: list[float] = []
         at = 0
         for part in run.batch.slices:
-            stop = at + part.stop - part.start
+            begin, at = at, at + part.stop - part.start
             job = part.request
-            if not job.finished and self._deliver(job, part, slice(at, stop), run):
-                tally.requests += 1
-                tally.total_s += now - job.arrived
-                tally.queue_s += job.queue_s
-                tally.batch_s += job.batch_s
-                tally.compute_s += job.compute_s
-                if traces:
-                    times = Times(job.rows.number, job.arrived, now, job.queue_s, job.batch_s, job.compute_s)
-                    self.observer.traced(times)
-            at = stop
+            if job.finished:
+                continue
+            if not job.rows_done:
+                job.queue_s = max(0.0, run.taken_at - job.arrived)
+                waits_s.append(job.queue_s)
+            job.batch_s += run.started_at - run.taken_at
+            job.compute_s += run.ended_at - run.started_at
+            outputs = self._rows_of(run, part, begin, at)
+            if outputs is None:
+                continue
+            job.finish(Answer(outputs, job.queue_s, job.batch_s, job.compute_s))
+            tally.requests += 1
+            tally.total_s += now - job.arrived
+            tally.queue_s += job.queue_s
+            tally.batch_s += job.batch_s
+            tally.compute_s += job.compute_s
+            if traces:
+                times = Times(job.rows.number, job.arrived, now, job.queue_s, job.batch_s, job.compute_s)
+                observer.traced(times)
+        observer.queued(waits_s)
         if tally.requests:
-            self.observer.answered(tally)
+            observer.answered(tally)
 
-    def _deliver(self, job: Job, part: Slice[Job], rows: slice, run: BatchRun) -> bool:
-        """Give ``rows`` of a run's outputs to the job that they are for; returns whether it now has all of them."""
-        if not job.rows_done:
-            job.queue_s = max(0.0, run.taken_at - job.arrived)
-            self.observer.queued(job.queue_s)
-        job.batch_s += run.started_at - run.taken_at
-        job.compute_s += run.ended_at - run.started_at
-        job.rows_done += part.stop - part.start
-        outputs = run.outputs
-        if self.signature.batches:
-            outputs = [output[rows] for output in outputs]
-            if job.parts or job.rows_done < job.rows.number:
-                job.parts.append((part.start, outputs))
-                if job.rows_done < job.rows.number:
-                    return False
-                outputs = self._rejoin(job)
-        named = dict(zip(self.signature.output_names, outputs))  # noqa: B905  # checked when the run ended
-        job.finish(Answer(named, job.queue_s, job.batch_s, job.compute_s))
-        return True
+    def _rows_of(self, run: BatchRun, part: Slice[Job], begin: int, end: int) -> Arrays | None:
+        """All outputs of the request of ``part``, whose rows of this run are ``begin`` to ``end``; None if some lack."""
+        names, job = self.signature.output_names, part.request
+        if not self.signature.batches:
+            return dict(zip(names, run.outputs, strict=True))
+        number = job.rows.number
+        if end - begin == number and len(names) == 1:
+            return {names[0]: run.outputs[0][begin:end]}
+        outputs: Sequence[np.ndarray] = [output[begin:end] for output in run.outputs]
+        if end - begin < number:
+            job.rows_done += end - begin
+            job.parts = job.parts or []
+            job.parts.append((part.start, outputs))
+            if job.rows_done < number:
+                return None
+            outputs = self._rejoin(job.parts)
+        return dict(zip(names, outputs, strict=True))
 
     @staticmethod
-    def _rejoin(job: Job) -> Sequence[np.ndarray]:
-        ordered = [outputs for _, outputs in sorted(job.parts, key=lambda part: part[0])]
+    def _rejoin(parts: Sequence[tuple[int, Sequence[np.ndarray]]]) -> Sequence[np.ndarray]:
+        ordered = [outputs for _, outputs in sorted(parts, key=lambda part: part[0])]
         return [np.concatenate(columns) for columns in zip(*ordered, strict=True)]
 
 

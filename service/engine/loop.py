@@ -165,13 +165,15 @@ class Stepper:
 
     def _meet(self, crew: Crew[Journey], now: float) -> None:
         """Rows are together that were not before."""
+        waits_s = []
         for span in crew.spans:
             if isinstance(span.place, Stretch):
                 span.place.flush(span)
             journey = span.ticket
             if math.isnan(journey.began_at):
                 journey.began_at = now
-                self.observer.queued(max(0.0, now - journey.arrived))
+                waits_s.append(max(0.0, now - journey.arrived))
+        self.observer.queued(waits_s)
         self.observer.depth(self.table.waiting_rows)
 
     def _share(self) -> int:

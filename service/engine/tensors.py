@@ -35,18 +35,24 @@ class Signature:
         self._one_key: Hashable = None if dynamic or not self.batches else "any"
         datatypes = [DATATYPES[t.datatype] for t in graph.inputs]
         self.dtypes = {t.name: DATATYPES[t.datatype].dtype for t in graph.inputs}
-        self._checks = [
-            (t.name, t, datatype, t.row_shape, t.finite and datatype.is_float)
-            for t, datatype in zip(graph.inputs, datatypes, strict=True)
-        ]
+        self._checks = [(t.name, t, d, t.row_shape) for t, d in zip(graph.inputs, datatypes, strict=True)]
+        self._finite = [t.name for t, d in zip(graph.inputs, datatypes, strict=True) if t.finite and d.is_float]
+        self.checks_values = bool(self._finite or self._bounded)
 
     def check(self, inputs: Arrays) -> Rows:
         """Check a request's arrays. Raises InvalidInput, which names the input, what was expected and what came."""
+        rows = self.check_form(inputs)
+        if self.checks_values:
+            self.check_values(inputs)
+        return rows
+
+    def check_form(self, inputs: Arrays) -> Rows:
+        """Names, datatypes and shapes: what is the same for all requests that declare the same."""
         if inputs.keys() != self.inputs.keys():
             expected, got = list(self.inputs), list(inputs)
             raise InvalidInput(f"inputs: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
         count = -1
-        for name, tensor, datatype, row_shape, must_be_finite in self._checks:
+        for name, tensor, datatype, row_shape in self._checks:
             array = inputs[name]
             shape = array.shape
             if array.dtype != datatype.dtype and datatype_of(array) is not datatype:
@@ -60,15 +66,19 @@ class Signature:
                 if count >= 0:
                     raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {shape[0]}")
                 count = shape[0]
-            if must_be_finite and not are_finite(array):
-                raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(array)}")
-        for tensor in self._bounded:
-            _check_bounds(tensor, inputs[tensor.name])
         if self._shared_axes:
             self._check_shared_axes(inputs)
         if not self.batches:
             return Rows(inputs, 1, None)
         return Rows(inputs, count, self._one_key or tuple(inputs[name].shape[1:] for name, *_ in self._checks))
+
+    def check_values(self, inputs: Arrays) -> None:
+        """What the numbers themselves must be: finite, within bounds. Nothing where ``checks_values`` is false."""
+        for name in self._finite:
+            if not are_finite(inputs[name]):
+                raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(inputs[name])}")
+        for tensor in self._bounded:
+            _check_bounds(tensor, inputs[tensor.name])
 
     def _check_shared_axes(self, inputs: Arrays) -> None:
         """Axes of one name have one size, whichever inputs they are in."""

@@ -48,14 +48,21 @@ class HotCall(Call):
     """One hot request of a connection.
 
     ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event`` are what uvicorn asks of its cycles.
-    ``in_chunks`` says whether the caller understands a body in chunks.
+    ``in_chunks`` says whether the caller understands a body in chunks. ``parts`` is the body as it comes.
     """
 
-    __slots__ = (
-        *("admitted", "body_is_there", "connection", "disconnected", "held_bytes", "in_chunks", "keep_alive", "parts"),
-        *("refusal", "response_complete", "size", "started", "turn"),
-    )
     message_event = _NoEvent()
+    in_chunks = True
+    parts: list[bytes]
+    size = 0
+    held_bytes = 0
+    admitted = False
+    body_is_there = False
+    turn = False
+    started = False
+    refusal: ServiceError | None = None
+    response_complete = False
+    disconnected = False
 
     def __init__(
         self,
@@ -68,17 +75,6 @@ class HotCall(Call):
         super().__init__(endpoint, query, headers)
         self.connection = connection
         self.keep_alive = keep_alive
-        self.in_chunks = True
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.held_bytes = 0
-        self.admitted = False
-        self.body_is_there = False
-        self.turn = False
-        self.started = False
-        self.refusal: ServiceError | None = None
-        self.response_complete = False
-        self.disconnected = False
 
     def reply(self, reply: Reply) -> None:
         connection = self.connection
@@ -140,10 +136,18 @@ def write_reply(connection: Connection, reply: Reply, keep_alive: bool) -> None:
     _write(connection.transport, parts, reply.chunks, size)
 
 
+_written: tuple[Sequence[Header], bytes] = ((), b"")
+"""The headers of all answers, and how they are written: uvicorn makes new ones once a second, for the date."""
+
+
 def _head(connection: Connection, status: int, headers: Sequence[Header]) -> list[bytes | memoryview]:
-    parts: list[bytes | memoryview] = [STATUS_LINE[status]]
-    for name, value in connection.server_state.default_headers:
-        parts += (name, b": ", value, b"\r\n")
+    global _written
+    common, written = _written
+    if common is not connection.server_state.default_headers:
+        common = connection.server_state.default_headers
+        written = b"".join([b"%b: %b\r\n" % header for header in common])
+        _written = common, written
+    parts: list[bytes | memoryview] = [STATUS_LINE[status], written]
     for name, value in headers:
         parts += (name, b": ", value, b"\r\n")
     return parts

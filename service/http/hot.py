@@ -141,11 +141,10 @@ class HotProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering:
             return
-        began_in_header = self._in_header
         was_idle = self.cycle is None or self.cycle.response_complete
-        head = self._head
-        if head is not None and was_idle and self._take_known(head, data):
+        if self._head is not None and was_idle and self._take_known(self._head, data):
             return
+        began_in_header = self._in_header
         self._begun = 0
         self._head = None
         self._piece_bytes = len(data)
@@ -227,8 +226,12 @@ class HotProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         self._running = None
-        if not self.transport.is_closing() and not self._lingering:
+        if self.transport.is_closing() or self._lingering:
+            return
+        if self.pipeline or self._advancing or self.flow.write_paused:
             self._next()
+        else:
+            self._rest()
 
     # The way of a hot call
 
@@ -270,6 +273,7 @@ class HotProtocol(HttpToolsProtocol):
         in_chunks = self.parser.get_http_version() != "1.0"
         keep_alive = in_chunks and self.parser.should_keep_alive()
         call = HotCall(self, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
+        call.parts = []
         call.in_chunks = in_chunks
         return call
 
@@ -326,7 +330,8 @@ class HotProtocol(HttpToolsProtocol):
     def complete(self, call: HotCall) -> None:
         """All of the answer of a call that had its turn is written: go on with the next, or end the connection."""
         call.response_complete = True
-        self._forget(call)
+        if call.held_bytes:
+            self._forget(call)
         if call.refusal is not None:
             self._linger()
         elif not call.keep_alive:
@@ -374,7 +379,7 @@ class HotProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
             return
         call = self.cycle
-        if not isinstance(call, HotCall) or call.admitted:
+        if self.flow.read_paused and (not isinstance(call, HotCall) or call.admitted):
             self.flow.resume_reading()
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:

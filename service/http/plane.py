@@ -14,12 +14,12 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.engine.dispatcher import Answer
-from service.engine.tensors import Arrays
+from service.engine.tensors import Arrays, Rows
 from service.errors import (
     Cancelled,
     DeadlinePassed,
@@ -32,6 +32,7 @@ from service.errors import (
 )
 from service.http import events
 from service.http.calls import JSON, Call, Endpoint, Reply
+from service.http.calls import Header as HeaderField
 from service.http.errands import OPENERS, Errand, Errands
 from service.http.generate import GENERATE_STREAM
 from service.http.intake import Intake
@@ -43,7 +44,7 @@ from service.protocol.answers import render_infer
 from service.protocol.classification import check_classification, classify
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
 from service.protocol.header import Header, SequenceStep
-from service.protocol.v2 import parse_infer, parse_raw
+from service.protocol.v2 import Layout, find_layout, parse_infer, parse_raw
 from service.registry import Model, Registry
 from service.settings import Settings
 from service.tasks.work import Limits
@@ -66,7 +67,18 @@ _INFLATE_ASIDE_FROM_BYTES = 4 << 10
 _DEFLATE_ASIDE_FROM_BYTES = 16 << 10
 """Larger bodies are inflated and compressed in a thread; up to there it took 3 ms, for a bomb, and 0.15 ms."""
 
+_KEPT_FORMS = 256
+
 Render = Callable[[Call, Model, Answer], Reply]
+
+
+class _Form(NamedTuple):
+    """What requests to a model with the same JSON part have in common; the first of them has passed every check."""
+
+    header: Header
+    layout: Layout
+    number: int
+    key: Hashable
 
 
 class DataPlane:
@@ -117,11 +129,10 @@ class DataPlane:
     def start(self, call: Call) -> None:
         """Begin a call whose body is complete. The reply may come before this returns."""
         call.began = call.began or self.clock()
-        encoding = call.headers.get(b"content-encoding")
-        if encoding is None:
+        if b"content-encoding" not in call.headers:
             self._go_on(call)
         else:
-            self._inflate(call, encoding)
+            self._inflate(call, call.headers[b"content-encoding"])
 
     def _go_on(self, call: Call) -> None:
         try:
@@ -199,15 +210,30 @@ class DataPlane:
 
     def _infer(self, call: Call) -> None:
         model = call.model = self._registry.find(call.endpoint.model, call.endpoint.version)
+        length = call.headers.get(b"inference-header-content-length")
+        header_bytes = None if length is None else _read_length(length)
+        form: _Form | None = model.forms.get(bytes(call.body[:header_bytes])) if header_bytes else None
+        if form is None or len(call.body) != form.layout.size_bytes:
+            self._infer_anew(call, model, header_bytes)
+            return
+        header = call.details = form.header
+        inputs = form.layout.read(call.body)
+        if model.signature.checks_values:
+            # A server that is asked for too much has no time to lose on what it refuses.
+            model.dispatcher.admit(form.number, self._timeout_s(call, header.timeout_s))
+            model.signature.check_values(inputs)
+        rows = Rows(inputs, form.number, form.key)
+        self._submit(call, model, rows, self._render_infer, header.timeout_s, header.priority)
 
-        def admit(header: Header) -> None:
-            # Before tensors are decoded: a server that is asked for too much has no time to lose on what it refuses.
+    def _infer_anew(self, call: Call, model: Model, header_bytes: int | None) -> None:
+        """A request unlike those before it: everything is to be checked."""
+
+        def admit(header: Header) -> None:  # before tensors are decoded
             shape = header.inputs[0].shape
             rows = shape[0] if shape and model.signature.batches else 1
             model.dispatcher.admit(rows, self._timeout_s(call, header.timeout_s))
 
         signature = model.signature
-        header_bytes = _header_bytes(call.headers)
         if header_bytes == 0:
             model.dispatcher.admit(1, self._timeout_s(call, None))
             header, inputs = parse_raw(call.body, signature.graph.inputs, signature.batches)
@@ -220,10 +246,15 @@ class DataPlane:
             raise InvalidInput(f"outputs: no output {name!r:.60} in model {model.name!r}, there are {have}")
         if header.classes:
             check_classification(header.classes, signature.outputs)
-        if header.sequence is None:
-            self._submit(call, model, inputs, self._render_infer, header.timeout_s, header.priority)
-        else:
+        if header.sequence is not None:
             self._infer_in_sequence(call, model, header, header.sequence, inputs)
+            return
+        rows = signature.check(inputs)
+        if header_bytes and len(model.forms) < _KEPT_FORMS:
+            layout = find_layout(header, header_bytes)
+            if layout is not None:
+                model.forms[bytes(call.body[:header_bytes])] = _Form(header, layout, rows.number, rows.key)
+        self._submit(call, model, rows, self._render_infer, header.timeout_s, header.priority)
 
     def _infer_in_sequence(self, call: Call, model: Model, header: Header, step: SequenceStep, inputs: Arrays) -> None:
         """Submit a request when those before it in its sequence have been answered."""
@@ -238,7 +269,8 @@ class DataPlane:
                 left_s = self._timeout_s(call, header.timeout_s) - (self.clock() - call.began)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
-                self._submit(call, model, place.take(inputs), render, left_s, header.priority)
+                rows = model.signature.check(place.take(inputs))
+                self._submit(call, model, rows, render, left_s, header.priority)
             except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
                 self.fail(call, error)
 
@@ -251,21 +283,17 @@ class DataPlane:
         header: Header = call.details
         outputs = _classified(model, header, answer.outputs) if header.classes else answer.outputs
         chunks, header_bytes = render_infer(model.name, model.version, header, outputs)
-        if header_bytes is None:
-            return Reply(200, chunks, [JSON])
-        return Reply(200, chunks, [_BINARY, (b"inference-header-content-length", b"%d" % header_bytes)])
+        return Reply(200, chunks, (JSON,) if header_bytes is None else _binary_headers(header_bytes))
 
     def _submit(
         self,
         call: Call,
         model: Model,
-        inputs: Arrays,
+        rows: Rows,
         render: Render,
         timeout_s: float | None = None,
         priority: int = 1,
     ) -> None:
-        rows = model.signature.check(inputs)
-
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
                 self.fail(call, outcome)
@@ -319,7 +347,7 @@ class DataPlane:
         """Send an answer, in the coding that its caller asks for where that is worth it."""
         if call.gone:
             return
-        coding = _coding_of(call, reply)
+        coding = _coding_of(call, reply) if b"accept-encoding" in call.headers else None
         if coding is None:
             self._reply(call, reply, answer)
             return
@@ -336,8 +364,12 @@ class DataPlane:
 
     def _reply(self, call: Call, reply: Reply, answer: Answer | None) -> None:
         total_s = self._note(call, reply.status)
-        reply.headers.append((b"x-request-id", call.request_id.encode()))
-        reply.headers.append((b"server-timing", _server_timing(total_s, answer)))
+        timing = _server_timing(total_s, answer)
+        reply.headers = (
+            *reply.headers,
+            (b"x-request-id", call.request_id.encode()),
+            (b"server-timing", timing),
+        )
         self._let_go(call)
         call.reply(reply)
 
@@ -366,19 +398,26 @@ def _classified(model: Model, header: Header, outputs: Arrays) -> Arrays:
 
 def _coding_of(call: Call, reply: Reply) -> str | None:
     """The content coding for a reply; pictures are compressed already, and short ones would not get shorter."""
-    accept = call.headers.get(b"accept-encoding")
-    if accept is None or reply.size_bytes < _COMPRESS_FROM_BYTES:
+    if reply.size_bytes < _COMPRESS_FROM_BYTES:
         return None
-    return choose_coding(accept) if any(header in reply.headers for header in (JSON, _BINARY)) else None
+    return (
+        choose_coding(call.headers[b"accept-encoding"])
+        if any(header in reply.headers for header in (JSON, _BINARY))
+        else None
+    )
 
 
-def _header_bytes(headers: Mapping[bytes, bytes]) -> int | None:
-    text = headers.get(b"inference-header-content-length")
-    if text is None:
-        return None
+@functools.lru_cache(maxsize=1024)
+def _read_length(text: bytes) -> int:
+    """The length of the JSON part. Raises InvalidInput."""
     if not text.isdigit() or len(text) > 18:
         raise InvalidInput(f"Inference-Header-Content-Length: expected a number, got {text.decode('latin-1')!r:.40}")
     return int(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _binary_headers(header_bytes: int) -> tuple[HeaderField, ...]:
+    return (_BINARY, (b"inference-header-content-length", b"%d" % header_bytes))
 
 
 def _server_timing(total_s: float, answer: Answer | None) -> bytes:

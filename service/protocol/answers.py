@@ -27,16 +27,14 @@ def render_infer(model: str, version: str, header: Header, outputs: Mapping[str,
     """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16)."""
     wanted = header.outputs
     arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
-    has_texts = any(array.dtype.hasobject for array in arrays.values())
-    if not has_texts and (header.binary_default if wanted is None else all(wanted.values())):
-        key = (model, version, *[array.shape for array in arrays.values()])
-        text = header.texts.get(key)
-        if text is None:
-            text = _render_text(model, version, header, arrays)[0]
-            if len(header.texts) < _CACHED_TEXTS:
-                header.texts[key] = text
+    key = (model, version, *[array.shape for array in arrays.values()])
+    text = header.texts.get(key)
+    if text is not None:
         return InferAnswer([text, *map(write_tensor, arrays.values())], len(text))
     text, chunks = _render_text(model, version, header, arrays)
+    has_texts = any(array.dtype.hasobject for array in arrays.values())  # whose length is in the JSON part
+    if header.is_all_binary and not has_texts and len(header.texts) < _CACHED_TEXTS:
+        header.texts[key] = text
     return InferAnswer([text, *chunks], len(text) if chunks else None)
 
 

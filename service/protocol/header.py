@@ -69,6 +69,11 @@ class Header:
     """The JSON parts of answers to this header, by model, version and shapes: with all outputs binary they only
     depend on these."""
 
+    @property
+    def is_all_binary(self) -> bool:
+        """Whether every output comes back binary."""
+        return self.binary_default if self.outputs is None else all(self.outputs.values())
+
 
 def parse_header(value: Any) -> Header:
     """Read the parsed JSON. Raises InvalidInput, which names the field, what was expected and what came."""

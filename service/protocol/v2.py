@@ -32,6 +32,33 @@ class InferRequest(NamedTuple):
     inputs: Mapping[str, np.ndarray]
 
 
+class Layout(NamedTuple):
+    """Where the tensors lie in every body that begins with the same header. ``size_bytes`` is that of such a body."""
+
+    size_bytes: int
+    places: Sequence[tuple[str, tuple[int, ...], np.dtype, int]]
+    """Name, shape, dtype and first byte of each."""
+
+    def read(self, body: bytes | memoryview) -> dict[str, np.ndarray]:
+        """The tensors, as views of a body of that size."""
+        if len(self.places) == 1:
+            [(name, shape, dtype, at)] = self.places
+            return {name: np.ndarray(shape, dtype, body, at)}
+        return {name: np.ndarray(shape, dtype, body, at) for name, shape, dtype, at in self.places}
+
+
+def find_layout(header: Header, header_bytes: int) -> Layout | None:
+    """The layout of bodies with a JSON part of ``header_bytes``; None where the tensors' bytes need a check as well."""
+    places = []
+    at = header_bytes
+    for item in header.inputs:
+        if item.size_bytes is None or item.dtype is None or item.dtype.kind == "b" or not item.count:
+            return None
+        places.append((item.name, item.shape, item.dtype, at))
+        at += item.size_bytes
+    return Layout(at, places) if header_bytes <= _CACHED_HEADER_BYTES else None
+
+
 def parse_infer(
     body: bytes | memoryview, header_bytes: int | None, admit: Callable[[Header], None] = lambda _: None
 ) -> InferRequest:

@@ -233,7 +233,7 @@ def test_engine_tells_its_meter_rows_and_seconds() -> None:
     """What the engine reports of a batch lands in the histograms of its model and version, each in its own."""
     metrics = Metrics()
     meter = ModelMeter(metrics, "m", "2")
-    meter.queued(0.5)
+    meter.queued([0.5])
     meter.ran(7, 0.25, 0.125)
     meter.depth(9)
     samples = exposed(metrics)
