@@ -320,7 +320,7 @@ class Dispatcher:
             observer.answered(tally)
 
     def _rows_of(self, run: BatchRun, part: Slice[Job], begin: int, end: int) -> Arrays | None:
-        """All outputs of the request of ``part``, whose rows of this run are ``begin`` to ``end``; None if some lack."""
+        """The outputs of the request of ``part``, whose rows here are ``begin`` to ``end``; None while some lack."""
         names, job = self.signature.output_names, part.request
         if not self.signature.batches:
             return dict(zip(names, run.outputs, strict=True))

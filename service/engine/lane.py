@@ -93,8 +93,8 @@ class Lanes(Protocol):
 class Observer(Protocol):
     """Told what happens, for metrics. Must be cheap and must not raise.
 
-    ``queued`` is told how long each request of a run waited for its first batch, ``answered`` of those of a run at once,
-    ``traced`` of each answered request while ``traces`` is true.
+    ``queued`` is told how long each request of a run waited for its first batch, ``answered`` of those that a run
+    completed, ``traced`` of each of them while ``traces`` is true.
     ``failed`` is a request that got no answer: refused for want of time or room, failed by the model, late, given up.
     """
 

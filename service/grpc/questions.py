@@ -153,7 +153,7 @@ class Questions:
                 return error_reply(ModelFailure("a fault of the server"), request_id)
             if "sluice.route" not in scope:
                 reply = error_reply(NotOffered(f"this server does not offer {method}"), request_id)
-        reply.headers.append((b"x-request-id", request_id.encode()))
+        reply.headers = (*reply.headers, (b"x-request-id", request_id.encode()))
         return reply
 
 

@@ -185,7 +185,7 @@ class HotProtocol(HttpToolsProtocol):
             error = HeaderTooLarge(_TOO_LONG)
         request_id = request_id_of({})
         reply = error_reply(error, request_id)
-        reply.headers.append((b"x-request-id", request_id.encode()))
+        reply.headers = (*reply.headers, (b"x-request-id", request_id.encode()))
         write_reply(self, reply, keep_alive=False)
         self._linger()
 
