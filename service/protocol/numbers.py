@@ -14,6 +14,7 @@ import simdjson
 
 from model_store.datatypes import Datatype, are_finite
 from service.errors import InvalidInput
+from service.protocol.escape import read_texts
 from service.protocol.text import type_name
 
 MAX_NESTING = 100
@@ -143,6 +144,7 @@ def _texts(data: Any, what: str) -> np.ndarray:
         if not isinstance(leaf, str):
             raise InvalidInput(f"{what}: expected BYTES as strings, got {type_name(leaf)}")
     array = np.array(data, dtype=object)
-    if not all(isinstance(element, str) for element in array.ravel()):  # lists of different lengths stay lists
+    texts = array.ravel().tolist()
+    if not all(isinstance(element, str) for element in texts):  # lists of different lengths stay lists
         raise InvalidInput(f"{what}: expected arrays of equal length, got a ragged nesting")
-    return array
+    return np.array(read_texts(texts), dtype=object).reshape(array.shape)

@@ -232,10 +232,17 @@ def test_typed_contents_are_answered(server: GrpcServing) -> None:
         np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), 2 * np.array(values))
 
 
+def test_typed_bytes_are_answered(server: GrpcServing) -> None:
+    """BYTES as typed contents are any bytes too."""
+    given = {"name": "x", "datatype": "BYTES", "shape": [1, 2], "contents": {"bytes_contents": [b"\xff", b""]}}
+    answer = infer(server, request_of("texts", given))
+    assert answer.raw_output_contents[0] == b"\1\0\0\0\xff\0\0\0\0"
+
+
 def test_texts_and_halves_are_answered(client: Client) -> None:
-    """BYTES, the empty text among them, and 16-bit floats come back as they were sent."""
-    texts = np.array([["", "ü", "a\0b"]], object)
-    assert client.infer("texts", [tensor("x", texts)]).as_numpy("y").tolist() == [[b"", "ü".encode(), b"a\0b"]]
+    """BYTES, the empty text and what is not UTF-8 among them, and 16-bit floats come back as they were sent."""
+    texts = np.array([[b"", "ü".encode(), b"a\0b", b"\xff\x80"]], object)
+    assert client.infer("texts", [tensor("x", texts)]).as_numpy("y").tolist() == texts.tolist()
     halves = np.array([[0.5, np.inf]], np.float16)
     np.testing.assert_array_equal(client.infer("halves", [tensor("x", halves)]).as_numpy("y"), halves)
 

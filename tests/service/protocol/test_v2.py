@@ -115,7 +115,6 @@ def test_faulty_header_is_refused(header: Any, complaint: str) -> None:
         (B | {"datatype": "BYTES"}, b"\5\0\0\0abcd", "element 0 reaches beyond the end"),
         (B | {"datatype": "BYTES"}, b"\0\0\0\0abcd", "element 1 reaches beyond the end"),
         (B | {"datatype": "BYTES"}, b"\0\0\0\0\1\0\0\0", "element 1 reaches beyond the end"),
-        (B | {"datatype": "BYTES", "shape": [1]}, b"\4\0\0\0\xff\xfeab", "expected UTF-8 text, element 0 is not"),
         (B | {"datatype": "BYTES"}, b"\xff\xff\xff\xffabcd", "element 0 reaches beyond the end"),
     ],
 )
@@ -206,7 +205,6 @@ def tensor(datatype: str, *shape: int | str) -> Tensor:
         ([tensor("FP32", 0)], b"", "expected 0 bytes"),
         ([tensor("BOOL", 2)], b"\0\2", "expected 0 or 1 in each byte of a BOOL"),
         ([tensor("BYTES", 2)], b"ab", r"expected one element for BYTES \[1, 2\], got 2 bytes"),
-        ([tensor("BYTES", 1)], b"\xff", "expected UTF-8 text, element 0 is not"),
     ],
 )
 def test_raw_body_that_is_not_the_row_is_refused(tensors: list[Tensor], body: bytes, complaint: str) -> None:
@@ -226,6 +224,7 @@ def test_raw_body_that_is_not_the_row_is_refused(tensors: list[Tensor], body: by
         (tensor("FP16"), struct.pack("<e", 1.5), [1.5]),
         (tensor("BYTES", 1), "né\0".encode(), [["né\0"]]),
         (tensor("BYTES", "n"), b"", [[""]]),
+        (tensor("BYTES", 1), b"\xff\0", [["\U0010ffff\0"]]),
     ],
 )
 def test_raw_body_is_one_row(given: Tensor, body: bytes, expected: list[Any]) -> None:
@@ -347,7 +346,8 @@ def test_timeout_is_microseconds_and_one_is_the_highest_priority(
 
 def draw_array(data: st.DataObject, name: str) -> np.ndarray:
     datatype = DATATYPES[name]
-    texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4) if name == "BYTES" else None
+    # The last 128 characters look different on the way: test_escape.py has them.
+    texts = st.text(st.characters(codec="utf-8", max_codepoint=0x10FF7F), max_size=4) if name == "BYTES" else None
     shapes = st.lists(st.integers(0, 3), max_size=4).map(tuple)
     array: np.ndarray = data.draw(arrays.arrays(datatype.dtype, shapes, elements=texts))
     return array
