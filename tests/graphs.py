@@ -83,6 +83,20 @@ def echo(datatype: int, width: int | str = "width") -> bytes:
     )
 
 
+def triple_bf16(width: int | str = 3) -> bytes:
+    """y = 3 x, rows of ``width`` numbers of BF16, calculated in FP32 as ONNX Runtime's CPU wants it."""
+    return build(
+        [
+            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["wide", "three"], ["product"]),
+            helper.make_node("Cast", ["product"], ["y"], to=TensorProto.BFLOAT16),
+        ],
+        [("x", TensorProto.BFLOAT16, ["batch", width])],
+        [("y", TensorProto.BFLOAT16, ["batch", width])],
+        {"three": np.array(3, np.float32)},
+    )
+
+
 def mixing() -> bytes:
     """y = x - mean over the batch: rows that influence each other, which no server can batch safely."""
     return build(

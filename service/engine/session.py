@@ -1,4 +1,4 @@
-"""One ONNX graph in ONNX Runtime. With ``binding.py`` the only file of the engine that knows the runtime."""
+"""One ONNX graph in ONNX Runtime. With ``binding.py`` and ``values.py`` all of the engine that knows the runtime."""
 
 import functools
 import hashlib
@@ -30,6 +30,7 @@ from service.engine.providers import (
     profile_options,
 )
 from service.engine.tensors import Arrays
+from service.engine.values import Values, needs_values
 from service.errors import NotReady
 
 logger = logging.getLogger("sluice.session")
@@ -73,6 +74,8 @@ class Session:
         capture = gpu.cuda_graphs and wanted == "cuda"
         try:
             self._session = _open(content, options(), plan_providers(policy, available, gpu, profile))
+            if capture and needs_values(self._session):
+                raise NotReady("a graph with tensors of BF16 does not run in buffers at fixed addresses")
         except NotReady as refusal:
             if not capture:
                 raise
@@ -87,8 +90,10 @@ class Session:
         self.output_names = [o.name for o in self._session.get_outputs()]
         self.has_cuda_graphs = capture and not self.on_cpu
         place = HOST if self.on_cpu else Place("cuda", gpu.device_id)
-        self._bindings = None
-        if bound or (bound is None and not self.on_cpu):
+        self._bindings: Bindings | Values | None = None
+        if needs_values(self._session):
+            self._bindings = Values(self._session)
+        elif bound or (bound is None and not self.on_cpu):
             self._bindings = self._bind(place, buckets, lanes, self.has_cuda_graphs)
         self.load_s = time.perf_counter() - began
 

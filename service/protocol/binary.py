@@ -29,7 +29,7 @@ def write_tensor(array: np.ndarray) -> bytes | memoryview:
         return b"".join(part for e in elements for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
     if array.nbytes <= _COPY_BELOW_BYTES:
         return array.tobytes()
-    return np.ascontiguousarray(array).data.cast("B")
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # a view first: a buffer has no BF16
 
 
 def _read_texts(item: InputHeader, content: bytes) -> np.ndarray:

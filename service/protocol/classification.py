@@ -10,7 +10,7 @@ from service.errors import InvalidInput
 
 MAX_ELEMENTS = 1_000_000
 """Of an output that is sorted."""
-_UNSUPPORTED = ("BOOL", "FP16", "BYTES")
+_UNSUPPORTED = ("BOOL", "FP16", "BF16", "BYTES")
 
 
 def check_classification(wanted: Iterable[str], outputs: Mapping[str, Tensor]) -> None:

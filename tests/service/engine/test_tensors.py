@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store.datatypes import datatype_of
+from model_store.datatypes import DATATYPES, datatype_of
 from model_store.manifest import Graph, Tensor
 from service.engine.tensors import BatchBuffer, Signature, show_shape
 from service.errors import InvalidInput
@@ -184,6 +184,13 @@ def test_joined_rows_are_the_parts_below_each_other(counts: list[list[int]], pad
         expected = np.concatenate([*parts, np.repeat(parts[-1][-1:], pad, axis=0)])
         np.testing.assert_array_equal(joined, expected)
         assert joined.dtype == np.float32
+
+
+def test_rows_of_bf16_are_joined() -> None:
+    """What NumPy itself takes for bytes without a meaning keeps its type and bits in a batch, padded too."""
+    part = np.array([[1.5, -2]], DATATYPES["BF16"].dtype)
+    joined = BatchBuffer().join("x", [part, part], 4)
+    assert (joined.dtype, joined.tolist()) == (part.dtype, [[1.5, -2]] * 4)
 
 
 def test_single_part_is_not_copied() -> None:

@@ -14,6 +14,7 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from model_store.datatypes import DATATYPES
 from tests.gates import gated
 from tests.grpc_servers import GrpcServing, channel, ones, tensor, waiting_rows
 
@@ -245,6 +246,8 @@ def test_texts_and_halves_are_answered(client: Client) -> None:
     assert client.infer("texts", [tensor("x", texts)]).as_numpy("y").tolist() == texts.tolist()
     halves = np.array([[0.5, np.inf]], np.float16)
     np.testing.assert_array_equal(client.infer("halves", [tensor("x", halves)]).as_numpy("y"), halves)
+    brain = np.array([[1.5, -2, np.inf]], DATATYPES["BF16"].dtype)
+    assert client.infer("brain", [tensor("x", brain)]).as_numpy("y").tolist() == [[4.5, -6, np.inf]]
 
 
 def test_classes_are_answered(client: Client) -> None:

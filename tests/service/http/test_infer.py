@@ -18,12 +18,14 @@ import tritonclient.http as triton
 from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT, Store
+from model_store.datatypes import DATATYPES
 from service.http.app import AsgiCall
 from service.http.calls import JSON, Endpoint, Reply
 from service.http.plane import INFER, DataPlane
 from tests import graphs
 from tests.servers import Door, Serving, settings_for
 
+BF16 = DATATYPES["BF16"].dtype.type
 LIMIT_BYTES = 4 << 20
 LENGTH = "inference-header-content-length"
 PLAIN = {"accept-encoding": "identity"}
@@ -37,9 +39,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "digits-classifier").symlink_to(DEFAULT_ROOT / "digits-classifier")
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
-    kinds = {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16", "flags": "BOOL", "brain": "BFLOAT16"}
+    kinds = {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16", "flags": "BOOL", "narrow": "FLOAT8E4M3FN"}
     for name, kind in kinds.items():
         graphs.write_plain(root, name, graphs.echo(TensorProto.DataType.Value(kind)))
+    graphs.write_plain(root, "brain", graphs.triple_bf16())
     return root
 
 
@@ -84,7 +87,8 @@ ONE = tensor([1, 2], [1, 2])
 SHARED = {"shared_memory_region": "r", "shared_memory_byte_size": 8}
 REFUSED: dict[str, tuple[str, Json, str]] = {
     "FP16 as JSON": ("halves", {"inputs": [tensor([1], [1, 1], "FP16")]}, "FP16 has no JSON form, send it as binary"),
-    "BF16": ("floats", {"inputs": [tensor([1], [1, 1], "BF16")]}, "expected one of BOOL, "),
+    "BF16 as JSON": ("brain", {"inputs": [tensor([1], [1, 1], "BF16")]}, "BF16 has no JSON form, send it as binary"),
+    "unknown datatype": ("floats", {"inputs": [tensor([1], [1, 1], "FP8")]}, "expected one of BOOL, "),
     "wrong datatype": ("floats", {"inputs": [tensor([1], [1, 1], "INT32")]}, "expected FP32, got INT32"),
     "wrong rank": ("floats", {"inputs": [tensor([1], [1])]}, "expected shape [batch, width], got [1]"),
     "wrong size": ("fixed", {"inputs": [tensor([1, 2], [1, 2])]}, "expected shape [2, 2], got [1, 2]"),
@@ -135,13 +139,14 @@ def test_request_at_fault_is_a_400_that_names_what_was_expected(client: httpx.Cl
     assert_error(client.post(path_of(model), json=body), 400, text)
 
 
-def test_half_floats_are_not_answered_as_json(client: httpx.Client) -> None:
-    """FP16 goes in as bytes, and asking for it back as JSON is refused."""
-    header = tensor([], [1, 1], "FP16", parameters={"binary_data_size": 2})
+@pytest.mark.parametrize(("model", "datatype"), [("halves", "FP16"), ("brain", "BF16")])
+def test_half_floats_are_not_answered_as_json(client: httpx.Client, model: str, datatype: str) -> None:
+    """16-bit floats go in as bytes, and asking for them back as JSON is refused."""
+    header = tensor([], [1, 3], datatype, parameters={"binary_data_size": 6})
     del header["data"]
     text = json.dumps({"inputs": [header]}).encode()
-    response = client.post(path_of("halves"), content=text + b"\0\0", headers={LENGTH: str(len(text))})
-    assert_error(response, 400, "FP16 has no JSON form, ask for binary data")
+    response = client.post(path_of(model), content=text + bytes(6), headers={LENGTH: str(len(text))})
+    assert_error(response, 400, f"{datatype} has no JSON form, ask for binary data")
 
 
 def test_bytes_that_are_not_utf8_are_not_answered_as_json(
@@ -157,9 +162,9 @@ def test_bytes_that_are_not_utf8_are_not_answered_as_json(
     assert_error(response, 400, "output 'y': BYTES that are not UTF-8 have no JSON form, ask for binary data")
 
 
-def test_model_of_bfloat16_is_not_served_and_says_why(client: httpx.Client) -> None:
-    """ONNX Runtime gives Python no arrays of BF16, so a graph that takes it is refused when it is loaded."""
-    assert_error(client.post(path_of("brain"), json={"inputs": [ONE]}), 503, "tensor(bfloat16)")
+def test_model_of_another_type_is_not_served_and_says_why(client: httpx.Client) -> None:
+    """The protocol has no floats of 8 bits, so a graph that takes them is refused when it is loaded."""
+    assert_error(client.post(path_of("narrow"), json={"inputs": [ONE]}), 503, "tensor(float8e4m3fn)")
 
 
 @pytest.mark.parametrize(
@@ -360,6 +365,21 @@ def test_half_floats_pass_as_bytes(triton_client: triton.InferenceServerClient) 
     given = triton.InferInput("x", values.shape, "FP16")
     given.set_data_from_numpy(values)
     assert triton_client.infer("halves", [given]).as_numpy("y").tobytes() == values.tobytes()
+
+
+def test_brain_floats_pass_as_bytes(triton_client: triton.InferenceServerClient, client: httpx.Client) -> None:
+    """BF16 by the real client: what the model makes of it, NaN and infinity included, and what metadata call it."""
+    values = np.array([[1.5, -2, 0.25], [np.nan, np.inf, 1e38]], BF16)
+    given = triton.InferInput("x", values.shape, "BF16")
+    given.set_data_from_numpy(values)
+    tripled = triton_client.infer("brain", [given]).as_numpy("y")
+    wide = values.astype(np.float32)
+    np.testing.assert_array_equal(tripled.astype(np.float32), (3 * wide).astype(BF16).astype(np.float32))
+    assert triton_client.get_model_metadata("brain")["inputs"][0]["datatype"] == "BF16"
+    assert triton_client.get_model_config("brain")["input"][0]["data_type"] == "TYPE_BF16"
+    row = values[0].tobytes()
+    header, rest = split(client.post(path_of("brain"), content=row, headers={LENGTH: "0"}))
+    assert (header["outputs"][0]["datatype"], rest) == ("BF16", (values[0] * BF16(3)).tobytes())
 
 
 @pytest.mark.parametrize("count", [3, 5000])

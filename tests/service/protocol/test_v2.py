@@ -72,6 +72,7 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
         ({"inputs": [X | {"parameters": {"binary_data_size": 8}}]}, "expected either data or .*, got both"),
         ({"inputs": [{k: v for k, v in X.items() if k != "data"}]}, "expected either data or .*, got neither"),
         ({"inputs": [X | {"datatype": "FP16"}]}, "FP16 has no JSON form, send it as binary data"),
+        ({"inputs": [X | {"datatype": "BF16"}]}, "BF16 has no JSON form, send it as binary data"),
         ({"inputs": [X], "outputs": {}}, "outputs: expected an array of at most 256, got an object"),
         ({"inputs": [X], "outputs": [{"name": "y"}] * 257}, "outputs: expected an array of at most 256, got 257"),
         ({"inputs": [X], "outputs": ["y"]}, r"outputs\[0\]: expected an object, got a string"),
@@ -222,6 +223,7 @@ def test_raw_body_that_is_not_the_row_is_refused(tensors: list[Tensor], body: by
         (tensor("FP32", 2), struct.pack("<ff", 1, 2), [[1, 2]]),
         (tensor("INT16", "n", 2), struct.pack("<4h", 1, 2, 3, -4), [[[1, 2], [3, -4]]]),
         (tensor("FP16"), struct.pack("<e", 1.5), [1.5]),
+        (tensor("BF16", "n"), b"\xc0\x3f\x00\xc0", [[1.5, -2]]),
         (tensor("BYTES", 1), "né\0".encode(), [["né\0"]]),
         (tensor("BYTES", "n"), b"", [[""]]),
         (tensor("BYTES", 1), b"\xff\0", [["\U0010ffff\0"]]),
@@ -349,8 +351,9 @@ def draw_array(data: st.DataObject, name: str) -> np.ndarray:
     # The last 128 characters look different on the way: test_escape.py has them.
     texts = st.text(st.characters(codec="utf-8", max_codepoint=0x10FF7F), max_size=4) if name == "BYTES" else None
     shapes = st.lists(st.integers(0, 3), max_size=4).map(tuple)
-    array: np.ndarray = data.draw(arrays.arrays(datatype.dtype, shapes, elements=texts))
-    return array
+    bits = np.dtype(np.uint16)  # hypothesis has no BF16
+    array: np.ndarray = data.draw(arrays.arrays(bits if name == "BF16" else datatype.dtype, shapes, elements=texts))
+    return array.view(datatype.dtype) if name == "BF16" else array
 
 
 def encode(array: np.ndarray) -> bytes:
@@ -379,7 +382,7 @@ def test_binary_tensors_survive_the_round_trip(name: str, data: st.DataObject) -
     assert json.loads(body[: answer.header_bytes])["outputs"] == [item]
 
 
-@pytest.mark.parametrize("name", [name for name in DATATYPES if name not in ("FP16", "UINT64")])
+@pytest.mark.parametrize("name", [name for name in DATATYPES if name not in ("FP16", "BF16", "UINT64")])
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_json_tensors_survive_the_round_trip(name: str, data: st.DataObject) -> None:
