@@ -76,7 +76,7 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
 def _prove(name: str, manifest: Manifest, session: Session, golden: GoldenSamples | None, settings: Settings) -> Proven:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     try:
-        signature = Signature(manifest.graphs[name])
+        signature = Signature(manifest.graphs[name], session.fragile)
         _check_signature(manifest.graphs[name], session)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         error = _check_golden(session, signature, expected, golden) if golden and expected else None

@@ -19,6 +19,7 @@ from model_store.datatypes import BY_ONNX
 from model_store.manifest import Graph, Tensor
 from service.engine.binding import HOST, Bindings, Empty, Place, find_pinned_memory, read_slots
 from service.engine.buckets import make_buckets
+from service.engine.operators import find_fragile
 from service.engine.providers import (
     CPU,
     GPU_LANES,
@@ -87,6 +88,8 @@ class Session:
         self.on_cpu = self.provider == CPU
         if self.on_cpu and wanted != "cpu":
             logger.warning("this ONNX Runtime has %s, but the session came up on the CPU: see its log", wanted)
+        self.fragile = find_fragile(content) if self.on_cpu else self.provider
+        """What may not survive a tensor without elements, None if all does: elsewhere than on the CPU nobody tried."""
         self.output_names = [o.name for o in self._session.get_outputs()]
         self.has_cuda_graphs = capture and not self.on_cpu
         place = HOST if self.on_cpu else Place("cuda", gpu.device_id)

@@ -264,7 +264,7 @@ class DataPlane:
         timeout_s: float | None = None,
         priority: int = 1,
     ) -> None:
-        rows = model.signature.check(inputs)
+        rows = model.signature.check(inputs, may_be_empty=True)
 
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
@@ -277,6 +277,9 @@ class DataPlane:
             else:
                 self.finish(call, reply, outcome)
 
+        if not rows.number:
+            done(model.dispatcher.answer_no_rows(rows))
+            return
         call.job = model.dispatcher.submit(rows, done, timeout_s=self._timeout_s(call, timeout_s), priority=priority)
 
     def _timeout_s(self, call: Call, asked_s: float | None) -> float:

@@ -39,6 +39,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "spare", graphs.double())
     graphs.write_plain(root, "broken", b"no graph")
+    graphs.write_plain(root, "scalars", graphs.scalars())
+    graphs.write_plain(root, "recurrent", graphs.recurrent())
     for name, kind in {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16", "brain": "BFLOAT16"}.items():
         graphs.write_plain(root, name, graphs.echo(TensorProto.DataType.Value(kind)))
     changes = {"control": True, "base_path": BASE, "max_rows": MAX_ROWS, "max_queue_rows": MAX_QUEUE_ROWS, "lanes": 1}
@@ -185,12 +187,27 @@ def test_line_6_half_floats(client: Client, plain: httpx.Client) -> None:
 
 
 def test_line_7_sizes(client: Client) -> None:
-    """Rows up to and beyond the largest batch are answered; what has no element is 400, for no model could run it."""
+    """Rows up to and beyond the largest batch are answered, and so are tensors without elements."""
     for rows in (1, MAX_ROWS, MAX_ROWS + 1, 5 * MAX_ROWS):
         values = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
         np.testing.assert_array_equal(client.infer("double", [given("x", values)]).as_numpy("y"), 2 * values)
-    for shape in ((0, 3), (1, 0)):
-        assert refusal(lambda shape=shape: client.infer("floats", [given("x", ones(*shape))])) == "400"
+    for shape in ((0, 3), (1, 0), (0, 0)):
+        for binary in (True, False):
+            assert client.infer("floats", [given("x", ones(*shape), binary)]).as_numpy("y").shape == shape
+
+
+def test_line_7_scalars(client: Client) -> None:
+    """A model whose rows are scalars takes a batch of them, one, and none."""
+    for rows in (3, 1, 0):
+        values = np.arange(rows, dtype=np.float32)
+        np.testing.assert_array_equal(client.infer("scalars", [given("x", values)]).as_numpy("y"), values)
+
+
+def test_line_7_what_a_graph_does_not_survive(client: Client) -> None:
+    """A recurrent graph, whose kernel ends the process on an empty series, is 400 for it; no rows do not reach it."""
+    assert refusal(lambda: client.infer("recurrent", [given("x", ones(1, 0, 1))])) == "400"
+    assert client.infer("recurrent", [given("x", ones(0, 5, 1))]).as_numpy("y").shape == (0, 2)
+    assert client.infer("recurrent", [given("x", ones(1, 5, 1))]).as_numpy("y").shape == (1, 2)
 
 
 LINE_8: dict[str, list[Json]] = {

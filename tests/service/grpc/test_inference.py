@@ -55,7 +55,7 @@ def count(server: GrpcServing, start: str) -> float:
         ("double", [tensor("z", np.ones((1, 3), np.float32))], {}, "INVALID_ARGUMENT", "expected x, got z"),
         ("double", [tensor("x", np.ones((1, 4), np.float32))], {}, "INVALID_ARGUMENT", "expected shape [batch, 3]"),
         ("double", [tensor("x", np.ones((1, 3), np.float64))], {}, "INVALID_ARGUMENT", "expected FP32, got FP64"),
-        ("double", [tensor("x", np.ones((0, 3), np.float32))], {}, "INVALID_ARGUMENT", "at least one row"),
+        ("double", [tensor("x", np.ones((0, 4), np.float32))], {}, "INVALID_ARGUMENT", "expected shape [batch, 3]"),
         ("double", ones(), {"outputs": [triton.InferRequestedOutput("z")]}, "INVALID_ARGUMENT", "no output 'z'"),
         ("look-up", [tensor("x", np.array([[9]]))], {}, "INTERNAL", "the log has the reason under this id"),
     ],
@@ -231,6 +231,19 @@ def test_typed_contents_are_answered(server: GrpcServing) -> None:
         answer = infer(server, request_of("double", given))
         assert list(answer.outputs[0].shape) == shape
         np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), 2 * np.array(values))
+
+
+def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
+    """As raw contents, as typed ones and without any: the output has no rows and no bytes."""
+    assert client.infer("double", [tensor("x", np.empty((0, 3), np.float32))]).as_numpy("y").shape == (0, 3)
+    given = {"name": "x", "datatype": "FP32", "shape": [0, 3]}
+    for request in (
+        request_of("double", given),
+        request_of("double", {**given, "contents": {"fp32_contents": []}}),
+        request_of("double", given, raw_input_contents=[b""]),
+    ):
+        answer = infer(server, request)
+        assert (list(answer.outputs[0].shape), list(answer.raw_output_contents)) == ([0, 3], [b""])
 
 
 def test_typed_bytes_are_answered(server: GrpcServing) -> None:

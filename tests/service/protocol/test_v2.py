@@ -250,12 +250,15 @@ def test_raw_body_of_a_model_without_a_batch_is_its_whole_input() -> None:
         ({"shape": [2], "datatype": "BOOL", "data": [True, False]}, [True, False]),
         ({"shape": [2, 0], "datatype": "FP32", "data": []}, [[], []]),
         ({"shape": [0], "datatype": "BYTES", "data": []}, []),
+        ({"shape": [0, 2], "datatype": "FP32"}, []),
+        ({"shape": [2, 0], "datatype": "BF16"}, [[], []]),
+        ({"shape": [0], "datatype": "BYTES"}, []),
         ({"shape": [2], "datatype": "BYTES", "data": ["", "é\0"]}, ["", "é\0"]),
         ({"shape": [1], "datatype": "FP64", "data": json.loads("[" * 100 + "2.5" + "]" * 100)}, [2.5]),
     ],
 )
 def test_odd_tensors_are_read(item: Json, expected: Any) -> None:
-    """Scalars, empty tensors, booleans, empty texts, and a number inside of a hundred arrays."""
+    """Scalars, empty tensors with data and without, booleans, empty texts, and a number inside of a hundred arrays."""
     assert parse({"inputs": [{"name": "x"} | item]}).inputs["x"].tolist() == expected
 
 
