@@ -96,11 +96,11 @@ class Request:
 
 
 def make_request(random: Random) -> Request:
-    """A request that some model answers: JSON, binary, mixed or raw."""
+    """A request that some model answers: JSON, binary, mixed or raw; some have no rows, or rows of nothing."""
     name = random.choice(list(MODELS))
     datatype, inputs, fixed = MODELS[name]
-    rows = 2 if name == "fixed" else random.randint(1, 5)
-    width = fixed or random.randint(1, 9)
+    rows = 2 if name == "fixed" else random.randint(0, 5)
+    width = fixed or random.randint(0, 9)
     version = random.choice(["", "", "/versions/1"])
     request = Request(f"/v2/models/{name}{version}/infer", {"inputs": []})
     has_no_json = DATATYPES[datatype].is_binary_only
@@ -136,7 +136,7 @@ def _make_tensor(
     if random.random() < 0.5:
         item["data"] = values
     else:
-        item["data"] = [values[i : i + shape[1]] for i in range(0, len(values), shape[1])]
+        item["data"] = [values[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
     return item, b""
 
 
