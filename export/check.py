@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from export.comparison import measure_error
 from export.errors import ExportError
 from export.runtime import Runtime
+from model_store.datatypes import DATATYPES
 
 BATCH = "batch"
 _SIZES = (2, 3, 5)
@@ -51,6 +52,8 @@ def inspect(content: bytes) -> Verdict:
     if obstacles:
         fixable = bool(tensors) and all(t.shape and t.shape[0] == 1 for t in tensors)
         return Verdict(tensors, False, tuple(obstacles), fixable)
+    if untried := _find_untried(tensors):
+        return Verdict(tensors, True, (f"as declared: {untried}; the service tries it when it loads the version",))
     inputs = [t for t in tensors if t.kind == "input"]
     runtime = Runtime(content)
     try:
@@ -70,6 +73,8 @@ def free_batch(content: bytes) -> bytes:
     tensors = _read_tensors(model)
     if not all(t.shape and t.shape[0] == 1 for t in tensors):
         raise ExportError("axis 0 of every input and output must be 1 to be made free: see what `sluice check` lists")
+    if untried := _find_untried(tensors):
+        raise ExportError(f"{untried}: export the model again with a dynamic axis 0")
     for value in (*model.graph.input, *model.graph.output):
         dimension = value.type.tensor_type.shape.dim[0]
         dimension.Clear()
@@ -140,6 +145,14 @@ def _list_obstacles(tensors: Sequence[Tensor]) -> list[str]:
         shown = ", ".join(sorted(repr(name) for name in names))
         obstacles.append(f"axis 0 has several names ({shown}): call the batch the same in every input and output")
     return obstacles
+
+
+def _find_untried(tensors: Sequence[Tensor]) -> str | None:
+    """Why the graph cannot be run here; None where it can."""
+    found = next((t for t in tensors if t.dtype == DATATYPES["BF16"].dtype), None)
+    if found is None:
+        return None
+    return f"{found.kind} {found.name!r} is BF16, which ONNX Runtime takes from no array of NumPy"
 
 
 def _make_rows(inputs: Sequence[Tensor], rows: int, seed: int) -> dict[str, np.ndarray]:

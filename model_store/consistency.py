@@ -29,6 +29,7 @@ def check(manifest: "Manifest") -> None:
     for name in (*manifest.graph_golden, *manifest.graph_parity):
         if name == MAIN or name not in manifest.graphs:
             raise ValueError(f"graph_golden, graph_parity: there is no further graph {name!r}")
+    _check_task(manifest)
     if manifest.image:
         _check_image(manifest.graphs[MAIN], manifest.image)
     if manifest.task == "classify":
@@ -43,6 +44,19 @@ def check(manifest: "Manifest") -> None:
         _check_reconstruction(manifest)
     if manifest.generation:
         _check_generation(manifest)
+
+
+def _check_task(manifest: "Manifest") -> None:
+    """The task routes answer in JSON, which has no BF16."""
+    if manifest.task == "tensors":
+        return
+    for name, graph in manifest.graphs.items():
+        found = next((t.name for t in (*graph.inputs, *graph.outputs) if t.datatype == "BF16"), None)
+        if found is not None:
+            raise ValueError(
+                f"task {manifest.task}: {found!r} of the graph {name!r} is BF16, which only the task tensors carries: "
+                "cast it to FP32 in the graph"
+            )
 
 
 def _find(manifest: "Manifest", field: str, place: _Place) -> "Tensor":

@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
+from numpy.typing import DTypeLike
 
-_TABLE = (
+_TABLE: tuple[tuple[str, DTypeLike, str], ...] = (
     # protocol, numpy, onnx runtime
     ("BOOL", "bool", "bool"),
     ("UINT8", "uint8", "uint8"),
@@ -19,6 +21,7 @@ _TABLE = (
     ("FP16", "float16", "float16"),
     ("FP32", "float32", "float"),
     ("FP64", "float64", "double"),
+    ("BF16", ml_dtypes.bfloat16, "bfloat16"),
     ("BYTES", "object", "string"),
 )
 
@@ -36,13 +39,18 @@ class Datatype:
         return 0 if self.name == "BYTES" else self.dtype.itemsize
 
     @property
+    def kind(self) -> str:
+        """NumPy's letter for the kind of its elements; to NumPy itself BF16 is a foreign type, here it is a float."""
+        return "f" if self.name == "BF16" else self.dtype.kind
+
+    @property
     def is_float(self) -> bool:
-        return self.dtype.kind == "f"
+        return self.kind == "f"
 
     @property
     def is_binary_only(self) -> bool:
-        """Whether the protocol has no JSON form of it: FP16."""
-        return self.name == "FP16"
+        """Whether the protocol has no JSON form of it: FP16 and BF16."""
+        return self.name in ("FP16", "BF16")
 
 
 DATATYPES = {name: Datatype(name, np.dtype(dtype), f"tensor({onnx})") for name, dtype, onnx in _TABLE}

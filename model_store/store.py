@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_store.datatypes import DATATYPES
 from model_store.errors import BadName, IntegrityError, NotInStore
 from model_store.integrity import describe_bytes, read_checked
 from model_store.manifest import MANIFEST_FILE, Manifest
@@ -109,7 +110,7 @@ class GoldenSamples:
     @classmethod
     def from_bytes(cls, content: bytes) -> "GoldenSamples":
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            named = {name: arrays[name] for name in arrays.files}
+            named = {name: _as_bf16(arrays[name]) for name in arrays.files}
         return cls(
             {k.removeprefix("in."): v for k, v in named.items() if k.startswith("in.")},
             {k.removeprefix("out."): v for k, v in named.items() if k.startswith("out.")},
@@ -251,6 +252,11 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _as_bf16(array: np.ndarray) -> np.ndarray:
+    """NumPy's file format has no name for BF16 and keeps it as two bytes without a meaning; nothing else is so."""
+    return array.view(DATATYPES["BF16"].dtype) if array.dtype == "V2" else array
 
 
 def _write_synced(path: Path, content: bytes) -> None:

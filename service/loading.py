@@ -11,7 +11,7 @@ import numpy as np
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
-from model_store.datatypes import DATATYPES
+from model_store.datatypes import DATATYPES, datatype_of
 from model_store.integrity import describe_bytes
 from model_store.manifest import Golden, Graph, Manifest, Tensor
 from model_store.store import PLAIN_FILE
@@ -76,7 +76,7 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
 def _prove(name: str, manifest: Manifest, session: Session, golden: GoldenSamples | None, settings: Settings) -> Proven:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     try:
-        signature = Signature(manifest.graphs[name])
+        signature = Signature(manifest.graphs[name], session.fragile)
         _check_signature(manifest.graphs[name], session)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         error = _check_golden(session, signature, expected, golden) if golden and expected else None
@@ -156,7 +156,7 @@ def _check_golden(session: Session, signature: Signature, facts: Golden, golden:
         got = outputs[name]
         if got.shape != expected.shape:
             raise NotReady(f"golden samples: output {name!r} has shape {got.shape}, expected {expected.shape}")
-        if expected.dtype.kind not in "fiu":
+        if datatype_of(expected).kind not in "fiu":
             if not np.array_equal(got, expected):
                 raise NotReady(f"golden samples: output {name!r} differs from what was exported")
             continue
@@ -168,8 +168,8 @@ def _check_golden(session: Session, signature: Signature, facts: Golden, golden:
         if not (excess <= 0).all():  # NaN is not within bounds either
             at = np.unravel_index(int(np.argmax(np.where(np.isnan(excess), np.inf, excess))), excess.shape)
             raise NotReady(
-                f"golden samples on {session.provider}: output {name!r} at {[int(i) for i in at]} is {got[at]:.6g}, "
-                f"expected {expected[at]:.6g} within {atol:g} + {rtol:g} of it"
+                f"golden samples on {session.provider}: output {name!r} at {[int(i) for i in at]} is "
+                f"{float(got[at]):.6g}, expected {float(expected[at]):.6g} within {atol:g} + {rtol:g} of it"
             )
         worst = max(worst, float(error.max(initial=0.0)))
     return worst
@@ -217,7 +217,10 @@ def _with_neighbour(samples: Arrays) -> Arrays:
     """The samples; a single row gets another one beside it that differs from it wherever it has floats."""
     if any(len(a) > 1 for a in samples.values()):
         return samples
-    return {n: np.concatenate([a, a * a.dtype.type(0.5) if a.dtype.kind == "f" else a]) for n, a in samples.items()}
+    return {
+        name: np.concatenate([a, a * a.dtype.type(0.5) if datatype_of(a).is_float else a])
+        for name, a in samples.items()
+    }
 
 
 def _prove_company(session: Session, samples: Arrays, max_rows: int) -> tuple[int, str]:

@@ -83,6 +83,58 @@ def echo(datatype: int, width: int | str = "width") -> bytes:
     )
 
 
+def triple_bf16(width: int | str = 3) -> bytes:
+    """y = 3 x, rows of ``width`` numbers of BF16, calculated in FP32 as ONNX Runtime's CPU wants it."""
+    return build(
+        [
+            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["wide", "three"], ["product"]),
+            helper.make_node("Cast", ["product"], ["y"], to=TensorProto.BFLOAT16),
+        ],
+        [("x", TensorProto.BFLOAT16, ["batch", width])],
+        [("y", TensorProto.BFLOAT16, ["batch", width])],
+        {"three": np.array(3, np.float32)},
+    )
+
+
+def scalars() -> bytes:
+    """y = x, a row is one number without an axis of its own."""
+    return build(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [("x", TensorProto.FLOAT, ["batch"])],
+        [("y", TensorProto.FLOAT, ["batch"])],
+    )
+
+
+def recurrent() -> bytes:
+    """The last state of a GRU over series of any length: its kernel ends the process on an empty one."""
+    draw = np.random.default_rng(0)
+    weights = {
+        "w": draw.standard_normal((1, 6, 1)).astype(np.float32),
+        "r": draw.standard_normal((1, 6, 2)).astype(np.float32),
+        "directions": np.array([0]),
+    }
+    return build(
+        [
+            helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+            helper.make_node("GRU", ["steps", "w", "r"], ["", "states"], hidden_size=2),
+            helper.make_node("Squeeze", ["states", "directions"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, ["batch", "length", 1])],
+        [("y", TensorProto.FLOAT, ["batch", 2])],
+        weights,
+    )
+
+
+def greatest() -> bytes:
+    """Where the largest number of each row is: ONNX Runtime raises where a row has none."""
+    return build(
+        [helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)],
+        [("x", TensorProto.FLOAT, ["batch", "width"])],
+        [("y", TensorProto.INT64, ["batch"])],
+    )
+
+
 def mixing() -> bytes:
     """y = x - mean over the batch: rows that influence each other, which no server can batch safely."""
     return build(

@@ -56,9 +56,12 @@ class Slot(NamedTuple):
 
 
 def read_slots(values: Sequence[Any]) -> list[Slot] | None:
-    """What ONNX Runtime says of inputs or outputs; None if one (of strings, say) cannot live on a device."""
+    """What ONNX Runtime says of inputs or outputs; None if one cannot live in a buffer that NumPy fills and reads.
+
+    That is strings, and BF16, which ONNX Runtime does not copy from a device to NumPy.
+    """
     datatypes = [BY_ONNX.get(value.type) for value in values]
-    if any(datatype is None or not datatype.itemsize for datatype in datatypes):
+    if any(datatype is None or datatype.name in ("BYTES", "BF16") for datatype in datatypes):
         return None
     return [Slot(v.name, d.dtype, v.shape) for v, d in zip(values, datatypes, strict=True) if d is not None]
 
@@ -262,7 +265,7 @@ class PinnedMemory:
         size = math.prod(shape) * dtype.itemsize
         if dtype.hasobject or not size:
             return np.empty(shape, dtype)
-        value = ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype.type, memory_info=self._info)
+        value = ort.OrtValue.ortvalue_from_shape_and_type([size], np.uint8, memory_info=self._info)
         memory = (ctypes.c_byte * size).from_address(value.data_ptr())
         memory.owner = value  # type: ignore[attr-defined]  # the array keeps this object, and it the memory
         return np.ndarray(shape, dtype, memoryview(memory))

@@ -1,4 +1,4 @@
-"""One ONNX graph in ONNX Runtime. With ``binding.py`` the only file of the engine that knows the runtime."""
+"""One ONNX graph in ONNX Runtime. With ``binding.py`` and ``values.py`` all of the engine that knows the runtime."""
 
 import functools
 import hashlib
@@ -19,6 +19,7 @@ from model_store.datatypes import BY_ONNX
 from model_store.manifest import Graph, Tensor
 from service.engine.binding import HOST, Bindings, Empty, Place, find_pinned_memory, read_slots
 from service.engine.buckets import make_buckets
+from service.engine.operators import find_fragile
 from service.engine.providers import (
     CPU,
     GPU_LANES,
@@ -30,6 +31,7 @@ from service.engine.providers import (
     profile_options,
 )
 from service.engine.tensors import Arrays
+from service.engine.values import Values, needs_values
 from service.errors import NotReady
 
 logger = logging.getLogger("sluice.session")
@@ -73,6 +75,8 @@ class Session:
         capture = gpu.cuda_graphs and wanted == "cuda"
         try:
             self._session = _open(content, options(), plan_providers(policy, available, gpu, profile))
+            if capture and needs_values(self._session):
+                raise NotReady("a graph with tensors of BF16 does not run in buffers at fixed addresses")
         except NotReady as refusal:
             if not capture:
                 raise
@@ -84,11 +88,15 @@ class Session:
         self.on_cpu = self.provider == CPU
         if self.on_cpu and wanted != "cpu":
             logger.warning("this ONNX Runtime has %s, but the session came up on the CPU: see its log", wanted)
+        self.fragile = find_fragile(content) if self.on_cpu else self.provider
+        """What may not survive a tensor without elements, None if all does: elsewhere than on the CPU nobody tried."""
         self.output_names = [o.name for o in self._session.get_outputs()]
         self.has_cuda_graphs = capture and not self.on_cpu
         place = HOST if self.on_cpu else Place("cuda", gpu.device_id)
-        self._bindings = None
-        if bound or (bound is None and not self.on_cpu):
+        self._bindings: Bindings | Values | None = None
+        if needs_values(self._session):
+            self._bindings = Values(self._session)
+        elif bound or (bound is None and not self.on_cpu):
             self._bindings = self._bind(place, buckets, lanes, self.has_cuda_graphs)
         self.load_s = time.perf_counter() - began
 

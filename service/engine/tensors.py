@@ -1,5 +1,6 @@
 """Tensors of requests and batches: checked against what a graph declares, joined into batches, cut apart again."""
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from model_store.manifest import Graph, Tensor
 from service.errors import InvalidInput
 
 Arrays = Mapping[str, np.ndarray]
+MAX_EMPTY = 1 << 20
+"""The elements that a tensor without any may have if its empty axes are taken as 1."""
 
 
 class Rows(NamedTuple):
@@ -21,10 +24,14 @@ class Rows(NamedTuple):
 
 
 class Signature:
-    """What a graph takes and gives. Without a batch axis (``batches`` is False) it runs request by request."""
+    """What a graph takes and gives. Without a batch axis (``batches`` is False) it runs request by request.
 
-    def __init__(self, graph: Graph) -> None:
+    ``fragile`` says what in the graph may not survive a tensor without elements; None if everything does.
+    """
+
+    def __init__(self, graph: Graph, fragile: str | None = None) -> None:
         self.graph = graph
+        self.fragile = fragile
         self.inputs = {t.name: t for t in graph.inputs}
         self.outputs = {t.name: t for t in graph.outputs}
         self.output_names = [t.name for t in graph.outputs]
@@ -39,15 +46,12 @@ class Signature:
         self._finite = [t.name for t, d in zip(graph.inputs, datatypes, strict=True) if t.finite and d.is_float]
         self.checks_values = bool(self._finite or self._bounded)
 
-    def check(self, inputs: Arrays) -> Rows:
-        """Check a request's arrays. Raises InvalidInput, which names the input, what was expected and what came."""
-        rows = self.check_form(inputs)
-        if self.checks_values:
-            self.check_values(inputs)
-        return rows
+    def check(self, inputs: Arrays, *, may_be_empty: bool = False) -> Rows:
+        """Check a request's arrays. Raises InvalidInput, which names the input, what was expected and what came.
 
-    def check_form(self, inputs: Arrays) -> Rows:
-        """Names, datatypes and shapes: what is the same for all requests that declare the same."""
+        ``may_be_empty`` lets tensors without elements pass: no rows, which must not run but have an answer without it
+        (``answer_no_rows``), and empty axes where the graph survives them.
+        """
         if inputs.keys() != self.inputs.keys():
             expected, got = list(self.inputs), list(inputs)
             raise InvalidInput(f"inputs: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
@@ -61,19 +65,20 @@ class Signature:
             if not known and not self._fits(shape, tensor):
                 raise InvalidInput(f"input {name!r}: expected shape {show_shape(tensor.shape)}, got {list(shape)}")
             if not array.size:
-                self._refuse_empty(inputs)
+                self._check_empty(inputs, may_be_empty)
             if self.batches and count != shape[0]:
                 if count >= 0:
                     raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {shape[0]}")
                 count = shape[0]
         if self._shared_axes:
             self._check_shared_axes(inputs)
+        self.check_values(inputs)
         if not self.batches:
             return Rows(inputs, 1, None)
         return Rows(inputs, count, self._one_key or tuple(inputs[name].shape[1:] for name, *_ in self._checks))
 
     def check_values(self, inputs: Arrays) -> None:
-        """What the numbers themselves must be: finite, within bounds. Nothing where ``checks_values`` is false."""
+        """What is to be looked at in each request, even if all else is declared as before: finite, within bounds."""
         for name in self._finite:
             if not are_finite(inputs[name]):
                 raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(inputs[name])}")
@@ -94,10 +99,35 @@ class Signature:
             for axis, (wanted, got) in enumerate(zip(tensor.shape, shape, strict=True))
         )
 
-    def _refuse_empty(self, inputs: Arrays) -> None:
-        # ONNX Runtime's recurrent kernels abort the process on an empty batch, so no empty tensor reaches a graph.
-        shapes = ", ".join(f"{name} {list(a.shape)}" for name, a in inputs.items())
-        raise InvalidInput(f"inputs: expected at least one row and no empty axis, got {shapes}")
+    def _check_empty(self, inputs: Arrays, may_be_empty: bool) -> None:
+        got = ", ".join(f"{name} {list(a.shape)}" for name, a in inputs.items())
+        if not may_be_empty:
+            raise InvalidInput(f"inputs: expected at least one row and no empty axis, got {got}")
+        will_run = not self.batches or all(a.shape[:1] != (0,) for a in inputs.values())
+        if will_run and self.fragile is not None:
+            raise InvalidInput(
+                f"inputs: expected no empty axis, which ONNX Runtime may not survive in {self.fragile}, got {got}"
+            )
+        # Its other sizes cost a request nothing, but the model makes outputs of them.
+        if any(math.prod(size or 1 for size in a.shape) > MAX_EMPTY for a in inputs.values() if not a.size):
+            raise InvalidInput(
+                f"inputs: expected sizes beside an empty axis of at most {MAX_EMPTY} together, got {got}"
+            )
+
+    def answer_no_rows(self, inputs: Arrays) -> Arrays:
+        """The outputs for no rows: none, for rows are independent. Open sizes are those of the inputs' axes, or 0."""
+        sizes = {
+            axis: size
+            for name, tensor in self.inputs.items()
+            for axis, size in zip(tensor.shape, inputs[name].shape, strict=True)
+        }
+        return {
+            name: np.empty(
+                (0, *(size if isinstance(size, int) else sizes.get(size, 0) for size in tensor.row_shape)),
+                DATATYPES[tensor.datatype].dtype,
+            )
+            for name, tensor in self.outputs.items()
+        }
 
 
 def _shared_axes(graph: Graph) -> Mapping[str, Sequence[tuple[str, int]]]:

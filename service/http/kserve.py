@@ -9,13 +9,14 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from model_store.datatypes import DATATYPES
+from model_store.datatypes import DATATYPES, datatype_of
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ServiceError
 from service.http.calls import Call, Reply
 from service.http.opening import Opener, Opening
 from service.http.routes import Routes
 from service.http.status import error_reply
+from service.protocol.answers import to_json
 from service.protocol.text import parse_object, render_json, type_name
 from service.protocol.timeseries import Series, describe_forecast, read_forecast
 from service.registry import Model, Registry
@@ -141,17 +142,16 @@ def _unwrap(row: Any, model: Model) -> Any:
 def _show(subject: Subject, outputs: Arrays) -> Sequence[Any]:
     for name, array in outputs.items():
         check_finite(subject, name, array)
-    rows = {name: _rows_of(array) for name, array in outputs.items()}
+    rows = {name: _rows_of(name, array) for name, array in outputs.items()}
     if len(rows) == 1:
         return next(iter(rows.values()))
     return [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
 
 
-def _rows_of(array: np.ndarray) -> Sequence[Any]:
+def _rows_of(name: str, array: np.ndarray) -> Sequence[Any]:
     if not array.dtype.hasobject:
         return list(np.ascontiguousarray(array))
-    texts = [e.decode(errors="replace") if isinstance(e, bytes) else str(e) for e in array.ravel()]
-    rows: Sequence[Any] = np.array(texts, object).reshape(array.shape).tolist()
+    rows: Sequence[Any] = np.array(to_json(name, array, datatype_of(array)), object).reshape(array.shape).tolist()
     return rows
 
 

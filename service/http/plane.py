@@ -249,7 +249,7 @@ class DataPlane:
         if header.sequence is not None:
             self._infer_in_sequence(call, model, header, header.sequence, inputs)
             return
-        rows = signature.check(inputs)
+        rows = signature.check(inputs, may_be_empty=True)
         if header_bytes and len(model.forms) < _KEPT_FORMS:
             layout = find_layout(header, header_bytes)
             if layout is not None:
@@ -269,7 +269,7 @@ class DataPlane:
                 left_s = self._timeout_s(call, header.timeout_s) - (self.clock() - call.began)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
-                rows = model.signature.check(place.take(inputs))
+                rows = model.signature.check(place.take(inputs), may_be_empty=True)
                 self._submit(call, model, rows, render, left_s, header.priority)
             except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
                 self.fail(call, error)
@@ -305,6 +305,9 @@ class DataPlane:
             else:
                 self.finish(call, reply, outcome)
 
+        if not rows.number:
+            done(model.dispatcher.answer_no_rows(rows))
+            return
         call.job = model.dispatcher.submit(rows, done, timeout_s=self._timeout_s(call, timeout_s), priority=priority)
 
     def _timeout_s(self, call: Call, asked_s: float | None) -> float:

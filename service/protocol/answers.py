@@ -10,6 +10,7 @@ import orjson
 from model_store.datatypes import Datatype, are_finite, datatype_of
 from service.errors import InvalidInput
 from service.protocol.binary import write_tensor
+from service.protocol.escape import write_texts
 from service.protocol.header import Header
 
 _CACHED_TEXTS = 256
@@ -24,7 +25,7 @@ class InferAnswer(NamedTuple):
 
 
 def render_infer(model: str, version: str, header: Header, outputs: Mapping[str, np.ndarray]) -> InferAnswer:
-    """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16)."""
+    """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16, or no UTF-8)."""
     wanted = header.outputs
     arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
     key = (model, version, *[array.shape for array in arrays.values()])
@@ -54,7 +55,7 @@ def _render_text(
         else:
             if datatype.is_binary_only:
                 raise InvalidInput(f"output {name!r}: {datatype.name} has no JSON form, ask for binary data")
-            item["data"] = to_json(array, datatype)
+            item["data"] = to_json(name, array, datatype)
         described.append(item)
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if header.id is not None:
@@ -62,10 +63,18 @@ def _render_text(
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), chunks
 
 
-def to_json(array: np.ndarray, datatype: Datatype) -> Any:
-    """The elements in row-major order, for the renderer; NaN and infinities become their literals."""
+def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
+    """The elements in row-major order, for the renderer; NaN and infinities become their literals.
+
+    Raises InvalidInput, which names the output, for BYTES that are not UTF-8.
+    """
     if datatype.name == "BYTES":
-        return [e.decode(errors="replace") if isinstance(e, bytes) else str(e) for e in array.ravel()]
+        try:
+            return write_texts(array.ravel().tolist())
+        except UnicodeDecodeError:
+            raise InvalidInput(
+                f"output {name!r}: BYTES that are not UTF-8 have no JSON form, ask for binary data"
+            ) from None
     flat = np.ascontiguousarray(array).ravel()
     if not datatype.is_float or are_finite(flat):
         return flat

@@ -1,4 +1,4 @@
-"""The bytes of a tensor: little-endian, row by row, without padding; BYTES are texts with their lengths.
+"""The bytes of a tensor: little-endian, row by row, without padding; BYTES are elements with their lengths.
 
 Tensors that are read are views of the body where they can be.
 """
@@ -6,6 +6,7 @@ Tensors that are read are views of the body where they can be.
 import numpy as np
 
 from service.errors import InvalidInput
+from service.protocol.escape import read_bytes, write_bytes
 from service.protocol.header import LENGTH_BYTES, InputHeader
 
 _COPY_BELOW_BYTES = 16 << 10
@@ -15,41 +16,33 @@ _COPY_BELOW_BYTES = 16 << 10
 def read_tensor(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndarray:
     """The tensor whose bytes begin at ``at``; the body is known to be long enough. Raises InvalidInput."""
     if item.dtype is None:
-        return _read_texts(item, memoryview(body)[at : at + (item.size_bytes or 0)])
+        return _read_texts(item, bytes(body[at : at + (item.size_bytes or 0)]))
     if item.dtype.kind == "b" and np.frombuffer(body, np.uint8, item.count, at).max(initial=0) > 1:
         raise InvalidInput(f"input {item.name!r}: expected 0 or 1 in each byte of a BOOL")
     return np.frombuffer(body, item.dtype, item.count, at).reshape(item.shape)
 
 
-def read_text(content: bytes | memoryview, name: str, index: int) -> str:
-    """One element of BYTES. ONNX Runtime takes and gives strings of UTF-8 only. Raises InvalidInput."""
-    try:
-        return str(content, "utf-8")
-    except UnicodeDecodeError:
-        raise InvalidInput(f"input {name!r}: expected UTF-8 text, element {index} is not") from None
-
-
 def write_tensor(array: np.ndarray) -> bytes | memoryview:
     """The inverse of ``read_tensor``; a large array is not copied."""
     if array.dtype.hasobject or array.dtype.kind in "SU":
-        encoded = [e if isinstance(e, bytes) else str(e).encode() for e in array.ravel()]
-        return b"".join(part for e in encoded for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
+        elements = write_bytes(array.ravel().tolist())
+        return b"".join(part for e in elements for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
     if array.nbytes <= _COPY_BELOW_BYTES:
         return array.tobytes()
-    return np.ascontiguousarray(array).data.cast("B")
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # a view first: a buffer has no BF16
 
 
-def _read_texts(item: InputHeader, content: memoryview) -> np.ndarray:
+def _read_texts(item: InputHeader, content: bytes) -> np.ndarray:
     """Each element is its length in four bytes, then itself."""
-    texts: list[str] = []
+    elements: list[bytes] = []
     at = 0
     while at < len(content):
         begin = at + LENGTH_BYTES
         end = begin + int.from_bytes(content[at:begin], "little")
         if begin > len(content) or end > len(content):
-            raise InvalidInput(f"input {item.name!r}: element {len(texts)} reaches beyond the end of the data")
-        texts.append(read_text(content[begin:end], item.name, len(texts)))
+            raise InvalidInput(f"input {item.name!r}: element {len(elements)} reaches beyond the end of the data")
+        elements.append(content[begin:end])
         at = end
-    if len(texts) != item.count:
-        raise InvalidInput(f"input {item.name!r}: expected {item.count} elements, got {len(texts)}")
-    return np.array(texts, dtype=object).reshape(item.shape)
+    if len(elements) != item.count:
+        raise InvalidInput(f"input {item.name!r}: expected {item.count} elements, got {len(elements)}")
+    return np.array(read_bytes(elements), dtype=object).reshape(item.shape)

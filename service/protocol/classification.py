@@ -1,5 +1,6 @@
 """The classification extension of the protocol: the highest values of an output, as texts ``value:index[:label]``."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from service.errors import InvalidInput
 
 MAX_ELEMENTS = 1_000_000
 """Of an output that is sorted."""
-_UNSUPPORTED = ("BOOL", "FP16", "BYTES")
+_UNSUPPORTED = ("BOOL", "FP16", "BF16", "BYTES")
 
 
 def check_classification(wanted: Iterable[str], outputs: Mapping[str, Tensor]) -> None:
@@ -33,7 +34,7 @@ def classify(name: str, scores: np.ndarray, number: int, labels: Sequence[str], 
         raise InvalidInput(
             f"output {name!r}: expected at most {MAX_ELEMENTS} elements for a classification, got {scores.size}"
         )
-    rows = scores.reshape(len(scores), -1) if batches else scores.reshape(1, -1)
+    rows = scores.reshape(len(scores), math.prod(scores.shape[1:])) if batches else scores.reshape(1, -1)
     falling = -rows if scores.dtype.kind == "f" else ~rows  # of whole numbers this one never overflows
     order = np.argsort(falling, axis=1, kind="stable")[:, :number]
     best = np.take_along_axis(rows, order, axis=1)

@@ -77,11 +77,11 @@ def describe_generated(
     """An answer for JSON: each output a flat array, or the value alone where there is one."""
     answer: dict[str, Any] = {} if request_id is None else {"id": request_id}
     answer |= {"model_name": model, "model_version": version}
-    return answer | {name: _flatten(array) for name, array in outputs.items()}
+    return answer | {name: _flatten(name, array) for name, array in outputs.items()}
 
 
-def _flatten(array: np.ndarray) -> Any:
-    values = to_json(array, datatype_of(array))
+def _flatten(name: str, array: np.ndarray) -> Any:
+    values = to_json(name, array, datatype_of(array))
     if array.size != 1:
         return values
     return orjson.Fragment(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1])

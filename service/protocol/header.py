@@ -157,10 +157,12 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     parameters = _object(item.get("parameters", {}), f"{where}.parameters")
     _refuse_shared_memory(parameters, where)
     size_bytes = parameters.get("binary_data_size")
+    count = math.prod(shape)
+    if size_bytes is None and "data" not in item and not count:
+        size_bytes = 0  # where there are no elements the protocol needs no data
     if (size_bytes is None) == ("data" not in item):
         got = "neither" if size_bytes is None else "both"
         raise InvalidInput(f"{where}: expected either data or parameters.binary_data_size, got {got}")
-    count = math.prod(shape)
     if size_bytes is not None:
         _check_size(size_bytes, count, datatype, shape, where)
     elif datatype.is_binary_only:

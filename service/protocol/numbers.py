@@ -14,6 +14,7 @@ import simdjson
 
 from model_store.datatypes import Datatype, are_finite
 from service.errors import InvalidInput
+from service.protocol.escape import read_texts
 from service.protocol.text import type_name
 
 MAX_NESTING = 100
@@ -39,9 +40,9 @@ def numbers_of(text: bytes, datatype: Datatype) -> np.ndarray:
 
     NaN and infinities, integers beyond 64 bits and types other than numbers are not taken.
     """
-    if datatype.dtype.kind not in _RAW:
+    if datatype.kind not in _RAW:
         raise InvalidInput(f"expected numbers, not {datatype.name}")
-    kind, dtype = _RAW[datatype.dtype.kind]
+    kind, dtype = _RAW[datatype.kind]
     parser = _parser if len(text) <= _KEPT_PARSER_BYTES else simdjson.Parser()
     try:
         found = parser.parse(text)
@@ -89,9 +90,9 @@ def _array_of(data: Any, datatype: Datatype, what: str, booleans: bool) -> np.nd
         raw = np.array(data)
     except ValueError:
         raise InvalidInput(f"{what}: expected arrays of equal length, got a ragged nesting") from None
-    if datatype.dtype.kind == "u" and raw.dtype.kind == "f" and all(type(leaf) is int for leaf in _leaves(data)):
+    if datatype.kind == "u" and raw.dtype.kind == "f" and all(type(leaf) is int for leaf in _leaves(data)):
         raw = np.array(data, dtype=object)  # small numbers beside some above 2^63 would have been rounded
-    elif raw.size and raw.dtype.kind not in _KINDS[datatype.dtype.kind]:
+    elif raw.size and raw.dtype.kind not in _KINDS[datatype.kind]:
         raise InvalidInput(f"{what}: expected {datatype.name}, got {_first_wrong(data, datatype)}")
     if booleans and raw.dtype.kind in "iuf" and _has_boolean(data):
         raise InvalidInput(f"{what}: expected {datatype.name}, got a boolean")
@@ -100,7 +101,7 @@ def _array_of(data: Any, datatype: Datatype, what: str, booleans: bool) -> np.nd
 
 def _converted(raw: np.ndarray, datatype: Datatype, what: str) -> np.ndarray:
     """Numbers as they came in JSON to a datatype that holds them. Raises InvalidInput where it does not."""
-    if datatype.dtype.kind in "iu" and raw.size:
+    if datatype.kind in "iu" and raw.size:
         limits = np.iinfo(datatype.dtype)
         low, high = int(raw.min()), int(raw.max())
         if low < limits.min or high > limits.max:
@@ -131,9 +132,9 @@ def _has_boolean(data: Any) -> bool:
 
 
 def _first_wrong(data: Any, datatype: Datatype) -> str:
-    wanted: tuple[type, ...] = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}[datatype.dtype.kind]
+    wanted: tuple[type, ...] = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}[datatype.kind]
     for leaf in _leaves(data):
-        if not isinstance(leaf, wanted) or (isinstance(leaf, bool) and datatype.dtype.kind != "b"):
+        if not isinstance(leaf, wanted) or (isinstance(leaf, bool) and datatype.kind != "b"):
             return f"{leaf!r:.40}" if isinstance(leaf, str | float) else type_name(leaf)
     return "numbers out of range"
 
@@ -143,6 +144,7 @@ def _texts(data: Any, what: str) -> np.ndarray:
         if not isinstance(leaf, str):
             raise InvalidInput(f"{what}: expected BYTES as strings, got {type_name(leaf)}")
     array = np.array(data, dtype=object)
-    if not all(isinstance(element, str) for element in array.ravel()):  # lists of different lengths stay lists
+    texts = array.ravel().tolist()
+    if not all(isinstance(element, str) for element in texts):  # lists of different lengths stay lists
         raise InvalidInput(f"{what}: expected arrays of equal length, got a ragged nesting")
-    return array
+    return np.array(read_texts(texts), dtype=object).reshape(array.shape)

@@ -15,7 +15,8 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.manifest import Tensor
 from service.errors import InvalidInput
-from service.protocol.binary import read_tensor, read_text
+from service.protocol.binary import read_tensor
+from service.protocol.escape import read_bytes
 from service.protocol.header import MAX_INPUTS, Header, InputHeader, parse_header
 from service.protocol.numbers import array_of, numbers_of
 from service.protocol.text import parse_json
@@ -116,7 +117,7 @@ def parse_raw(body: bytes | memoryview, tensors: Sequence[Tensor], batches: bool
         )
     shape = tuple(size if isinstance(size, int) else count // known for size in sizes)
     if not datatype.itemsize:
-        text = np.array([read_text(body, tensor.name, 0)], object)
+        text = np.array(read_bytes([bytes(body)]), object)
         return InferRequest(_RAW, {tensor.name: text.reshape(shape)})
     dtype = datatype.dtype.newbyteorder("<")
     item = InputHeader(tensor.name, datatype, dtype, shape, count, len(body), None)

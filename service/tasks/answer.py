@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from model_store.datatypes import are_finite
+from model_store.datatypes import are_finite, datatype_of
 from model_store.manifest import Tensor
 from model_store.tasks import Picture
 from service.errors import InvalidInput, ModelFailure
@@ -27,7 +27,7 @@ def check_answer(options: TaskOptions, request: TaskRequest) -> None:
 
 def check_finite(subject: Subject, name: str, array: np.ndarray) -> None:
     """Raises ModelFailure: JSON has no NaN, and nobody can use one."""
-    if array.dtype.kind == "f" and not are_finite(array):
+    if datatype_of(array).is_float and not are_finite(array):
         raise ModelFailure(f"model {subject.name!r} gave {name!r} with numbers that are not finite")
 
 

@@ -55,7 +55,7 @@ def choose_method(asked: bool | Method, subject: Subject) -> Method | None:
         return None
     manifest = subject.manifest
     tensor = shown_input(manifest)
-    if tensor is None or DATATYPES[tensor.datatype].dtype.kind not in "iuf":
+    if tensor is None or DATATYPES[tensor.datatype].kind not in "iuf":
         raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {subject.name!r} is none")
     has_gradients = _has_gradients(manifest, tensor)
     if asked is True:

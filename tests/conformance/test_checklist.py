@@ -17,7 +17,7 @@ import tritonclient.http.aio as triton_aio
 from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
-from model_store.datatypes import datatype_of
+from model_store.datatypes import DATATYPES, datatype_of
 from tests import graphs
 from tests.gates import gated
 from tests.servers import HOT, Serving, settings_for
@@ -39,7 +39,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "spare", graphs.double())
     graphs.write_plain(root, "broken", b"no graph")
-    for name, kind in {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16"}.items():
+    graphs.write_plain(root, "scalars", graphs.scalars())
+    graphs.write_plain(root, "recurrent", graphs.recurrent())
+    for name, kind in {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16", "brain": "BFLOAT16"}.items():
         graphs.write_plain(root, name, graphs.echo(TensorProto.DataType.Value(kind)))
     changes = {"control": True, "base_path": BASE, "max_rows": MAX_ROWS, "max_queue_rows": MAX_QUEUE_ROWS, "lanes": 1}
     with Serving(settings_for(root, provider="cpu", **changes), HOT) as serving:
@@ -158,34 +160,54 @@ def test_line_4_raw_binary(plain: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
-def test_line_5_texts(client: Client, plain: httpx.Client, binary: bool) -> None:
-    """Texts come back, the empty one too. ONNX Runtime has no others than UTF-8: the rest is a 400 that says so."""
+def test_line_5_texts(client: Client, binary: bool) -> None:
+    """Texts come back in the form in which they are asked for, the empty one too."""
     texts = np.array([["", "né", "\U0001f600"]], object)
     wanted = [triton.InferRequestedOutput("y", binary_data=binary)]
     result = client.infer("texts", [given("x", texts, binary)], outputs=wanted).as_numpy("y")
     assert [t.decode() if isinstance(t, bytes) else t for t in result[0]] == texts[0].tolist()
-    text = json.dumps({"inputs": [tensor(datatype="BYTES", shape=[1, 1], parameters={"binary_data_size": 5})]})
-    text = text.replace('"data": [1, 2, 3], ', "")
-    body = text.encode() + b"\1\0\0\0\xff"
-    response = plain.post("/v2/models/texts/infer", content=body, headers={LENGTH: str(len(text))})
-    assert (response.status_code, "UTF-8" in response.json()["error"]) == (400, True)
+
+
+def test_line_5_bytes(client: Client) -> None:
+    """Any bytes come back in binary form; as JSON, which has only texts, what is not UTF-8 is 400."""
+    contents = np.array([[bytes(range(256)), b"\xff", b"", "\U0010ffff".encode()]], object)
+    assert client.infer("texts", [given("x", contents)]).as_numpy("y").tolist() == contents.tolist()
+    wanted = [triton.InferRequestedOutput("y", binary_data=False)]
+    assert refusal(lambda: client.infer("texts", [given("x", contents)], outputs=wanted)) == "400"
 
 
 def test_line_6_half_floats(client: Client, plain: httpx.Client) -> None:
-    """FP16 passes as bytes, bit for bit; as JSON it is 400. BF16, which ONNX Runtime does not give us, is 400 too."""
-    values = np.array([[1.5, np.nan, -np.inf]], np.float16)
-    assert client.infer("halves", [given("x", values)]).as_numpy("y").tobytes() == values.tobytes()
-    assert post(plain, "halves", tensor(datatype="FP16")).status_code == 400
-    assert post(plain, "floats", tensor(datatype="BF16")).status_code == 400
+    """FP16 and BF16 pass as bytes, bit for bit; as JSON they are 400 both ways."""
+    for model, datatype in (("halves", "FP16"), ("brain", "BF16")):
+        values = np.array([[1.5, np.nan, -np.inf]], DATATYPES[datatype].dtype)
+        assert client.infer(model, [given("x", values)]).as_numpy("y").tobytes() == values.tobytes()
+        assert post(plain, model, tensor(datatype=datatype)).status_code == 400
+        wanted = [triton.InferRequestedOutput("y", binary_data=False)]
+        assert refusal(lambda m=model, v=values, w=wanted: client.infer(m, [given("x", v)], outputs=w)) == "400"
 
 
 def test_line_7_sizes(client: Client) -> None:
-    """Rows up to and beyond the largest batch are answered; what has no element is 400, for no model could run it."""
+    """Rows up to and beyond the largest batch are answered, and so are tensors without elements."""
     for rows in (1, MAX_ROWS, MAX_ROWS + 1, 5 * MAX_ROWS):
         values = np.arange(rows * 3, dtype=np.float32).reshape(rows, 3)
         np.testing.assert_array_equal(client.infer("double", [given("x", values)]).as_numpy("y"), 2 * values)
-    for shape in ((0, 3), (1, 0)):
-        assert refusal(lambda shape=shape: client.infer("floats", [given("x", ones(*shape))])) == "400"
+    for shape in ((0, 3), (1, 0), (0, 0)):
+        for binary in (True, False):
+            assert client.infer("floats", [given("x", ones(*shape), binary)]).as_numpy("y").shape == shape
+
+
+def test_line_7_scalars(client: Client) -> None:
+    """A model whose rows are scalars takes a batch of them, one, and none."""
+    for rows in (3, 1, 0):
+        values = np.arange(rows, dtype=np.float32)
+        np.testing.assert_array_equal(client.infer("scalars", [given("x", values)]).as_numpy("y"), values)
+
+
+def test_line_7_what_a_graph_does_not_survive(client: Client) -> None:
+    """A recurrent graph, whose kernel ends the process on an empty series, is 400 for it; no rows do not reach it."""
+    assert refusal(lambda: client.infer("recurrent", [given("x", ones(1, 0, 1))])) == "400"
+    assert client.infer("recurrent", [given("x", ones(0, 5, 1))]).as_numpy("y").shape == (0, 2)
+    assert client.infer("recurrent", [given("x", ones(1, 5, 1))]).as_numpy("y").shape == (1, 2)
 
 
 LINE_8: dict[str, list[Json]] = {

@@ -27,6 +27,22 @@ def fixed(shape: list[int], reshape_to: list[int]) -> bytes:
     )
 
 
+def brain(rows: int | str) -> bytes:
+    """y = x, of BF16."""
+    kind = TensorProto.BFLOAT16
+    return build([helper.make_node("Identity", ["x"], ["y"])], [("x", kind, [rows, 3])], [("y", kind, [rows, 3])])
+
+
+def test_graph_of_bf16_is_judged_by_what_it_declares() -> None:
+    """It cannot be run on arrays, so nothing is tried, which is said, and its batch axis is not made free."""
+    verdict = inspect(brain("batch"))
+    assert verdict.batches
+    assert verdict.reasons[0].startswith("as declared: input 'x' is BF16")
+    assert not inspect(brain(1)).batches
+    with pytest.raises(ExportError, match=r"input 'x' is BF16.*: export the model again with a dynamic axis 0"):
+        free_batch(brain(1))
+
+
 def centred() -> bytes:
     """y = x - mean of x over the batch: rows influence each other."""
     return build(

@@ -19,6 +19,7 @@ MODELS: dict[str, tuple[str, tuple[str, ...], int | None]] = {
     "floats": ("FP32", ("x",), None),
     "doubles": ("FP64", ("x",), None),
     "halves": ("FP16", ("x",), None),
+    "brains": ("BF16", ("x",), None),
     "longs": ("INT64", ("x",), None),
     "bytes": ("UINT8", ("x",), None),
     "flags": ("BOOL", ("x",), None),
@@ -31,6 +32,7 @@ _ECHOES = {
     "floats": TensorProto.FLOAT,
     "doubles": TensorProto.DOUBLE,
     "halves": TensorProto.FLOAT16,
+    "brains": TensorProto.BFLOAT16,
     "longs": TensorProto.INT64,
     "bytes": TensorProto.UINT8,
     "flags": TensorProto.BOOL,
@@ -94,21 +96,22 @@ class Request:
 
 
 def make_request(random: Random) -> Request:
-    """A request that some model answers: JSON, binary, mixed or raw."""
+    """A request that some model answers: JSON, binary, mixed or raw; some have no rows, or rows of nothing."""
     name = random.choice(list(MODELS))
     datatype, inputs, fixed = MODELS[name]
-    rows = 2 if name == "fixed" else random.randint(1, 5)
-    width = fixed or random.randint(1, 9)
+    rows = 2 if name == "fixed" else random.randint(0, 5)
+    width = fixed or random.randint(0, 9)
     version = random.choice(["", "", "/versions/1"])
     request = Request(f"/v2/models/{name}{version}/infer", {"inputs": []})
-    is_binary = [datatype == "FP16" or random.random() < 0.5 for _ in inputs]
+    has_no_json = DATATYPES[datatype].is_binary_only
+    is_binary = [has_no_json or random.random() < 0.5 for _ in inputs]
     for tensor, binary in zip(inputs, is_binary, strict=True):
         item, tail = _make_tensor(random, tensor, datatype, (rows, width), binary)
         request.header["inputs"].append(item)
         request.tail += tail
     if random.random() < 0.3:
         request.header["id"] = random.choice(["", "1", "né", "x" * 200])
-    wants_binary = datatype == "FP16" or random.random() < 0.5
+    wants_binary = has_no_json or random.random() < 0.5
     if wants_binary:
         request.header["parameters"] = {"binary_data_output": True}
     if random.random() < 0.3:
@@ -133,7 +136,7 @@ def _make_tensor(
     if random.random() < 0.5:
         item["data"] = values
     else:
-        item["data"] = [values[i : i + shape[1]] for i in range(0, len(values), shape[1])]
+        item["data"] = [values[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
     return item, b""
 
 
@@ -142,7 +145,7 @@ def _values(random: Random, datatype: str, count: int) -> list[Any]:
         return random.choices(_TEXTS, k=count)
     if datatype == "BOOL":
         return random.choices((True, False), k=count)
-    if datatype.startswith("FP"):
+    if DATATYPES[datatype].is_float:
         return [round(random.uniform(-100, 100), 3) for _ in range(count)]
     return [random.randint(0, 255) for _ in range(count)]
 

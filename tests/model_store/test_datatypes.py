@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from model_store.datatypes import BY_DTYPE, BY_ONNX, DATATYPES, datatype_of
+from model_store.datatypes import BY_DTYPE, BY_ONNX, DATATYPES, are_finite, datatype_of
 
 ITEM_BYTES = (
     {"BOOL": 1, "UINT8": 1, "UINT16": 2, "UINT32": 4, "UINT64": 8}
     | {"INT8": 1, "INT16": 2, "INT32": 4, "INT64": 8}
-    | {"FP16": 2, "FP32": 4, "FP64": 8, "BYTES": 0}
+    | {"FP16": 2, "FP32": 4, "FP64": 8, "BF16": 2, "BYTES": 0}
 )
 
 
-@pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "V4"])
+@pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "V2", "V4"])
 def test_dtype_without_datatype_is_refused_with_the_choice(dtype: str) -> None:
     """An array that no tensor can carry is a TypeError that names its dtype and the datatypes there are."""
     with pytest.raises(TypeError, match=r"no tensor datatype for NumPy dtype .*: use one of BOOL, .*BYTES"):
@@ -20,7 +20,7 @@ def test_dtype_without_datatype_is_refused_with_the_choice(dtype: str) -> None:
 
 
 def test_elements_are_as_wide_as_the_protocol_says() -> None:
-    """Every datatype of the protocol is in the table with its width in bytes, BF16 excepted, which NumPy has not."""
+    """Every datatype of the protocol is in the table with its width in bytes."""
     assert {name: datatype.itemsize for name, datatype in DATATYPES.items()} == ITEM_BYTES
 
 
@@ -32,9 +32,18 @@ def test_every_datatype_has_one_dtype_and_one_onnx_type() -> None:
 
 @pytest.mark.parametrize("name", DATATYPES)
 def test_array_of_a_dtype_has_its_datatype(name: str) -> None:
-    """What is made with a datatype's dtype is recognised as that datatype, and only the FP ones are floats."""
+    """What is made with a datatype's dtype is recognised as that datatype, and only the FP ones and BF16 are floats."""
     assert datatype_of(np.empty(2, DATATYPES[name].dtype)).name == name
-    assert DATATYPES[name].is_float == name.startswith("FP")
+    assert DATATYPES[name].is_float == name.startswith(("FP", "BF"))
+
+
+@pytest.mark.parametrize("name", ["BF16", "FP16", "FP32", "FP64"])
+def test_every_float_that_is_not_finite_is_found(name: str) -> None:
+    """Large numbers, whose squares are not finite, are told from NaN and infinities; no elements are finite."""
+    dtype = DATATYPES[name].dtype
+    assert are_finite(np.full((3, 4), 6e4).astype(dtype))
+    assert are_finite(np.empty((0, 3), dtype))
+    assert not any(are_finite(np.array([1, bad, 1]).astype(dtype)) for bad in (np.nan, np.inf, -np.inf))
 
 
 @pytest.mark.parametrize("array", [np.array(["a"]), np.array([b"abc"]), np.array(["a", "bcd"], object)])

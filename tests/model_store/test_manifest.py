@@ -51,6 +51,18 @@ def put(*path_and_value: Any) -> Callable[[Json], None]:
     return change
 
 
+def test_bf16_is_for_tensors_only() -> None:
+    """The task routes answer in JSON, which has no BF16; programs carry it as tensors."""
+    brain = copy.deepcopy(CLASSIFIER)
+    brain["graphs"]["main"]["outputs"][0]["datatype"] = "BF16"
+    with pytest.raises(
+        BadManifest, match="task classify: 'p' of the graph 'main' is BF16, which only the task tensors"
+    ):
+        read(brain)
+    brain |= {"task": "tensors", "labels": [], "classes": None, "image": None}
+    assert read(brain).graphs["main"].outputs[0].datatype == "BF16"
+
+
 MAIN = ("graphs", "main")
 IMAGE = (*MAIN, "inputs", 0)
 

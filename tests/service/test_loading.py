@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import GoldenSamples, IntegrityError, Manifest, ModelVersion, Store
+from model_store.datatypes import DATATYPES
 from model_store.manifest import Batching, Golden, Graph, Tensor
 from service.engine.providers import CPU, NAMES
 from service.errors import NotReady
@@ -18,6 +19,7 @@ from service.loading import Loaded, load_version
 from service.settings import Settings
 from tests import graphs
 
+BF16 = DATATYPES["BF16"].dtype
 SETTINGS = Settings(provider="cpu", max_rows=8)
 
 
@@ -241,6 +243,20 @@ def test_numbers_that_are_not_finite_are_no_agreement(store: Store, bad: float) 
             load(version)
 
 
+BRAIN = (tensor("x", 3, datatype="BF16"),), (tensor("y", 3, datatype="BF16"),)
+
+
+def test_golden_samples_of_bf16_are_compared(store: Store) -> None:
+    """They keep their type in the file, and a difference beyond the tolerance is told as with any other float."""
+    rows = ROWS.astype(BF16)
+    good = publish(store, graphs.triple_bf16(), *BRAIN, golden=samples(rows, rows * BF16.type(3)))
+    loaded = load(good)
+    assert (loaded.golden_error, loaded.batch_invariant, loaded.max_rows) == (0.0, "exact", 8)
+    bad = publish(store, graphs.triple_bf16(), *BRAIN, golden=samples(rows, rows * BF16.type(2)))
+    with pytest.raises(NotReady, match=r"output 'y' at \[2, 2\] is 27, expected 18 within 0"):
+        load(bad)
+
+
 def test_equal_infinities_are_an_agreement(store: Store) -> None:
     """An output of minus infinity, as masked logits have it, equals itself."""
     rows = ROWS.copy()
@@ -370,7 +386,9 @@ def test_graph_without_a_batch_axis_takes_one_request_at_a_time(tmp_path: Path) 
     assert loaded.cost.predict(1) > 0
 
 
-@pytest.mark.parametrize("make", [graphs.add, graphs.classifier, lambda: graphs.echo(TensorProto.STRING)])
+@pytest.mark.parametrize(
+    "make", [graphs.add, graphs.classifier, lambda: graphs.echo(TensorProto.STRING), graphs.triple_bf16]
+)
 def test_samples_are_made_where_there_are_none(tmp_path: Path, make: object) -> None:
     """Several inputs, images and texts of open width are warmed up without golden samples."""
     assert callable(make)

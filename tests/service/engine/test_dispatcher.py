@@ -410,6 +410,43 @@ def test_lone_row_is_padded_where_the_model_needs_company():
     on_double(test, least_rows=2)
 
 
+def test_no_rows_are_answered_without_a_run():
+    """Nothing is queued and nothing runs; a version that is taken out of service refuses them as it does others."""
+
+    async def test(bench: Bench, runner: Counting) -> None:
+        rows = bench.signature.check({"x": np.empty((0, 3), np.float32)}, may_be_empty=True)
+        answer = bench.dispatcher.answer_no_rows(rows)
+        assert (answer.outputs["y"].shape, answer.compute_s, runner.batches) == ((0, 3), 0.0, [])
+        await bench.dispatcher.drain()
+        with pytest.raises(Draining):
+            bench.dispatcher.answer_no_rows(rows)
+
+    on_double(test)
+
+
+def test_request_that_fails_on_nothing_fails_alone():
+    """A batch of rows without elements that makes the model raise ends like any other, and the lane goes on."""
+
+    async def main() -> None:
+        content = graphs.greatest()
+        bench = Bench(Counting(content), content)
+        try:
+            outcomes = []
+            for shape in ((1, 0), (2, 0), (2, 3)):
+                rows = bench.signature.check({"x": np.ones(shape, np.float32)}, may_be_empty=True)
+                outcome: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+                bench.dispatcher.submit(rows, outcome.set_result)
+                outcomes.append(outcome)
+            *failed, answer = [await outcome for outcome in outcomes]
+            assert all(isinstance(error, ModelFailure) for error in failed)
+            assert isinstance(answer, Answer)
+            assert answer.outputs["y"].tolist() == [0, 0]
+        finally:
+            bench.device.close()
+
+    run_virtual(main())
+
+
 def test_model_without_a_batch_axis_runs_requests_one_by_one():
     """Each request is a run of its own, and nothing is cut from its outputs."""
 

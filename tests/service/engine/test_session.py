@@ -51,8 +51,10 @@ def test_failure_of_a_run_is_raised(inputs: dict[str, np.ndarray], error: str) -
 
 def test_type_that_no_request_can_carry_is_refused() -> None:
     """A tensor of a type outside the protocol is named with its type."""
-    content = graphs.echo(TensorProto.BFLOAT16)
-    with pytest.raises(NotReady, match=r"tensor 'x' has the type tensor\(bfloat16\), which this server cannot carry"):
+    content = graphs.echo(TensorProto.FLOAT8E4M3FN)
+    with pytest.raises(
+        NotReady, match=r"tensor 'x' has the type tensor\(float8e4m3fn\), which this server cannot carry"
+    ):
         Session(content).describe("model.onnx")
 
 
@@ -121,6 +123,7 @@ def test_every_datatype_goes_in_and_out(name: str) -> None:
     """A graph of each datatype is described by the protocol's name and gives back what it got."""
     onnx_types = {
         "BYTES": TensorProto.STRING,
+        "BF16": TensorProto.BFLOAT16,
         "FP16": TensorProto.FLOAT16,
         "FP32": TensorProto.FLOAT,
         "FP64": TensorProto.DOUBLE,
@@ -215,6 +218,16 @@ def test_tensorrt_gets_the_buckets_and_a_folder_of_its_own(monkeypatch: pytest.M
     assert folders[0] == folders[1] != folders[2]
     assert all(f.is_dir() and f.parent == tmp_path and f.name.endswith(ort.__version__) for f in folders)
     assert first["trt_timing_cache_path"] == other["trt_timing_cache_path"] == str(tmp_path)
+
+
+def test_graph_of_bf16_is_not_captured(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """On CUDA tensors of BF16 have no buffers at fixed addresses, so there is nothing that a graph could replay."""
+    pretence = Pretence(monkeypatch, ON_CUDA)
+    with caplog.at_level(logging.WARNING):
+        session = Session(graphs.triple_bf16(), policy="cuda", gpu=GpuOptions(cuda_graphs=True))
+    assert [dict(plan)[NAMES["cuda"]]["enable_cuda_graph"] for plan in pretence.plans] == ["1", "0"]
+    assert (session.on_cpu, session.has_cuda_graphs) == (False, False)
+    assert "no CUDA graphs: a graph with tensors of BF16" in caplog.text
 
 
 def test_libraries_of_cuda_are_sought_unless_only_the_cpu_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

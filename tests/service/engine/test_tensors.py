@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store.datatypes import datatype_of
+from model_store.datatypes import DATATYPES, datatype_of
 from model_store.manifest import Graph, Tensor
-from service.engine.tensors import BatchBuffer, Signature, show_shape
+from service.engine.tensors import MAX_EMPTY, BatchBuffer, Signature, show_shape
 from service.errors import InvalidInput
 
 
@@ -184,6 +184,52 @@ def test_joined_rows_are_the_parts_below_each_other(counts: list[list[int]], pad
         expected = np.concatenate([*parts, np.repeat(parts[-1][-1:], pad, axis=0)])
         np.testing.assert_array_equal(joined, expected)
         assert joined.dtype == np.float32
+
+
+def test_rows_of_bf16_are_joined() -> None:
+    """What NumPy itself takes for bytes without a meaning keeps its type and bits in a batch, padded too."""
+    part = np.array([[1.5, -2]], DATATYPES["BF16"].dtype)
+    joined = BatchBuffer().join("x", [part, part], 4)
+    assert (joined.dtype, joined.tolist()) == (part.dtype, [[1.5, -2]] * 4)
+
+
+def test_empty_axis_where_the_graph_is_fragile_is_refused() -> None:
+    """What ends the process never reaches the graph; no rows do not run, so they may pass."""
+    signature = Signature(sign(tensor("x", "batch", "length")).graph, "LSTM")
+    with pytest.raises(
+        InvalidInput, match=r"no empty axis, which ONNX Runtime may not survive in LSTM, got x \[2, 0\]"
+    ):
+        signature.check({"x": floats(2, 0)}, may_be_empty=True)
+    assert signature.check({"x": floats(0, 0)}, may_be_empty=True).number == 0
+    fixed = Signature(sign(tensor("x", "n", axis=None)).graph, "LSTM")
+    with pytest.raises(InvalidInput, match="may not survive in LSTM"):
+        fixed.check({"x": floats(0)}, may_be_empty=True)
+
+
+@pytest.mark.parametrize("shape", [(0, MAX_EMPTY + 1), (2, 0, MAX_EMPTY // 2 + 1), (MAX_EMPTY, 0, 2)])
+def test_vast_sizes_beside_an_empty_axis_are_refused(shape: tuple[int, ...]) -> None:
+    """They cost a caller nothing, but a model may make outputs of them."""
+    signature = sign(tensor("x", "batch", *"nm"[: len(shape) - 1]))
+    with pytest.raises(InvalidInput, match=f"sizes beside an empty axis of at most {MAX_EMPTY} together, got x"):
+        signature.check({"x": np.empty(shape, np.float32)}, may_be_empty=True)
+
+
+def test_no_rows_have_an_answer_of_no_rows() -> None:
+    """Open sizes of outputs are those of the inputs' axes of the same name, else 0; fixed ones are as declared."""
+    output = Tensor(name="y", datatype="INT8", shape=("batch", "length", 4, "other"), batch_axis=0)
+    signature = sign(tensor("x", "batch", "length"), output=output)
+    rows = signature.check({"x": floats(0, 7)}, may_be_empty=True)
+    [y] = signature.answer_no_rows(rows.inputs).values()
+    assert (rows.number, y.dtype, y.shape) == (0, np.int8, (0, 7, 4, 0))
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (3, 0, 2)])
+def test_empty_rows_share_a_batch(shape: tuple[int, ...]) -> None:
+    """Rows without elements are joined and padded like others, and those of one shape have one key."""
+    signature = sign(tensor("x", "batch", *"nm"[: len(shape) - 1]))
+    one, other = (signature.check({"x": floats(rows, *shape[1:])}, may_be_empty=True) for rows in (1, shape[0]))
+    joined = BatchBuffer().join("x", [one.inputs["x"], other.inputs["x"]], 5)
+    assert (one.key == other.key, joined.shape) == (True, (5, *shape[1:]))
 
 
 def test_single_part_is_not_copied() -> None:

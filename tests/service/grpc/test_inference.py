@@ -14,6 +14,7 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from model_store.datatypes import DATATYPES
 from tests.gates import gated
 from tests.grpc_servers import GrpcServing, channel, ones, tensor, waiting_rows
 
@@ -54,7 +55,7 @@ def count(server: GrpcServing, start: str) -> float:
         ("double", [tensor("z", np.ones((1, 3), np.float32))], {}, "INVALID_ARGUMENT", "expected x, got z"),
         ("double", [tensor("x", np.ones((1, 4), np.float32))], {}, "INVALID_ARGUMENT", "expected shape [batch, 3]"),
         ("double", [tensor("x", np.ones((1, 3), np.float64))], {}, "INVALID_ARGUMENT", "expected FP32, got FP64"),
-        ("double", [tensor("x", np.ones((0, 3), np.float32))], {}, "INVALID_ARGUMENT", "at least one row"),
+        ("double", [tensor("x", np.ones((0, 4), np.float32))], {}, "INVALID_ARGUMENT", "expected shape [batch, 3]"),
         ("double", ones(), {"outputs": [triton.InferRequestedOutput("z")]}, "INVALID_ARGUMENT", "no output 'z'"),
         ("look-up", [tensor("x", np.array([[9]]))], {}, "INTERNAL", "the log has the reason under this id"),
     ],
@@ -232,12 +233,34 @@ def test_typed_contents_are_answered(server: GrpcServing) -> None:
         np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), 2 * np.array(values))
 
 
+def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
+    """As raw contents, as typed ones and without any: the output has no rows and no bytes."""
+    assert client.infer("double", [tensor("x", np.empty((0, 3), np.float32))]).as_numpy("y").shape == (0, 3)
+    given = {"name": "x", "datatype": "FP32", "shape": [0, 3]}
+    for request in (
+        request_of("double", given),
+        request_of("double", {**given, "contents": {"fp32_contents": []}}),
+        request_of("double", given, raw_input_contents=[b""]),
+    ):
+        answer = infer(server, request)
+        assert (list(answer.outputs[0].shape), list(answer.raw_output_contents)) == ([0, 3], [b""])
+
+
+def test_typed_bytes_are_answered(server: GrpcServing) -> None:
+    """BYTES as typed contents are any bytes too."""
+    given = {"name": "x", "datatype": "BYTES", "shape": [1, 2], "contents": {"bytes_contents": [b"\xff", b""]}}
+    answer = infer(server, request_of("texts", given))
+    assert answer.raw_output_contents[0] == b"\1\0\0\0\xff\0\0\0\0"
+
+
 def test_texts_and_halves_are_answered(client: Client) -> None:
-    """BYTES, the empty text among them, and 16-bit floats come back as they were sent."""
-    texts = np.array([["", "ü", "a\0b"]], object)
-    assert client.infer("texts", [tensor("x", texts)]).as_numpy("y").tolist() == [[b"", "ü".encode(), b"a\0b"]]
+    """BYTES, the empty text and what is not UTF-8 among them, and 16-bit floats come back as they were sent."""
+    texts = np.array([[b"", "ü".encode(), b"a\0b", b"\xff\x80"]], object)
+    assert client.infer("texts", [tensor("x", texts)]).as_numpy("y").tolist() == texts.tolist()
     halves = np.array([[0.5, np.inf]], np.float16)
     np.testing.assert_array_equal(client.infer("halves", [tensor("x", halves)]).as_numpy("y"), halves)
+    brain = np.array([[1.5, -2, np.inf]], DATATYPES["BF16"].dtype)
+    assert client.infer("brain", [tensor("x", brain)]).as_numpy("y").tolist() == [[4.5, -6, np.inf]]
 
 
 def test_classes_are_answered(client: Client) -> None:

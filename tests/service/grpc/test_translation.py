@@ -30,6 +30,7 @@ def typed(datatype: str, contents: Mapping[str, Any], shape: tuple[int, ...] = (
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
+        (typed("BF16", {"fp32_contents": [1, 2]}), "expected raw_input_contents, or contents of one of BOOL"),
         (typed("FP16", {"fp32_contents": [1, 2]}), "expected raw_input_contents, or contents of one of BOOL"),
         (typed("NONE", {}), "got contents of 'NONE'"),
         (typed("FP32", {"fp64_contents": [1, 2]}), "expected fp32_contents for FP32, got fp64_contents"),

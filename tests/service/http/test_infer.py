@@ -18,12 +18,14 @@ import tritonclient.http as triton
 from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT, Store
+from model_store.datatypes import DATATYPES
 from service.http.app import AsgiCall
 from service.http.calls import JSON, Endpoint, Reply
 from service.http.plane import INFER, DataPlane
 from tests import graphs
 from tests.servers import Door, Serving, settings_for
 
+BF16 = DATATYPES["BF16"].dtype.type
 LIMIT_BYTES = 4 << 20
 LENGTH = "inference-header-content-length"
 PLAIN = {"accept-encoding": "identity"}
@@ -36,10 +38,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("infer")
     (root / "digits-classifier").symlink_to(DEFAULT_ROOT / "digits-classifier")
     graphs.write_plain(root, "add", graphs.add())
+    graphs.write_plain(root, "scores", graphs.classifier())
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
-    kinds = {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16", "flags": "BOOL", "brain": "BFLOAT16"}
+    kinds = {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16", "flags": "BOOL", "narrow": "FLOAT8E4M3FN"}
     for name, kind in kinds.items():
         graphs.write_plain(root, name, graphs.echo(TensorProto.DataType.Value(kind)))
+    graphs.write_plain(root, "brain", graphs.triple_bf16())
+    graphs.write_plain(root, "recurrent", graphs.recurrent())
+    graphs.write_plain(root, "greatest", graphs.greatest())
     return root
 
 
@@ -84,7 +90,8 @@ ONE = tensor([1, 2], [1, 2])
 SHARED = {"shared_memory_region": "r", "shared_memory_byte_size": 8}
 REFUSED: dict[str, tuple[str, Json, str]] = {
     "FP16 as JSON": ("halves", {"inputs": [tensor([1], [1, 1], "FP16")]}, "FP16 has no JSON form, send it as binary"),
-    "BF16": ("floats", {"inputs": [tensor([1], [1, 1], "BF16")]}, "expected one of BOOL, "),
+    "BF16 as JSON": ("brain", {"inputs": [tensor([1], [1, 1], "BF16")]}, "BF16 has no JSON form, send it as binary"),
+    "unknown datatype": ("floats", {"inputs": [tensor([1], [1, 1], "FP8")]}, "expected one of BOOL, "),
     "wrong datatype": ("floats", {"inputs": [tensor([1], [1, 1], "INT32")]}, "expected FP32, got INT32"),
     "wrong rank": ("floats", {"inputs": [tensor([1], [1])]}, "expected shape [batch, width], got [1]"),
     "wrong size": ("fixed", {"inputs": [tensor([1, 2], [1, 2])]}, "expected shape [2, 2], got [1, 2]"),
@@ -96,7 +103,25 @@ REFUSED: dict[str, tuple[str, Json, str]] = {
         {"inputs": [ONE | {"name": "a"}, tensor([1] * 4, [2, 2]) | {"name": "b"}]},
         "expected 1 rows like the other inputs, got 2",
     ),
-    "empty": ("floats", {"inputs": [tensor([], [1, 0])]}, "expected at least one row and no empty axis"),
+    "empty series": ("recurrent", {"inputs": [tensor([], [1, 0, 1])]}, "may not survive in GRU, got x [1, 0, 1]"),
+    "no elements of a vast shape": ("floats", {"inputs": [tensor([], [0, 1 << 40])]}, "of at most 1048576 together"),
+    "elements of no rows": (
+        "floats",
+        {"inputs": [tensor([1], [0, 3])]},
+        "expected 0 elements for the shape [0, 3], got",
+    ),
+    "no elements of FP16": ("halves", {"inputs": [tensor([], [0, 1], "FP16")]}, "FP16 has no JSON form"),
+    "no rows beside some": (
+        "add",
+        {"inputs": [tensor([], [0, 2]) | {"name": "a"}, tensor([1, 2], [1, 2]) | {"name": "b"}]},
+        "input 'b': expected 0 rows like the other inputs, got 1",
+    ),
+    "no rows of another width": (
+        "add",
+        {"inputs": [tensor([], [0, 3]) | {"name": n} for n in "ab"]},
+        "shape [batch, 2]",
+    ),
+    "no rows of another type": ("floats", {"inputs": [tensor([], [0, 3], "INT8")]}, "expected FP32, got INT8"),
     "numbers for flags": ("flags", {"inputs": [tensor([1, 0], [1, 2], "BOOL")]}, "expected BOOL, got a number"),
     "flags for numbers": ("floats", {"inputs": [tensor([True, 1], [1, 2])]}, "expected FP32, got a boolean"),
     "shared memory": (
@@ -135,18 +160,32 @@ def test_request_at_fault_is_a_400_that_names_what_was_expected(client: httpx.Cl
     assert_error(client.post(path_of(model), json=body), 400, text)
 
 
-def test_half_floats_are_not_answered_as_json(client: httpx.Client) -> None:
-    """FP16 goes in as bytes, and asking for it back as JSON is refused."""
-    header = tensor([], [1, 1], "FP16", parameters={"binary_data_size": 2})
+@pytest.mark.parametrize(("model", "datatype"), [("halves", "FP16"), ("brain", "BF16")])
+def test_half_floats_are_not_answered_as_json(client: httpx.Client, model: str, datatype: str) -> None:
+    """16-bit floats go in as bytes, and asking for them back as JSON is refused."""
+    header = tensor([], [1, 3], datatype, parameters={"binary_data_size": 6})
     del header["data"]
     text = json.dumps({"inputs": [header]}).encode()
-    response = client.post(path_of("halves"), content=text + b"\0\0", headers={LENGTH: str(len(text))})
-    assert_error(response, 400, "FP16 has no JSON form, ask for binary data")
+    response = client.post(path_of(model), content=text + bytes(6), headers={LENGTH: str(len(text))})
+    assert_error(response, 400, f"{datatype} has no JSON form, ask for binary data")
 
 
-def test_model_of_bfloat16_is_not_served_and_says_why(client: httpx.Client) -> None:
-    """ONNX Runtime gives Python no arrays of BF16, so a graph that takes it is refused when it is loaded."""
-    assert_error(client.post(path_of("brain"), json={"inputs": [ONE]}), 503, "tensor(bfloat16)")
+def test_bytes_that_are_not_utf8_are_not_answered_as_json(
+    client: httpx.Client,
+) -> None:
+    """They go in as binary data, and asking for them back as JSON is 400."""
+    given = triton.InferInput("x", [1, 2], "BYTES")
+    given.set_data_from_numpy(np.array([[b"\xff", b"fine"]], object))
+    body, text_bytes = triton.InferenceServerClient.generate_request_body(
+        [given], outputs=[triton.InferRequestedOutput("y", binary_data=False)]
+    )
+    response = client.post(path_of("texts"), content=body, headers={LENGTH: str(text_bytes)})
+    assert_error(response, 400, "output 'y': BYTES that are not UTF-8 have no JSON form, ask for binary data")
+
+
+def test_model_of_another_type_is_not_served_and_says_why(client: httpx.Client) -> None:
+    """The protocol has no floats of 8 bits, so a graph that takes them is refused when it is loaded."""
+    assert_error(client.post(path_of("narrow"), json={"inputs": [ONE]}), 503, "tensor(float8e4m3fn)")
 
 
 @pytest.mark.parametrize(
@@ -154,9 +193,8 @@ def test_model_of_bfloat16_is_not_served_and_says_why(client: httpx.Client) -> N
     [
         ("add", bytes(8), "needs a model with one input, but there are 2"),
         ("floats", bytes(7), "expected a multiple of 4 bytes for FP32 [1, 'width'], got 7 bytes"),
-        ("floats", b"", "expected at least one row and no empty axis"),
+        ("recurrent", b"", "expected no empty axis, which ONNX Runtime may not survive in GRU, got x [1, 0, 1]"),
         ("fixed", bytes(12), "expected 16 bytes for FP32 [2, 2], got 12 bytes"),
-        ("texts", b"\xff", "expected UTF-8 text"),
     ],
 )
 def test_raw_body_that_does_not_fit_is_refused(client: httpx.Client, model: str, body: bytes, text: str) -> None:
@@ -237,8 +275,9 @@ def test_raw_body_is_answered_with_raw_tensors(client: httpx.Client) -> None:
     output = {"name": "y", "datatype": "FP32", "shape": [1, 3], "parameters": {"binary_data_size": 12}}
     assert header == {"model_name": "floats", "model_version": "1", "outputs": [output]}
     assert rest == body
-    header, rest = split(client.post(path_of("texts"), content="né".encode(), headers={LENGTH: "0"}))
-    assert (header["outputs"][0]["shape"], rest) == ([1, 1], b"\3\0\0\0" + "né".encode())
+    for element in ("né".encode(), b"\xff\0\x80"):
+        header, rest = split(client.post(path_of("texts"), content=element, headers={LENGTH: "0"}))
+        assert (header["outputs"][0]["shape"], rest) == ([1, 1], b"\3\0\0\0" + element)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "identity"])
@@ -347,6 +386,82 @@ def test_half_floats_pass_as_bytes(triton_client: triton.InferenceServerClient) 
     given = triton.InferInput("x", values.shape, "FP16")
     given.set_data_from_numpy(values)
     assert triton_client.infer("halves", [given]).as_numpy("y").tobytes() == values.tobytes()
+
+
+EMPTY = {
+    "no rows": ("floats", [0, 3], [0, 3]),
+    "no rows of a fixed width": ("scores", [0, 1, 2, 2], [0, 3]),
+    "no rows of a series": ("recurrent", [0, 5, 1], [0, 2]),
+    "no rows of no series": ("recurrent", [0, 0, 1], [0, 2]),
+    "rows of nothing": ("floats", [2, 0], [2, 0]),
+}
+
+
+@pytest.mark.parametrize("case", EMPTY.values(), ids=EMPTY.keys())
+def test_tensors_without_elements_are_answered(
+    client: httpx.Client, triton_client: triton.InferenceServerClient, case: tuple[str, list[int], list[int]]
+) -> None:
+    """As JSON with an empty array or without any, and by the real client in either form: outputs keep their shapes."""
+    model, shape, expected = case
+    name = "image" if model == "scores" else "x"
+    item = tensor([], shape) | {"name": name}
+    for given in (item, {key: value for key, value in item.items() if key != "data"}):
+        outputs = client.post(path_of(model), json={"inputs": [given]}).raise_for_status().json()["outputs"]
+        assert [(output["shape"], output["data"]) for output in outputs] == [(expected, [])] * len(outputs)
+    for is_binary in (True, False):
+        sent = triton.InferInput(name, shape, "FP32")
+        sent.set_data_from_numpy(np.empty(shape, np.float32), binary_data=is_binary)
+        for wanted in (None, [triton.InferRequestedOutput(output["name"], is_binary) for output in outputs]):
+            result = triton_client.infer(model, [sent], outputs=wanted)
+            assert all(result.as_numpy(output["name"]).shape == tuple(expected) for output in outputs)
+
+
+@pytest.mark.parametrize(("model", "datatype"), [("texts", "BYTES"), ("brain", "BF16"), ("flags", "BOOL")])
+def test_no_rows_of_every_kind_are_answered(
+    triton_client: triton.InferenceServerClient, model: str, datatype: str
+) -> None:
+    """Texts, BF16 and booleans too, with their datatype."""
+    values = np.empty((0, 3), DATATYPES[datatype].dtype)
+    given = triton.InferInput("x", values.shape, datatype)
+    given.set_data_from_numpy(values)
+    result = triton_client.infer(model, [given])
+    assert (result.as_numpy("y").shape, result.get_output("y")["datatype"]) == ((0, 3), datatype)
+
+
+def test_no_rows_have_no_classes(client: httpx.Client) -> None:
+    """A classification of no rows has as many columns as ever."""
+    outputs = [{"name": "logits", "parameters": {"classification": 2}}]
+    body = {"inputs": [tensor([], [0, 1, 2, 2]) | {"name": "image"}], "outputs": outputs}
+    [output] = client.post(path_of("scores"), json=body).json()["outputs"]
+    assert output == {"name": "logits", "datatype": "BYTES", "shape": [0, 2], "data": []}
+
+
+def test_model_that_fails_on_nothing_fails_that_request_only(client: httpx.Client) -> None:
+    """An operator that has no answer for an empty axis raises, and the next request is answered."""
+    assert_error(client.post(path_of("greatest"), json={"inputs": [tensor([], [2, 0])]}), 500, "the model failed")
+    [output] = client.post(path_of("greatest"), json={"inputs": [tensor([3, 7], [1, 2])]}).json()["outputs"]
+    assert output["data"] == [1]
+
+
+def test_task_routes_take_no_empty_rows(client: httpx.Client) -> None:
+    """Rows for people have elements: KServe's predict refuses those that have none, whatever the model."""
+    response = client.post("/v1/models/floats:predict", json={"instances": [[], []]})
+    assert_error(response, 400, "expected at least one row and no empty axis, got x [2, 0]")
+
+
+def test_brain_floats_pass_as_bytes(triton_client: triton.InferenceServerClient, client: httpx.Client) -> None:
+    """BF16 by the real client: what the model makes of it, NaN and infinity included, and what metadata call it."""
+    values = np.array([[1.5, -2, 0.25], [np.nan, np.inf, 1e38]], BF16)
+    given = triton.InferInput("x", values.shape, "BF16")
+    given.set_data_from_numpy(values)
+    tripled = triton_client.infer("brain", [given]).as_numpy("y")
+    wide = values.astype(np.float32)
+    np.testing.assert_array_equal(tripled.astype(np.float32), (3 * wide).astype(BF16).astype(np.float32))
+    assert triton_client.get_model_metadata("brain")["inputs"][0]["datatype"] == "BF16"
+    assert triton_client.get_model_config("brain")["input"][0]["data_type"] == "TYPE_BF16"
+    row = values[0].tobytes()
+    header, rest = split(client.post(path_of("brain"), content=row, headers={LENGTH: "0"}))
+    assert (header["outputs"][0]["datatype"], rest) == ("BF16", (values[0] * BF16(3)).tobytes())
 
 
 @pytest.mark.parametrize("count", [3, 5000])

@@ -7,22 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from model_store import Store
 from tests import graphs
 from tests.servers import HOT, Door, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
-
-
-def scalars() -> bytes:
-    """y = x, a row is one number without an axis of its own."""
-    return graphs.build(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        [("x", TensorProto.FLOAT, ["batch"])],
-        [("y", TensorProto.FLOAT, ["batch"])],
-    )
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +23,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         graphs.write_plain(root, "double", graphs.double(), version)
     Store(root).set_alias("double", "old", 2)
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
-    graphs.write_plain(root, "scalars", scalars())
+    graphs.write_plain(root, "scalars", graphs.scalars())
     graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
     graphs.write_plain(root, "broken", b"no onnx")
     with Serving(settings_for(root, control=True, max_rows=16), HOT) as server:

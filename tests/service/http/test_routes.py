@@ -87,7 +87,6 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "null": (json.dumps({"inputs": [tensor("x", [1, None, 3], [1, 3])]}).encode(), "expected FP32, got null"),
     "boolean": (json.dumps({"inputs": [tensor("x", [1, True, 3], [1, 3])]}).encode(), "got a boolean"),
     "negative size": (json.dumps({"inputs": [tensor("x", [], [-1, 3])]}).encode(), "expected an array of sizes"),
-    "no rows": (json.dumps({"inputs": [tensor("x", [], [0, 3])]}).encode(), "expected at least one row"),
     "unknown output": (json.dumps({"inputs": [X], "outputs": [{"name": "q"}]}).encode(), "no output 'q'"),
     "data missing": (json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3]}]}).encode(), "neither"),
     "bad timeout": (json.dumps({"inputs": [X], "parameters": {"timeout": -1}}).encode(), "parameters.timeout"),

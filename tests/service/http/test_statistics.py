@@ -58,6 +58,19 @@ def test_unknown_model_and_version_are_404(client: httpx.Client) -> None:
         assert client.get(f"/v2/models/{path}/stats").status_code == 404
 
 
+def test_request_of_no_rows_counts_as_answered(client: httpx.Client) -> None:
+    """It is a success without rows and without a run, and its answer says that it took no time of the model."""
+    response = infer(client, rows=0)
+    assert (response.status_code, response.json()["outputs"][0]["shape"]) == (200, [0, 3])
+    assert "compute;dur=0.000" in response.headers["server-timing"]
+    stats = stats_of(client)
+    assert (counts(stats)["success"], counts(stats)["fail"]) == (1, 0)
+    assert (stats["inference_count"], stats["execution_count"]) == (0, 0)
+    assert 'sluice_requests_total{model="double",route="/v2/models/{model}/infer",status="200"} 1.0' in (
+        client.get("/metrics").text
+    )
+
+
 def test_refused_requests_count_as_failed(client: httpx.Client) -> None:
     """A request that the engine refuses, or the model fails, is a failure; a malformed one never was a request."""
     assert infer(client, timeout=1).status_code in (429, 504)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model_store.datatypes import DATATYPES
 from service.errors import InvalidInput
 from service.protocol.answers import render_infer
 from service.protocol.v2 import parse_infer
@@ -25,11 +26,20 @@ def render(given: Mapping[str, np.ndarray], /, **fields: Any) -> tuple[Json, byt
     return json.loads(body[:end]), body[end:], answer.header_bytes
 
 
+@pytest.mark.parametrize("name", ["FP16", "BF16"])
 @pytest.mark.parametrize("asked", [{}, {"outputs": [{"name": "y"}]}])
-def test_half_floats_have_no_json_answer(asked: Json) -> None:
-    """An FP16 output that is asked for as JSON is refused, as the protocol has no form for it."""
-    with pytest.raises(InvalidInput, match="output 'y': FP16 has no JSON form"):
-        render({"y": np.zeros(1, np.float16)}, **asked)
+def test_half_floats_have_no_json_answer(asked: Json, name: str) -> None:
+    """An output of 16-bit floats that is asked for as JSON is refused, as the protocol has no form for it."""
+    with pytest.raises(InvalidInput, match=f"output 'y': {name} has no JSON form"):
+        render({"y": np.zeros(1, DATATYPES[name].dtype)}, **asked)
+
+
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_brain_floats_are_answered_in_binary(size: int) -> None:
+    """BF16, which has no buffer of its own in Python, is written as its bits, in small answers and in large ones."""
+    bits = np.arange(size, dtype=np.uint16)
+    answer, rest, _ = render({"y": bits.view(DATATYPES["BF16"].dtype)}, parameters={"binary_data_output": True})
+    assert (answer["outputs"][0]["datatype"], rest) == ("BF16", bits.tobytes())
 
 
 def test_id_comes_back_only_if_given() -> None:

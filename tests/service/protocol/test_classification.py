@@ -16,7 +16,7 @@ from service.protocol.classification import MAX_ELEMENTS, check_classification, 
 SCORES = np.array([[0.5, 3.3, -1.0], [2.0, 2.0, 7.25]], np.float32)
 
 
-@pytest.mark.parametrize("datatype", ["BOOL", "FP16", "BYTES"])
+@pytest.mark.parametrize("datatype", ["BOOL", "FP16", "BF16", "BYTES"])
 def test_values_without_an_order_are_refused(datatype: str) -> None:
     """Outputs of these datatypes cannot be classified, which is said before anything runs."""
     output = Tensor(name="y", datatype=datatype, shape=("batch", 3), batch_axis=0)

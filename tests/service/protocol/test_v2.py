@@ -72,6 +72,7 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
         ({"inputs": [X | {"parameters": {"binary_data_size": 8}}]}, "expected either data or .*, got both"),
         ({"inputs": [{k: v for k, v in X.items() if k != "data"}]}, "expected either data or .*, got neither"),
         ({"inputs": [X | {"datatype": "FP16"}]}, "FP16 has no JSON form, send it as binary data"),
+        ({"inputs": [X | {"datatype": "BF16"}]}, "BF16 has no JSON form, send it as binary data"),
         ({"inputs": [X], "outputs": {}}, "outputs: expected an array of at most 256, got an object"),
         ({"inputs": [X], "outputs": [{"name": "y"}] * 257}, "outputs: expected an array of at most 256, got 257"),
         ({"inputs": [X], "outputs": ["y"]}, r"outputs\[0\]: expected an object, got a string"),
@@ -115,7 +116,6 @@ def test_faulty_header_is_refused(header: Any, complaint: str) -> None:
         (B | {"datatype": "BYTES"}, b"\5\0\0\0abcd", "element 0 reaches beyond the end"),
         (B | {"datatype": "BYTES"}, b"\0\0\0\0abcd", "element 1 reaches beyond the end"),
         (B | {"datatype": "BYTES"}, b"\0\0\0\0\1\0\0\0", "element 1 reaches beyond the end"),
-        (B | {"datatype": "BYTES", "shape": [1]}, b"\4\0\0\0\xff\xfeab", "expected UTF-8 text, element 0 is not"),
         (B | {"datatype": "BYTES"}, b"\xff\xff\xff\xffabcd", "element 0 reaches beyond the end"),
     ],
 )
@@ -206,7 +206,6 @@ def tensor(datatype: str, *shape: int | str) -> Tensor:
         ([tensor("FP32", 0)], b"", "expected 0 bytes"),
         ([tensor("BOOL", 2)], b"\0\2", "expected 0 or 1 in each byte of a BOOL"),
         ([tensor("BYTES", 2)], b"ab", r"expected one element for BYTES \[1, 2\], got 2 bytes"),
-        ([tensor("BYTES", 1)], b"\xff", "expected UTF-8 text, element 0 is not"),
     ],
 )
 def test_raw_body_that_is_not_the_row_is_refused(tensors: list[Tensor], body: bytes, complaint: str) -> None:
@@ -224,8 +223,10 @@ def test_raw_body_that_is_not_the_row_is_refused(tensors: list[Tensor], body: by
         (tensor("FP32", 2), struct.pack("<ff", 1, 2), [[1, 2]]),
         (tensor("INT16", "n", 2), struct.pack("<4h", 1, 2, 3, -4), [[[1, 2], [3, -4]]]),
         (tensor("FP16"), struct.pack("<e", 1.5), [1.5]),
+        (tensor("BF16", "n"), b"\xc0\x3f\x00\xc0", [[1.5, -2]]),
         (tensor("BYTES", 1), "né\0".encode(), [["né\0"]]),
         (tensor("BYTES", "n"), b"", [[""]]),
+        (tensor("BYTES", 1), b"\xff\0", [["\U0010ffff\0"]]),
     ],
 )
 def test_raw_body_is_one_row(given: Tensor, body: bytes, expected: list[Any]) -> None:
@@ -249,12 +250,15 @@ def test_raw_body_of_a_model_without_a_batch_is_its_whole_input() -> None:
         ({"shape": [2], "datatype": "BOOL", "data": [True, False]}, [True, False]),
         ({"shape": [2, 0], "datatype": "FP32", "data": []}, [[], []]),
         ({"shape": [0], "datatype": "BYTES", "data": []}, []),
+        ({"shape": [0, 2], "datatype": "FP32"}, []),
+        ({"shape": [2, 0], "datatype": "BF16"}, [[], []]),
+        ({"shape": [0], "datatype": "BYTES"}, []),
         ({"shape": [2], "datatype": "BYTES", "data": ["", "é\0"]}, ["", "é\0"]),
         ({"shape": [1], "datatype": "FP64", "data": json.loads("[" * 100 + "2.5" + "]" * 100)}, [2.5]),
     ],
 )
 def test_odd_tensors_are_read(item: Json, expected: Any) -> None:
-    """Scalars, empty tensors, booleans, empty texts, and a number inside of a hundred arrays."""
+    """Scalars, empty tensors with data and without, booleans, empty texts, and a number inside of a hundred arrays."""
     assert parse({"inputs": [{"name": "x"} | item]}).inputs["x"].tolist() == expected
 
 
@@ -347,10 +351,12 @@ def test_timeout_is_microseconds_and_one_is_the_highest_priority(
 
 def draw_array(data: st.DataObject, name: str) -> np.ndarray:
     datatype = DATATYPES[name]
-    texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=4) if name == "BYTES" else None
+    # The last 128 characters look different on the way: test_escape.py has them.
+    texts = st.text(st.characters(codec="utf-8", max_codepoint=0x10FF7F), max_size=4) if name == "BYTES" else None
     shapes = st.lists(st.integers(0, 3), max_size=4).map(tuple)
-    array: np.ndarray = data.draw(arrays.arrays(datatype.dtype, shapes, elements=texts))
-    return array
+    bits = np.dtype(np.uint16)  # hypothesis has no BF16
+    array: np.ndarray = data.draw(arrays.arrays(bits if name == "BF16" else datatype.dtype, shapes, elements=texts))
+    return array.view(datatype.dtype) if name == "BF16" else array
 
 
 def encode(array: np.ndarray) -> bytes:
@@ -379,7 +385,7 @@ def test_binary_tensors_survive_the_round_trip(name: str, data: st.DataObject) -
     assert json.loads(body[: answer.header_bytes])["outputs"] == [item]
 
 
-@pytest.mark.parametrize("name", [name for name in DATATYPES if name not in ("FP16", "UINT64")])
+@pytest.mark.parametrize("name", [name for name in DATATYPES if name not in ("FP16", "BF16", "UINT64")])
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_json_tensors_survive_the_round_trip(name: str, data: st.DataObject) -> None:

@@ -1,0 +1,68 @@
+"""Runs on ONNX Runtime's own values, for graphs with tensors of BF16, which it does not take from NumPy or give to it.
+
+An input is lent to it as the bits that it is; an output is copied, once, from where it lies. On a GPU such a graph runs
+without buffers at fixed addresses, so ONNX Runtime moves its tensors there and back at each run.
+"""
+
+import ctypes
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from model_store.datatypes import DATATYPES
+from service.engine.tensors import Arrays
+from service.errors import NotReady
+
+_BF16 = DATATYPES["BF16"]
+_BF16_NUMBER = 16
+"""ONNX's number for the type, TensorProto.BFLOAT16."""
+
+
+def needs_values(session: Any) -> bool:
+    return any(value.type == _BF16.onnx for value in (*session.get_inputs(), *session.get_outputs()))
+
+
+class Values:
+    """Runs a session through values. ``run`` may be called from several threads at once.
+
+    Raises NotReady for a graph that takes strings too: of these ONNX Runtime makes no values.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._names = [value.name for value in session.get_inputs()]
+        self._output_names = [value.name for value in session.get_outputs()]
+        texts = [value.name for value in session.get_inputs() if value.type == DATATYPES["BYTES"].onnx]
+        if texts:
+            raise NotReady(f"input {texts[0]!r} is of strings, which ONNX Runtime does not take beside tensors of BF16")
+
+    def run(self, inputs: Arrays) -> list[np.ndarray]:
+        """Outputs in the graph's order. Raises whatever ONNX Runtime raises."""
+        lent = {name: _lend(inputs[name]) for name in self._names}
+        return [_read(value) for value in self._session.run_with_ort_values(self._output_names, lent)]
+
+    def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
+        """As ``run``: nothing stays on a device."""
+        return self.run(inputs)
+
+    def upload(self, array: np.ndarray) -> Any:
+        return array
+
+
+def _lend(array: np.ndarray) -> Any:
+    """A value on an array's own memory, which both must outlive the run."""
+    if array.dtype != _BF16.dtype:
+        return ort.OrtValue.ortvalue_from_numpy(np.require(array, None, ("C", "A")))
+    bits = np.require(array.view(np.uint16), None, ("C", "A"))
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BF16_NUMBER)
+
+
+def _read(value: Any) -> np.ndarray:
+    if value.element_type() != _BF16_NUMBER:
+        array: np.ndarray = value.numpy()
+        return array
+    array = np.empty(value.shape(), _BF16.dtype)
+    ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
+    return array

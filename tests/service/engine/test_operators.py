@@ -1,0 +1,99 @@
+"""Which operators an ONNX file has, and what in it may not survive a tensor without elements."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from service.engine.operators import FRAGILE, find_fragile, read_operators
+from service.engine.session import Session
+from tests import graphs
+
+
+def nested(inner: str) -> bytes:
+    """An If whose one branch has the operator ``inner``, beside a function of the file that has it too."""
+    result = helper.make_tensor_value_info("r", TensorProto.FLOAT, ["n"])
+
+    def branch(name: str, op: str) -> onnx.GraphProto:
+        return helper.make_graph([helper.make_node(op, ["x"], ["r"])], name, [], [result])
+
+    node = helper.make_node(
+        "If", ["c"], ["r"], then_branch=branch("then", "Identity"), else_branch=branch("else", inner)
+    )
+    inputs = [
+        helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"]),
+    ]
+    return bytes(helper.make_model(helper.make_graph([node], "outer", inputs, [result])).SerializeToString())
+
+
+def with_function(inner: str) -> bytes:
+    """A file that brings a function with ``inner`` in it."""
+    opset = [helper.make_opsetid("", 20)]
+    function = helper.make_function("own", "f", ["a"], ["b"], [helper.make_node(inner, ["a"], ["b"])], opset)
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", [], [])
+    return bytes(helper.make_model(graph, functions=[function]).SerializeToString())
+
+
+def of_domain(domain: str) -> bytes:
+    node = helper.make_node("Gelu", ["x"], ["y"], domain=domain)
+    return bytes(helper.make_model(helper.make_graph([node], "g", [], [])).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\0\0\0\0ORTM", graphs.add()[:-20], graphs.add()[:-1], b"\x3a\xff", b"\x3a\x05\x0a\x7f\x22\x00\x00", b"\x0b"],
+    ids=["ORT's own format", "cut", "one byte short", "length cut", "node beyond its graph", "group"],
+)
+def test_file_that_cannot_be_read_is_fragile(content: bytes) -> None:
+    """Who does not know what is in a file does not let empty tensors in."""
+    assert find_fragile(content) == "a file that is not in ONNX's own format"
+
+
+@pytest.mark.parametrize("name", sorted(FRAGILE))
+@pytest.mark.parametrize("make", [nested, with_function], ids=["branch", "function"])
+def test_fragile_operator_is_found_wherever_it_is(make: Callable[[str], bytes], name: str) -> None:
+    """In a graph inside of a node, and in a function of the file."""
+    assert find_fragile(make(name)) == name
+    assert find_fragile(make("Neg")) is None
+
+
+@pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml"])
+def test_operator_of_another_domain_is_fragile(domain: str) -> None:
+    """Not all of those were tried, so none of them is trusted; ONNX's own domain has two names."""
+    assert find_fragile(of_domain(domain)) == f"{domain}.Gelu"
+    assert find_fragile(of_domain("ai.onnx")) is None
+
+
+def test_session_knows_what_is_fragile() -> None:
+    """It is found once, when the graph is loaded."""
+    assert (Session(graphs.recurrent()).fragile, Session(graphs.double()).fragile) == ("GRU", None)
+
+
+def test_operators_are_those_of_the_onnx_package() -> None:
+    """Read by hand, a file with weights and attributes has the operators that its own library finds."""
+    for content in (graphs.recurrent(), graphs.classifier(), graphs.mixing(), graphs.look_up()):
+        nodes = onnx.load_from_string(content).graph.node
+        assert sorted(read_operators(content)) == sorted((node.domain, node.op_type) for node in nodes)
+
+
+def test_weights_are_stepped_over() -> None:
+    """Weights that look like a node of a fragile operator are weights."""
+    weight = np.frombuffer(b"\x22\x04LSTM\0\0", np.uint8)
+    content = graphs.build(
+        [helper.make_node("Identity", ["w"], ["y"])], [], [("y", TensorProto.UINT8, [8])], {"w": weight}
+    )
+    assert b"\x22\x04LSTM" in content
+    assert find_fragile(content) is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_no_other_operator_ends_the_process() -> None:
+    """Every case of ONNX's own tests with each of its axes emptied, in a process of its own: all raise or answer."""
+    found = subprocess.run([sys.executable, "-m", "tests.emptying"], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout.splitlines()[:-1]) == (0, []), found.stdout + found.stderr
