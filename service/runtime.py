@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from model_store import Store
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sluice")
 
+_SWITCH_S = 100e-6
+
 
 class Runtime:
     """Made on the event loop that will serve. ``start`` returns at once and loads the models behind it."""
@@ -32,6 +35,9 @@ class Runtime:
         loop.set_exception_handler(_tell_of_fault)
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
+        # A lane that has run a batch needs the interpreter to say so. With the 5 ms that Python gives a thread by default
+        # it waits for that long while the event loop is busy, and a core with it.
+        sys.setswitchinterval(_SWITCH_S)
         available = available_providers(settings.provider)
         on_cpu = runs_on_cpu(settings.provider, available)
         self.device = Device(

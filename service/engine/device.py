@@ -64,6 +64,8 @@ class Device:
         self._share = FairShare()
         self._again: deque[Run] = deque()
         self._running: set[Run] = set()
+        self._landed: deque[tuple[Run, BatchBuffer]] = deque()
+        """What lanes have done and the loop has not seen yet: it may be in the middle of a hundred sockets."""
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -83,6 +85,11 @@ class Device:
     def is_wanted(self, by: User) -> bool:
         """Whether somebody else than ``by`` has work. May be asked in a lane."""
         return bool(self._again) or any(user is not by for user in list(self._active))
+
+    @property
+    def has_landed(self) -> bool:
+        """Whether ``catch_up`` has something to do."""
+        return bool(self._landed)
 
     def next_lane_s(self) -> float:
         """Seconds until a lane is expected to be free."""
@@ -152,19 +159,25 @@ class Device:
                 run.dispatcher.execute(run, buffer, self.clock)
             except BaseException as error:  # noqa: BLE001  # not even SystemExit in a model may cost the lane
                 run.error, run.ended_at = error, self.clock()
-            self._loop.call_soon_threadsafe(self._finish, run, buffer)
+            self._landed.append((run, buffer))
+            self._loop.call_soon_threadsafe(self.catch_up)
 
         self._pool.submit(work)
 
-    def _finish(self, run: Run, buffer: BatchBuffer) -> None:
-        """A lane is free again. Start the next batch before the answers are written: the device should not wait."""
-        self._idle.append(buffer)
-        self._running.discard(run)
-        self._land(run)
-        self._pump()
-        self._complete(run)
-        if self._again:
-            self._wake()
+    def catch_up(self) -> None:
+        """Give lanes that have become free their next batch, before the answers are written: they should not wait.
+
+        Called by the event loop in a turn of its own, and by whoever is about to add work in a turn that is long.
+        """
+        while self._landed:
+            run, buffer = self._landed.popleft()
+            self._idle.append(buffer)
+            self._running.discard(run)
+            self._land(run)
+            self._pump()
+            self._complete(run)
+            if self._again:
+                self._wake()
 
     def _land(self, run: Run) -> None:
         try:

@@ -138,6 +138,8 @@ class Dispatcher:
 
     def admit(self, rows: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many rows would not be answered in time, whatever is in them."""
+        if self._device.has_landed:
+            self._device.catch_up()
         if self._draining is not None:
             raise Draining("this version of the model is being taken out of service")
         # The first is cheap and never less than the second, for a request that fits a batch.
