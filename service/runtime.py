@@ -35,8 +35,8 @@ class Runtime:
         loop.set_exception_handler(_tell_of_fault)
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
-        # A lane that has run a batch needs the interpreter to say so. With the 5 ms that Python gives a thread by default
-        # it waits for that long while the event loop is busy, and a core with it.
+        # A lane that has run a batch needs the interpreter to say so. Python lets a thread wait for 5 ms by default,
+        # and so long would a core be idle while the event loop is busy.
         sys.setswitchinterval(_SWITCH_S)
         available = available_providers(settings.provider)
         on_cpu = runs_on_cpu(settings.provider, available)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -53,18 +53,19 @@ class Device:
         empty: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.empty,
     ) -> None:
         self.lanes = lanes
+        self.lanes_beside = lanes - 1 if splits else 0
+        """Lanes that leave the event loop a core of its own; 0 where it has one anyway, or none to spare."""
         self.clock = clock
         self.inline_s = inline_s
         self._splits = splits
         self._loop = loop
-        self._idle = [BatchBuffer(empty) for _ in range(lanes)]
-        # The pool's threads survive whatever a model raises, so a lane cannot be lost.
-        self._pool = ThreadPoolExecutor(lanes, thread_name_prefix="lane", initializer=_give_way)
+        self._lanes = [_Lane(number, BatchBuffer(empty)) for number in range(lanes)]
+        self._idle = list(self._lanes)  # the last one that became free goes first: its caches are warm
         self._active: dict[User, None] = {}
         self._share = FairShare()
         self._again: deque[Run] = deque()
         self._running: set[Run] = set()
-        self._landed: deque[tuple[Run, BatchBuffer]] = deque()
+        self._landed: deque[tuple[Run, _Lane]] = deque()
         """What lanes have done and the loop has not seen yet: it may be in the middle of a hundred sockets."""
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
@@ -101,7 +102,8 @@ class Device:
         """Give back the threads. Drain the dispatchers first."""
         if self._timer is not None:
             self._timer.cancel()
-        self._pool.shutdown(wait=True)
+        for lane in self._lanes:
+            lane.close()
 
     def _pump(self) -> None:
         """Start batches while there are both rows and free lanes."""
@@ -112,9 +114,8 @@ class Device:
             if run.estimate_s > (INLINE_BESIDE_S if self._running or run.has_siblings else self.inline_s):
                 self._start(run)
                 continue
-            buffer = self._idle[-1]
             run.dispatcher.running += 1
-            run.dispatcher.execute(run, buffer, self.clock)
+            run.dispatcher.execute(run, self._idle[-1].buffer, self.clock)
             self._land(run)
             self._complete(run)
             now = run.ended_at
@@ -149,20 +150,20 @@ class Device:
         return found
 
     def _start(self, run: Run) -> None:
-        buffer = self._idle.pop()
+        lane = self._idle.pop()
         run.in_lane = True
         self._running.add(run)
         run.dispatcher.running += 1
 
         def work() -> None:
             try:
-                run.dispatcher.execute(run, buffer, self.clock)
+                run.dispatcher.execute(run, lane.buffer, self.clock)
             except BaseException as error:  # noqa: BLE001  # not even SystemExit in a model may cost the lane
                 run.error, run.ended_at = error, self.clock()
-            self._landed.append((run, buffer))
+            self._landed.append((run, lane))
             self._loop.call_soon_threadsafe(self.catch_up)
 
-        self._pool.submit(work)
+        lane.do(work)
 
     def catch_up(self) -> None:
         """Give lanes that have become free their next batch, before the answers are written: they should not wait.
@@ -170,8 +171,8 @@ class Device:
         Called by the event loop in a turn of its own, and by whoever is about to add work in a turn that is long.
         """
         while self._landed:
-            run, buffer = self._landed.popleft()
-            self._idle.append(buffer)
+            run, lane = self._landed.popleft()
+            self._idle.append(lane)
             self._running.discard(run)
             self._land(run)
             self._pump()
@@ -215,6 +216,38 @@ class Device:
         for dispatcher in list(self._active):
             dispatcher.expire(now)
         self._pump()
+
+
+class _Lane:
+    """A thread that does one thing after the other, and the buffer that it fills for that.
+
+    The event loop chooses the lane, which the threads of an executor would not let it. The thread begins with the
+    first work, and survives whatever that raises.
+    """
+
+    def __init__(self, number: int, buffer: BatchBuffer) -> None:
+        self.buffer = buffer
+        self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=f"lane_{number}", daemon=True)
+
+    def do(self, work: Callable[[], None]) -> None:
+        if not self._thread.ident:
+            self._thread.start()
+        self._todo.put(work)
+
+    def close(self) -> None:
+        """Return when the work under way has ended."""
+        self._todo.put(None)
+        if self._thread.ident:
+            self._thread.join()
+
+    def _work(self) -> None:
+        _give_way()
+        while (work := self._todo.get()) is not None:
+            try:
+                work()
+            except Exception:  # the event loop has been closed meanwhile
+                logger.exception("what a lane has done found nobody who wanted it")
 
 
 def _give_way() -> None:

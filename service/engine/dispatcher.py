@@ -23,6 +23,7 @@ import numpy as np
 from service.engine.batching import Batch, BatchQueue, Request, Slice
 from service.engine.cost import CostModel
 from service.engine.lane import Lanes, Observer, Run, Runner, Silence
+from service.engine.pacing import half_batch, takes_turns
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
 from service.times import Tally, Times
@@ -108,6 +109,8 @@ class Dispatcher:
         self._pad = pad or (lambda rows: rows)
         self.observer = observer or Silence()
         self.running = 0
+        self._landed = self._landed_rows = 0
+        """Batches that have run and are not answered yet, and their rows: their callers will soon be back."""
         self._device = device
         self.batch_rows = self.cost.efficient(queue.max_rows, _BATCH_OVERHEAD_S)
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
@@ -189,6 +192,7 @@ class Dispatcher:
         """Ask the cost model for what is needed at every turn."""
         self._full_batch_s = self.cost.predict(self.batch_rows)
         self._longest_wait_s = 3 * _WAIT_MARGIN * self._full_batch_s
+        self._takes_turns = self._device.lanes_beside > 0 and takes_turns(self.batch_rows, self._full_batch_s)
         self._longest_row_s = _WAIT_MARGIN * self._full_batch_s / (self.batch_rows * self._device.lanes)
 
     def expire(self, now: float) -> None:
@@ -222,13 +226,19 @@ class Dispatcher:
         limit = self.batch_rows
         if left_s < self._full_batch_s:
             limit = self.cost.largest(limit, left_s)
-        if idle_lanes > 1 and self.queue.waiting_rows > 1:
+        half = 0
+        if self._takes_turns:
+            if self.running - self._landed >= self._device.lanes_beside:
+                return None
+            half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, self.cost)
+            limit = half or limit
+        elif idle_lanes > 1 and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
         batch = self.queue.take(now, limit)
         if batch is None:
             return None
         self.observer.depth(self.queue.waiting_rows)
-        return BatchRun(self, now, self.cost.predict(batch.count), batch=batch)
+        return BatchRun(self, now, self.cost.predict(batch.count), has_siblings=half > 0, batch=batch)
 
     def _share(self, limit: int, idle_lanes: int) -> int:
         """The rows of one of several idle lanes, if batches of that size would go to lanes and are well faster."""
@@ -266,10 +276,13 @@ class Dispatcher:
                 raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
 
     def land(self, run: BatchRun) -> None:
-        """Nothing: what is in a batch has left the queue."""
+        self._landed += 1
+        self._landed_rows += run.batch.count
 
     def complete(self, run: BatchRun) -> Sequence[BatchRun]:
         """Hand out the answers of a run; returns the halves to run again where it failed in company."""
+        self._landed -= 1
+        self._landed_rows -= run.batch.count
         if run.error is None:
             compute_s = run.ended_at - run.started_at
             self.cost.observe(run.batch.count, compute_s)

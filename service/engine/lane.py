@@ -82,6 +82,7 @@ class Lanes(Protocol):
     """What those who use a device ask of it."""
 
     lanes: int
+    lanes_beside: int
     inline_s: float
     clock: Callable[[], float]
 

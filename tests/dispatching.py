@@ -1,0 +1,126 @@
+"""A device with one model on a clock that jumps, for tests of the engine."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from service.engine.batching import BatchQueue
+from service.engine.cost import CostModel
+from service.engine.device import Device
+from service.engine.dispatcher import Answer, Dispatcher, Job
+from service.engine.lane import Runner
+from service.engine.session import Session
+from service.engine.tensors import Arrays, Signature
+from service.errors import ServiceError
+from tests import graphs
+from tests.clocks import run_virtual
+
+SLOW_S = 0.1
+"""A cost that sends batches to a lane's thread instead of running them on the loop."""
+
+
+class Counting:
+    """A real session that notes the rows of each batch it runs."""
+
+    def __init__(self, content: bytes) -> None:
+        self.session = Session(content)
+        self.batches: list[int] = []
+
+    def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+        self.batches.append(len(next(iter(inputs.values()))))
+        return self.session.run(inputs)
+
+
+class Gated(Counting):
+    """Holds every batch in its lane until the test opens the gate."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.gate = threading.Event()
+        self.entered = threading.Semaphore(0)
+
+    def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+        self.entered.release()
+        assert self.gate.wait(30)
+        return super().run(inputs)
+
+    async def wait_until_entered(self) -> None:
+        """Return when one more batch is inside; the loop may serve other things meanwhile."""
+        await asyncio.to_thread(self.entered.acquire)
+
+
+class Bench:
+    """A device with one model and helpers to ask it."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        content: bytes,
+        *,
+        lanes: int = 1,
+        max_rows: int = 8,
+        cost_s: float = 0.0,
+        cost: CostModel | None = None,
+        least_rows: int = 1,
+        max_queue_rows: int = 1000,
+        max_wait_s: float = 0.0,
+        device: Device | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.device = device or Device(lanes, loop, clock=loop.time)
+        self.signature = Signature(Session(content).describe("model.onnx"))
+        if cost is None:
+            cost = CostModel()
+            cost.observe(max_rows, cost_s)
+        self.dispatcher = Dispatcher(
+            runner,
+            self.signature,
+            self.device,
+            BatchQueue(max_rows, max_queue_rows, max_wait_s),
+            cost=cost,
+            pad=lambda rows: max(rows, least_rows),
+        )
+
+    def ask(self, inputs: Mapping[str, np.ndarray], **options: float) -> tuple[Job, asyncio.Future[Answer]]:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Answer | ServiceError) -> None:
+            assert not future.done(), "exactly one answer"
+            if isinstance(outcome, Answer):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        return self.dispatcher.submit(self.signature.check(inputs), done, **options), future
+
+    def ask_x(self, value: float, rows: int = 1, **options: float) -> asyncio.Future[Answer]:
+        return self.ask({"x": np.full((rows, 3), value, np.float32)}, **options)[1]
+
+
+def on_double(test: Callable[[Bench, Counting], object], **options: object) -> None:
+    async def main() -> None:
+        content = graphs.double()
+        runner = Counting(content)
+        bench = Bench(runner, content, **options)  # type: ignore[arg-type]
+        try:
+            await test(bench, runner)  # type: ignore[misc]
+        finally:
+            bench.device.close()
+
+    run_virtual(main())
+
+
+def on_gate(test: Callable[[Bench, Gated], object], content: bytes = b"", **options: object) -> None:
+    async def main() -> None:
+        graph = content or graphs.double()
+        runner = Gated(graph)
+        bench = Bench(runner, graph, cost_s=SLOW_S, **options)  # type: ignore[arg-type]
+        try:
+            await test(bench, runner)  # type: ignore[misc]
+        finally:
+            runner.gate.set()
+            bench.device.close()
+
+    run_virtual(main())
