@@ -106,10 +106,15 @@ class KServeQuestions:
 
     def routes(self) -> Routes:
         return {
+            "/": {"GET": self.alive},
             "/v1/models": {"GET": self.models},
             "/v1/models/{model}": {"GET": self.model},
             "/v1/timeseries/models": {"GET": self.forecasters},
         }
+
+    async def alive(self, request: Request) -> Response:
+        """Liveness in the first protocol. The door answers browsers with a page here."""
+        return JSONResponse({"status": "alive"})
 
     async def models(self, request: Request) -> Response:
         return JSONResponse({"models": self._registry.names()})

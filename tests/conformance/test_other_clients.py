@@ -33,7 +33,8 @@ def test_line_17_kserve_clients_are_answered(server: Process) -> None:
     done = run_client("kserve", "python", str(calls), server.url, f"127.0.0.1:{GRPC_PORT}", json.dumps(rows.tolist()))
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.partition("RESULT")[2])
-    healthy = ("live", "ready", "model ready", "v1 model ready", "grpc live", "grpc ready", "grpc model ready")
+    rest = ("v1 live", "v1 model ready", "live", "ready", "model ready")
+    healthy = (*rest, "grpc live", "grpc ready", "grpc model ready")
     assert {name: found[name] for name in healthy} == dict.fromkeys(healthy, True)
     assert found["unknown"] == [404, 404]
     for name, expected in golden.outputs.items():

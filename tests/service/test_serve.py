@@ -198,6 +198,18 @@ def test_calls_in_process_are_those_of_http(served: Served):
     assert streamed == [400, "stream: a call has one answer; ask over HTTP for events"]
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_page"),
+    [("*/*", False), ("application/json", False), ("", False), ("text/html,application/xml;q=0.9,*/*;q=0.8", True)],
+)
+def test_root_is_a_page_for_browsers_and_a_sign_of_life_for_programs(served: Served, accept: str, is_page: bool):
+    """Who does not ask for HTML gets KServe's liveness from the root, browsers get BentoML's page."""
+    response = httpx.get(served.url, headers={"accept": accept})
+    assert response.status_code == 200
+    assert ("html" in response.headers["content-type"]) is is_page
+    assert is_page or response.json() == {"status": "alive"}
+
+
 def test_documentation_page_and_openapi_are_there(served: Served):
     """BentoML's page is handed on, and finds our OpenAPI document where it looks for one."""
     assert "html" in httpx.get(f"{served.url}/docs").headers["content-type"]

@@ -114,6 +114,13 @@ def test_classifier_predicts_and_explains(client: httpx.Client) -> None:
     assert [len(row) for row in explanation["explanation"]["values"]] == [8] * 8
 
 
+def test_liveness_of_the_first_protocol(client: httpx.Client) -> None:
+    """The root says alive; it has no other method."""
+    response = client.get("/")
+    assert (response.status_code, response.json()) == (200, {"status": "alive"})
+    assert client.post("/").status_code == 405
+
+
 def test_models_are_listed(client: httpx.Client) -> None:
     """All models by name, one with whether it is ready, and the forecasters by themselves."""
     assert set(client.get("/v1/models").json()["models"]) >= {"double", "broken", *REFERENCE}
