@@ -55,12 +55,30 @@ def test_line_16_perf_analyzer_reports_where_time_goes(server: Process, form: st
         assert callers < 4 or figures["queue µs"] > 0
 
 
-def test_schemathesis_finds_no_server_error(server: Process, tmp_path: Path) -> None:
-    """Requests made from the published OpenAPI document, valid and not, with its examples: never a 5xx."""
-    bounds = ("--max-examples", "30", "--seed", "6", "--workers", "1", "--max-time", "90", "--request-timeout", "20")
+def run_schemathesis(folder: Path, url: str, *arguments: str) -> None:
+    """Requests made from the published document, valid and not, with its examples."""
+    checks = (
+        *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"),
+        *("response_headers_conformance", "unsupported_method", "allow_header_conformance"),
+    )
+    bounds = ("--max-examples", "30", "--seed", "6", "--workers", "1", "--request-timeout", "20")
     done = run_client(
-        *("schemathesis", "schemathesis", "run", f"{server.url}/docs.json", "--url", server.url, *bounds),
-        *("--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing", "--no-color"),
+        *("schemathesis", "schemathesis", "--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
+        *("run", f"{url}/docs.json", "--url", url, *bounds, "--checks", ",".join(checks)),
+        *("--phases", "examples,coverage,fuzzing", "--no-color", *arguments),
         timeout_s=500,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_schemathesis_gets_what_the_document_says(server: Process, tmp_path: Path) -> None:
+    """Every route: no 5xx but the 501 that the document has, and statuses, types, bodies and headers as it says."""
+    run_schemathesis(tmp_path, server.url, "--max-time", "90")
+
+
+def test_schemathesis_changes_a_server_that_lets_it(tmp_path: Path) -> None:
+    """The same of models loaded, traces and logs where the settings allow it. Unloading would make all others 503."""
+    with served(settings_for(DEFAULT_ROOT, provider="cpu", control=True)) as process:
+        changes = ("--include-tag", "administration", "--exclude-path-regex", "unload")
+        run_schemathesis(tmp_path, process.url, *changes, "--max-time", "40")
