@@ -183,9 +183,10 @@ class VersionPolicy(TypedDict):
 
 @_exact
 class TensorConfig(TypedDict):
-    """Without the batch. A scalar has `reshape`."""
+    """Without the batch. A scalar has `reshape`; what a sequence carries is `optional`."""
 
     name: str
+    optional: NotRequired[bool]
     data_type: Annotated[str, Field(pattern="^TYPE_")]
     dims: list[Annotated[int, Field(ge=-1)]]
     reshape: NotRequired[dict[Literal["shape"], list[int]]]
@@ -217,6 +218,32 @@ class DynamicBatching(TypedDict):
 
 
 @_exact
+class OldestStrategy(TypedDict):
+    max_candidate_sequences: Count
+    preferred_batch_size: list[Count]
+    max_queue_delay_microseconds: Count
+    preserve_ordering: Literal[False]
+
+
+@_exact
+class StateConfig(TypedDict):
+    input_name: str
+    output_name: str
+    data_type: Annotated[str, Field(pattern="^TYPE_")]
+    dims: list[Annotated[int, Field(ge=-1)]]
+
+
+@_exact
+class SequenceBatching(TypedDict):
+    """Of models that carry state from request to request."""
+
+    max_sequence_idle_microseconds: Count
+    oldest: OldestStrategy
+    control_input: Annotated[list[Any], Field(max_length=0)]
+    state: list[StateConfig]
+
+
+@_exact
 class ModelConfig(TypedDict):
     name: str
     platform: str
@@ -229,6 +256,7 @@ class ModelConfig(TypedDict):
     default_model_filename: str
     parameters: dict[str, dict[Literal["string_value"], str]]
     dynamic_batching: NotRequired[DynamicBatching]
+    sequence_batching: NotRequired[SequenceBatching]
 
 
 @_exact

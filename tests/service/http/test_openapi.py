@@ -152,6 +152,18 @@ def test_every_route_is_documented(reference_server: Serving, document: dict[str
     assert served == {(method, path) for path, methods in document["paths"].items() for method in methods}
 
 
+def test_every_model_is_configured_as_the_schema_says(reference: httpx.Client, document: dict[str, Any]):
+    """The configurations of all reference models, with and without a loop, follow the schema and have one batching."""
+    schema = document["paths"]["/v2/models/{model}/config"]["get"]["responses"]["200"]["content"][JSON]["schema"]
+    batchings = set()
+    for model in reference.get("/v2/models").json()["models"]:
+        config = reference.get(f"/v2/models/{model}/config").json()
+        check(document, config, schema)
+        [batching] = config.keys() & {"dynamic_batching", "sequence_batching"}
+        batchings.add(batching)
+    assert batchings == {"dynamic_batching", "sequence_batching"}
+
+
 REFUSED: dict[str, tuple[str, Any]] = {
     "no tensors": ("/v2/models/{model}/infer", {"inputs": []}),
     "unknown datatype": (
