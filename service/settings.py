@@ -115,6 +115,11 @@ class Settings:
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 to 65535")
 
+    @property
+    def keeps_sequences(self) -> bool:
+        """Whether a request finds its sequence: there is one worker, or they reach each other by a folder."""
+        return self.workers == 1 or self.metrics_dir is not None
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Build the settings. Raises SettingsError, which names the variable, its value and what was expected."""

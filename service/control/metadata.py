@@ -30,14 +30,9 @@ def release() -> str:
 def describe_server(settings: Settings) -> dict[str, Any]:
     """Name, version and extensions: what works, and nothing else."""
     extensions = [*_WORK, *(["model_repository"] if settings.control else [])]
-    if keeps_sequences(settings):
+    if settings.keeps_sequences:
         extensions += ["sequence", "sequence(string_id)"]
     return {"name": NAME, "version": release(), "extensions": extensions}
-
-
-def keeps_sequences(settings: Settings) -> bool:
-    """Whether models carry state from request to request: it is that of one worker."""
-    return settings.workers == 1
 
 
 def describe_model(model: Model, shelf: Shelf, one: bool) -> dict[str, Any]:
@@ -77,7 +72,7 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
         "parameters": {"execution_provider": {"string_value": session.provider}},
     }
     loop = model.manifest.loop
-    if loop is not None and keeps_sequences(settings):  # clients take one of the two
+    if loop is not None and settings.keeps_sequences:  # clients take one of the two
         config["sequence_batching"] = _configure_sequences(model, loop, settings)
         carried = {carry.input for carry in loop.carries}
         for tensor in config["input"]:

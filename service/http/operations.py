@@ -18,6 +18,7 @@ _MODEL = "/v2/models/{model}"
 _REPOSITORY = "/v2/repository/models/{model}"
 
 _TENSORS = (400, 404, 413, 415, 429, 500, 503, 504)
+_INFER = (*_TENSORS, 501)
 _OF_MODEL = (404, 503)
 _CHANGE = (400, 413, 501, 503)
 """Statuses of errors, by what a route does."""
@@ -40,13 +41,13 @@ class Operation(NamedTuple):
 
     @property
     def tag(self) -> str:
-        if 501 in self.errors:
+        if self.errors[: len(_CHANGE)] == _CHANGE:
             return "administration"
         return "protocol" if self.path.startswith("/v2") else "kserve"
 
 
 _OF_VERSIONS = (
-    Operation("post", f"{_MODEL}/infer", "Tensors to tensors", schema.InferAnswer, _TENSORS, schema.InferRequest),
+    Operation("post", f"{_MODEL}/infer", "Tensors to tensors", schema.InferAnswer, _INFER, schema.InferRequest),
     Operation("post", GENERATE, "Flat JSON to flat JSON", schema.FlatAnswer, _TENSORS, schema.FlatRequest),
     Operation("post", GENERATE_STREAM, "Flat JSON to events", schema.FlatAnswer, _TENSORS, schema.FlatRequest),
     Operation("get", _MODEL, "Inputs and outputs of a model", schema.ModelMetadata, _OF_MODEL),

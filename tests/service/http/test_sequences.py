@@ -391,12 +391,12 @@ def test_too_much_state_is_429(store: Path) -> None:
     run(store, act, max_sequence_bytes=40)
 
 
-def test_several_workers_keep_no_sequences(store: Path) -> None:
-    """A request may reach any worker, so none keeps state, and the server does not claim it."""
+def test_workers_without_a_folder_keep_no_sequences(store: Path) -> None:
+    """A request may reach any worker, and where they cannot reach each other none keeps state or claims to."""
 
     async def act(bench: Bench) -> None:
         reply = await bench.ask(1, 1, "start")
         assert reply.status == 501
-        assert "send what the model carries as inputs" in read(reply)["error"]
+        assert "set SLUICE_METRICS_DIR, or send what the model carries as inputs" in read(reply)["error"]
 
     run(store, act, workers=2)
