@@ -374,16 +374,6 @@ class TraceChanges(TypedDict, total=False):
 
 
 @_exact
-class LogSettings(TypedDict):
-    log_file: Literal[""]
-    log_info: bool
-    log_warning: bool
-    log_error: bool
-    log_verbose_level: Annotated[int, Field(ge=0, lt=1 << 31)]
-    log_format: Literal["default"]
-
-
-@_exact
 class LogChanges(TypedDict, total=False):
     """What is to change."""
 
@@ -393,6 +383,11 @@ class LogChanges(TypedDict, total=False):
     log_error: bool
     log_verbose_level: Annotated[int, Field(ge=0, lt=1 << 31)]
     log_format: Literal["default"]
+
+
+@with_config(ConfigDict(extra="forbid", json_schema_extra={"required": [*LogChanges.__annotations__]}))
+class LogSettings(LogChanges):
+    """What holds."""
 
 
 @_exact

@@ -359,6 +359,17 @@ def test_answers_are_those_of_the_other_worker(store: Path, tmp_path: Path) -> N
     run(store, tmp_path, act)
 
 
+def test_large_bodies_pass(store: Path, tmp_path: Path) -> None:
+    """A body larger than what is read ahead, with small ones behind it, arrives whole and in its order."""
+
+    async def act(pair: Pair) -> None:
+        calls = [begin(pair.one, body_of(1, pair.theirs, "start", padding="x" * (8 << 20)))]
+        calls += [begin(pair.one, body_of(1, pair.theirs)) for _ in range(3)]
+        assert [total_of(await call.answer) for call in calls] == [1, 2, 3, 4]
+
+    run(store, tmp_path, act)
+
+
 def test_order_is_kept_and_grpc_goes_the_same_way(store: Path, tmp_path: Path) -> None:
     """Requests of one sequence, all begun at once and from both workers' callers, run in the order of each."""
 
