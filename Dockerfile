@@ -63,5 +63,5 @@ WORKDIR /tmp
 EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 3000, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client as h, os, ssl; c = h.HTTPSConnection('127.0.0.1', 3000, timeout=4, context=ssl._create_unverified_context()) if os.environ.get('SLUICE_TLS_CERTIFICATE') else h.HTTPConnection('127.0.0.1', 3000, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["sluice", "serve", "--host", "0.0.0.0", "--port", "3000"]

@@ -22,7 +22,7 @@ from service.http.calls import Endpoint
 from service.protocol.text import parse_object, render_json
 from service.runtime import Runtime
 from service.schema import describe_options
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
 
@@ -45,6 +45,11 @@ def _open_runtime() -> Runtime:
     global _runtime
     _end_with_parent()
     settings = Settings.from_environ(os.environ)
+    if settings.tls_certificate is not None and "--ssl-certfile" not in sys.argv:
+        raise SettingsError(
+            f"SLUICE_TLS_CERTIFICATE={settings.tls_certificate}: `bentoml serve` answers HTTP in plain text without "
+            "--ssl-certfile and --ssl-keyfile: give them too, or use `sluice serve`"
+        )
     logging.getLogger("sluice").setLevel(settings.log_level.upper())
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         # Started by `bentoml serve`: its workers have this folder in common.

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import ssl
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,9 +11,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from service.settings import PREFIX, Settings, SettingsError
+from service.tls import read_identity
 
 _FLAGS = ("store", "models", "host", "port", "workers", "provider", "max_rows", "deadline_s", "log_level")
 """The settings that have a flag; all have a variable."""
+_FILES = ("store", "tls_certificate", "tls_key", "tls_client_ca")
 
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +32,13 @@ def serve(args: argparse.Namespace) -> int:
     given = {PREFIX + name.upper(): value for name in _FLAGS if (value := getattr(args, name)) is not None}
     try:
         settings = Settings.from_environ({**os.environ, **given})
+        read_identity(settings)
     except SettingsError as error:
         print(f"sluice serve: {error}", file=sys.stderr)
         return 2
-    # BentoML starts its workers in the folder of the code, so a relative store would be looked for there.
-    settings = settings.replace(store=settings.store.resolve())
+    # BentoML starts its workers in the folder of the code, so relative paths would be looked for there.
+    files = {name: path.resolve() for name in _FILES if (path := getattr(settings, name)) is not None}
+    settings = settings.replace(**files)
     with _metrics_folder(settings) as prepared:
         return _run_bentoml(prepared)
 
@@ -60,6 +65,16 @@ def _run_bentoml(settings: Settings) -> int:
 
     arguments = ["serve", "service:InferenceService", "--working-dir", str(Path(__file__).resolve().parent.parent)]
     arguments += ["--host", settings.host, "--port", str(settings.port)]
+    arguments += _tls_arguments(settings)
     arguments += ["--timeout-graceful-shutdown", str(max(1, round(settings.drain_s)))]
     cli.main(arguments, prog_name="bentoml", standalone_mode=False)
     return 0
+
+
+def _tls_arguments(settings: Settings) -> list[str]:
+    if settings.tls_certificate is None:
+        return []
+    arguments = ["--ssl-certfile", str(settings.tls_certificate), "--ssl-keyfile", str(settings.tls_key)]
+    if settings.tls_client_ca is not None:
+        arguments += ["--ssl-ca-certs", str(settings.tls_client_ca), "--ssl-cert-reqs", str(int(ssl.CERT_REQUIRED))]
+    return arguments

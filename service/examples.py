@@ -34,12 +34,14 @@ _SEA_CELSIUS = [
 ]
 """Monthly means off Peru, 2008 and 2009. NOAA, public domain."""
 
+DIGITS = "digits-classifier"
+
 EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "classify": {
-        "digit": ("Which digit is this?", {"model": "digits-classifier", "inputs": [_ZERO]}),
+        "digit": ("Which digit is this?", {"model": DIGITS, "inputs": [_ZERO]}),
         "why": (
             "The same as a picture, the three likeliest labels, and what counts for the first",
-            {"model": "digits-classifier", "inputs": [_ZERO_PNG], "top_k": 3, "explain": "integrated_gradients"},
+            {"model": DIGITS, "inputs": [_ZERO_PNG], "top_k": 3, "explain": "integrated_gradients"},
         ),
     },
     "predict_sequence": {
@@ -90,3 +92,90 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     },
 }
 """Task -> name of an example -> (what it shows, the body)."""
+
+_IMAGE = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [_ZERO]}
+_STEP = {"value": 0.2, "noise": 0.0, "steps": 3}
+
+MODELS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("/v2/models/{model}/generate", "/v2/models/{model}/generate_stream"),
+        "sunspots-forecaster",
+    ),
+    **dict.fromkeys(
+        ("/v2/repository/models/{model}/load", "/v2/repository/models/{model}/unload"),
+        "digits-style",  # which no other example needs
+    ),
+}
+"""Path of the protocol -> the model of its examples, where that is not the classifier of digits."""
+
+PROTOCOL: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
+    "/v2/models/{model}/infer": {
+        "digit": ("All outputs for a digit", {"id": "1", "inputs": [_IMAGE]}),
+        "classes": (
+            "The three likeliest digits, as value:index:label",
+            {
+                "inputs": [_IMAGE],
+                "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}],
+                "parameters": {"priority": 1, "timeout": 10_000_000},
+            },
+        ),
+        "binary": (
+            "The answer as JSON with the bytes of the outputs behind it",
+            {"inputs": [_IMAGE], "parameters": {"binary_data_output": True}},
+        ),
+    },
+    "/v2/models/{model}/generate": {
+        "steps": ("Three steps through the loop of a forecaster, on its own scale", _STEP),
+    },
+    "/v2/models/{model}/generate_stream": {
+        "steps": ("Each step as it is done", _STEP),
+    },
+    "/v2/repository/index": {
+        "ready": ("Only versions that serve", {"ready": True}),
+        "all": ("All versions", {}),
+    },
+    "/v2/repository/models/{model}/load": {
+        "newest": ("The newest version", {}),
+        "version": ("This version, or what an alias points to", {"parameters": {"version": "1"}}),
+    },
+    "/v2/repository/models/{model}/unload": {
+        "all": ("All versions", {}),
+    },
+    "/v2/trace/setting": {
+        "on": ("One request in a hundred", {"trace_level": ["TIMESTAMPS"], "trace_rate": "100"}),
+        "off": ("No more", {"trace_level": ["OFF"]}),
+    },
+    "/v2/models/{model}/trace/setting": {
+        "on": ("Ten requests", {"trace_level": ["TIMESTAMPS"], "trace_rate": "1", "trace_count": "10"}),
+        "back": ("As all other models", {"trace_level": None, "trace_rate": None, "trace_count": None}),
+    },
+    "/v2/logging": {
+        "verbose": ("Debug messages too", {"log_verbose_level": 1}),
+        "usual": ("As usual", {"log_verbose_level": 0, "log_info": True}),
+    },
+    "/v1/models/{model}:predict": {
+        "digit": ("All outputs for a digit", {"instances": [_ZERO]}),
+    },
+    "/v1/models/{model}:explain": {
+        "digit": ("What counts for the likeliest label", {"instances": [_ZERO]}),
+    },
+    "/v1/timeseries/forecast": {
+        "intervals": (
+            "Sunspots of the next five years, with an interval of 80 %",
+            {
+                "model": "sunspots-forecaster",
+                "inputs": [
+                    {
+                        "type": "univariate_time_series",
+                        "name": "sunspots",
+                        "series": _SUNSPOTS,
+                        "frequency": "Y",
+                        "start_timestamp": "1996-07-01",
+                    }
+                ],
+                "options": {"horizon": 5, "quantiles": [0.1, 0.9], "seed": 7},
+            },
+        ),
+    },
+}
+"""Path of the protocol -> name of an example -> (what it shows, the body)."""

@@ -14,6 +14,7 @@ from service.engine.session import available_providers, host_allocator
 from service.gpu import device_memory, worker_memory
 from service.http.information import Information
 from service.http.plane import DataPlane
+from service.http.relay import Relay
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings, SettingsError, count_cores
@@ -53,6 +54,9 @@ class Runtime:
         self.registry.holders.append(self.plane.errands.release)
         self.control = Control(self.registry, settings, settings.metrics_dir)
         self.information = Information(self.registry, self.metrics, self.control, self.device.lanes)
+        folder = settings.metrics_dir
+        if settings.workers > 1 and folder is not None:
+            self.plane.relay = Relay(self.plane, folder, settings, loop)
         self.grpc = self._open_grpc() if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
 
@@ -68,6 +72,8 @@ class Runtime:
 
     async def start(self) -> None:
         await self.control.open()
+        if self.plane.relay is not None:
+            await self.plane.relay.open()
         if self.grpc is not None:
             await self.grpc.start()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
@@ -91,6 +97,8 @@ class Runtime:
             logger.error("requests were still open after %.1f s and were dropped", drain_s)
         if stopping is not None:
             await stopping
+        if self.plane.relay is not None:
+            await self.plane.relay.close()
         self.registry.close()
         self.plane.close()
         self.device.close()

@@ -42,6 +42,13 @@ class Settings:
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
     port: int = field(default=3000, metadata={"help": "port to listen on"})
     grpc_port: int = field(default=0, metadata={"help": "port of the protocol over gRPC, on the same host; 0: off"})
+    tls_certificate: Path | None = field(
+        default=None, metadata={"help": "PEM file of the certificate chain, for HTTP and gRPC; empty: plain text"}
+    )
+    tls_key: Path | None = field(default=None, metadata={"help": "PEM file of the key of the certificate"})
+    tls_client_ca: Path | None = field(
+        default=None, metadata={"help": "PEM file of who signs clients: those without a certificate are refused"}
+    )
     workers: int = field(default=1, metadata={"help": "processes, each with its own copy of the models"})
     provider: str = field(default="auto", metadata={"help": "auto, or a required one: tensorrt, cuda, cpu"})
     lanes: int = field(default=0, metadata={"help": "batches in flight on a device; 0: one a core (two on a GPU)"})
@@ -95,9 +102,23 @@ class Settings:
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
         if not _BASE_PATH.fullmatch(self.base_path):
             raise SettingsError(f"{PREFIX}BASE_PATH={self.base_path}: expected a path such as /team/sluice, or nothing")
+        for name, other in (
+            ("tls_certificate", "tls_key"),
+            ("tls_key", "tls_certificate"),
+            ("tls_client_ca", "tls_key"),
+        ):
+            if getattr(self, name) is not None and getattr(self, other) is None:
+                raise SettingsError(
+                    f"{PREFIX}{name.upper()}={getattr(self, name)}: expected {PREFIX}{other.upper()} too"
+                )
         for name in ("port", "grpc_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 to 65535")
+
+    @property
+    def keeps_sequences(self) -> bool:
+        """Whether a request finds its sequence: there is one worker, or they reach each other by a folder."""
+        return self.workers == 1 or self.metrics_dir is not None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":

@@ -7,6 +7,7 @@ the connection, or breaks it, and is passed over.
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import json
 import logging
@@ -84,3 +85,35 @@ class Siblings:
                 answer = "it failed unexpectedly: see the log"
             writer.write(json.dumps(f"worker {os.getpid()}: {answer}" if answer else "").encode() + b"\n")
             await writer.drain()
+
+
+class Rank:
+    """Which of so many workers this one is: a number from 0 that no other has while this one lives.
+
+    It is a lock on a file, which the kernel lets go of when a process ends, however, so that the next worker gets it.
+    """
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.number: int | None = None
+        self._folder = folder
+        self._workers = workers
+        self._file = -1
+
+    def take(self) -> int | None:
+        """The least that is free, None where none is."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for number in range(self._workers):
+            file = os.open(self._folder / f"{number}.rank", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+            else:
+                self.number, self._file = number, file
+                break
+        return self.number
+
+    def give_back(self) -> None:
+        if self.number is not None:
+            os.close(self._file)
+            self.number = None

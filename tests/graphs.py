@@ -176,6 +176,15 @@ def count_up() -> bytes:
     )
 
 
+def add_up() -> bytes:
+    """next_total = total + x, [batch, 1] each."""
+    return build(
+        [helper.make_node("Add", ["total", "x"], ["next_total"])],
+        [("x", TensorProto.FLOAT, ["batch", 1]), ("total", TensorProto.FLOAT, ["batch", 1])],
+        [("next_total", TensorProto.FLOAT, ["batch", 1])],
+    )
+
+
 def grow() -> bytes:
     """longer = memory with x at its end: what it carries has an open size."""
     return build(

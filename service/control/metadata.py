@@ -6,6 +6,7 @@ from typing import Any
 
 from model_store.consistency import MAIN
 from model_store.manifest import Tensor
+from model_store.tasks import Loop
 from service.registry import Model, Shelf
 from service.settings import Settings
 
@@ -29,7 +30,7 @@ def release() -> str:
 def describe_server(settings: Settings) -> dict[str, Any]:
     """Name, version and extensions: what works, and nothing else."""
     extensions = [*_WORK, *(["model_repository"] if settings.control else [])]
-    if settings.workers == 1:  # the state of a sequence is that of one worker
+    if settings.keeps_sequences:
         extensions += ["sequence", "sequence(string_id)"]
     return {"name": NAME, "version": release(), "extensions": extensions}
 
@@ -70,7 +71,13 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
         "default_model_filename": graph.file,
         "parameters": {"execution_provider": {"string_value": session.provider}},
     }
-    if batches:
+    loop = model.manifest.loop
+    if loop is not None and settings.keeps_sequences:  # clients take one of the two
+        config["sequence_batching"] = _configure_sequences(model, loop, settings)
+        carried = {carry.input for carry in loop.carries}
+        for tensor in config["input"]:
+            tensor["optional"] = tensor["name"] in carried
+    elif batches:
         config["dynamic_batching"] = _configure_batching(model, settings)
     return config
 
@@ -82,6 +89,33 @@ def _configure_tensor(tensor: Tensor, batches: bool) -> dict[str, Any]:
     if not sizes:  # dims may not be empty: a scalar is told in this way
         config["reshape"] = {"shape": []}
     return config
+
+
+def _configure_sequences(model: Model, loop: Loop, settings: Settings) -> Mapping[str, Any]:
+    """Rows of any sequences share batches. What is carried without changing is no state in this form."""
+    graph = model.manifest.graphs[MAIN]
+    tensors = {tensor.name: _configure_tensor(tensor, model.signature.batches) for tensor in graph.inputs}
+    states = [
+        {
+            "input_name": carry.input,
+            "output_name": carry.output,
+            "data_type": tensors[carry.input]["data_type"],
+            "dims": tensors[carry.input]["dims"],
+        }
+        for carry in loop.carries
+        if carry.output is not None
+    ]
+    return {
+        "max_sequence_idle_microseconds": round(settings.sequence_idle_s * _MICROSECONDS),
+        "oldest": {
+            "max_candidate_sequences": settings.max_sequences,
+            "preferred_batch_size": [model.dispatcher.batch_rows],
+            "max_queue_delay_microseconds": round(model.dispatcher.queue.max_wait_s * _MICROSECONDS),
+            "preserve_ordering": False,
+        },
+        "control_input": [],
+        "state": states,
+    }
 
 
 def _configure_batching(model: Model, settings: Settings) -> Mapping[str, Any]:

@@ -27,6 +27,8 @@ def read_trace(settings: Mapping[str, Any]) -> dict[str, str | int | None]:
         elif name not in ("trace_file", "trace_mode"):
             known = ", ".join(("trace_level", *_NUMBERS))
             raise InvalidInput(f"unknown trace setting {name!r:.60}: there are {known}")
+        elif not isinstance(value, str | None):
+            raise InvalidInput(f"{name}: expected a string, got {type_name(value)}")
         elif value not in (None, "" if name == "trace_file" else "triton"):
             raise NotOffered(f"{name}: traces go to the log as JSON lines; there is no other way")
     return changes
@@ -92,7 +94,9 @@ class Logs:
             elif name != "log_file":
                 known = ", ".join((*_LEVELS, "log_verbose_level", "log_format"))
                 raise InvalidInput(f"unknown log setting {name!r:.60}: there are {known}")
-            elif value != "":
+            elif not isinstance(value, str):
+                raise InvalidInput(f"log_file: expected a string, got {type_name(value)}")
+            elif value:
                 raise NotOffered("log_file: the log goes to the standard error of the server, and nowhere else")
 
     def change(self, settings: Mapping[str, Any]) -> None:

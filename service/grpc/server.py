@@ -15,6 +15,7 @@ from service.http.plane import DataPlane
 from service.http.status import error_reply
 from service.metrics import Metrics
 from service.settings import Settings, SettingsError
+from service.tls import read_identity
 
 logger = logging.getLogger("sluice.grpc")
 
@@ -31,6 +32,7 @@ class GrpcServer:
     def __init__(
         self, plane: DataPlane, information: ASGIApp, metrics: Metrics, settings: Settings, port: int | None = None
     ) -> None:
+        self._identity = read_identity(settings)
         self._address = f"{settings.host}:{settings.grpc_port if port is None else port}"
         self._inference = Inference(plane)
         questions = Questions(information, metrics, plane.clock)
@@ -49,12 +51,19 @@ class GrpcServer:
     async def start(self) -> int:
         """Listen; returns the port. Raises SettingsError if that cannot be had."""
         try:
-            port = self._server.add_insecure_port(self._address)
+            port = self._listen()
         except RuntimeError as error:
             raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {self._address}: {error}") from None
         await self._server.start()
-        logger.info("gRPC on %s", self._address)
+        logger.info("gRPC%s on %s", " over TLS" if self._identity else "", self._address)
         return int(port)
+
+    def _listen(self) -> Any:
+        if self._identity is None:
+            return self._server.add_insecure_port(self._address)
+        certificate, key, client_ca = self._identity
+        credentials = grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)
+        return self._server.add_secure_port(self._address, credentials)
 
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, finish those that are open, and drop what is left of them after ``drain_s`` seconds."""

@@ -86,4 +86,4 @@ async def _read_object(request: Request) -> dict[str, Any]:
                 raise BodyTooLarge(f"body: expected at most {MAX_BODY_BYTES} bytes, got more")
     except ClientDisconnect:
         raise Cancelled("the caller has gone") from None
-    return parse_object(body) if body.strip() else {}
+    return parse_object(body) if body else {}

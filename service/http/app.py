@@ -27,7 +27,6 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BENTOML_PATHS = re.compile(r"/schema\.json|/(?:static_content|assets)/.*")
-_PAGE_PATHS = ("/", "/docs")
 _CONGESTED_BYTES = 64 << 10  # where transports say that writing should pause
 
 
@@ -98,7 +97,7 @@ class AsgiDoor:
         endpoint = service.plane.match(path)
         if endpoint is not None:
             await self._carry(service.plane, endpoint, scope, receive, send)
-        elif self._inner is not None and (path in _PAGE_PATHS or _BENTOML_PATHS.fullmatch(path)):
+        elif self._inner is not None and _is_of_pages(path, scope):
             await self._inner({**scope, "path": "/"} if path == "/docs" else scope, receive, send)
         else:
             await self._inform(service, self._information, scope, receive, send)
@@ -246,6 +245,13 @@ async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -
     while (await receive())["type"] != "http.disconnect":
         pass
     answered.cancel()
+
+
+def _is_of_pages(path: str, scope: Scope) -> bool:
+    """Whether BentoML answers: its page for browsers, which say that they want one, and what that loads."""
+    if path == "/":
+        return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+    return path == "/docs" or _BENTOML_PATHS.fullmatch(path) is not None
 
 
 def _strip(path: str, base_path: str) -> str:

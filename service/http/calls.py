@@ -4,7 +4,7 @@ import abc
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,6 +51,12 @@ class Reply:
         return sum(map(len, self.chunks))
 
 
+class Handed(NamedTuple):
+    """The job of a call that another worker answers."""
+
+    cancel: Callable[[], None]
+
+
 class Call(abc.ABC):
     """One request of a door. The data plane answers it once, now or later, unless the call was cancelled.
 
@@ -73,7 +79,7 @@ class Call(abc.ABC):
     began = 0.0
     patience_s: float | None = None
     model: Model | None = None
-    job: "Job | Errand | None" = None
+    job: "Job | Errand | Handed | None" = None
     details: Any = None
     place: "Place | None" = None
     gone = False

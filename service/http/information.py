@@ -57,10 +57,12 @@ class Information:
             "/metrics": {"GET": self.metrics},
             "/docs.json": {"GET": self.document},
         }
-        return Starlette(
+        application = Starlette(
             routes=make_routes(routes),
             exception_handlers={ServiceError: _refuse, HTTPException: _refuse_route},
         )
+        application.router.redirect_slashes = False  # the door has taken those at the end away
+        return application
 
     async def live(self, request: Request) -> Response:
         return JSONResponse({"live": True})

@@ -18,7 +18,7 @@ from service.http.routes import Routes
 from service.http.status import error_reply
 from service.protocol.answers import to_json
 from service.protocol.text import parse_object, render_json, type_name
-from service.protocol.timeseries import Series, describe_forecast, read_forecast
+from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
 from service.registry import Model, Registry
 from service.tasks import classify
 from service.tasks.answer import check_finite
@@ -106,10 +106,15 @@ class KServeQuestions:
 
     def routes(self) -> Routes:
         return {
+            "/": {"GET": self.alive},
             "/v1/models": {"GET": self.models},
             "/v1/models/{model}": {"GET": self.model},
             "/v1/timeseries/models": {"GET": self.forecasters},
         }
+
+    async def alive(self, request: Request) -> Response:
+        """Liveness in the first protocol. The door answers browsers with a page here."""
+        return JSONResponse({"status": "alive"})
 
     async def models(self, request: Request) -> Response:
         return JSONResponse({"models": self._registry.names()})
@@ -155,7 +160,7 @@ def _rows_of(name: str, array: np.ndarray) -> Sequence[Any]:
     return rows
 
 
-def _row_of(item: Series, where: str) -> Any:
+def _row_of(item: TimeSeries, where: str) -> Any:
     """A series as the task takes it."""
     further = item.model_extra or {}
     if VALUES in further:

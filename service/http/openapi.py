@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from service import schema
 from service.examples import EXAMPLES
+from service.http.operations import describe_operation, list_operations, list_types
 from service.protocol.images import MEDIA_TYPES
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.pictures import MEDIA_TYPE as PNG
@@ -24,6 +25,7 @@ _ERRORS: Mapping[int, str] = {
     415: "Not a picture, or a media type that is not supported",
     429: "The queue is full, or the answer would come too late",
     500: "A failure in the model; the log of the server has the reason under the request id",
+    501: "Not offered, or not by the settings of this server",
     503: "Not ready, or stopping",
     504: "The deadline passed",
 }
@@ -97,24 +99,32 @@ def make_document(release: str) -> dict[str, Any]:
         types |= {f"{name}Answer": route.answer}
         if route.events is not None:
             types |= {f"{name}Event": route.events}
+    types |= list_types()
     adapters = [(name, "validation", TypeAdapter(kind)) for name, kind in types.items()]
     found, shared = TypeAdapter.json_schemas(adapters, ref_template=_REF)  # type: ignore[arg-type]  # a literal
     schemas: dict[str, Any] = dict(shared["$defs"])
-    schemas |= {name: found[name, "validation"] for name in types if name not in schemas}
+    of_protocol = {name: found.pop((name, "validation")) for name, _ in list_types()}
+    schemas |= {name: schema for (name, _), schema in found.items() if name not in schemas}
     paths: dict[str, Any] = {f"/{route.task}": {"post": _describe(route, schemas)} for route in _ROUTES}
     paths |= {path: {"get": _inform(path, text)} for path, text in _INFORMATION.items()}
+    for operation in list_operations():
+        described = describe_operation(operation, of_protocol, _error)
+        paths.setdefault(operation.path, {})[operation.method] = described
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Sluice",
             "version": release,
-            "description": "Batched predictions of ONNX models. Programs that send tensors use Open Inference Protocol "
-            "v2, which answers at /v2.",
+            "description": "Batched predictions of ONNX models: tasks for people, Open Inference Protocol v2 at /v2 "
+            "for programs that send tensors, KServe's first protocol and its forecasts at /v1.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "."}],
         "paths": paths,
-        "components": {"schemas": schemas, "responses": {f"Error{status}": _error(status) for status in _ERRORS}},
+        "components": {
+            "schemas": schemas,
+            "responses": {f"Error{status}": _error(status, _ref("schemas/Error")) for status in _ERRORS},
+        },
     }
 
 
@@ -132,7 +142,7 @@ def _describe(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
         "tags": ["tasks"],
         "parameters": [_parameter(name, of) for name, of in fields.items()],
         "requestBody": {"required": True, "content": _bodies(route, fields)},
-        "responses": {"200": _answers(route), **{str(s): _ref(f"responses/Error{s}") for s in _ERRORS}},
+        "responses": {"200": _answers(route), **{str(status): _error(status) for status in _ERRORS if status != 501}},
     }
 
 
@@ -169,8 +179,7 @@ def _answers(route: Route) -> dict[str, Any]:
     content: dict[str, Any] = {
         _JSON: {"schema": _ref(f"schemas/{name}Answer")},
         _EVENTS: {
-            "schema": {
-                "type": "string",
+            "schema": {  # without a type: some take it for that of the whole, some for that of an event
                 "description": f"with `stream`: {events} `event: done` with {name}Answer; should it fail on the way, "
                 "`event: error` with Error is the last",
             }
@@ -189,8 +198,11 @@ def _answers(route: Route) -> dict[str, Any]:
     }
 
 
-def _error(status: int) -> dict[str, Any]:
-    response = {"description": _ERRORS[status], "content": {_JSON: {"schema": _ref("schemas/Error")}}}
+def _error(status: int, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The response of an error: with a schema of its own, or the one that all routes have."""
+    if schema is None:
+        return _ref(f"responses/Error{status}")
+    response: dict[str, Any] = {"description": _ERRORS[status], "content": {_JSON: {"schema": schema}}}
     return {**response, "headers": {"Retry-After": _RETRY_AFTER}} if status in (429, 503) else response
 
 
@@ -198,7 +210,7 @@ def _inform(path: str, text: str) -> dict[str, Any]:
     media_type = "text/plain" if path == "/metrics" else _JSON
     responses = {"200": {"description": text, "content": {media_type: {}}}}
     if path == "/readyz":
-        responses["503"] = _ref("responses/Error503")
+        responses["503"] = _error(503)
     return {"operationId": path.strip("/"), "summary": text, "tags": ["information"], "responses": responses}
 
 

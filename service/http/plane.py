@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.engine.dispatcher import Answer
 from service.engine.tensors import Arrays, Rows
@@ -31,7 +31,7 @@ from service.errors import (
     UnsupportedCoding,
 )
 from service.http import events
-from service.http.calls import JSON, Call, Endpoint, Reply
+from service.http.calls import JSON, Call, Endpoint, Handed, Reply
 from service.http.calls import Header as HeaderField
 from service.http.errands import OPENERS, Errand, Errands
 from service.http.generate import GENERATE_STREAM
@@ -49,11 +49,16 @@ from service.registry import Model, Registry
 from service.settings import Settings
 from service.tasks.work import Limits
 
+if TYPE_CHECKING:
+    from service.http.relay import Relay
+
 logger = logging.getLogger("sluice.http")
 
 INFER = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
 """The same endpoint for calls that came over gRPC, so that metrics tell them apart."""
+HANDED_INFER = "infer handed on"
+"""Again the same, of a sequence, for the worker that has the caller: it counts the request under its own route."""
 PLANE_STATE = "sluice.plane"
 """Where the ASGI door leaves the data plane in the lifespan's state, which uvicorn hands to its protocols."""
 _FIXED_PATHS = frozenset(route for route in OPENERS if "{" not in route)
@@ -106,9 +111,10 @@ class DataPlane:
             state_key=settings.state_key.encode() or secrets.token_bytes(32),
         )
         self.sequences = Sequences(settings, loop)
+        self.relay: Relay | None = None
         self.errands = Errands(self, registry, limits, settings.deadline_s, loop, self._decoders)
         self._begin: Mapping[str, Callable[[Call], None]] = {
-            **dict.fromkeys((INFER, GRPC_INFER, GRPC_STREAM_INFER), self._infer),
+            **dict.fromkeys((INFER, GRPC_INFER, GRPC_STREAM_INFER, HANDED_INFER), self._infer),
             **dict.fromkeys(OPENERS, self.errands.start),
         }
 
@@ -198,7 +204,7 @@ class DataPlane:
             return
         self._metrics.rejected(call.model.name if call.model else "", Cancelled.reason)
         job = call.job
-        if isinstance(job, Errand):
+        if isinstance(job, Errand | Handed):
             job.cancel()
         elif call.model is not None and job is not None:
             call.model.dispatcher.cancel(job)
@@ -257,7 +263,12 @@ class DataPlane:
         self._submit(call, model, rows, self._render_infer, header.timeout_s, header.priority)
 
     def _infer_in_sequence(self, call: Call, model: Model, header: Header, step: SequenceStep, inputs: Arrays) -> None:
-        """Submit a request when those before it in its sequence have been answered."""
+        """Submit a request when those before it in its sequence have been answered, or hand it on to who keeps that."""
+        if self.relay is not None and call.endpoint.route != HANDED_INFER:
+            owner = self.relay.find_owner(model.name, step.id)
+            if owner is not None:
+                owner.hand_on(call, self._timeout_s(call, header.timeout_s) - (self.clock() - call.began))
+                return
 
         def render(call: Call, model: Model, answer: Answer) -> Reply:
             reply = self._render_infer(call, model, answer)

@@ -7,7 +7,8 @@ Rules
 - It is let go of with the request that ends it, or when it has been idle for ``idle_s``.
 - Requests that wait have no timers of their own: those before them end by their own deadlines.
 
-State within a worker does not scale out. Callers who send the carried tensors themselves need none of this.
+Where there are several workers a sequence is one's of them (`relay.py`), and gone with it. Over several machines state
+within a worker does not scale out: callers who send the carried tensors themselves need none of this.
 """
 
 import asyncio
@@ -119,10 +120,10 @@ class Sequences:
 
         Raises NotOffered, InvalidInput, QueueFull.
         """
-        if self._settings.workers > 1:
+        if not self._settings.keeps_sequences:
             raise NotOffered(
-                "sequence_id: workers keep nothing between requests where there are several: send what the model "
-                "carries as inputs"
+                "sequence_id: the workers of this server have no folder in common, so none can tell who keeps it: set "
+                "SLUICE_METRICS_DIR, or send what the model carries as inputs"
             )
         manifest = model.manifest
         if manifest.loop is None:

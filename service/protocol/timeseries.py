@@ -29,24 +29,24 @@ _MONTHS: Mapping[str, int] = {
 }
 
 
-class Series(BaseModel):
+class TimeSeries(BaseModel):
     """One series. Fields besides these are further inputs of the model, by their names."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     type: Literal["univariate_time_series", "multivariate_time_series"]
     name: str
-    series: list[Any]
-    frequency: str
+    series: Annotated[list[Any], Field(json_schema_extra={"items": {"type": "number"}, "minItems": 1})]
+    frequency: Annotated[str, Field(json_schema_extra={"enum": [*_SECONDS, *_MONTHS]})]
     start_timestamp: str | None = None
 
 
-class Options(BaseModel):
+class TimeSeriesOptions(BaseModel):
     """``seed`` and ``paths`` are those of predict_sequence, for models that draw their quantiles."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    horizon: int
+    horizon: Annotated[int, Field(json_schema_extra={"minimum": 1})]
     quantiles: list[float] | None = None
     seed: int | None = None
     paths: int | None = None
@@ -56,8 +56,8 @@ class ForecastRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     model: str
-    inputs: Annotated[tuple[Series, ...], Field(min_length=1, strict=False)]
-    options: Options
+    inputs: Annotated[tuple[TimeSeries, ...], Field(min_length=1, strict=False)]
+    options: TimeSeriesOptions
     metadata: dict[str, Any] | None = None
 
 
@@ -74,7 +74,7 @@ def read_forecast(body: bytes | memoryview) -> ForecastRequest:
     return request
 
 
-def find_next(item: Series, where: str) -> str | None:
+def find_next(item: TimeSeries, where: str) -> str | None:
     """The time of the first value after a series, in ISO 8601, None where its start is not known.
 
     A day that the month does not have becomes the last one of the month, as KServe has it: a month after 31 January is

@@ -18,16 +18,22 @@ def folder_of(client: str) -> Path:
 
 
 def run_client(
-    client: str, command: str, *arguments: str, timeout_s: float = 120.0
+    client: str, command: str, *arguments: str, timeout_s: float = 120.0, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of a client's environment. Skips the test where that is not there."""
+    """Run a command of a client's environment, in ``cwd``. Skips the test where it is not there."""
     folder = folder_of(client)
     found = folder / "bin" / command
     if not found.exists():
         pytest.skip(f"{client} is not there: `make clients` installs it")
     environment = {**os.environ, "LD_LIBRARY_PATH": str(folder / LIBRARIES)}
     return subprocess.run(
-        [str(found), *arguments], env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        [str(found), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        cwd=cwd,
     )
 
 

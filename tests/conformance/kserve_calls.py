@@ -22,6 +22,7 @@ def request_of(row: np.ndarray, binary: bool) -> InferRequest:
 async def ask_rest(url: str, row: np.ndarray) -> dict[str, object]:
     v1, v2 = (InferenceRESTClient(RESTConfig(protocol=version)) for version in ("v1", "v2"))
     found: dict[str, object] = {
+        "v1 live": await v1.is_server_live(url),
         "live": await v2.is_server_live(url),
         "ready": await v2.is_server_ready(url),
         "model ready": await v2.is_model_ready(url, MODEL),

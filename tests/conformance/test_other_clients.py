@@ -1,6 +1,8 @@
 """Clients that have environments of their own: KServe's, perf_analyzer, and schemathesis over the OpenAPI document."""
 
 import json
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from model_store import DEFAULT_ROOT, Store
+from tests import graphs
 from tests.conformance.clients import free_port, run_client
 from tests.conformance.performance import CALLERS, FORMS, MODEL, measure
 from tests.processes import Process, served
@@ -33,7 +36,8 @@ def test_line_17_kserve_clients_are_answered(server: Process) -> None:
     done = run_client("kserve", "python", str(calls), server.url, f"127.0.0.1:{GRPC_PORT}", json.dumps(rows.tolist()))
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.partition("RESULT")[2])
-    healthy = ("live", "ready", "model ready", "v1 model ready", "grpc live", "grpc ready", "grpc model ready")
+    rest = ("v1 live", "v1 model ready", "live", "ready", "model ready")
+    healthy = (*rest, "grpc live", "grpc ready", "grpc model ready")
     assert {name: found[name] for name in healthy} == dict.fromkeys(healthy, True)
     assert found["unknown"] == [404, 404]
     for name, expected in golden.outputs.items():
@@ -54,12 +58,83 @@ def test_line_16_perf_analyzer_reports_where_time_goes(server: Process, form: st
         assert callers < 4 or figures["queue µs"] > 0
 
 
-def test_schemathesis_finds_no_server_error(server: Process, tmp_path: Path) -> None:
-    """Requests made from the published OpenAPI document, valid and not, with its examples: never a 5xx."""
-    bounds = ("--max-examples", "30", "--seed", "6", "--workers", "1", "--max-time", "90", "--request-timeout", "20")
+SEQUENCES = {"data": [[{"x": [1.0]}, {"x": [2.0]}, {"x": [4.0]}], [{"x": [10.0]}, {"x": [20.0]}]]}
+TOTALS = [[1.0, 3.0, 7.0], [10.0, 30.0]]
+
+
+@pytest.fixture(scope="module")
+def adder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Where a model that adds up what it gets is served: over HTTP, over gRPC."""
+    root = tmp_path_factory.mktemp("adder")
+    graphs.write_loop(root, "adder", graphs.add_up(), {"total": "next_total", "x": None})
+    port = free_port()
+    with served(settings_for(root, provider="cpu", grpc_port=port)) as process:
+        yield f"127.0.0.1:{process.port}", f"127.0.0.1:{port}"
+
+
+def analyze_sequences(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    windows = ("--measurement-mode", "count_windows", "--measurement-request-count", "200", "-s", "50", "-r", "10")
+    return run_client("perf", "perf_analyzer", "-m", "adder", "-u", url, *windows, *arguments)
+
+
+SEQUENCE_FORMS = {
+    "http": ("-i", "http", "--concurrency-range", "4"),
+    "grpc": ("-i", "grpc", "--concurrency-range", "4"),
+    "grpc stream": ("-i", "grpc", "--streaming", "--concurrency-range", "4"),
+}
+
+
+@pytest.mark.parametrize("form", SEQUENCE_FORMS)
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+def test_line_16_perf_analyzer_checks_sequences(adder: tuple[str, str], tmp_path: Path, form: str, right: bool) -> None:
+    """perf_analyzer sends four sequences at a time and gets the totals that it expects, and no others."""
+    told = tmp_path / "sequences.json"
+    wrong_by = 0.0 if right else 1.0
+    totals = [[{"next_total": [total + wrong_by]} for total in sequence] for sequence in TOTALS]
+    told.write_text(json.dumps({**SEQUENCES, "validation_data": totals}))
+    done = analyze_sequences(adder["grpc" in form], *SEQUENCE_FORMS[form], "--input-data", str(told))
+    if right:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert int(re.findall(r"Sequence count: (\d+)", done.stdout)[-1]) >= 40
+    else:
+        assert done.returncode != 0
+        assert "Output doesn't match expected output" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("form", ["http", "grpc"])
+@pytest.mark.parametrize("ids", [("--num-of-sequences", "4"), ("--sequence-id-range", "5:9", "--serial-sequences")])
+def test_line_16_perf_analyzer_makes_sequences(adder: tuple[str, str], form: str, ids: tuple[str, ...]) -> None:
+    """At a rate of requests too: of a length, so many at once, or with ids of a range."""
+    made = ("--request-rate-range", "400", "--sequence-length", "5", "--sequence-length-variation", "0", *ids)
+    done = analyze_sequences(adder[form == "grpc"], "-i", form, *made)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert float(re.findall(r"\(([\d.]+) seq/sec\)", done.stdout)[-1]) == pytest.approx(80, rel=0.2)
+
+
+def run_schemathesis(folder: Path, url: str, *arguments: str) -> None:
+    """Requests made from the published document, valid and not, with its examples."""
+    checks = (
+        *("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"),
+        *("response_headers_conformance", "unsupported_method", "allow_header_conformance"),
+    )
+    bounds = ("--max-examples", "30", "--seed", "6", "--workers", "1", "--request-timeout", "20")
     done = run_client(
-        *("schemathesis", "schemathesis", "run", f"{server.url}/docs.json", "--url", server.url, *bounds),
-        *("--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing", "--no-color"),
+        *("schemathesis", "schemathesis", "--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
+        *("run", f"{url}/docs.json", "--url", url, *bounds, "--checks", ",".join(checks)),
+        *("--phases", "examples,coverage,fuzzing", "--no-color", *arguments),
         timeout_s=500,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_schemathesis_gets_what_the_document_says(server: Process, tmp_path: Path) -> None:
+    """Every route: no 5xx but the 501 that the document has, and statuses, types, bodies and headers as it says."""
+    run_schemathesis(tmp_path, server.url, "--max-time", "90")
+
+
+def test_schemathesis_changes_a_server_that_lets_it(tmp_path: Path) -> None:
+    """The same of models loaded, traces and logs where the settings allow it. Unloading would make all others 503."""
+    with served(settings_for(DEFAULT_ROOT, provider="cpu", control=True)) as process:
+        changes = ("--include-tag", "administration", "--exclude-path-regex", "unload")
+        run_schemathesis(tmp_path, process.url, *changes, "--max-time", "40")

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import tritonclient.grpc as triton
 
 from service.examples import EXAMPLES
 from tests import graphs
+from tests.certificates import Authority
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
@@ -198,6 +201,18 @@ def test_calls_in_process_are_those_of_http(served: Served):
     assert streamed == [400, "stream: a call has one answer; ask over HTTP for events"]
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_page"),
+    [("*/*", False), ("application/json", False), ("", False), ("text/html,application/xml;q=0.9,*/*;q=0.8", True)],
+)
+def test_root_is_a_page_for_browsers_and_a_sign_of_life_for_programs(served: Served, accept: str, is_page: bool):
+    """Who does not ask for HTML gets KServe's liveness from the root, browsers get BentoML's page."""
+    response = httpx.get(served.url, headers={"accept": accept})
+    assert response.status_code == 200
+    assert ("html" in response.headers["content-type"]) is is_page
+    assert is_page or response.json() == {"status": "alive"}
+
+
 def test_documentation_page_and_openapi_are_there(served: Served):
     """BentoML's page is handed on, and finds our OpenAPI document where it looks for one."""
     assert "html" in httpx.get(f"{served.url}/docs").headers["content-type"]
@@ -217,6 +232,33 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path):
         for worker in workers:
             if worker.is_running():
                 worker.kill()
+        server.kill()
+
+
+def test_tls_covers_http_and_grpc(tmp_path: Path):
+    """With a certificate, a key and an authority of clients both ports want a handshake and a certificate of it."""
+    graphs.write_plain(tmp_path / "store", "double", graphs.double())
+    authority = Authority(tmp_path)
+    (certificate, key), client = authority.issue("server"), authority.issue("client")
+    grpc_port = free_port()
+    tls = {"TLS_CERTIFICATE": str(certificate), "TLS_KEY": str(key), "TLS_CLIENT_CA": str(authority.certificate)}
+    environment = {f"SLUICE_{name}": value for name, value in {**tls, "GRPC_PORT": str(grpc_port)}.items()}
+    server = Served("--store", str(tmp_path / "store"), workers=1, environment=environment)
+    try:
+        context = ssl.create_default_context(cafile=str(authority.certificate))
+        path = f"127.0.0.1:{server.port}/v2/models/double/infer"
+        with pytest.raises(httpx.TransportError):
+            httpx.post(f"http://{path}", json={"inputs": [X]})
+        with pytest.raises(httpx.TransportError):
+            httpx.post(f"https://{path}", json={"inputs": [X]}, verify=context)
+        context.load_cert_chain(*client)
+        answer = httpx.post(f"https://{path}", json={"inputs": [X]}, verify=context)
+        assert answer.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]
+        files = {"root_certificates": str(authority.certificate)}
+        files |= {"certificate_chain": str(client[0]), "private_key": str(client[1])}
+        with triton.InferenceServerClient(f"127.0.0.1:{grpc_port}", ssl=True, **files) as over_grpc:
+            assert over_grpc.is_model_ready("double")
+    finally:
         server.kill()
 
 

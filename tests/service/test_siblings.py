@@ -3,9 +3,11 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
-from service.siblings import Command, Siblings
+from service.siblings import Command, Rank, Siblings
 
 
 def make(folder: Path | None, heard: list[Command], answer: str = "") -> Siblings:
@@ -87,3 +89,36 @@ def test_one_that_has_closed_is_not_asked(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert not list(tmp_path.iterdir())
+
+
+def test_workers_have_different_ranks(tmp_path: Path) -> None:
+    """Each takes the least that is free; one more than there are gets none; what is given back is the next one's."""
+    ranks = [Rank(tmp_path, 2) for _ in range(3)]
+    assert [rank.take() for rank in ranks] == [0, 1, None]
+    ranks[0].give_back()
+    assert ranks[2].take() == 0
+    for rank in ranks:
+        rank.give_back()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from service.siblings import Rank
+rank = Rank(Path(sys.argv[1]), 1)
+print(rank.take(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_rank_of_a_killed_worker_is_free(tmp_path: Path) -> None:
+    """While a process lives nobody else has its rank; when it is killed the next one takes it."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    rank = Rank(tmp_path, 1)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "0\n"
+        assert rank.take() is None
+        holder.kill()
+    assert rank.take() == 0
+    rank.give_back()

@@ -11,6 +11,7 @@ import pytest
 
 from service.http.intake import Intake
 from service.registry import Model
+from tests.certificates import Authority
 from tests.gates import gated
 from tests.servers import DOORS, HOT, Door, Serving, settings_for
 
@@ -393,25 +394,14 @@ def test_every_door_sends_the_same_bytes(store: Path):
 
 def test_tls_is_served(store: Path, door: Door, tmp_path: Path):
     """Both doors work behind TLS."""
-    certificate, key = make_certificate(tmp_path)
-    context = ssl.create_default_context(cafile=str(certificate))
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(cafile=str(authority.certificate))
     settings = settings_for(store, models=("double",))
-    with Serving(settings, door, tls=(certificate, key)) as server, Wire(server, context) as wire:
+    with Serving(settings, door, tls=authority.issue("server")) as server, Wire(server, context) as wire:
         wire.send(request_bytes(body_of(1)), request_bytes(body_of(2)))
         assert [wire.read_y(), wire.read_y()] == [2.0, 4.0]
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999\r\n\r\n".encode())
         assert wire.read()[0] == 413
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that signs itself."""
-    import subprocess
-
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-out", str(certificate), "-keyout", str(key)]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key
 
 
 def test_intake_admits_one_body_whatever_its_size():

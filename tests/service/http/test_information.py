@@ -134,7 +134,8 @@ def test_prefix_is_before_every_route(tmp_path: Path, door: Door) -> None:
             assert answer.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]
         assert client.post("/team/s-1/v2/models/double/infer/", json={"inputs": [X]}).status_code == 200
         assert client.get("/team/s-1/v2/health/ready").status_code == 200
-        assert client.get("/team/s-1").status_code == 404  # there is no page without BentoML
+        assert client.get("/team/s-1").json() == {"status": "alive"}
+        assert client.get("/").status_code == 404
         for path in ("/v2/models/double/infer", "/team/s-10/v2/models/double/infer", "/team/v2/models/double/infer"):
             response = client.post(path, json={"inputs": [X]})
             assert (response.status_code, path in response.json()["error"]) == (404, True)
@@ -152,6 +153,7 @@ def test_prefix_is_before_every_route(tmp_path: Path, door: Door) -> None:
         ({"trace_rate": "\u00b2"}, 400, "trace_rate"),
         ({"trace_count": "-2"}, 400, "trace_count: expected a number from -1"),
         ({"trace_file": "trace.json"}, 501, "trace_file"),
+        ({"trace_mode": {}}, 400, "trace_mode: expected a string, got an object"),
         ({"trace_mode": "opentelemetry"}, 501, "trace_mode"),
         ({"level": "OFF"}, 400, "unknown trace setting 'level'"),
     ],
@@ -184,6 +186,7 @@ def test_trace_settings_of_a_model_override_those_of_the_server(information: htt
         ({"log_verbose_level": True}, 400, "log_verbose_level"),
         ({"log_format": "xml"}, 400, "log_format: expected default or ISO8601"),
         ({"log_file": "log"}, 501, "log_file"),
+        ({"log_file": 0}, 400, "log_file: expected a string, got a number"),
         ({"log_infos": True}, 400, "unknown log setting 'log_infos'"),
     ],
 )

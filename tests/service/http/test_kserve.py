@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT
-from service.protocol.timeseries import Series, find_next
+from service.protocol.timeseries import TimeSeries, find_next
 from tests import graphs
 from tests.servers import Door, Serving, settings_for
 
@@ -112,6 +112,13 @@ def test_classifier_predicts_and_explains(client: httpx.Client) -> None:
     assert explanation["index"] == probabilities.index(max(probabilities))
     assert explanation["explanation"]["method"] == "saliency"
     assert [len(row) for row in explanation["explanation"]["values"]] == [8] * 8
+
+
+def test_liveness_of_the_first_protocol(client: httpx.Client) -> None:
+    """The root says alive; it has no other method."""
+    response = client.get("/")
+    assert (response.status_code, response.json()) == (200, {"status": "alive"})
+    assert client.post("/").status_code == 405
 
 
 def test_models_are_listed(client: httpx.Client) -> None:
@@ -240,7 +247,7 @@ def test_further_inputs_are_fields_of_a_series(client: httpx.Client) -> None:
 )
 def test_forecast_starts_after_the_series(frequency: str, start: str, count: int, expected: str) -> None:
     """By the calendar: months and years keep their day, or take the last one of the month."""
-    item = Series(
+    item = TimeSeries(
         type="univariate_time_series", name="s", series=[0] * count, frequency=frequency, start_timestamp=start
     )
     found = find_next(item, "inputs[0]")

@@ -1,6 +1,7 @@
 """The OpenAPI document of a running server, and whether the server does what it says."""
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,13 +10,27 @@ import jsonschema
 import pytest
 from openapi_spec_validator import validate
 
+from model_store import DEFAULT_ROOT
 from service.examples import EXAMPLES
-from service.http.errands import ROUTES
+from service.http.errands import OPENERS, ROUTES
+from service.http.openapi import make_document
+from service.http.operations import list_operations
+from service.http.plane import INFER
 from service.http.status import STATUS
 from service.schema import OPTIONS
+from tests.servers import Door, Serving, settings_for
 
 CASES = [(task, name) for task, examples in EXAMPLES.items() for name in examples]
 JSON = "application/json"
+DOCUMENT = make_document("0")
+OF_PROTOCOL = [
+    (operation.method, operation.path, name)
+    for operation in list_operations()
+    for name in DOCUMENT["paths"][operation.path][operation.method].get(
+        "requestBody", {"content": {JSON: {"examples": {"": None}}}}
+    )["content"][JSON]["examples"]
+]
+"""Method, path, name of an example; "" where there is no body."""
 
 
 @pytest.fixture
@@ -77,6 +92,117 @@ def test_examples_run_as_they_stand(reference: httpx.Client, document: dict[str,
     assert {event for event, _ in steps} == {"message"}
     for _, data in steps:
         check(document, data, component(described, "Event"))
+
+
+@pytest.fixture(scope="module")
+def changeable(door: Door) -> Iterator[httpx.Client]:
+    """A server that lets itself be changed, with what the examples of changes need."""
+    logger = logging.getLogger("sluice")
+    level = logger.level
+    settings = settings_for(DEFAULT_ROOT, models=("digits-classifier", "digits-style"), control=True)
+    with Serving(settings, door) as server, server.client() as client:
+        yield client
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize(("method", "path", "name"), OF_PROTOCOL)
+def test_examples_of_the_protocol_run_as_they_stand(
+    reference: httpx.Client, changeable: httpx.Client, document: dict[str, Any], method: str, path: str, name: str
+):
+    """Each route of the protocols is answered with 200 for the examples of its path and body, and as its schema says.
+
+    Changes are 501, as documented too, where the settings do not allow them.
+    """
+    described = document["paths"][path][method]
+    url = path.format(**{of["name"]: of["example"] for of in described["parameters"] if of["in"] == "path"})
+    body = described["requestBody"]["content"][JSON] if name else None
+    example = body["examples"][name]["value"] if body else None
+    if body:
+        check(document, example, body["schema"])
+    client = changeable if "administration" in described["tags"] else reference
+    response = client.request(method, url, json=example)
+    assert response.status_code == 200, response.text
+    media_type = response.headers["content-type"].partition(";")[0]
+    answers = described["responses"]["200"]["content"]
+    assert media_type in answers
+    if media_type == JSON:
+        check(document, response.json(), answers[JSON]["schema"])
+    elif media_type == "text/event-stream":
+        alone = document["paths"][path.replace("_stream", "")][method]["responses"]["200"]["content"][JSON]
+        for _, data in events_of(response.text):
+            check(document, data, alone["schema"])
+    if client is changeable:
+        refused = reference.request(method, url, json=example)
+        assert refused.status_code == 501
+        assert "501" in described["responses"]
+
+
+def routes_of(application: Any) -> set[tuple[str, str]]:
+    return {(method.lower(), route.path) for route in application.routes for method in route.methods - {"HEAD"}}
+
+
+def test_every_route_is_documented(reference_server: Serving, document: dict[str, Any]):
+    """Whatever the server answers is in the document, by path and method, and there is nothing else in it."""
+    assert reference_server.runtime is not None
+    served = routes_of(reference_server.runtime.information.application()) - {("get", "/docs.json")}
+    for route in OPENERS.keys() | {INFER}:
+        served |= {("post", route)}
+        if route.startswith("/v2"):
+            served |= {("post", route.replace("{model}", "{model}/versions/{version}"))}
+    assert served == {(method, path) for path, methods in document["paths"].items() for method in methods}
+
+
+def test_every_model_is_configured_as_the_schema_says(reference: httpx.Client, document: dict[str, Any]):
+    """The configurations of all reference models, with and without a loop, follow the schema and have one batching."""
+    schema = document["paths"]["/v2/models/{model}/config"]["get"]["responses"]["200"]["content"][JSON]["schema"]
+    batchings = set()
+    for model in reference.get("/v2/models").json()["models"]:
+        config = reference.get(f"/v2/models/{model}/config").json()
+        check(document, config, schema)
+        [batching] = config.keys() & {"dynamic_batching", "sequence_batching"}
+        batchings.add(batching)
+    assert batchings == {"dynamic_batching", "sequence_batching"}
+
+
+REFUSED: dict[str, tuple[str, Any]] = {
+    "no tensors": ("/v2/models/{model}/infer", {"inputs": []}),
+    "unknown datatype": (
+        "/v2/models/{model}/infer",
+        {"inputs": [{"name": "image", "shape": [1], "datatype": "FP31", "data": [1]}]},
+    ),
+    "list as id": ("/v2/models/{model}/generate", {"id": [1], "value": 1, "noise": 0}),
+    "no steps": ("/v2/models/{model}/generate_stream", {"value": 1, "noise": 0, "steps": 0}),
+    "number as ready": ("/v2/repository/index", {"ready": 1}),
+    "no version": ("/v2/repository/models/{model}/load", {"parameters": {"version": ""}}),
+    "two levels": ("/v2/trace/setting", {"trace_level": ["OFF", "TIMESTAMPS"]}),
+    "negative verbosity": ("/v2/logging", {"log_verbose_level": -1}),
+    "no rows": ("/v1/models/{model}:predict", {"instances": []}),
+    "unknown frequency": (
+        "/v1/timeseries/forecast",
+        {
+            "model": "sunspots-forecaster",
+            "inputs": [{"type": "univariate_time_series", "name": "a", "series": [1], "frequency": "decade"}],
+            "options": {"horizon": 1},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_what_the_schemas_of_the_protocol_refuse_is_400(
+    reference: httpx.Client, changeable: httpx.Client, document: dict[str, Any], case: tuple[str, Any]
+):
+    """A body outside the published schema is refused with the published shape of an error."""
+    path, body = case
+    described = document["paths"][path]["post"]
+    with pytest.raises(jsonschema.ValidationError):
+        check(document, body, described["requestBody"]["content"][JSON]["schema"])
+    url = path.format(**{of["name"]: of["example"] for of in described["parameters"] if of["in"] == "path"})
+    client = changeable if "administration" in described["tags"] else reference
+    response = client.post(url, json=body)
+    assert response.status_code == 400, response.text
+    name = "ForecastError" if path == "/v1/timeseries/forecast" else "Error"
+    check(document, response.json(), {"$ref": f"#/components/schemas/{name}"})
 
 
 def test_every_example_is_published(document: dict[str, Any]):

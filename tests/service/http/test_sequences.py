@@ -206,10 +206,31 @@ async def _wait(call: AsgiCall) -> Reply:
     return await call.answer
 
 
-def test_metadata_names_sequences_where_they_work(store: Path, client: httpx.Client) -> None:
-    """The extension is told, but no configuration of sequence batching, which would be another thing."""
+def test_metadata_names_sequences_where_they_work(client: httpx.Client) -> None:
+    """The extension is told, and the configuration of a model that carries state has what it carries."""
     assert "sequence" in client.get("/v2").json()["extensions"]
-    assert "sequence_batching" not in client.get("/v2/models/counter/config").json()
+    config = client.get("/v2/models/growing/config").json()
+    assert "dynamic_batching" not in config
+    assert {tensor["name"]: tensor["optional"] for tensor in config["input"]} == {"memory": True, "x": True}
+    batching = config["sequence_batching"]
+    assert (batching["max_sequence_idle_microseconds"], batching["oldest"]["max_candidate_sequences"]) == (60e6, 1024)
+    state = {"input_name": "memory", "output_name": "longer", "data_type": "TYPE_FP32", "dims": [-1]}
+    assert batching["state"] == [state]  # x is carried without changing
+    plain = client.get("/v2/models/double/config").json()
+    assert "dynamic_batching" in plain
+    assert "sequence_batching" not in plain
+    assert "optional" not in plain["input"][0]
+
+
+def test_configuration_of_sequences_over_grpc(store: Path) -> None:
+    """ModelConfig says the same as the route."""
+    with GrpcServing(settings_of(store)) as server, server.client() as client:
+        config = client.get_model_config("growing").config
+    assert config.WhichOneof("scheduling_choice") == "sequence_batching"
+    assert config.sequence_batching.WhichOneof("strategy_choice") == "oldest"
+    [state] = config.sequence_batching.state
+    assert (state.input_name, state.output_name, list(state.dims)) == ("memory", "longer", [-1])
+    assert [tensor.optional for tensor in config.input] == [True, True]
 
 
 def test_triton_client_over_http(server: Serving) -> None:
@@ -370,12 +391,12 @@ def test_too_much_state_is_429(store: Path) -> None:
     run(store, act, max_sequence_bytes=40)
 
 
-def test_several_workers_keep_no_sequences(store: Path) -> None:
-    """A request may reach any worker, so none keeps state, and the server does not claim it."""
+def test_workers_without_a_folder_keep_no_sequences(store: Path) -> None:
+    """A request may reach any worker, and where they cannot reach each other none keeps state or claims to."""
 
     async def act(bench: Bench) -> None:
         reply = await bench.ask(1, 1, "start")
         assert reply.status == 501
-        assert "send what the model carries as inputs" in read(reply)["error"]
+        assert "set SLUICE_METRICS_DIR, or send what the model carries as inputs" in read(reply)["error"]
 
     run(store, act, workers=2)

@@ -1,0 +1,177 @@
+"""The routes of the Open Inference Protocol and of KServe, as operations of the OpenAPI document."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from service.examples import DIGITS, MODELS, PROTOCOL
+from service.http.generate import GENERATE, GENERATE_STREAM
+from service.http.kserve import EXPLAIN, FORECAST, PREDICT
+from service.protocol import schema
+from service.protocol.timeseries import ForecastRequest
+
+_JSON = "application/json"
+_BINARY = "application/octet-stream"
+_EVENTS = "text/event-stream"
+_LENGTH = "Inference-Header-Content-Length"
+_MODEL = "/v2/models/{model}"
+_REPOSITORY = "/v2/repository/models/{model}"
+
+_TENSORS = (400, 404, 413, 415, 429, 500, 503, 504)
+_INFER = (*_TENSORS, 501)
+_OF_MODEL = (404, 503)
+_CHANGE = (400, 413, 501, 503)
+"""Statuses of errors, by what a route does."""
+
+
+class Operation(NamedTuple):
+    """``request`` and ``answer`` are types of JSON; ``error`` too, where it is not that of all other routes."""
+
+    method: str
+    path: str
+    summary: str
+    answer: Any
+    errors: tuple[int, ...] = ()
+    request: Any = None
+    error: Any = None
+
+    @property
+    def name(self) -> str:
+        return self.method + re.sub(r"\W+", "_", self.path).rstrip("_")
+
+    @property
+    def tag(self) -> str:
+        if self.errors[: len(_CHANGE)] == _CHANGE:
+            return "administration"
+        return "protocol" if self.path.startswith("/v2") else "kserve"
+
+
+_OF_VERSIONS = (
+    Operation("post", f"{_MODEL}/infer", "Tensors to tensors", schema.InferAnswer, _INFER, schema.InferRequest),
+    Operation("post", GENERATE, "Flat JSON to flat JSON", schema.FlatAnswer, _TENSORS, schema.FlatRequest),
+    Operation("post", GENERATE_STREAM, "Flat JSON to events", schema.FlatAnswer, _TENSORS, schema.FlatRequest),
+    Operation("get", _MODEL, "Inputs and outputs of a model", schema.ModelMetadata, _OF_MODEL),
+    Operation("get", f"{_MODEL}/ready", "Whether a model serves", schema.ModelReady, _OF_MODEL),
+    Operation("get", f"{_MODEL}/config", "How a model is served", schema.ModelConfig, _OF_MODEL),
+    Operation("get", f"{_MODEL}/stats", "Statistics of a model", schema.Statistics, _OF_MODEL),
+)
+"""Those that are there below a version of a model too."""
+
+_CHANGE_OF_MODEL = (*_CHANGE, 404)
+_OTHERS = (
+    Operation("get", "/v2", "Name, version and extensions of the server", schema.ServerMetadata),
+    Operation("get", "/v2/health/live", "Whether the server runs", schema.Live),
+    Operation("get", "/v2/health/ready", "Whether a model serves", schema.Ready, (503,)),
+    Operation("get", "/v2/models", "Names of all models", schema.Names),
+    Operation("get", "/v2/models/stats", "Statistics of all versions in service", schema.Statistics),
+    Operation(
+        *("post", "/v2/repository/index", "All versions and their states"),
+        *(list[schema.IndexEntry], (400, 413), schema.IndexRequest),
+    ),
+    Operation(
+        *("post", f"{_REPOSITORY}/load", "Serve the newest version of a model, or the one that is named"),
+        *(schema.Loaded, _CHANGE_OF_MODEL, schema.LoadRequest),
+    ),
+    Operation(
+        *("post", f"{_REPOSITORY}/unload", "Take a model out of service, or a version of it"),
+        *(schema.Unloaded, _CHANGE_OF_MODEL, schema.LoadRequest),
+    ),
+    Operation("get", "/v2/trace/setting", "How requests are traced", schema.TraceSettings),
+    Operation(
+        *("post", "/v2/trace/setting", "Change how requests are traced"),
+        *(schema.TraceSettings, _CHANGE, schema.TraceChanges),
+    ),
+    Operation("get", f"{_MODEL}/trace/setting", "How requests of a model are traced", schema.TraceSettings, (404,)),
+    Operation(
+        *("post", f"{_MODEL}/trace/setting", "Change how requests of a model are traced"),
+        *(schema.TraceSettings, _CHANGE_OF_MODEL, schema.TraceChanges),
+    ),
+    Operation("get", "/v2/logging", "What is logged", schema.LogSettings),
+    Operation("post", "/v2/logging", "Change what is logged", schema.LogSettings, _CHANGE, schema.LogChanges),
+    Operation("get", "/", "Whether the server runs; who wants HTML gets a page", schema.Alive),
+    Operation("get", "/v1/models", "Names of all models", schema.Names),
+    Operation("get", "/v1/models/{model}", "Whether a model serves", schema.ModelReady, _OF_MODEL),
+    Operation("post", PREDICT, "Rows to rows of the outputs", schema.Predictions, _TENSORS, schema.Instances),
+    Operation("post", EXPLAIN, "Rows to labels, and why", schema.Explanations, _TENSORS, schema.Instances),
+    Operation("get", "/v1/timeseries/models", "Names of the models that forecast", list[str]),
+    Operation(
+        *("post", FORECAST, "Series to their forecasts", schema.ForecastAnswer, _TENSORS),
+        *(ForecastRequest, schema.ForecastError),
+    ),
+)
+
+_DESCRIPTIONS: Mapping[str, str] = {
+    f"{_MODEL}/infer": "The body is JSON, or JSON with the bytes of tensors behind it, as many as each tells in "
+    f"`parameters.binary_data_size`. Then the header {_LENGTH} has the length of the JSON; 0: all of the body is one "
+    "row of the only input. Bodies may be compressed with gzip or deflate, both ways.",
+    GENERATE: "With `steps` a model with a loop goes through it, and what it carries is zeros where it is left out.",
+    GENERATE_STREAM: "With `steps` a model with a loop goes through it, each step an event.",
+}
+
+
+def list_operations() -> Iterator[Operation]:
+    for operation in _OF_VERSIONS:
+        yield operation
+        yield operation._replace(path=operation.path.replace("{model}", "{model}/versions/{version}"))
+    yield from _OTHERS
+
+
+def list_types() -> Iterator[tuple[str, Any]]:
+    """The types of JSON that operations have, by a name."""
+    for operation in list_operations():
+        parts = {"request": operation.request, "answer": operation.answer, "error": operation.error}
+        yield from ((f"{operation.name} {part}", kind) for part, kind in parts.items() if kind is not None)
+
+
+def describe_operation(
+    operation: Operation, schemas: Mapping[str, Any], describe_error: Callable[[int, Any], dict[str, Any]]
+) -> dict[str, Any]:
+    """An operation, given the schemas of ``list_types``, and what makes the response of an error of a status and the
+    schema that it has on this route alone, or None."""
+    about = operation.path.replace("/versions/{version}", "")
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": list(_parameters(operation.path, about)),
+        "responses": {"200": _answer(operation, about, schemas[f"{operation.name} answer"])},
+    }
+    if about in _DESCRIPTIONS:
+        described["description"] = _DESCRIPTIONS[about]
+    if operation.request is not None:
+        described["requestBody"] = _body(about, schemas[f"{operation.name} request"])
+    for status in operation.errors:
+        described["responses"][str(status)] = describe_error(status, schemas.get(f"{operation.name} error"))
+    return described
+
+
+def _parameters(path: str, about: str) -> Iterator[dict[str, Any]]:
+    examples = {"model": MODELS.get(about, DIGITS), "version": "1"}
+    for name, example in examples.items():
+        if f"{{{name}}}" in path:
+            text = {"type": "string", "minLength": 1}
+            yield {"name": name, "in": "path", "required": True, "schema": text, "example": example}
+    if about == f"{_MODEL}/infer":
+        number = {"type": "integer", "minimum": 0}
+        yield {"name": _LENGTH, "in": "header", "schema": number, "description": "of a body with bytes behind its JSON"}
+
+
+def _body(about: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    examples = {name: {"summary": summary, "value": value} for name, (summary, value) in PROTOCOL[about].items()}
+    content: dict[str, Any] = {_JSON: {"schema": body, "examples": examples}}
+    if about == f"{_MODEL}/infer":
+        content[_BINARY] = {"schema": {"type": "string", "format": "binary", "description": "JSON, then bytes"}}
+    is_optional = about.startswith(("/v2/repository", "/v2/trace", "/v2/logging", f"{_MODEL}/trace"))
+    return {"required": not is_optional, "content": content}
+
+
+def _answer(operation: Operation, about: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {_JSON: {"schema": answer}}
+    if about == GENERATE_STREAM:
+        text = "events whose `data` are each what generate answers; a failure on the way is the last, as Error"
+        content = {_EVENTS: {"schema": {"description": text}}}
+    if about == f"{_MODEL}/infer":
+        text = f"JSON, then the bytes of the outputs that are wanted so; {_LENGTH} has the length of the JSON"
+        content[_BINARY] = {"schema": {"type": "string", "format": "binary", "description": text}}
+    told = {"X-Request-Id": {"description": "the caller's, or a new one", "schema": {"type": "string"}}}
+    return {"description": operation.summary, "content": content, "headers": told}

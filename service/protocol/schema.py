@@ -1,0 +1,454 @@
+"""What the routes of the Open Inference Protocol and of KServe take and give, as types: the OpenAPI document is made
+of them.
+
+Requests are read by the modules beside this one, not by these types. Tests check both against each other, and answers
+against their types.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypeAliasType, TypedDict  # those of typing suffice for pydantic from Python 3.12 on
+
+from model_store.datatypes import DATATYPES
+
+_exact = with_config(ConfigDict(extra="forbid"))
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Value = bool | float | str
+Values = TypeAliasType("Values", "list[Value | Values]")
+"""Of any depth: nested as the shape says, or flat. It is recursive, which the ``type`` statement alone can say."""
+Datatype = Annotated[str, Field(json_schema_extra={"enum": list(DATATYPES)})]
+Shape = Annotated[list[Count], Field(max_length=32)]
+
+
+def _open(of: dict[str, Any]) -> Callable[[Any], Any]:
+    """Fields besides those that are named, each of one JSON schema."""
+    return with_config(ConfigDict(extra="allow", json_schema_extra={"additionalProperties": of}))
+
+
+_with_values = _open({"type": ["string", "number", "boolean"]})
+
+
+@_with_values
+class InferParameters(TypedDict):
+    """Others are let through; those that begin with `triton_` are refused."""
+
+    sequence_id: NotRequired[
+        Annotated[
+            Annotated[int, Field(ge=0, le=(1 << 64) - 1)] | str, Field(description="0 and an empty text are none")
+        ]
+    ]
+    sequence_start: NotRequired[bool]
+    sequence_end: NotRequired[bool]
+    priority: NotRequired[Annotated[int, Field(ge=0, description="1 goes before the others")]]
+    timeout: NotRequired[Annotated[int, Field(ge=0, description="microseconds until 504")]]
+    binary_data_output: NotRequired[Annotated[bool, Field(description="of outputs that do not say it themselves")]]
+
+
+@_with_values
+class TensorParameters(TypedDict):
+    binary_data_size: NotRequired[Annotated[int, Field(ge=0, description="bytes behind the JSON, in place of data")]]
+
+
+@_with_values
+class OutputParameters(TypedDict):
+    binary_data: NotRequired[bool]
+    classification: NotRequired[Annotated[int, Field(ge=0, description="so many of the best, as value:index:label")]]
+
+
+@_exact
+class InferInput(TypedDict):
+    """A tensor: `data`, or bytes behind the JSON whose number `parameters` tell."""
+
+    name: str
+    shape: Shape
+    datatype: Datatype
+    parameters: NotRequired[TensorParameters]
+    data: NotRequired[Values]
+
+
+@_exact
+class InferWanted(TypedDict):
+    name: str
+    parameters: NotRequired[OutputParameters]
+
+
+@_exact
+class InferRequest(TypedDict):
+    id: NotRequired[str]
+    model_name: NotRequired[Annotated[str, Field(description="not read: who answers is in the path")]]
+    parameters: NotRequired[InferParameters]
+    inputs: Annotated[list[InferInput], Field(min_length=1, max_length=256)]
+    outputs: NotRequired[Annotated[list[InferWanted], Field(max_length=256, description="all where it is left out")]]
+
+
+@_exact
+class InferOutput(TypedDict):
+    """`data` is flat, in the order of rows."""
+
+    name: str
+    datatype: Datatype
+    shape: Shape
+    parameters: NotRequired[TensorParameters]
+    data: NotRequired[Values]
+
+
+@_exact
+class InferAnswer(TypedDict):
+    id: NotRequired[str]
+    model_name: str
+    model_version: str
+    outputs: list[InferOutput]
+
+
+_FLAT = {"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array"}]}
+
+
+@_open(_FLAT)
+class FlatRequest(TypedDict):
+    """The inputs of the model by their names, a value or a flat array each. Any other value is a parameter."""
+
+    id: NotRequired[str]
+    parameters: NotRequired[Annotated[dict[str, Any], Field(description="inputs and parameters, as beside it")]]
+    steps: NotRequired[Annotated[int, Field(ge=1, description="through the loop of a model that has one")]]
+
+
+@_open(_FLAT)
+class FlatAnswer(TypedDict):
+    """The outputs of the model by their names; one that has one element is a value, another one a flat array."""
+
+    id: NotRequired[str]
+    model_name: str
+    model_version: str
+
+
+@_exact
+class Live(TypedDict):
+    live: Literal[True]
+
+
+@_exact
+class Ready(Live):
+    ready: Literal[True]
+
+
+@_exact
+class ModelReady(TypedDict):
+    name: str
+    ready: Literal[True]
+
+
+@_exact
+class Alive(TypedDict):
+    status: Literal["alive"]
+
+
+@_exact
+class Names(TypedDict):
+    models: list[str]
+
+
+@_exact
+class ServerMetadata(TypedDict):
+    name: str
+    version: str
+    extensions: Annotated[list[str], Field(description="what of the protocol works besides its core")]
+
+
+@_exact
+class TensorMetadata(TypedDict):
+    """Sizes that are not fixed, the batch among them, are -1."""
+
+    name: str
+    datatype: Datatype
+    shape: list[Annotated[int, Field(ge=-1)]]
+
+
+@_exact
+class ModelMetadata(TypedDict):
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+@_exact
+class VersionPolicy(TypedDict):
+    specific: dict[Literal["versions"], list[int]]
+
+
+@_exact
+class TensorConfig(TypedDict):
+    """Without the batch. A scalar has `reshape`; what a sequence carries is `optional`."""
+
+    name: str
+    optional: NotRequired[bool]
+    data_type: Annotated[str, Field(pattern="^TYPE_")]
+    dims: list[Annotated[int, Field(ge=-1)]]
+    reshape: NotRequired[dict[Literal["shape"], list[int]]]
+
+
+@_exact
+class InstanceGroup(TypedDict):
+    name: str
+    kind: Literal["KIND_CPU", "KIND_GPU"]
+    count: Annotated[int, Field(ge=1)]
+
+
+@_exact
+class QueuePolicy(TypedDict):
+    timeout_action: Literal["REJECT"]
+    default_timeout_microseconds: Count
+    allow_timeout_override: Literal[True]
+    max_queue_size: Count
+
+
+@_exact
+class DynamicBatching(TypedDict):
+    preferred_batch_size: list[Count]
+    max_queue_delay_microseconds: Count
+    preserve_ordering: Literal[False]
+    priority_levels: Count
+    default_priority_level: Count
+    default_queue_policy: QueuePolicy
+
+
+@_exact
+class OldestStrategy(TypedDict):
+    max_candidate_sequences: Count
+    preferred_batch_size: list[Count]
+    max_queue_delay_microseconds: Count
+    preserve_ordering: Literal[False]
+
+
+@_exact
+class StateConfig(TypedDict):
+    input_name: str
+    output_name: str
+    data_type: Annotated[str, Field(pattern="^TYPE_")]
+    dims: list[Annotated[int, Field(ge=-1)]]
+
+
+@_exact
+class SequenceBatching(TypedDict):
+    """Of models that carry state from request to request."""
+
+    max_sequence_idle_microseconds: Count
+    oldest: OldestStrategy
+    control_input: Annotated[list[Any], Field(max_length=0)]
+    state: list[StateConfig]
+
+
+@_exact
+class ModelConfig(TypedDict):
+    name: str
+    platform: str
+    backend: str
+    version_policy: VersionPolicy
+    max_batch_size: Annotated[int, Field(ge=0, description="0: its tensors have no batch")]
+    input: list[TensorConfig]
+    output: list[TensorConfig]
+    instance_group: list[InstanceGroup]
+    default_model_filename: str
+    parameters: dict[str, dict[Literal["string_value"], str]]
+    dynamic_batching: NotRequired[DynamicBatching]
+    sequence_batching: NotRequired[SequenceBatching]
+
+
+@_exact
+class Duration(TypedDict):
+    count: Count
+    ns: Count
+
+
+@_exact
+class InferStatistics(TypedDict):
+    """Of requests, summed over them."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    cache_hit: Duration
+    cache_miss: Duration
+
+
+@_exact
+class BatchStatistics(TypedDict):
+    """Of runs of so many rows."""
+
+    batch_size: Count
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+@_exact
+class VersionStatistics(TypedDict):
+    """Since the server started, over all its workers."""
+
+    name: str
+    version: str
+    last_inference: Annotated[int, Field(ge=0, description="milliseconds since 1970; 0: none")]
+    inference_count: Annotated[int, Field(ge=0, description="rows")]
+    execution_count: Annotated[int, Field(ge=0, description="runs")]
+    inference_stats: InferStatistics
+    response_stats: dict[str, Any]
+    batch_stats: list[BatchStatistics]
+    memory_usage: list[Any]
+
+
+@_exact
+class Statistics(TypedDict):
+    model_stats: list[VersionStatistics]
+
+
+@_exact
+class IndexRequest(TypedDict):
+    ready: NotRequired[Annotated[bool, Field(description="only versions that serve")]]
+
+
+@_exact
+class IndexEntry(TypedDict):
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE", "LOADING", "UNLOADING", "UNKNOWN"]
+    reason: NotRequired[str]
+
+
+@_exact
+class LoadParameters(TypedDict):
+    version: NotRequired[Annotated[Text | int | None, Field(description="a number or an alias; the newest without it")]]
+    unload_dependents: NotRequired[Annotated[bool, Field(description="no model depends on another")]]
+
+
+@_exact
+class LoadRequest(TypedDict):
+    parameters: NotRequired[LoadParameters]
+
+
+@_exact
+class Loaded(TypedDict):
+    name: str
+    load: Literal[True]
+
+
+@_exact
+class Unloaded(TypedDict):
+    name: str
+    unload: Literal[True]
+
+
+Level = Literal["OFF", "TIMESTAMPS"]
+Digits = Annotated[str, Field(pattern="^-?[0-9]{1,10}$")]
+
+
+@_exact
+class TraceSettings(TypedDict):
+    """Traces go to the log. Numbers are texts."""
+
+    trace_level: Annotated[list[Level], Field(min_length=1, max_length=1)]
+    trace_rate: Digits
+    trace_count: Digits
+    log_frequency: Digits
+    trace_file: Literal[""]
+    trace_mode: Literal["triton"]
+
+
+@_exact
+class TraceChanges(TypedDict, total=False):
+    """What is to change; null takes a model's own setting back."""
+
+    trace_level: Level | Annotated[list[Level], Field(min_length=1, max_length=1)] | None
+    trace_rate: Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$", description="one request in so many")] | None
+    trace_count: Annotated[str, Field(pattern="^(-1|[0-9]{1,9})$", description="-1: no end")] | None
+    log_frequency: Annotated[str, Field(pattern="^[0-9]{1,9}$")] | None
+    trace_file: Literal[""] | None
+    trace_mode: Literal["triton"] | None
+
+
+@_exact
+class LogChanges(TypedDict, total=False):
+    """What is to change."""
+
+    log_file: Literal[""]
+    log_info: bool
+    log_warning: bool
+    log_error: bool
+    log_verbose_level: Annotated[int, Field(ge=0, lt=1 << 31)]
+    log_format: Literal["default"]
+
+
+@with_config(ConfigDict(extra="forbid", json_schema_extra={"required": [*LogChanges.__annotations__]}))
+class LogSettings(LogChanges):
+    """What holds."""
+
+
+@_exact
+class Instances(TypedDict):
+    """Rows as `/classify` takes them: nested numbers, texts, pictures, or objects of the inputs by name."""
+
+    instances: Annotated[list[Any], Field(min_length=1)]
+
+
+@_exact
+class Predictions(TypedDict):
+    predictions: Annotated[list[Any], Field(description="the row of the only output, or an object of all outputs")]
+
+
+@_exact
+class Explanations(TypedDict):
+    explanations: Annotated[list[dict[str, Any]], Field(description="predictions of `/classify`, with `explain`")]
+
+
+@_exact
+class ForecastContent(TypedDict):
+    """Of one series; `start_timestamp` is the time of the first value of the forecast."""
+
+    type: Literal["univariate_time_series"]
+    name: str
+    mean_forecast: list[float]
+    frequency: str
+    start_timestamp: str | None
+    quantiles: dict[str, list[float]] | None
+
+
+@_exact
+class ForecastOutput(TypedDict):
+    type: Literal["time_series_forecast"]
+    id: str
+    status: Literal["completed"]
+    error: None
+    content: list[ForecastContent]
+
+
+@_exact
+class ForecastAnswer(TypedDict):
+    id: str
+    created_at: Annotated[int, Field(description="seconds since 1970")]
+    status: Literal["completed"]
+    error: None
+    model: str
+    outputs: list[ForecastOutput]
+
+
+@_exact
+class ForecastFault(TypedDict):
+    code: Annotated[str, Field(description="the status")]
+    message: str
+    type: str
+    param: Annotated[str, Field(description="the field at fault, where it is known")]
+
+
+@_exact
+class ForecastError(TypedDict):
+    """KServe's shape of an error of this route."""
+
+    error: ForecastFault
+    request_id: str

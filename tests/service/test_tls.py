@@ -1,0 +1,104 @@
+"""The files of TLS, as they are read when the server starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings, SettingsError
+from service.tls import read_identity
+from tests.certificates import Authority
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"TLS_CERTIFICATE": "a.pem"}, "SLUICE_TLS_CERTIFICATE=a.pem: expected SLUICE_TLS_KEY too"),
+        ({"TLS_KEY": "a.pem"}, "SLUICE_TLS_KEY=a.pem: expected SLUICE_TLS_CERTIFICATE too"),
+        ({"TLS_CLIENT_CA": "a.pem"}, "SLUICE_TLS_CLIENT_CA=a.pem: expected SLUICE_TLS_KEY too"),
+    ],
+)
+def test_half_an_identity_is_refused(given: dict[str, str], text: str) -> None:
+    """A certificate without a key, or the other way round, is no setting; nor is an authority without both."""
+    with pytest.raises(SettingsError, match=text):
+        Settings.from_environ({f"SLUICE_{name}": value for name, value in given.items()})
+
+
+@pytest.mark.parametrize("name", ["tls_certificate", "tls_key", "tls_client_ca"])
+@pytest.mark.parametrize("what", ["missing", "folder", "other bytes"])
+def test_file_that_cannot_be_used_is_named(authority: Authority, tmp_path: Path, name: str, what: str) -> None:
+    """The error has the setting, its value, and what was expected of the file."""
+    path = tmp_path / "file.pem"
+    if what == "folder":
+        path.mkdir()
+    elif what == "other bytes":
+        path.write_bytes(b"no PEM at all")
+    certificate, key = authority.issue("whole")
+    files = {"tls_certificate": certificate, "tls_key": key, "tls_client_ca": authority.certificate, name: path}
+    with pytest.raises(SettingsError) as caught:
+        read_identity(Settings().replace(**files))
+    assert f"SLUICE_{name.upper()}={path}" in str(caught.value)
+    expected = {"missing": "No such file", "folder": "Is a directory", "other bytes": "expected "}
+    assert expected[what] in str(caught.value)
+
+
+def test_key_of_another_certificate_is_refused(authority: Authority) -> None:
+    """The two files have to belong together."""
+    certificate, _ = authority.issue("one")
+    _, key = authority.issue("two")
+    with pytest.raises(SettingsError, match="expected PEM files of a certificate chain and of its key"):
+        read_identity(Settings(tls_certificate=certificate, tls_key=key))
+
+
+def test_key_with_a_passphrase_is_refused_without_asking_for_it(authority: Authority) -> None:
+    """A server has nobody to ask: the error says that the key may have none."""
+    certificate, key = authority.issue("locked", passphrase="a secret")
+    with pytest.raises(SettingsError, match="without a passphrase"):
+        read_identity(Settings(tls_certificate=certificate, tls_key=key))
+
+
+def test_identity_is_what_the_files_hold(authority: Authority) -> None:
+    """The bytes of the files; without settings there is no identity, and clients need a certificate only if told."""
+    certificate, key = authority.issue("held")
+    identity = read_identity(Settings(tls_certificate=certificate, tls_key=key, tls_client_ca=authority.certificate))
+    assert identity == (certificate.read_bytes(), key.read_bytes(), authority.certificate.read_bytes())
+    plain = read_identity(Settings(tls_certificate=certificate, tls_key=key))
+    assert plain is not None
+    assert plain.client_ca is None
+    assert read_identity(Settings()) is None
+
+
+def test_missing_file_ends_the_start_with_its_name(tmp_path: Path) -> None:
+    """`sluice serve` ends with code 2 and the name of the setting, before any worker is started."""
+    missing = str(tmp_path / "none.pem")
+    done = subprocess.run(
+        [sys.executable, "-m", "sluice", "serve"],
+        env={**os.environ, "SLUICE_TLS_CERTIFICATE": missing, "SLUICE_TLS_KEY": missing},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert f"SLUICE_TLS_CERTIFICATE={missing}: expected a file that can be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bentoml_serve_without_its_own_options_is_refused(authority: Authority) -> None:
+    """A worker that would answer HTTP in plain text although a certificate is set does not start."""
+    certificate, key = authority.issue("worker")
+    program = "import service.app; service.app._open_runtime()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "SLUICE_TLS_CERTIFICATE": str(certificate), "SLUICE_TLS_KEY": str(key)},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert "`bentoml serve` answers HTTP in plain text without --ssl-certfile" in done.stderr
