@@ -112,6 +112,7 @@ class Dispatcher:
         self._landed = self._landed_rows = 0
         """Batches that have run and are not answered yet, and their rows: their callers will soon be back."""
         self._device = device
+        self._is_simple = signature.batches and len(signature.output_names) == 1
         self.batch_rows = self.cost.efficient(queue.max_rows, _BATCH_OVERHEAD_S)
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
         self._learn_full_batch()
@@ -314,6 +315,8 @@ class Dispatcher:
     def _answer(self, run: BatchRun, now: float) -> None:
         """Give each request of a batch its rows, and count those that have all of them."""
         observer, traces = self.observer, self.observer.traces
+        taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
+        only = self.signature.output_names[0] if self._is_simple else None
         tally = Tally()
         waits_s: list[float] = []
         at = 0
@@ -323,13 +326,17 @@ class Dispatcher:
             if job.finished:
                 continue
             if not job.rows_done:
-                job.queue_s = max(0.0, run.taken_at - job.arrived)
+                job.queue_s = max(0.0, taken_at - job.arrived)
                 waits_s.append(job.queue_s)
-            job.batch_s += run.started_at - run.taken_at
-            job.compute_s += run.ended_at - run.started_at
-            outputs = self._rows_of(run, part, begin, at)
-            if outputs is None:
-                continue
+            job.batch_s += batch_s
+            job.compute_s += compute_s
+            outputs: Arrays | None
+            if only is not None and at - begin == job.rows.number:
+                outputs = {only: run.outputs[0][begin:at]}
+            else:
+                outputs = self._rows_of(run, part, begin, at)
+                if outputs is None:
+                    continue
             job.finish(Answer(outputs, job.queue_s, job.batch_s, job.compute_s))
             tally.requests += 1
             tally.total_s += now - job.arrived
@@ -349,8 +356,6 @@ class Dispatcher:
         if not self.signature.batches:
             return dict(zip(names, run.outputs, strict=True))
         number = job.rows.number
-        if end - begin == number and len(names) == 1:
-            return {names[0]: run.outputs[0][begin:end]}
         outputs: Sequence[np.ndarray] = [output[begin:end] for output in run.outputs]
         if end - begin < number:
             job.rows_done += end - begin

@@ -28,7 +28,7 @@ def render_infer(model: str, version: str, header: Header, outputs: Mapping[str,
     """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16, or no UTF-8)."""
     wanted = header.outputs
     arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
-    key = (model, version, *[array.shape for array in arrays.values()])
+    key: tuple[object, ...] = (model, version, *[array.shape for array in arrays.values()])
     text = header.texts.get(key)
     if text is not None:
         return InferAnswer([text, *map(write_tensor, arrays.values())], len(text))
