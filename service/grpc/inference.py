@@ -14,7 +14,8 @@ from service.grpc.status import metadata_of, refusal_of
 from service.grpc.translation import read_message, write_answer, write_body, write_streamed
 from service.http.app import AsgiCall
 from service.http.calls import Endpoint, Reply, request_id_of
-from service.http.plane import GRPC_INFER, GRPC_STREAM_INFER, DataPlane
+from service.http.inference import GRPC_INFER, GRPC_STREAM_INFER
+from service.http.plane import DataPlane
 from service.http.status import error_reply
 
 Context = Any

@@ -14,16 +14,13 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from service.engine.dispatcher import Answer
-from service.engine.tensors import Arrays, Rows
 from service.errors import (
     Cancelled,
-    DeadlinePassed,
-    InvalidInput,
     ModelFailure,
     ServiceError,
     StillLoading,
@@ -32,20 +29,16 @@ from service.errors import (
 )
 from service.http import events
 from service.http.calls import JSON, Call, Endpoint, Handed, Reply
-from service.http.calls import Header as HeaderField
 from service.http.errands import OPENERS, Errand, Errands
 from service.http.generate import GENERATE_STREAM
+from service.http.inference import BINARY, ROUTES, Inference
 from service.http.intake import Intake
 from service.http.kserve import FORECAST, forecast_error_reply
 from service.http.sequences import Sequences
 from service.http.status import error_reply
 from service.metrics import Metrics
-from service.protocol.answers import render_infer
-from service.protocol.classification import check_classification, classify
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
-from service.protocol.header import Header, SequenceStep
-from service.protocol.v2 import Layout, find_layout, parse_infer, parse_raw
-from service.registry import Model, Registry
+from service.registry import Registry
 from service.settings import Settings
 from service.tasks.work import Limits
 
@@ -54,36 +47,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sluice.http")
 
-INFER = "/v2/models/{model}/infer"
-GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
-"""The same endpoint for calls that came over gRPC, so that metrics tell them apart."""
-HANDED_INFER = "infer handed on"
-"""Again the same, of a sequence, for the worker that has the caller: it counts the request under its own route."""
 PLANE_STATE = "sluice.plane"
 """Where the ASGI door leaves the data plane in the lifespan's state, which uvicorn hands to its protocols."""
 _FIXED_PATHS = frozenset(route for route in OPENERS if "{" not in route)
 _V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
 _V1_PATH = re.compile(r"/v1/models/([^/]+):(predict|explain)")
-_BINARY = (b"content-type", b"application/octet-stream")
 _PLAIN_ROUTES = ("/generate",)
 """Whose requests are too small to be worth a content coding."""
 _COMPRESS_FROM_BYTES = 1024
 _INFLATE_ASIDE_FROM_BYTES = 4 << 10
 _DEFLATE_ASIDE_FROM_BYTES = 16 << 10
 """Larger bodies are inflated and compressed in a thread; up to there it took 3 ms, for a bomb, and 0.15 ms."""
-
-_KEPT_FORMS = 256
-
-Render = Callable[[Call, Model, Answer], Reply]
-
-
-class _Form(NamedTuple):
-    """What requests to a model with the same JSON part have in common; the first of them has passed every check."""
-
-    header: Header
-    layout: Layout
-    number: int
-    key: Hashable
 
 
 class DataPlane:
@@ -114,7 +88,7 @@ class DataPlane:
         self.relay: Relay | None = None
         self.errands = Errands(self, registry, limits, settings.deadline_s, loop, self._decoders)
         self._begin: Mapping[str, Callable[[Call], None]] = {
-            **dict.fromkeys((INFER, GRPC_INFER, GRPC_STREAM_INFER, HANDED_INFER), self._infer),
+            **dict.fromkeys(ROUTES, Inference(self, registry, settings.deadline_s).start),
             **dict.fromkeys(OPENERS, self.errands.start),
         }
 
@@ -214,118 +188,6 @@ class DataPlane:
         self.sequences.close()
         self._decoders.shutdown(wait=True)
 
-    def _infer(self, call: Call) -> None:
-        model = call.model = self._registry.find(call.endpoint.model, call.endpoint.version)
-        length = call.headers.get(b"inference-header-content-length")
-        header_bytes = None if length is None else _read_length(length)
-        form: _Form | None = model.forms.get(bytes(call.body[:header_bytes])) if header_bytes else None
-        if form is None or len(call.body) != form.layout.size_bytes:
-            self._infer_anew(call, model, header_bytes)
-            return
-        header = call.details = form.header
-        inputs = form.layout.read(call.body)
-        if model.signature.checks_values:
-            # A server that is asked for too much has no time to lose on what it refuses.
-            model.dispatcher.admit(form.number, self._timeout_s(call, header.timeout_s))
-            model.signature.check_values(inputs)
-        rows = Rows(inputs, form.number, form.key)
-        self._submit(call, model, rows, self._render_infer, header.timeout_s, header.priority)
-
-    def _infer_anew(self, call: Call, model: Model, header_bytes: int | None) -> None:
-        """A request unlike those before it: everything is to be checked."""
-
-        def admit(header: Header) -> None:  # before tensors are decoded
-            shape = header.inputs[0].shape
-            rows = shape[0] if shape and model.signature.batches else 1
-            model.dispatcher.admit(rows, self._timeout_s(call, header.timeout_s))
-
-        signature = model.signature
-        if header_bytes == 0:
-            model.dispatcher.admit(1, self._timeout_s(call, None))
-            header, inputs = parse_raw(call.body, signature.graph.inputs, signature.batches)
-        else:
-            header, inputs = parse_infer(call.body, header_bytes, admit)
-        call.details = header
-        if header.outputs is not None and not header.outputs.keys() <= signature.outputs.keys():
-            name = next(name for name in header.outputs if name not in signature.outputs)
-            have = ", ".join(signature.outputs)
-            raise InvalidInput(f"outputs: no output {name!r:.60} in model {model.name!r}, there are {have}")
-        if header.classes:
-            check_classification(header.classes, signature.outputs)
-        if header.sequence is not None:
-            self._infer_in_sequence(call, model, header, header.sequence, inputs)
-            return
-        rows = signature.check(inputs, may_be_empty=True)
-        if header_bytes and len(model.forms) < _KEPT_FORMS:
-            layout = find_layout(header, header_bytes)
-            if layout is not None:
-                model.forms[bytes(call.body[:header_bytes])] = _Form(header, layout, rows.number, rows.key)
-        self._submit(call, model, rows, self._render_infer, header.timeout_s, header.priority)
-
-    def _infer_in_sequence(self, call: Call, model: Model, header: Header, step: SequenceStep, inputs: Arrays) -> None:
-        """Submit a request when those before it in its sequence have been answered, or hand it on to who keeps that."""
-        if self.relay is not None and call.endpoint.route != HANDED_INFER:
-            owner = self.relay.find_owner(model.name, step.id)
-            if owner is not None:
-                owner.hand_on(call, self._timeout_s(call, header.timeout_s) - (self.clock() - call.began))
-                return
-
-        def render(call: Call, model: Model, answer: Answer) -> Reply:
-            reply = self._render_infer(call, model, answer)
-            place.keep(answer.outputs)
-            return reply
-
-        def go() -> None:
-            try:
-                left_s = self._timeout_s(call, header.timeout_s) - (self.clock() - call.began)
-                if left_s <= 0:
-                    raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
-                rows = model.signature.check(place.take(inputs), may_be_empty=True)
-                self._submit(call, model, rows, render, left_s, header.priority)
-            except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
-                self.fail(call, error)
-
-        place = call.place = self.sequences.join(model, step, go)
-        if place.is_first:
-            go()
-
-    @staticmethod
-    def _render_infer(call: Call, model: Model, answer: Answer) -> Reply:
-        header: Header = call.details
-        outputs = _classified(model, header, answer.outputs) if header.classes else answer.outputs
-        chunks, header_bytes = render_infer(model.name, model.version, header, outputs)
-        return Reply(200, chunks, (JSON,) if header_bytes is None else _binary_headers(header_bytes))
-
-    def _submit(
-        self,
-        call: Call,
-        model: Model,
-        rows: Rows,
-        render: Render,
-        timeout_s: float | None = None,
-        priority: int = 1,
-    ) -> None:
-        def done(outcome: Answer | ServiceError) -> None:
-            if isinstance(outcome, ServiceError):
-                self.fail(call, outcome)
-                return
-            try:
-                reply = render(call, model, outcome)
-            except Exception as error:  # noqa: BLE001  # such as FP16 asked for as JSON
-                self.fail(call, error)
-            else:
-                self.finish(call, reply, outcome)
-
-        if not rows.number:
-            done(model.dispatcher.answer_no_rows(rows))
-            return
-        call.job = model.dispatcher.submit(rows, done, timeout_s=self._timeout_s(call, timeout_s), priority=priority)
-
-    def _timeout_s(self, call: Call, asked_s: float | None) -> float:
-        """What the request asks for, else what its caller waits, else the server's own; never more than it waits."""
-        timeout_s = asked_s or call.patience_s or self._settings.deadline_s
-        return timeout_s if call.patience_s is None else min(timeout_s, call.patience_s)
-
     def fail(self, call: Call, error: Exception) -> None:
         if not isinstance(error, ServiceError):
             logger.error("request %s: a fault of the server", call.request_id, exc_info=error)
@@ -399,39 +261,15 @@ class DataPlane:
             call.inflated_bytes = 0
 
 
-def _classified(model: Model, header: Header, outputs: Arrays) -> Arrays:
-    """The outputs, with classes in place of the values of those that are wanted so."""
-    manifest = model.manifest
-    scores = (manifest.classes.probabilities, manifest.classes.logits) if manifest.classes else ()
-    classified = {
-        name: classify(name, outputs[name], number, manifest.labels if name in scores else (), model.signature.batches)
-        for name, number in header.classes.items()
-    }
-    return {**outputs, **classified}
-
-
 def _coding_of(call: Call, reply: Reply) -> str | None:
     """The content coding for a reply; pictures are compressed already, and short ones would not get shorter."""
     if reply.size_bytes < _COMPRESS_FROM_BYTES:
         return None
     return (
         choose_coding(call.headers[b"accept-encoding"])
-        if any(header in reply.headers for header in (JSON, _BINARY))
+        if any(header in reply.headers for header in (JSON, BINARY))
         else None
     )
-
-
-@functools.lru_cache(maxsize=1024)
-def _read_length(text: bytes) -> int:
-    """The length of the JSON part. Raises InvalidInput."""
-    if not text.isdigit() or len(text) > 18:
-        raise InvalidInput(f"Inference-Header-Content-Length: expected a number, got {text.decode('latin-1')!r:.40}")
-    return int(text)
-
-
-@functools.lru_cache(maxsize=1024)
-def _binary_headers(header_bytes: int) -> tuple[HeaderField, ...]:
-    return (_BINARY, (b"inference-header-content-length", b"%d" % header_bytes))
 
 
 def _server_timing(total_s: float, answer: Answer | None) -> bytes:

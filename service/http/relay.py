@@ -34,8 +34,8 @@ from service.engine.dispatcher import Answer
 from service.errors import DeadlinePassed, NotReady, QueueFull
 from service.http.app import AsgiCall
 from service.http.calls import LINGER_S, Call, Endpoint, Handed, Reply
+from service.http.inference import HANDED_INFER
 from service.http.intake import Intake
-from service.http.plane import HANDED_INFER
 from service.settings import Settings
 from service.siblings import Rank
 

@@ -21,7 +21,8 @@ from service.protocol.header import MAX_INPUTS, Header, InputHeader, parse_heade
 from service.protocol.numbers import array_of, numbers_of
 from service.protocol.text import parse_json
 
-_CACHED_HEADER_BYTES = 4096
+MAX_KEPT_BYTES = 4096
+"""Of a JSON part that is remembered because it may come again."""
 _token = os.urandom(8).hex()
 _PLACES = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_INPUTS)]
 """What stands for the arrays that were cut out of a request; nobody else can have written it."""
@@ -57,7 +58,7 @@ def find_layout(header: Header, header_bytes: int) -> Layout | None:
             return None
         places.append((item.name, item.shape, item.dtype, at))
         at += item.size_bytes
-    return Layout(at, places) if header_bytes <= _CACHED_HEADER_BYTES else None
+    return Layout(at, places)
 
 
 def parse_infer(
@@ -75,7 +76,7 @@ def parse_infer(
         found = _parse_template(text, admit)
         if found is not None:
             return found
-    header = _parse_cached(text) if header_bytes and at <= _CACHED_HEADER_BYTES else parse_header(parse_json(text))
+    header = _parse_cached(text) if header_bytes and at <= MAX_KEPT_BYTES else parse_header(parse_json(text))
     _check_lengths(header, at, len(body) - at)
     admit(header)
     inputs = {}
@@ -157,7 +158,7 @@ def _parse_template(body: bytes, admit: Callable[[Header], None]) -> InferReques
         pieces += (body[at:begin], _PLACES[len(arrays)])
         arrays.append(body[begin:end])
         at = end
-    if not arrays or len(body) - sum(map(len, arrays)) > _CACHED_HEADER_BYTES:
+    if not arrays or len(body) - sum(map(len, arrays)) > MAX_KEPT_BYTES:
         return None
     pieces.append(body[at:])
     try:

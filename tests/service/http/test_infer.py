@@ -21,7 +21,8 @@ from model_store import DEFAULT_ROOT, Store
 from model_store.datatypes import DATATYPES
 from service.http.app import AsgiCall
 from service.http.calls import JSON, Endpoint, Reply
-from service.http.plane import INFER, DataPlane
+from service.http.inference import INFER
+from service.http.plane import DataPlane
 from tests import graphs
 from tests.servers import Door, Serving, settings_for
 

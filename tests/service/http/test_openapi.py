@@ -13,9 +13,9 @@ from openapi_spec_validator import validate
 from model_store import DEFAULT_ROOT
 from service.examples import EXAMPLES
 from service.http.errands import OPENERS, ROUTES
+from service.http.inference import INFER
 from service.http.openapi import make_document
 from service.http.operations import list_operations
-from service.http.plane import INFER
 from service.http.status import STATUS
 from service.schema import OPTIONS
 from tests.servers import Door, Serving, settings_for

@@ -13,7 +13,7 @@ import uvloop
 from service.http import relay
 from service.http.app import AsgiCall
 from service.http.calls import Endpoint, Reply
-from service.http.plane import GRPC_INFER, HANDED_INFER, INFER
+from service.http.inference import GRPC_INFER, HANDED_INFER, INFER
 from service.http.relay import Relay
 from service.protocol.text import parse_json, render_json
 from service.registry import Model

@@ -15,7 +15,8 @@ import tritonclient.http as triton
 
 from service.http.app import AsgiCall
 from service.http.calls import Endpoint, Reply
-from service.http.plane import INFER, DataPlane
+from service.http.inference import INFER
+from service.http.plane import DataPlane
 from service.http.sequences import MAX_WAITING
 from service.protocol.text import parse_json, render_json
 from service.registry import Model
