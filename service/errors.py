@@ -6,6 +6,7 @@ ServiceError
 │   ├── UnknownModel          no such model or version
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
+│   ├── Forbidden             the settings of this server do not allow it
 │   ├── BodyTooLarge          more bytes than the limit
 │   ├── HeaderTooLarge        more header than the limit
 │   └── UnsupportedMedia      a content type or picture that is not understood
@@ -16,7 +17,7 @@ ServiceError
 │   ├── NotReady              the model is loading, or could not be loaded
 │   │   └── StillLoading      it is being loaded because it was asked for; the call may wait for it
 │   └── Draining              the server is stopping
-├── NotOffered                a part of the protocol that this server does not have, or that its settings forbid
+├── NotOffered                a part of the protocol that this server does not have
 ├── DeadlinePassed            the answer would have come too late
 ├── Cancelled                 the caller has gone
 └── ModelFailure              our fault; the text is logged, never sent
@@ -55,6 +56,10 @@ class WrongMethod(CallerError):
     def __init__(self, text: str, allowed: tuple[str, ...]) -> None:
         super().__init__(text)
         self.allowed = allowed
+
+
+class Forbidden(CallerError):
+    reason = "forbidden"
 
 
 class BodyTooLarge(CallerError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service.control.switches import Logs
-from service.errors import NotOffered, NotReady, ServiceError
+from service.errors import Forbidden, NotOffered, NotReady, ServiceError
 from service.registry import Registry
 from service.settings import Settings
 from service.siblings import Command, Siblings
@@ -32,25 +32,25 @@ class Control:
         await self._siblings.close()
 
     async def load(self, model: str, version: str | None) -> None:
-        """Raises as ``Registry.load`` does; NotOffered, NotReady where another worker could not."""
+        """Raises as ``Registry.load`` does; Forbidden, NotOffered, NotReady where another worker could not."""
         await self._do({"do": "load", "model": model, "version": version})
 
     async def unload(self, model: str, version: str | None) -> None:
-        """Raises as ``Registry.unload`` does; NotOffered."""
+        """Raises as ``Registry.unload`` does; Forbidden, NotOffered."""
         await self._do({"do": "unload", "model": model, "version": version})
 
     async def trace(self, model: str | None, changes: Mapping[str, str | int | None]) -> None:
-        """Changes as ``switches.read_trace`` gives them, for one model or all. Raises UnknownModel, NotOffered."""
+        """Changes as ``switches.read_trace`` gives them, for one model or all. Raises as ``check``, UnknownModel."""
         await self._do({"do": "trace", "model": model, "changes": dict(changes)})
 
     async def log(self, settings: Mapping[str, Any]) -> None:
-        """Settings that ``Logs.check`` has checked. Raises NotOffered."""
+        """Settings that ``Logs.check`` has checked. Raises as ``check``."""
         await self._do({"do": "log", "settings": dict(settings)})
 
     def check(self) -> None:
-        """Raises NotOffered where the settings allow no change."""
+        """Raises Forbidden where the settings allow no change, NotOffered where it could not reach all workers."""
         if not self._settings.control:
-            raise NotOffered("this server lets nobody change it while it runs: start it with SLUICE_CONTROL=true")
+            raise Forbidden("this server lets nobody change it while it runs: start it with SLUICE_CONTROL=true")
         if self._alone:
             raise NotOffered("the workers of this server have no folder in common: set SLUICE_METRICS_DIR")
 

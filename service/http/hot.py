@@ -18,7 +18,7 @@ Rules
 
 import asyncio
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 from uvicorn.config import HTTP_PROTOCOLS, Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
 from service.http.calls import LINGER_S, Endpoint, request_id_of
 from service.http.exchange import HotCall, write_reply
+from service.http.heads import Head, learn_head
 from service.http.plane import PLANE_STATE, DataPlane
 from service.http.status import error_reply
 
@@ -36,17 +37,6 @@ MAX_HEADER_BYTES = 64 << 10
 _TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"
 _VIEW_FROM_BYTES = 16 << 10
 """Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
-
-
-class Head(NamedTuple):
-    """What the bytes before a body said: whole, with a length, and a hot route."""
-
-    text: bytes
-    size: int
-    endpoint: Endpoint
-    query: bytes
-    headers: dict[bytes, bytes]
-    keep_alive: bool
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -149,8 +139,8 @@ class HotProtocol(HttpToolsProtocol):
         self._head = None
         self._piece_bytes = len(data)
         super().data_received(data)
-        if was_idle and self._begun == 1 and not began_in_header:
-            self._learn(data)
+        if was_idle and self._begun == 1 and not began_in_header and isinstance(self.cycle, HotCall):
+            self._head = learn_head(self.cycle, data)
         if self._lingering:
             return
         # The parser keeps an unfinished header line to itself, so what it was fed is counted: pieces of nothing but
@@ -234,16 +224,6 @@ class HotProtocol(HttpToolsProtocol):
             self._rest()
 
     # The way of a hot call
-
-    def _learn(self, data: bytes) -> None:
-        """Remember the head if ``data`` was exactly one hot message."""
-        call = self.cycle
-        if not isinstance(call, HotCall) or not call.body_is_there or call.refusal is not None:
-            return
-        if call.size == 0 or call.headers.get(b"content-length") != b"%d" % call.size:
-            return  # in chunks, or with a length in some other form
-        if call.size < len(data):
-            self._head = Head(data[: -call.size], call.size, call.endpoint, call.query, call.headers, call.keep_alive)
 
     def _take_known(self, head: Head, data: bytes) -> bool:
         """Begin the call if ``data`` is one with this head; False where it is not or has to wait: then it is parsed."""

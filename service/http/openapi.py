@@ -20,15 +20,18 @@ _EVENTS = "text/event-stream"
 
 _ERRORS: Mapping[int, str] = {
     400: "The request is malformed, or has the wrong shape, datatype or value, or an unknown field",
+    403: "The settings of this server do not allow it",
     404: "No such model or version, or none that does this task",
     413: "The body is over the limit",
     415: "Not a picture, or a media type that is not supported",
     429: "The queue is full, or the answer would come too late",
     500: "A failure in the model; the log of the server has the reason under the request id",
-    501: "Not offered, or not by the settings of this server",
+    501: "Not offered by this server",
     503: "Not ready, or stopping",
     504: "The deadline passed",
 }
+_OF_CHANGES = (403, 501)
+"""Errors that no task route has."""
 _RETRY_AFTER = {"description": "seconds until it is worth another try", "schema": {"type": "integer"}}
 _INFORMATION: Mapping[str, str] = {
     "/models": "Cards: name, versions, labels, quality, parity, provider, ready or the reason why not",
@@ -142,7 +145,10 @@ def _describe(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
         "tags": ["tasks"],
         "parameters": [_parameter(name, of) for name, of in fields.items()],
         "requestBody": {"required": True, "content": _bodies(route, fields)},
-        "responses": {"200": _answers(route), **{str(status): _error(status) for status in _ERRORS if status != 501}},
+        "responses": {
+            "200": _answers(route),
+            **{str(status): _error(status) for status in _ERRORS if status not in _OF_CHANGES},
+        },
     }
 
 

@@ -20,7 +20,7 @@ _REPOSITORY = "/v2/repository/models/{model}"
 _TENSORS = (400, 404, 413, 415, 429, 500, 503, 504)
 _INFER = (*_TENSORS, 501)
 _OF_MODEL = (404, 503)
-_CHANGE = (400, 413, 501, 503)
+_CHANGE = (400, 403, 413, 501, 503)
 """Statuses of errors, by what a route does."""
 
 

@@ -9,6 +9,7 @@ from service.protocol.text import render_json
 
 STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.InvalidInput: 400,
+    errors.Forbidden: 403,
     errors.UnknownModel: 404,
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,

@@ -25,6 +25,7 @@ INTENDED = {
     "StillLoading": "UNAVAILABLE",
     "TooLate": "RESOURCE_EXHAUSTED",
     "TryLater": "UNAVAILABLE",
+    "Forbidden": StatusCode.PERMISSION_DENIED,
     "UnknownModel": "NOT_FOUND",
     "UnknownRoute": "NOT_FOUND",
     "UnsupportedCoding": "INVALID_ARGUMENT",

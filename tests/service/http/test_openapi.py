@@ -111,7 +111,7 @@ def test_examples_of_the_protocol_run_as_they_stand(
 ):
     """Each route of the protocols is answered with 200 for the examples of its path and body, and as its schema says.
 
-    Changes are 501, as documented too, where the settings do not allow them.
+    Changes are 403, as documented too, where the settings do not allow them.
     """
     described = document["paths"][path][method]
     url = path.format(**{of["name"]: of["example"] for of in described["parameters"] if of["in"] == "path"})
@@ -133,8 +133,8 @@ def test_examples_of_the_protocol_run_as_they_stand(
             check(document, data, alone["schema"])
     if client is changeable:
         refused = reference.request(method, url, json=example)
-        assert refused.status_code == 501
-        assert "501" in described["responses"]
+        assert refused.status_code == 403
+        assert "403" in described["responses"]
 
 
 def routes_of(application: Any) -> set[tuple[str, str]]:
@@ -218,7 +218,9 @@ def test_every_example_is_published(document: dict[str, Any]):
 def test_document_has_every_task_option_and_status(document: dict[str, Any]):
     """Routes, options and statuses of the code are those of the document, none missing and none made up."""
     options: set[str] = set()
-    usual = {str(status) for status in set(STATUS.values()) - {405, 431, 499, 501}}  # not for what follows the document
+    usual = {
+        str(status) for status in set(STATUS.values()) - {403, 405, 431, 499, 501}
+    }  # not for what follows the document
     for route, task in ROUTES.items():
         described = document["paths"][route]["post"]
         names = {parameter["name"] for parameter in described["parameters"]}

@@ -80,7 +80,7 @@ def test_server_that_allows_no_change_says_how_to_allow_it(root: Path) -> None:
     with Serving(settings_for(root), HOT) as server, server.client() as client:
         for path in ("repository/models/double/load", "repository/models/double/unload", "logging", "trace/setting"):
             response = client.post(f"/v2/{path}", json={})
-            assert (response.status_code, "SLUICE_CONTROL=true" in response.json()["error"]) == (501, True)
+            assert (response.status_code, "SLUICE_CONTROL=true" in response.json()["error"]) == (403, True)
         assert index(client) == {("double", "1"): ("READY", "")}
         assert who_serves(client) == "1"
 

@@ -14,6 +14,7 @@ from service.http.status import STATUS, error_reply, status_of
 INTENDED = {
     "CallerError": 400,
     "InvalidInput": 400,
+    "Forbidden": 403,
     "UnknownModel": 404,
     "UnknownRoute": 404,
     "WrongMethod": 405,
