@@ -131,14 +131,9 @@ class HotCall(Call):
 def write_reply(connection: Connection, reply: Reply, keep_alive: bool) -> None:
     """Write a whole answer."""
     parts = _head(connection, reply.status, reply.headers)
-    chunks = reply.chunks
-    size = sum(map(len, chunks))
+    size = reply.size_bytes
     parts.append((_KEPT if keep_alive else _CLOSING) % size)
-    if size > _JOIN_BELOW_BYTES:
-        _write(connection.transport, parts, chunks, size)
-        return
-    parts += chunks
-    connection.transport.write(b"".join(parts))
+    _write(connection.transport, parts, reply.chunks, size)
 
 
 _written: tuple[Sequence[Header], bytes] = ((), b"")

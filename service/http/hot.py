@@ -216,12 +216,8 @@ class HotProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         self._running = None
-        if self.transport.is_closing() or self._lingering:
-            return
-        if self.pipeline or self._advancing or self.flow.write_paused:
+        if not self.transport.is_closing() and not self._lingering:
             self._next()
-        else:
-            self._rest()
 
     # The way of a hot call
 
@@ -310,8 +306,7 @@ class HotProtocol(HttpToolsProtocol):
     def complete(self, call: HotCall) -> None:
         """All of the answer of a call that had its turn is written: go on with the next, or end the connection."""
         call.response_complete = True
-        if call.held_bytes:
-            self._forget(call)
+        self._forget(call)
         if call.refusal is not None:
             self._linger()
         elif not call.keep_alive:

@@ -33,8 +33,8 @@ def render_infer(model: str, version: str, header: Header, outputs: Mapping[str,
     if text is not None:
         return InferAnswer([text, *map(write_tensor, arrays.values())], len(text))
     text, chunks = _render_text(model, version, header, arrays)
-    has_texts = any(array.dtype.hasobject for array in arrays.values())  # whose length is in the JSON part
-    if header.is_all_binary and not has_texts and len(header.texts) < _CACHED_TEXTS:
+    is_kept = header.is_all_binary and len(header.texts) < _CACHED_TEXTS
+    if is_kept and not any(array.dtype.hasobject for array in arrays.values()):  # whose length is in the JSON part
         header.texts[key] = text
     return InferAnswer([text, *chunks], len(text) if chunks else None)
 
