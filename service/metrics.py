@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mypy_extensions import mypyc_attr
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -36,7 +37,7 @@ SECONDS = (
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Definition:
     kind: str
     name: str
@@ -265,7 +266,7 @@ class RouteMeter:
         self._seconds.observe(seconds)
 
 
-class Metrics(Collector):
+class Metrics:
     """All metrics of this worker, and the exposition of all workers.
 
     ``alive`` tells whether a process still runs; the gauges of one that does not are left out.
@@ -279,7 +280,7 @@ class Metrics(Collector):
         self._routes: dict[tuple[str, str], RouteMeter] = {}
         self.sources: list[Source] = []
         self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._registry.register(_Families(self.collect))
         self.gauge("sluice_workers").set(1)
 
     def counter(self, name: str, labels: Labels = ()) -> Counter:
@@ -347,6 +348,17 @@ class Metrics(Collector):
             for name, labels, values in read_cells(path):
                 if alive or _DEFINED[name].kind != "gauge":
                     yield name, labels, values
+
+
+@mypyc_attr(native_class=False)  # its base is not
+class _Families(Collector):
+    """What prometheus_client asks for the exposition."""
+
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collect()
 
 
 def _family(definition: Definition, series: Mapping[Labels, Sequence[float]]) -> Metric:

@@ -23,7 +23,7 @@ class State(enum.StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A version in service."""
 
@@ -43,10 +43,10 @@ class Model:
 
     @property
     def signature(self) -> Signature:
-        return self.loaded.signature
+        return self.dispatcher.signature
 
 
-@dataclass(slots=True)
+@dataclass
 class Entry:
     """A version that was asked to serve. ``reason`` says why it does not."""
 
@@ -56,7 +56,7 @@ class Entry:
     model: Model | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class Shelf:
     """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version."""
 

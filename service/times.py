@@ -15,7 +15,7 @@ class Times(NamedTuple):
     compute_s: float
 
 
-@dataclass(slots=True)
+@dataclass
 class Tally:
     """Requests that were answered together: how many, and their stages, in seconds summed over them."""
 

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from service.engine.tensors import Rows
@@ -24,7 +24,7 @@ from service.errors import QueueFull
 PRIORITIES = 2
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Request:
     """One caller's rows on their way through a queue. Times are seconds on the caller's clock."""
 
@@ -48,28 +48,29 @@ class Request:
 R = TypeVar("R", bound=Request)
 
 
-@dataclass(slots=True, eq=False)
 class Slice(Generic[R]):
     """Rows ``start`` to ``stop`` of a request."""
 
-    request: R
-    start: int
-    stop: int
+    __slots__ = ("request", "start", "stop")
+
+    def __init__(self, request: R, start: int, stop: int) -> None:
+        self.request = request
+        self.start = start
+        self.stop = stop
 
     @property
     def count(self) -> int:
         return self.stop - self.start
 
 
-@dataclass(slots=True, eq=False)
 class Batch(Generic[R]):
     """Slices that run together; ``count`` is their number of rows."""
 
-    slices: list[Slice[R]]
-    count: int = field(init=False)
+    __slots__ = ("count", "slices")
 
-    def __post_init__(self) -> None:
-        self.count = sum(s.count for s in self.slices)
+    def __init__(self, slices: list[Slice[R]]) -> None:
+        self.slices = slices
+        self.count = sum(s.count for s in slices)
 
     def halves(self) -> "tuple[Batch[R], Batch[R]]":
         """The batch cut in two between requests, to find the one that fails it; needs two slices or more."""
@@ -77,12 +78,14 @@ class Batch(Generic[R]):
         return Batch(self.slices[:middle]), Batch(self.slices[middle:])
 
 
-@dataclass(slots=True)
 class _Line(Generic[R]):
     """Requests of one priority and key in order of arrival. Those that have left are skipped when they are reached."""
 
-    requests: deque[tuple[int, R]] = field(default_factory=deque)
-    rows: int = 0
+    __slots__ = ("requests", "rows")
+
+    def __init__(self) -> None:
+        self.requests: deque[tuple[int, R]] = deque()
+        self.rows = 0
 
     def head(self) -> tuple[int, R] | None:
         while self.requests:

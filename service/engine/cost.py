@@ -2,10 +2,13 @@
 
 import bisect
 
+from mypy_extensions import mypyc_attr
+
 _WEIGHT = 0.2
 """Share of a new observation in the running means; about the last ten runs of a size count."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CostModel:
     """Seconds of a run by number of rows.
 

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from service.engine.fairness import FairShare
-from service.engine.lane import Run, User
+from service.engine.lane import Lanes, Run, User
 from service.engine.tensors import BatchBuffer
 
 INLINE_S = 1e-3
@@ -37,7 +37,7 @@ TURN_S = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
 
 
-class Device:
+class Device(Lanes):
     """The lanes of one device, shared fairly by the models on it.
 
     ``splits`` says that two half batches side by side can be faster than a whole one: on cores, not on a GPU.
@@ -228,18 +228,18 @@ class _Lane:
     def __init__(self, number: int, buffer: BatchBuffer) -> None:
         self.buffer = buffer
         self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=f"lane_{number}", daemon=True)
+        self._worker = threading.Thread(target=self._work, name=f"lane_{number}", daemon=True)
 
     def do(self, work: Callable[[], None]) -> None:
-        if not self._thread.ident:
-            self._thread.start()
+        if not self._worker.ident:
+            self._worker.start()
         self._todo.put(work)
 
     def close(self) -> None:
         """Return when the work under way has ended."""
         self._todo.put(None)
-        if self._thread.ident:
-            self._thread.join()
+        if self._worker.ident:
+            self._worker.join()
 
     def _work(self) -> None:
         _give_way()

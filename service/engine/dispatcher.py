@@ -16,7 +16,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -41,7 +40,8 @@ _BATCH_OVERHEAD_S = 300e-6
 """What a batch costs in a lane besides its run: two hops, and the turns of the event loop around them."""
 
 
-class Answer(NamedTuple):
+@dataclass(eq=False)
+class Answer:
     """Outputs by name, with as many rows as the request had, and where its time went, in seconds."""
 
     outputs: Mapping[str, np.ndarray]
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 Done = Callable[[Answer | ServiceError], None]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Job(Request):
     """A request with the one who waits for it. ``done`` is called exactly once, unless the caller cancels first."""
 
@@ -76,11 +76,10 @@ class Job(Request):
             logger.exception("the receiver of an answer failed")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class BatchRun(Run):
     """A batch on its way through a lane."""
 
-    dispatcher: "Dispatcher"
     batch: Batch[Job] = field(kw_only=True)
     outputs: Sequence[np.ndarray] = ()
 
@@ -326,7 +325,8 @@ class Dispatcher:
             if job.finished:
                 continue
             if not job.rows_done:
-                job.queue_s = max(0.0, taken_at - job.arrived)
+                if job.arrived < taken_at:
+                    job.queue_s = taken_at - job.arrived
                 waits_s.append(job.queue_s)
             job.batch_s += batch_s
             job.compute_s += compute_s

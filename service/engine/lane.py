@@ -1,5 +1,6 @@
 """What the lanes of a device and those who use them say to each other."""
 
+import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ class StepRunner(Protocol):
     def settle(self, array: np.ndarray) -> Any: ...
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Run:
     """Something on its way through a lane, with its times on the device's clock."""
 
@@ -78,8 +79,8 @@ class User(Protocol):
         """Complete a drain if nothing is left."""
 
 
-class Lanes(Protocol):
-    """What those who use a device ask of it."""
+class Lanes(abc.ABC):
+    """What those who use a device ask of it. Not a protocol: compiled, these are asked without a look-up by name."""
 
     lanes: int
     lanes_beside: int
@@ -87,10 +88,19 @@ class Lanes(Protocol):
     clock: Callable[[], float]
 
     @property
+    @abc.abstractmethod
     def has_landed(self) -> bool: ...
+
+    @abc.abstractmethod
     def catch_up(self) -> None: ...
+
+    @abc.abstractmethod
     def wake(self, dispatcher: User) -> None: ...
+
+    @abc.abstractmethod
     def is_wanted(self, by: User) -> bool: ...
+
+    @abc.abstractmethod
     def next_lane_s(self) -> float: ...
 
 

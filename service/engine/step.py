@@ -14,7 +14,7 @@ from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Step(Run):
     """A crew on its way through a lane.
 

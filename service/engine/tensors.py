@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +15,8 @@ MAX_EMPTY = 1 << 20
 """The elements that a tensor without any may have if its empty axes are taken as 1."""
 
 
-class Rows(NamedTuple):
+@dataclass(eq=False)
+class Rows:
     """Checked inputs of one request, the number of its rows, and the key of requests that may share a batch."""
 
     inputs: Arrays

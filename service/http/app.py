@@ -164,9 +164,7 @@ class AsgiCall(Call):
 
     __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer")
 
-    def __init__(
-        self, endpoint: Endpoint, query: bytes, headers: Mapping[bytes, bytes], send: Send | None = None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes], send: Send | None = None) -> None:
         super().__init__(endpoint, query, headers)
         self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._send = send

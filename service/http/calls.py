@@ -4,9 +4,11 @@ import abc
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mypy_extensions import mypyc_attr
 
 from service.engine.dispatcher import Job
 from service.registry import Model
@@ -26,11 +28,12 @@ MAX_UNREAD_BYTES = 8 << 20
 JSON: Header = (b"content-type", b"application/json")
 
 _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_id_prefix = os.urandom(6).hex()
+_id_prefix = os.urandom(6).hex() + "-"
 _id_numbers = itertools.count(1)
 
 
-class Endpoint(NamedTuple):
+@dataclass(frozen=True)
+class Endpoint:
     """A path that the data plane answers: the label of its route in metrics, and whom it names."""
 
     route: str
@@ -38,7 +41,7 @@ class Endpoint(NamedTuple):
     version: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class Reply:
     """A complete answer. ``chunks`` are its body in order; they may be views of arrays."""
 
@@ -57,6 +60,7 @@ class Handed(NamedTuple):
     cancel: Callable[[], None]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Call(abc.ABC):
     """One request of a door. The data plane answers it once, now or later, unless the call was cancelled.
 
@@ -79,16 +83,16 @@ class Call(abc.ABC):
     began = 0.0
     patience_s: float | None = None
     model: Model | None = None
-    job: "Job | Errand | Handed | None" = None
     details: Any = None
     place: "Place | None" = None
     gone = False
     opened = False
 
-    def __init__(self, endpoint: Endpoint, query: bytes, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes]) -> None:
         self.endpoint = endpoint
         self.query = query
         self.headers = headers
+        self.job: Job | Errand | Handed | None = None
         self.request_id = request_id_of(headers)
 
     @abc.abstractmethod
@@ -117,8 +121,8 @@ class Call(abc.ABC):
         """Whether the caller reads slower than pieces come: what it can do without need not be sent."""
 
 
-def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+def request_id_of(headers: dict[bytes, bytes]) -> str:
     """The caller's ``X-Request-Id`` if it is usable, else a new one that no other process makes."""
     if b"x-request-id" in headers and _ACCEPTABLE_ID.fullmatch(headers[b"x-request-id"]):
         return headers[b"x-request-id"].decode("ascii")
-    return f"{_id_prefix}-{next(_id_numbers):x}"
+    return _id_prefix + hex(next(_id_numbers))[2:]

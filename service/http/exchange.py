@@ -9,15 +9,16 @@ What a client has not read yet is kept by the transport: nothing is counted or c
 import asyncio
 import socket
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-from uvicorn.server import ServerState
 
 from service.errors import ServiceError
 from service.http.calls import MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply
+
+if TYPE_CHECKING:
+    from service.http.line import Line
 
 _JOIN_BELOW_BYTES = 64 << 10
 """Answers up to this size are joined and written at once: a system call costs more than the copy."""
@@ -25,17 +26,6 @@ _JOIN_BELOW_BYTES = 64 << 10
 _KEPT = b"content-length: %d\r\n\r\n"
 _CLOSING = b"content-length: %d\r\nconnection: close\r\n\r\n"
 _RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
-
-
-class Connection(Protocol):
-    """What a call needs of its connection."""
-
-    transport: asyncio.Transport
-    flow: FlowControl
-    server_state: ServerState
-
-    def complete(self, call: "HotCall") -> None:
-        """All of the call's answer is written."""
 
 
 class _NoEvent:
@@ -51,7 +41,7 @@ class HotCall(Call):
     ``in_chunks`` says whether the caller understands a body in chunks. ``parts`` is the body as it comes.
     """
 
-    message_event = _NoEvent()
+    message_event: ClassVar = _NoEvent()
     in_chunks = True
     parts: list[bytes]
     size = 0
@@ -66,37 +56,37 @@ class HotCall(Call):
 
     def __init__(
         self,
-        connection: Connection,
+        line: "Line",
         endpoint: Endpoint,
         query: bytes,
-        headers: Mapping[bytes, bytes],
+        headers: dict[bytes, bytes],
         keep_alive: bool,
     ) -> None:
         super().__init__(endpoint, query, headers)
-        self.connection = connection
+        self.line = line
         self.keep_alive = keep_alive
 
     def reply(self, reply: Reply) -> None:
-        connection = self.connection
-        if self.disconnected or connection.transport.is_closing():
+        line = self.line
+        if self.disconnected or line.transport.is_closing():
             return
-        write_reply(connection, reply, self.keep_alive)
-        connection.complete(self)
+        write_reply(line, reply, self.keep_alive)
+        line.complete(self)
 
     def open(self, status: int, headers: Sequence[Header]) -> None:
         self.opened = True
         if self._is_lost():
             return
-        parts = _head(self.connection, status, headers)
+        parts = _head(self.line, status, headers)
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
         parts.append(b"transfer-encoding: chunked\r\n\r\n" if self.in_chunks else b"\r\n")
-        self.connection.transport.write(b"".join(parts))
+        self.line.transport.write(b"".join(parts))
 
     def send(self, chunk: bytes) -> None:
         if not chunk or self._is_lost():  # a chunk of no bytes would be the end
             return
-        transport = self.connection.transport
+        transport = self.line.transport
         if transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self.abort()
         elif not self.in_chunks:
@@ -108,43 +98,43 @@ class HotCall(Call):
         if self._is_lost():
             return
         if self.in_chunks:
-            self.connection.transport.write(b"0\r\n\r\n")
-        self.connection.complete(self)
+            self.line.transport.write(b"0\r\n\r\n")
+        self.line.complete(self)
 
     def abort(self) -> None:
         if self._is_lost():
             return
-        transport = self.connection.transport
+        transport = self.line.transport
         if not self.in_chunks:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
         transport.abort()  # in the next turn of the loop the connection is lost, which cancels the call
 
     @property
     def congested(self) -> bool:
-        return self.connection.flow.write_paused
+        return self.line.flow.write_paused
 
     def _is_lost(self) -> bool:
         """Whether nothing can be written any more, because the connection or the answer has ended."""
-        return self.response_complete or self.disconnected or self.connection.transport.is_closing()
+        return self.response_complete or self.disconnected or self.line.transport.is_closing()
 
 
-def write_reply(connection: Connection, reply: Reply, keep_alive: bool) -> None:
+def write_reply(line: "Line", reply: Reply, keep_alive: bool) -> None:
     """Write a whole answer."""
-    parts = _head(connection, reply.status, reply.headers)
+    parts = _head(line, reply.status, reply.headers)
     size = reply.size_bytes
     parts.append((_KEPT if keep_alive else _CLOSING) % size)
-    _write(connection.transport, parts, reply.chunks, size)
+    _write(line.transport, parts, reply.chunks, size)
 
 
 _written: tuple[Sequence[Header], bytes] = ((), b"")
 """The headers of all answers, and how they are written: uvicorn makes new ones once a second, for the date."""
 
 
-def _head(connection: Connection, status: int, headers: Sequence[Header]) -> list[bytes | memoryview]:
+def _head(line: "Line", status: int, headers: Sequence[Header]) -> list[bytes | memoryview]:
     global _written
     common, written = _written
-    if common is not connection.server_state.default_headers:
-        common = connection.server_state.default_headers
+    if common is not line.server_state.default_headers:
+        common = line.server_state.default_headers
         written = b"".join([b"%b: %b\r\n" % header for header in common])
         _written = common, written
     parts: list[bytes | memoryview] = [STATUS_LINE[status], written]

@@ -20,6 +20,7 @@ import asyncio
 import functools
 from typing import Any
 
+from mypy_extensions import mypyc_attr
 from uvicorn.config import HTTP_PROTOCOLS, Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -27,7 +28,7 @@ from uvicorn.server import ServerState
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
 from service.http.calls import LINGER_S, Endpoint, request_id_of
 from service.http.exchange import HotCall, write_reply
-from service.http.heads import Head, learn_head
+from service.http.line import Line, learn_head
 from service.http.plane import PLANE_STATE, DataPlane
 from service.http.status import error_reply
 
@@ -35,10 +36,9 @@ PROTOCOL = "service.http.hot:HotProtocol"
 
 MAX_HEADER_BYTES = 64 << 10
 _TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"
-_VIEW_FROM_BYTES = 16 << 10
-"""Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
 
 
+@mypyc_attr(native_class=False)
 class HotProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -51,13 +51,10 @@ class HotProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._plane: DataPlane | None = app_state.get(PLANE_STATE)
-        self._running: HotCall | None = None
         self._in_header = False
         self._header_bytes = 0
         self._piece_bytes = 0  # of what is being parsed
         self._begun = 0  # messages whose first byte was in the piece that is being parsed
-        self._head: Head | None = None  # of the last message, if it came in one piece
-        self._idle_since = 0.0
         self._advancing = False
         self._stalled = False  # the client does not read its answers
         self._lingering = False  # the last answer is out; what still comes is thrown away
@@ -128,19 +125,22 @@ class HotProtocol(HttpToolsProtocol):
 
     # What the transport and the server say
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._line = Line(self, self._plane, transport, self.flow, self.server_state, self.loop)
+
     def data_received(self, data: bytes) -> None:
-        if self._lingering:
+        line = self._line
+        if self._lingering or line.take(data):
             return
         was_idle = self.cycle is None or self.cycle.response_complete
-        if self._head is not None and was_idle and self._take_known(self._head, data):
-            return
         began_in_header = self._in_header
         self._begun = 0
-        self._head = None
         self._piece_bytes = len(data)
+        line.head, line.is_plain = None, False
         super().data_received(data)
         if was_idle and self._begun == 1 and not began_in_header and isinstance(self.cycle, HotCall):
-            self._head = learn_head(self.cycle, data)
+            line.head = learn_head(self.cycle, data)
         if self._lingering:
             return
         # The parser keeps an unfinished header line to itself, so what it was fed is counted: pieces of nothing but
@@ -160,13 +160,13 @@ class HotProtocol(HttpToolsProtocol):
                     self._refuse(cycle, InvalidInput(msg))
                 return
         elif cycle is not None and cycle.more_body and not cycle.response_complete:
-            if self._running is not None or self.pipeline or cycle.response_started:
+            if self._line.running is not None or self.pipeline or cycle.response_started:
                 self.transport.close()
                 return
             # Whoever waits for the rest of this body is told that the caller has gone.
             cycle.disconnected = cycle.response_complete = True
             cycle.message_event.set()
-        if self._running is not None or self.pipeline or not (self.cycle is None or self.cycle.response_complete):
+        if self._line.running is not None or self.pipeline or not (self.cycle is None or self.cycle.response_complete):
             self._malformed = True
             self.flow.pause_reading()
             return
@@ -176,21 +176,25 @@ class HotProtocol(HttpToolsProtocol):
         request_id = request_id_of({})
         reply = error_reply(error, request_id)
         reply.headers = (*reply.headers, (b"x-request-id", request_id.encode()))
-        write_reply(self, reply, keep_alive=False)
+        write_reply(self._line, reply, keep_alive=False)
         self._linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
         waiting = [call for call, _ in self.pipeline]
-        for call in {self._running, self.cycle, *waiting}:
+        for call in {self._line.running, self.cycle, *waiting}:
             if isinstance(call, HotCall) and not call.response_complete:
                 call.disconnected = True
                 if self._plane is not None:
                     self._plane.cancel(call)
-                self._forget(call)
+                self._line.forget(call)
         self.pipeline.clear()
         super().connection_lost(exc)
         # The parser and the last request refer to this and would wait, with their buffers, for the garbage collector.
-        self.cycle = self.parser = self._running = self._head = None  # type: ignore[assignment]
+        self.cycle = self.parser = self._line.running = self._line.connection = None  # type: ignore[assignment]
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._line.is_plain = False
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -201,9 +205,10 @@ class HotProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close if the connection has been idle for long enough; one timer serves many requests."""
         self.timeout_keep_alive_task = None
+        self._line.is_plain = False  # the next answer that ends sets a timer again
         if self.transport.is_closing() or not (self.cycle is None or self.cycle.response_complete):
             return
-        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        left_s = self._line.idle_since + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:
@@ -211,30 +216,15 @@ class HotProtocol(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         # Data has come. The timer stays and looks at this when it fires: to set one anew for each request costs more.
-        self._idle_since = self.loop.time()
+        self._line.idle_since = self.loop.time()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        self._running = None
+        self._line.running = None
         if not self.transport.is_closing() and not self._lingering:
             self._next()
 
-    # The way of a hot call
-
-    def _take_known(self, head: Head, data: bytes) -> bool:
-        """Begin the call if ``data`` is one with this head; False where it is not or has to wait: then it is parsed."""
-        plane = self._plane
-        if len(data) != len(head.text) + head.size or not data.startswith(head.text):
-            return False
-        if plane is None or self.flow.write_paused or not plane.intake.try_admit(head.size):
-            return False
-        call = HotCall(self, head.endpoint, head.query, head.headers, head.keep_alive)
-        call.held_bytes = head.size
-        call.admitted = call.body_is_there = call.turn = call.started = True
-        call.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
-        self.cycle = self._running = call  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
-        plane.start(call)
-        return True
+    # The way of a hot call, where it is not the short one of its line
 
     def _hot_call(self) -> HotCall | None:
         """The call, if the message that begins is one that this door takes."""
@@ -248,7 +238,7 @@ class HotProtocol(HttpToolsProtocol):
             return None
         in_chunks = self.parser.get_http_version() != "1.0"
         keep_alive = in_chunks and self.parser.should_keep_alive()
-        call = HotCall(self, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
+        call = HotCall(self._line, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
         call.parts = []
         call.in_chunks = in_chunks
         return call
@@ -269,7 +259,7 @@ class HotProtocol(HttpToolsProtocol):
         if size > plane.max_body_bytes:
             call.admitted = True
             self._refuse(call, BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got {size}"))
-        elif plane.intake.admit(size, lambda: self._admit_later(call)):
+        elif plane.intake.admit(size, functools.partial(self._admit_later, call)):
             call.admitted, call.held_bytes = True, size
         else:
             self.flow.pause_reading()
@@ -294,7 +284,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         if not call.body_is_there and call.refusal is None:
             return
-        self._running = call
+        self._line.running = call
         call.started = True
         parts, call.parts = call.parts, []
         call.body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -306,7 +296,7 @@ class HotProtocol(HttpToolsProtocol):
     def complete(self, call: HotCall) -> None:
         """All of the answer of a call that had its turn is written: go on with the next, or end the connection."""
         call.response_complete = True
-        self._forget(call)
+        self._line.forget(call)
         if call.refusal is not None:
             self._linger()
         elif not call.keep_alive:
@@ -322,12 +312,6 @@ class HotProtocol(HttpToolsProtocol):
             self.loop.call_later(LINGER_S, self.transport.close)
         else:  # TLS has no half-closed connections
             self.transport.close()
-
-    def _forget(self, call: HotCall) -> None:
-        """Give back the room of the call's body, once."""
-        if call.held_bytes and self._plane is not None:
-            size, call.held_bytes = call.held_bytes, 0
-            self._plane.intake.release(size)
 
     def _next(self) -> None:
         """Begin what waits in the pipeline, one after the other, or be idle."""
@@ -356,7 +340,7 @@ class HotProtocol(HttpToolsProtocol):
         call = self.cycle
         if self.flow.read_paused and (not isinstance(call, HotCall) or call.admitted):
             self.flow.resume_reading()
-        self._idle_since = self.loop.time()
+        self._line.idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler

@@ -6,14 +6,14 @@ wanted outputs, the place of each tensor) is kept with the model, and of the nex
 
 import functools
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from service.engine.dispatcher import Answer
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.http.calls import JSON, Call, Reply
 from service.http.calls import Header as HeaderField
-from service.http.sequences import Sequences
 from service.protocol.answers import render_infer
 from service.protocol.classification import check_classification, classify
 from service.protocol.header import Header, SequenceStep
@@ -21,7 +21,7 @@ from service.protocol.v2 import MAX_KEPT_BYTES, Layout, find_layout, parse_infer
 from service.registry import Model, Registry
 
 if TYPE_CHECKING:
-    from service.http.relay import Relay
+    from service.http.plane import DataPlane
 
 INFER = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
@@ -36,7 +36,8 @@ _KEPT_FORMS = 256
 Render = Callable[[Call, Model, Answer], Reply]
 
 
-class _Form(NamedTuple):
+@dataclass(eq=False)
+class _Form:
     """What requests to a model with the same JSON part have in common; the first of them has passed every check."""
 
     header: Header
@@ -45,21 +46,10 @@ class _Form(NamedTuple):
     key: Hashable
 
 
-class Plane(Protocol):
-    """What inference asks of the data plane."""
-
-    clock: Callable[[], float]
-    sequences: Sequences
-    relay: "Relay | None"
-
-    def fail(self, call: Call, error: Exception) -> None: ...
-    def finish(self, call: Call, reply: Reply, times: Answer | None) -> None: ...
-
-
 class Inference:
     """Requests that carry tensors as the protocol has them. On the event loop's thread only."""
 
-    def __init__(self, plane: Plane, registry: Registry, deadline_s: float) -> None:
+    def __init__(self, plane: "DataPlane", registry: Registry, deadline_s: float) -> None:
         self._plane = plane
         self._registry = registry
         self._deadline_s = deadline_s
@@ -148,8 +138,9 @@ class Inference:
     def _render(call: Call, model: Model, answer: Answer) -> Reply:
         header: Header = call.details
         outputs = _classified(model, header, answer.outputs) if header.classes else answer.outputs
-        chunks, header_bytes = render_infer(model.name, model.version, header, outputs)
-        return Reply(200, chunks, (JSON,) if header_bytes is None else _binary_headers(header_bytes))
+        infer = render_infer(model.name, model.version, header, outputs)
+        size = infer.header_bytes
+        return Reply(200, infer.chunks, (JSON,) if size is None else _binary_headers(size))
 
     def _submit(
         self,

@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,7 +18,8 @@ _CACHED_TEXTS = 256
 _LITERALS = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}
 
 
-class InferAnswer(NamedTuple):
+@dataclass(eq=False)
+class InferAnswer:
     """An encoded answer. ``header_bytes`` is the length of its JSON part, None where there is no binary one."""
 
     chunks: Sequence[bytes | memoryview]

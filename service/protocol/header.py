@@ -24,7 +24,7 @@ _MAX_ID_CHARACTERS = 128
 _SHARED_MEMORY = "shared_memory_"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InputHeader:
     """One input as the header declares it: ``size_bytes`` of the binary part, or ``data`` in JSON.
 
@@ -48,7 +48,7 @@ class SequenceStep(NamedTuple):
     ends: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Header:
     """``outputs`` maps each wanted output to whether it comes back binary; None: all, by ``binary_default``.
 

@@ -8,6 +8,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,8 @@ class InferRequest(NamedTuple):
     inputs: Mapping[str, np.ndarray]
 
 
-class Layout(NamedTuple):
+@dataclass(eq=False)
+class Layout:
     """Where the tensors lie in every body that begins with the same header. ``size_bytes`` is that of such a body."""
 
     size_bytes: int

@@ -13,7 +13,8 @@ import pytest
 
 from service.http import events
 from service.http.app import AsgiCall
-from service.http.calls import MAX_UNREAD_BYTES, Call, Endpoint
+from service.http.calls import MAX_UNREAD_BYTES, Call, Endpoint, Handed
+from service.http.inference import INFER as INFER_ROUTE
 from service.http.plane import DataPlane
 from service.settings import Settings
 from tests.servers import DOORS, Door, ReadyRuntime, Serving, settings_for
@@ -32,20 +33,17 @@ class Puppets:
 
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
+        self._infer = plane._begin[INFER_ROUTE]
+        plane._begin = {**plane._begin, INFER_ROUTE: self.start}
         self.begun: queue.SimpleQueue[Call] = queue.SimpleQueue()
         self.cancelled: queue.SimpleQueue[Call] = queue.SimpleQueue()
-        self._start, self._cancel = plane.start, plane.cancel
 
     def start(self, call: Call) -> None:
         if b"x-stream" in call.headers:
+            call.job = Handed(lambda: self.cancelled.put(call))
             self.begun.put(call)
         else:
-            self._start(call)
-
-    def cancel(self, call: Call) -> None:
-        if not call.gone:
-            self.cancelled.put(call)
-        self._cancel(call)
+            self._infer(call)
 
 
 class PuppetRuntime(ReadyRuntime):
@@ -53,7 +51,6 @@ class PuppetRuntime(ReadyRuntime):
         super().__init__(settings)
         self.loop = asyncio.get_running_loop()
         self.puppets = Puppets(self.plane)
-        self.plane.start, self.plane.cancel = self.puppets.start, self.puppets.cancel
 
 
 class Stage:
