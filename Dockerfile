@@ -6,12 +6,14 @@
 # Models of your own, instead of the reference models (a folder that `sluice export` or Triton wrote):
 #   docker run --rm -p 3000:3000 -e SLUICE_STORE=/models -v /path/to/models:/models:ro sluice
 #
-# NVIDIA GPUs: --build-arg VARIANT=gpu, and a BASE_IMAGE with Python 3.11 or newer, pip, CUDA and cuDNN.
+# NVIDIA GPUs: --build-arg VARIANT=gpu, and a BASE_IMAGE with Python 3.11 or newer, its headers, pip, CUDA and cuDNN.
 # Arguments after the image's name are added to `sluice serve`; every setting is also a variable SLUICE_<NAME>.
 ARG BASE_IMAGE=python:3.11-slim
 
 FROM ${BASE_IMAGE} AS build
 ARG VARIANT=cpu
+# Whether the way of a request is compiled: 1, or 0 to go by the interpreter, which needs no compiler here.
+ARG COMPILED=1
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
@@ -31,7 +33,10 @@ COPY model_store model_store
 COPY export export
 COPY loadtests loadtests
 COPY service service
-RUN python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir --no-deps .
+RUN if [ "${COMPILED}" = 1 ] && ! command -v gcc > /dev/null; then \
+        apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; fi \
+    && HATCH_BUILD_HOOKS_ENABLE="${COMPILED}" \
+        python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir --no-deps .
 
 FROM ${BASE_IMAGE} AS run
 ARG VERSION=0.1.0

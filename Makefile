@@ -8,15 +8,33 @@ BIN := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install serve test test-slow test-fuzz clients lint format clean
+.PHONY: install compiled plain serve test test-compiled test-slow test-fuzz clients lint format clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
+# The way of a request, compiled by mypyc: a minute, a C compiler and Python's headers. What changed is compiled again.
+compiled: $(VENV)/.compiled
+
+$(VENV)/.compiled: $(VENV)/.serve-$(DEVICE) $(shell find service -name '*.py')
+	HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) --no-deps -e .
+	touch $@
+
+# Back to the sources, which is what `make test` tests: a compiled module goes before its source.
+plain:
+	find service -name '*.so' -delete
+	rm -f *__mypyc*.so $(VENV)/.compiled
+
 serve: install
+	@$(MAKE) --no-print-directory compiled || { $(MAKE) --no-print-directory plain && touch $(VENV)/.compiled; \
+		echo 'Could not compile the way of a request: it goes by the interpreter, which is slower.'; }
 	$(BIN)/sluice serve --host $(HOST) --port $(PORT) $(ARGS)
 
-test: $(VENV)/.test-$(DEVICE) lint
+test: $(VENV)/.test-$(DEVICE) plain lint
 	$(BIN)/pytest
+
+# The same facts of the service, of what `make serve` runs.
+test-compiled: $(VENV)/.test-$(DEVICE) compiled
+	$(BIN)/pytest tests/service tests/conformance
 
 # Mutated requests over real connections, 100,000 of them; `make test` sends 2,000.
 test-fuzz: $(VENV)/.test-$(DEVICE)
@@ -64,5 +82,5 @@ $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 	$(PIP) -e '.[$(DEVICE),export,loadtest,dev]'
 	touch $@ $(VENV)/.serve-$(DEVICE)
 
-clean:
+clean: plain
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

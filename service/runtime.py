@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from model_store import Store
+from service.compiled import find_stale, is_compiled
 from service.control.control import Control
 from service.engine.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.providers import count_lanes, runs_on_cpu
@@ -71,6 +72,7 @@ class Runtime:
         return GrpcServer(self.plane, self.information.application(), self.metrics, self.settings)
 
     async def start(self) -> None:
+        _tell_form()
         await self.control.open()
         if self.plane.relay is not None:
             await self.plane.relay.open()
@@ -102,6 +104,12 @@ class Runtime:
         self.registry.close()
         self.plane.close()
         self.device.close()
+
+
+def _tell_form() -> None:
+    logger.info("requests take the %s path", "compiled" if is_compiled() else "interpreted (`make compiled` is faster)")
+    for source in find_stale():
+        logger.warning("%s has changed since it was compiled: run `make compiled` again", source)
 
 
 def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -102,7 +102,7 @@ class Comparison:
             self.say(f"installing {peer.name}, if it is not yet")
             try:
                 self._pythons[peer.name] = python = prepare_python(peer, self.cache)
-                self.versions[peer.name] = read_versions(python, peer.distributions)
+                self.versions[peer.name] = {**read_versions(python, peer.distributions), **peer.facts()}
             except NotInstalled as failure:
                 self._pythons[peer.name] = failure
 

@@ -51,6 +51,7 @@ class Peer:
     ready_path     a GET on it answers 200 when the server can be asked
     request        a request with these rows in one of the ``encodings``
     read_scores    the scores (rows x classes) in an answer to such a request; raises WrongAnswer
+    facts                   what else decides its speed, written into the result beside its versions
     is_busy_when_idle       it polls, and is paused while others are measured
     needs_private_network   it opens ports that others could reach, so it only runs where there are no others
     """
@@ -65,5 +66,6 @@ class Peer:
     ready_path: str
     request: Callable[[BenchModel, str, np.ndarray], Request]
     read_scores: Callable[[Answer], np.ndarray]
+    facts: Callable[[], Mapping[str, str]] = dict
     needs_private_network: bool = False
     is_busy_when_idle: bool = False

@@ -35,6 +35,12 @@ def _environment(_: Site) -> Mapping[str, str]:
     return {**unset, "PYTHONPATH": os.pathsep.join(filter(None, [str(SOURCE_ROOT), os.environ.get("PYTHONPATH")]))}
 
 
+def read_facts(root: Path = SOURCE_ROOT) -> dict[str, str]:
+    """Whether what is compared takes requests by compiled code."""
+    compiled = any((root / "service" / "engine").glob("dispatcher.*.so"))
+    return {"request path": "compiled" if compiled else "interpreted"}
+
+
 PEER = Peer(
     name="sluice",
     requirements=None,
@@ -46,6 +52,7 @@ PEER = Peer(
     ready_path="/readyz",
     request=make_v2_request,
     read_scores=read_v2_scores,
+    facts=read_facts,
 )
 
 

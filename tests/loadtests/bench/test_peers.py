@@ -16,6 +16,7 @@ from loadtests.bench.environment import NotInstalled, cache_root, digest_require
 from loadtests.bench.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Site
 from loadtests.bench.peers import PEERS
+from loadtests.bench.peers.sluice import read_facts
 from loadtests.exchange import Answer
 from loadtests.wire import HEADER_LENGTH, WrongAnswer
 
@@ -84,6 +85,16 @@ def test_asgi_peer_is_the_same_server_with_the_hot_door_shut(tmp_path: Path) -> 
     assert asgi.command(site) == own.command(site)
     assert asgi.request(TINY, BINARY, ROWS) == own.request(TINY, BINARY, ROWS)
     assert {**own.environment(site), "SLUICE_HOT_DOOR": "false"} == asgi.environment(site)
+
+
+def test_result_says_whether_the_request_path_was_compiled(tmp_path: Path) -> None:
+    """Compiled modules beside the source are what Python takes, so they are what is measured."""
+    engine = tmp_path / "service" / "engine"
+    engine.mkdir(parents=True)
+    (engine / "dispatcher.py").touch()
+    assert read_facts(tmp_path) == {"request path": "interpreted"}
+    (engine / "dispatcher.cpython-311-x86_64-linux-gnu.so").touch()
+    assert read_facts(tmp_path) == {"request path": "compiled"}
 
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)

@@ -1,0 +1,22 @@
+"""What was compiled of another source is found."""
+
+import os
+from pathlib import Path
+
+from service.compiled import find_stale
+
+
+def touch(path: Path, second: int) -> None:
+    path.write_bytes(b"")
+    os.utime(path, (second, second))
+
+
+def test_source_newer_than_what_was_compiled_of_it_is_stale(tmp_path: Path) -> None:
+    """Only that one: neither one compiled later or at the same time, nor one without compiled code."""
+    (tmp_path / "engine").mkdir()
+    touch(tmp_path / "engine" / "old.py", 2)
+    touch(tmp_path / "engine" / "old.cpython-311-x86_64-linux-gnu.so", 1)
+    touch(tmp_path / "same.py", 1)
+    touch(tmp_path / "same.cpython-311-x86_64-linux-gnu.so", 1)
+    touch(tmp_path / "plain.py", 3)
+    assert list(find_stale(tmp_path)) == [tmp_path / "engine" / "old.py"]
