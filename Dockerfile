@@ -28,7 +28,7 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 print(*project["dependencies"], *project["optional-dependencies"][sys.argv[1]], sep="\n")' "${VARIANT}" > requirements.txt \
     && python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir -c constraints.txt -r requirements.txt
 
-COPY README.md LICENSE sluice.py ./
+COPY README.md LICENSE mypyc.ini sluice.py ./
 COPY model_store model_store
 COPY export export
 COPY loadtests loadtests

@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 install: $(VENV)/.serve-$(DEVICE)
 
-# The way of a request, compiled by mypyc: a minute, a C compiler and Python's headers. What changed is compiled again.
+# The way of a request, compiled by mypyc: two minutes, a C compiler and Python's headers. What changed is compiled again.
 compiled: $(VENV)/.compiled
 
 $(VENV)/.compiled: $(VENV)/.serve-$(DEVICE) $(shell find service -name '*.py')
