@@ -12,8 +12,6 @@ ARG BASE_IMAGE=python:3.11-slim
 
 FROM ${BASE_IMAGE} AS build
 ARG VARIANT=cpu
-# Whether the way of a request is compiled: 1, or 0 to go by the interpreter, which needs no compiler here.
-ARG COMPILED=1
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
@@ -28,14 +26,17 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 print(*project["dependencies"], *project["optional-dependencies"][sys.argv[1]], sep="\n")' "${VARIANT}" > requirements.txt \
     && python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir -c constraints.txt -r requirements.txt
 
+# Whether the way of a request is compiled: 1, or 0 to go by the interpreter, which needs no compiler here.
+ARG COMPILED=1
+RUN if [ "${COMPILED}" = 1 ] && ! command -v gcc > /dev/null; then \
+        apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; fi
+
 COPY README.md LICENSE mypyc.ini sluice.py ./
 COPY model_store model_store
 COPY export export
 COPY loadtests loadtests
 COPY service service
-RUN if [ "${COMPILED}" = 1 ] && ! command -v gcc > /dev/null; then \
-        apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; fi \
-    && HATCH_BUILD_HOOKS_ENABLE="${COMPILED}" \
+RUN HATCH_BUILD_HOOKS_ENABLE="${COMPILED}" \
         python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir --no-deps .
 
 FROM ${BASE_IMAGE} AS run

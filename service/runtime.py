@@ -107,7 +107,7 @@ class Runtime:
 
 
 def _tell_form() -> None:
-    logger.info("requests take the %s path", "compiled" if is_compiled() else "interpreted (`make compiled` is faster)")
+    logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
     for source in find_stale():
         logger.warning("%s has changed since it was compiled: run `make compiled` again", source)
 

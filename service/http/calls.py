@@ -51,7 +51,10 @@ class Reply:
 
     @property
     def size_bytes(self) -> int:
-        return sum(map(len, self.chunks))
+        size = 0
+        for chunk in self.chunks:  # compiled, faster than a sum over a map
+            size += len(chunk)
+        return size
 
 
 class Handed(NamedTuple):

@@ -33,7 +33,10 @@ def render_infer(model: str, version: str, header: Header, outputs: Mapping[str,
     key: tuple[object, ...] = (model, version, *[array.shape for array in arrays.values()])
     text = header.texts.get(key)
     if text is not None:
-        return InferAnswer([text, *map(write_tensor, arrays.values())], len(text))
+        known: list[bytes | memoryview] = [text]
+        for array in arrays.values():
+            known.append(write_tensor(array))  # noqa: PERF401  # compiled, a call without a look-up
+        return InferAnswer(known, len(text))
     text, chunks = _render_text(model, version, header, arrays)
     is_kept = header.is_all_binary and len(header.texts) < _CACHED_TEXTS
     if is_kept and not any(array.dtype.hasobject for array in arrays.values()):  # whose length is in the JSON part
