@@ -3,6 +3,7 @@
 Runs in a thread and touches nothing that is shared; the registry puts the result into service.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -24,7 +25,8 @@ from service.errors import NotReady
 from service.settings import Settings
 
 _WARM_UP_S = 1.0
-"""On the CPU larger batches are not tried once warm-up took this long; the cost model scales from the largest."""
+"""On the CPU larger batches are not tried if warm-up would take longer; the cost model scales from the largest."""
+_ROUNDS = 3
 _DYNAMIC_SIZE = 8
 
 
@@ -266,19 +268,26 @@ def _differ(
 
 
 def _warm_up(session: Session, samples: Arrays, sizes: Buckets, batches: bool) -> CostModel:
-    """Run every size once to make kernels and memory ready, and again to learn what it costs.
+    """Run every size once to make kernels and memory ready, and then learn what each costs.
 
     On a GPU all of them, however long it takes: a batch of a new size would hold up the requests of a server in use.
+    The best of some rounds counts, and a round has all sizes: whatever else the machine does for a while would be taken
+    for the cost of one of them, and batches be made far too small or too large for as long as the version serves.
     """
-    cost = CostModel()
     began = time.perf_counter()
+    best_s: dict[int, float] = {}
+    ready: dict[int, Arrays] = {}
     for size in sizes:
-        inputs = _rows(samples, size) if batches else samples
-        _run(session, inputs)
-        # The best of three: whatever else the machine does would be taken for the cost of this size.
-        cost.observe(size, min(_measure(session, inputs) for _ in range(3)))
-        if session.on_cpu and time.perf_counter() - began > _WARM_UP_S:
+        ready[size] = _rows(samples, size) if batches else samples
+        _run(session, ready[size])
+        if session.on_cpu and time.perf_counter() - began > _WARM_UP_S / (1 + _ROUNDS):
             break
+    for _ in range(_ROUNDS):
+        for size, inputs in ready.items():
+            best_s[size] = min(best_s.get(size, math.inf), _measure(session, inputs))
+    cost = CostModel()
+    for size, seconds in best_s.items():
+        cost.observe(size, seconds)
     return cost
 
 

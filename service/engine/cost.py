@@ -56,10 +56,12 @@ class CostModel:
             return max_rows
         return max(1, bisect.bisect_right(range(1, max_rows), seconds, key=self.predict))
 
-    def efficient(self, max_rows: int, overhead_s: float, tolerance: float = 0.1) -> int:
+    def efficient(self, max_rows: int, overhead_s: float, tolerance: float = 0.05) -> int:
         """The smallest batch whose cost a row is within ``tolerance`` of the best, of ``max_rows`` and its halves.
 
-        Larger ones would only make everybody wait longer. ``overhead_s`` is what a batch costs besides its run.
+        Larger ones would only make everybody wait longer. ``overhead_s`` is what a batch costs besides its run: more
+        than at rest once caches are cold, so little is tolerated. With 0.1 a compute-bound model of 2.7 ms a row ran
+        in batches of 2 and answered 520 to 565 requests/s of 64 clients, with 4 to 16 rows 536 to 663.
         """
         sizes = [max_rows]
         while sizes[-1] > 1:

@@ -21,6 +21,7 @@ import numpy as np
 
 from service.engine.batching import Batch, BatchQueue, Request, Slice
 from service.engine.cost import CostModel
+from service.engine.interpreter import let_others_run
 from service.engine.lane import Lanes, Observer, Run, Runner, Silence
 from service.engine.pacing import half_batch, takes_turns
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
@@ -141,6 +142,7 @@ class Dispatcher:
 
     def admit(self, rows: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many rows would not be answered in time, whatever is in them."""
+        let_others_run()
         if self._device.has_landed:
             self._device.catch_up()
         if self._draining is not None:
@@ -324,6 +326,7 @@ class Dispatcher:
             job = part.request
             if job.finished:
                 continue
+            let_others_run()
             if not job.rows_done:
                 if job.arrived < taken_at:
                     job.queue_s = taken_at - job.arrived
