@@ -26,7 +26,7 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 print(*project["dependencies"], *project["optional-dependencies"][sys.argv[1]], sep="\n")' "${VARIANT}" > requirements.txt \
     && python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir -c constraints.txt -r requirements.txt
 
-# Whether the way of a request is compiled: 1, or 0 to go by the interpreter, which needs no compiler here.
+# Whether the path of a request is compiled: 1, or 0 to go by the interpreter, which needs no compiler here.
 ARG COMPILED=1
 RUN if [ "${COMPILED}" = 1 ] && ! command -v gcc > /dev/null; then \
         apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; fi

@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 install: $(VENV)/.serve-$(DEVICE)
 
-# The way of a request, compiled by mypyc: two minutes, a C compiler and Python's headers. What changed is compiled again.
+# The path of a request, compiled by mypyc: two minutes, a C compiler and Python's headers. What changed is compiled again.
 compiled: $(VENV)/.compiled
 
 $(VENV)/.compiled: $(VENV)/.serve-$(DEVICE) $(shell find service -name '*.py')
@@ -26,7 +26,7 @@ plain:
 
 serve: install
 	@$(MAKE) --no-print-directory compiled || { $(MAKE) --no-print-directory plain && touch $(VENV)/.compiled; \
-		echo 'Could not compile the way of a request: it goes by the interpreter, which is slower.'; }
+		echo 'Could not compile the path of a request: it goes by the interpreter, which is slower.'; }
 	$(BIN)/sluice serve --host $(HOST) --port $(PORT) $(ARGS)
 
 test: $(VENV)/.test-$(DEVICE) plain lint

@@ -51,7 +51,7 @@ class Peer:
     ready_path     a GET on it answers 200 when the server can be asked
     request        a request with these rows in one of the ``encodings``
     read_scores    the scores (rows x classes) in an answer to such a request; raises WrongAnswer
-    facts                   what else decides its speed, written into the result beside its versions
+    facts          what else decides its speed, written into the result beside its versions
     is_busy_when_idle       it polls, and is paused while others are measured
     needs_private_network   it opens ports that others could reach, so it only runs where there are no others
     """
