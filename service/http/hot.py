@@ -50,7 +50,6 @@ class HotProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._plane: DataPlane | None = app_state.get(PLANE_STATE)
         self._in_header = False
         self._header_bytes = 0
         self._piece_bytes = 0  # of what is being parsed
@@ -104,15 +103,16 @@ class HotProtocol(HttpToolsProtocol):
         if not isinstance(call, HotCall):
             super().on_body(body)
             return
-        if call.refusal is not None or call.response_complete or self._plane is None:
+        plane = self._line.plane
+        if plane is None or call.refusal is not None or call.response_complete:
             return
         call.size += len(body)
-        if call.size > self._plane.max_body_bytes:
-            self._refuse(call, BodyTooLarge(f"body: expected at most {self._plane.max_body_bytes} bytes, got more"))
+        if call.size > plane.max_body_bytes:
+            self._refuse(call, BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got more"))
             return
         call.parts.append(body)
         if call.size > call.held_bytes and call.admitted:
-            self._plane.intake.grow(call.size - call.held_bytes)
+            plane.intake.grow(call.size - call.held_bytes)
             call.held_bytes = call.size
 
     def on_message_complete(self) -> None:
@@ -127,7 +127,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._line = Line(self, self._plane, transport, self.flow, self.server_state, self.loop)
+        self._line = Line(self, self.app_state.get(PLANE_STATE), transport, self.flow, self.server_state, self.loop)
 
     def data_received(self, data: bytes) -> None:
         line = self._line
@@ -184,8 +184,8 @@ class HotProtocol(HttpToolsProtocol):
         for call in {self._line.running, self.cycle, *waiting}:
             if isinstance(call, HotCall) and not call.response_complete:
                 call.disconnected = True
-                if self._plane is not None:
-                    self._plane.cancel(call)
+                if self._line.plane is not None:
+                    self._line.plane.cancel(call)
                 self._line.forget(call)
         self.pipeline.clear()
         super().connection_lost(exc)
@@ -228,7 +228,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _hot_call(self) -> HotCall | None:
         """The call, if the message that begins is one that this door takes."""
-        plane = self._plane
+        plane = self._line.plane
         if plane is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
         if self.parser.should_upgrade() or self.limit_concurrency is not None:
@@ -252,7 +252,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _admit(self, call: HotCall) -> None:
         """Reserve room for the body by its declared length, or stop reading until there is some."""
-        plane = self._plane
+        plane = self._line.plane
         if plane is None or call.disconnected or call.response_complete:
             return
         size = int(call.headers.get(b"content-length", b"0"))  # the parser has refused what is not a number
@@ -279,7 +279,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _begin(self, call: HotCall) -> None:
         """Give the call to the data plane, if all of it is there and it is its turn."""
-        plane = self._plane
+        plane = self._line.plane
         if plane is None or not (call.turn and call.admitted) or call.started or call.response_complete:
             return
         if not call.body_is_there and call.refusal is None:
@@ -294,9 +294,7 @@ class HotProtocol(HttpToolsProtocol):
             plane.start(call)
 
     def complete(self, call: HotCall) -> None:
-        """All of the answer of a call that had its turn is written: go on with the next, or end the connection."""
-        call.response_complete = True
-        self._line.forget(call)
+        """A call that had its turn is complete: go on with the next, or end the connection."""
         if call.refusal is not None:
             self._linger()
         elif not call.keep_alive:

@@ -48,7 +48,7 @@ class Connection(Protocol):
     cycle: Any
 
     def complete(self, call: HotCall) -> None:
-        """All of the call's answer is written."""
+        """All of the call's answer is written, and it is marked as complete."""
 
 
 class Line:
@@ -103,12 +103,12 @@ class Line:
 
     def complete(self, call: HotCall) -> None:
         """All of the answer of a call that had its turn is written."""
+        call.response_complete = True
+        self.forget(call)
         if not self.is_plain or not call.keep_alive or call.refusal is not None:
             if self.connection is not None:
                 self.connection.complete(call)
             return
-        call.response_complete = True
-        self.forget(call)
         self.running = None
         self.server_state.total_requests += 1
         self.idle_since = self._loop.time()
