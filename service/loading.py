@@ -3,9 +3,8 @@
 Runs in a thread and touches nothing that is shared; the registry puts the result into service.
 """
 
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,15 +17,14 @@ from model_store.manifest import Golden, Graph, Manifest, Tensor
 from model_store.store import PLAIN_FILE
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
+from service.engine.lane import Wide
 from service.engine.providers import GPU_LANES, GpuOptions
-from service.engine.session import Session, first_line
+from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.settings import Settings
+from service.settings import Settings, count_cores
+from service.trial import learn, make_ready, prove_company, quiet, run
 
-_WARM_UP_S = 1.0
-"""On the CPU larger batches are not tried if warm-up would take longer; the cost model scales from the largest."""
-_ROUNDS = 3
 _DYNAMIC_SIZE = 8
 
 
@@ -46,6 +44,8 @@ class Proven:
     least_rows: int
     batch_invariant: str | None
     golden_error: float | None
+    wide: Wide | None = None
+    """Its runs on all cores, where that is faster and gives the same bits."""
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
@@ -66,8 +66,9 @@ class Loaded(Proven):
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
-    manifest, opened = (_load_plain if version.is_plain else _load_published)(version, settings)
-    proven = {name: _prove(name, manifest, *parts, settings) for name, parts in opened.items()}
+    with quiet.beside():
+        manifest, opened = (_load_plain if version.is_plain else _load_published)(version, settings)
+        proven = {name: _prove(name, manifest, graph, settings) for name, graph in opened.items()}
     main = proven.pop(MAIN)
     if manifest.loop is not None and main.batch_invariant in ("none", None):
         raise NotReady("its rows influence each other, so they cannot share the steps of a loop")
@@ -75,8 +76,18 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     return Loaded(**facts, manifest=manifest, graphs=proven, load_s=time.perf_counter() - began)
 
 
-def _prove(name: str, manifest: Manifest, session: Session, golden: GoldenSamples | None, settings: Settings) -> Proven:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A graph's session, how to open it again for runs on so many threads, and its samples."""
+
+    session: Session
+    open_on: Callable[[int], Session]
+    golden: GoldenSamples | None = None
+
+
+def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> Proven:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
+    session, golden = opened.session, opened.golden
     try:
         signature = Signature(manifest.graphs[name], session.fragile)
         _check_signature(manifest.graphs[name], session)
@@ -84,7 +95,7 @@ def _prove(name: str, manifest: Manifest, session: Session, golden: GoldenSample
         error = _check_golden(session, signature, expected, golden) if golden and expected else None
         max_rows = (manifest.batching.max_rows or settings.max_rows) if signature.batches else 1
         samples = golden.inputs if golden else _make_samples(signature.graph)
-        least_rows, invariant = _prove_company(session, samples, max_rows) if signature.batches else (1, None)
+        least_rows, invariant = prove_company(session, samples, max_rows) if signature.batches else (1, None)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
     if settings.require_exact and invariant not in ("exact", None):
@@ -92,59 +103,71 @@ def _prove(name: str, manifest: Manifest, session: Session, golden: GoldenSample
     if invariant == "none":
         max_rows = 1
     buckets = make_buckets(max_rows, least_rows) if signature.batches else (1,)
+    ready = make_ready(session, samples, buckets, signature.batches)
+    may_widen = session.on_cpu and not settings.intra_op_threads
+    cost, wide = learn(session, ready, opened.open_on, count_cores() // settings.workers if may_widen else 1)
     return Proven(
         session=session,
         signature=signature,
-        cost=_warm_up(session, samples, buckets, signature.batches),
+        cost=cost,
         max_rows=max_rows,
         least_rows=least_rows,
         batch_invariant=invariant,
         golden_error=error,
+        wide=wide,
         buckets=buckets if signature.batches and not session.on_cpu else (),
     )
 
 
-_Opened = tuple[Manifest, Mapping[str, tuple[Session, GoldenSamples | None]]]
-
-
-def _load_published(version: ModelVersion, settings: Settings) -> _Opened:
+def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
     manifest, contents = version.read_all()
     opened = {}
     for name, graph in manifest.graphs.items():
         external = {file: contents[file] for file in graph.external_data}
-        session = _open(contents[graph.file], external, settings, manifest.batching.max_rows or settings.max_rows)
+        max_rows = manifest.batching.max_rows or settings.max_rows
         golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
-        opened[name] = (session, GoldenSamples.from_bytes(contents[golden.file]) if golden else None)
+        samples = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
+        opened[name] = _open(contents[graph.file], external, settings, max_rows, samples)
     return manifest, opened
 
 
-def _load_plain(version: ModelVersion, settings: Settings) -> _Opened:
+def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
     """A plain repository: what a manifest would say is read from the ONNX file."""
     content = (version.folder / PLAIN_FILE).read_bytes()
     beside = {p.name: p.read_bytes() for p in version.folder.iterdir() if p.is_file() and p.name != PLAIN_FILE}
-    session = _open(content, beside, settings, settings.max_rows)
-    graph = session.describe(PLAIN_FILE)
+    opened = _open(content, beside, settings, settings.max_rows)
+    graph = opened.session.describe(PLAIN_FILE)
     files = {PLAIN_FILE: describe_bytes(content)}
     manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files=files)
-    return manifest, {MAIN: (session, None)}
+    return manifest, {MAIN: opened}
 
 
-def _open(content: bytes, external: Mapping[str, bytes], settings: Settings, max_rows: int) -> Session:
+def _open(
+    content: bytes,
+    external: Mapping[str, bytes],
+    settings: Settings,
+    max_rows: int,
+    golden: GoldenSamples | None = None,
+) -> _Opened:
     gpu = GpuOptions(
         mem_bytes=settings.gpu_mem_bytes,
         cuda_graphs=settings.cuda_graphs,
         tf32=settings.tf32,
         engine_cache=settings.engine_cache,
     )
-    return Session(
-        content,
-        external=external,
-        policy=settings.provider,
-        intra_op_threads=settings.intra_op_threads,
-        gpu=gpu,
-        max_rows=max_rows,
-        lanes=settings.lanes or GPU_LANES,
-    )
+
+    def open_on(threads: int) -> Session:
+        return Session(
+            content,
+            external=external,
+            policy=settings.provider,
+            intra_op_threads=threads,
+            gpu=gpu,
+            max_rows=max_rows,
+            lanes=settings.lanes or GPU_LANES,
+        )
+
+    return _Opened(open_on(settings.intra_op_threads or 1), open_on, golden)
 
 
 def _check_golden(session: Session, signature: Signature, facts: Golden, golden: GoldenSamples) -> float:
@@ -152,7 +175,7 @@ def _check_golden(session: Session, signature: Signature, facts: Golden, golden:
     atol, rtol = facts.atol, facts.rtol
     if golden.outputs.keys() != signature.outputs.keys():
         raise NotReady(f"golden samples: expected the outputs {list(signature.outputs)}, got {list(golden.outputs)}")
-    outputs = dict(zip(signature.output_names, _run(session, golden.inputs), strict=True))
+    outputs = dict(zip(signature.output_names, run(session, golden.inputs), strict=True))
     worst = 0.0
     for name, expected in golden.outputs.items():
         got = outputs[name]
@@ -208,97 +231,3 @@ def _make_tensor(tensor: Tensor) -> np.ndarray:
     array = np.zeros(shape, datatype.dtype) if datatype.itemsize else np.full(shape, "", object)
     array.reshape(-1)[array.size // 2 :] = 1 if datatype.itemsize else "a"
     return array
-
-
-def _rows(samples: Arrays, count: int, start: int = 0) -> Arrays:
-    """``count`` rows, repeated from the samples as often as needed."""
-    return {name: np.take(a, range(start, start + count), axis=0, mode="wrap") for name, a in samples.items()}
-
-
-def _with_neighbour(samples: Arrays) -> Arrays:
-    """The samples; a single row gets another one beside it that differs from it wherever it has floats."""
-    if any(len(a) > 1 for a in samples.values()):
-        return samples
-    return {
-        name: np.concatenate([a, a * a.dtype.type(0.5) if datatype_of(a).is_float else a])
-        for name, a in samples.items()
-    }
-
-
-def _prove_company(session: Session, samples: Arrays, max_rows: int) -> tuple[int, str]:
-    """Whether rows are independent, and from which batch size on they keep their bits.
-
-    Returns the least rows of a batch and ``Loaded.batch_invariant``. First the same rows run in batches of one size
-    among different neighbours: any difference there means that rows influence each other. Then in batches of different
-    sizes: a difference there is rounding, and often goes away when no row runs alone.
-    """
-    count = min(8, max_rows)
-    if count == 1:
-        return 1, "exact"
-    samples = _with_neighbour(samples)
-    together = _run(session, _rows(samples, count))
-    half = count // 2
-    for start in (0, count - half):
-        # The other rows are replaced by copies of one of these: whatever they add to a sum or a mean changes.
-        kept = np.arange(count)
-        kept[np.r_[0:start, start + half : count]] = start
-        among = _run(session, {name: np.take(a, kept, axis=0, mode="wrap") for name, a in samples.items()})
-        if _differ(among, together, slice(start, start + half)):
-            return 1, "none"
-    for size in (1, 2):
-        starts = range(0, count - size + 1, size)
-        apart = [_run(session, _rows(samples, size, start)) for start in starts]
-        if not any(
-            _differ(part, together, slice(at, at + size), slice(0, size))
-            for at, part in zip(starts, apart, strict=True)
-        ):
-            return size, "exact"
-    return 1, "bound"
-
-
-def _differ(
-    left: Sequence[np.ndarray], right: Sequence[np.ndarray], rows: slice, left_rows: slice | None = None
-) -> bool:
-    """Whether any bit of these rows differs between the outputs of two runs."""
-    for one, other in zip(left, right, strict=True):
-        a, b = one[left_rows or rows], other[rows]
-        if not np.array_equal(a, b) if a.dtype.hasobject else a.tobytes() != b.tobytes():
-            return True
-    return False
-
-
-def _warm_up(session: Session, samples: Arrays, sizes: Buckets, batches: bool) -> CostModel:
-    """Run every size once to make kernels and memory ready, and then learn what each costs.
-
-    On a GPU all of them, however long it takes: a batch of a new size would hold up the requests of a server in use.
-    The best of some rounds counts, and a round has all sizes: whatever else the machine does for a while would be taken
-    for the cost of one of them, and batches be made far too small or too large for as long as the version serves.
-    """
-    began = time.perf_counter()
-    best_s: dict[int, float] = {}
-    ready: dict[int, Arrays] = {}
-    for size in sizes:
-        ready[size] = _rows(samples, size) if batches else samples
-        _run(session, ready[size])
-        if session.on_cpu and time.perf_counter() - began > _WARM_UP_S / (1 + _ROUNDS):
-            break
-    for _ in range(_ROUNDS):
-        for size, inputs in ready.items():
-            best_s[size] = min(best_s.get(size, math.inf), _measure(session, inputs))
-    cost = CostModel()
-    for size, seconds in best_s.items():
-        cost.observe(size, seconds)
-    return cost
-
-
-def _measure(session: Session, inputs: Arrays) -> float:
-    began = time.perf_counter()
-    _run(session, inputs)
-    return time.perf_counter() - began
-
-
-def _run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
-    try:
-        return session.run(inputs)
-    except Exception as error:
-        raise NotReady(f"the graph fails on its own samples: {first_line(error)}") from error

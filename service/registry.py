@@ -158,7 +158,14 @@ class Registry:
         def dispatch(graph: Proven) -> Dispatcher:
             queue: BatchQueue[Job] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s)
             return Dispatcher(
-                graph.session, graph.signature, self._device, queue, cost=graph.cost, pad=graph.pad, observer=meter
+                graph.session,
+                graph.signature,
+                self._device,
+                queue,
+                cost=graph.cost,
+                pad=graph.pad,
+                wide=graph.wide,
+                observer=meter,
             )
 
         graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}

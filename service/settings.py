@@ -52,7 +52,9 @@ class Settings:
     workers: int = field(default=1, metadata={"help": "processes, each with its own copy of the models"})
     provider: str = field(default="auto", metadata={"help": "auto, or a required one: tensorrt, cuda, cpu"})
     lanes: int = field(default=0, metadata={"help": "batches in flight on a device; 0: one a core (two on a GPU)"})
-    intra_op_threads: int = field(default=1, metadata={"help": "threads of one run on the CPU"})
+    intra_op_threads: int = field(
+        default=0, metadata={"help": "threads of one run on the CPU; 0: one, and all cores for a batch that is alone"}
+    )
     gpu_mem_bytes: int = field(default=0, metadata={"help": "device memory of one model's arena; 0: no limit"})
     cuda_graphs: bool = field(default=False, metadata={"help": "replay CUDA graphs where the model allows it"})
     tf32: bool = field(default=False, metadata={"help": "multiply with 10 bits of mantissa on CUDA: faster, coarser"})
@@ -155,7 +157,7 @@ class Settings:
 _LEAST: Mapping[str, float] = {
     "workers": 1,
     "lanes": 0,
-    "intra_op_threads": 1,
+    "intra_op_threads": 0,
     "gpu_mem_bytes": 0,
     "max_rows": 1,
     "max_queue_rows": 1,

@@ -22,7 +22,7 @@ import numpy as np
 from service.engine.batching import Batch, BatchQueue, Request, Slice
 from service.engine.cost import CostModel
 from service.engine.interpreter import let_others_run
-from service.engine.lane import Lanes, Observer, Run, Runner, Silence
+from service.engine.lane import Lanes, Observer, Run, Runner, Silence, Wide
 from service.engine.pacing import half_batch, takes_turns
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
@@ -82,13 +82,15 @@ class BatchRun(Run):
     """A batch on its way through a lane."""
 
     batch: Batch[Job] = field(kw_only=True)
+    wide: Wide | None = None
     outputs: Sequence[np.ndarray] = ()
 
 
 class Dispatcher:
     """Requests of one model version in, answers out.
 
-    ``pad`` tells with how many rows a batch runs; without it, with those that there are.
+    ``pad`` tells with how many rows a batch runs; without it, with those that there are. ``wide`` runs the batches that
+    have most of the lanes to themselves.
     """
 
     def __init__(
@@ -100,12 +102,14 @@ class Dispatcher:
         *,
         cost: CostModel | None = None,
         pad: Callable[[int], int] | None = None,
+        wide: Wide | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.runner = runner
         self.signature = signature
         self.queue = queue
         self.cost = cost or CostModel()
+        self.wide = wide
         self._pad = pad or (lambda rows: rows)
         self.observer = observer or Silence()
         self.running = 0
@@ -226,13 +230,15 @@ class Dispatcher:
             due = self.queue.next_deadline()
         left_s = due - now
         limit = self.batch_rows
+        wide = self.wide
         if left_s < self._full_batch_s:
             limit = self.cost.largest(limit, left_s)
         half = 0
         if self._takes_turns:
             if self.running - self._landed >= self._device.lanes_beside:
                 return None
-            half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, self.cost)
+            cost = self.cost if wide is None else wide.cost
+            half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, cost)
             limit = half or limit
         elif idle_lanes > 1 and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
@@ -240,7 +246,10 @@ class Dispatcher:
         if batch is None:
             return None
         self.observer.depth(self.queue.waiting_rows)
-        return BatchRun(self, now, self.cost.predict(batch.count), has_siblings=half > 0, batch=batch)
+        if not self._takes_turns and (idle_lanes <= self._device.lanes // 2 or self.queue.waiting_rows):
+            wide = None
+        cost = self.cost if wide is None else wide.cost
+        return BatchRun(self, now, cost.predict(batch.count), has_siblings=half > 0, batch=batch, wide=wide)
 
     def _share(self, limit: int, idle_lanes: int) -> int:
         """The rows of one of several idle lanes, if batches of that size would go to lanes and are well faster."""
@@ -254,7 +263,7 @@ class Dispatcher:
         try:
             inputs = self._assemble(run.batch, buffer)
             run.started_at = clock()
-            run.outputs = self.runner.run(inputs)
+            run.outputs = (run.wide or self).runner.run(inputs)
             self._check_rows(run)
         except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of its batch
             run.error = error
@@ -287,7 +296,7 @@ class Dispatcher:
         self._landed_rows -= run.batch.count
         if run.error is None:
             compute_s = run.ended_at - run.started_at
-            self.cost.observe(run.batch.count, compute_s)
+            (run.wide or self).cost.observe(run.batch.count, compute_s)
             if run.batch.count * 2 > self.batch_rows:
                 self._learn_full_batch()
             now = self._device.clock()

@@ -18,6 +18,19 @@ class Runner(Protocol):
     def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
 
 
+class Wide:
+    """The same graph once more, each of its runs on all cores: for a batch that has them to itself.
+
+    Where several batches run, one core each is more: nothing has to be handed from core to core within a run. ``cost``
+    is that of these runs, each on ``threads`` threads.
+    """
+
+    def __init__(self, runner: Runner, cost: CostModel, threads: int) -> None:
+        self.runner = runner
+        self.cost = cost
+        self.threads = threads
+
+
 class StepRunner(Protocol):
     """Runs a graph step by step. What ``step`` leaves on a device, and what ``settle`` gives, reads like an array."""
 

@@ -178,6 +178,7 @@ def _card(name: str, shelf: Shelf) -> dict[str, Any]:
                 "max_wait_s": serving.dispatcher.queue.max_wait_s,
                 "batch_invariant": loaded.batch_invariant,
                 "least_rows": loaded.least_rows,
+                "threads_alone": loaded.wide.threads if loaded.wide else None,
             },
         }
     return card

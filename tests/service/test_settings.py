@@ -27,7 +27,7 @@ def test_all_unknown_variables_are_named_at_once() -> None:
 LIMITS = {
     "WORKERS": ("0", "-1"),
     "LANES": ("-1",),
-    "INTRA_OP_THREADS": ("0",),
+    "INTRA_OP_THREADS": ("-1",),
     "MAX_ROWS": ("0", "-5"),
     "MAX_QUEUE_ROWS": ("0",),
     "MAX_WAIT_S": ("-0.1", "nan"),
