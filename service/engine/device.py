@@ -33,6 +33,12 @@ GPU_INLINE_S = 200e-6
 _LANE_NICE = 5
 logger = logging.getLogger("sluice.engine")
 
+LONG_S = 4e-3
+"""Runs of at least so long leave a lane idle after them for a time that counts: until the loop has seen their end."""
+LEAD = 0.1
+"""Share of a run before whose end its lane gets the next. Enough for what a loop does between two looks at its timers,
+and no more: who comes meanwhile with less to do waits for it."""
+
 TURN_S = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
 
@@ -70,6 +76,7 @@ class Device(Lanes):
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
+        self._look_ahead_at = math.inf
 
     def wake(self, dispatcher: User) -> None:
         """``dispatcher`` has rows. They leave at the end of this turn of the loop, if a lane is free then."""
@@ -96,7 +103,7 @@ class Device(Lanes):
         """Seconds until a lane is expected to be free."""
         if self._idle:
             return 0.0
-        return max(0.0, min(run.taken_at + run.estimate_s for run in self._running) - self.clock())
+        return max(0.0, min(lane.free_at for lane in self._lanes) - self.clock())
 
     def close(self) -> None:
         """Give back the threads. Drain the dispatchers first."""
@@ -110,9 +117,9 @@ class Device(Lanes):
         self._woken = False
         now = self.clock()
         turn_ends = now + TURN_S
-        while self._idle and (run := self._next(now)) is not None:
+        while self._idle and (run := self._next(now, len(self._idle))) is not None:
             if run.estimate_s > (INLINE_BESIDE_S if self._running or run.has_siblings else self.inline_s):
-                self._start(run)
+                self._start(run, self._idle.pop())
                 continue
             run.dispatcher.running += 1
             run.dispatcher.execute(run, self._idle[-1].buffer, self.clock)
@@ -122,14 +129,29 @@ class Device(Lanes):
             if now > turn_ends and (self._active or self._again):
                 self._wake()
                 break
+        self._look_ahead_at = math.inf
+        if not self._idle and self._splits:
+            self._look_ahead(now)
         self._set_timer(now)
+
+    def _look_ahead(self, now: float) -> None:
+        """Give the lane that ends next its next batch shortly before, so that it does not wait for the loop then."""
+        lane = min((one for one in self._lanes if one.ahead is None), key=_free_at, default=None)
+        if lane is None or lane.run is None or lane.run.estimate_s < LONG_S:
+            return
+        look_at = lane.free_at - LEAD * lane.run.estimate_s
+        if now < look_at:
+            self._look_ahead_at = look_at
+        elif (run := self._next(max(now, lane.free_at), 0)) is not None:
+            self._start(run, lane)
 
     def _wake(self) -> None:
         if not self._woken:
             self._woken = True
             self._loop.call_soon(self._pump)
 
-    def _next(self, now: float) -> Run | None:
+    def _next(self, now: float, idle_lanes: int) -> Run | None:
+        """The next batch for one of so many lanes, or for one that will be free at ``now``."""
         if self._again:
             again = self._again.popleft()
             again.taken_at = now
@@ -138,7 +160,7 @@ class Device(Lanes):
         found: Run | None = None
         while self._active:
             dispatcher = next(iter(self._active)) if len(self._active) == 1 else self._share.pick(self._active)
-            found = dispatcher.take(now, len(self._idle) if self._splits else 1)
+            found = dispatcher.take(now, idle_lanes if self._splits else 1)
             if found is None or not dispatcher.has_work:
                 del self._active[dispatcher]
             if found is not None:
@@ -146,16 +168,26 @@ class Device(Lanes):
                 break
             if dispatcher.has_work:
                 held.append(dispatcher)  # a partial batch that is kept for company
+            if not idle_lanes:
+                break  # its turn comes when the lane is free, or those with full batches would always be before it
         self._active.update(dict.fromkeys(held))
         return found
 
-    def _start(self, run: Run) -> None:
-        lane = self._idle.pop()
+    def _start(self, run: Run, lane: "_Lane") -> None:
+        """Run it in a lane, after what is under way there."""
+        is_ahead = lane.run is not None
+        if is_ahead:
+            lane.ahead = run
+        else:
+            lane.run = run
+        lane.free_at = run.taken_at + run.estimate_s
         run.in_lane = True
         self._running.add(run)
         run.dispatcher.running += 1
 
         def work() -> None:
+            if is_ahead:
+                run.taken_at = self.clock()
             try:
                 run.dispatcher.execute(run, lane.buffer, self.clock)
             except BaseException as error:  # noqa: BLE001  # not even SystemExit in a model may cost the lane
@@ -172,7 +204,11 @@ class Device(Lanes):
         """
         while self._landed:
             run, lane = self._landed.popleft()
-            self._idle.append(lane)
+            lane.run, lane.ahead = lane.ahead, None
+            if lane.run is None:
+                self._idle.append(lane)
+            else:
+                lane.free_at = run.ended_at + lane.run.estimate_s
             self._running.discard(run)
             self._land(run)
             self._pump()
@@ -200,7 +236,7 @@ class Device(Lanes):
 
     def _set_timer(self, now: float) -> None:
         """One timer for all deadlines and held batches. It may come early, never late."""
-        due = math.inf
+        due = self._look_ahead_at
         for dispatcher in self._active:
             due = min(due, dispatcher.next_timer(now, bool(self._idle)))
         if due >= self._timer_at:
@@ -227,6 +263,11 @@ class _Lane:
 
     def __init__(self, number: int, buffer: BatchBuffer) -> None:
         self.buffer = buffer
+        self.run: Run | None = None
+        self.ahead: Run | None = None
+        """What it is to run after that."""
+        self.free_at = 0.0
+        """When it is expected to have run all that it was given."""
         self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._worker = threading.Thread(target=self._work, name=f"lane_{number}", daemon=True)
 
@@ -248,6 +289,10 @@ class _Lane:
                 work()
             except Exception:  # the event loop has been closed meanwhile
                 logger.exception("what a lane has done found nobody who wanted it")
+
+
+def _free_at(lane: _Lane) -> float:
+    return lane.free_at
 
 
 def _give_way() -> None:

@@ -146,7 +146,12 @@ class Stepper:
         self.settle()
 
     def take(self, now: float, idle_lanes: int = 1) -> Step | None:
-        """The next crew: those who wait first, no larger than its share where steps side by side are faster."""
+        """The next crew: those who wait first, no larger than its share where steps side by side are faster.
+
+        None for a lane that is not free yet: until then more rows will have made their step.
+        """
+        if not idle_lanes:
+            return None
         self.expire(now)
         crew = self.table.take(self._share())
         if crew is None:
