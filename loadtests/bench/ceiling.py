@@ -1,8 +1,10 @@
 """The ceiling: what ONNX Runtime does in process, with nothing around it, at its best batch size.
 
 No server can pass it; how near one comes is the share that its HTTP and batching leave of the machine. (A server shares
-the cores with the load generator, the ceiling does not.) A sweep finds the best batch sizes; since the machine's speed
-drifts by more than the difference between servers, those are measured again in every round of the comparison.
+the cores with the load generator, the ceiling does not.) Clients that each wait for their answer have no more rows
+under way than they are, so the ceiling depends on how many there are. A sweep finds the best batch sizes; since the
+machine's speed drifts by more than the difference between servers, those are measured again in every round of the
+comparison.
 """
 
 from collections.abc import Iterator
@@ -27,6 +29,10 @@ class Point:
     lanes: int
     rows_per_s: float
 
+    @property
+    def rows_under_way(self) -> int:
+        return self.batch_rows * self.lanes
+
 
 @dataclass(frozen=True)
 class Ceiling:
@@ -47,10 +53,10 @@ def batch_sizes(max_rows: int) -> Iterator[int]:
 
 
 def measure_ceiling(model: BenchModel, cores: int, duration_s: float) -> Ceiling:
-    """Sweep batch sizes, with one thread on as many lanes as ``cores`` and with one lane of ``cores`` threads."""
+    """Sweep batch sizes: lanes of one thread, one or as many as ``cores``, and a lane of ``cores`` threads."""
     content = model.build()
     points = []
-    for threads, lanes in sorted({(1, cores), (cores, 1)}):
+    for threads, lanes in sorted({(1, 1), (1, cores), (cores, 1)}):
         session = open_session(content, threads)
         for batch_rows in batch_sizes(model.max_rows):
             rate = _measure_rate(session, model.make_rows(batch_rows), lanes, duration_s)
@@ -59,11 +65,12 @@ def measure_ceiling(model: BenchModel, cores: int, duration_s: float) -> Ceiling
 
 
 class Yardstick:
-    """The best few points of a ceiling, measured again whenever a round asks for it."""
+    """The best few points of a ceiling for so many clients, measured again whenever a round asks for it."""
 
-    def __init__(self, model: BenchModel, ceiling: Ceiling) -> None:
+    def __init__(self, model: BenchModel, ceiling: Ceiling, clients: int) -> None:
         content = model.build()
-        points = sorted(ceiling.points, key=lambda point: -point.rows_per_s)[:CANDIDATES]
+        able = [point for point in ceiling.points if point.rows_under_way <= clients]
+        points = sorted(able, key=lambda point: -point.rows_per_s)[:CANDIDATES]
         self._trials = [
             (open_session(content, point.threads), model.make_rows(point.batch_rows), point.lanes) for point in points
         ]

@@ -110,7 +110,7 @@ class Comparison:
         self, model: BenchModel, peers: list[Peer], schedule: Schedule, ceiling: Ceiling | None = None
     ) -> list[Cell]:
         """All cells of one model, and the ceiling in the same rounds. The servers are gone when this ends."""
-        yardstick = Yardstick(model, ceiling) if ceiling else None
+        yardsticks = {clients: Yardstick(model, ceiling, clients) for clients in schedule.clients} if ceiling else {}
         with ExitStack() as stack:
             contenders = []
             for peer in peers:
@@ -122,7 +122,7 @@ class Comparison:
                 cell
                 for encoding in schedule.encodings
                 for clients in schedule.clients
-                for cell in self._measure_cells(model, contenders, encoding, clients, schedule, yardstick)
+                for cell in self._measure_cells(model, contenders, encoding, clients, schedule, yardsticks.get(clients))
             ]
 
     def enter(self, stack: ExitStack, model: BenchModel, peer: Peer, encodings: tuple[str, ...]) -> Contender:

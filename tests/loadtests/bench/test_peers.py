@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from loadtests.bench import ceiling as ceiling_module
 from loadtests.bench import environment
-from loadtests.bench.ceiling import measure_ceiling
+from loadtests.bench.ceiling import Ceiling, Point, Yardstick, measure_ceiling
 from loadtests.bench.environment import NotInstalled, cache_root, digest_requirements, fill_requirements, prepare_python
 from loadtests.bench.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Site
@@ -133,11 +134,28 @@ def test_models_are_the_same_everywhere(model: BenchModel, tmp_path: Path) -> No
 
 
 def test_ceiling_sweeps_both_ways_to_use_the_cores() -> None:
-    """The ceiling tries one thread on as many lanes as cores, one lane of as many threads, and every batch size."""
+    """The ceiling tries one thread on one lane and on as many as cores, a lane of as many threads, every batch size."""
     ceiling = measure_ceiling(BenchModel("tiny", TINY.row_shape, 4, TINY.grow), cores=2, duration_s=0.01)
-    expected = {(rows, threads, 3 - threads) for rows in (1, 2, 4) for threads in (1, 2)}
+    expected = {(rows, *way) for rows in (1, 2, 4) for way in ((1, 1), (1, 2), (2, 1))}
     assert {(point.batch_rows, point.threads, point.lanes) for point in ceiling.points} == expected
     assert ceiling.best.rows_per_s == max(point.rows_per_s for point in ceiling.points) > 0
+
+
+def test_ceiling_of_few_clients_has_no_more_rows_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client that waits for its answer is held against one row at a time, two against two."""
+    model = BenchModel("tiny", TINY.row_shape, 4, TINY.grow)
+    points = [Point(rows, 1, lanes, 1000.0 * rows * lanes) for rows in (1, 2, 4) for lanes in (1, 2)]
+    under_way: list[int] = []
+
+    def measure_rate(_: object, rows: np.ndarray, lanes: int, duration_s: float) -> float:
+        under_way.append(len(rows) * lanes)
+        return duration_s
+
+    monkeypatch.setattr(ceiling_module, "_measure_rate", measure_rate)
+    for clients, expected in ((1, [1]), (2, [1, 2, 2]), (64, [4, 4, 8])):
+        under_way.clear()
+        assert Yardstick(model, Ceiling("tiny", tuple(points)), clients).measure(1.0) > 0
+        assert sorted(under_way) == expected
 
 
 @pytest.mark.parametrize(
