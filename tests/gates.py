@@ -29,20 +29,25 @@ class Gate:
 
 
 class Slow(CostModel):
-    """Does not learn: every batch goes to a lane's thread, where a gate may hold it."""
+    """Does not learn: every batch goes to a lane's thread, where a gate may hold it, and none is given to it ahead."""
+
+    def __init__(self, run_s: float) -> None:
+        super().__init__()
+        self.run_s = run_s
 
     def predict(self, rows: int) -> float:
-        return 0.01
+        return self.run_s
 
 
 @contextmanager
-def gated(model: Model) -> Iterator[Gate]:
-    """Hold the batches of a model in their lanes."""
+def gated(model: Model, run_s: float = 0.002) -> Iterator[Gate]:
+    """Hold the batches of a model, each expected to take ``run_s``, in their lanes."""
     dispatcher = model.dispatcher
     runner, cost, gate = dispatcher.runner, dispatcher.cost, Gate(dispatcher.runner)
-    dispatcher.cost, dispatcher.runner = Slow(), gate
+    dispatcher.cost, dispatcher.runner = Slow(run_s), gate
     try:
         yield gate
     finally:
         gate.opened.set()
         dispatcher.runner, dispatcher.cost = runner, cost
+        dispatcher._learn_full_batch()

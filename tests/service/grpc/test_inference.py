@@ -180,7 +180,9 @@ def test_timeout_of_the_request_ends_it_in_the_queue(server: GrpcServing, client
 
 def test_deadline_of_the_call_is_that_of_the_request(server: GrpcServing, client: Client) -> None:
     """An answer that is not to be expected before the caller's deadline is refused at once, without a run."""
-    with gated(server.model("double")) as gate:
+    model = server.model("double")
+    with gated(model, run_s=0.01) as gate:
+        model.dispatcher._learn_full_batch()
         code, text = code_of(lambda: client.infer("double", ones(640), client_timeout=0.05))
         assert code == "RESOURCE_EXHAUSTED"
         assert "the answer would take about" in text
