@@ -21,6 +21,7 @@ _WARM_UP_S = 1.0
 """On the CPU larger batches are not tried if warm-up would take longer; the cost model scales from the largest."""
 _ROUNDS = 3
 _COMPARE_S = 0.2
+"""One core and all of them are compared for at least so long: of short runs three rounds say too little."""
 _LONG_S = 500e-6
 """Largest batches from here on are measured with care. Shorter ones are over before another thread is awake, and
 whatever their size they cost little."""
@@ -203,6 +204,7 @@ def _measure(session: Session, inputs: Arrays) -> float:
 
 
 def run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
+    """As ``session.run``; raises NotReady for whatever it raises."""
     try:
         return session.run(inputs)
     except Exception as error:

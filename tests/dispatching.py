@@ -50,6 +50,11 @@ class Gated(Counting):
         """Return when one more batch is inside; the loop may serve other things meanwhile."""
         await asyncio.to_thread(self.entered.acquire)
 
+    async def wait_until_nearly_done(self) -> None:
+        """Return when one more batch is inside, and after nearly as long as it should take."""
+        await self.wait_until_entered()
+        await asyncio.sleep(0.95 * SLOW_S)
+
 
 class Bench:
     """A device with one model and helpers to ask it."""

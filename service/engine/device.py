@@ -70,7 +70,6 @@ class Device(Lanes):
         self._active: dict[User, None] = {}
         self._share = FairShare()
         self._again: deque[Run] = deque()
-        self._running: set[Run] = set()
         self._landed: deque[tuple[Run, _Lane]] = deque()
         """What lanes have done and the loop has not seen yet: it may be in the middle of a hundred sockets."""
         self._woken = False
@@ -118,7 +117,8 @@ class Device(Lanes):
         now = self.clock()
         turn_ends = now + TURN_S
         while self._idle and (run := self._next(now, len(self._idle))) is not None:
-            if run.estimate_s > (INLINE_BESIDE_S if self._running or run.has_siblings else self.inline_s):
+            others_run = len(self._idle) < self.lanes
+            if run.estimate_s > (INLINE_BESIDE_S if others_run or run.has_siblings else self.inline_s):
                 self._start(run, self._idle.pop())
                 continue
             run.dispatcher.running += 1
@@ -182,7 +182,6 @@ class Device(Lanes):
             lane.run = run
         lane.free_at = run.taken_at + run.estimate_s
         run.in_lane = True
-        self._running.add(run)
         run.dispatcher.running += 1
 
         def work() -> None:
@@ -209,7 +208,6 @@ class Device(Lanes):
                 self._idle.append(lane)
             else:
                 lane.free_at = run.ended_at + lane.run.estimate_s
-            self._running.discard(run)
             self._land(run)
             self._pump()
             self._complete(run)

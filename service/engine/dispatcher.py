@@ -242,8 +242,7 @@ class Dispatcher:
         if self._takes_turns:
             if self.running - self._landed >= self._device.lanes_beside:
                 return None
-            cost = self.cost if wide is None else wide.cost
-            half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, cost)
+            half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, (wide or self).cost)
             limit = half or limit
         elif idle_lanes > 1 and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
@@ -253,8 +252,8 @@ class Dispatcher:
         self.observer.depth(self.queue.waiting_rows)
         if not self._takes_turns and (max(1, idle_lanes) <= self._device.lanes // 2 or self.queue.waiting_rows):
             wide = None
-        cost = self.cost if wide is None else wide.cost
-        return BatchRun(self, now, cost.predict(batch.count), has_siblings=half > 0, batch=batch, wide=wide)
+        estimate_s = (wide or self).cost.predict(batch.count)
+        return BatchRun(self, now, estimate_s, has_siblings=half > 0, batch=batch, wide=wide)
 
     def _share(self, limit: int, idle_lanes: int) -> int:
         """The rows of one of several idle lanes, if batches of that size would go to lanes and are well faster."""

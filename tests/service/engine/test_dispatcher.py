@@ -291,8 +291,7 @@ def test_lane_that_is_not_free_yet_gets_no_partial_batch():
 
     async def test(bench: Bench, runner: Gated) -> None:
         futures = [bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=7)]
-        await runner.wait_until_entered()
-        await asyncio.sleep(0.95 * SLOW_S)
+        await runner.wait_until_nearly_done()
         assert bench.dispatcher.queue.waiting_rows == 7
         futures.append(bench.ask_x(3.0, priority=0))
         runner.gate.set()
@@ -307,8 +306,7 @@ def test_drain_waits_for_the_batch_that_a_lane_has_ahead():
 
     async def test(bench: Bench, runner: Gated) -> None:
         futures = [bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=8)]
-        await runner.wait_until_entered()
-        await asyncio.sleep(0.95 * SLOW_S)
+        await runner.wait_until_nearly_done()
         assert bench.dispatcher.queue.waiting_rows == 0
         drain = asyncio.ensure_future(bench.dispatcher.drain())
         await asyncio.sleep(SLOW_S)
@@ -329,8 +327,7 @@ def test_poisoned_batch_ahead_fails_alone():
         bench = Bench(runner, content, cost_s=SLOW_S)
         asked = [bench.ask({"x": np.full((1, 1), value, np.int64)})[1] for value in (0, 1, 2, 3, 0, 1, 2, 3) * 2]
         asked[9:10] = [bench.ask({"x": np.full((1, 1), 9, np.int64)})[1]]
-        await runner.wait_until_entered()
-        await asyncio.sleep(0.95 * SLOW_S)
+        await runner.wait_until_nearly_done()
         runner.gate.set()
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)] == [9]
