@@ -52,8 +52,7 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._in_header = False
         self._header_bytes = 0
-        self._piece_bytes = 0  # of what is being parsed
-        self._begun = 0  # messages whose first byte was in the piece that is being parsed
+        self._begun = 0  # messages whose first byte was in what is being parsed
         self._advancing = False
         self._stalled = False  # the client does not read its answers
         self._lingering = False  # the last answer is out; what still comes is thrown away
@@ -85,7 +84,7 @@ class HotProtocol(HttpToolsProtocol):
             self._go_by_asgi()
             return
         previous, self.cycle = self.cycle, call  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
-        if self._piece_bytes > MAX_HEADER_BYTES and _count_bytes(self.url, self.headers) > MAX_HEADER_BYTES:
+        if _count_bytes(self.url, self.headers) > MAX_HEADER_BYTES:
             call.admitted = True
             self._refuse(call, HeaderTooLarge(_TOO_LONG))
         else:
@@ -136,7 +135,6 @@ class HotProtocol(HttpToolsProtocol):
         was_idle = self.cycle is None or self.cycle.response_complete
         began_in_header = self._in_header
         self._begun = 0
-        self._piece_bytes = len(data)
         line.head, line.is_plain = None, False
         super().data_received(data)
         if was_idle and self._begun == 1 and not began_in_header and isinstance(self.cycle, HotCall):

@@ -3,12 +3,14 @@
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.http.hot import HotProtocol
 from service.http.intake import Intake
 from service.registry import Model
 from tests.certificates import Authority
@@ -122,6 +124,30 @@ def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, door
     with Wire(server) as wire:
         long = b"X-Long: " + b"a" * 100_000
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n".encode() + long + b"\r\n\r\n{}")
+        status, _, body = wire.read()
+        assert status == 431
+        assert b"header: expected at most 65536 bytes" in body
+        assert wire.is_closed_by_server()
+
+
+def test_header_over_the_limit_is_refused_in_pieces_of_less(
+    server: Serving, door: Door, monkeypatch: pytest.MonkeyPatch
+):
+    """A header of more than 64 KiB is refused also where no read holds as much, and the last one ends it."""
+    if door is not HOT:
+        pytest.skip("without the hot door uvicorn reads the header")
+    read = threading.Event()
+    take = HotProtocol.data_received
+
+    def take_and_tell(protocol: HotProtocol, data: bytes) -> None:
+        take(protocol, data)
+        read.set()
+
+    monkeypatch.setattr(HotProtocol, "data_received", take_and_tell)
+    with Wire(server) as wire:
+        wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\nX-Long: ".encode(), b"a" * 40_000)
+        assert read.wait(20)
+        wire.send(b"a" * 40_000 + b"\r\n\r\n{}")
         status, _, body = wire.read()
         assert status == 431
         assert b"header: expected at most 65536 bytes" in body
