@@ -1,6 +1,5 @@
 """Where the time of requests went: what the engine tells of them, for statistics and traces."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -15,12 +14,9 @@ class Times(NamedTuple):
     compute_s: float
 
 
-@dataclass
 class Tally:
     """Requests that were answered together: how many, and their stages, in seconds summed over them."""
 
-    requests: int = 0
-    total_s: float = 0.0
-    queue_s: float = 0.0
-    batch_s: float = 0.0
-    compute_s: float = 0.0
+    def __init__(self, requests: int = 0) -> None:
+        self.requests = requests
+        self.total_s = self.queue_s = self.batch_s = self.compute_s = 0.0

@@ -15,14 +15,13 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from service.engine.batching import Batch, BatchQueue, Request, Slice
 from service.engine.cost import CostModel
 from service.engine.interpreter import let_others_run
-from service.engine.lane import Lanes, Observer, Run, Runner, Silence, Wide
+from service.engine.lane import Lanes, Observer, Run, Runner, Silence, User, Wide
 from service.engine.pacing import half_batch, takes_turns
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
@@ -43,31 +42,32 @@ With 300 µs, as at rest, a compute-bound model of 2.5 ms a row ran in batches o
 sixth less than with 4 to 16."""
 
 
-@dataclass(eq=False)
 class Answer:
     """Outputs by name, with as many rows as the request had, and where its time went, in seconds."""
 
-    outputs: Mapping[str, np.ndarray]
-    queue_s: float
-    batch_s: float
-    compute_s: float
+    def __init__(self, outputs: Mapping[str, np.ndarray], queue_s: float, batch_s: float, compute_s: float) -> None:
+        self.outputs = outputs
+        self.queue_s = queue_s
+        self.batch_s = batch_s
+        self.compute_s = compute_s
 
 
 Done = Callable[[Answer | ServiceError], None]
 
 
-@dataclass(eq=False)
 class Job(Request):
-    """A request with the one who waits for it. ``done`` is called exactly once, unless the caller cancels first."""
+    """A request with the one who waits for it. ``done`` is called exactly once, unless the caller cancels first.
 
-    done: Done = field(kw_only=True)
-    finished: bool = False
-    parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
-    """Of a request that is answered by several batches: its rows so far, and where they begin."""
-    rows_done: int = 0
-    queue_s: float = 0.0
-    batch_s: float = 0.0
-    compute_s: float = 0.0
+    ``parts`` are the rows so far, and where they begin, of a request that is answered by several batches.
+    """
+
+    def __init__(self, rows: Rows, arrived: float, deadline: float, priority: int, done: Done) -> None:
+        super().__init__(rows, arrived, deadline, priority)
+        self.done = done
+        self.finished = False
+        self.parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
+        self.rows_done = 0
+        self.queue_s = self.batch_s = self.compute_s = 0.0
 
     def finish(self, outcome: Answer | ServiceError) -> None:
         if self.finished:
@@ -79,13 +79,16 @@ class Job(Request):
             logger.exception("the receiver of an answer failed")
 
 
-@dataclass(eq=False)
 class BatchRun(Run):
     """A batch on its way through a lane."""
 
-    batch: Batch[Job] = field(kw_only=True)
-    wide: Wide | None = None
-    outputs: Sequence[np.ndarray] = ()
+    def __init__(
+        self, dispatcher: User, taken_at: float, estimate_s: float, batch: Batch[Job], wide: Wide | None = None
+    ) -> None:
+        super().__init__(dispatcher, taken_at, estimate_s)
+        self.batch = batch
+        self.wide = wide
+        self.outputs: Sequence[np.ndarray] = ()
 
 
 class Dispatcher:
@@ -128,7 +131,7 @@ class Dispatcher:
         """Queue checked rows. ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate."""
         self.admit(rows.number, timeout_s)
         now = self._device.clock()
-        job = Job(rows, now, now + timeout_s, priority, done=done)
+        job = Job(rows, now, now + timeout_s, priority, done)
         try:
             self.queue.offer(job, self._retry_after_s)
         except QueueFull:
@@ -140,7 +143,7 @@ class Dispatcher:
     def answer_no_rows(self, rows: Rows) -> Answer:
         """Answer checked inputs of no rows, at once: nothing has to run for it. Raises Draining."""
         self.admit(rows.number, math.inf)
-        self.observer.answered(Tally(requests=1))
+        self.observer.answered(Tally(1))
         if self.observer.traces:
             now = self._device.clock()
             self.observer.traced(Times(rows.number, now, now, 0.0, 0.0, 0.0))
@@ -253,7 +256,9 @@ class Dispatcher:
         if not self._takes_turns and (max(1, idle_lanes) <= self._device.lanes // 2 or self.queue.waiting_rows):
             wide = None
         estimate_s = (wide or self).cost.predict(batch.count)
-        return BatchRun(self, now, estimate_s, has_siblings=half > 0, batch=batch, wide=wide)
+        run = BatchRun(self, now, estimate_s, batch, wide)
+        run.has_siblings = half > 0
+        return run
 
     def _share(self, limit: int, idle_lanes: int) -> int:
         """The rows of one of several idle lanes, if batches of that size would go to lanes and are well faster."""
@@ -308,9 +313,7 @@ class Dispatcher:
             self._answer(run, now)
             return ()
         if len(run.batch.slices) > 1:
-            return [
-                BatchRun(self, run.ended_at, self.cost.predict(half.count), batch=half) for half in run.batch.halves()
-            ]
+            return [BatchRun(self, run.ended_at, self.cost.predict(half.count), half) for half in run.batch.halves()]
         for part in run.batch.slices:
             job = part.request
             if not job.finished:

@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,20 +37,21 @@ class StepRunner(Protocol):
     def settle(self, array: np.ndarray) -> Any: ...
 
 
-@dataclass(eq=False)
 class Run:
-    """Something on its way through a lane, with its times on the device's clock."""
+    """Something on its way through a lane, with its times on the device's clock.
 
-    dispatcher: "User"
-    taken_at: float
-    estimate_s: float
-    started_at: float = 0.0
-    ended_at: float = 0.0
-    error: BaseException | None = None
-    has_siblings: bool = False
-    """Whether others of its kind could run beside it: then a thread pays sooner than on the event loop."""
-    in_lane: bool = False
-    """Whether it runs in a lane's thread, not on the event loop."""
+    ``has_siblings`` says whether others of its kind could run beside it: then a thread pays sooner than on the event
+    loop. ``in_lane`` says that it runs in a lane's thread, not on the event loop.
+    """
+
+    def __init__(self, dispatcher: "User", taken_at: float, estimate_s: float) -> None:
+        self.dispatcher = dispatcher
+        self.taken_at = taken_at
+        self.estimate_s = estimate_s
+        self.started_at = self.ended_at = 0.0
+        self.error: BaseException | None = None
+        self.has_siblings = False
+        self.in_lane = False
 
 
 class User(Protocol):

@@ -158,15 +158,9 @@ class Stepper:
             return None
         if crew.stretch is None:
             self._meet(crew, now)
-        siblings = self._device.lanes > 1 and self.table.can_step
-        return Step(
-            self,
-            now,
-            self.cost.predict(crew.slots),
-            has_siblings=siblings,
-            crew=crew,
-            departures=self.table.departures,
-        )
+        step = Step(self, now, self.cost.predict(crew.slots), crew, self.table.departures)
+        step.has_siblings = self._device.lanes > 1 and self.table.can_step
+        return step
 
     def _meet(self, crew: Crew[Journey], now: float) -> None:
         """Rows are together that were not before."""

@@ -1,37 +1,39 @@
 """One step of a crew: its inputs put together, run, and what of the outputs the next step takes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from model_store.tasks import Carry
 from service.engine.decoding import Beams
 from service.engine.journey import Journey, Stretch, Tensors
-from service.engine.lane import Run, StepRunner
+from service.engine.lane import Run, StepRunner, User
 from service.engine.slots import Crew, Span
 from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
 
 
-@dataclass(eq=False)
 class Step(Run):
     """A crew on its way through a lane.
 
     ``departures`` is that of the slot table when it was taken: if there are more, somebody may have left.
-    ``failed`` maps the spans that failed to why; ``lost`` and ``finished`` are whom that, or the last step, ends.
+    ``outputs`` are those of the last step. ``failed`` maps the spans that failed to why; ``lost`` and ``finished`` are
+    whom that, or the last step, ends.
     """
 
-    crew: Crew[Journey] = field(kw_only=True)
-    departures: int = 0
-    stretch: Stretch | None = None
-    outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Of the last step."""
-    steps: int = 1
-    failed: dict[int, BaseException] = field(default_factory=dict)
-    lost: list[tuple[Journey, BaseException]] = field(default_factory=list)
-    finished: list[Journey] = field(default_factory=list)
-    has_landed: bool = False
+    def __init__(
+        self, dispatcher: User, taken_at: float, estimate_s: float, crew: Crew[Journey], departures: int
+    ) -> None:
+        super().__init__(dispatcher, taken_at, estimate_s)
+        self.crew = crew
+        self.departures = departures
+        self.stretch: Stretch | None = None
+        self.outputs: Mapping[str, np.ndarray] = {}
+        self.steps = 1
+        self.failed: dict[int, BaseException] = {}
+        self.lost: list[tuple[Journey, BaseException]] = []
+        self.finished: list[Journey] = []
+        self.has_landed = False
 
 
 class StepGraph:

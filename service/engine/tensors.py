@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,13 +14,13 @@ MAX_EMPTY = 1 << 20
 """The elements that a tensor without any may have if its empty axes are taken as 1."""
 
 
-@dataclass(eq=False)
 class Rows:
     """Checked inputs of one request, the number of its rows, and the key of requests that may share a batch."""
 
-    inputs: Arrays
-    number: int
-    key: Hashable
+    def __init__(self, inputs: Arrays, number: int, key: Hashable) -> None:
+        self.inputs = inputs
+        self.number = number
+        self.key = key
 
 
 class Signature:

@@ -41,13 +41,13 @@ class Endpoint:
     version: str | None = None
 
 
-@dataclass
 class Reply:
     """A complete answer. ``chunks`` are its body in order; they may be views of arrays."""
 
-    status: int
-    chunks: Sequence[bytes | memoryview]
-    headers: Sequence[Header]
+    def __init__(self, status: int, chunks: Sequence[bytes | memoryview], headers: Sequence[Header]) -> None:
+        self.status = status
+        self.chunks = chunks
+        self.headers = headers
 
     @property
     def size_bytes(self) -> int:

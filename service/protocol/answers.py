@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ _CACHED_TEXTS = 256
 _LITERALS = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}
 
 
-@dataclass(eq=False)
 class InferAnswer:
     """An encoded answer. ``header_bytes`` is the length of its JSON part, None where there is no binary one."""
 
-    chunks: Sequence[bytes | memoryview]
-    header_bytes: int | None
+    def __init__(self, chunks: Sequence[bytes | memoryview], header_bytes: int | None) -> None:
+        self.chunks = chunks
+        self.header_bytes = header_bytes
 
 
 def render_infer(model: str, version: str, header: Header, outputs: Mapping[str, np.ndarray]) -> InferAnswer:
