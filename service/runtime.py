@@ -51,7 +51,7 @@ class Runtime:
         )
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         self.registry = Registry(settings, Store(settings.store), self.device, self.metrics)
-        self.plane = DataPlane(self.registry, settings, self.metrics, loop)
+        self.plane = DataPlane(self.registry, settings, self.metrics, loop, outbox=self.device.outbox)
         self.registry.holders.append(self.plane.errands.release)
         self.control = Control(self.registry, settings, settings.metrics_dir)
         self.information = Information(self.registry, self.metrics, self.control, self.device.lanes)

@@ -18,6 +18,7 @@ import numpy as np
 
 from service.engine.fairness import FairShare
 from service.engine.lane import Lanes, Run, User
+from service.engine.outbox import Outbox
 from service.engine.tensors import BatchBuffer
 
 INLINE_S = 1e-3
@@ -63,6 +64,7 @@ class Device(Lanes):
         """Lanes that leave the event loop a core of its own; 0 where it has one anyway, or none to spare."""
         self.clock = clock
         self.inline_s = inline_s
+        self.outbox = Outbox()
         self._splits = splits
         self._loop = loop
         self._lanes = [_Lane(number, BatchBuffer(empty)) for number in range(lanes)]

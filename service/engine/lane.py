@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from service.engine.cost import CostModel
+from service.engine.outbox import Outbox
 from service.engine.tensors import Arrays, BatchBuffer
 from service.times import Tally, Times
 
@@ -99,6 +100,7 @@ class Lanes(abc.ABC):
     lanes_beside: int
     inline_s: float
     clock: Callable[[], float]
+    outbox: Outbox
 
     @property
     @abc.abstractmethod

@@ -70,7 +70,9 @@ class HotCall(Call):
         line = self.line
         if self.disconnected or line.transport.is_closing():
             return
-        write_reply(line, reply, self.keep_alive)
+        # What may be followed at once, by another answer or by the end of the connection, goes out at once.
+        may_wait = line.is_plain and self.keep_alive and self.refusal is None
+        write_reply(line, reply, self.keep_alive, may_wait)
         line.complete(self)
 
     def open(self, status: int, headers: Sequence[Header]) -> None:
@@ -118,12 +120,16 @@ class HotCall(Call):
         return self.response_complete or self.disconnected or self.line.transport.is_closing()
 
 
-def write_reply(line: "Line", reply: Reply, keep_alive: bool) -> None:
-    """Write a whole answer."""
+def write_reply(line: "Line", reply: Reply, keep_alive: bool, may_wait: bool = False) -> None:
+    """Write a whole answer; one that ``may_wait``, together with others of its batch."""
     parts = _head(line, reply.status, reply.headers)
     size = reply.size_bytes
     parts.append((_KEPT if keep_alive else _CLOSING) % size)
-    _write(line.transport, parts, reply.chunks, size)
+    if may_wait and line.plane is not None and size <= _JOIN_BELOW_BYTES:
+        parts += reply.chunks
+        line.plane.outbox.write(line.transport, b"".join(parts))
+    else:
+        _write(line.transport, parts, reply.chunks, size)
 
 
 _written: tuple[Sequence[Header], bytes] = ((), b"")

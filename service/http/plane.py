@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from service.engine.dispatcher import Answer
+from service.engine.outbox import Outbox
 from service.errors import (
     Cancelled,
     ModelFailure,
@@ -68,8 +69,10 @@ class DataPlane:
         metrics: Metrics,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.perf_counter,
+        outbox: Outbox | None = None,
     ) -> None:
         self.clock = clock
+        self.outbox = outbox or Outbox()
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
         self.intake = Intake(settings.max_held_bytes)

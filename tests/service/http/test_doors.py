@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -209,6 +210,28 @@ def test_thousands_of_bad_pipelined_requests_do_not_exhaust_the_stack(wire: Wire
     statuses = [wire.read()[0] for _ in range(3000)]
     assert set(statuses) == {400}
     assert wire.read_y() == 8.0
+
+
+def test_answers_of_one_batch_reach_callers_of_every_kind(server: Serving, double: Model):
+    """Of a batch of many, those who stay, who want the connection closed, and who have sent more get their answers."""
+    with ExitStack() as stack:
+        wires = [stack.enter_context(Wire(server)) for _ in range(48)]
+        for wire in wires:
+            wire.send(request_bytes(body_of(1)))
+            assert wire.read_y() == 2.0
+        gate = stack.enter_context(gated(double))
+        for i, wire in enumerate(wires):
+            closing = ["Connection: close"] if i % 3 == 1 else []
+            more = request_bytes(body_of(-i)) if i % 3 == 2 else b""
+            wire.send(request_bytes(body_of(i), INFER, *closing) + more)
+        gate.opened.set()
+        for i, wire in enumerate(wires):
+            assert wire.read_y() == 2.0 * i
+            if i % 3 == 1:
+                assert wire.is_closed_by_server()
+            else:
+                wire.send(b"" if i % 3 == 2 else request_bytes(body_of(-i)))
+                assert wire.read_y() == -2.0 * i
 
 
 def test_good_request_before_a_malformed_one_is_answered(server: Serving, door: Door, double: Model):

@@ -1,0 +1,43 @@
+"""What the outbox holds back, and that it all goes out in order."""
+
+import asyncio
+
+from service.engine.outbox import TOGETHER, Outbox
+
+
+class Caller(asyncio.WriteTransport):
+    """Notes what is written to it, in a log that all callers share."""
+
+    def __init__(self, name: str, log: list[tuple[str, bytes]]) -> None:
+        super().__init__()
+        self.name, self.log = name, log
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.log.append((self.name, bytes(data)))
+
+
+def test_what_is_not_held_is_written_at_once():
+    """Before ``hold`` and after ``release`` an answer goes out with its call."""
+    log: list[tuple[str, bytes]] = []
+    outbox, caller = Outbox(), Caller("a", log)
+    outbox.write(caller, b"1")
+    assert log == [("a", b"1")]
+    outbox.hold()
+    outbox.release()
+    outbox.write(caller, b"2")
+    assert log == [("a", b"1"), ("a", b"2")]
+
+
+def test_what_is_held_goes_out_in_order_when_there_is_enough_or_at_the_end():
+    """Answers wait until there are ``TOGETHER``; ``release`` writes the rest, each once and in order."""
+    log: list[tuple[str, bytes]] = []
+    outbox = Outbox()
+    outbox.hold()
+    answers = [(f"caller {i}", b"%d" % i) for i in range(TOGETHER + 3)]
+    for number, (name, data) in enumerate(answers, 1):
+        outbox.write(Caller(name, log), data)
+        assert log == (answers[:TOGETHER] if number >= TOGETHER else [])
+    outbox.release()
+    assert log == answers
+    outbox.release()
+    assert log == answers
