@@ -84,7 +84,7 @@ class Job(Request):
 
 
 class BatchRun(Run):
-    """A batch on its way through a lane."""
+    """A batch on its way through a lane, where it runs with so many ``rows``."""
 
     def __init__(
         self, dispatcher: User, taken_at: float, estimate_s: float, batch: Batch[Job], wide: Wide | None = None
@@ -92,6 +92,7 @@ class BatchRun(Run):
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
         self.wide = wide
+        self.rows = batch.count
         self.outputs: Sequence[np.ndarray] = ()
 
 
@@ -274,7 +275,7 @@ class Dispatcher:
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
         try:
-            inputs = self._assemble(run.batch, buffer)
+            inputs = self._assemble(run, buffer)
             run.started_at = clock()
             run.outputs = (run.wide or self).runner.run(inputs)
             self._check_rows(run)
@@ -283,10 +284,11 @@ class Dispatcher:
             run.started_at = run.started_at or clock()
         run.ended_at = clock()
 
-    def _assemble(self, batch: Batch[Job], buffer: BatchBuffer) -> Arrays:
+    def _assemble(self, run: BatchRun, buffer: BatchBuffer) -> Arrays:
+        batch = run.batch
         if not self.signature.batches:
             return batch.slices[0].request.rows.inputs
-        rows = self._pad(batch.count)
+        rows = run.rows = self._pad(batch.count)
         if len(batch.slices) == 1 and batch.count == batch.slices[0].request.count == rows:
             return batch.slices[0].request.rows.inputs
         return {name: buffer.join(name, [_part(s, name) for s in batch.slices], rows) for name in self.signature.inputs}
@@ -294,10 +296,10 @@ class Dispatcher:
     def _check_rows(self, run: BatchRun) -> None:
         if not self.signature.batches:
             return
-        rows = self._pad(run.batch.count)
-        for name, output in zip(self.signature.output_names, run.outputs, strict=True):
-            if len(output) != rows:
-                raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
+        for number, output in enumerate(run.outputs):
+            if len(output) != run.rows:
+                name = self.signature.output_names[number]
+                raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {run.rows}")
 
     def land(self, run: BatchRun) -> None:
         self._landed += 1
