@@ -1,7 +1,6 @@
 """Runs of a graph before it serves: whether rows keep their bits in company, what a batch costs, whether cores help."""
 
 import contextlib
-import itertools
 import math
 import threading
 import time
@@ -22,10 +21,12 @@ _WARM_UP_S = 1.0
 _ROUNDS = 3
 _COMPARE_S = 0.2
 """One core and all of them are compared for at least so long: of short runs three rounds say too little."""
+_DOUBT_S = 0.6
+"""And for so long where all of them do not seem to pay: another process may keep one of them busy for a while."""
 _LONG_S = 500e-6
 """Largest batches from here on are measured with care. Shorter ones are over before another thread is awake, and
 whatever their size they cost little."""
-_WORTH_WIDENING = 1.25
+_WORTH_WIDENING = 1.2
 """Times as fast. On two cores: a residual network 1.7, a memory-bound MLP 1.5; networks of small operations, each of
 which is handed out anew, 0.9 to 1.2, of which nothing is left beside a load generator."""
 _MOST_TRIED = 16
@@ -189,12 +190,15 @@ def _find_gain(session: Session, wide: Session, ready: Mapping[int, Arrays]) -> 
     sizes = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
     best_s = {(size, one): math.inf for size in sizes for one in (session, wide)}
     began = time.perf_counter()
-    for done in itertools.count():
-        if done >= _ROUNDS and time.perf_counter() - began > _COMPARE_S:
-            break
+    rounds = 0
+    while True:
         for size, one in best_s:
             best_s[size, one] = min(best_s[size, one], _measure(one, ready[size]))
-    return math.prod(best_s[size, session] / best_s[size, wide] for size in sizes) ** (1 / len(sizes))
+        gain = math.prod(best_s[size, session] / best_s[size, wide] for size in sizes) ** (1 / len(sizes))
+        took_s = time.perf_counter() - began
+        rounds += 1
+        if rounds >= _ROUNDS and took_s > (_COMPARE_S if gain >= _WORTH_WIDENING else _DOUBT_S):
+            return gain
 
 
 def _measure(session: Session, inputs: Arrays) -> float:

@@ -10,7 +10,7 @@ from service.engine.batching import BatchQueue
 from service.engine.cost import CostModel
 from service.engine.device import Device
 from service.engine.dispatcher import Answer, Dispatcher, Job
-from service.engine.lane import Runner
+from service.engine.lane import Runner, Wide
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import ServiceError
@@ -72,6 +72,7 @@ class Bench:
         max_queue_rows: int = 1000,
         max_wait_s: float = 0.0,
         device: Device | None = None,
+        wide: Wide | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.device = device or Device(lanes, loop, clock=loop.time)
@@ -86,6 +87,7 @@ class Bench:
             BatchQueue(max_rows, max_queue_rows, max_wait_s),
             cost=cost,
             pad=lambda rows: max(rows, least_rows),
+            wide=wide,
         )
 
     def ask(self, inputs: Mapping[str, np.ndarray], **options: float) -> tuple[Job, asyncio.Future[Answer]]:

@@ -22,7 +22,7 @@ from service.engine.batching import Batch, BatchQueue, Request, Slice
 from service.engine.cost import CostModel
 from service.engine.interpreter import let_others_run
 from service.engine.lane import Lanes, Observer, Run, Runner, Silence, User, Wide
-from service.engine.pacing import half_batch, takes_turns
+from service.engine.pacing import gathers, half_batch, takes_turns
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
 from service.times import Tally, Times
@@ -130,6 +130,9 @@ class Dispatcher:
         self.batch_rows = self.cost.efficient(queue.max_rows, _BATCH_OVERHEAD_S)
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
         self._learn_full_batch()
+        lanes, splits = device.lanes, device.lanes_beside > 0
+        self._gathers = wide is not None and splits and gathers(self.cost, wide.cost, self.batch_rows, lanes)
+        """From the start too, for the one or the other way to run is then not seen again."""
         self._draining: asyncio.Future[None] | None = None
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Job:
@@ -234,7 +237,8 @@ class Dispatcher:
         than its share where several lanes are idle and sharing the rows is faster. With no idle lane it is for one that
         will be free at ``now``: a full batch, for another would only miss those who come until then.
         """
-        if not idle_lanes and (self._takes_turns or self.queue.waiting_rows < self.batch_rows):
+        goes_alone = self._takes_turns or self._gathers
+        if not idle_lanes and (goes_alone or self.queue.waiting_rows < self.batch_rows):
             return None
         due = self.queue.next_deadline()
         # What could not be answered in time even if it ran now, alone, would only take the time of those who can.
@@ -247,18 +251,20 @@ class Dispatcher:
         if left_s < _MARGIN * self._full_batch_s:
             limit = self.cost.largest(limit, left_s / _MARGIN)
         half = 0
+        if goes_alone and self.running - self._landed >= (self._device.lanes_beside if self._takes_turns else 1):
+            return None
         if self._takes_turns:
-            if self.running - self._landed >= self._device.lanes_beside:
-                return None
             half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, (wide or self).cost)
             limit = half or limit
-        elif idle_lanes > 1 and self.queue.waiting_rows > 1:
+        elif idle_lanes > 1 and not self._gathers and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
         batch = self.queue.take(now, limit)
         if batch is None:
             return None
         self.observer.depth(self.queue.waiting_rows)
-        if not self._takes_turns and (max(1, idle_lanes) <= self._device.lanes // 2 or self.queue.waiting_rows):
+        if not self._takes_turns and max(1, idle_lanes) <= self._device.lanes // 2:
+            wide = None
+        if not goes_alone and self.queue.waiting_rows:
             wide = None
         estimate_s = (wide or self).cost.predict(batch.count)
         run = BatchRun(self, now, estimate_s, batch, wide)

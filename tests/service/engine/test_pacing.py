@@ -1,9 +1,11 @@
+import asyncio
 import threading
 
 import pytest
 
 from service.engine.cost import CostModel
-from service.engine.pacing import ROW_AROUND_S, half_batch, takes_turns
+from service.engine.lane import Wide
+from service.engine.pacing import ROW_AROUND_S, gathers, half_batch, takes_turns
 from tests import graphs
 from tests.clocks import run_virtual
 from tests.dispatching import Bench, Gated
@@ -83,5 +85,44 @@ def test_lane_that_lands_in_a_long_turn_gets_its_next_batch_in_it():
         assert first.done()
         assert [(await future).outputs["y"][0, 0] for future in (second, third)] == [4.0, 6.0]
         bench.device.close()
+
+    run_virtual(main())
+
+
+SLOW_WEIGHTS = linear(700e-6, 110e-6)
+"""The same with weights beyond the caches of a slow core."""
+
+
+@pytest.mark.parametrize(
+    ("cost", "wide", "expected"),
+    [
+        pytest.param(SLOW_WEIGHTS, linear(400e-6, 56e-6), True, id="bound by memory, and all cores share it well"),
+        pytest.param(SLOW_WEIGHTS, linear(600e-6, 80e-6), False, id="bound by memory, but all cores gain little"),
+        pytest.param(linear(100e-6, 6e-3), linear(60e-6, 3.1e-3), False, id="a row costs what it costs in any batch"),
+    ],
+)
+def test_rows_are_gathered_where_a_batch_costs_much_besides(cost: CostModel, wide: CostModel, expected: bool):
+    """One batch at a time is for models whose batch is dear, and which several cores run as well as several lanes."""
+    assert gathers(cost, wide, 64, 2) is expected
+
+
+def test_what_comes_while_a_gathered_batch_runs_leaves_together():
+    """All that waits runs on all cores; what comes meanwhile waits for its end, however many lanes are idle."""
+
+    async def main() -> None:
+        first, later = Gated(graphs.double()), Gated(graphs.double())
+        wide = Wide(first, linear(400e-6, 56e-6), 2)
+        bench = Bench(later, graphs.double(), lanes=2, max_rows=64, cost=SLOW_WEIGHTS, wide=wide)
+        futures = [bench.ask_x(float(i)) for i in range(40)]
+        await first.wait_until_entered()
+        assert (bench.dispatcher.running, bench.dispatcher.queue.waiting_rows) == (1, 0)
+        futures += [bench.ask_x(float(i)) for i in range(40, 80)]
+        await asyncio.sleep(0)
+        assert (bench.dispatcher.running, bench.dispatcher.queue.waiting_rows) == (1, 40)
+        first.gate.set()
+        for i, future in enumerate(futures):
+            assert (await future).outputs["y"].tolist() == [[2.0 * i] * 3]
+        bench.device.close()
+        assert (first.batches, later.batches) == ([40, 40], [])
 
     run_virtual(main())
