@@ -247,14 +247,13 @@ class Dispatcher:
             due = self.queue.next_deadline()
         left_s = due - now
         limit = self.batch_rows
-        wide = self.wide
         if left_s < _MARGIN * self._full_batch_s:
             limit = self.cost.largest(limit, left_s / _MARGIN)
         half = 0
         if goes_alone and self.running - self._landed >= (self._device.lanes_beside if self._takes_turns else 1):
             return None
         if self._takes_turns:
-            half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, (wide or self).cost)
+            half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, (self.wide or self).cost)
             limit = half or limit
         elif idle_lanes > 1 and not self._gathers and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
@@ -262,14 +261,17 @@ class Dispatcher:
         if batch is None:
             return None
         self.observer.depth(self.queue.waiting_rows)
-        if not self._takes_turns and max(1, idle_lanes) <= self._device.lanes // 2:
-            wide = None
-        if not goes_alone and self.queue.waiting_rows:
-            wide = None
+        wide = self.wide if self._has_room(idle_lanes) else None
         estimate_s = (wide or self).cost.predict(batch.count)
         run = BatchRun(self, now, estimate_s, batch, wide)
         run.has_siblings = half > 0
         return run
+
+    def _has_room(self, idle_lanes: int) -> bool:
+        """Whether a batch has most of the lanes to itself, and no rows are left for the others."""
+        if self._takes_turns:
+            return True
+        return max(1, idle_lanes) > self._device.lanes // 2 and (self._gathers or not self.queue.waiting_rows)
 
     def _share(self, limit: int, idle_lanes: int) -> int:
         """The rows of one of several idle lanes, if batches of that size would go to lanes and are well faster."""
