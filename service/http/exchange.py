@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from service.engine.outbox import Outbox
 from service.errors import ServiceError
 from service.http.calls import MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply
 
@@ -70,9 +71,7 @@ class HotCall(Call):
         line = self.line
         if self.disconnected or line.transport.is_closing():
             return
-        # What may be followed at once, by another answer or by the end of the connection, goes out at once.
-        may_wait = line.is_plain and self.keep_alive and self.refusal is None
-        write_reply(line, reply, self.keep_alive, may_wait)
+        write_reply(line, reply, self.keep_alive, may_wait=line.stays_quiet_after(self))
         line.complete(self)
 
     def open(self, status: int, headers: Sequence[Header]) -> None:
@@ -125,11 +124,7 @@ def write_reply(line: "Line", reply: Reply, keep_alive: bool, may_wait: bool = F
     parts = _head(line, reply.status, reply.headers)
     size = reply.size_bytes
     parts.append((_KEPT if keep_alive else _CLOSING) % size)
-    if may_wait and line.plane is not None and size <= _JOIN_BELOW_BYTES:
-        parts += reply.chunks
-        line.plane.outbox.write(line.transport, b"".join(parts))
-    else:
-        _write(line.transport, parts, reply.chunks, size)
+    _write(line.transport, parts, reply.chunks, size, line.plane.outbox if may_wait and line.plane else None)
 
 
 _written: tuple[Sequence[Header], bytes] = ((), b"")
@@ -154,11 +149,15 @@ def _write(
     head: list[bytes | memoryview],
     chunks: Iterable[bytes | memoryview],
     size_bytes: int,
+    outbox: Outbox | None = None,
 ) -> None:
-    """Write ``chunks``, of ``size_bytes`` in all, after ``head``."""
+    """Write ``chunks``, of ``size_bytes`` in all, after ``head``; by ``outbox``, if they are joined."""
     if size_bytes <= _JOIN_BELOW_BYTES:
         head += chunks
-        transport.write(b"".join(head))
+        if outbox is None:
+            transport.write(b"".join(head))
+        else:
+            outbox.write(transport, b"".join(head))
         return
     transport.write(b"".join(head))
     for chunk in chunks:

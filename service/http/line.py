@@ -101,11 +101,15 @@ class Line:
         plane.start(call)
         return True
 
+    def stays_quiet_after(self, call: HotCall) -> bool:
+        """Whether neither another answer follows that of ``call`` at once nor the end of the connection."""
+        return self.is_plain and call.keep_alive and call.refusal is None
+
     def complete(self, call: HotCall) -> None:
-        """All of the answer of a call that had its turn is written."""
+        """All of the answer of a call that had its turn is written, or in the outbox."""
         call.response_complete = True
         self.forget(call)
-        if not self.is_plain or not call.keep_alive or call.refusal is not None:
+        if not self.stays_quiet_after(call):
             if self.connection is not None:
                 self.connection.complete(call)
             return
