@@ -1,5 +1,7 @@
 """Runs before a version serves: measured alone, and on all cores only where that pays and gives the same bits."""
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
@@ -11,6 +13,7 @@ from service import trial
 from service.engine.lane import Wide
 from service.engine.session import Session
 from service.engine.tensors import Arrays
+from service.errors import NotReady
 from service.trial import Quiet, learn, quiet
 from tests import graphs
 
@@ -94,6 +97,69 @@ def test_graph_without_rows_is_compared_as_a_whole(times: dict[Session, float]) 
     session, other = Session(content), Session(content, intra_op_threads=2)
     times |= {session: 1.0, other: 0.5}
     assert learn(session, {1: {"x": np.ones(3, np.float32)}}, {2: other}.__getitem__, 2)[1] is not None
+
+
+needs_two_cores = pytest.mark.skipif(
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="places threads on two cores of Linux"
+)
+
+
+def own_threads() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/task")}
+
+
+class Watched:
+    """A measurement that notes which cores its thread and those that its session brought were allowed."""
+
+    def __init__(self, others: set[int]) -> None:
+        self.others = others
+        self.own: list[set[int]] = []
+        self.helpers: list[set[int]] = []
+
+    def __call__(self, session: Session, inputs: Arrays) -> float:
+        self.own.append(os.sched_getaffinity(0))
+        self.helpers += [os.sched_getaffinity(thread) for thread in own_threads() - self.others]
+        return 1.0
+
+
+@needs_two_cores
+def test_threads_that_help_stand_apart_while_they_are_compared(
+    monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]
+) -> None:
+    """The measuring thread has a core on which no helper runs; afterwards all may run anywhere, as before."""
+    session, before = Session(graphs.double()), os.sched_getaffinity(0)
+    watched = Watched(own_threads())
+    monkeypatch.setattr(trial, "_measure", watched)
+    learn(session, READY, lambda threads: Session(graphs.double(), intra_op_threads=threads), 2)
+    compared = [own for own in watched.own if own != before]
+    assert compared
+    assert all(own == {min(before)} for own in compared)
+    assert before - {min(before)} in watched.helpers
+    assert os.sched_getaffinity(0) == before
+
+
+@needs_two_cores
+def test_comparison_that_fails_leaves_its_threads_where_they_were(
+    monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]
+) -> None:
+    """A graph that fails on its samples does not cost the server its cores."""
+    session, before = Session(graphs.double()), os.sched_getaffinity(0)
+    opened: list[Session] = []
+
+    def open_on(threads: int) -> Session:
+        opened.append(Session(graphs.double(), intra_op_threads=threads))
+        return opened[0]
+
+    def fail(session: Session, inputs: Arrays) -> float:
+        if opened and os.sched_getaffinity(0) != before:
+            raise NotReady("not my day")
+        return 1.0
+
+    others = own_threads()
+    monkeypatch.setattr(trial, "_measure", fail)
+    with pytest.raises(NotReady):
+        learn(session, READY, open_on, 2)
+    assert {frozenset(os.sched_getaffinity(thread)) for thread in {0, *own_threads() - others}} == {frozenset(before)}
 
 
 def _refuse(threads: int) -> Session:
