@@ -1,16 +1,15 @@
 """Metrics: cheap to count, right over any number of workers. The only file that imports prometheus_client.
 
 A request costs a few additions into an array: no label look-up, no lock, no formatting. (A histogram observation of
-prometheus_client in multi-process mode measured 3.1 µs, one here 0.4 µs.) The array is a file in memory that the
-workers of one server share, one file a worker, so whichever worker is scraped reads all of them and the sums are exact
-at that moment. Counters of a worker that has died stay in the sums; its gauges do not.
+prometheus_client in multi-process mode measured 3.1 µs, one here 0.1 to 0.3 µs.) The array of one of several workers is a file
+in memory that they share, one file a worker, so whichever worker is scraped reads all of them and the sums are exact at
+that moment. Counters of a worker that has died stay in the sums; its gauges do not.
 
 Files in ``metrics_dir``: ``<pid>-<start>.cells`` holds float64 numbers; ``<pid>-<start>.series`` says, a JSON line for
 each, which series begins at which cell. A line is written after its cells exist, and cells are never given to another
 series.
 """
 
-import bisect
 import json
 import mmap
 import os
@@ -18,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from mypy_extensions import mypyc_attr
 from prometheus_client import CollectorRegistry
@@ -97,24 +97,33 @@ Source = Callable[[], Iterable[tuple[str, Labels, float]]]
 """Gauges that are read when they are scraped, by the worker that is scraped: metric, labels, value."""
 
 
+Values: TypeAlias = "list[float] | memoryview[float]"
+"""Cells: a list where no other process reads them, for compiled code adds to one in a quarter of the time."""
+
+
+def _add(values: Values, at: int, amount: float) -> None:
+    if isinstance(values, list):
+        values[at] += amount
+    else:
+        values[at] += amount
+
+
 class Cells:
     """The numbers of one worker. ``folder`` None keeps them in this process alone."""
 
     def __init__(self, folder: Path | None, pid: int) -> None:
+        self.values: Values = []
         self.series_path: Path | None = None
-        if folder is None:
-            self._map = mmap.mmap(-1, _CELLS_BYTES)
-        else:
+        if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             # A process id can come again, in a restarted container say: each life has files of its own.
             stem = f"{pid}-{time.time_ns()}"
             path = folder / f"{stem}.cells"
             with path.open("w+b") as file:
                 file.truncate(_CELLS_BYTES)
-                self._map = mmap.mmap(file.fileno(), _CELLS_BYTES)
+                self.values = memoryview(mmap.mmap(file.fileno(), _CELLS_BYTES)).cast("d")
             self.series_path = folder / f"{stem}.series"
             self.series_path.touch()
-        self.values = memoryview(self._map).cast("d")
         self._next = 0
         self._places: dict[tuple[str, Labels], int] = {}
 
@@ -124,7 +133,9 @@ class Cells:
         at = self._places.get(key)
         if at is None:
             at, self._next = self._next, self._next + definition.cells
-            if self._next > len(self.values):
+            if isinstance(self.values, list):
+                self.values.extend([0.0] * definition.cells)
+            elif self._next > len(self.values):
                 raise RuntimeError(f"too many metric series: all {len(self.values)} cells are taken")
             self._places[key] = at
             if self.series_path is not None:
@@ -134,7 +145,7 @@ class Cells:
 
     def series(self) -> Iterator[tuple[str, Labels, Sequence[float]]]:
         for (name, labels), at in self._places.items():
-            yield name, labels, self.values[at : at + _DEFINED[name].cells].tolist()
+            yield name, labels, list(self.values[at : at + _DEFINED[name].cells])
 
 
 def read_cells(series_path: Path) -> Iterator[tuple[str, Labels, Sequence[float]]]:
@@ -149,48 +160,54 @@ def read_cells(series_path: Path) -> Iterator[tuple[str, Labels, Sequence[float]
 
 
 class Counter:
-    __slots__ = ("_at", "_values")
-
-    def __init__(self, values: "memoryview[float]", at: int) -> None:
+    def __init__(self, values: Values, at: int) -> None:
         self._values, self._at = values, at
 
     def inc(self, amount: float = 1.0) -> None:
-        self._values[self._at] += amount
+        _add(self._values, self._at, amount)
 
 
 class Gauge(Counter):
-    __slots__ = ()
-
     def set(self, value: float) -> None:
         self._values[self._at] = value
 
 
 class Histogram:
-    __slots__ = ("_at", "_bounds", "_sum", "_values")
-
-    def __init__(self, values: "memoryview[float]", at: int, bounds: tuple[float, ...]) -> None:
+    def __init__(self, values: Values, at: int, bounds: tuple[float, ...]) -> None:
         self._values, self._at, self._bounds = values, at, bounds
         self._sum = at + len(bounds) + 1
 
     def observe(self, value: float) -> None:
-        values = self._values
-        values[self._at + bisect.bisect_left(self._bounds, value)] += 1.0
-        values[self._sum] += value
+        self._count(value)
+        _add(self._values, self._sum, value)
 
     def observe_all(self, observed: Sequence[float]) -> None:
-        values, at, bounds = self._values, self._at, self._bounds
+        total = 0.0
         for value in observed:
-            values[at + bisect.bisect_left(bounds, value)] += 1.0
-        values[self._sum] += sum(observed)
+            self._count(value)
+            total += value
+        _add(self._values, self._sum, total)
+
+    def _count(self, value: float) -> None:
+        at = self._at
+        for bound in self._bounds:  # compiled and mostly short, faster than a call of bisect
+            if value <= bound:
+                break
+            at += 1
+        _add(self._values, at, 1.0)
 
 
 class Record:
-    """The cells of a record: ``values`` from ``at``, in the order of its fields. Written to directly, for speed."""
+    """The cells of a record, in the order of its fields."""
 
-    __slots__ = ("at", "values")
+    def __init__(self, values: Values, at: int) -> None:
+        self._values, self._at = values, at
 
-    def __init__(self, values: "memoryview[float]", at: int) -> None:
-        self.values, self.at = values, at
+    def add(self, field: int, amount: float) -> None:
+        _add(self._values, self._at + field, amount)
+
+    def set(self, field: int, value: float) -> None:
+        self._values[self._at + field] = value
 
 
 class ModelMeter:
@@ -222,25 +239,23 @@ class ModelMeter:
         record = self._batches.get(rows)
         if record is None:
             record = self._batches[rows] = self._metrics.record(BATCHES, (*self._labels, str(rows)))
-        values, at = record.values, record.at
-        values[at] += 1.0
-        values[at + 1] += batch_s
-        values[at + 2] += compute_s
-        values[at + 3] += output_s
-        values[self._requests.at + _LAST] = time.time()
+        record.add(0, 1.0)
+        record.add(1, batch_s)
+        record.add(2, compute_s)
+        record.add(3, output_s)
+        self._requests.set(_LAST, time.time())
 
     def answered(self, tally: Tally) -> None:
-        values, at = self._requests.values, self._requests.at
-        values[at] += tally.requests
-        values[at + 1] += tally.total_s
-        values[at + 2] += tally.queue_s
-        values[at + 3] += tally.batch_s
-        values[at + 4] += tally.compute_s
+        requests = self._requests
+        requests.add(0, tally.requests)
+        requests.add(1, tally.total_s)
+        requests.add(2, tally.queue_s)
+        requests.add(3, tally.batch_s)
+        requests.add(4, tally.compute_s)
 
     def failed(self, seconds: float = 0.0) -> None:
-        values, at = self._requests.values, self._requests.at + _FAIL
-        values[at] += 1.0
-        values[at + 1] += seconds
+        self._requests.add(_FAIL, 1.0)
+        self._requests.add(_FAIL + 1, seconds)
 
     def traced(self, times: Times) -> None:
         self._sampler.see(*self._labels, times)
