@@ -96,6 +96,11 @@ class Device(Lanes):
         return bool(self._again) or any(user is not by for user in list(self._active))
 
     @property
+    def lanes_run(self) -> bool:
+        """Whether a thread may want the interpreter."""
+        return len(self._idle) < self.lanes
+
+    @property
     def has_landed(self) -> bool:
         """Whether ``catch_up`` has something to do."""
         return bool(self._landed)
@@ -119,8 +124,7 @@ class Device(Lanes):
         now = self.clock()
         turn_ends = now + TURN_S
         while self._idle and (run := self._next(now, len(self._idle))) is not None:
-            others_run = len(self._idle) < self.lanes
-            if run.estimate_s > (INLINE_BESIDE_S if others_run or run.has_siblings else self.inline_s):
+            if run.estimate_s > (INLINE_BESIDE_S if self.lanes_run or run.has_siblings else self.inline_s):
                 self._start(run, self._idle.pop())
                 continue
             run.dispatcher.running += 1

@@ -120,7 +120,7 @@ class Dispatcher:
         self.queue = queue
         self.cost = cost or CostModel()
         self.wide = wide
-        self._pad = pad or (lambda rows: rows)
+        self._padded = [pad(rows) if pad else rows for rows in range(queue.max_rows + 1)]
         self.observer = observer or Silence()
         self.running = 0
         self._landed = self._landed_rows = 0
@@ -138,6 +138,10 @@ class Dispatcher:
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Job:
         """Queue checked rows. ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate."""
         self.admit(rows.number, timeout_s)
+        return self.enqueue(rows, done, timeout_s, priority)
+
+    def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> Job:
+        """Queue checked rows that ``find_refusal`` has just found nothing against. Raises QueueFull."""
         now = self._device.clock()
         job = Job(rows, now, now + timeout_s, priority, done)
         try:
@@ -158,20 +162,28 @@ class Dispatcher:
         return Answer(self.signature.answer_no_rows(rows.inputs), 0.0, 0.0, 0.0)
 
     def admit(self, rows: int, timeout_s: float) -> None:
-        """Raises Draining; TooLate if so many rows would not be answered in time, whatever is in them."""
-        let_others_run()
+        """Raises what ``find_refusal`` finds."""
+        refusal = self.find_refusal(rows, timeout_s)
+        if refusal is not None:
+            raise refusal
+
+    def find_refusal(self, rows: int, timeout_s: float) -> ServiceError | None:
+        """Draining; TooLate if so many rows would not be answered in time, whatever is in them; None to go on."""
+        if self._device.lanes_run:
+            let_others_run()
         if self._device.has_landed:
             self._device.catch_up()
         if self._draining is not None:
-            raise Draining("this version of the model is being taken out of service")
+            return Draining("this version of the model is being taken out of service")
         # The first is cheap and never less than the second, for a request that fits a batch.
         longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
-        if longest_s > timeout_s and (expected_s := self.expected_wait_s(rows)) > timeout_s:
-            self.observer.failed()
-            raise TooLate(
-                f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
-                expected_s - timeout_s,
-            )
+        if longest_s <= timeout_s or (expected_s := self.expected_wait_s(rows)) <= timeout_s:
+            return None
+        self.observer.failed()
+        return TooLate(
+            f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
+            expected_s - timeout_s,
+        )
 
     def cancel(self, job: Job) -> None:
         """The caller has gone: a waiting request leaves the queue, the answer of a running one is thrown away."""
@@ -296,7 +308,7 @@ class Dispatcher:
         batch = run.batch
         if not self.signature.batches:
             return batch.slices[0].request.rows.inputs
-        rows = run.rows = self._pad(batch.count)
+        rows = run.rows = self._padded[batch.count]
         if len(batch.slices) == 1 and batch.count == batch.slices[0].request.count == rows:
             return batch.slices[0].request.rows.inputs
         return {name: buffer.join(name, [_part(s, name) for s in batch.slices], rows) for name in self.signature.inputs}
@@ -318,18 +330,14 @@ class Dispatcher:
         self._landed -= 1
         self._landed_rows -= run.batch.count
         if run.error is None:
-            compute_s = run.ended_at - run.started_at
-            (run.wide or self).cost.observe(run.batch.count, compute_s)
-            if run.batch.count * 2 > self.batch_rows:
-                self._learn_full_batch()
             now = self._device.clock()
-            self.observer.ran(run.batch.count, run.started_at - run.taken_at, compute_s, now - run.ended_at)
             if len(run.batch.slices) >= (_MANY if run.in_lane else 2):
                 self._device.outbox.hold()
             try:
                 self._answer(run, now)
             finally:
                 self._device.outbox.release()
+            self._learn(run, now)
             return ()
         if len(run.batch.slices) > 1:
             return [BatchRun(self, run.ended_at, self.cost.predict(half.count), half) for half in run.batch.halves()]
@@ -342,6 +350,17 @@ class Dispatcher:
                 job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
         return ()
 
+    def _learn(self, run: BatchRun, answered_at: float) -> None:
+        """Count a run and its cost, when its answers are out: nobody waits for that, and it must not cost an answer."""
+        rows, compute_s = run.batch.count, run.ended_at - run.started_at
+        try:
+            (run.wide or self).cost.observe(rows, compute_s)
+            if rows * 2 > self.batch_rows:
+                self._learn_full_batch()
+            self.observer.ran(rows, run.started_at - run.taken_at, compute_s, answered_at - run.ended_at)
+        except Exception:
+            logger.exception("a batch could not be counted")
+
     def abandon(self, run: BatchRun) -> None:
         """End the requests of a batch that could not be handed their answers."""
         for part in run.batch.slices:
@@ -350,7 +369,7 @@ class Dispatcher:
 
     def _answer(self, run: BatchRun, now: float) -> None:
         """Give each request of a batch its rows, and count those that have all of them."""
-        observer, traces = self.observer, self.observer.traces
+        observer, traces, lanes_run = self.observer, self.observer.traces, self._device.lanes_run
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
         only = self.signature.output_names[0] if self._is_simple else None
         tally = Tally()
@@ -361,7 +380,8 @@ class Dispatcher:
             job = part.request
             if job.finished:
                 continue
-            let_others_run()
+            if lanes_run:
+                let_others_run()
             if not job.rows_done:
                 if job.arrived < taken_at:
                     job.queue_s = taken_at - job.arrived

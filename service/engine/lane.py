@@ -104,6 +104,10 @@ class Lanes(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def lanes_run(self) -> bool: ...
+
+    @property
+    @abc.abstractmethod
     def has_landed(self) -> bool: ...
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.engine.dispatcher import Answer
+from service.engine.dispatcher import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.http.calls import JSON, Call, Reply
@@ -66,13 +66,18 @@ class Inference:
             self._start_anew(call, model, header_bytes)
             return
         header = call.details = form.header
+        timeout_s = self._timeout_s(call, header.timeout_s)
+        # A server that is asked for too much has no time to lose on what it refuses, not even for an exception.
+        refusal = model.dispatcher.find_refusal(form.number, timeout_s)
+        if refusal is not None:
+            self._plane.fail(call, refusal)
+            return
         inputs = form.layout.read(call.body)
         if model.signature.checks_values:
-            # A server that is asked for too much has no time to lose on what it refuses.
-            model.dispatcher.admit(form.number, self._timeout_s(call, header.timeout_s))
             model.signature.check_values(inputs)
         rows = Rows(inputs, form.number, form.key)
-        self._submit(call, model, rows, self._render, header.timeout_s, header.priority)
+        done = self._receive(call, model, self._render)
+        call.job = model.dispatcher.enqueue(rows, done, timeout_s, header.priority)
 
     def _start_anew(self, call: Call, model: Model, header_bytes: int | None) -> None:
         """A request unlike those before it: everything is to be checked."""
@@ -151,6 +156,15 @@ class Inference:
         timeout_s: float | None = None,
         priority: int = 1,
     ) -> None:
+        done = self._receive(call, model, render)
+        if not rows.number:
+            done(model.dispatcher.answer_no_rows(rows))
+            return
+        call.job = model.dispatcher.submit(rows, done, timeout_s=self._timeout_s(call, timeout_s), priority=priority)
+
+    def _receive(self, call: Call, model: Model, render: Render) -> Done:
+        """What becomes of the engine's outcome."""
+
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
                 self._plane.fail(call, outcome)
@@ -162,10 +176,7 @@ class Inference:
             else:
                 self._plane.finish(call, reply, outcome)
 
-        if not rows.number:
-            done(model.dispatcher.answer_no_rows(rows))
-            return
-        call.job = model.dispatcher.submit(rows, done, timeout_s=self._timeout_s(call, timeout_s), priority=priority)
+        return done
 
     def _timeout_s(self, call: Call, asked_s: float | None) -> float:
         """What the request asks for, else what its caller waits, else the server's own; never more than it waits."""

@@ -278,10 +278,25 @@ def _coding_of(call: Call, reply: Reply) -> str | None:
 def _server_timing(total_s: float, answer: Answer | None) -> bytes:
     """Milliseconds of each stage. W3C Server Timing."""
     if answer is None:
-        return b"total;dur=%.3f" % (total_s * 1e3)
-    return b"queue;dur=%.3f, batch;dur=%.3f, compute;dur=%.3f, total;dur=%.3f" % (
-        answer.queue_s * 1e3,
-        answer.batch_s * 1e3,
-        answer.compute_s * 1e3,
-        total_s * 1e3,
+        return b"total;dur=" + _milliseconds(total_s)
+    return b"".join(
+        [
+            b"queue;dur=",
+            _milliseconds(answer.queue_s),
+            b", batch;dur=",
+            _milliseconds(answer.batch_s),
+            b", compute;dur=",
+            _milliseconds(answer.compute_s),
+            b", total;dur=",
+            _milliseconds(total_s),
+        ]
     )
+
+
+_MILLISECONDS = [b"%d.%03d" % divmod(us, 1000) for us in range(10_000)]
+"""By microseconds. To format the four of an answer took a thirtieth of a tiny model's request."""
+
+
+def _milliseconds(seconds: float) -> bytes:
+    us = int(seconds * 1e6 + 0.5)
+    return _MILLISECONDS[us] if 0 <= us < len(_MILLISECONDS) else b"%.3f" % (seconds * 1e3)

@@ -9,10 +9,11 @@ from service.engine.batching import BatchQueue
 from service.engine.course import Course
 from service.engine.device import Device
 from service.engine.dispatcher import Answer, Dispatcher, Job
+from service.engine.lane import Observer, Runner
 from service.engine.loop import Stepper
 from service.engine.session import Session
 from service.engine.slots import SlotTable
-from service.engine.tensors import Signature
+from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
 from tests import graphs
 from tests.clocks import run_virtual
@@ -35,29 +36,48 @@ class Broken:
 
 
 @pytest.mark.parametrize("slow_s", [0.0, 0.1], ids=["on the loop", "in a lane"])
-def test_batch_whose_answers_cannot_be_counted_is_answered_with_a_failure(slow_s: float):
-    """An observer that raises costs the requests of that batch an answer, not their callers a wait without end."""
+def test_batch_that_cannot_be_counted_is_answered_all_the_same(slow_s: float, caplog: pytest.LogCaptureFixture):
+    """An observer that raises is a line in the log: it costs nobody an answer."""
+    outcomes = outcomes_of_two(Session(graphs.double()), Broken(), slow_s, rows=1)
+    assert [type(outcome) for outcome in outcomes] == [Answer, Answer]
+    assert [record.message for record in caplog.records] == ["a batch could not be counted"]
+
+
+class Ragged:
+    """A model whose rows are as long as its batch is large, so that parts of a request do not fit together."""
+
+    def run(self, inputs: Arrays) -> list[np.ndarray]:
+        rows = len(inputs["x"])
+        return [np.zeros((rows, rows), np.float32)]
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 0.1], ids=["on the loop", "in a lane"])
+def test_answer_that_cannot_be_put_together_is_a_failure(slow_s: float):
+    """A fault while answers are handed out costs the requests of that batch an answer, not their callers a wait."""
+    outcomes = outcomes_of_two(Ragged(), None, slow_s, rows=12)
+    assert [type(outcome) for outcome in outcomes] == [ModelFailure, ModelFailure]
+
+
+def outcomes_of_two(runner: Runner, observer: Observer | None, slow_s: float, rows: int) -> list[object]:
+    """What two requests of so many rows come to, one after the other, with batches of at most 8."""
+    outcomes: list[object] = []
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        session = Session(graphs.double())
-        signature = Signature(session.describe("model.onnx"))
+        signature = Signature(Session(graphs.double()).describe("model.onnx"))
         device = Device(1, loop, clock=loop.time)
         queue: BatchQueue[Job] = BatchQueue(8, 100)
-        dispatcher = Dispatcher(session, signature, device, queue, observer=Broken())
+        dispatcher = Dispatcher(runner, signature, device, queue, observer=observer)
         dispatcher.cost.observe(1, slow_s)
-        rows = signature.check({"x": np.ones((1, 3), np.float32)})
-        outcomes = []
         for _ in range(2):
             answer: asyncio.Future[object] = loop.create_future()
-            dispatcher.submit(rows, answer.set_result)
+            dispatcher.submit(signature.check({"x": np.ones((rows, 3), np.float32)}), answer.set_result)
             outcomes.append(await answer)
-        assert isinstance(outcomes[0], ModelFailure)
-        assert isinstance(outcomes[1], Answer)
         await dispatcher.drain()
         device.close()
 
     run_virtual(main())
+    return outcomes
 
 
 @pytest.mark.parametrize("slow_s", [0.0, 0.1], ids=["on the loop", "in a lane"])
