@@ -30,7 +30,8 @@ from service.engine.batching import BatchQueue
 from service.engine.buckets import bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.device import GPU_INLINE_S, INLINE_S, Device
-from service.engine.dispatcher import Answer, Dispatcher, Job
+from service.engine.dispatcher import Dispatcher
+from service.engine.job import Answer, Job
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature

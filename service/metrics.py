@@ -1,9 +1,9 @@
 """Metrics: cheap to count, right over any number of workers. The only file that imports prometheus_client.
 
 A request costs a few additions into an array: no label look-up, no lock, no formatting. (A histogram observation of
-prometheus_client in multi-process mode measured 3.1 µs, one here 0.1 to 0.3 µs.) The array of one of several workers is a file
-in memory that they share, one file a worker, so whichever worker is scraped reads all of them and the sums are exact at
-that moment. Counters of a worker that has died stay in the sums; its gauges do not.
+prometheus_client in multi-process mode measured 3.1 µs, one here 0.1 to 0.3 µs.) The array of one of several workers
+is a file in memory that they share, one file a worker: whichever worker is scraped reads all of them, and the sums are
+exact at that moment. Counters of a worker that has died stay in the sums; its gauges do not.
 
 Files in ``metrics_dir``: ``<pid>-<start>.cells`` holds float64 numbers; ``<pid>-<start>.series`` says, a JSON line for
 each, which series begins at which cell. A line is written after its cells exist, and cells are never given to another

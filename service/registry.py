@@ -21,7 +21,8 @@ from model_store.errors import BadName, NotInStore
 from model_store.manifest import Task
 from service.engine.batching import BatchQueue
 from service.engine.device import Device
-from service.engine.dispatcher import Dispatcher, Job
+from service.engine.dispatcher import Dispatcher
+from service.engine.job import Job
 from service.engine.loop import Stepper
 from service.engine.slots import SlotTable
 from service.errors import NotReady, StillLoading, UnknownModel

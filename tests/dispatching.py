@@ -9,7 +9,8 @@ import numpy as np
 from service.engine.batching import BatchQueue
 from service.engine.cost import CostModel
 from service.engine.device import Device
-from service.engine.dispatcher import Answer, Dispatcher, Job
+from service.engine.dispatcher import Dispatcher
+from service.engine.job import Answer, Job
 from service.engine.lane import Runner, Wide
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature

@@ -14,14 +14,15 @@ All of it happens on the event loop's thread, apart from the run in a lane.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from service.engine.batching import Batch, BatchQueue, Request, Slice
+from service.engine.batching import BatchQueue, Slice
 from service.engine.cost import CostModel
 from service.engine.interpreter import let_others_run
-from service.engine.lane import Lanes, Observer, Run, Runner, Silence, User, Wide
+from service.engine.job import Answer, BatchRun, Done, Job
+from service.engine.lane import Lanes, Observer, Runner, Silence, Wide
 from service.engine.pacing import gathers, half_batch, takes_turns
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
@@ -44,56 +45,6 @@ _MANY = 17
 """So many answers from a lane are held back for each other. Fewer are all read again before the next batch leaves if
 they go out one by one, but the last of those that go out together come too late for it: a memory-bound MLP with 16
 clients answered a fifth less. What runs on the event loop gains with any number."""
-
-
-class Answer:
-    """Outputs by name, with as many rows as the request had, and where its time went, in seconds."""
-
-    def __init__(self, outputs: Mapping[str, np.ndarray], queue_s: float, batch_s: float, compute_s: float) -> None:
-        self.outputs = outputs
-        self.queue_s = queue_s
-        self.batch_s = batch_s
-        self.compute_s = compute_s
-
-
-Done = Callable[[Answer | ServiceError], None]
-
-
-class Job(Request):
-    """A request with the one who waits for it. ``done`` is called exactly once, unless the caller cancels first.
-
-    ``parts`` are the rows so far, and where they begin, of a request that is answered by several batches.
-    """
-
-    def __init__(self, rows: Rows, arrived: float, deadline: float, priority: int, done: Done) -> None:
-        super().__init__(rows, arrived, deadline, priority)
-        self.done = done
-        self.finished = False
-        self.parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
-        self.rows_done = 0
-        self.queue_s = self.batch_s = self.compute_s = 0.0
-
-    def finish(self, outcome: Answer | ServiceError) -> None:
-        if self.finished:
-            return
-        self.finished = True
-        try:
-            self.done(outcome)
-        except Exception:  # the others of the batch must get their answers whatever one of their callers does
-            logger.exception("the receiver of an answer failed")
-
-
-class BatchRun(Run):
-    """A batch on its way through a lane, where it runs with so many ``rows``."""
-
-    def __init__(
-        self, dispatcher: User, taken_at: float, estimate_s: float, batch: Batch[Job], wide: Wide | None = None
-    ) -> None:
-        super().__init__(dispatcher, taken_at, estimate_s)
-        self.batch = batch
-        self.wide = wide
-        self.rows = batch.count
-        self.outputs: Sequence[np.ndarray] = ()
 
 
 class Dispatcher:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.engine.dispatcher import Answer, Done
+from service.engine.job import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.http.calls import JSON, Call, Reply

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from service.engine.dispatcher import Answer
+from service.engine.job import Answer
 from service.engine.outbox import Outbox
 from service.errors import (
     Cancelled,

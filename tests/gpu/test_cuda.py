@@ -15,7 +15,8 @@ from model_store import DEFAULT_ROOT, Store
 from service.engine.batching import BatchQueue
 from service.engine.buckets import make_buckets
 from service.engine.device import Device
-from service.engine.dispatcher import Answer, Dispatcher, Job
+from service.engine.dispatcher import Dispatcher
+from service.engine.job import Answer, Job
 from service.engine.providers import NAMES, GpuOptions
 from service.engine.session import Session, host_allocator
 from service.errors import NotReady, ServiceError

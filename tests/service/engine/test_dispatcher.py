@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.engine.cost import CostModel
-from service.engine.dispatcher import Answer
+from service.engine.job import Answer
 from service.engine.lane import Silence, Wide
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, TooLate

@@ -8,7 +8,8 @@ import pytest
 from service.engine.batching import BatchQueue
 from service.engine.course import Course
 from service.engine.device import Device
-from service.engine.dispatcher import Answer, Dispatcher, Job
+from service.engine.dispatcher import Dispatcher
+from service.engine.job import Answer, Job
 from service.engine.lane import Observer, Runner
 from service.engine.loop import Stepper
 from service.engine.session import Session

@@ -12,7 +12,8 @@ from model_store import Store
 from service import loading, trial
 from service.engine.batching import BatchQueue
 from service.engine.device import Device
-from service.engine.dispatcher import Answer, Dispatcher
+from service.engine.dispatcher import Dispatcher
+from service.engine.job import Answer
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError

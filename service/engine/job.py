@@ -1,0 +1,63 @@
+"""What a dispatcher passes around: a request with the one who waits for it, its answer, and a batch in a lane."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from service.engine.batching import Batch, Request
+from service.engine.lane import Run, User, Wide
+from service.engine.tensors import Rows
+from service.errors import ServiceError
+
+logger = logging.getLogger("sluice.engine")
+
+
+class Answer:
+    """Outputs by name, with as many rows as the request had, and where its time went, in seconds."""
+
+    def __init__(self, outputs: Mapping[str, np.ndarray], queue_s: float, batch_s: float, compute_s: float) -> None:
+        self.outputs = outputs
+        self.queue_s = queue_s
+        self.batch_s = batch_s
+        self.compute_s = compute_s
+
+
+Done = Callable[[Answer | ServiceError], None]
+
+
+class Job(Request):
+    """A request with the one who waits for it. ``done`` is called exactly once, unless the caller cancels first.
+
+    ``parts`` are the rows so far, and where they begin, of a request that is answered by several batches.
+    """
+
+    def __init__(self, rows: Rows, arrived: float, deadline: float, priority: int, done: Done) -> None:
+        super().__init__(rows, arrived, deadline, priority)
+        self.done = done
+        self.finished = False
+        self.parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
+        self.rows_done = 0
+        self.queue_s = self.batch_s = self.compute_s = 0.0
+
+    def finish(self, outcome: Answer | ServiceError) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        try:
+            self.done(outcome)
+        except Exception:  # the others of the batch must get their answers whatever one of their callers does
+            logger.exception("the receiver of an answer failed")
+
+
+class BatchRun(Run):
+    """A batch on its way through a lane, where it runs with so many ``rows``."""
+
+    def __init__(
+        self, dispatcher: User, taken_at: float, estimate_s: float, batch: Batch[Job], wide: Wide | None = None
+    ) -> None:
+        super().__init__(dispatcher, taken_at, estimate_s)
+        self.batch = batch
+        self.wide = wide
+        self.rows = batch.count
+        self.outputs: Sequence[np.ndarray] = ()
