@@ -63,6 +63,11 @@ class _Caller:
         self.asked_s = 0.0
         self.first_s: float | None = None
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it has asked all its requests once."""
+        return self.number >= len(self.client.requests)
+
     def begin(self, now_s: float) -> None:
         """Send the next request. Raises OSError."""
         self.due_s, self.asked_s, self.first_s = None, now_s, None
@@ -91,7 +96,7 @@ class _Caller:
     def go_on(self, now_s: float, may_repeat: bool) -> None:
         """Make the next request due, if there is one."""
         self.number += 1
-        if self.number < len(self.client.requests) or (self.client.is_endless and may_repeat):
+        if not self.repeats or (self.client.is_endless and may_repeat):
             self.due_s = now_s + self.random.uniform(0, self.client.pause_s)
 
 
@@ -126,8 +131,10 @@ class Crowd:
     def run(self) -> list[Reply]:
         self._began = perf_counter()
         try:
-            while (self._waiting or self._asking) and self._now() < LIMIT_S:
+            while self._now() < LIMIT_S:
                 self._begin_due()
+                if not (self._waiting or self._asking):
+                    break
                 for key, events in self._selector.select(self._wait_s()):
                     self._attend(key.data, events)
             for caller in self._asking:
@@ -148,6 +155,8 @@ class Crowd:
     def _begin_due(self) -> None:
         for caller in [one for one in self._waiting if one.due_s is not None and one.due_s <= self._now()]:
             self._waiting.discard(caller)
+            if caller.repeats and not self._may_repeat():
+                continue  # it became due before the others had ended
             self._asking.add(caller)
             try:
                 caller.begin(self._now())
