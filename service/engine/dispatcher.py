@@ -23,7 +23,7 @@ from service.engine.cost import CostModel
 from service.engine.interpreter import let_others_run
 from service.engine.job import Answer, BatchRun, Done, Job
 from service.engine.lane import Lanes, Observer, Runner, Silence, Wide
-from service.engine.pacing import gathers, half_batch, takes_turns
+from service.engine.pacing import Reunion, gathers, half_batch, takes_turns
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
 from service.times import Tally, Times
@@ -84,6 +84,7 @@ class Dispatcher:
         lanes, splits = device.lanes, device.lanes_beside > 0
         self._gathers = wide is not None and splits and gathers(self.cost, wide.cost, self.batch_rows, lanes)
         """From the start too, for the one or the other way to run is then not seen again."""
+        self._reunion = Reunion(self.batch_rows)
         self._draining: asyncio.Future[None] | None = None
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Job:
@@ -193,6 +194,8 @@ class Dispatcher:
         due = self.queue.next_deadline()
         if self.queue.max_wait_s and lane_is_idle:
             due = min(due, self.queue.ready_at(now))
+        if self._reunion.ends_at > now:
+            due = min(due, self._reunion.ends_at)
         return due
 
     def take(self, now: float, idle_lanes: int = 1) -> BatchRun | None:
@@ -213,6 +216,9 @@ class Dispatcher:
         if left_s < _MARGIN * self._full_batch_s:
             limit = self.cost.largest(limit, left_s / _MARGIN)
         half = 0
+        latest = due - _MARGIN * self._full_batch_s
+        if self._gathers and self._reunion.keeps(self.queue.waiting_rows, now, latest):
+            return None
         if goes_alone and self.running - self._landed >= (self._device.lanes_beside if self._takes_turns else 1):
             return None
         if self._takes_turns:
@@ -275,6 +281,8 @@ class Dispatcher:
     def land(self, run: BatchRun) -> None:
         self._landed += 1
         self._landed_rows += run.batch.count
+        if self._gathers:
+            self._reunion.begin(run.batch.count, self.queue.waiting_rows, self._device.clock())
 
     def complete(self, run: BatchRun) -> Sequence[BatchRun]:
         """Hand out the answers of a run; returns the halves to run again where it failed in company."""

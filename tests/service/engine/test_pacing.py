@@ -1,11 +1,12 @@
 import asyncio
 import threading
+from collections.abc import Callable, Coroutine
 
 import pytest
 
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
-from service.engine.pacing import ROW_AROUND_S, gathers, half_batch, takes_turns
+from service.engine.pacing import ROW_AROUND_S, Reunion, gathers, half_batch, takes_turns
 from tests import graphs
 from tests.clocks import run_virtual
 from tests.dispatching import Bench, Gated
@@ -126,3 +127,123 @@ def test_what_comes_while_a_gathered_batch_runs_leaves_together():
         assert (first.batches, later.batches) == ([40, 40], [])
 
     run_virtual(main())
+
+
+def test_batch_is_kept_until_the_callers_of_the_one_before_are_back():
+    """Two crowds of 32 become one of 64; nobody is expected before a batch has run, nor more than fit."""
+    reunion = Reunion(64)
+    assert not reunion.keeps(1, 0.0)
+    reunion.begin(32, 32, 0.0)
+    assert reunion.keeps(63, 0.5e-3)
+    assert not reunion.keeps(64, 0.6e-3)
+    reunion.begin(64, 30, 0.01)
+    assert not reunion.keeps(64, 0.011)
+
+
+def test_single_caller_is_never_kept():
+    """Whoever is alone leaves as soon as it is there."""
+    reunion = Reunion(64)
+    reunion.begin(1, 0, 0.0)
+    assert not reunion.keeps(1, 50e-6)
+
+
+def fail(reunion: Reunion, now: float) -> None:
+    """A batch of 32 has run, and one of its callers is back."""
+    reunion.begin(32, 0, now)
+    assert reunion.keeps(1, now)
+    assert not reunion.keeps(1, reunion.ends_at)
+
+
+def count_left_out(reunion: Reunion) -> int:
+    """Batches that wait for nobody, until one does again."""
+    for batches in range(1000):
+        reunion.begin(32, 0, 0.0)
+        if reunion.keeps(1, 0.0):
+            return batches
+    raise AssertionError("no batch waits any more")
+
+
+def test_callers_who_come_when_they_like_are_not_waited_for():
+    """After a batch that waited in vain 8 wait for nobody, then 32, and so on up to 512."""
+    reunion = Reunion(64)
+    fail(reunion, 0.0)
+    for left_out in (8, 32, 128, 512, 512):
+        assert count_left_out(reunion) == left_out
+        assert not reunion.keeps(1, reunion.ends_at)
+
+
+def test_most_of_the_callers_are_enough():
+    """Three quarters back in time: the batch leaves then, and the next one waits again."""
+    reunion = Reunion(64)
+    reunion.begin(32, 8, 0.0)
+    assert not reunion.keeps(32, reunion.ends_at)
+    assert count_left_out(reunion) == 0
+
+
+def test_those_who_waited_already_are_not_taken_for_callers_who_are_back():
+    """48 rows that came while a batch ran say nothing of those who were in it."""
+    reunion = Reunion(64)
+    reunion.begin(16, 48, 0.0)
+    assert not reunion.keeps(50, reunion.ends_at)
+    assert count_left_out(reunion) == 8
+
+
+def test_callers_who_are_back_late_are_not_waited_for():
+    """A loop that has much to do for each of them sees all of them at once, and too late: it should not rest."""
+    reunion = Reunion(64)
+    reunion.begin(32, 0, 0.0)
+    assert not reunion.keeps(32, 2 * reunion.ends_at)
+    assert count_left_out(reunion) == 8
+
+
+def on_gathering(test: Callable[[Bench, Gated], Coroutine[None, None, None]]) -> None:
+    """A test of a model whose batches run on all cores, one at a time, of at most 64 rows."""
+
+    async def main() -> None:
+        gated = Gated(graphs.double())
+        wide = Wide(gated, linear(400e-6, 56e-6), 2)
+        bench = Bench(Gated(graphs.double()), graphs.double(), lanes=2, max_rows=64, cost=SLOW_WEIGHTS, wide=wide)
+        await test(bench, gated)
+        bench.device.close()
+
+    run_virtual(main())
+
+
+def test_two_crowds_that_ask_again_become_one():
+    """Those who came during a batch leave with those who were in it, once these have asked again."""
+
+    async def test(bench: Bench, gated: Gated) -> None:
+        crowd = [bench.ask_x(1.0) for _ in range(40)]
+        await gated.wait_until_entered()
+        others = [bench.ask_x(2.0) for _ in range(24)]
+        gated.gate.set()
+        await asyncio.gather(*crowd)
+        again = [bench.ask_x(3.0) for _ in range(40)]
+        await asyncio.gather(*others, *again)
+        assert gated.batches == [40, 64]
+
+    on_gathering(test)
+
+
+def test_crowd_does_not_wait_long_for_one_that_has_gone():
+    """What is kept leaves by itself after a few milliseconds, without anybody coming."""
+
+    async def test(bench: Bench, gated: Gated) -> None:
+        crowd = [bench.ask_x(1.0) for _ in range(40)]
+        await gated.wait_until_entered()
+        others = [bench.ask_x(2.0) for _ in range(24)]
+        gated.gate.set()
+        await asyncio.gather(*crowd)
+        answers = await asyncio.gather(*others)
+        assert gated.batches == [40, 24]
+        assert 0 < max(answer.queue_s for answer in answers) < 10e-3
+
+    on_gathering(test)
+
+
+def test_nobody_is_kept_beyond_what_its_deadline_allows():
+    """Rows that would be late if they waited for others leave at once, which says nothing of the others."""
+    reunion = Reunion(64)
+    reunion.begin(32, 1, 0.0)
+    assert not reunion.keeps(1, 0.0, latest=1e-3)
+    assert count_left_out(reunion) == 0
