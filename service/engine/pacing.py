@@ -66,8 +66,9 @@ class Reunion:
     Who waits for answers to ask again comes back at once, and two crowds of such callers become one. Where most of them
     are not back in time, callers come when they like: then the next batches wait for nobody.
 
-    A memory-bound MLP on two slow cores, binary, interleaved rounds: 1.33 times the requests/s with 2 clients, 1.39 with
-    8, 1.26 with 32, 1.19 with 64; level with 1 and 16, in JSON, and in time in an open loop of 500 to 3,000 a second.
+    A memory-bound MLP on two slow cores, binary, interleaved rounds: 1.33 times the requests/s with 2 clients, 1.39
+    with 8, 1.26 with 32, 1.19 with 64; level with 1 and 16, in JSON, and in time in an open loop of 500 to 3,000 a
+    second.
     """
 
     def __init__(self, limit: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from service.engine.cost import CostModel
+from service.engine.job import Answer
 from service.engine.lane import Wide
 from service.engine.pacing import ROW_AROUND_S, Reunion, gathers, half_batch, takes_turns
 from tests import graphs
@@ -209,15 +210,21 @@ def on_gathering(test: Callable[[Bench, Gated], Coroutine[None, None, None]]) ->
     run_virtual(main())
 
 
+async def answer_a_crowd(bench: Bench, gated: Gated) -> list[asyncio.Future[Answer]]:
+    """Return when 40 are answered, with what the 24 wait for who came meanwhile."""
+    crowd = [bench.ask_x(1.0) for _ in range(40)]
+    await gated.wait_until_entered()
+    others = [bench.ask_x(2.0) for _ in range(24)]
+    gated.gate.set()
+    await asyncio.gather(*crowd)
+    return others
+
+
 def test_two_crowds_that_ask_again_become_one():
     """Those who came during a batch leave with those who were in it, once these have asked again."""
 
     async def test(bench: Bench, gated: Gated) -> None:
-        crowd = [bench.ask_x(1.0) for _ in range(40)]
-        await gated.wait_until_entered()
-        others = [bench.ask_x(2.0) for _ in range(24)]
-        gated.gate.set()
-        await asyncio.gather(*crowd)
+        others = await answer_a_crowd(bench, gated)
         again = [bench.ask_x(3.0) for _ in range(40)]
         await asyncio.gather(*others, *again)
         assert gated.batches == [40, 64]
@@ -229,12 +236,7 @@ def test_crowd_does_not_wait_long_for_one_that_has_gone():
     """What is kept leaves by itself after a few milliseconds, without anybody coming."""
 
     async def test(bench: Bench, gated: Gated) -> None:
-        crowd = [bench.ask_x(1.0) for _ in range(40)]
-        await gated.wait_until_entered()
-        others = [bench.ask_x(2.0) for _ in range(24)]
-        gated.gate.set()
-        await asyncio.gather(*crowd)
-        answers = await asyncio.gather(*others)
+        answers = await asyncio.gather(*await answer_a_crowd(bench, gated))
         assert gated.batches == [40, 24]
         assert 0 < max(answer.queue_s for answer in answers) < 10e-3
 
