@@ -102,7 +102,7 @@ Values: TypeAlias = "list[float] | memoryview[float]"
 
 
 def _add(values: Values, at: int, amount: float) -> None:
-    if isinstance(values, list):
+    if isinstance(values, list):  # which mypyc then knows: the same line is compiled in two ways
         values[at] += amount
     else:
         values[at] += amount

@@ -211,13 +211,12 @@ class Dispatcher:
         if due <= now + self.cost.predict(1):
             self.expire(now + self.cost.predict(1))
             due = self.queue.next_deadline()
-        left_s = due - now
+        left_s, full_s = due - now, _MARGIN * self._full_batch_s
         limit = self.batch_rows
-        if left_s < _MARGIN * self._full_batch_s:
+        if left_s < full_s:
             limit = self.cost.largest(limit, left_s / _MARGIN)
         half = 0
-        latest = due - _MARGIN * self._full_batch_s
-        if self._gathers and self._reunion.keeps(self.queue.waiting_rows, now, latest):
+        if self._gathers and self._reunion.keeps(self.queue.waiting_rows, now, due - full_s):
             return None
         if goes_alone and self.running - self._landed >= (self._device.lanes_beside if self._takes_turns else 1):
             return None
