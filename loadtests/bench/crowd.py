@@ -71,8 +71,7 @@ class _Caller:
     def begin(self, now_s: float) -> None:
         """Send the next request. Raises OSError."""
         self.due_s, self.asked_s, self.first_s = None, now_s, None
-        self.connection.unsent = memoryview(self.client.requests[self.number % len(self.client.requests)])
-        self.connection.send()
+        self.connection.send(self.client.requests[self.number % len(self.client.requests)])
 
     def read(self, now_s: float) -> Reply | None:
         """Take what has come; the reply, once all of it is there. Raises OSError, ValueError."""
@@ -169,7 +168,7 @@ class Crowd:
     def _attend(self, caller: _Caller, events: int) -> None:
         try:
             if events & selectors.EVENT_WRITE and caller.connection.unsent:
-                caller.connection.send()
+                caller.connection.send(caller.connection.unsent)
                 if not caller.connection.unsent:
                     self._watch(caller, selectors.EVENT_READ)
             reply = caller.read(self._now()) if events & selectors.EVENT_READ else None

@@ -1,7 +1,8 @@
 """A load generator with an open loop: it sends on a schedule, whether or not the last answers are in.
 
 A closed loop such as wrk's slows down with the server and so never overloads it. Here request ``n`` is due at
-``n / rate``, its time counts from then, and what is not sent for want of a free connection is counted, not forgotten.
+``n / rate``, its time counts from then until its answer is read, both late by up to a tick, and what is not sent for
+want of a free connection is counted, not forgotten.
 
 Run as a process of its own: ``python -m loadtests.bench.openloop`` reads a ``Plan`` as JSON from its input and writes
 an ``Outcome`` as JSON. Bounded: so many requests, so many connections, and an end to waiting for the last answers.
@@ -18,12 +19,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from urllib.parse import urlsplit
 
 from loadtests.exchange import Request
 
 MAX_REQUESTS = 200_000
+TICK_S = 2e-3
+"""How often the generator looks at its schedule and its sockets. It shares the cores with the server: woken for each
+answer and each request it took 0.13 of two cores for 1,600 requests of 49 KB a second, and so it takes 0.07."""
 LAST_ANSWERS_S = 5.0
 GRACE_S = 30.0
 READ_BYTES = 65536
@@ -96,16 +100,17 @@ def render_request(address: str, request: Request) -> bytes:
 
 def split_answer(received: bytes) -> tuple[int, bytes, bool] | None:
     """Status, body and whether the connection is kept, once all of an answer is there. Raises ValueError."""
-    end = received.find(b"\r\n\r\n")
-    if end < 0:
+    head, end, body = received.partition(b"\r\n\r\n")
+    if not end:
         return None
-    head = received[:end].lower()
-    if not head.startswith(b"http/1.1 ") or b"\r\ncontent-length:" not in head:
+    head = head.lower()
+    _, found, rest = head.partition(b"\r\ncontent-length:")
+    if not found or not head.startswith(b"http/1.1 "):
         raise ValueError("expected an HTTP/1.1 answer with a content length")
-    size = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
-    if len(received) < end + 4 + size:
+    size = int(rest.partition(b"\r\n")[0])
+    if len(body) < size:
         return None
-    return int(head[9:12]), received[end + 4 : end + 4 + size], b"\r\nconnection: close" not in head
+    return int(head[9:12]), body[:size], b"\r\nconnection: close" not in head
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -121,15 +126,16 @@ class Connection:
         self.socket = socket.create_connection(place, timeout=5)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
-        self.unsent = memoryview(b"")
+        self.unsent = b""
         self.received = bytearray()
         self.due_s = 0.0
         self.is_odd = False
 
-    def send(self) -> None:
-        """Hand on to the kernel what it takes of the rest of the request."""
+    def send(self, content: bytes) -> None:
+        """Hand on to the kernel what it takes of this; the rest is left in ``unsent``."""
+        self.unsent = content
         try:
-            self.unsent = self.unsent[self.socket.send(self.unsent) :]
+            self.unsent = content[self.socket.send(content) :]
         except BlockingIOError:
             return
 
@@ -155,16 +161,17 @@ class Generator:
         plan, began, began_cpu = self.plan, perf_counter(), process_time()
         total = int(plan.rate_per_s * plan.duration_s)
         last_s = began + plan.duration_s + LAST_ANSWERS_S
-        number = 0
+        number, due_s = 0, began
         while number < total or self._busy:
             now = perf_counter()
-            while number < total and (due_s := began + number // plan.burst * plan.burst / plan.rate_per_s) <= now:
+            while number < total and due_s <= now:
                 self._begin(due_s)
                 number += 1
+                due_s = began + number // plan.burst * plan.burst / plan.rate_per_s
             if now > last_s:
                 break
-            wait_s = max(0.0, due_s - now) if number < total else 0.05
-            for key, events in self._selector.select(wait_s):
+            sleep(TICK_S)
+            for key, events in self._selector.select(0):
                 self._go_on(key.data, events)
         self.outcome.unanswered += len(self._busy)
         self.outcome.elapsed_s, self.outcome.cpu_s = perf_counter() - began, process_time() - began_cpu
@@ -173,18 +180,18 @@ class Generator:
         return self.outcome
 
     def _begin(self, due_s: float) -> None:
-        is_odd = self.plan.odd_every > 0 and self._random.randrange(self.plan.odd_every) == 0
+        plan = self.plan
+        is_odd = plan.odd_every > 0 and self._random.randrange(plan.odd_every) == 0
         if not self._idle:
             self.outcome.not_sent += 1
             return
         connection = self._idle.pop()
         self._busy.add(connection)
         connection.due_s, connection.is_odd = due_s, is_odd
-        connection.unsent = memoryview(self.plan.odd if is_odd else self.plan.usual)
         self.outcome.sent += 1
         self.outcome.odd_sent += is_odd
         try:
-            connection.send()
+            connection.send(plan.odd if is_odd else plan.usual)
         except OSError:
             self._replace(connection)
             return
@@ -194,7 +201,7 @@ class Generator:
     def _go_on(self, connection: Connection, events: int) -> None:
         try:
             if events & selectors.EVENT_WRITE and connection.unsent:
-                connection.send()
+                connection.send(connection.unsent)
                 if not connection.unsent:
                     self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
             if events & selectors.EVENT_READ:
