@@ -1,23 +1,12 @@
-"""Metrics: cheap to count, right over any number of workers. The only file that imports prometheus_client.
+"""Metrics: what is counted, and the exposition. The only file that imports prometheus_client.
 
-A request costs a few additions into an array: no label look-up, no lock, no formatting. (A histogram observation of
-prometheus_client in multi-process mode measured 3.1 µs, one here 0.1 to 0.3 µs.) The array of one of several workers
-is a file in memory that they share, one file a worker: whichever worker is scraped reads all of them, and the sums are
-exact at that moment. Counters of a worker that has died stay in the sums; its gauges do not.
-
-Files in ``metrics_dir``: ``<pid>-<start>.cells`` holds float64 numbers; ``<pid>-<start>.series`` says, a JSON line for
-each, which series begins at which cell. A line is written after its cells exist, and cells are never given to another
-series.
+How it is counted is in `cells.py`. Counters of a worker that has died stay in the sums; its gauges do not.
 """
 
-import json
-import mmap
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from mypy_extensions import mypyc_attr
 from prometheus_client import CollectorRegistry
@@ -25,34 +14,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from service.cells import Cells, Counter, Definition, Gauge, Histogram, Labels, Record, read_cells
 from service.times import Tally, Times
 from service.tracing import DEFAULTS, Sampler
-
-_CELLS_BYTES = 64 << 20  # the file is sparse: only what is used takes memory
 
 SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
 )
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-
-
-@dataclass(frozen=True)
-class Definition:
-    kind: str
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    bounds: tuple[float, ...] = ()
-
-    fields: tuple[str, ...] = ()
-    """Of a record: what its cells are."""
-
-    @property
-    def cells(self) -> int:
-        """Cells of one series: a histogram has one a bucket, one for what is above the last bound, one for the sum."""
-        return len(self.bounds) + 2 if self.kind == "histogram" else len(self.fields) or 1
-
 
 REQUESTS = "requests"
 REQUEST_FIELDS = ("success", "success_s", "queue_s", "input_s", "infer_s", "fail", "fail_s", "last")
@@ -92,122 +62,8 @@ RECORDS = {
 """What statistics are made of; not exposed."""
 _DEFINED = DEFINITIONS | RECORDS
 
-Labels = tuple[str, ...]
 Source = Callable[[], Iterable[tuple[str, Labels, float]]]
 """Gauges that are read when they are scraped, by the worker that is scraped: metric, labels, value."""
-
-
-Values: TypeAlias = "list[float] | memoryview[float]"
-"""Cells: a list where no other process reads them, for compiled code adds to one in a quarter of the time."""
-
-
-def _add(values: Values, at: int, amount: float) -> None:
-    if isinstance(values, list):  # which mypyc then knows: the same line is compiled in two ways
-        values[at] += amount
-    else:
-        values[at] += amount
-
-
-class Cells:
-    """The numbers of one worker. ``folder`` None keeps them in this process alone."""
-
-    def __init__(self, folder: Path | None, pid: int) -> None:
-        self.values: Values = []
-        self.series_path: Path | None = None
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            # A process id can come again, in a restarted container say: each life has files of its own.
-            stem = f"{pid}-{time.time_ns()}"
-            path = folder / f"{stem}.cells"
-            with path.open("w+b") as file:
-                file.truncate(_CELLS_BYTES)
-                self.values = memoryview(mmap.mmap(file.fileno(), _CELLS_BYTES)).cast("d")
-            self.series_path = folder / f"{stem}.series"
-            self.series_path.touch()
-        self._next = 0
-        self._places: dict[tuple[str, Labels], int] = {}
-
-    def place(self, definition: Definition, labels: Labels) -> int:
-        """The first cell of a series, made on first use."""
-        key = (definition.name, labels)
-        at = self._places.get(key)
-        if at is None:
-            at, self._next = self._next, self._next + definition.cells
-            if isinstance(self.values, list):
-                self.values.extend([0.0] * definition.cells)
-            elif self._next > len(self.values):
-                raise RuntimeError(f"too many metric series: all {len(self.values)} cells are taken")
-            self._places[key] = at
-            if self.series_path is not None:
-                with self.series_path.open("a") as file:
-                    file.write(json.dumps([definition.name, labels, at]) + "\n")
-        return at
-
-    def series(self) -> Iterator[tuple[str, Labels, Sequence[float]]]:
-        for (name, labels), at in self._places.items():
-            yield name, labels, list(self.values[at : at + _DEFINED[name].cells])
-
-
-def read_cells(series_path: Path) -> Iterator[tuple[str, Labels, Sequence[float]]]:
-    """The series of another worker as they are now."""
-    with series_path.with_suffix(".cells").open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    with content, memoryview(content) as raw, raw.cast("d") as values:
-        for line in series_path.read_text().splitlines():
-            name, labels, at = json.loads(line)
-            with values[at : at + _DEFINED[name].cells] as cells:
-                yield name, tuple(labels), cells.tolist()
-
-
-class Counter:
-    def __init__(self, values: Values, at: int) -> None:
-        self._values, self._at = values, at
-
-    def inc(self, amount: float = 1.0) -> None:
-        _add(self._values, self._at, amount)
-
-
-class Gauge(Counter):
-    def set(self, value: float) -> None:
-        self._values[self._at] = value
-
-
-class Histogram:
-    def __init__(self, values: Values, at: int, bounds: tuple[float, ...]) -> None:
-        self._values, self._at, self._bounds = values, at, bounds
-        self._sum = at + len(bounds) + 1
-
-    def observe(self, value: float) -> None:
-        self._count(value)
-        _add(self._values, self._sum, value)
-
-    def observe_all(self, observed: Sequence[float]) -> None:
-        total = 0.0
-        for value in observed:
-            self._count(value)
-            total += value
-        _add(self._values, self._sum, total)
-
-    def _count(self, value: float) -> None:
-        at = self._at
-        for bound in self._bounds:  # compiled and mostly short, faster than a call of bisect
-            if value <= bound:
-                break
-            at += 1
-        _add(self._values, at, 1.0)
-
-
-class Record:
-    """The cells of a record, in the order of its fields."""
-
-    def __init__(self, values: Values, at: int) -> None:
-        self._values, self._at = values, at
-
-    def add(self, field: int, amount: float) -> None:
-        _add(self._values, self._at + field, amount)
-
-    def set(self, field: int, value: float) -> None:
-        self._values[self._at + field] = value
 
 
 class ModelMeter:
@@ -314,8 +170,8 @@ class Metrics:
     def records(self, name: str) -> Iterator[tuple[Labels, Mapping[str, float]]]:
         """Every worker's records of a name, by field; those of dead workers too."""
         fields = RECORDS[name].fields
-        for found, labels, values in self._everything():
-            if found == name:
+        for definition, labels, values in self._everything():
+            if definition.name == name:
                 yield labels, dict(zip(fields, values, strict=True))
 
     def route(self, route: str, model: str) -> RouteMeter:
@@ -338,11 +194,12 @@ class Metrics:
 
     def collect(self) -> Iterable[Metric]:
         sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in DEFINITIONS}
-        for name, labels, values in self._everything():
-            if name in RECORDS:
+        for definition, labels, values in self._everything():
+            if definition.name in RECORDS:
                 continue
-            known = sums[name].get(labels)
-            sums[name][labels] = list(values) if known is None else [a + b for a, b in zip(known, values, strict=True)]
+            found = sums[definition.name]
+            known = found.get(labels)
+            found[labels] = list(values) if known is None else [a + b for a, b in zip(known, values, strict=True)]
         for source in self.sources:
             for name, labels, value in source():
                 sums[name][labels] = [value]
@@ -354,15 +211,15 @@ class Metrics:
         paths = self._folder.glob("*.series") if self._folder else ()
         return {self._pid, *(pid for path in paths if self._alive(pid := int(path.stem.partition("-")[0])))}
 
-    def _everything(self) -> Iterator[tuple[str, Labels, Sequence[float]]]:
+    def _everything(self) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
         yield from self._cells.series()
         for path in self._folder.glob("*.series") if self._folder else ():
             if path == self._cells.series_path:
                 continue
             alive = self._alive(int(path.stem.partition("-")[0]))
-            for name, labels, values in read_cells(path):
-                if alive or _DEFINED[name].kind != "gauge":
-                    yield name, labels, values
+            for definition, labels, values in read_cells(path, _DEFINED):
+                if alive or definition.kind != "gauge":
+                    yield definition, labels, values
 
 
 @mypyc_attr(native_class=False)  # its base is not

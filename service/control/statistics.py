@@ -9,7 +9,8 @@ out of it and the cutting apart.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from service.metrics import BATCHES, REQUESTS, Labels, Metrics
+from service.cells import Labels
+from service.metrics import BATCHES, REQUESTS, Metrics
 from service.registry import Model
 
 _Sums = dict[str, float]
