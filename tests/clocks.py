@@ -30,6 +30,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass, as it does while something runs on the loop."""
+        self._jumping.now += seconds
+
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a VirtualLoop."""

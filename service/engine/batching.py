@@ -158,8 +158,11 @@ class BatchQueue(Generic[R]):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
-    def ready_at(self, now: float) -> float:
-        """From when on ``take`` gives a batch: now if one is due, later if a partial one is held, else infinity."""
+    def ready_at(self, now: float, run_s: float = 0.0) -> float:
+        """From when on ``take`` gives a batch: now if one is due, later if a partial one is held, else infinity.
+
+        None is held beyond the moment from which the first deadline in the queue is ``run_s`` away.
+        """
         head = self._head()
         if head is None:
             return math.inf
@@ -168,12 +171,12 @@ class BatchQueue(Generic[R]):
         rows = sum(lines[head.rows.key].rows for lines in self._lines if head.rows.key in lines)
         if rows >= self.max_rows:
             return now
-        return max(now, min(head.arrived + self.max_wait_s, head.deadline))
+        return max(now, min(head.arrived + self.max_wait_s, self.next_deadline() - run_s))
 
-    def take(self, now: float, max_rows: int | None = None) -> Batch[R] | None:
-        """The next batch, or None where none is due. Call ``expire`` first."""
+    def take(self, now: float, max_rows: int | None = None, run_s: float = 0.0) -> Batch[R] | None:
+        """The next batch, or None where none is due (see ``ready_at``). Call ``expire`` first."""
         head = self._head()
-        if head is None or (self.max_wait_s and self.ready_at(now) > now):
+        if head is None or (self.max_wait_s and self.ready_at(now, run_s) > now):
             return None
         room = min(self.max_rows, max_rows or self.max_rows)
         slices: list[Slice[R]] = []

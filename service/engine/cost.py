@@ -6,6 +6,9 @@ from mypy_extensions import mypyc_attr
 
 _WEIGHT = 0.2
 """Share of a new observation in the running means; about the last ten runs of a size count."""
+_MOST = 3.0
+"""A run counts as at most so many times of what was expected. A machine that stood still for a second says nothing of
+the next run, and a model that seems too slow for every deadline would not run again."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -27,6 +30,9 @@ class CostModel:
         size = (rows - 1).bit_length()
         at = bisect.bisect_left(self._sizes, size)
         if at < len(self._sizes) and self._sizes[at] == size:
+            known_s = self._seconds[at]
+            if known_s > 0:
+                seconds = min(seconds, _MOST * known_s)
             self._rows[at] += _WEIGHT * (rows - self._rows[at])
             self._seconds[at] += _WEIGHT * (seconds - self._seconds[at])
         else:

@@ -127,7 +127,6 @@ class Device(Lanes):
             if run.estimate_s > (INLINE_BESIDE_S if self.lanes_run or run.has_siblings else self.inline_s):
                 self._start(run, self._idle.pop())
                 continue
-            run.dispatcher.running += 1
             run.dispatcher.execute(run, self._idle[-1].buffer, self.clock)
             self._land(run)
             self._complete(run)
@@ -161,16 +160,18 @@ class Device(Lanes):
         if self._again:
             again = self._again.popleft()
             again.taken_at = now
+            self._share.charge(again.dispatcher, again.estimate_s)
             return again
         held = []
         found: Run | None = None
         while self._active:
-            dispatcher = next(iter(self._active)) if len(self._active) == 1 else self._share.pick(self._active)
+            dispatcher = self._share.pick(self._active)
             found = dispatcher.take(now, idle_lanes if self._splits else 1)
             if found is None or not dispatcher.has_work:
                 del self._active[dispatcher]
             if found is not None:
                 self._share.charge(dispatcher, found.estimate_s)
+                dispatcher.running += 1
                 break
             if dispatcher.has_work:
                 held.append(dispatcher)  # a partial batch that is kept for company
@@ -188,7 +189,6 @@ class Device(Lanes):
             lane.run = run
         lane.free_at = run.taken_at + run.estimate_s
         run.in_lane = True
-        run.dispatcher.running += 1
 
         def work() -> None:
             if is_ahead:
@@ -231,7 +231,9 @@ class Device(Lanes):
         dispatcher = run.dispatcher
         self._share.charge(dispatcher, run.ended_at - run.taken_at - run.estimate_s)
         try:
-            self._again.extend(dispatcher.complete(run))
+            again = dispatcher.complete(run)
+            self._again.extend(again)
+            dispatcher.running += len(again)  # until they have run as well nothing is over
         except Exception:  # a fault of ours may cost these requests, but not the lane, nor whoever comes after them
             logger.exception("the answers of a batch could not be handed out")
             dispatcher.abandon(run)

@@ -41,6 +41,9 @@ _BATCH_OVERHEAD_S = 1e-3
 """What a batch costs in a lane besides its run: two hops, and the turns of the event loop around them, beside others.
 With 300 µs, as at rest, a compute-bound model of 2.5 ms a row ran in batches of 2 rows at some starts and answered a
 sixth less than with 4 to 16."""
+_STALE_S = 1.0
+"""What is known of a model that has not run for so long may be over. A request that it would seem too slow for is let
+through then, to see: if all were refused nothing would be learned again."""
 _MANY = 17
 """So many answers from a lane are held back for each other. Fewer are all read again before the next batch leaves if
 they go out one by one, but the last of those that go out together come too late for it: a memory-bound MLP with 16
@@ -85,6 +88,8 @@ class Dispatcher:
         self._gathers = wide is not None and splits and gathers(self.cost, wide.cost, self.batch_rows, lanes)
         """From the start too, for the one or the other way to run is then not seen again."""
         self._reunion = Reunion(self.batch_rows)
+        self._ran_at = device.clock()
+        self._tries = False
         self._draining: asyncio.Future[None] | None = None
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Job:
@@ -101,6 +106,7 @@ class Dispatcher:
         except QueueFull:
             self.observer.failed()
             raise
+        self.observer.depth(self.queue.waiting_rows)
         self._device.wake(self)
         return job
 
@@ -131,6 +137,9 @@ class Dispatcher:
         longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
         if longest_s <= timeout_s or (expected_s := self.expected_wait_s(rows)) <= timeout_s:
             return None
+        if self._is_stale():
+            self._tries = True
+            return None
         self.observer.failed()
         return TooLate(
             f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
@@ -143,6 +152,7 @@ class Dispatcher:
             self.observer.failed(self._device.clock() - job.arrived)
         job.finished = True
         self.queue.cancel(job)
+        self.observer.depth(self.queue.waiting_rows)
         self.settle()
 
     async def drain(self) -> None:
@@ -168,12 +178,18 @@ class Dispatcher:
         wait_s = self._device.next_lane_s() + whole * self._full_batch_s
         return _WAIT_MARGIN * wait_s + _MARGIN * self.cost.predict(math.ceil(rest))
 
+    def _is_stale(self) -> bool:
+        """Whether what is known of its cost may be over, and a run on its own would tell."""
+        rests = self.is_idle and not self._device.lanes_run
+        return rests and self._device.clock() - self._ran_at >= _STALE_S
+
     def _retry_after_s(self) -> float:
         return self.expected_wait_s(0)
 
     def _learn_full_batch(self) -> None:
         """Ask the cost model for what is needed at every turn."""
         self._full_batch_s = self.cost.predict(self.batch_rows)
+        self._reserve_s = _MARGIN * self._full_batch_s + _BATCH_OVERHEAD_S
         self._longest_wait_s = 3 * _WAIT_MARGIN * self._full_batch_s
         self._takes_turns = self._device.lanes_beside > 0 and takes_turns(self.batch_rows, self._full_batch_s)
         self._longest_row_s = _WAIT_MARGIN * self._full_batch_s / (self.batch_rows * self._device.lanes)
@@ -183,6 +199,7 @@ class Dispatcher:
         for job in self.queue.expire(now):
             self.observer.failed(now - job.arrived)
             job.finish(DeadlinePassed("the deadline passed while the request waited"))
+        self.observer.depth(self.queue.waiting_rows)
         self.settle()
 
     @property
@@ -193,7 +210,7 @@ class Dispatcher:
         """When to look again even if nothing happens: the first deadline, or when a held batch is due."""
         due = self.queue.next_deadline()
         if self.queue.max_wait_s and lane_is_idle:
-            due = min(due, self.queue.ready_at(now))
+            due = min(due, self.queue.ready_at(now, self._reserve_s))
         if self._reunion.ends_at > now:
             due = min(due, self._reunion.ends_at)
         return due
@@ -208,8 +225,9 @@ class Dispatcher:
             return None
         due = self.queue.next_deadline()
         # What could not be answered in time even if it ran now, alone, would only take the time of those who can.
-        if due <= now + self.cost.predict(1):
-            self.expire(now + self.cost.predict(1))
+        ends_at = now if self._tries else now + self.cost.predict(1)
+        if due <= ends_at:
+            self.expire(ends_at)
             due = self.queue.next_deadline()
         left_s, full_s = due - now, _MARGIN * self._full_batch_s
         limit = self.batch_rows
@@ -225,9 +243,10 @@ class Dispatcher:
             limit = half or limit
         elif idle_lanes > 1 and not self._gathers and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
-        batch = self.queue.take(now, limit)
+        batch = self.queue.take(now, limit, self._reserve_s)
         if batch is None:
             return None
+        self._tries = False
         self.observer.depth(self.queue.waiting_rows)
         wide = self.wide if self._has_room(idle_lanes) else None
         estimate_s = (wide or self).cost.predict(batch.count)
@@ -285,6 +304,7 @@ class Dispatcher:
 
     def complete(self, run: BatchRun) -> Sequence[BatchRun]:
         """Hand out the answers of a run; returns the halves to run again where it failed in company."""
+        self._ran_at = run.ended_at
         self._landed -= 1
         self._landed_rows -= run.batch.count
         if run.error is None:

@@ -5,7 +5,7 @@ Rules
 - A model that comes back after a rest starts at the level of the others: rest earns no credit, or it could block them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,9 +24,12 @@ class FairShare:
         """Add to (or, when an estimate was too high, take from) the account of ``who``."""
         self._used_s[who] = self._used_s.get(who, 0.0) + seconds
 
-    def pick(self, candidates: Iterable[T]) -> T:
-        """The candidate that goes next; there must be one."""
-        chosen = min(candidates, key=lambda who: self._used_s.get(who, 0.0))
+    def pick(self, candidates: Collection[T]) -> T:
+        """The candidate that goes next; there must be one. To be asked of a single one too: that sets the level."""
+        if len(candidates) == 1:
+            chosen = next(iter(candidates))
+        else:
+            chosen = min(candidates, key=lambda who: self._used_s.get(who, 0.0))
         self._level_s = max(self._level_s, self._used_s.get(chosen, 0.0))
         return chosen
 

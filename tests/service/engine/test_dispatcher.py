@@ -259,10 +259,13 @@ class Leaving:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
+        self.waiting = 0
         self.left: list[tuple[float, int]] = []
 
     def depth(self, rows: int) -> None:
-        self.left.append((self.clock(), rows))
+        if rows < self.waiting:
+            self.left.append((self.clock(), rows))
+        self.waiting = rows
 
     def __getattr__(self, name: str) -> object:
         return getattr(Silence(), name)

@@ -1,0 +1,219 @@
+"""Who runs when on a device, where time passes while a model runs: fair turns, doubts about costs, held batches."""
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from service.engine.device import Device
+from service.engine.lane import Silence
+from service.engine.session import Session
+from service.engine.tensors import Arrays
+from service.errors import DeadlinePassed, ModelFailure, TooLate
+from tests import graphs
+from tests.clocks import VirtualLoop, run_virtual
+from tests.dispatching import SLOW_S, Bench, Gated, on_double, on_gate
+
+SHORT_S = 5e-4
+"""A cost that keeps batches on the event loop."""
+
+
+class Timed:
+    """A real session whose runs take ``run_s`` of the virtual clock; rows below zero fail in no time."""
+
+    def __init__(self, loop: VirtualLoop, name: str = "", log: list[str] | None = None) -> None:
+        self._session = Session(graphs.double())
+        self._loop = loop
+        self._name = name
+        self.log = [] if log is None else log
+        self.run_s = SHORT_S
+
+    def run(self, inputs: Arrays) -> list[np.ndarray]:
+        self.log.append(self._name)
+        if (inputs["x"] < 0).any():
+            raise RuntimeError("poison")
+        self._loop.pass_s(self.run_s)
+        return self._session.run(inputs)
+
+
+def on_two(test: Callable[[Bench, Bench, list[str]], object], max_rows: int) -> None:
+    """Two models on one lane, whose runs are logged as "a" and "b"."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        log: list[str] = []
+        device = Device(1, loop, clock=loop.time)
+        a, b = (
+            Bench(Timed(loop, name, log), graphs.double(), device=device, max_rows=max_rows, cost_s=SHORT_S)
+            for name in "ab"
+        )
+        try:
+            await test(a, b, log)  # type: ignore[misc]
+        finally:
+            device.close()
+
+    run_virtual(main())
+
+
+def test_newcomer_shares_with_a_model_that_had_the_device_to_itself() -> None:
+    """What a model used while it was alone is no debt: from the newcomer's first batch on they take turns."""
+
+    async def test(a: Bench, b: Bench, log: list[str]) -> None:
+        for _ in range(100):
+            await a.ask_x(1.0)
+        log.clear()
+        await asyncio.gather(*(bench.ask_x(1.0) for _ in range(20) for bench in (a, b)))
+        assert all(abs(log[:end].count("a") - log[:end].count("b")) <= 2 for end in range(41)), "".join(log)
+
+    on_two(test, max_rows=1)
+
+
+def test_failing_batches_earn_no_credit() -> None:
+    """The halves of a failed batch are charged like others, so that failing quickly gives a model no turns later."""
+
+    async def test(a: Bench, b: Bench, log: list[str]) -> None:
+        for _ in range(20):
+            failing = [a.ask_x(-1.0) for _ in range(16)]
+            fine = [b.ask_x(1.0) for _ in range(16)]
+            outcomes = await asyncio.gather(*failing, *fine, return_exceptions=True)
+            assert [type(one) for one in outcomes[:16]] == [ModelFailure] * 16
+        log.clear()
+        await asyncio.gather(*(bench.ask_x(1.0, rows=16) for _ in range(20) for bench in (a, b)))
+        assert abs(log[:20].count("a") - log[:20].count("b")) <= 4, "".join(log)
+
+    on_two(test, max_rows=16)
+
+
+def on_timed(test: Callable[[Bench, Timed], object], **options: float) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        runner = Timed(loop)
+        bench = Bench(runner, graphs.double(), cost_s=SHORT_S, **options)  # type: ignore[arg-type]
+        try:
+            await test(bench, runner)  # type: ignore[misc]
+        finally:
+            bench.device.close()
+
+    run_virtual(main())
+
+
+def test_run_that_took_long_once_refuses_nobody() -> None:
+    """A machine that stood still for a second during a run does not make the model seem too slow for a deadline."""
+
+    async def test(bench: Bench, runner: Timed) -> None:
+        runner.run_s = 1.0
+        await bench.ask_x(1.0)
+        runner.run_s = SHORT_S
+        await bench.ask_x(1.0, timeout_s=0.1)
+
+    on_timed(test, max_rows=1)
+
+
+def test_model_that_seems_too_slow_is_tried_again() -> None:
+    """When it has rested for a second one request goes through to see, the others are refused until that has run; so it
+    is found out that the model is fast again."""
+
+    async def test(bench: Bench, runner: Timed) -> None:
+        runner.run_s = 1.0
+        for _ in range(40):
+            await bench.ask_x(1.0)
+        runner.run_s = SHORT_S
+        runs = len(runner.log)
+        with pytest.raises(TooLate):
+            bench.ask_x(1.0, timeout_s=0.5)
+        assert len(runner.log) == runs
+        for number in range(19):
+            await asyncio.sleep(1.5)
+            tried = bench.ask_x(1.0, timeout_s=0.5)
+            if number == 0:
+                with pytest.raises(TooLate):
+                    bench.ask_x(1.0, timeout_s=0.5)
+            await tried
+        assert len(runner.log) == runs + 19
+        assert bench.dispatcher.find_refusal(8, 0.5) is None
+
+    on_timed(test, max_rows=1)
+
+
+def test_nobody_is_tried_while_a_lane_is_busy() -> None:
+    """A model whose one batch still runs has not rested: what would come too late is refused."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        running = bench.ask_x(1.0)
+        await runner.wait_until_entered()
+        await asyncio.sleep(10.0)
+        with pytest.raises(TooLate):
+            bench.ask_x(1.0, timeout_s=SLOW_S / 2)
+        runner.gate.set()
+        await running
+
+    on_gate(test)
+
+
+def test_held_batch_leaves_in_time_for_every_deadline() -> None:
+    """With max_wait_s a row is held no longer than its deadline allows, and no longer than that of one behind it."""
+
+    async def test(bench: Bench, runner: object) -> None:
+        loop = asyncio.get_running_loop()
+        await bench.ask_x(1.0, timeout_s=0.05)
+        assert loop.time() == pytest.approx(0.05, abs=0.01)
+        await asyncio.gather(bench.ask_x(1.0), bench.ask_x(2.0, timeout_s=0.05))
+        assert loop.time() == pytest.approx(0.1, abs=0.02)
+
+    on_double(test, max_wait_s=0.5, cost_s=SHORT_S)
+
+
+class Depth:
+    """An observer that keeps the rows that wait."""
+
+    traces = False
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def depth(self, rows: int) -> None:
+        self.rows = rows
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(Silence(), name)
+
+
+def test_rows_that_wait_are_told_at_every_moment() -> None:
+    """The gauge follows rows that come, that are taken, that expire and that are cancelled."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        gauge = bench.dispatcher.observer = Depth()
+        running = bench.ask_x(1.0, rows=8)
+        await runner.wait_until_entered()
+        late = bench.ask_x(1.0, rows=3, timeout_s=2.0)
+        job, _ = bench.ask({"x": np.ones((2, 3), np.float32)})
+        assert gauge.rows == 5
+        bench.dispatcher.cancel(job)
+        assert gauge.rows == 3
+        with pytest.raises(DeadlinePassed):
+            await late
+        assert gauge.rows == 0
+        runner.gate.set()
+        await running
+
+    on_gate(test)
+
+
+def test_drain_waits_for_the_halves_of_a_failed_batch() -> None:
+    """While the one who failed a batch is still looked for nothing is over, for the others are not answered yet."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        asked = [bench.ask({"x": np.array([[number]], np.int64)})[1] for number in (99, 1, 2, 3)]
+        await runner.wait_until_entered()
+        drained = asyncio.ensure_future(bench.dispatcher.drain())
+        await asyncio.sleep(0)
+        runner.gate.set()
+        await drained
+        assert [future.done() for future in asked] == [True] * 4
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(one).__name__ for one in outcomes] == ["ModelFailure", "Answer", "Answer", "Answer"]
+
+    on_gate(test, graphs.look_up())
