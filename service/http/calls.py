@@ -75,7 +75,8 @@ class Call(abc.ABC):
     ``headers`` has lower-case names. ``began`` is seconds on the clock of the data plane. ``model``, ``job`` and
     ``details`` are the data plane's: who answers, its place in the engine, and what rendering the answer needs; so are
     ``inflated_bytes``, the room that it has reserved for a body that came compressed, and ``place``, in its sequence.
-    ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say.
+    ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say, and ``late_s`` how
+    much of any time it had is over when the data plane goes on with it, after the model was loaded say.
     ``opened`` is true from ``open`` on: an error can no longer be the reply.
 
     What a call rarely needs has its first value in the class: to set it in each would take a tenth of a short one.
@@ -85,6 +86,7 @@ class Call(abc.ABC):
     inflated_bytes = 0
     began = 0.0
     patience_s: float | None = None
+    late_s = 0.0
     model: Model | None = None
     details: Any = None
     place: "Place | None" = None

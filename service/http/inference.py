@@ -110,14 +110,14 @@ class Inference:
                 if len(model.forms) >= _KEPT_FORMS:
                     model.forms.clear()  # such as by an id in each request, which does not come again
                 model.forms[bytes(call.body[:header_bytes])] = _Form(header, layout, rows.number, rows.key)
-        self._submit(call, model, rows, self._render, header.timeout_s, header.priority)
+        self._submit(call, model, rows, self._render, self._timeout_s(call, header.timeout_s), header.priority)
 
     def _start_in_sequence(self, call: Call, model: Model, header: Header, step: SequenceStep, inputs: Arrays) -> None:
         """Submit a request when those before it in its sequence have been answered, or hand it on to who keeps that."""
         if self._plane.relay is not None and call.endpoint.route != HANDED_INFER:
             owner = self._plane.relay.find_owner(model.name, step.id)
             if owner is not None:
-                owner.hand_on(call, self._timeout_s(call, header.timeout_s) - (self._plane.clock() - call.began))
+                owner.hand_on(call, self._allowed_s(call, header.timeout_s) - (self._plane.clock() - call.began))
                 return
 
         def render(call: Call, model: Model, answer: Answer) -> Reply:
@@ -127,7 +127,7 @@ class Inference:
 
         def go() -> None:
             try:
-                left_s = self._timeout_s(call, header.timeout_s) - (self._plane.clock() - call.began)
+                left_s = self._allowed_s(call, header.timeout_s) - (self._plane.clock() - call.began)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
                 rows = model.signature.check(place.take(inputs), may_be_empty=True)
@@ -153,14 +153,14 @@ class Inference:
         model: Model,
         rows: Rows,
         render: Render,
-        timeout_s: float | None = None,
-        priority: int = 1,
+        timeout_s: float,
+        priority: int,
     ) -> None:
         done = self._receive(call, model, render)
         if not rows.number:
             done(model.dispatcher.answer_no_rows(rows))
             return
-        call.job = model.dispatcher.submit(rows, done, timeout_s=self._timeout_s(call, timeout_s), priority=priority)
+        call.job = model.dispatcher.submit(rows, done, timeout_s=timeout_s, priority=priority)
 
     def _receive(self, call: Call, model: Model, render: Render) -> Done:
         """What becomes of the engine's outcome."""
@@ -179,6 +179,13 @@ class Inference:
         return done
 
     def _timeout_s(self, call: Call, asked_s: float | None) -> float:
+        """What is left of the time that it has. Raises DeadlinePassed."""
+        left_s = self._allowed_s(call, asked_s) - call.late_s
+        if left_s <= 0 < call.late_s:
+            raise DeadlinePassed("the deadline passed before the request could be looked at")
+        return left_s
+
+    def _allowed_s(self, call: Call, asked_s: float | None) -> float:
         """What the request asks for, else what its caller waits, else the server's own; never more than it waits."""
         timeout_s = asked_s or call.patience_s or self._deadline_s
         return timeout_s if call.patience_s is None else min(timeout_s, call.patience_s)

@@ -36,4 +36,6 @@ class Intake:
     def release(self, size_bytes: int) -> None:
         self.held_bytes -= size_bytes
         for _ in range(len(self._waiting)):  # each may line up again, so only those that wait now are asked
+            if not self._waiting:
+                break  # one of them was answered at once: what it released has asked the others
             self._waiting.popleft()()

@@ -121,9 +121,15 @@ class DataPlane:
         try:
             self._begin[call.endpoint.route](call)
         except StillLoading as error:
-            error.when_loaded(lambda: None if call.gone else self._go_on(call))
+            error.when_loaded(lambda: self._go_on_late(call))
         except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the call
             self.fail(call, error)
+
+    def _go_on_late(self, call: Call) -> None:
+        """Go on with a call that had to wait, if its caller still does: that time is over too."""
+        if not call.gone:
+            call.late_s = self.clock() - call.began
+            self._go_on(call)
 
     def _inflate(self, call: Call, encoding: bytes) -> None:
         """Go on with the body as it was before its content coding."""
@@ -137,7 +143,7 @@ class DataPlane:
                 return
             call.inflated_bytes = len(body)
             call.body = body
-            self._go_on(call)
+            self._go_on_late(call)
 
         try:
             coding = read_coding(encoding)

@@ -29,7 +29,8 @@ def render_infer(model: str, version: str, header: Header, outputs: Mapping[str,
     """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16, or no UTF-8)."""
     wanted = header.outputs
     arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
-    key: tuple[object, ...] = (model, version, *[array.shape for array in arrays.values()])
+    # Names and types too: a version whose file was replaced may answer with others.
+    key: tuple[object, ...] = (model, version, *arrays, *[(array.dtype.num, array.shape) for array in arrays.values()])
     text = header.texts.get(key)
     if text is not None:
         known: list[bytes | memoryview] = [text]

@@ -465,6 +465,46 @@ def test_intake_admits_one_body_whatever_its_size():
     assert intake.admit(1, lambda: None)
 
 
+def test_room_that_is_released_while_it_is_given_out_goes_on():
+    """Who gets room may be answered at once and release it: the next gets it, and nobody is asked who does not wait."""
+    intake = Intake(100)
+    asked: list[str] = []
+
+    def ask(name: str, size_bytes: int) -> None:
+        if intake.admit(size_bytes, lambda: ask(name, size_bytes)):
+            asked.append(name)
+            if name != "last":
+                intake.release(size_bytes)
+
+    assert intake.admit(100, lambda: None)
+    for name in ("a", "b", "c", "last"):
+        ask(name, 60)
+    assert asked == []
+    intake.release(100)
+    assert asked == ["a", "b", "c", "last"]
+    assert intake.held_bytes == 60
+
+
+def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, door: Door):
+    """Bodies that wait for room and are answered at once, being malformed, leave every connection fit for more."""
+    bad, good = b"{}" * 500, body_of(1.0)
+    settings = settings_for(store, models=("double",), max_held_bytes=2000, max_body_bytes=4000)
+    with Serving(settings, door) as server, server.client() as client:
+        wires = [Wire(server) for _ in range(4)]
+        bodies = request_bytes(b" " * 2000)[:-1], request_bytes(bad), request_bytes(good), request_bytes(bad)
+        for wire, content in zip(wires, bodies, strict=True):
+            wire.send(content)
+            client.get("/livez")  # when this is answered the server has read what came before
+        wires[0].send(b" ")
+        assert [wire.read()[0] for wire in wires] == [400, 400, 200, 400]
+        for wire in wires:
+            wire.send(request_bytes(good))
+            assert wire.read_y() == 2.0
+            wire.__exit__()
+        assert server.runtime is not None
+        assert server.runtime.plane.intake.held_bytes == 0
+
+
 def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: Door):
     """With room for one body at a time, ten large uploads at once are all answered."""
     settings = settings_for(store, models=("double",), max_held_bytes=2048)

@@ -41,6 +41,16 @@ def test_lazy_model_is_loaded_by_the_first_who_ask(store: Path, door: Door):
         assert client.post("/classify", json={"inputs": [row]}).json()["model"] == "digits-classifier"
 
 
+def test_time_in_which_a_model_is_loaded_counts(store: Path, door: Door):
+    """A request whose time was over before its model was there gets a 504, not an answer that it no longer wants."""
+    with Serving(settings_for(store, lazy=True), door) as server, server.client() as client:
+        urgent = {"inputs": [X], "parameters": {"timeout": 1000}}
+        response = client.post("/v2/models/double/infer", json=urgent)
+        assert response.status_code == 504
+        assert response.json()["error"] == "the deadline passed before the request could be looked at"
+        assert infer(client, "double").status_code == 200
+
+
 def test_model_that_mixes_rows_is_refused_where_exactness_is_required(tmp_path: Path, door: Door):
     """With SLUICE_REQUIRE_EXACT a model whose rows influence each other does not serve; without, it runs row by row."""
     graphs.write_plain(tmp_path, "mixing", graphs.mixing())

@@ -26,6 +26,16 @@ def render(given: Mapping[str, np.ndarray], /, **fields: Any) -> tuple[Json, byt
     return json.loads(body[:end]), body[end:], answer.header_bytes
 
 
+def test_answer_of_a_model_that_has_changed_describes_what_it_has() -> None:
+    """What is kept of an answer's JSON part belongs to names, types and shapes: a version may be given another file."""
+    asked = {"parameters": {"binary_data_output": True}}
+    for name, dtype in (("y", np.float32), ("y", np.float64), ("z", np.float64), ("y", np.float32)):
+        document, content, _ = render({name: np.zeros(3, dtype)}, **asked)
+        [output] = document["outputs"]
+        assert (output["name"], output["datatype"]) == (name, "FP32" if dtype is np.float32 else "FP64")
+        assert output["parameters"]["binary_data_size"] == len(content)
+
+
 @pytest.mark.parametrize("name", ["FP16", "BF16"])
 @pytest.mark.parametrize("asked", [{}, {"outputs": [{"name": "y"}]}])
 def test_half_floats_have_no_json_answer(asked: Json, name: str) -> None:
