@@ -58,22 +58,22 @@ def _open_runtime() -> Runtime:
     return _runtime
 
 
-def _open_hot_door() -> None:
+def _open_door(is_hot: bool) -> None:
     """BentoML's worker asks for the application before it builds its server, so this is in time."""
     try:
         from service.http.hot import open_hot_door
+        from service.http.http1 import open_door
     except ImportError:
         logger.warning("httptools is not installed: tensors go by the slower ASGI door")
-    else:
-        open_hot_door()
+        return
+    (open_hot_door if is_hot else open_door)()
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily imported names are Any to mypy
     """A BentoML service with our routes before its own."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        if Settings.from_environ(os.environ).hot_door:
-            _open_hot_door()
+        _open_door(Settings.from_environ(os.environ).hot_door)
         return AsgiDoor(_open_runtime, super().to_asgi(is_main))
 
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from service.http.app import AsgiDoor
 from service.http.hot import HotProtocol
+from service.http.http1 import Http1Protocol
 from service.runtime import Runtime
 from service.settings import Settings
 
@@ -41,10 +42,10 @@ class Door:
     """A way into the server: the name of a test's parameter and uvicorn's protocol for it."""
 
     name: str
-    protocol: str | type[asyncio.Protocol]
+    protocol: type[asyncio.Protocol]
 
 
-ASGI = Door("asgi", "httptools")
+ASGI = Door("asgi", Http1Protocol)
 HOT = Door("hot", HotProtocol)
 DOORS = (ASGI, HOT)
 

@@ -3,7 +3,7 @@
 uvicorn keeps parsing, TLS, keep-alive rules and shutdown. For a hot route there is no scope, task, future or event: the
 body is collected, the data plane is called, and its reply is written to the transport, so that a finished batch writes
 all its answers in one pass of the loop; the pieces of a stream are written as they come (`exchange.py`). Everything
-else goes to the ASGI door: other routes and methods, escaped paths, `Expect: 100-continue`, upgrades.
+else goes to the ASGI door: other routes and methods, escaped paths, `Expect: 100-continue`.
 
 Rules
 - Requests of one connection are answered in the order they came, hot or not: one runs, the next ones wait in uvicorn's
@@ -22,12 +22,13 @@ from typing import Any
 
 from mypy_extensions import mypyc_attr
 from uvicorn.config import HTTP_PROTOCOLS, Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
 from service.http.calls import LINGER_S, Endpoint, request_id_of
 from service.http.exchange import HotCall, write_reply
+from service.http.http1 import Http1Protocol
 from service.http.line import Line, learn_head
 from service.http.plane import PLANE_STATE, DataPlane
 from service.http.status import error_reply
@@ -39,7 +40,7 @@ _TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"
 
 
 @mypyc_attr(native_class=False)
-class HotProtocol(HttpToolsProtocol):
+class HotProtocol(Http1Protocol):
     """One connection."""
 
     def __init__(
@@ -52,7 +53,7 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._in_header = False
         self._header_bytes = 0
-        self._begun = 0  # messages whose first byte was in what is being parsed
+        self._begun = 0  # messages whose first byte was in what is being parsed; one with an upgrade counts again
         self._advancing = False
         self._stalled = False  # the client does not read its answers
         self._lingering = False  # the last answer is out; what still comes is thrown away
@@ -77,6 +78,9 @@ class HotProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._ignore_upgrade()
+            return
         self._in_header = False
         self._header_bytes = 0
         call = self._hot_call()
@@ -116,7 +120,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         call = self.cycle
-        if not isinstance(call, HotCall):
+        if self._again or not isinstance(call, HotCall):
             super().on_message_complete()
             return
         call.body_is_there = True
@@ -229,7 +233,7 @@ class HotProtocol(HttpToolsProtocol):
         plane = self._line.plane
         if plane is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
-        if self.parser.should_upgrade() or self.limit_concurrency is not None:
+        if self.limit_concurrency is not None:
             return None
         endpoint = None if self.root_path else _match(self.url, plane.base_path)
         if endpoint is None:

@@ -235,6 +235,19 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path):
         server.kill()
 
 
+@pytest.mark.parametrize("hot_door", ["true", "false"])
+def test_upgrade_is_ignored_whichever_door_is_set(tmp_path: Path, hot_door: str):
+    """A body comes through although its request asks for h2c, as those of Java's client do."""
+    graphs.write_plain(tmp_path, "double", graphs.double())
+    server = Served("--store", str(tmp_path), workers=1, environment={"SLUICE_HOT_DOOR": hot_door})
+    try:
+        headers = {"connection": "Upgrade", "upgrade": "h2c"}
+        response = httpx.post(f"{server.url}/v2/models/double/infer", json={"inputs": [X]}, headers=headers)
+        assert response.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]
+    finally:
+        server.kill()
+
+
 def test_tls_covers_http_and_grpc(tmp_path: Path):
     """With a certificate, a key and an authority of clients both ports want a handshake and a certificate of it."""
     graphs.write_plain(tmp_path / "store", "double", graphs.double())
