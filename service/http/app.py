@@ -126,7 +126,6 @@ class AsgiDoor:
         """One call of the data plane: body in, reply out, or cancelled when the caller goes."""
         pieces_to = None if scope["http_version"] == "1.0" else send
         call = AsgiCall(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
-        held_bytes = 0
         is_unread = False
         try:
             if scope["method"] != "POST":
@@ -134,8 +133,8 @@ class AsgiDoor:
             declared_bytes = _declared_bytes(call.headers, plane.max_body_bytes)
             while not plane.intake.admit(declared_bytes, (room := asyncio.Event()).set):
                 await room.wait()
-            held_bytes = declared_bytes
-            call.body = await _read_body(receive, plane.max_body_bytes)
+            call.held_bytes = declared_bytes
+            call.body = await _read_body(call, plane, receive)
         except Disconnected:
             return
         except ServiceError as error:
@@ -145,7 +144,7 @@ class AsgiDoor:
             plane.start(call)
             await call.wait(plane, receive)
         finally:
-            plane.intake.release(held_bytes)
+            plane.intake.release(call.held_bytes)
         if call.is_sent:
             return
         reply = call.answer.result()
@@ -159,14 +158,15 @@ class AsgiCall(Call):
     """A call whose answer a task waits for: ``answer`` is the reply, or the head of a stream that has been sent.
 
     Without ``send`` (HTTP/1.0, where the server could not say where a stream ends, and calls made in process) a stream
-    is collected and becomes an ordinary reply.
+    is collected and becomes an ordinary reply. ``held_bytes`` is the room that its body has in the intake.
     """
 
-    __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer")
+    __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer", "held_bytes")
 
     def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes], send: Send | None = None) -> None:
         super().__init__(endpoint, query, headers)
         self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.held_bytes = 0
         self._send = send
         self._sending: asyncio.Task[None] | None = None
         self._unread_bytes = 0
@@ -271,8 +271,8 @@ def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:
     return int(declared)
 
 
-async def _read_body(receive: Receive, max_bytes: int) -> bytes:
-    """The whole body. Raises BodyTooLarge before more than ``max_bytes`` are kept, Disconnected."""
+async def _read_body(call: AsgiCall, plane: DataPlane, receive: Receive) -> bytes:
+    """The whole body, held as it comes. Raises BodyTooLarge before more than the limit is kept, Disconnected."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -281,9 +281,12 @@ async def _read_body(receive: Receive, max_bytes: int) -> bytes:
             raise Disconnected
         part = message.get("body", b"")
         size += len(part)
-        if size > max_bytes:
-            raise BodyTooLarge(f"body: expected at most {max_bytes} bytes, got more")
+        if size > plane.max_body_bytes:
+            raise BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got more")
         parts.append(part)
+        if size > call.held_bytes:  # it comes in chunks, without a declared length
+            plane.intake.grow(size - call.held_bytes)
+            call.held_bytes = size
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 

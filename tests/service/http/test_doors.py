@@ -478,6 +478,49 @@ def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: 
         assert server.runtime.plane.intake.held_bytes == 0
 
 
+@pytest.mark.parametrize("end", ["complete", "gone", "too large"])
+@pytest.mark.parametrize("headers", [(), ("Expect: 100-continue",)], ids=["at once", "asked"])
+def test_chunks_under_way_are_held_and_given_back(store: Path, door: Door, headers: tuple[str, ...], end: str):
+    """What has come of a body without a length keeps others out until it is answered, refused or given up."""
+    settings = settings_for(store, models=("double",), max_held_bytes=2048, max_body_bytes=8192)
+    head = "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: t", "Transfer-Encoding: chunked", *headers])
+    content = body_of(3).ljust(6000)
+    with Serving(settings, door) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
+        assert server.runtime is not None
+        intake = server.runtime.plane.intake
+
+        def turn_until(held_bytes: int) -> None:
+            for _ in range(1000):  # each answer is a turn of the server's loop
+                if intake.held_bytes == held_bytes:
+                    return
+                probe.send(request_bytes(b"", "/livez", method="GET"))
+                assert probe.read()[0] == 200
+            pytest.fail(f"expected {held_bytes} bytes held, got {intake.held_bytes}")
+
+        wire.send(head.encode() + b"\r\n\r\n")
+        if headers:
+            assert wire.file.readline() + wire.file.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        wire.send(b"%x\r\n%b\r\n" % (3000, content[:3000]))
+        turn_until(3000)
+        other.send(request_bytes(body_of(1)))
+        wire.send(b"%x\r\n%b\r\n" % (3000, content[3000:]))
+        turn_until(6000)
+        other.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.socket.recv(1)
+        other.socket.settimeout(20)
+        if end == "complete":
+            wire.send(b"0\r\n\r\n")
+            assert wire.read_y() == 6.0
+        elif end == "gone":
+            wire.__exit__()
+        else:
+            wire.send(b"%x\r\n%b\r\n" % (3000, bytes(3000)))
+            assert wire.read()[0] == 413
+        assert other.read_y() == 2.0
+        turn_until(0)
+
+
 def test_idle_connection_is_closed_after_keep_alive(store: Path, door: Door):
     """A connection on which nothing comes is closed when its keep-alive time is over."""
     with Serving(settings_for(store, models=("double",)), door, keep_alive_s=1) as server, Wire(server) as wire:
