@@ -81,6 +81,8 @@ class HotProtocol(Http1Protocol):
         if self.parser.should_upgrade():
             self._ignore_upgrade()
             return
+        if self._lingering:
+            return  # it came with the end of the request that was refused
         self._in_header = False
         self._header_bytes = 0
         call = self._hot_call()

@@ -55,6 +55,19 @@ def test_body_over_the_limit_is_refused_and_the_connection_ends(wire: Wire, decl
     assert wire.is_closed_by_server()
 
 
+def test_nothing_behind_a_refused_body_is_run(server: Serving, client: httpx.Client, caplog: pytest.LogCaptureFixture):
+    """What came in the same read as the end of a body over the limit is not answered, so it is not run either."""
+    runs = client.get("/v2/models/double/stats").json()["model_stats"][0]["execution_count"]
+    limit = 1 << 20
+    with Wire(server) as wire:
+        wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        wire.send(b"%x\r\n" % (limit + 1), b" " * limit)
+        wire.send(b" \r\n0\r\n\r\n", request_bytes(body_of(1.0)) * 2)
+        assert wire.read()[0] == 413
+    assert client.get("/v2/models/double/stats").json()["model_stats"][0]["execution_count"] == runs
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 @pytest.mark.parametrize("size", [70_000, 200_000])
 def test_header_over_the_limit_is_refused(server: Serving, door: Door, size: int):
     """The hot door refuses a header of more than 64 KiB with 431, also one that comes in pieces."""
