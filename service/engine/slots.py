@@ -7,6 +7,7 @@ Rules
   held, so what the rows carry has a bound.
 - Nothing waits for company: whoever waits gets into the next step that has room, and such a step goes first. Within a
   priority rows begin in order of arrival. Else the crew goes that has rested longest.
+- Nobody rests for ever: after a step that went first while others rested, the crew goes that has rested longest.
 - Resting crews that fit into one step become one crew.
 - A ticket that ends, is cancelled or late leaves between steps, whole; its slots are free at once.
 """
@@ -95,6 +96,9 @@ class SlotTable(Generic[T]):
         """How many tickets have been taken out."""
         self._waiting: list[deque[Span[T]]] = [deque() for _ in range(PRIORITIES)]
         self._resting: list[Crew[T]] = []
+        """In the order in which they step; who has stepped rests at the end."""
+        self._passed_over = False
+        """Whether the last step went first while others rested: it is their turn."""
         self._deadlines: list[tuple[float, int, T]] = []
         self._order = itertools.count()
 
@@ -153,13 +157,14 @@ class SlotTable(Generic[T]):
 
     def take(self, limit: int) -> Crew[T] | None:
         """The next crew to step, of at most ``limit`` slots; None where nothing can. Call ``expire`` first."""
-        head = self._head()
+        head = None if self._passed_over and self._resting else self._head()
         if head is not None:
             crew = self._find_company(head, limit)
         elif self._resting:
             crew = self._resting.pop(0)
         else:
             return None
+        self._passed_over = head is not None and bool(self._resting)
         if crew.slots > limit:
             self._split(crew, limit)
         if self.waiting_rows:

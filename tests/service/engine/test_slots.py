@@ -19,6 +19,10 @@ class Walk(Ticket):
     def __post_init__(self) -> None:
         self.made = [[] for _ in range(self.rows)]
 
+    @property
+    def is_under_way(self) -> bool:
+        return not self.gone and any(len(made) < self.steps for made in self.made)
+
 
 def walk(rows: int = 1, steps: int = 1, **more: object) -> Walk:
     return Walk("key", rows, 0.0, steps=steps, **more)  # type: ignore[arg-type]
@@ -118,7 +122,7 @@ def test_newcomers_do_not_wait_behind_full_crews():
     """Where all crews are full, who waits steps next, in a crew of its own."""
     table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
     table.offer(walk(rows=4, steps=5))
-    for _ in range(2):
+    for _ in range(3):  # two crews begin, and the first, which the second went before, has its turn
         crew = table.take(2)
         assert crew is not None
         step(table, crew)
@@ -126,6 +130,22 @@ def test_newcomers_do_not_wait_behind_full_crews():
     crew = table.take(2)
     assert crew is not None
     assert [(span.rows, span.step) for span in crew.spans] == [(1, 0)]
+
+
+@pytest.mark.parametrize(("key", "rows"), [("key", 4), ("other", 4), ("key", 1)], ids=["full", "other key", "room"])
+def test_full_crews_step_beside_an_endless_stream_of_newcomers(key, rows):
+    """Where somebody new waits before every step, each second one is of who rests: full, of another key or joined."""
+    table: SlotTable[Walk] = SlotTable(max_slots=16, max_queue_rows=100)
+    full, beside = walk(rows=4, steps=9), Walk(key, rows, 0.0, steps=9)
+    for ticket in (full, beside):
+        table.offer(ticket)
+    for _ in range(2 * (9 + 9)):
+        crew = table.take(4)
+        assert crew is not None
+        table.offer(walk())
+        step(table, crew)
+    assert full.made == [[*range(9)]] * 4
+    assert beside.made == [[*range(9)]] * rows
 
 
 def test_priority_goes_before_order_of_arrival():
@@ -193,12 +213,16 @@ def test_rows_with_other_keys_step_apart():
         min_size=1,
         max_size=12,
     ),
+    stream=st.none() | st.tuples(st.sampled_from("abc"), st.integers(1, 3)),  # key and steps
     limits=st.lists(st.integers(1, 8), min_size=1, max_size=5),
     leaving=st.sets(st.integers(0, 11), max_size=3),
     lanes=st.integers(1, 3),
 )
-def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, limits, leaving, lanes):
-    """No row is lost, none steps twice or out of order, whoever joins, leaves, is late, or steps beside it."""
+def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, stream, limits, leaving, lanes):
+    """No row is lost, none steps twice or out of order, whoever joins, leaves, is late, or steps beside it.
+
+    ``stream``: somebody new waits at every turn, until all the others have ended.
+    """
     table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=1000)
     walks = [
         Walk(key, rows, 0.0, deadline, priority, width, steps=steps)
@@ -206,9 +230,11 @@ def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, limits, l
     ]
     left: set[Walk] = set()
     flying: list[Crew[Walk]] = []
-    for turn in range(1000):
+    for turn in range(2000):
         if turn < len(walks):
             table.offer(walks[turn])
+        if stream and not table.waiting_rows and any(ticket.is_under_way for ticket in walks):
+            table.offer(Walk(stream[0], 1, 0.0, steps=stream[1]))
         if turn in leaving and turn < len(walks):
             table.leave(walks[turn])
             left.add(walks[turn])
