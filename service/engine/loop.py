@@ -16,7 +16,8 @@ All of it happens on the event loop's thread, apart from ``execute``.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from model_store.tasks import Carry
 from service.engine.cost import CostModel
@@ -66,6 +67,8 @@ class Stepper:
         self.running = 0
         self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]
+        changing = [signature.inputs[c.input] for c in carries if c.output is not None]
+        self._may_grow = any(isinstance(size, str) for tensor in changing for size in tensor.row_shape)
         self._device = device
         self._draining: asyncio.Future[None] | None = None
         self._max_rows = min(max_rows, table.max_slots)
@@ -209,6 +212,8 @@ class Stepper:
         stretch = run.stretch
         if stretch is not None and run.outputs:
             place = self._graph.feed_back(run)
+            if self._may_grow:  # what has made fewer steps would no longer fit
+                crew.key = self._key_of(place.arrays)
             stretch.note(run.outputs, compute_s)
             quiet = stretch.count < stretch.quiet_steps and run.departures == self.table.departures
             if quiet and not run.failed:
@@ -289,7 +294,7 @@ class Stepper:
             self.observer.answered(tally)
 
     def _check(self, course: Course) -> tuple[tuple[int, ...], ...]:
-        """The key of courses that may share a step: the shapes of what they carry."""
+        """The key of courses that may share their first step. Raises ModelFailure if it does not fit the graph."""
         token = {course.decoding.token} if course.decoding else set()
         given = {*course.begin, *course.by_step, *token}
         if given != self._graph.signature.inputs.keys():
@@ -299,4 +304,8 @@ class Stepper:
             raise ModelFailure(f"a course does not begin with {absent}, which are carried")
         if course.steps < 1 or course.rows < 1:
             raise ModelFailure(f"a course of {course.rows} rows and {course.steps} steps")
-        return tuple(course.begin[name].shape[1:] for name in self._carried)
+        return self._key_of(course.begin)
+
+    def _key_of(self, arrays: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
+        """The key of rows that may share a step: the shapes of what they carry."""
+        return tuple(arrays[name].shape[1:] for name in self._carried)

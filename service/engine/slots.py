@@ -75,6 +75,7 @@ class Span(Generic[T]):
 class Crew(Generic[T]):
     """Spans that step together; ``slots`` is their sum.
 
+    ``key`` is that of its tickets until the shell gives it another, after a step, where others fit to its rows by then.
     ``stretch`` is the shell's: what it knows of the crew for as long as nobody joins or leaves; then it is None.
     """
 

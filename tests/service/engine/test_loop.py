@@ -57,6 +57,7 @@ def hop() -> bytes:
 
 
 HOP = (Carry(input="place", output="next"),)
+GROW = (Carry(input="memory", output="longer"), Carry(input="x"))
 SYMBOLS = 5
 CHANCES = np.log(np.random.default_rng(3).dirichlet(np.full(SYMBOLS, 0.6), (2, SYMBOLS))).astype(np.float32)
 CHANCES = np.maximum(CHANCES, -30)
@@ -347,6 +348,67 @@ def test_rows_join_a_running_loop_at_the_next_step():
             kept, total = walk_by_hand(course)
             np.testing.assert_array_equal(path.kept["next"], kept)
             np.testing.assert_array_equal(path.last["next_total"], total)
+
+    run_virtual(main())
+
+
+def growing(start: float, steps: int, rows: int = 1) -> Course:
+    memory = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2) + start
+    return Course({"memory": memory, "x": memory[:, :1] * 10}, steps, last=("longer",))
+
+
+def grow_by_hand(course: Course) -> np.ndarray:
+    return np.concatenate([course.begin["memory"], *[course.begin["x"]] * course.steps], axis=1)
+
+
+def test_what_grows_is_in_no_step_with_what_is_shorter():
+    """Callers who come while others step get the same as alone, though what each carries has another length by then."""
+    courses = [growing(start, 6) for start in range(4)]
+    answers: list[asyncio.Future[Path]] = []
+
+    async def main() -> None:
+        class Busy(Counting):
+            """One more caller comes in the middle of each step."""
+
+            def step(self, inputs: Arrays, stay: Collection[str]) -> Sequence[np.ndarray]:
+                if len(answers) < len(courses):
+                    answers.append(bench.ask(courses[len(answers)]))
+                return super().step(inputs, stay)
+
+        bench = Bench(graphs.grow(), GROW, runner=Busy(graphs.grow()))
+        answers.append(bench.ask(courses[0]))
+        await answers[0]
+        for course, answer in zip(courses, answers, strict=True):
+            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(course))
+        assert bench.stepper.table.is_empty
+
+    run_virtual(main())
+
+
+def test_what_has_grown_to_one_length_shares_its_steps():
+    """Callers who begin together step together, however long what they carry becomes."""
+
+    async def main() -> None:
+        bench = Bench(graphs.grow(), GROW)
+        courses = [growing(start, 6) for start in range(4)]
+        for course, answer in zip(courses, [bench.ask(c) for c in courses], strict=True):
+            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(course))
+        assert bench.counting.steps == [4] * 6
+
+    run_virtual(main())
+
+
+def test_rows_of_one_request_that_grow_apart_step_apart():
+    """A row that could not begin with the others of its request does not join them when a slot is free."""
+
+    async def main() -> None:
+        bench = Bench(graphs.grow(), GROW, max_slots=3)
+        first, late = growing(1, 2, rows=1), growing(5, 6, rows=3)
+        answers = [bench.ask(first), bench.ask(late)]
+        for course, answer in zip((first, late), answers, strict=True):
+            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(course))
+        assert bench.counting.steps[:2] == [3, 3]
+        assert max(bench.counting.steps[2:]) == 2
 
     run_virtual(main())
 
