@@ -23,6 +23,9 @@ from typing import Any, Generic, TypeVar
 from service.engine.batching import PRIORITIES
 from service.errors import QueueFull
 
+_FEW = 64
+"""So many deadlines are not worth looking through for those of tickets that have ended."""
+
 
 @dataclass(slots=True, eq=False)
 class Ticket:
@@ -101,6 +104,7 @@ class SlotTable(Generic[T]):
         self._passed_over = False
         """Whether the last step went first while others rested: it is their turn."""
         self._deadlines: list[tuple[float, int, T]] = []
+        self._most_deadlines = _FEW
         self._order = itertools.count()
 
     @property
@@ -129,6 +133,11 @@ class SlotTable(Generic[T]):
         self._waiting[ticket.priority].append(Span(ticket, 0, ticket.rows))
         if ticket.deadline < math.inf:
             heapq.heappush(self._deadlines, (ticket.deadline, next(self._order), ticket))
+            if len(self._deadlines) > self._most_deadlines:
+                # Most have ended long before their deadline: forget them, or they would be kept until then.
+                self._deadlines = [entry for entry in self._deadlines if not entry[2].gone]
+                heapq.heapify(self._deadlines)
+                self._most_deadlines = 2 * len(self._deadlines) + _FEW
 
     def leave(self, ticket: T) -> None:
         """Take a ticket out, wherever its rows are; those in a step leave when it ends."""

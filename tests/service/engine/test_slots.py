@@ -1,4 +1,5 @@
 import math
+import weakref
 from dataclasses import dataclass, field
 
 import pytest
@@ -103,6 +104,24 @@ def test_expired_tickets_leave_and_are_named():
     crew = table.take(1)
     assert crew is not None
     assert crew.spans[0].ticket is third
+
+
+def test_ended_tickets_are_not_kept_until_their_deadline():
+    """Behind one that is under way and due first, thousands that have ended leave no trace; the first is still due."""
+    table: SlotTable[Walk] = SlotTable(max_slots=16, max_queue_rows=10)
+    first = walk(steps=9000, deadline=5.0)
+    table.offer(first)
+    ended = weakref.WeakSet[Walk]()
+    for _ in range(5000):
+        ticket = walk(deadline=3600.0)
+        ended.add(ticket)
+        table.offer(ticket)
+        crew = table.take(16)
+        assert crew is not None
+        step(table, crew)
+        ticket.gone = True
+    assert len(ended) < 200
+    assert table.expire(5.0) == [first]
 
 
 def test_newcomers_join_rows_that_are_under_way():
