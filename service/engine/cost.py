@@ -10,6 +10,9 @@ _MOST = 3.0
 """A run counts as at most so many times of what was expected. A machine that stood still for a second says nothing of
 the next run, and a model that seems too slow for every deadline would not run again."""
 
+_REST_S, _REST_RUNS = 1.0, 10.0
+"""A model is tried again after so many seconds, and so many times of what a run is expected to take."""
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class CostModel:
@@ -75,3 +78,11 @@ class CostModel:
         row_s = [(self.predict(rows) + overhead_s) / rows for rows in sizes]
         limit_s = min(row_s) * (1 + tolerance)
         return min(rows for rows, seconds in zip(sizes, row_s, strict=True) if seconds <= limit_s)
+
+
+def may_try(rested_s: float, expected_s: float) -> bool:
+    """Whether a model that has rested for so long runs a request for which it seems too slow.
+
+    If all were refused, nothing would be learned of one that is fast by now. A tenth of the time is spent at most.
+    """
+    return rested_s >= max(_REST_S, _REST_RUNS * expected_s)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from service.engine.batching import BatchQueue, Slice
-from service.engine.cost import CostModel
+from service.engine.cost import CostModel, may_try
 from service.engine.interpreter import let_others_run
 from service.engine.job import Answer, BatchRun, Done, Job
 from service.engine.lane import Lanes, Observer, Runner, Silence, Wide
@@ -41,9 +41,6 @@ _BATCH_OVERHEAD_S = 1e-3
 """What a batch costs in a lane besides its run: two hops, and the turns of the event loop around them, beside others.
 With 300 µs, as at rest, a compute-bound model of 2.5 ms a row ran in batches of 2 rows at some starts and answered a
 sixth less than with 4 to 16."""
-_STALE_S = 1.0
-"""What is known of a model that has not run for so long may be over. A request that it would seem too slow for is let
-through then, to see: if all were refused nothing would be learned again."""
 _MANY = 17
 """So many answers from a lane are held back for each other. Fewer are all read again before the next batch leaves if
 they go out one by one, but the last of those that go out together come too late for it: a memory-bound MLP with 16
@@ -137,7 +134,7 @@ class Dispatcher:
         longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
         if longest_s <= timeout_s or (expected_s := self.expected_wait_s(rows)) <= timeout_s:
             return None
-        if self._is_stale():
+        if self.is_idle and not self._device.lanes_run and may_try(self._device.clock() - self._ran_at, expected_s):
             self._tries = True
             return None
         self.observer.failed()
@@ -177,11 +174,6 @@ class Dispatcher:
         whole, rest = divmod(a_lane, self.batch_rows)
         wait_s = self._device.next_lane_s() + whole * self._full_batch_s
         return _WAIT_MARGIN * wait_s + _MARGIN * self.cost.predict(math.ceil(rest))
-
-    def _is_stale(self) -> bool:
-        """Whether what is known of its cost may be over, and a run on its own would tell."""
-        rests = self.is_idle and not self._device.lanes_run
-        return rests and self._device.clock() - self._ran_at >= _STALE_S
 
     def _retry_after_s(self) -> float:
         return self.expected_wait_s(0)

@@ -259,6 +259,24 @@ def test_request_that_cannot_end_in_time_is_refused_at_once():
     run_virtual(main())
 
 
+def test_loop_that_seems_too_slow_is_tried_again():
+    """When it has rested for ten times of what a course seems to take, one is begun: the loop may be fast by now."""
+
+    async def main() -> None:
+        bench = Bench(walk(), WALK, cost_s=SLOW_S)
+        for rested_s in (0.0, 5.0):
+            await asyncio.sleep(rested_s)
+            with pytest.raises(TooLate):
+                bench.ask(walking(1, 10), timeout_s=0.5)
+        await asyncio.sleep(10.0)
+        tried = bench.ask(walking(1, 10), timeout_s=0.5)
+        with pytest.raises(TooLate):
+            bench.ask(walking(1, 10), timeout_s=0.5)
+        await asyncio.wait([tried])
+
+    run_virtual(main())
+
+
 def test_full_queue_refuses():
     """Rows beyond the limit of the queue are refused while others wait."""
 
