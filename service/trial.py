@@ -159,19 +159,22 @@ def learn(
     if wide is not None and not _gives_same_bits(session, wide, ready):
         wide = None
     with quiet.alone(), _apart_from(helpers):
-        cost = _learn_cost(session, ready)
-        if wide is None or _find_gain(session, wide, ready) < _WORTH_WIDENING:
+        if wide is None:
+            return _learn_cost(session, ready), None
+        one_s, all_s = _compare(session, wide, ready)
+        cost = _learn_cost(session, ready, one_s)
+        if _find_gain(one_s, all_s) < _WORTH_WIDENING:
             return cost, None
-        return cost, Wide(wide, _learn_cost(wide, ready), threads)
+        return cost, Wide(wide, _learn_cost(wide, ready, all_s), threads)
 
 
-def _learn_cost(session: Session, ready: Mapping[int, Arrays]) -> CostModel:
-    """What each size costs.
+def _learn_cost(session: Session, ready: Mapping[int, Arrays], found_s: Mapping[int, float] | None = None) -> CostModel:
+    """What each size costs; ``found_s`` are seconds that some of them took before.
 
     The best of some rounds counts, and a round has all sizes: whatever else the machine does for a while would be taken
     for the cost of one of them, and batches be made far too small or too large for as long as the version serves.
     """
-    best_s: dict[int, float] = {}
+    best_s = dict(found_s or {})
     for _ in range(_ROUNDS):
         for size, inputs in ready.items():
             best_s[size] = min(best_s.get(size, math.inf), _measure(session, inputs))
@@ -188,21 +191,27 @@ def _gives_same_bits(session: Session, wide: Session, ready: Mapping[int, Arrays
     return not any(_differ(run(wide, inputs), run(session, inputs)) for inputs in tried)
 
 
-def _find_gain(session: Session, wide: Session, ready: Mapping[int, Arrays]) -> float:
-    """How many times as fast all cores are, on the whole: a small, a middle and a large batch."""
+def _compare(session: Session, wide: Session, ready: Mapping[int, Arrays]) -> tuple[dict[int, float], dict[int, float]]:
+    """The best seconds of a small, a middle and a large batch, on one core and on all of them."""
     sizes = sorted(ready)
     sizes = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
-    best_s = {(size, one): math.inf for size in sizes for one in (session, wide)}
+    one_s, all_s = dict.fromkeys(sizes, math.inf), dict.fromkeys(sizes, math.inf)
     began = time.perf_counter()
     rounds = 0
     while True:
-        for size, one in best_s:
-            best_s[size, one] = min(best_s[size, one], _measure(one, ready[size]))
-        gain = math.prod(best_s[size, session] / best_s[size, wide] for size in sizes) ** (1 / len(sizes))
+        for size in sizes:
+            one_s[size] = min(one_s[size], _measure(session, ready[size]))
+            all_s[size] = min(all_s[size], _measure(wide, ready[size]))
         took_s = time.perf_counter() - began
         rounds += 1
-        if rounds >= _ROUNDS and took_s > (_COMPARE_S if gain >= _WORTH_WIDENING else _DOUBT_S):
-            return gain
+        pays = _find_gain(one_s, all_s) >= _WORTH_WIDENING
+        if rounds >= _ROUNDS and took_s > (_COMPARE_S if pays else _DOUBT_S):
+            return one_s, all_s
+
+
+def _find_gain(one_s: Mapping[int, float], all_s: Mapping[int, float]) -> float:
+    """How many times as fast all cores are, on the whole."""
+    return math.prod(one_s[size] / all_s[size] for size in one_s) ** (1 / len(one_s))
 
 
 def _threads() -> set[int]:

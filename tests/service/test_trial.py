@@ -70,6 +70,21 @@ def test_batch_that_is_alone_gets_all_cores_where_they_are_faster(times: dict[Se
     assert found.cost.predict(4) == pytest.approx(4 * 0.82e-3)
 
 
+def test_what_the_comparison_has_found_stands(monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]) -> None:
+    """A machine that is busy right after the comparison does not make all cores seem slow: the best of all counts."""
+    compare = trial._compare
+
+    def compare_and_disturb(session: Session, wide: Session, ready: dict[int, Arrays]) -> object:
+        found = compare(session, wide, ready)
+        times[wide] *= 3
+        return found
+
+    monkeypatch.setattr(trial, "_compare", compare_and_disturb)
+    found = widen(times, 1e-3, 0.5e-3)
+    assert found is not None
+    assert found.cost.predict(max(READY)) == pytest.approx(max(READY) * 0.5e-3)
+
+
 def test_short_runs_are_not_tried_on_all_cores(times: dict[Session, float]) -> None:
     """Where the largest batch takes less than half a millisecond no second session is opened."""
     session = Session(graphs.double())
