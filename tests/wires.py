@@ -37,13 +37,17 @@ class Wire:
     def send(self, *requests: bytes) -> None:
         self.socket.sendall(b"".join(requests))
 
-    def read(self) -> tuple[int, dict[str, str], bytes]:
-        """One response with a content length."""
+    def read_head(self) -> tuple[int, dict[str, str]]:
         status = int(self.file.readline().split()[1])
         headers = {}
         while (line := self.file.readline().decode().strip()) != "":
             name, _, value = line.partition(": ")
             headers[name.lower()] = value
+        return status, headers
+
+    def read(self) -> tuple[int, dict[str, str], bytes]:
+        """One response with a content length."""
+        status, headers = self.read_head()
         return status, headers, self.file.read(int(headers["content-length"]))
 
     def read_y(self) -> float:

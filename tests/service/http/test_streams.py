@@ -18,6 +18,7 @@ from service.http.inference import INFER as INFER_ROUTE
 from service.http.plane import DataPlane
 from service.settings import Settings
 from tests.servers import DOORS, Door, ReadyRuntime, Serving, settings_for
+from tests.wires import Wire
 
 INFER = "/v2/models/double/infer"
 PLAIN = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[4,4,4]}]}'
@@ -90,30 +91,8 @@ class Stage:
         self.do(act)
 
 
-class Wire:
+class ChunkedWire(Wire):
     """A raw connection that can read a body chunk by chunk."""
-
-    def __init__(self, server: Serving) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-        self.file = self.socket.makefile("rb")
-
-    def __enter__(self) -> "Wire":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-        self.socket.close()
-
-    def ask(self, *requests: bytes) -> None:
-        self.socket.sendall(b"".join(requests))
-
-    def read_head(self) -> tuple[int, dict[str, str]]:
-        status = int(self.file.readline().split()[1])
-        headers = {}
-        while (line := self.file.readline().decode().strip()) != "":
-            name, _, value = line.partition(": ")
-            headers[name.lower()] = value
-        return status, headers
 
     def read_chunk(self) -> bytes:
         """The next chunk of the body; empty at its end."""
@@ -162,8 +141,8 @@ def stage(server: Serving) -> Stage:
 
 
 @pytest.fixture
-def wire(server: Serving) -> Iterator[Wire]:
-    with Wire(server) as wire:
+def wire(server: Serving) -> Iterator[ChunkedWire]:
+    with ChunkedWire(server) as wire:
         yield wire
 
 
@@ -182,9 +161,9 @@ def test_abort_gives_a_broken_body(stage: Stage, client: httpx.Client):
 
 
 @pytest.mark.parametrize("pieces", [[], [b"one"]])
-def test_abort_is_not_taken_for_the_end_by_http_1_0(stage: Stage, wire: Wire, pieces: list[bytes]):
+def test_abort_is_not_taken_for_the_end_by_http_1_0(stage: Stage, wire: ChunkedWire, pieces: list[bytes]):
     """Where the body ends with the connection, a broken one is a reset, or a 500 if nothing was sent yet."""
-    wire.ask(request(STREAM, version="1.0"))
+    wire.send(request(STREAM, version="1.0"))
     call = stage.begin()
     stage.send(call, *pieces)
     stage.abort(call)
@@ -196,9 +175,9 @@ def test_caller_that_does_not_read_is_cut_off(stage: Stage, server: Serving):
     """Pieces for a caller that does not read are kept up to the bound; then the call is cancelled, its body broken."""
     piece = bytes(1 << 20)
     sent_bytes = 0
-    with Wire(server) as wire:
+    with ChunkedWire(server) as wire:
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-        wire.ask(request(STREAM))
+        wire.send(request(STREAM))
         call = stage.begin()
         while stage.puppets.cancelled.empty():
             stage.send(call, piece)
@@ -209,10 +188,10 @@ def test_caller_that_does_not_read_is_cut_off(stage: Stage, server: Serving):
         assert not wire.read_rest().endswith(b"0\r\n\r\n")
 
 
-def test_producer_that_heeds_congestion_is_not_cut_off(stage: Stage, wire: Wire):
+def test_producer_that_heeds_congestion_is_not_cut_off(stage: Stage, wire: ChunkedWire):
     """Who leaves out pieces while the caller does not read reaches him with the last, and with the others in order."""
     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-    wire.ask(request(STREAM))
+    wire.send(request(STREAM))
     call = stage.begin()
     assert not stage.do(lambda: call.congested)
     total = 200  # 50 MB
@@ -229,9 +208,9 @@ def test_producer_that_heeds_congestion_is_not_cut_off(stage: Stage, wire: Wire)
     assert stage.puppets.cancelled.empty()
 
 
-def test_long_stream_to_a_caller_that_reads_is_not_cut_off(stage: Stage, wire: Wire):
+def test_long_stream_to_a_caller_that_reads_is_not_cut_off(stage: Stage, wire: ChunkedWire):
     """The bound is on what lies unread, not on the length of a stream."""
-    wire.ask(request(STREAM))
+    wire.send(request(STREAM))
     call = stage.begin()
     wire.read_head()
     piece = bytes(1 << 20)
@@ -242,15 +221,15 @@ def test_long_stream_to_a_caller_that_reads_is_not_cut_off(stage: Stage, wire: W
     assert wire.read_chunk() == b""
 
 
-def test_next_request_is_not_begun_while_the_client_does_not_read(stage: Stage, server: Serving, wire: Wire):
+def test_next_request_is_not_begun_while_the_client_does_not_read(stage: Stage, server: Serving, wire: ChunkedWire):
     """A stream that is over but not read holds up the requests behind it."""
-    wire.ask(request(STREAM), request(STREAM))
+    wire.send(request(STREAM), request(STREAM))
     first = stage.begin()
     stage.send(first, bytes(KERNEL_BYTES))
     stage.end(first)
-    with Wire(server) as probe:
+    with ChunkedWire(server) as probe:
         for _ in range(3):  # each answer is a turn of the server's loop
-            probe.ask(request())
+            probe.send(request())
             assert probe.read_plain()
     assert stage.puppets.begun.empty()
     assert wire.read_stream() == [bytes(KERNEL_BYTES)]
@@ -262,16 +241,16 @@ def test_next_request_is_not_begun_while_the_client_does_not_read(stage: Stage, 
 def test_caller_that_goes_cancels_its_stream(stage: Stage, server: Serving, pieces: list[bytes]):
     """A caller that closes in the middle is noticed without another piece; more of them do no harm, no task is left."""
     tasks = stage.do(lambda: len(asyncio.all_tasks()))
-    with Wire(server) as wire:
-        wire.ask(request(STREAM))
+    with ChunkedWire(server) as wire:
+        wire.send(request(STREAM))
         call = stage.begin()
         wire.read_head()
         stage.send(call, *pieces)
         assert [wire.read_chunk() for _ in pieces] == pieces
     assert stage.puppets.cancelled.get(timeout=20) is call
     stage.send(call, b"more")
-    with Wire(server) as probe:  # its answer is a turn of the server's loop
-        probe.ask(request())
+    with ChunkedWire(server) as probe:  # its answer is a turn of the server's loop
+        probe.send(request())
         assert probe.read_plain()
     assert stage.do(lambda: len(asyncio.all_tasks())) <= tasks
     stage.abort(call)
@@ -280,24 +259,24 @@ def test_caller_that_goes_cancels_its_stream(stage: Stage, server: Serving, piec
 
 def test_caller_that_goes_before_the_stream_cancels_it(stage: Stage, server: Serving):
     """A stream for a caller that has already gone may be opened, filled and ended: nothing happens."""
-    with Wire(server) as wire:
-        wire.ask(request(STREAM))
+    with ChunkedWire(server) as wire:
+        wire.send(request(STREAM))
         call = stage.puppets.begun.get(timeout=20)
     assert stage.puppets.cancelled.get(timeout=20) is call
     stage.do(lambda: call.open(200, events.HEADERS))
     stage.send(call, b"one")
     stage.end(call)
-    with Wire(server) as wire:
-        wire.ask(request())
+    with ChunkedWire(server) as wire:
+        wire.send(request())
         assert wire.read_plain()
     assert stage.do(lambda: stage.puppets.plane.intake.held_bytes) == 0
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/doubl%65/infer"])
-def test_pieces_arrive_as_they_are_sent_and_the_connection_is_kept(stage: Stage, wire: Wire, path: str):
+def test_pieces_arrive_as_they_are_sent_and_the_connection_is_kept(stage: Stage, wire: ChunkedWire, path: str):
     """Each piece is read before the next one is made; after the end the connection takes requests again."""
     for _ in range(2):
-        wire.ask(request(STREAM, path=path))
+        wire.send(request(STREAM, path=path))
         call = stage.begin()
         status, headers = wire.read_head()
         assert (status, headers["transfer-encoding"]) == (200, "chunked")
@@ -309,19 +288,19 @@ def test_pieces_arrive_as_they_are_sent_and_the_connection_is_kept(stage: Stage,
         stage.send(call, b"a", b"b")
         stage.end(call)
         assert [wire.read_chunk(), wire.read_chunk(), wire.read_chunk()] == [b"a", b"b", b""]
-        wire.ask(request())
+        wire.send(request())
         assert wire.read_plain()
 
 
-def test_pipelined_requests_wait_for_the_end_of_a_stream(stage: Stage, server: Serving, wire: Wire):
+def test_pipelined_requests_wait_for_the_end_of_a_stream(stage: Stage, server: Serving, wire: ChunkedWire):
     """What was sent behind a stream begins after its end, in order."""
-    wire.ask(request(STREAM), request(), request(STREAM), request())
+    wire.send(request(STREAM), request(), request(STREAM), request())
     call = stage.begin()
     wire.read_head()
     stage.send(call, b"one")
     assert wire.read_chunk() == b"one"
-    with Wire(server) as probe:
-        probe.ask(request())
+    with ChunkedWire(server) as probe:
+        probe.send(request())
         assert probe.read_plain()
     stage.send(call, b"two")
     assert wire.read_chunk() == b"two"
@@ -336,18 +315,18 @@ def test_pipelined_requests_wait_for_the_end_of_a_stream(stage: Stage, server: S
     assert wire.read_plain()
 
 
-def test_stream_without_pieces_is_an_empty_body(stage: Stage, wire: Wire):
+def test_stream_without_pieces_is_an_empty_body(stage: Stage, wire: ChunkedWire):
     """A stream that ends at once is complete, and the connection goes on."""
-    wire.ask(request(STREAM))
+    wire.send(request(STREAM))
     stage.end(stage.begin())
     assert wire.read_stream() == []
-    wire.ask(request())
+    wire.send(request())
     assert wire.read_plain()
 
 
-def test_stream_to_http_1_0_ends_with_the_connection(stage: Stage, wire: Wire):
+def test_stream_to_http_1_0_ends_with_the_connection(stage: Stage, wire: ChunkedWire):
     """An HTTP/1.0 caller gets the pieces without chunks."""
-    wire.ask(request(STREAM, version="1.0"))
+    wire.send(request(STREAM, version="1.0"))
     call = stage.begin()
     stage.send(call, b"one", b"two")
     stage.end(call)
@@ -357,9 +336,9 @@ def test_stream_to_http_1_0_ends_with_the_connection(stage: Stage, wire: Wire):
     assert wire.read_rest() == b"onetwo"
 
 
-def test_stream_closes_the_connection_when_asked(stage: Stage, wire: Wire):
+def test_stream_closes_the_connection_when_asked(stage: Stage, wire: ChunkedWire):
     """After `Connection: close` a stream has chunks and a complete end, and then the connection ends."""
-    wire.ask(request(STREAM, "Connection: close"))
+    wire.send(request(STREAM, "Connection: close"))
     call = stage.begin()
     stage.send(call, b"one")
     stage.end(call)
@@ -372,10 +351,10 @@ def test_stopping_server_lets_a_stream_finish(store: Path, door: Door):
     """A stream that runs when the server stops goes on to its end; then its connection is closed."""
     with Serving(settings_for(store, models=("double",)), door, PuppetRuntime) as server:
         stage = Stage(server)
-        with Wire(server) as idle, Wire(server) as wire:
-            idle.ask(request())
+        with ChunkedWire(server) as idle, ChunkedWire(server) as wire:
+            idle.send(request())
             assert idle.read_plain()
-            wire.ask(request(STREAM))
+            wire.send(request(STREAM))
             call = stage.begin()
             server.stop()
             assert idle.read_rest() == b""
@@ -390,9 +369,12 @@ def test_every_door_sends_the_same_bytes(store: Path):
     """A stream by the hot door has the bytes of one by the ASGI door, apart from its date."""
 
     def answer(door: Door) -> list[bytes]:
-        with Serving(settings_for(store, models=("double",)), door, PuppetRuntime) as server, Wire(server) as wire:
+        with (
+            Serving(settings_for(store, models=("double",)), door, PuppetRuntime) as server,
+            ChunkedWire(server) as wire,
+        ):
             stage = Stage(server)
-            wire.ask(request(STREAM, "X-Request-Id: mine"), request(STREAM, "X-Request-Id: mine", "Connection: close"))
+            wire.send(request(STREAM, "X-Request-Id: mine"), request(STREAM, "X-Request-Id: mine", "Connection: close"))
             for _ in range(2):
                 call = stage.begin()
                 stage.send(call, events.event(b"{}"), events.event(b"{}", "done"))
