@@ -27,7 +27,7 @@ from loadtests.exchange import Request
 MAX_REQUESTS = 200_000
 TICK_S = 2e-3
 """How often the generator looks at its schedule and its sockets. It shares the cores with the server: woken for each
-answer and each request it took 0.13 of two cores for 1,600 requests of 49 KB a second, and so it takes 0.07."""
+answer and each request it took 0.13 of a core for 1,600 requests of 49 KB a second, and so it takes 0.07."""
 LAST_ANSWERS_S = 5.0
 GRACE_S = 30.0
 READ_BYTES = 65536
