@@ -160,7 +160,7 @@ class Device(Lanes):
         if self._again:
             again = self._again.popleft()
             again.taken_at = now
-            self._share.charge(again.dispatcher, again.estimate_s)
+            self._share.begin(again.dispatcher, again.estimate_s)
             return again
         held = []
         found: Run | None = None
@@ -170,7 +170,7 @@ class Device(Lanes):
             if found is None or not dispatcher.has_work:
                 del self._active[dispatcher]
             if found is not None:
-                self._share.charge(dispatcher, found.estimate_s)
+                self._share.begin(dispatcher, found.estimate_s)
                 dispatcher.running += 1
                 break
             if dispatcher.has_work:
@@ -229,7 +229,7 @@ class Device(Lanes):
 
     def _complete(self, run: Run) -> None:
         dispatcher = run.dispatcher
-        self._share.charge(dispatcher, run.ended_at - run.taken_at - run.estimate_s)
+        self._share.end(dispatcher, run.estimate_s, run.ended_at - run.taken_at)
         try:
             again = dispatcher.complete(run)
             self._again.extend(again)

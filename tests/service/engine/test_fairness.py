@@ -66,6 +66,28 @@ def test_newcomer_does_not_wait_for_its_past() -> None:
     assert abs(used["a"] - used["b"]) <= 1.0
 
 
+def test_newcomer_does_not_stand_behind_estimates() -> None:
+    """What runs while it comes is not used yet: estimates that are too high put nobody who comes at a disadvantage."""
+    share = enter("a")
+    for _ in range(2):
+        assert share.pick(["a"]) == "a"
+        share.begin("a", 5.0)
+    share.enter("b")
+    for _ in range(2):
+        share.end("a", 5.0, 0.1)
+    assert share.pick(["a", "b"]) == "b"
+
+
+def test_what_is_under_way_counts() -> None:
+    """Of two who have used the same, the one goes next of whom nothing runs."""
+    share = enter("a", "b")
+    share.begin("a", 1.0)
+    assert share.pick(["a", "b"]) == "b"
+    share.end("a", 1.0, 0.0)
+    share.begin("b", 1.0)
+    assert share.pick(["a", "b"]) == "a"
+
+
 def test_entering_again_forgives_nothing() -> None:
     """A model that has used more than the others keeps its account when it has work again."""
     share = enter("a", "b")
