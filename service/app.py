@@ -61,12 +61,11 @@ def _open_runtime() -> Runtime:
 def _open_door(is_hot: bool) -> None:
     """BentoML's worker asks for the application before it builds its server, so this is in time."""
     try:
-        from service.http.hot import open_hot_door
-        from service.http.http1 import open_door
+        from service.http import hot, http1
     except ImportError:
         logger.warning("httptools is not installed: tensors go by the slower ASGI door")
         return
-    (open_hot_door if is_hot else open_door)()
+    http1.open_door(hot.PROTOCOL if is_hot else http1.PROTOCOL)
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily imported names are Any to mypy

@@ -386,18 +386,11 @@ class Dispatcher:
         number = job.rows.number
         outputs: Sequence[np.ndarray] = [output[begin:end] for output in run.outputs]
         if end - begin < number:
-            job.rows_done += end - begin
-            job.parts = job.parts or []
-            job.parts.append((part.start, outputs))
-            if job.rows_done < number:
+            whole = job.rejoin(part.start, end - begin, outputs)
+            if whole is None:
                 return None
-            outputs = self._rejoin(job.parts)
+            outputs = whole
         return dict(zip(names, outputs, strict=True))
-
-    @staticmethod
-    def _rejoin(parts: Sequence[tuple[int, Sequence[np.ndarray]]]) -> Sequence[np.ndarray]:
-        ordered = [outputs for _, outputs in sorted(parts, key=lambda part: part[0])]
-        return [np.concatenate(columns) for columns in zip(*ordered, strict=True)]
 
 
 def _part(part: Slice[Job], name: str) -> np.ndarray:

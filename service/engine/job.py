@@ -29,16 +29,26 @@ Done = Callable[[Answer | ServiceError], None]
 class Job(Request):
     """A request with the one who waits for it. ``done`` is called exactly once, unless the caller cancels first.
 
-    ``parts`` are the rows so far, and where they begin, of a request that is answered by several batches.
+    ``rows_done`` are the rows so far of a request that is answered by several batches.
     """
 
     def __init__(self, rows: Rows, arrived: float, deadline: float, priority: int, done: Done) -> None:
         super().__init__(rows, arrived, deadline, priority)
         self.done = done
         self.finished = False
-        self.parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
         self.rows_done = 0
+        self._parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
         self.queue_s = self.batch_s = self.compute_s = 0.0
+
+    def rejoin(self, start: int, rows: int, outputs: Sequence[np.ndarray]) -> Sequence[np.ndarray] | None:
+        """Take in so many rows from ``start`` on; all of them in their order, once they are there."""
+        parts = self._parts = self._parts or []
+        parts.append((start, outputs))
+        self.rows_done += rows
+        if self.rows_done < self.rows.number:
+            return None
+        ordered = [outputs for _, outputs in sorted(parts, key=lambda part: part[0])]
+        return [np.concatenate(columns) for columns in zip(*ordered, strict=True)]
 
     def finish(self, outcome: Answer | ServiceError) -> None:
         if self.finished:

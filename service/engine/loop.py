@@ -153,10 +153,12 @@ class Stepper:
         return self.table.next_deadline()
 
     def expire(self, now: float) -> None:
-        for journey in self.table.expire(now):
+        expired = self.table.expire(now)
+        for journey in expired:
             self.observer.failed(now - journey.arrived)
             journey.finish(DeadlinePassed("the deadline passed before the last step"))
-        self.observer.depth(self.table.waiting_rows)
+        if expired:  # mostly nobody, and this is asked before each step
+            self.observer.depth(self.table.waiting_rows)
         self.settle()
 
     def take(self, now: float, idle_lanes: int = 1) -> Step | None:

@@ -21,7 +21,7 @@ import functools
 from typing import Any
 
 from mypy_extensions import mypyc_attr
-from uvicorn.config import HTTP_PROTOCOLS, Config
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -368,8 +368,3 @@ def _match(url: bytes, base_path: str) -> Endpoint | None:
     """The endpoint of a raw URL; escaped paths go to the ASGI door, which unescapes them."""
     path = url.partition(b"?")[0]
     return None if b"%" in path else DataPlane.match(path.decode("latin-1"), base_path)
-
-
-def open_hot_door() -> None:
-    """Let the servers that this process makes from now on use the hot door."""
-    HTTP_PROTOCOLS["auto"] = PROTOCOL

@@ -61,6 +61,6 @@ class Http1Protocol(HttpToolsProtocol):
             self.parser.feed_data(again)
 
 
-def open_door() -> None:
-    """Let the servers that this process makes from now on speak this."""
-    HTTP_PROTOCOLS["auto"] = PROTOCOL
+def open_door(protocol: str) -> None:
+    """Let the servers that this process makes from now on speak this, or what is built on it."""
+    HTTP_PROTOCOLS["auto"] = protocol

@@ -117,7 +117,7 @@ class Inference:
         if self._plane.relay is not None and call.endpoint.route != HANDED_INFER:
             owner = self._plane.relay.find_owner(model.name, step.id)
             if owner is not None:
-                owner.hand_on(call, self._allowed_s(call, header.timeout_s) - (self._plane.clock() - call.began))
+                owner.hand_on(call, self._left_s(call, header.timeout_s))
                 return
 
         def render(call: Call, model: Model, answer: Answer) -> Reply:
@@ -127,7 +127,7 @@ class Inference:
 
         def go() -> None:
             try:
-                left_s = self._allowed_s(call, header.timeout_s) - (self._plane.clock() - call.began)
+                left_s = self._left_s(call, header.timeout_s)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
                 rows = model.signature.check(place.take(inputs), may_be_empty=True)
@@ -178,8 +178,15 @@ class Inference:
 
         return done
 
+    def _left_s(self, call: Call, asked_s: float | None) -> float:
+        """What is left of the time that it has, after a wait among others of its sequence; negative when it is over."""
+        return self._allowed_s(call, asked_s) - (self._plane.clock() - call.began)
+
     def _timeout_s(self, call: Call, asked_s: float | None) -> float:
-        """What is left of the time that it has. Raises DeadlinePassed."""
+        """What was left of it when the data plane went on with it, without another look at the clock.
+
+        Raises DeadlinePassed.
+        """
         left_s = self._allowed_s(call, asked_s) - call.late_s
         if left_s <= 0 < call.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")
