@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,12 +12,14 @@ from service.engine.cost import CostModel
 from service.engine.device import Device
 from service.engine.dispatcher import Dispatcher
 from service.engine.job import Answer, Job
-from service.engine.lane import Runner, Wide
+from service.engine.lane import Runner, Silence, Wide
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import ServiceError
 from tests import graphs
 from tests.clocks import run_virtual
+
+R = TypeVar("R", bound=Runner)
 
 SLOW_S = 0.1
 """A cost that sends batches to a lane's thread instead of running them on the loop."""
@@ -55,6 +58,25 @@ class Gated(Counting):
         """Return when one more batch is inside, and after nearly as long as it should take."""
         await self.wait_until_entered()
         await asyncio.sleep(0.95 * SLOW_S)
+
+
+class Leaving:
+    """An observer that notes how many rows are ``waiting``, and when some leave a queue, how many are ``left``."""
+
+    traces = False
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.waiting = 0
+        self.left: list[tuple[float, int]] = []
+
+    def depth(self, rows: int) -> None:
+        if rows < self.waiting:
+            self.left.append((self.clock(), rows))
+        self.waiting = rows
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(Silence(), name)
 
 
 class Bench:
@@ -107,10 +129,12 @@ class Bench:
         return self.ask({"x": np.full((rows, 3), value, np.float32)}, **options)[1]
 
 
-def on_double(test: Callable[[Bench, Counting], object], **options: object) -> None:
+def on_runner(make: Callable[[bytes], R], test: Callable[[Bench, R], object], **options: object) -> None:
+    """A test of a model that doubles, run by what ``make`` makes of its graph."""
+
     async def main() -> None:
         content = graphs.double()
-        runner = Counting(content)
+        runner = make(content)
         bench = Bench(runner, content, **options)  # type: ignore[arg-type]
         try:
             await test(bench, runner)  # type: ignore[misc]
@@ -118,6 +142,10 @@ def on_double(test: Callable[[Bench, Counting], object], **options: object) -> N
             bench.device.close()
 
     run_virtual(main())
+
+
+def on_double(test: Callable[[Bench, Counting], object], **options: object) -> None:
+    on_runner(Counting, test, **options)
 
 
 def on_gate(test: Callable[[Bench, Gated], object], content: bytes = b"", **options: object) -> None:

@@ -1,18 +1,18 @@
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from service.engine.cost import CostModel
 from service.engine.job import Answer
-from service.engine.lane import Silence, Wide
+from service.engine.lane import Wide
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, TooLate
 from tests import graphs
 from tests.clocks import run_virtual
-from tests.dispatching import SLOW_S, Bench, Counting, Gated, on_double, on_gate
+from tests.dispatching import SLOW_S, Bench, Counting, Gated, Leaving, on_double, on_gate
 
 
 def widen(bench: Bench, content: bytes = b"") -> Wide:
@@ -250,25 +250,6 @@ def test_batches_form_while_the_lane_is_busy():
         assert runner.batches == [1, 5]
 
     on_gate(test)
-
-
-class Leaving:
-    """An observer that notes when rows leave a queue, and how many are left."""
-
-    traces = False
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
-        self.waiting = 0
-        self.left: list[tuple[float, int]] = []
-
-    def depth(self, rows: int) -> None:
-        if rows < self.waiting:
-            self.left.append((self.clock(), rows))
-        self.waiting = rows
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(Silence(), name)
 
 
 def test_lane_gets_its_next_batch_shortly_before_it_is_free():

@@ -108,26 +108,35 @@ def test_rows_are_gathered_where_a_batch_costs_much_besides(cost: CostModel, wid
     assert gathers(cost, wide, 64, 2) is expected
 
 
+def on_gathering(test: Callable[[Bench, Gated, Gated], Coroutine[None, None, None]]) -> None:
+    """A test of a model whose batches of up to 64 rows run on all cores, one at a time; ``other`` is on one core."""
+
+    async def main() -> None:
+        gated, other = Gated(graphs.double()), Gated(graphs.double())
+        wide = Wide(gated, linear(400e-6, 56e-6), 2)
+        bench = Bench(other, graphs.double(), lanes=2, max_rows=64, cost=SLOW_WEIGHTS, wide=wide)
+        await test(bench, gated, other)
+        bench.device.close()
+
+    run_virtual(main())
+
+
 def test_what_comes_while_a_gathered_batch_runs_leaves_together():
     """All that waits runs on all cores; what comes meanwhile waits for its end, however many lanes are idle."""
 
-    async def main() -> None:
-        first, later = Gated(graphs.double()), Gated(graphs.double())
-        wide = Wide(first, linear(400e-6, 56e-6), 2)
-        bench = Bench(later, graphs.double(), lanes=2, max_rows=64, cost=SLOW_WEIGHTS, wide=wide)
+    async def test(bench: Bench, gated: Gated, other: Gated) -> None:
         futures = [bench.ask_x(float(i)) for i in range(40)]
-        await first.wait_until_entered()
+        await gated.wait_until_entered()
         assert (bench.dispatcher.running, bench.dispatcher.queue.waiting_rows) == (1, 0)
         futures += [bench.ask_x(float(i)) for i in range(40, 80)]
         await asyncio.sleep(0)
         assert (bench.dispatcher.running, bench.dispatcher.queue.waiting_rows) == (1, 40)
-        first.gate.set()
+        gated.gate.set()
         for i, future in enumerate(futures):
             assert (await future).outputs["y"].tolist() == [[2.0 * i] * 3]
-        bench.device.close()
-        assert (first.batches, later.batches) == ([40, 40], [])
+        assert (gated.batches, other.batches) == ([40, 40], [])
 
-    run_virtual(main())
+    on_gathering(test)
 
 
 def test_batch_is_kept_until_the_callers_of_the_one_before_are_back():
@@ -197,19 +206,6 @@ def test_callers_who_are_back_late_are_not_waited_for():
     assert count_left_out(reunion) == 8
 
 
-def on_gathering(test: Callable[[Bench, Gated], Coroutine[None, None, None]]) -> None:
-    """A test of a model whose batches run on all cores, one at a time, of at most 64 rows."""
-
-    async def main() -> None:
-        gated = Gated(graphs.double())
-        wide = Wide(gated, linear(400e-6, 56e-6), 2)
-        bench = Bench(Gated(graphs.double()), graphs.double(), lanes=2, max_rows=64, cost=SLOW_WEIGHTS, wide=wide)
-        await test(bench, gated)
-        bench.device.close()
-
-    run_virtual(main())
-
-
 async def answer_a_crowd(bench: Bench, gated: Gated) -> list[asyncio.Future[Answer]]:
     """Return when 40 are answered, with what the 24 wait for who came meanwhile."""
     crowd = [bench.ask_x(1.0) for _ in range(40)]
@@ -223,7 +219,7 @@ async def answer_a_crowd(bench: Bench, gated: Gated) -> list[asyncio.Future[Answ
 def test_two_crowds_that_ask_again_become_one():
     """Those who came during a batch leave with those who were in it, once these have asked again."""
 
-    async def test(bench: Bench, gated: Gated) -> None:
+    async def test(bench: Bench, gated: Gated, other: Gated) -> None:
         others = await answer_a_crowd(bench, gated)
         again = [bench.ask_x(3.0) for _ in range(40)]
         await asyncio.gather(*others, *again)
@@ -235,7 +231,7 @@ def test_two_crowds_that_ask_again_become_one():
 def test_crowd_does_not_wait_long_for_one_that_has_gone():
     """What is kept leaves by itself after a few milliseconds, without anybody coming."""
 
-    async def test(bench: Bench, gated: Gated) -> None:
+    async def test(bench: Bench, gated: Gated, other: Gated) -> None:
         answers = await asyncio.gather(*await answer_a_crowd(bench, gated))
         assert gated.batches == [40, 24]
         assert 0 < max(answer.queue_s for answer in answers) < 10e-3

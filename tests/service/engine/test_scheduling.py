@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from service.engine.device import Device
-from service.engine.lane import Silence
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, ModelFailure, TooLate
 from tests import graphs
 from tests.clocks import VirtualLoop, run_virtual
-from tests.dispatching import SLOW_S, Bench, Gated, on_double, on_gate
+from tests.dispatching import SLOW_S, Bench, Gated, Leaving, on_double, on_gate, on_runner
 
 SHORT_S = 5e-4
 """A cost that keeps batches on the event loop."""
@@ -22,9 +21,9 @@ SHORT_S = 5e-4
 class Timed:
     """A real session whose runs take ``run_s`` of the virtual clock; rows below zero fail in no time."""
 
-    def __init__(self, loop: VirtualLoop, name: str = "", log: list[str] | None = None) -> None:
-        self._session = Session(graphs.double())
-        self._loop = loop
+    def __init__(self, content: bytes, name: str = "", log: list[str] | None = None) -> None:
+        self._session = Session(content)
+        self._loop = asyncio.get_running_loop()
         self._name = name
         self.log = [] if log is None else log
         self.run_s = SHORT_S
@@ -33,6 +32,7 @@ class Timed:
         self.log.append(self._name)
         if (inputs["x"] < 0).any():
             raise RuntimeError("poison")
+        assert isinstance(self._loop, VirtualLoop)
         self._loop.pass_s(self.run_s)
         return self._session.run(inputs)
 
@@ -42,11 +42,10 @@ def on_two(test: Callable[[Bench, Bench, list[str]], object], max_rows: int) -> 
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
         log: list[str] = []
         device = Device(1, loop, clock=loop.time)
         a, b = (
-            Bench(Timed(loop, name, log), graphs.double(), device=device, max_rows=max_rows, cost_s=SHORT_S)
+            Bench(Timed(graphs.double(), name, log), graphs.double(), device=device, max_rows=max_rows, cost_s=SHORT_S)
             for name in "ab"
         )
         try:
@@ -87,17 +86,7 @@ def test_failing_batches_earn_no_credit() -> None:
 
 
 def on_timed(test: Callable[[Bench, Timed], object], **options: float) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        runner = Timed(loop)
-        bench = Bench(runner, graphs.double(), cost_s=SHORT_S, **options)  # type: ignore[arg-type]
-        try:
-            await test(bench, runner)  # type: ignore[misc]
-        finally:
-            bench.device.close()
-
-    run_virtual(main())
+    on_runner(Timed, test, cost_s=SHORT_S, **options)
 
 
 def test_run_that_took_long_once_refuses_nobody() -> None:
@@ -168,36 +157,21 @@ def test_held_batch_leaves_in_time_for_every_deadline() -> None:
     on_double(test, max_wait_s=0.5, cost_s=SHORT_S)
 
 
-class Depth:
-    """An observer that keeps the rows that wait."""
-
-    traces = False
-
-    def __init__(self) -> None:
-        self.rows = 0
-
-    def depth(self, rows: int) -> None:
-        self.rows = rows
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(Silence(), name)
-
-
 def test_rows_that_wait_are_told_at_every_moment() -> None:
     """The gauge follows rows that come, that are taken, that expire and that are cancelled."""
 
     async def test(bench: Bench, runner: Gated) -> None:
-        gauge = bench.dispatcher.observer = Depth()
+        gauge = bench.dispatcher.observer = Leaving(bench.device.clock)
         running = bench.ask_x(1.0, rows=8)
         await runner.wait_until_entered()
         late = bench.ask_x(1.0, rows=3, timeout_s=2.0)
         job, _ = bench.ask({"x": np.ones((2, 3), np.float32)})
-        assert gauge.rows == 5
+        assert gauge.waiting == 5
         bench.dispatcher.cancel(job)
-        assert gauge.rows == 3
+        assert gauge.waiting == 3
         with pytest.raises(DeadlinePassed):
             await late
-        assert gauge.rows == 0
+        assert gauge.waiting == 0
         runner.gate.set()
         await running
 

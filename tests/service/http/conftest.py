@@ -9,6 +9,7 @@ from onnx import TensorProto
 from model_store import DEFAULT_ROOT
 from tests import graphs
 from tests.servers import DOORS, Door, Serving, settings_for
+from tests.wires import Wire
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +42,12 @@ def server(store: Path, door: Door) -> Iterator[Serving]:
 def client(server: Serving) -> Iterator[httpx.Client]:
     with server.client() as client:
         yield client
+
+
+@pytest.fixture
+def wire(server: Serving) -> Iterator[Wire]:
+    with Wire(server) as wire:
+        yield wire
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,12 +23,6 @@ from tests.wires import INFER, Wire, body_of, request_bytes
 def double(server: Serving) -> Model:
     assert server.runtime is not None
     return server.runtime.registry.find("double")
-
-
-@pytest.fixture
-def wire(server: Serving) -> Iterator[Wire]:
-    with Wire(server) as wire:
-        yield wire
 
 
 def test_what_is_not_http_gets_a_400_and_the_end(wire: Wire):

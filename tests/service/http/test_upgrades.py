@@ -32,12 +32,6 @@ def chunked(body: bytes, *headers: str) -> bytes:
 
 
 @pytest.fixture
-def wire(server: Serving) -> Iterator[Wire]:
-    with Wire(server) as wire:
-        yield wire
-
-
-@pytest.fixture
 def probe(server: Serving) -> Iterator[Wire]:
     with Wire(server) as probe:
         yield probe
