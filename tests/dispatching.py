@@ -9,7 +9,7 @@ import numpy as np
 
 from service.engine.batching import BatchQueue
 from service.engine.cost import CostModel
-from service.engine.device import Device
+from service.engine.device import INLINE_S, Device
 from service.engine.dispatcher import Dispatcher
 from service.engine.job import Answer, Job
 from service.engine.lane import Runner, Silence, Wide
@@ -94,11 +94,12 @@ class Bench:
         least_rows: int = 1,
         max_queue_rows: int = 1000,
         max_wait_s: float = 0.0,
+        inline_s: float = INLINE_S,
         device: Device | None = None,
         wide: Wide | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.device = device or Device(lanes, loop, clock=loop.time)
+        self.device = device or Device(lanes, loop, clock=loop.time, inline_s=inline_s)
         self.signature = Signature(Session(content).describe("model.onnx"))
         if cost is None:
             cost = CostModel()

@@ -1,6 +1,7 @@
 """Who runs when on a device, where time passes while a model runs: fair turns, doubts about costs, held batches."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,11 +16,13 @@ from tests.clocks import VirtualLoop, run_virtual
 from tests.dispatching import SLOW_S, Bench, Gated, Leaving, on_double, on_gate, on_runner
 
 SHORT_S = 5e-4
-"""A cost that keeps batches on the event loop."""
 
 
 class Timed:
-    """A real session whose runs take ``run_s`` of the virtual clock; rows below zero fail in no time."""
+    """A real session whose runs take ``run_s`` of the virtual clock; rows below zero fail in no time.
+
+    For runs on the event loop: beside a thread the clock would jump to the next timer.
+    """
 
     def __init__(self, content: bytes, name: str = "", log: list[str] | None = None) -> None:
         self._session = Session(content)
@@ -43,7 +46,7 @@ def on_two(test: Callable[[Bench, Bench, list[str]], object], max_rows: int) -> 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         log: list[str] = []
-        device = Device(1, loop, clock=loop.time)
+        device = Device(1, loop, clock=loop.time, inline_s=math.inf)
         a, b = (
             Bench(Timed(graphs.double(), name, log), graphs.double(), device=device, max_rows=max_rows, cost_s=SHORT_S)
             for name in "ab"
@@ -86,7 +89,7 @@ def test_failing_batches_earn_no_credit() -> None:
 
 
 def on_timed(test: Callable[[Bench, Timed], object], **options: float) -> None:
-    on_runner(Timed, test, cost_s=SHORT_S, **options)
+    on_runner(Timed, test, cost_s=SHORT_S, inline_s=math.inf, **options)
 
 
 def test_run_that_took_long_once_refuses_nobody() -> None:
