@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from model_store.rows.facts import FIXED, Fact, Failed, Mixing, Rows, Unknown
+from model_store.rows.facts import FIXED, Fact, Failed, Fixed, Mixing, Rows, Unknown
 from model_store.rows.rules.elementwise import broadcast, join
-from model_store.rows.sizes import ONE
+from model_store.rows.sizes import ONE, Size
 from model_store.rows.steps import Rule, Step, norm
-
 
 _COUNTS = Failed("mixing", "MaxPool counts the places of its maxima over the whole batch")
 
@@ -121,6 +120,8 @@ def _convolve(step: Step) -> list[Fact | None]:
 def _batch_normalize(step: Step) -> list[Fact | None]:
     if step.attribute("training_mode", 0) or (step.opset < 14 and sum(map(bool, step.node.outputs)) > 1):
         raise Mixing("it takes mean and variance over the batch")
+    if step.opset < 7:
+        raise Unknown("a version that may train")
     step.expect_fixed_after(0)
     rows = step.rows(0)
     if rows is not None and rows.axis == 1 and step.fact(0).rank > 1:
@@ -237,36 +238,49 @@ def _read_equation(step: Step) -> tuple[list[str], str]:
 
 
 def _resize(step: Step) -> list[Fact | None]:
+    """Resize and Upsample: the batch must keep its length, and how others change must not depend on the rows."""
     rows = step.rows(0)
-    step.expect_fixed(1)
     if rows is None:
         raise Unknown("a fixed tensor is resized by the number of rows")
     rank, axes = step.fact(0).rank, step.attribute("axes")
     places = [norm(axis, rank) for axis in axes] if axes is not None else list(range(rank))
-    if step.text("coordinate_transformation_mode") == "tf_crop_and_resize" and rows.axis in places:
+    crops = step.text("coordinate_transformation_mode") == "tf_crop_and_resize"
+    if rows.axis in places and crops:
         raise Unknown("it crops")
-    if rows.axis in places:
-        if step.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-            raise Unknown("one scale holds for several axes")
-        at, length = places.index(rows.axis), step.fact(0).dims[rows.axis]
-        scales, sizes = (2, 3) if step.opset >= 11 else (1, 9)
-        if step.node.op == "Upsample" and step.opset < 9:
-            same = list(step.attribute("scales"))[at] == 1
-        elif step.has(sizes) and step.fact(sizes).dims[0] != 0:
-            wanted = step.sizes(sizes)
-            same = wanted is not None and wanted[at] == length
-        else:
-            factors = step.sizes(scales) or _first_numbers(step, scales)
-            same = factors is not None and factors[at] == 1
-        if not same:
-            raise Mixing("it resizes the batch")
+    if step.text("keep_aspect_ratio_policy", "stretch") != "stretch" and rows.axis in places:
+        raise Unknown("one scale holds for several axes")
+    if step.node.op == "Upsample" and step.opset < 9:
+        factors: list[object] | None = [Size.of(1) if scale == 1 else None for scale in step.attribute("scales")]
+        unchanged = ONE
+    else:
+        at, unchanged = _read_factors(step, rows)
+        factors = _list_elements(step, at)
+    for place, factor in enumerate(factors or places):
+        if places[place] == rows.axis:
+            if factors is None or unchanged != factor:
+                raise Mixing("it resizes the batch")
+        elif isinstance(factor, Size) and factor.has_rows:
+            raise Unknown("it resizes by the number of rows")
     return give_rows(step, rows)
 
 
-def _first_numbers(step: Step, at: int) -> list[object] | None:
-    """The elements of an input where some of them, such as 0.5, are no sizes."""
-    values = step.fact(at).values
-    return None if values is None else list(values.reshape(-1))
+def _read_factors(step: Step, rows: Rows) -> tuple[int, Size]:
+    """The input that says how axes change, and what it must say of the batch."""
+    if step.opset < 11:  # the data and the scales
+        return 1, ONE
+    if step.has(3) and step.fact(3).dims[0] != 0:
+        return 3, step.fact(0).dims[rows.axis]
+    return 2, ONE
+
+
+def _list_elements(step: Step, at: int) -> list[object] | None:
+    """The elements of an input where some of them, such as 0.5, are no sizes. Raises Unknown for one that depends on
+    the number of rows in a way that is not known."""
+    fact = step.look(at)
+    elements = None if fact.values is None else list(fact.values.reshape(-1))
+    if not isinstance(fact.state, Fixed) and (elements is None or None in elements):
+        raise Unknown("it resizes by the number of rows")
+    return elements
 
 
 def _attend(step: Step) -> list[Fact | None]:
@@ -293,12 +307,17 @@ def _attend(step: Step) -> list[Fact | None]:
     return give_rows(step, rows)
 
 
+def _is_table(step: Step, at: int) -> bool:
+    """Whether an input of RotaryEmbedding has an entry for each position. ONNX's own has the positions last."""
+    return at in ((2, 3) if step.node.domain else (1, 2))
+
+
 def _rotary(step: Step) -> list[Fact | None]:
     rows = expect_on(step)
     for at in range(1, len(step.facts)):
         state = step.rows(at) if step.has(at) else None
         if state is not None:
-            if state.axis != 0 or rows is None:
+            if state.axis != 0 or rows is None or (step.fact(at).rank < 3 and _is_table(step, at)):
                 raise Mixing("positions lie across the rows")
             rows = join(rows, state)
         elif step.has(at) and at < 3 and step.fact(at).rank == 3 and rows is not None:

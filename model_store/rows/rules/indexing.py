@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from model_store.rows.bounds import is_never_negative
 from model_store.rows.facts import Fact, Mixing, Places, Rows, Selectors, Unknown
 from model_store.rows.rules.algebra import avoid, give_rows
-from model_store.rows.rules.elementwise import join, rest_of
+from model_store.rows.rules.elementwise import join
 from model_store.rows.rules.layout import lying, move
 from model_store.rows.sizes import ONE
 from model_store.rows.steps import Rule, Step, norm
@@ -38,9 +39,9 @@ def _pick_own_block(step: Step, lies: Rows, points: Places, axis: int) -> Rows:
     """Flat indices, such as row · length + place, that stay within the row's own part of the axis."""
     if lies.outer != ONE or points.step != lies.inner:
         raise Mixing("it picks rows of the batch")
-    for run, rest in enumerate(rest_of(step, 1)):
-        if rest.size and not 0 <= int(rest.min()) <= int(rest.max()) < lies.inner.at(run):
-            raise Mixing("its indices leave the row's own part")
+    low, high = step.bounds(step.node.inputs[1])
+    if not is_never_negative(low) or not is_never_negative(lies.inner - ONE - high):
+        raise Unknown("its indices may leave the row's own part")
     return Rows(points.axis + axis, points.outer, points.inner)
 
 
