@@ -102,12 +102,13 @@ class Source(IntEnum):
 @dataclass(frozen=True, slots=True, eq=False)
 class Fact:
     """``shape`` is None where the rank is not known. ``values`` are elements as sizes or truth values, None for an
-    element that is not known; they are kept for small tensors only."""
+    element that is not known; they are kept for small tensors only. ``parts`` are the tensors of a sequence."""
 
     state: State
     shape: Shape | None
     values: np.ndarray | None = None
     source: Source = Source.CALLER
+    parts: "tuple[Fact, ...] | None" = None
 
     @property
     def dims(self) -> Shape:

@@ -118,7 +118,9 @@ class _Prover:
     def _step(self, node: Node, facts: Sequence[Fact | None]) -> Step:
         source = max((fact.source for fact in facts if fact is not None), default=Source.FILE)
         if source != Source.FILE and node.op in ("Shape", "Size") and not node.domain:
-            source = Source.SIZES
+            maker = self._makers.get(node.inputs[0])
+            of_shape = maker is not None and maker.op == "Shape" and not maker.domain
+            source = Source.FILE if of_shape else Source.SIZES  # the length of a shape is a rank, which never changes
         if source == Source.SIZES and self._measures.exact:
             source = Source.FILE
         opset = self._opset(node)

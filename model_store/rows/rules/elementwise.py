@@ -189,9 +189,16 @@ def trains(step: Step) -> bool:
 
 def _quantize(step: Step) -> list[Fact | None]:
     """QuantizeLinear and DequantizeLinear: scales for the whole tensor, for each place of an axis, or for blocks."""
+    rows, scale = step.rows(0), step.fact(1)
+    own = step.rows(1)
+    if own is not None and rows is not None and scale.rank == 1:  # one for each row
+        if norm(step.attribute("axis", 1), step.fact(0).rank) != rows.axis:
+            raise Mixing("the scales of the rows lie along another axis")
+        zero = step.rows(2) if step.has(2) else None
+        for found in (own, zero):
+            rows = rows if found is None else join(rows, found.at(rows.axis))
+        return step.give_all(rows)
     step.expect_fixed_after(0)
-    rows = step.rows(0)
-    scale = step.fact(1)
     if rows is not None and scale.rank:
         several = [size != ONE for size in scale.dims]
         axis = norm(step.attribute("axis", 1), step.fact(0).rank) if any(several) else -1

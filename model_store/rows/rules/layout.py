@@ -219,7 +219,7 @@ def _range(step: Step) -> list[Fact | None]:
     return [step.give(Places(0, ONE, inner, inner), (end,))]
 
 
-def _concat(step: Step) -> list[Fact | None]:
+def concat(step: Step) -> list[Fact | None]:
     facts = [step.fact(at) for at in range(len(step.facts))]
     axis = norm(step.attribute("axis", 1), facts[0].rank)
     states = [lying(step, at) for at in range(len(facts))]
@@ -419,7 +419,7 @@ RULES: Mapping[str, Rule] = {
     "ConstantOfShape": _constant_of_shape,
     "Tile": _tile,
     "Range": _range,
-    "Concat": _concat,
+    "Concat": concat,
     "Split": _split,
     "Slice": _slice,
     "Pad": _pad,
