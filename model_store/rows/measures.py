@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from model_store.rows.facts import Fact, Places, Rows, Selectors, Shape, State, Unknown
+from model_store.rows.facts import Fact, Places, Rows, Selectors, Shape, Source, State, Unknown
 from model_store.rows.measuring import Run
 from model_store.rows.sizes import Size, Symbol, Values
 
@@ -134,6 +134,12 @@ def settle(fact: Fact, measures: Measures) -> Fact:
     if isinstance(state, Places):
         state = dataclasses.replace(state, step=measures.settle(state.step))
     return dataclasses.replace(fact, state=state, shape=measures.settle_all(fact.shape or ()))
+
+
+def widen(fact: Fact) -> Fact:
+    """What is known of a tensor that is another in every turn of a loop: its layout, and nothing of its values."""
+    state = dataclasses.replace(fact.state, even=False) if isinstance(fact.state, Rows) else fact.state
+    return dataclasses.replace(fact, state=state, values=None, source=Source.CALLER)
 
 
 def check_shape(state: State, shape: Shape, measures: Measures) -> None:

@@ -58,7 +58,9 @@ def layouts(inputs: Sequence[Axes]) -> list[Layout]:
         joining = {i.name: 0 for i in inputs if i.name not in named and _is_free(i, 0)}
         found += [{**joining, **named}, named] if joining else [named]
     if not found:
-        found.append({i.name: 0 for i in inputs if _is_free(i, 0)})
+        first = {i.name: 0 for i in inputs if _is_free(i, 0)}
+        states = {i.name: 1 for i in inputs if i.name not in first and _is_free(i, 1)}
+        found += [first, {**first, **states}] if first and states else [first]
     if not any(found):  # states of several layers: [layers, batch, width]
         found.append({i.name: 1 for i in inputs if _is_free(i, 1)})
     unique = [axes for at, axes in enumerate(found) if axes and axes not in found[:at]]
