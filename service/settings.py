@@ -36,6 +36,10 @@ class Settings:
     require_exact: bool = field(
         default=False, metadata={"help": "refuse models whose rows do not give the same bits alone and in company"}
     )
+    batch_unproved: bool = field(
+        default=False,
+        metadata={"help": "batch models whose rows are not known to be independent, if they pass a trial at load"},
+    )
     default_models: Mapping[str, str] = field(
         default_factory=dict, metadata={"help": "task=model pairs, comma-separated: who answers without `model`"}
     )

@@ -106,7 +106,7 @@ class Inference:
         rows = signature.check(inputs, may_be_empty=True)
         if header_bytes and header_bytes <= MAX_KEPT_BYTES:
             layout = find_layout(header, header_bytes)
-            if layout is not None:
+            if layout is not None and signature.keeps_forms and not rows.whole:
                 if len(model.forms) >= _KEPT_FORMS:
                     model.forms.clear()  # such as by an id in each request, which does not come again
                 model.forms[bytes(call.body[:header_bytes])] = _Form(header, layout, rows.number, rows.key)

@@ -338,7 +338,7 @@ def test_cards_tell_what_serves(client: httpx.Client):
     assert digits["quality"]["metrics"]["accuracy"] >= 0.99
     assert digits["parity"]["rungs"]
     assert digits["provider"] == "CPUExecutionProvider"
-    assert digits["batching"]["batch_invariant"] == "exact"
+    assert (digits["batching"]["rows"], digits["batching"]["bits"]) == ("proved", "exact")
     assert cards["fixed"]["batching"]["batches"] is False
 
 
