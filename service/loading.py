@@ -12,9 +12,7 @@ import numpy as np
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
 from model_store.datatypes import DATATYPES, datatype_of
-from model_store.integrity import describe_bytes
 from model_store.manifest import Golden, Graph, Manifest, Tensor
-from model_store.store import PLAIN_FILE
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
@@ -133,12 +131,10 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
 
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
     """A plain repository: what a manifest would say is read from the ONNX file."""
-    content = (version.folder / PLAIN_FILE).read_bytes()
-    beside = {p.name: p.read_bytes() for p in version.folder.iterdir() if p.is_file() and p.name != PLAIN_FILE}
-    opened = _open(content, beside, settings, settings.max_rows)
-    graph = opened.session.describe(PLAIN_FILE)
-    files = {PLAIN_FILE: describe_bytes(content)}
-    manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files=files)
+    plain = version.read_plain()
+    opened = _open(plain.content, plain.external, settings, settings.max_rows)
+    graph = opened.session.describe(plain.file)
+    manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files={plain.file: plain.digest})
     return manifest, {MAIN: opened}
 
 
