@@ -32,6 +32,7 @@ def serve(args: argparse.Namespace) -> int:
     given = {PREFIX + name.upper(): value for name in _FLAGS if (value := getattr(args, name)) is not None}
     try:
         settings = Settings.from_environ({**os.environ, **given})
+        settings.check_store()
         read_identity(settings)
     except SettingsError as error:
         print(f"sluice serve: {error}", file=sys.stderr)

@@ -11,9 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
-from model_store.integrity import describe_bytes
 from model_store.manifest import Graph, Manifest, Rows, Tensor
-from model_store.store import PLAIN_FILE
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
@@ -222,14 +220,12 @@ def _analyse_published(graph: Graph, content: bytes, external: Mapping[str, byte
 
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
     """A plain repository: what a manifest would say is read from the ONNX file and analysed."""
-    content = (version.folder / PLAIN_FILE).read_bytes()
-    beside = {p.name: p.read_bytes() for p in version.folder.iterdir() if p.is_file() and p.name != PLAIN_FILE}
-    open_on = _opener(content, beside, settings, settings.max_rows)
+    plain = version.read_plain()
+    open_on = _opener(plain.content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
-    found = analyst.analyse(content, beside, {})
-    graph = apply_analysis(session.describe(PLAIN_FILE), found)
-    files = {PLAIN_FILE: describe_bytes(content)}
-    manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files=files)
+    found = analyst.analyse(plain.content, plain.external, {})
+    graph = apply_analysis(session.describe(plain.file), found)
+    manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files={plain.file: plain.digest})
     sizes = found.sizes
     samples = None if sizes is None else make_samples(graph, sizes, 8)
     anyway = batch_anyway(graph, found) if settings.batch_unproved and sizes is not None else None

@@ -31,6 +31,9 @@ class Settings:
     """Limits carry their unit in the name. See the README for the table."""
 
     store: Path = field(default=DEFAULT_ROOT, metadata={"help": "folder of models"})
+    follow_links: bool = field(
+        default=False, metadata={"help": "let symbolic links in the store lead to files outside of it"}
+    )
     models: tuple[str, ...] = field(default=(), metadata={"help": "serve only these, comma-separated; empty: all"})
     lazy: bool = field(default=False, metadata={"help": "load a model when it is first asked for"})
     require_exact: bool = field(
@@ -120,6 +123,15 @@ class Settings:
         for name in ("port", "grpc_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 to 65535")
+
+    def check_store(self) -> None:
+        """Raises SettingsError unless the store is a folder that can be read; it may be empty."""
+        said = f"{PREFIX}STORE={self.store} (--store): expected a folder of models that can be read"
+        if not os.path.isdir(self.store):  # unlike pathlib's this raises nothing
+            fault = "it is not a folder" if os.path.exists(self.store) else "there is none"
+            raise SettingsError(f"{said}, {fault}: correct the path, or make the folder and put models in it")
+        if not os.access(self.store, os.R_OK | os.X_OK):
+            raise SettingsError(f"{said}, permission is denied: let the user of the server read it")
 
     @property
     def keeps_sequences(self) -> bool:

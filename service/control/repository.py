@@ -21,8 +21,9 @@ def render_index(versions: Iterable[Listed], only_ready: bool) -> list[dict[str,
     index = []
     for listed in versions:
         if listed.state is State.READY or not only_ready:
-            line = {"name": listed.name, "version": str(listed.version), "state": listed.state.value}
-            index.append({**line, "reason": listed.reason} if listed.reason else line)
+            line = {"name": listed.name, "version": listed.version, "state": listed.state.value}
+            line["reason"] = listed.reason
+            index.append({field: text for field, text in line.items() if text})
     return index
 
 

@@ -316,8 +316,10 @@ class IndexRequest(TypedDict):
 
 @_exact
 class IndexEntry(TypedDict):
+    """A version; without one, what lies in the store and cannot serve."""
+
     name: str
-    version: str
+    version: NotRequired[str]
     state: Literal["READY", "UNAVAILABLE", "LOADING", "UNLOADING", "UNKNOWN"]
     reason: NotRequired[str]
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import shutil
 import struct
 import threading
 import zlib
@@ -37,7 +38,7 @@ Json = dict[str, Any]
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Echoes of several datatypes, a model of two inputs, and the digits classifier."""
     root = tmp_path_factory.mktemp("infer")
-    (root / "digits-classifier").symlink_to(DEFAULT_ROOT / "digits-classifier")
+    shutil.copytree(DEFAULT_ROOT / "digits-classifier", root / "digits-classifier")
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "scores", graphs.classifier())
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
