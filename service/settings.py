@@ -20,6 +20,7 @@ from model_store import DEFAULT_ROOT
 PREFIX = "SLUICE_"
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
+MAX_INPUTS = 4096
 
 
 class SettingsError(Exception):
@@ -77,6 +78,10 @@ class Settings:
         default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
     )
     max_body_bytes: int = field(default=64 << 20, metadata={"help": "bytes of one request body; then 413"})
+    max_inputs: int = field(
+        default=MAX_INPUTS,
+        metadata={"help": "inputs of one request, and outputs that it names; a model with more takes all it has"},
+    )
     max_held_bytes: int = field(
         default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once"}
     )
@@ -170,6 +175,7 @@ _LEAST: Mapping[str, float] = {
     "max_wait_s": 0,
     "deadline_s": 0.001,
     "max_body_bytes": 1024,
+    "max_inputs": 1,
     "max_held_bytes": 1024,
     "max_image_pixels": 1,
     "drain_s": 0,

@@ -91,7 +91,7 @@ class DataPlane:
         self.relay: Relay | None = None
         self.errands = Errands(self, registry, limits, settings.deadline_s, loop, self._decoders)
         self._begin: Mapping[str, Callable[[Call], None]] = {
-            **dict.fromkeys(ROUTES, Inference(self, registry, settings.deadline_s).start),
+            **dict.fromkeys(ROUTES, Inference(self, registry, settings).start),
             **dict.fromkeys(OPENERS, self.errands.start),
         }
 

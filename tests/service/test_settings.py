@@ -33,6 +33,7 @@ LIMITS = {
     "MAX_WAIT_S": ("-0.1", "nan"),
     "DEADLINE_S": ("0", "nan", "-inf"),
     "MAX_BODY_BYTES": ("1023",),
+    "MAX_INPUTS": ("0",),
     "MAX_IMAGE_PIXELS": ("0",),
     "DRAIN_S": ("-1", "NaN"),
 }

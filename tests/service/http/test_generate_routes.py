@@ -111,6 +111,15 @@ def test_unknown_model_version_and_path_are_404(client: httpx.Client, path: str,
     assert text in response.json()["error"]
 
 
+def test_parameter_that_is_null_is_as_absent(client: httpx.Client) -> None:
+    """Beside the inputs and in the object of parameters, and this object itself."""
+    nulls = {"id": None, "steps": None, "timeout": None, "mine": None}
+    plain = ask(client, "double", {"x": [1, 2, 3]})
+    assert plain.status_code == 200
+    for body in ({**nulls, "parameters": None}, {"parameters": nulls}):
+        assert ask(client, "double", {"x": [1, 2, 3], **body}).text == plain.text
+
+
 def test_other_methods_are_405(client: httpx.Client) -> None:
     """The routes take POST only and say so."""
     response = client.get("/team/v2/models/double/generate")
