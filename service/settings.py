@@ -40,7 +40,7 @@ class Settings:
     default_models: Mapping[str, str] = field(
         default_factory=dict, metadata={"help": "task=model pairs, comma-separated: who answers without `model`"}
     )
-    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
+    host: str = field(default="127.0.0.1", metadata={"help": "address or name to listen on"})
     port: int = field(default=3000, metadata={"help": "port to listen on"})
     grpc_port: int = field(default=0, metadata={"help": "port of the protocol over gRPC, on the same host; 0: off"})
     tls_certificate: Path | None = field(
@@ -76,6 +76,9 @@ class Settings:
     max_wait_s: float = field(default=0.0, metadata={"help": "seconds that a partial batch is held; 0: never"})
     deadline_s: float = field(
         default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
+    )
+    keep_alive_s: float = field(
+        default=75.0, metadata={"help": "seconds after which an idle connection is closed; longer than proxies keep it"}
     )
     max_body_bytes: int = field(default=64 << 20, metadata={"help": "bytes of one request body; then 413"})
     max_inputs: int = field(
@@ -174,6 +177,7 @@ _LEAST: Mapping[str, float] = {
     "sequence_idle_s": 0.001,
     "max_wait_s": 0,
     "deadline_s": 0.001,
+    "keep_alive_s": 0.001,
     "max_body_bytes": 1024,
     "max_inputs": 1,
     "max_held_bytes": 1024,

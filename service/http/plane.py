@@ -75,6 +75,7 @@ class DataPlane:
         self.outbox = outbox or Outbox()
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
+        self.keep_alive_s = settings.keep_alive_s
         self.intake = Intake(settings.max_held_bytes)
         self._registry = registry
         self._settings = settings
