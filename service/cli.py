@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+from service.addresses import find_address
 from service.settings import PREFIX, Settings, SettingsError
 from service.tls import read_identity
 
@@ -33,6 +34,7 @@ def serve(args: argparse.Namespace) -> int:
     try:
         settings = Settings.from_environ({**os.environ, **given})
         read_identity(settings)
+        settings = find_address(settings)
     except SettingsError as error:
         print(f"sluice serve: {error}", file=sys.stderr)
         return 2

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from service.addresses import join_address
 from service.errors import NotOffered
 from service.grpc.inference import Context, Inference, abort
 from service.grpc.messages import FULL_NAME
@@ -33,7 +34,7 @@ class GrpcServer:
         self, plane: DataPlane, information: ASGIApp, metrics: Metrics, settings: Settings, port: int | None = None
     ) -> None:
         self._identity = read_identity(settings)
-        self._address = f"{settings.host}:{settings.grpc_port if port is None else port}"
+        self._address = join_address(settings.host, settings.grpc_port if port is None else port)
         self._inference = Inference(plane)
         questions = Questions(information, metrics, plane.clock)
         handlers: dict[str, Any] = {
