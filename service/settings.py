@@ -18,6 +18,7 @@ from typing import Any
 from model_store import DEFAULT_ROOT
 
 PREFIX = "SLUICE_"
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", re.IGNORECASE)
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
 MAX_INPUTS = 4096
@@ -61,6 +62,10 @@ class Settings:
     tf32: bool = field(default=False, metadata={"help": "multiply with 10 bits of mantissa on CUDA: faster, coarser"})
     engine_cache: Path | None = field(default=None, metadata={"help": "folder in which TensorRT keeps its engines"})
     base_path: str = field(default="", metadata={"help": "prefix of every route, such as /team/sluice"})
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "origins whose pages may call, comma-separated, such as https://app.example; * for all"},
+    )
     control: bool = field(
         default=False, metadata={"help": "let callers load and unload models, and change traces and logs"}
     )
@@ -112,6 +117,11 @@ class Settings:
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
         if not _BASE_PATH.fullmatch(self.base_path):
             raise SettingsError(f"{PREFIX}BASE_PATH={self.base_path}: expected a path such as /team/sluice, or nothing")
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"{PREFIX}CORS_ORIGINS={origin}: expected *, or origins such as https://app.example:8443"
+                )
         for name, other in (
             ("tls_certificate", "tls_key"),
             ("tls_key", "tls_certificate"),

@@ -30,6 +30,7 @@ from service.errors import (
 )
 from service.http import events
 from service.http.calls import JSON, Call, Endpoint, Handed, Reply
+from service.http.cors import Cors
 from service.http.errands import OPENERS, Errand, Errands
 from service.http.generate import GENERATE_STREAM
 from service.http.inference import BINARY, ROUTES, Inference
@@ -76,6 +77,7 @@ class DataPlane:
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
         self.keep_alive_s = settings.keep_alive_s
+        self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.intake = Intake(settings.max_held_bytes)
         self._registry = registry
         self._settings = settings
