@@ -68,7 +68,10 @@ class OutputParameters(TypedDict):
 
 @_exact
 class InferInput(TypedDict):
-    """A tensor: `data`, or bytes behind the JSON whose number `parameters` tell."""
+    """A tensor: `data`, or bytes behind the JSON whose number `parameters` tell.
+
+    Floats may be the texts `NaN`, `Infinity` and `-Infinity`.
+    """
 
     name: str
     shape: Shape
@@ -94,7 +97,7 @@ class InferRequest(TypedDict):
 
 @_exact
 class InferOutput(TypedDict):
-    """`data` is flat, in the order of rows."""
+    """`data` is flat, in the order of rows. Floats that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`."""
 
     name: str
     datatype: Datatype
@@ -116,7 +119,10 @@ _FLAT = {"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array"}]
 
 @_open({"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array"}]})
 class FlatRequest(TypedDict):
-    """The inputs of the model by their names, a value or a flat array each. Any other value is a parameter."""
+    """The inputs of the model by their names, a value or a flat array each. Any other value is a parameter.
+
+    Floats may be the texts `NaN`, `Infinity` and `-Infinity`.
+    """
 
     id: NotRequired[str | None]
     parameters: NotRequired[Annotated[dict[str, Any] | None, Field(description="inputs and parameters, as beside it")]]
@@ -125,7 +131,10 @@ class FlatRequest(TypedDict):
 
 @_open(_FLAT)
 class FlatAnswer(TypedDict):
-    """The outputs of the model by their names; one that has one element is a value, another one a flat array."""
+    """The outputs of the model by their names; one that has one element is a value, another one a flat array.
+
+    Floats that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`.
+    """
 
     id: NotRequired[str]
     model_name: str
@@ -406,7 +415,10 @@ class LogSettings(TypedDict):
 
 @_exact
 class Instances(TypedDict):
-    """Rows as `/classify` takes them: nested numbers, texts, pictures, or objects of the inputs by name."""
+    """Rows as `/classify` takes them: nested numbers, texts, pictures, or objects of the inputs by name.
+
+    Floats may be the texts `NaN`, `Infinity` and `-Infinity`, and are these texts in the predictions.
+    """
 
     instances: Annotated[list[Any], Field(min_length=1)]
 

@@ -89,9 +89,10 @@ def parse_infer(
     _check_lengths(header, at, len(body) - at)
     admit(header)
     inputs = {}
+    booleans = b"true" in text or b"false" in text
     for item in header.inputs:
         if item.size_bytes is None:
-            inputs[item.name] = _from_json(item, b"true" in text or b"false" in text)
+            inputs[item.name] = _from_json(item, booleans)
         else:
             inputs[item.name] = read_tensor(item, body, at)
             at += item.size_bytes
