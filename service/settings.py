@@ -18,8 +18,10 @@ from typing import Any
 from model_store import DEFAULT_ROOT
 
 PREFIX = "SLUICE_"
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", re.IGNORECASE)
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
+MAX_INPUTS = 4096
 
 
 class SettingsError(Exception):
@@ -46,7 +48,7 @@ class Settings:
     default_models: Mapping[str, str] = field(
         default_factory=dict, metadata={"help": "task=model pairs, comma-separated: who answers without `model`"}
     )
-    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
+    host: str = field(default="127.0.0.1", metadata={"help": "address or name to listen on"})
     port: int = field(default=3000, metadata={"help": "port to listen on"})
     grpc_port: int = field(default=0, metadata={"help": "port of the protocol over gRPC, on the same host; 0: off"})
     tls_certificate: Path | None = field(
@@ -67,6 +69,10 @@ class Settings:
     tf32: bool = field(default=False, metadata={"help": "multiply with 10 bits of mantissa on CUDA: faster, coarser"})
     engine_cache: Path | None = field(default=None, metadata={"help": "folder in which TensorRT keeps its engines"})
     base_path: str = field(default="", metadata={"help": "prefix of every route, such as /team/sluice"})
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "origins whose pages may call, comma-separated, such as https://app.example; * for all"},
+    )
     control: bool = field(
         default=False, metadata={"help": "let callers load and unload models, and change traces and logs"}
     )
@@ -83,7 +89,14 @@ class Settings:
     deadline_s: float = field(
         default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
     )
+    keep_alive_s: float = field(
+        default=75.0, metadata={"help": "seconds after which an idle connection is closed; longer than proxies keep it"}
+    )
     max_body_bytes: int = field(default=64 << 20, metadata={"help": "bytes of one request body; then 413"})
+    max_inputs: int = field(
+        default=MAX_INPUTS,
+        metadata={"help": "inputs of one request, and outputs that it names; a model with more takes all it has"},
+    )
     max_held_bytes: int = field(
         default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once"}
     )
@@ -111,6 +124,11 @@ class Settings:
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
         if not _BASE_PATH.fullmatch(self.base_path):
             raise SettingsError(f"{PREFIX}BASE_PATH={self.base_path}: expected a path such as /team/sluice, or nothing")
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"{PREFIX}CORS_ORIGINS={origin}: expected *, or origins such as https://app.example:8443"
+                )
         for name, other in (
             ("tls_certificate", "tls_key"),
             ("tls_key", "tls_certificate"),
@@ -185,7 +203,9 @@ _LEAST: Mapping[str, float] = {
     "sequence_idle_s": 0.001,
     "max_wait_s": 0,
     "deadline_s": 0.001,
+    "keep_alive_s": 0.001,
     "max_body_bytes": 1024,
+    "max_inputs": 1,
     "max_held_bytes": 1024,
     "max_image_pixels": 1,
     "drain_s": 0,
