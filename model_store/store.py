@@ -86,6 +86,15 @@ class ModelVersion:
         """The files of a version without a manifest. Raises BadLayout."""
         return read_plain(self.folder, self._bounds, self.default_filename)
 
+    def read_beside(self, file: str) -> bytes | None:
+        """A file of the model that all its versions share, such as its configuration; None without it.
+
+        Raises BadLayout for one that cannot be read.
+        """
+        folder = self.folder if self.folder.name == self.name else self.folder.parent
+        path = folder / file
+        return self._bounds.read(path) if path.is_file() else None
+
     @property
     def _bounds(self) -> Boundary:
         return self.boundary or Boundary(self.folder)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
 from model_store.manifest import Graph, Manifest, Rows, Tensor
+from model_store.rows import Analysis
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
@@ -20,9 +21,10 @@ from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.plain import analyst, apply_analysis, batch_anyway, describe_verdict, make_samples
+from service.plain import analyst, apply_analysis, batch_anyway, describe_verdict, make_samples, mark_any_shape
 from service.profile import learn, make_ready, quiet
 from service.settings import Settings, count_cores
+from service.triton import Configured, configure_graph, known_sizes, read_configuration
 from service.verify import Bits, Budget, check_golden, compare_bits, run, try_company
 
 logger = logging.getLogger("sluice.loading")
@@ -165,7 +167,7 @@ def _learn(
 
 
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
-    """The graph with the batch that it serves with: a proved one, or one that ``try_batch`` asks for and that passes."""
+    """The graph with the batch that it serves with: a proved one, or that of ``try_batch`` where it passes."""
     if opened.try_batch is None:
         return opened.graph
     graph, draw = opened.try_batch
@@ -220,21 +222,45 @@ def _analyse_published(graph: Graph, content: bytes, external: Mapping[str, byte
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
-    """A plain repository: what a manifest would say is read from the ONNX file and analysed."""
-    plain = version.read_plain()
+    """A plain repository: what a manifest would say is read from the ONNX file, analysed, and its configuration."""
+    plain, config = version.read_plain(), read_configuration(version)
     content = with_available_locale(plain.content)
     open_on = _opener(content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
-    found = analyst.analyse(content, plain.external, {})
-    graph = apply_analysis(session.describe(plain.file), found)
-    manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files={plain.file: plain.digest})
-    sizes = found.sizes
-    samples = None if sizes is None else make_samples(graph, sizes, 8)
-    anyway = batch_anyway(graph, found) if settings.batch_unproved and sizes is not None else None
-    try_batch = None
-    if anyway is not None and sizes is not None:
-        try_batch = anyway, _drawer(anyway, sizes)
-    return manifest, {MAIN: _Opened(graph, session, open_on, samples, None, try_batch)}
+    declared = mark_any_shape(session.describe(plain.file), content)
+    found = analyst.analyse(content, plain.external, known_sizes(declared, config) if config else {})
+    graph = apply_analysis(declared, found)
+    configured = configure_graph(graph, config, version) if config else Configured(graph)
+    session.adopt(configured.graph, configured.reshape)
+    manifest = Manifest(
+        name=version.name,
+        task="tensors",
+        graphs={MAIN: configured.graph},
+        files={plain.file: plain.digest},
+        batching=configured.batching,
+        output_labels=configured.labels,
+    )
+    opened = _Opened(configured.graph, session, _adopting(open_on, configured), _samples_of(configured, found))
+    anyway = batch_anyway(configured.graph, found) if settings.batch_unproved and configured.reshape is None else None
+    if anyway is not None and found.sizes is not None:
+        opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
+    return manifest, {MAIN: opened}
+
+
+def _adopting(open_on: Callable[[int], Session], configured: Configured) -> Callable[[int], Session]:
+    def open_again(threads: int) -> Session:
+        session = open_on(threads)
+        session.adopt(configured.graph, configured.reshape)
+        return session
+
+    return open_again
+
+
+def _samples_of(configured: Configured, found: Analysis) -> Arrays | None:
+    """Eight rows at sizes at which the graph has run, in the shapes of callers; None where there are no such sizes."""
+    if found.sizes is None:
+        return None
+    return make_samples(configured.graph, found.sizes, 8)
 
 
 def _drawer(graph: Graph, sizes: Mapping[str, int]) -> Callable[[int], Arrays]:

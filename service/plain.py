@@ -9,6 +9,8 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.manifest import AxisRange, Graph, Rows, Tensor
 from model_store.rows import Analysis, AnalystProcess, analyse, is_risky
+from model_store.rows.nodes import read_inputs
+from model_store.rows.weights import strip_weights
 from service.engine.tensors import Arrays
 
 _SIZE = 8
@@ -62,6 +64,15 @@ def apply_analysis(graph: Graph, found: Analysis) -> Graph:
             "rows": Rows(verdict=found.rows, reason=found.reason),
         }
     )
+
+
+def mark_any_shape(graph: Graph, content: bytes) -> Graph:
+    """The graph with inputs marked that the file declares without a rank: ONNX Runtime tells them as scalars."""
+    unranked = {given.name for given in read_inputs(strip_weights(content)[0].graph) if given.axes is None}
+    if not unranked:
+        return graph
+    inputs = tuple(t.model_copy(update={"any_shape": t.name in unranked}) for t in graph.inputs)
+    return graph.model_copy(update={"inputs": inputs})
 
 
 def batch_anyway(graph: Graph, found: Analysis) -> Graph | None:

@@ -1,4 +1,4 @@
-"""Shapes of callers and shapes of the graph, where a configuration says that they differ: the same elements in order."""
+"""Shapes of callers and of the graph where a configuration says that they differ: the same elements, in order."""
 
 from collections.abc import Mapping, Sequence
 

@@ -129,6 +129,13 @@ class Session:
             raise InvalidInput(refusal) from error
         return outputs if self.shapes is None else self.shapes.leave(self.output_names, outputs)
 
+    def adopt(self, graph: Graph, shapes: Reshape | None) -> None:
+        """Give these outputs only, and take and give tensors in the shapes of callers."""
+        self.output_names = [tensor.name for tensor in graph.outputs]
+        self.shapes = shapes
+        if self._bindings is not None and not isinstance(self._bindings, Values) and shapes is not None:
+            self._bindings = None
+
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
         """As ``run``, for a loop: on a device the outputs named in ``stay`` are left there, for the next step."""
         return self.run(inputs) if self._bindings is None else self._bindings.step(inputs, stay)
@@ -231,7 +238,7 @@ _OWN_FAULTS = ("Failed to allocate memory", "bad allocation", "out of memory", "
 
 
 def find_refusal(error: BaseException) -> str | None:
-    """What is wrong with a request, where ONNX Runtime could not run a graph on its values; None for another failure."""
+    """What is wrong with a request on whose values ONNX Runtime could not run a graph; None for another failure."""
     kind, text = type(error).__name__, str(error)
     if kind not in _INPUT_ERRORS or any(sign in text for sign in _OWN_FAULTS):
         return None

@@ -31,7 +31,7 @@ class Signature:
     """What a graph takes and gives. Where ``batches`` is False each request is one run.
 
     ``fragile`` says what in the graph may not survive a tensor without elements; None if everything does.
-    ``keeps_forms`` says whether two requests of equal shapes may always share a batch: not where all rows share a value.
+    ``keeps_forms``: two requests of equal shapes may always share a batch, for there is no value that all rows share.
     """
 
     def __init__(self, graph: Graph, fragile: str | None = None) -> None:
@@ -45,6 +45,9 @@ class Signature:
         self.batches = any(axis is not None for axis in self.axes.values()) and any(
             axis is not None for axis in self.output_axes
         )
+        every_axis = {*self.axes.values(), *self.output_axes}
+        self.leads_with_rows = (self.batches and every_axis == {0}) or graph.leading_rows > 0
+        """Whether the first axis of every tensor is that of the rows."""
         self._optional = {t.name for t in graph.inputs if t.optional}
         self._shared = [t.name for t in graph.inputs if t.batch_axis is None] if self.batches else []
         self.keeps_forms = not self._shared
@@ -88,9 +91,8 @@ class Signature:
             if tensor.batch_axis is not None and count != shape[tensor.batch_axis]:
                 if count >= 0:
                     if self._one_rows_name:
-                        raise InvalidInput(
-                            f"input {name!r}: expected {count} rows like the other inputs, got {shape[tensor.batch_axis]}"
-                        )
+                        got = shape[tensor.batch_axis]
+                        raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {got}")
                     whole = True
                 count = shape[tensor.batch_axis]
         if self._shared_axes:

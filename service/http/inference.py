@@ -5,10 +5,11 @@ wanted outputs, the place of each tensor) is kept with the model, and of the nex
 """
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_store.manifest import Manifest
 from service.engine.job import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
@@ -205,12 +206,16 @@ class Inference:
 def _classified(model: Model, header: Header, outputs: Arrays) -> Arrays:
     """The outputs, with classes in place of the values of those that are wanted so."""
     manifest = model.manifest
-    scores = (manifest.classes.probabilities, manifest.classes.logits) if manifest.classes else ()
     classified = {
-        name: classify(name, outputs[name], number, manifest.labels if name in scores else (), model.signature.batches)
+        name: classify(name, outputs[name], number, _labels_of(manifest, name), model.signature.leads_with_rows)
         for name, number in header.classes.items()
     }
     return {**outputs, **classified}
+
+
+def _labels_of(manifest: Manifest, output: str) -> Sequence[str]:
+    scores = (manifest.classes.probabilities, manifest.classes.logits) if manifest.classes else ()
+    return manifest.labels if output in scores else manifest.output_labels.get(output, ())
 
 
 @functools.lru_cache(maxsize=1024)

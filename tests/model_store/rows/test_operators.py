@@ -74,13 +74,6 @@ def test_session_knows_what_is_fragile() -> None:
     assert (Session(graphs.recurrent()).fragile, Session(graphs.double()).fragile) == ("GRU", None)
 
 
-def test_operators_are_those_of_the_onnx_package() -> None:
-    """Read by hand, a file with weights and attributes has the operators that its own library finds."""
-    for content in (graphs.recurrent(), graphs.classifier(), graphs.mixing(), graphs.look_up()):
-        nodes = onnx.load_from_string(content).graph.node
-        assert sorted(read_operators(content)) == sorted((node.domain, node.op_type) for node in nodes)
-
-
 def test_weights_are_stepped_over() -> None:
     """Weights that look like a node of a fragile operator are weights."""
     weight = np.frombuffer(b"\x22\x04LSTM\0\0", np.uint8)
