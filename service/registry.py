@@ -34,6 +34,7 @@ from service.plain import analyst
 from service.settings import Settings, count_cores
 from service.shelf import Entry, Model, Shelf, State, find_number
 from service.tracing import Tracer
+from service.triton import choose_versions
 
 __all__ = ["Entry", "Listed", "Model", "Registry", "Shelf", "State"]
 
@@ -96,12 +97,13 @@ class Registry:
         """Load what serves of a model: of ``contents``, or of what the store has now."""
         shelf = self._shelves[name]
 
-        def read() -> tuple[Contents, dict[str, int]]:
-            return contents or self._store.list_model(name), self._store.aliases(name)
+        def read() -> tuple[Contents, dict[str, int], list[int] | None]:
+            found = contents or self._store.list_model(name)
+            return found, self._store.aliases(name), choose_versions(self._store.versions_of(name, found))
 
         async with shelf.busy:
             try:
-                found, shelf.aliases = await asyncio.get_running_loop().run_in_executor(self._pool, read)
+                found, shelf.aliases, chosen = await asyncio.get_running_loop().run_in_executor(self._pool, read)
             except (StoreError, OSError) as error:
                 shelf.reason = str(error)
                 logger.error("model %s is unavailable: %s", name, error)
@@ -109,10 +111,10 @@ class Registry:
             shelf.unusable = found.unusable
             shelf.reason = "" if found.folders else found.why or "it is not in the store any more"
             versions = self._store.versions_of(name, found)
-            for version in [v for v in versions[:-1] if v.version in shelf.aliases.values()]:
+            for version in [v for v in versions[:-1] if v.version in {*shelf.aliases.values(), *(chosen or ())}]:
                 await self._load_entry(shelf, version)
             for version in reversed(versions):
-                if shelf.serving is None:
+                if shelf.serving is None and (chosen is None or version.version in chosen):
                     shelf.serving = (await self._load_entry(shelf, version)).model
             self._note_task(name, shelf)
 
@@ -299,6 +301,7 @@ class Registry:
         async with shelf.busy:
             contents, aliases = await self._read_model(name)
             versions = self._store.versions_of(name, contents)
+            chosen = self._choose(versions) if version is None else ()
             found = choose_version(name, version, versions, aliases, contents.unusable)
             self._shelves.setdefault(name, shelf)
             entry = await self._load_entry(shelf, found, again=True)
@@ -307,11 +310,19 @@ class Registry:
             shelf.serving, shelf.aliases, shelf.reason = entry.model, aliases, ""
             shelf.unusable = contents.unusable
             for other in versions:
-                if other.version in aliases.values() and other is not found:
+                if other.version in {*aliases.values(), *chosen} and other is not found:
                     await self._load_entry(shelf, other)
-            stay = {found.version, *aliases.values()}
+            stay = {found.version, *aliases.values(), *chosen}
             self._retire_all(entry for number, entry in shelf.entries.items() if number not in stay)
             self._note_task(name, shelf)
+
+    @staticmethod
+    def _choose(versions: Sequence[ModelVersion]) -> Sequence[int]:
+        """Those that a version policy lets serve besides. Raises NotReady."""
+        try:
+            return choose_versions(versions) or ()
+        except (StoreError, OSError) as error:
+            raise NotReady(f"the configuration cannot be read: {error}") from None
 
     async def _read_model(self, name: str) -> tuple[Contents, dict[str, int]]:
         """The versions and aliases that the store has now. Raises UnknownModel, NotReady."""

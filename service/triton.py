@@ -1,13 +1,13 @@
 """What Triton's ``config.pbtxt`` changes of a plain model: shapes as callers see them, largest batch, labels."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model_store import ModelVersion
 from model_store.errors import BadConfig
 from model_store.manifest import Batching, Graph, Tensor
-from model_store.triton import CONFIG_FILE, TensorConfig, TritonConfig, read_config, refusal
+from model_store.triton import CONFIG_FILE, TensorConfig, TritonConfig, VersionPolicy, read_config, refusal
 from service.engine.reshape import Dims, Reshape
 from service.errors import NotReady
 
@@ -17,6 +17,18 @@ logger = logging.getLogger("sluice.loading")
 def read_default_filename(name: str, content: bytes) -> str | None:
     """What the configuration of a model calls its ONNX files. Raises BadConfig where it cannot be read or served."""
     return _read(name, content).default_model_filename or None
+
+
+def choose_versions(versions: Sequence[ModelVersion]) -> list[int] | None:
+    """The numbers of those that the version policy of a configuration lets serve; None where it says nothing of them.
+
+    Raises StoreError.
+    """
+    content = versions[-1].read_beside(CONFIG_FILE) if versions and versions[-1].is_plain else None
+    if content is None:
+        return None
+    policy = _read(versions[-1].name, content).version_policy
+    return None if policy == VersionPolicy() else policy.choose([version.version for version in versions])
 
 
 def read_configuration(version: ModelVersion) -> TritonConfig | None:
