@@ -2,17 +2,20 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 
 import numpy as np
 
 from model_store.datatypes import DATATYPES
 from model_store.manifest import AxisRange, Graph, Rows, Tensor
 from model_store.rows import Analysis, AnalystProcess, analyse, is_risky
+from model_store.rows.fingerprint import fingerprint
 from model_store.rows.nodes import read_inputs
 from model_store.rows.weights import strip_weights
 from service.engine.tensors import Arrays
 
+_MOST_KNOWN = 1024
+"""Graphs whose analysis is remembered."""
 _SIZE = 8
 """Of a free axis of which no size is known."""
 
@@ -24,6 +27,7 @@ class Analyst:
         self._process = AnalystProcess()
         self._lock = threading.Lock()
         self._holders = 0
+        self._known: dict[Hashable, Analysis] = {}
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -39,13 +43,24 @@ class Analyst:
                     self._process.close()
 
     def analyse(self, content: bytes, external: Mapping[str, bytes], hint: Mapping[str, int]) -> Analysis:
-        hints = [hint] if hint else []
+        """As ``model_store.rows.analyse``, once for all graphs that differ in their weights only."""
         try:
-            risky = is_risky(content)
+            digest, risky = fingerprint(content), is_risky(content)
         except Exception:  # noqa: BLE001  # the parser raises several types; the analysis says what is wrong
-            risky = False
+            return analyse(content, external)
+        key = None if digest is None else (digest, *sorted(hint.items()))
+        with self._lock:
+            known = self._known.get(key) if key is not None else None
+        if known is not None:
+            return known
         ask = self._process.analyse if risky else analyse
-        return ask(content, external, hints=hints)
+        found = ask(content, external, hints=[hint] if hint else [])
+        if key is not None:
+            with self._lock:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[key] = found
+        return found
 
 
 analyst = Analyst()
