@@ -38,7 +38,7 @@ def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
     model = registry.find(call.endpoint.model)
     signature = model.signature
     if not signature.batches or not signature.leads_with_rows:
-        raise InvalidInput(f"model {model.name!r} takes no rows one by one: use /v2/models/{model.name}/infer")
+        raise InvalidInput(f"model {model.name!r} takes no rows: use /v2/models/{model.name}/infer")
     for name, tensor in signature.outputs.items():
         if DATATYPES[tensor.datatype].is_binary_only:
             raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")

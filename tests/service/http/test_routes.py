@@ -106,7 +106,7 @@ def test_malformed_infer_request_is_a_400_that_says_what_is_wrong(client: httpx.
 ROW = [[[0.0] * 8] * 8]
 BAD_CLASSIFY: dict[str, tuple[Any, int, str]] = {
     "no inputs": ({}, 400, "inputs: expected an array of rows"),
-    "no rows": ({"inputs": []}, 400, "inputs: expected an array of at most"),
+    "no rows": ({"inputs": []}, 400, "inputs: expected an array of 1 to"),
     "wrong shape": ({"inputs": [ROW, [[1, 2]]]}, 400, "inputs[1]: expected a row of shape [1, 8, 8], got [1, 2]"),
     "text": ({"inputs": ["seven"]}, 400, "inputs[0]: expected FP32, got 'seven'"),
     "unknown field": ({"inputs": [ROW], "topk": 3}, 400, "topk: Extra inputs are not permitted"),
