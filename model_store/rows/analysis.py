@@ -14,7 +14,8 @@ from typing import Literal
 import onnx
 from onnx import inliner
 
-from model_store.rows.facts import FIXED, Fact, Failed, Rows
+from model_store.rows.facts import FIXED, Fact, Failed, Rows, Source
+from model_store.rows.measures import Measures
 from model_store.rows.measuring import Meter, Run
 from model_store.rows.nodes import Axes, flatten_branches, read_inputs
 from model_store.rows.operators import find_fragile_operator
@@ -22,7 +23,6 @@ from model_store.rows.proof import Proof, prove
 from model_store.rows.ranges import find_tables
 from model_store.rows.samples import Layout, Lengths, layouts, lengths_to_try, make_inputs, other_lengths
 from model_store.rows.sizes import Size
-from model_store.rows.steps import Measures
 from model_store.rows.weights import strip_weights
 
 _ROWS = (3, 1, 5)
@@ -36,12 +36,12 @@ _MOST_NESTED = 8
 class Analysis:
     """``rows``: "proved" independent, "mixing" where rows influence each other, "unknown" where neither is known.
 
-    ``axes`` has the axis of the rows of each input and output; a tensor that is not in it is the same for all rows. For
-    unproved ones these are the axes that were measured to be as long as the batch. ``sizes`` are lengths of the other free
-    axes, by name, at which the graph ran, None if it ran at none of the tried ones; ``only_sizes`` says that no other
-    lengths did, so the proof holds for these. ``tables``: how many entries the table has that an input picks from.
-    ``least``: a free axis that is shorter ends the process that runs the graph. ``bounds``: on one that is longer the
-    graph fails.
+    ``axes`` has the axis of the rows of each input and output; a tensor that is not in it is the same for all rows.
+    For unproved ones these are the axes that were measured to be as long as the batch. ``sizes`` are lengths of the
+    other free axes, by name, at which the graph ran, None if it ran at none of the tried ones; ``only_sizes`` says that
+    no other lengths did, so the proof holds for these. ``tables``: how many entries the table has that an input picks
+    from. ``least``: a free axis that is shorter ends the process that runs the graph. ``bounds``: on one that is longer
+    the graph fails.
     """
 
     rows: Literal["proved", "mixing", "unknown"]
@@ -70,9 +70,9 @@ def analyse(
 ) -> Analysis:
     """Analyse an ONNX file. ``external`` has the content of the files that it names as external data.
 
-    ``hints`` are lengths of free axes that are known to run, by the name of the axis. ``allow`` is asked before the graph
-    runs at other lengths. Never raises for what is in the file: what cannot be analysed is "unknown", with the reason. But
-    a graph with fragile operators may end the process: see ``is_risky`` and ``AnalystProcess``.
+    ``hints`` are lengths of free axes that are known to run, by the name of the axis. ``allow`` is asked before the
+    graph runs at other lengths. Never raises for what is in the file: what cannot be analysed is "unknown", with the
+    reason. But a graph with fragile operators may end the process: see ``is_risky`` and ``AnalystProcess``.
     """
     try:
         model, weights = strip_weights(content)
@@ -179,10 +179,14 @@ class _Analyst:
         settings, why = self._measure(layout)
         if not settings:
             return self._unknown(why)
-        sizes, only = settings[0].lengths, len(settings) == 1 and bool(settings[0].lengths)
+        alike = any(len({setting.lengths[key] for setting in settings}) == 1 for key in settings[0].lengths)
+        if alike:  # no other length of an axis runs, or it takes too long: what is found holds for the first sizes only
+            settings = settings[:1]
+        exact = len(settings) == 1
+        sizes, only = settings[0].lengths, exact and bool(settings[0].lengths)
         axes: Mapping[str, int | None] = {}
         for group in _group(settings):
-            proof = self._prove(layout, group)
+            proof = self._prove(layout, group, exact)
             failure = proof.failure or self._find_untried(group, settings, proof)
             if failure is None and axes and axes != proof.axes:
                 failure = Failed("unknown", "outputs lie otherwise for other sizes")
@@ -259,14 +263,14 @@ class _Analyst:
             raise ValueError(f"the process ended at {dict(lengths)}")
         return meter.run(make_inputs(self._inputs, layout, rows, lengths, self._tables), rows)
 
-    def _prove(self, layout: Layout, group: Sequence[_Setting]) -> Proof:
+    def _prove(self, layout: Layout, group: Sequence[_Setting], exact: bool) -> Proof:
         runs = [run for setting in group for run in setting.runs]
-        measures = Measures(runs, [at for at, setting in enumerate(group) for _ in setting.runs])
+        measures = Measures(runs, [at for at, setting in enumerate(group) for _ in setting.runs], exact=exact)
         counts = [setting.lengths for setting in group for _ in setting.runs]
         facts = {given.name: self._describe(given, layout, measures, counts) for given in self._inputs}
         for value in self._model.graph.input:
             if value.name not in facts and value.name not in {t.name for t in self._model.graph.initializer}:
-                facts[value.name] = Fact(FIXED, None)
+                facts[value.name] = Fact(FIXED, None, source=Source.CALLER)
         return prove(group[0].model, group[0].guards, facts, measures)
 
     def _describe(self, given: Axes, layout: Layout, measures: Measures, counts: Sequence[Lengths]) -> Fact:

@@ -16,6 +16,11 @@ from model_store.rows.sizes import Size
 from model_store.rows.steps import Step
 
 Element = Size | bool | None
+WHOLE = (6, 7)
+"""The types int32 and int64."""
+_FLOATS = (1, 11)
+_LARGEST_FACTOR = {"int64": 1 << 40, "int32": 1 << 16, "float": 1 << 10}
+"""In the polynomial of a size, by the type that holds it."""
 
 
 def lift(array: np.ndarray) -> np.ndarray:
@@ -39,7 +44,27 @@ def evaluate(step: Step) -> np.ndarray | None:
         elements = compute(step)
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
-    return elements if elements is not None and elements.size <= MOST_KNOWN else None
+    if elements is None or elements.size > MOST_KNOWN:
+        return None
+    for at in np.ndindex(elements.shape):
+        element = elements[at]
+        if isinstance(element, Size) and not fits(step, element):
+            elements = elements.copy()
+            elements[at] = None
+    return elements
+
+
+def fits(step: Step, size: Size) -> bool:
+    """Whether the type of the node's first output holds the size for any lengths that there may be.
+
+    A constant was measured, and is as it is. Of others the factors tell: a length of 32,767 is the longest that is
+    provided for in 32 bits, and one of 8 millions in 64. The type of a tensor without measured values is float.
+    """
+    if size.constant is not None:
+        return True
+    measured = step.measures.values(step.node.outputs[0])
+    name = measured[0].dtype.name if measured is not None else "float"
+    return max(map(abs, size.terms.values())) <= _LARGEST_FACTOR.get(name, -1)
 
 
 def _values(step: Step, at: int) -> np.ndarray:
@@ -50,10 +75,10 @@ def _values(step: Step, at: int) -> np.ndarray:
 
 
 def _numbers(step: Step, at: int) -> list[int]:
-    found = step.numbers(at)
-    if found is None:
+    found = [size.constant if isinstance(size, Size) else None for size in _values(step, at).reshape(-1)]
+    if None in found:
         raise ValueError("its values are not known")
-    return found
+    return found  # type: ignore[return-value]
 
 
 def _array(elements: Any) -> np.ndarray:
@@ -100,7 +125,8 @@ def _remainder(a: Size, b: Size) -> Size | None:
 def _equal(a: Element, b: Element) -> bool | None:
     if isinstance(a, bool) or isinstance(b, bool):
         return a == b
-    assert a is not None and b is not None  # noqa: S101  # asked by the caller
+    if a is None or b is None:
+        return None
     if a == b:
         return True
     return False if _is_above(a, b) or _is_above(b, a) else None
@@ -171,11 +197,14 @@ def _constant(step: Step) -> np.ndarray | None:
 
 
 def _cast(step: Step) -> np.ndarray:
-    values, to_truth = _values(step, 0), step.attribute("to") == 9
+    values, to = _values(step, 0), step.attribute("to")
+    to_truth = to == 9
     result = np.empty(values.shape, object)
     for at in np.ndindex(values.shape):
         value = values[at]
-        if to_truth and isinstance(value, Size):
+        if to not in (9, *WHOLE, *_FLOATS) and not (isinstance(value, Size) and value.constant is not None):
+            result[at] = None
+        elif to_truth and isinstance(value, Size):
             result[at] = _negate(_equal(value, Size.of(0)))
         elif not to_truth and isinstance(value, bool):
             result[at] = Size.of(int(value))

@@ -10,6 +10,7 @@ The states
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal
 
 import numpy as np
@@ -87,14 +88,27 @@ class Failed:
 State = Fixed | Sized | Rows | Places | Selectors | Failed
 
 
+class Source(IntEnum):
+    """What the elements of a tensor come from, besides the rows: the highest of what its operands come from."""
+
+    FILE = 0
+    """Constants of the file: what was measured holds for every batch."""
+    SIZES = 1
+    """Free sizes: they were measured for some sizes only."""
+    CALLER = 2
+    """Values of an input that all rows share: they were measured for one value only."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Fact:
     """``shape`` is None where the rank is not known. ``values`` are elements as sizes or truth values, None for an
-    element that is not known; they are kept for small tensors only."""
+    element that is not known; they are kept for small tensors only. ``parts`` are the tensors of a sequence."""
 
     state: State
     shape: Shape | None
     values: np.ndarray | None = None
+    source: Source = Source.CALLER
+    parts: "tuple[Fact, ...] | None" = None
 
     @property
     def dims(self) -> Shape:

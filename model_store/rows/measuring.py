@@ -73,7 +73,7 @@ class Meter:
         return found
 
     def _run(self, inputs: Mapping[str, np.ndarray]) -> Sequence[Any]:
-        """Values of ONNX Runtime's own, which have a shape even where NumPy has no such type; of texts it makes none."""
+        """Values of ONNX Runtime's own, which have a shape even where NumPy has no such type; texts have none."""
         if any(array.dtype.hasobject for array in inputs.values()):
             return self._session.run(self._names, dict(inputs))  # type: ignore[no-any-return]
         given = {name: _value_of(self._ort, array) for name, array in inputs.items()}

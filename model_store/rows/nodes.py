@@ -15,7 +15,8 @@ MOST_KNOWN = 1024
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``guard`` is the tensor whose truth led here, where the node stood in the branch of an If."""
+    """``inputs`` are those of the node, then what its own graphs read from outside of them. ``guard`` is the tensor
+    whose truth led here, where the node stood in the branch of an If."""
 
     op: str
     domain: str
@@ -40,31 +41,64 @@ class Axes:
 
 
 def read_nodes(graph: onnx.GraphProto, guards: Mapping[str, str]) -> list[Node]:
-    """The nodes that an output needs, in order. ``guards`` has the guard of a node by its first output."""
+    """The nodes that an output needs, each after those that it reads. ``guards`` has the guard of a node by output."""
     wanted = {output.name for output in graph.output}
     kept: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
+    for node, used in reversed(_sort(graph.node, guards)):
         if wanted.intersection(filter(None, node.output)):
-            wanted.update(_names_used(node))
+            wanted |= used
             kept.append(node)
     return [_read_node(node, guards) for node in reversed(kept)]
 
 
-def _names_used(node: onnx.NodeProto) -> Iterator[str]:
-    """The tensors that a node reads, those inside its own graphs too."""
-    yield from node.input
+def _sort(nodes: Sequence[onnx.NodeProto], guards: Mapping[str, str]) -> list[tuple[onnx.NodeProto, set[str]]]:
+    """Each node after those that it reads and after its guard, with the tensors that it reads.
+
+    ONNX asks for that order, and some tools append nodes all the same. Nodes that read each other in a circle are left
+    out, and with them what they make.
+    """
+    waiting = [(node, _names_used(node) | {guards[name] for name in node.output if name in guards}) for node in nodes]
+    ordered: list[tuple[onnx.NodeProto, set[str]]] = []
+    made = {name for node in nodes for name in node.output if name}
+    while waiting:
+        later = []
+        for node, used in waiting:
+            if used.isdisjoint(made):
+                made.difference_update(node.output)
+                ordered.append((node, used))
+            else:
+                later.append((node, used))
+        if len(later) == len(waiting):
+            break
+        waiting = later
+    return ordered
+
+
+def _names_used(node: onnx.NodeProto) -> set[str]:
+    """The tensors that a node reads, those that its own graphs read from outside too."""
+    return {name for name in node.input if name}.union(*(read_outer(graph) for graph in _graphs_of(node)))
+
+
+def read_outer(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that a graph inside a node reads from outside of it."""
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    own.update(tensor.values.name for tensor in graph.sparse_initializer)
+    outer: set[str] = set()
+    for node in graph.node:
+        outer |= _names_used(node) - own
+        own.update(node.output)
+    return outer | ({output.name for output in graph.output} - own)
+
+
+def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     for attribute in node.attribute:
-        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            yield from (output.name for output in graph.output)
-            for inside in graph.node:
-                yield from _names_used(inside)
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
 
 
 def _read_node(node: onnx.NodeProto, guards: Mapping[str, str]) -> Node:
-    outer: tuple[str, ...] = ()
-    if any(attribute.HasField("g") for attribute in node.attribute):
-        inner = {name for name in _names_used(node) if name and name not in node.input}
-        outer = tuple(sorted(inner))
+    outer = sorted(set().union(*(read_outer(graph) for graph in _graphs_of(node))))
     return Node(
         node.op_type,
         "" if node.domain in OWN_DOMAINS else node.domain,

@@ -35,7 +35,7 @@ class AnalystProcess:
     def analyse(
         self, content: bytes, external: Mapping[str, bytes] | None = None, *, hints: Sequence[Lengths] = ()
     ) -> Analysis:
-        """As ``analysis.analyse``. Lengths that end a child are not tried again; after some of them nothing is tried."""
+        """As ``analysis.analyse``. Lengths that end a child are not tried again; after some nothing is tried."""
         ended: list[Lengths] = []
         with self._lock:
             while len(ended) < _MOST_ENDED:
@@ -73,7 +73,8 @@ class AnalystProcess:
     ) -> Analysis | Lengths:
         """The analysis, or the lengths at which the child ended; ``only`` at the lengths of the hints."""
         child = self._start()
-        assert child.stdin is not None and child.stdout is not None  # noqa: S101  # both are pipes
+        assert child.stdin is not None  # noqa: S101  # both are pipes
+        assert child.stdout is not None  # noqa: S101
         trying: Lengths = {}
         try:
             files = {"": content, **external}

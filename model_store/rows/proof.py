@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from model_store.rows.arithmetic import evaluate, lift
+from model_store.rows.bounds import Bounds
 from model_store.rows.facts import (
     FIXED,
     SIZED,
@@ -18,17 +19,22 @@ from model_store.rows.facts import (
     Rows,
     Shape,
     Sized,
+    Source,
     State,
     Unknown,
 )
+from model_store.rows.lengths import compute_shape
+from model_store.rows.measures import Measures, check_shape, settle
 from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Node, read_constants, read_nodes, read_small
 from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
 from model_store.rows.rules import SIZED as MAKES_ROWS
 from model_store.rows.rules.bodies import draws_numbers
-from model_store.rows.rules.elementwise import broadcast_shape
+from model_store.rows.rules.elementwise import broadcast_shape, trains
 from model_store.rows.sizes import ONE, Size
-from model_store.rows.steps import Measures, Step, explain
+from model_store.rows.steps import Step, explain
 
+_OLDEST = 7
+"""Before this version operators broadcast, and trained, in other ways."""
 _BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
@@ -46,6 +52,8 @@ class Proof:
 
 def prove(model: onnx.ModelProto, guards: Mapping[str, str], inputs: Mapping[str, Fact], measures: Measures) -> Proof:
     """Follow the rows from the inputs to the outputs. ``inputs`` has a fact for each input of the graph."""
+    if any(o.domain in OWN_DOMAINS and o.version < _OLDEST for o in model.opset_import):
+        return Proof({}, Failed("unknown", f"operators of before version {_OLDEST}"), {})
     prover = _Prover(model, inputs, measures)
     for node in read_nodes(model.graph, guards):
         prover.follow(node)
@@ -55,13 +63,16 @@ def prove(model: onnx.ModelProto, guards: Mapping[str, str], inputs: Mapping[str
 class _Prover:
     def __init__(self, model: onnx.ModelProto, inputs: Mapping[str, Fact], measures: Measures) -> None:
         self._measures = measures
-        self._opsets = {o.domain if o.domain not in OWN_DOMAINS else "": o.version for o in model.opset_import}
+        self._opsets = {_name_domain(o.domain): o.version for o in model.opset_import}
+        self._own = {(_name_domain(f.domain), f.name) for f in model.functions}
         self._constants: dict[str, np.ndarray | None] = {}
+        self._makers: dict[str, Node] = {}
         self._facts: dict[str, Fact] = {}
+        self._bounds = Bounds(self._look_up, self._makers.get)
         for name, (dims, values) in read_constants(model.graph).items():
             self._constants[name] = values
             known = None if values is None else lift(values)
-            self._facts[name] = Fact(FIXED, tuple(Size.of(dim) for dim in dims), known)
+            self._facts[name] = Fact(FIXED, tuple(Size.of(dim) for dim in dims), known, Source.FILE)
         self._facts.update(inputs)
 
     def follow(self, node: Node) -> None:
@@ -70,13 +81,20 @@ class _Prover:
             self._note_constant(node)
         elif node.op == "ConstantOfShape" and "value" in node.attributes:
             self._constants[node.outputs[0]] = read_small(node.attributes["value"])
-        facts = tuple(self._facts.get(name) if name else None for name in node.inputs)
+        self._makers.update(dict.fromkeys(node.outputs, node))
+        facts = tuple(self._look_up(name) if name else None for name in node.inputs)
         for name, fact in zip(node.outputs, self._find(node, facts), strict=False):
             if name and fact is not None:
                 self._facts[name] = fact
         for name in node.outputs:
             if name:
                 self._facts.setdefault(name, Fact(Failed("unknown", f"{node}: nothing is known of {name!r}"), None))
+
+    def _look_up(self, name: str) -> Fact | None:
+        fact = self._facts.get(name)
+        if fact is None or fact.shape is None or not self._measures.has_settled:
+            return fact
+        return settle(fact, self._measures)
 
     def _find(self, node: Node, facts: Sequence[Fact | None]) -> Sequence[Fact | None]:
         failed = self._find_failure(node, facts)
@@ -85,16 +103,28 @@ class _Prover:
                 known = facts[0] is not None and facts[0].shape is not None
                 return [self._measure_values(self._step(node, facts))] if known else [Fact(SIZED, None)]
             return self._fail(node, facts, failed)
+        step = self._step(node, facts)
         try:
-            return self._check(node, self._apply(self._step(node, facts)))
+            return self._check(step, self._apply(step))
         except NotIndependent as error:
             return self._fail(node, facts, Failed(error.verdict, f"{node}: {error}"))
         except (ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
             # A rule read the node otherwise than it is: no proof, and never a reason not to serve.
             return self._fail(node, facts, Failed("unknown", f"{node}: not understood ({error})"))
 
+    def _opset(self, node: Node) -> int:
+        return int(self._opsets.get(node.domain, 1))
+
     def _step(self, node: Node, facts: Sequence[Fact | None]) -> Step:
-        return Step(node, tuple(facts), self._measures, self._opsets.get(node.domain, 1), self._constants.get)
+        source = max((fact.source for fact in facts if fact is not None), default=Source.FILE)
+        if source != Source.FILE and node.op in ("Shape", "Size") and not node.domain:
+            maker = self._makers.get(node.inputs[0])
+            of_shape = maker is not None and maker.op == "Shape" and not maker.domain
+            source = Source.FILE if of_shape else Source.SIZES  # the length of a shape is a rank, which never changes
+        if source == Source.SIZES and self._measures.exact:
+            source = Source.FILE
+        opset = self._opset(node)
+        return Step(node, tuple(facts), self._measures, opset, self._constants.get, self._bounds.find, source)
 
     def _fail(self, node: Node, facts: Sequence[Fact | None], failed: Failed) -> Sequence[Fact]:
         """Where only the shape of a failed tensor is asked for, nothing is lost."""
@@ -106,11 +136,11 @@ class _Prover:
             if fact is not None and isinstance(fact.state, Failed):
                 return fact.state
         missing = [name for name, fact in zip(node.inputs, facts, strict=True) if name and fact is None]
-        if missing and node.op not in _BODIES:
+        if missing:
             return Failed("unknown", f"{node}: nothing is known of its input {missing[0]!r}")
         guard = self._facts.get(node.guard) if node.guard else None
-        if guard is not None and not isinstance(guard.state, Fixed):
-            if isinstance(guard.state, Failed):
+        if node.guard and (guard is None or not isinstance(guard.state, Fixed)):
+            if guard is not None and isinstance(guard.state, Failed):
                 return guard.state
             return Failed(
                 "unknown", f"{node}: it depends on the rows or on their number which branch of an If is taken"
@@ -122,18 +152,24 @@ class _Prover:
         if node.op in ("Shape", "Size") and not node.domain:
             return [self._measure_values(step)]
         states = [fact.state for fact in step.facts if fact is not None]
-        if _is_random(node):
+        if (node.domain, node.op) in self._own:
+            raise Unknown("a function of the file, for another version of the operators")
+        if _is_random(step):
             raise Mixing("it draws random numbers")
         if all(isinstance(state, Fixed) for state in states):
             return self._fix(step)
         if all(isinstance(state, Fixed | Sized) for state in states) and node.op not in _BODIES:
             found = self._measure_values(step)
-            if isinstance(found.state, Fixed) or node.op not in MAKES_ROWS:
+            if isinstance(found.state, Fixed) or node.op not in MAKES_ROWS or node.domain:
                 return [found, *([Fact(SIZED, None)] * (len(node.outputs) - 1))]
         rule = RULES.get(node.domain, {}).get(node.op)
         if rule is None:
             raise Unknown(f"no rule for {'this operator' if node.op not in _BODIES else node.op + ' on data'}")
-        return rule(step)
+        facts = rule(step)
+        for at, fact in enumerate(step.facts):
+            if fact is not None and at not in step.read and not isinstance(fact.state, Fixed):
+                raise Unknown(f"input {at} ({node.inputs[at]!r}) depends on the rows")
+        return facts
 
     def _fix(self, step: Step) -> Sequence[Fact | None]:
         """Outputs of fixed inputs are fixed; small whole numbers among them are known by what was measured."""
@@ -144,26 +180,25 @@ class _Prover:
                 continue
             shapes = self._measures.shapes(name)
             known = evaluate(step) if at == 0 else None
-            shape = None if shapes is None else step.measure(name, FIXED)
-            facts.append(Fact(FIXED, shape, self._complete(name, shape, known)))
+            shape = (compute_shape(step) if at == 0 else None) or step.measure(name, FIXED) if shapes else None
+            facts.append(Fact(FIXED, shape, self._complete(step, name, known), step.source))
         return facts
 
-    def _complete(self, name: str, shape: Shape | None, known: np.ndarray | None) -> np.ndarray | None:
+    def _complete(self, step: Step, name: str, known: np.ndarray | None) -> np.ndarray | None:
         """Elements that arithmetic does not give, as they were measured: they do not depend on the rows."""
         measured = self._measures.values(name)
-        if measured is None or shape is None or any(array.shape != measured[0].shape for array in measured):
+        if measured is None or any(array.shape != measured[0].shape for array in measured):
             return known
         if measured[0].size > MOST_KNOWN or (known is not None and known.shape != measured[0].shape):
             return known
         result = np.empty(measured[0].shape, object)
         for at in np.ndindex(result.shape):
             if known is not None and known[at] is not None:
-                result[at] = self._measures.same(known[at]) if isinstance(known[at], Size) else known[at]
-            elif measured[0].dtype.kind == "b":
-                truths = {bool(array[at]) for array in measured}
-                result[at] = truths.pop() if len(truths) == 1 and len(set(self._measures.settings)) == 1 else None
-            else:
-                result[at] = self._measures.size_of(tuple(int(array[at]) for array in measured))
+                result[at] = known[at]
+            elif step.source == Source.FILE:
+                result[at] = bool(measured[0][at]) if measured[0].dtype.kind == "b" else Size.of(int(measured[0][at]))
+            elif step.source == Source.SIZES and measured[0].dtype.kind != "b":
+                result[at] = self._measures.new(tuple(int(array[at]) for array in measured), least=-1)
         return result
 
     def _measure_values(self, step: Step) -> Fact:
@@ -173,23 +208,16 @@ class _Prover:
         if known is None:
             return Fact(SIZED, self._shape_without_rows(name))
         self._compare(name, known)
-        known = self._rename(known)
         shape = tuple(Size.of(length) for length in known.shape)
         depends = any(value is None or (isinstance(value, Size) and value.has_rows) for value in known.reshape(-1))
-        return Fact(SIZED if depends else FIXED, shape, known)
-
-    def _rename(self, known: np.ndarray) -> np.ndarray:
-        renamed = np.empty(known.shape, object)
-        for at in np.ndindex(known.shape):
-            renamed[at] = self._measures.same(known[at]) if isinstance(known[at], Size) else known[at]
-        return renamed
+        return Fact(SIZED if depends else FIXED, shape, known, step.source)
 
     def _shape_without_rows(self, name: str) -> Shape | None:
         measured = self._measures.shapes(name)
         if measured is None or len({len(shape) for shape in measured}) > 1:
             return None
         try:
-            return tuple(self._measures.size_of(lengths) for lengths in zip(*measured, strict=True))
+            return tuple(self._measures.length(n, (), kept=False, free=True) for n in zip(*measured, strict=True))
         except NotIndependent:
             return None
 
@@ -203,13 +231,13 @@ class _Prover:
                 if expected is not None and (array.shape != known.shape or int(array[at]) != int(expected)):
                     raise Unknown("its values are not what the sizes give")
 
-    def _check(self, node: Node, facts: Sequence[Fact | None]) -> Sequence[Fact | None]:
-        """Shapes against those that were measured. Raises Unknown where they differ."""
-        for name, fact in zip(node.outputs, facts, strict=False):
-            measured = self._measures.shapes(name) if name else None
-            if fact is None or fact.shape is None or measured is None:
+    def _check(self, step: Step, facts: Sequence[Fact | None]) -> Sequence[Fact | None]:
+        """Shapes against the states and against those that were measured. Raises Unknown where they differ."""
+        for name, fact in zip(step.node.outputs, facts, strict=False):
+            if fact is None or fact.shape is None or isinstance(fact.state, Failed):
                 continue
-            for run, shape in enumerate(measured):
+            check_shape(fact.state, fact.shape, self._measures)
+            for run, shape in enumerate(self._measures.shapes(name) or () if name else ()):
                 if tuple(size.at(run) for size in fact.shape) != shape:
                     raise Unknown(f"its shape is {shape} and not {list(fact.shape)}")
         return facts
@@ -236,8 +264,15 @@ class _Prover:
         return Proof(axes, None, self._facts)
 
 
-def _is_random(node: Node) -> bool:
+def _name_domain(domain: str) -> str:
+    return "" if domain in OWN_DOMAINS else domain
+
+
+def _is_random(step: Step) -> bool:
     """Whether the node draws random numbers, or one in its bodies does."""
+    node = step.node
+    if node.op == "Dropout" and not node.domain:
+        return trains(step)
     bodies = [value for value in node.attributes.values() if isinstance(value, onnx.GraphProto)]
     return (node.op in RANDOM and not node.domain) or any(draws_numbers(body) for body in bodies)
 

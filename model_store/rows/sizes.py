@@ -1,10 +1,12 @@
 """Sizes as polynomials: what the length of an axis is for every number of rows and for every other free size.
 
-A size is a sum of products of symbols with whole-number factors, such as ``3·rows·length``. A symbol is a free axis of an
-input or a number that the graph derives from such axes. Each symbol carries the value that it had in every measured run,
-so a size can be compared with what was measured. All symbols are at least 1.
+A size is a sum of products of symbols with whole-number factors, such as ``3·rows·length``. A symbol is a free axis of
+an input or a number that the graph derives from such axes. Each symbol carries the value that it had in every measured
+run, so a size can be compared with what was measured. Two sizes are equal where they are the same polynomial, not where
+they were measured alike.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -13,11 +15,15 @@ Values = tuple[int, ...]
 
 
 class Symbol(NamedTuple):
-    """``is_rows`` marks the number of rows of the batch, the only symbol that differs between requests of one batch."""
+    """``is_rows`` marks the number of rows of the batch, the only symbol that differs between requests of one batch.
+
+    ``minimum`` is a whole number from 0 that it never falls below; -1 says that it may be negative.
+    """
 
     name: str
     values: Values
     is_rows: bool = False
+    minimum: int = 1
 
 
 _Term = tuple[Symbol, ...]
@@ -83,6 +89,13 @@ class Size:
                 terms[term] = terms.get(term, 0) + f * g
         return Size(terms)
 
+    def replace(self, by: Mapping[Symbol, "Size"]) -> "Size":
+        """The size with other sizes in the place of some symbols."""
+        total = Size({})
+        for term, factor in self.terms.items():
+            total += product([Size.of(factor), *(by.get(symbol) or Size.of(symbol) for symbol in term)])
+        return total
+
     def divide(self, other: "Size") -> "Size | None":
         """The polynomial that gives this one when multiplied by ``other``; None where there is none."""
         if not other.terms:
@@ -121,9 +134,12 @@ class Size:
 
     def least(self) -> int | None:
         """A number that it never falls below; None where the polynomial does not show one."""
-        if all(factor > 0 for term, factor in self.terms.items() if term):
-            return sum(self.terms.values())
-        return None
+        total = 0
+        for term, factor in self.terms.items():
+            if term and (factor < 0 or any(symbol.minimum < 0 for symbol in term)):
+                return None
+            total += factor * math.prod(symbol.minimum for symbol in term)
+        return total
 
     def most(self) -> int | None:
         """A number that it never exceeds; None where the polynomial does not show one."""

@@ -1,97 +1,61 @@
 """One node of the graph with what is known of its inputs: what the rules are given, and how they say what comes out."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from model_store.rows.facts import FIXED, Fact, Fixed, Mixing, Places, Rows, Selectors, Shape, Sized, State, Unknown
-from model_store.rows.measuring import Run
+from model_store.rows.facts import (
+    FIXED,
+    Fact,
+    Fixed,
+    Mixing,
+    Places,
+    Rows,
+    Selectors,
+    Shape,
+    Sized,
+    Source,
+    State,
+    Unknown,
+)
+from model_store.rows.measures import Measures
 from model_store.rows.nodes import Node
-from model_store.rows.sizes import Size, Symbol, Values
+from model_store.rows.sizes import Size
 
-
-class Measures:
-    """The measured runs, and a size for each length that was measured.
-
-    ``settings`` says for each run which sizes it had besides its rows: runs of one setting differ in their rows only.
-    """
-
-    def __init__(self, runs: Sequence[Run], settings: Sequence[int]) -> None:
-        self.runs = runs
-        self.settings = settings
-        self.rows = Size.of(Symbol("rows", tuple(run.rows for run in runs), is_rows=True))
-        self._known: dict[Values, Size] = {}
-        self._equal: list[tuple[Size, Size]] = []
-
-    def same(self, size: Size) -> Size:
-        """The size that is known for what was measured as this one, so that both are written alike."""
-        return size if size.has_rows or size.constant is not None else self._known.get(self._values(size), size)
-
-    def note(self, size: Size) -> None:
-        """Remember a size, so that another tensor's equal length is taken for the same."""
-        if not size.has_rows:
-            self._known.setdefault(self._values(size), size)
-
-    def symbol(self, name: str, values: Values) -> Size:
-        """The size of a free axis of an input. A size that was the same in all runs counts as fixed."""
-        size = Size.of(values[0]) if len(set(values)) == 1 else Size.of(Symbol(name, values))
-        self.note(size)
-        return size
-
-    def size_of(self, values: Values) -> Size:
-        """A length that does not depend on the rows, from what was measured. Raises Unknown where it does depend."""
-        if len(set(values)) == 1:
-            return Size.of(values[0])
-        known = self._known.get(values)
-        if known is None:
-            by_setting = dict(zip(self.settings, values, strict=True))
-            if any(by_setting[setting] != value for setting, value in zip(self.settings, values, strict=True)):
-                raise Unknown(f"a size depends on the number of rows in a way that is not understood: {list(values)}")
-            known = self._known[values] = Size.of(Symbol(f"size{len(self._known)}", values))
-        return known
-
-    def learn(self, before: Size, after: Size) -> None:
-        """Two numbers of elements that a reshape makes equal, whatever the sizes are."""
-        pair = before.per_row(), after.per_row()
-        if pair[0] is not None and pair[1] is not None and pair[0] != pair[1]:
-            self._equal += [(pair[0], pair[1]), (pair[1], pair[0])]
-
-    def divide(self, size: Size, by: Size) -> Size | None:
-        """An exact quotient, by what reshapes have taught where the sizes alone do not show it."""
-        exact = size.divide(by)
-        for left, right in self._equal:
-            if exact is not None:
-                break
-            part = size.divide(left)
-            exact = None if part is None else (part * right).divide(by)
-        return exact
-
-    def shapes(self, name: str) -> list[tuple[int, ...]] | None:
-        """The shape of a tensor in each run; None where it was not measured."""
-        found = [run.shapes.get(name) for run in self.runs]
-        return None if None in found else found  # type: ignore[return-value]
-
-    def values(self, name: str) -> list[np.ndarray] | None:
-        """The values of a tensor in each run; None where they were not kept."""
-        found = [run.values.get(name) for run in self.runs]
-        return None if any(value is None for value in found) else found  # type: ignore[return-value]
-
-    def _values(self, size: Size) -> Values:
-        return tuple(size.at(run) for run in range(len(self.runs)))
+_COMPUTED = (
+    "Slice Range Expand Tile ConstantOfShape Reshape Pad Resize Upsample NonZero Compress Unique Split SplitToSequence "
+    "OneHot TopK CenterCropPad NonMaxSuppression Conv ConvTranspose ConvInteger QLinearConv DeformConv MaxPool LpPool "
+    "AveragePool Col2Im DepthToSpace SpaceToDepth STFT DFT Concat Flatten Size Shape MaxUnpool Einsum "
+    "FusedConv NhwcConv NhwcMaxPool QLinearAveragePool MaxpoolWithMask UnfoldTensor Tokenizer StringSplit "
+    "TfIdfVectorizer ConcatFromSequence CropAndResize"
+)
+COMPUTED = frozenset(_COMPUTED.split())
+"""Operators that compute lengths: one that was measured like that of an operand may be another for other sizes."""
+_BY_PARAMETERS = "Slice Expand Tile Reshape Pad Resize Upsample Split OneHot TopK CenterCropPad CropAndResize"
+_BY_ALL = "Range ConstantOfShape NonZero Compress Unique NonMaxSuppression Tokenizer StringSplit SplitToSequence"
+BY_VALUES = {**dict.fromkeys(_BY_PARAMETERS.split(), 1), **dict.fromkeys(_BY_ALL.split(), 0)}
+"""Operators whose lengths depend on the values of the inputs from this one on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``opset`` is the version of the node's own operator set."""
+    """``opset`` is the version of the node's own operator set, ``constants`` gives the values of a small initializer
+    and ``bounds`` the least and the largest number in a tensor (``bounds.py``). ``source`` is that of the outputs.
+
+    ``read`` collects the inputs that a rule has looked at. One that depends on the rows and that no rule has looked at
+    makes the node unknown, so a rule cannot forget an input.
+    """
 
     node: Node
     facts: tuple[Fact | None, ...]
     measures: Measures
     opset: int
     constants: Callable[[str], np.ndarray | None]
-    """The values of an initializer where they are small."""
+    bounds: Callable[[str], tuple[Size, Size]]
+    source: Source
+    read: set[int] = field(default_factory=set)
 
     def fact(self, at: int) -> Fact:
         """An input that must be there. Raises Unknown."""
@@ -115,30 +79,32 @@ class Step:
         return norm(self.attribute(name, default), rank)
 
     def numbers(self, at: int) -> list[int] | None:
-        """The whole numbers of an input, where they are the same in every batch and every run."""
+        """The whole numbers of an input, where they are constants of the file: axes, strides, counts."""
         fact = self.facts[at] if at < len(self.facts) else None
-        if fact is None:
+        if fact is None or fact.values is None or fact.source != Source.FILE:
             return None
-        if fact.values is not None:
-            found = [v.constant if isinstance(v, Size) else None for v in fact.values.reshape(-1)]
-            if None not in found:
-                return found  # type: ignore[return-value]
-        return None
+        found = [v.constant if isinstance(v, Size) else None for v in fact.values.reshape(-1)]
+        return None if None in found else found  # type: ignore[return-value]
 
     def sizes(self, at: int) -> list[Size] | None:
         """The elements of an input as sizes; None where one of them is not known."""
-        fact = self.fact(at)
+        fact = self.look(at)
         if fact.values is None:
             return None
         found = list(fact.values.reshape(-1))
-        return found if all(isinstance(size, Size) for size in found) else None
+        return list(map(self.measures.settle, found)) if all(isinstance(size, Size) for size in found) else None
+
+    def look(self, at: int) -> Fact:
+        """An input of which the rule heeds how it depends on the rows. Raises Unknown where it is missing."""
+        self.read.add(at)
+        return self.fact(at)
 
     def rows(self, at: int) -> Rows | None:
         """How an input lies along the batch; None where it is the same for every row.
 
         Raises Unknown for what is neither.
         """
-        state = self.fact(at).state
+        state = self.look(at).state
         if isinstance(state, Rows):
             return state
         if isinstance(state, Fixed):
@@ -158,9 +124,7 @@ class Step:
         """The fact of an output: the shape as it is given, or as it was measured."""
         if shape is None:
             shape = self.measure(self.node.outputs[output], state)
-        for size in shape:
-            self.measures.note(size)
-        return Fact(state, shape)
+        return Fact(state, self.measures.settle_all(shape), source=self.source)
 
     def give_all(self, state: State) -> list[Fact | None]:
         """Every output alike."""
@@ -174,13 +138,32 @@ class Step:
         if len({len(shape) for shape in measured}) > 1:
             raise Mixing("the rank of its output depends on the number of rows or on a size")
         axis = state.axis if isinstance(state, Rows | Places | Selectors) else None
+        kept = self.node.op not in COMPUTED
+        first = BY_VALUES.get(self.node.op, len(self.facts))
+        free = any(fact is not None and fact.source != Source.FILE for fact in self.facts[first:])
         shape = []
         for at, lengths in enumerate(zip(*measured, strict=True)):
             if at == axis and isinstance(state, Rows | Places | Selectors):
                 shape.append(state.outer * self.measures.rows * state.inner)
             else:
-                shape.append(self.measures.size_of(lengths))
+                candidates = self._lengths_like(at, len(measured[0]))
+                shape.append(self.measures.length(lengths, candidates, kept=kept, free=free))
         return tuple(shape)
+
+    def measure_axis(self, axis: int, *, free: bool) -> Size:
+        """The measured length of an axis of the first output; ``free``: it may be another for other sizes."""
+        measured = self.measures.shapes(self.node.outputs[0])
+        if measured is None or any(len(shape) <= axis for shape in measured):
+            raise Unknown(f"{self.node.outputs[0]!r} is no tensor of this rank")
+        return self.measures.length(tuple(shape[axis] for shape in measured), (), kept=False, free=free)
+
+    def _lengths_like(self, at: int, rank: int) -> Iterator[Size]:
+        """Lengths of the operands: those of the same axis, counted from the end or from the start, then the others."""
+        shapes = [fact.shape for fact in self.facts if fact is not None and fact.shape is not None]
+        yield from (shape[at - rank] for shape in shapes if len(shape) >= rank - at)
+        yield from (shape[at] for shape in shapes if len(shape) > at)
+        for shape in shapes:
+            yield from shape
 
 
 Rule = Callable[[Step], Sequence[Fact | None]]

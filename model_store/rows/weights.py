@@ -47,7 +47,7 @@ def _strip_tensor(view: memoryview, start: int, end: int) -> bytes | None:
     place = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
     for key, value in (("location", _OWN), ("offset", str(raw[0])), ("length", str(raw[1] - raw[0]))):
         place.external_data.add(key=key, value=value)
-    return kept + place.SerializeToString()
+    return kept + bytes(place.SerializeToString())
 
 
 def _fields(view: memoryview, at: int, end: int) -> "list[tuple[int, int, int, int]]":

@@ -6,11 +6,31 @@ raises ``Mixing`` or ``Unknown`` with the reason.
 
 from collections.abc import Mapping
 
-from model_store.rows.rules import algebra, bodies, domains, elementwise, indexing, layout
+from model_store.rows.rules import (
+    algebra,
+    attention,
+    bodies,
+    domains,
+    elementwise,
+    indexing,
+    layout,
+    products,
+    sequences,
+)
 from model_store.rows.steps import Rule
 
 RULES: Mapping[str, Mapping[str, Rule]] = {
-    "": {**elementwise.RULES, **layout.RULES, **algebra.RULES, **indexing.RULES, **bodies.RULES, **domains.TEXT},
+    "": {
+        **elementwise.RULES,
+        **layout.RULES,
+        **algebra.RULES,
+        **products.RULES,
+        **attention.RULES,
+        **indexing.RULES,
+        **sequences.RULES,
+        **bodies.RULES,
+        **domains.TEXT,
+    },
     "ai.onnx.ml": domains.ML,
     "com.microsoft": domains.CONTRIB,
 }

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from model_store.rows.facts import FIXED, Fact, Failed, Mixing, Rows, Unknown
-from model_store.rows.rules.elementwise import broadcast, join
-from model_store.rows.sizes import ONE
+from model_store.rows.facts import FIXED, Fact, Failed, Fixed, Mixing, Rows, Unknown
+from model_store.rows.rules.elementwise import join
+from model_store.rows.sizes import ONE, Size
 from model_store.rows.steps import Rule, Step, norm
 
 _COUNTS = Failed("mixing", "MaxPool counts the places of its maxima over the whole batch")
@@ -35,72 +35,14 @@ def avoid(step: Step, axes: Sequence[int], what: str) -> Rows | None:
     return rows
 
 
-def multiply(step: Step, left: int = 0, right: int = 1) -> list[Fact | None]:
-    """Matrix products, stacked along the leading axes."""
-    a, b = step.fact(left), step.fact(right)
-    rank = max(a.rank, b.rank, 2)
-    rows: Rows | None = None
-    for fact, at, contracted in ((a, left, a.rank - 1), (b, right, max(b.rank - 2, 0))):
-        state = step.rows(at)
-        if state is None:
-            continue
-        if state.axis == contracted:
-            raise Mixing("it sums over the rows")
-        axis = state.axis + rank - fact.rank
-        if fact is b and state.axis < contracted and a.rank == 1:
-            raise Unknown("a vector times a stack of matrices")
-        rows = join(rows, Rows(axis, state.outer, state.inner, state.even))
-    if rows is None:
-        return give_rows(step, None)
-    both = step.rows(left) is not None and step.rows(right) is not None
-    if both and rows.axis >= rank - 2:
-        raise Mixing("every row meets every other")
-    for fact, at in ((a, left), (b, right)):
-        axis = rows.axis - (rank - fact.rank)
-        if step.rows(at) is None and rows.axis < rank - 2 and axis >= 0 and fact.dims[axis] != ONE:
-            raise Unknown("a fixed tensor lies along the rows")
-    return give_rows(step, rows)
-
-
-def _matmul_integer(step: Step) -> list[Fact | None]:
-    step.expect_fixed(2, 3)
-    return multiply(step)
-
-
-def _qlinear_matmul(step: Step) -> list[Fact | None]:
-    step.expect_fixed(1, 2, 4, 5, 6, 7)
-    return multiply(step, 0, 3)
-
-
-def _gemm(step: Step) -> list[Fact | None]:
-    a, b = step.rows(0), step.rows(1)
-    if a is not None and b is not None:
-        raise Mixing("every row meets every other")
-    rows = None
-    if a is not None:
-        rows = a.at(1 - a.axis if step.attribute("transA", 0) else a.axis)
-        if rows.axis != 0:
-            raise Mixing("it sums over the rows")
-    elif b is not None:
-        rows = b.at(1 - b.axis if step.attribute("transB", 0) else b.axis)
-        if rows.axis != 1:
-            raise Mixing("it sums over the rows")
-    if step.has(2):
-        step.rows(2)
-        added = broadcast_to(step, 2, rank=2)
-        if added is not None:
-            rows = join(rows, added)
-        elif rows is not None:
-            _expect_no_rows_along(step.fact(2), rows, 2)
-    return give_rows(step, rows)
-
-
 def broadcast_to(step: Step, at: int, rank: int) -> Rows | None:
+    """How an input lies along the batch once it is aligned with ``rank`` axes at its end."""
     state = step.rows(at)
     return None if state is None else state.at(state.axis + rank - step.fact(at).rank)
 
 
-def _expect_no_rows_along(fact: Fact, rows: Rows, rank: int) -> None:
+def expect_no_rows_along(fact: Fact, rows: Rows, rank: int) -> None:
+    """Raises Unknown where a tensor that is the same for every row has a length of its own along the rows."""
     axis = rows.axis - (rank - fact.rank)
     if axis >= 0 and fact.dims[axis] != ONE:
         raise Unknown("a fixed tensor lies along the rows")
@@ -120,6 +62,8 @@ def _convolve(step: Step) -> list[Fact | None]:
 def _batch_normalize(step: Step) -> list[Fact | None]:
     if step.attribute("training_mode", 0) or (step.opset < 14 and sum(map(bool, step.node.outputs)) > 1):
         raise Mixing("it takes mean and variance over the batch")
+    if step.opset < 7:
+        raise Unknown("a version that may train")
     step.expect_fixed_after(0)
     rows = step.rows(0)
     if rows is not None and rows.axis == 1 and step.fact(0).rank > 1:
@@ -134,12 +78,8 @@ def _layer_normalize(step: Step) -> list[Fact | None]:
     rows = expect_on(step, 0, axis - 1) if axis else avoid(step, range(rank), "normalises")
     for at in range(1, len(step.facts)):
         if rows is not None and step.has(at):
-            _expect_no_rows_along(step.fact(at), rows, rank)
-    return _reduced_statistics(step, rows)
-
-
-def _reduced_statistics(step: Step, rows: Rows | None) -> list[Fact | None]:
-    return step.give_all(rows or FIXED)
+            expect_no_rows_along(step.fact(at), rows, rank)
+    return give_rows(step, rows)
 
 
 def _mean_variance(step: Step) -> list[Fact | None]:
@@ -196,113 +136,50 @@ def _cumulate(step: Step) -> list[Fact | None]:
     return give_rows(step, avoid(step, [norm(axes[0], step.fact(0).rank)], "sums up"))
 
 
-def _einsum(step: Step) -> list[Fact | None]:
-    terms, result = _read_equation(step)
-    rows: Rows | None = None
-    letter = ""
-    for at, term in enumerate(terms):
-        state = step.rows(at)
-        if state is None:
-            continue
-        if term.count(term[state.axis]) > 1:
-            raise Mixing("it takes a diagonal of the rows")
-        if letter and term[state.axis] != letter:
-            raise Mixing("every row meets every other")
-        letter = term[state.axis]
-        rows = join(rows, state.at(0))
-    if rows is None:
-        return give_rows(step, None)
-    if letter not in result:
-        raise Mixing("it sums over the rows")
-    for at, term in enumerate(terms):
-        if step.rows(at) is None and letter in term and step.fact(at).dims[term.index(letter)] != ONE:
-            raise Unknown("a fixed tensor lies along the rows")
-    return give_rows(step, rows.at(result.index(letter)))
-
-
-def _read_equation(step: Step) -> tuple[list[str], str]:
-    """One letter for each axis of every operand and of the result; an ellipsis becomes upper-case Greek letters."""
-    equation = step.text("equation").replace(" ", "")
-    left, arrow, result = equation.partition("->")
-    terms = left.split(",")
-    if not arrow:
-        letters = sorted({c for term in terms for c in term if c.isalpha()})
-        result = ("..." if "..." in left else "") + "".join(c for c in letters if left.count(c) == 1)
-    hidden = [step.fact(at).rank - len(term.replace("...", "")) for at, term in enumerate(terms)]
-    most = max([count for count, term in zip(hidden, terms, strict=True) if "..." in term], default=0)
-    greek = "".join(chr(0x391 + i) for i in range(most))
-    spelled = [t.replace("...", greek[most - n :] if n else "") for t, n in zip(terms, hidden, strict=True)]
-    return spelled, result.replace("...", greek)
-
-
 def _resize(step: Step) -> list[Fact | None]:
+    """Resize and Upsample: the batch must keep its length, and how others change must not depend on the rows."""
     rows = step.rows(0)
-    step.expect_fixed(1)
     if rows is None:
         raise Unknown("a fixed tensor is resized by the number of rows")
     rank, axes = step.fact(0).rank, step.attribute("axes")
     places = [norm(axis, rank) for axis in axes] if axes is not None else list(range(rank))
-    if step.text("coordinate_transformation_mode") == "tf_crop_and_resize" and rows.axis in places:
+    crops = step.text("coordinate_transformation_mode") == "tf_crop_and_resize"
+    if rows.axis in places and crops:
         raise Unknown("it crops")
-    if rows.axis in places:
-        if step.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-            raise Unknown("one scale holds for several axes")
-        at, length = places.index(rows.axis), step.fact(0).dims[rows.axis]
-        scales, sizes = (2, 3) if step.opset >= 11 else (1, 9)
-        if step.node.op == "Upsample" and step.opset < 9:
-            same = list(step.attribute("scales"))[at] == 1
-        elif step.has(sizes) and step.fact(sizes).dims[0] != 0:
-            wanted = step.sizes(sizes)
-            same = wanted is not None and wanted[at] == length
-        else:
-            factors = step.sizes(scales) or _first_numbers(step, scales)
-            same = factors is not None and factors[at] == 1
-        if not same:
-            raise Mixing("it resizes the batch")
+    if step.text("keep_aspect_ratio_policy", "stretch") != "stretch" and rows.axis in places:
+        raise Unknown("one scale holds for several axes")
+    if step.node.op == "Upsample" and step.opset < 9:
+        factors: list[object] | None = [Size.of(1) if scale == 1 else None for scale in step.attribute("scales")]
+        unchanged = ONE
+    else:
+        at, unchanged = _read_factors(step, rows)
+        factors = _list_elements(step, at)
+    for place, factor in enumerate(factors or places):
+        if places[place] == rows.axis:
+            if factors is None or unchanged != factor:
+                raise Mixing("it resizes the batch")
+        elif isinstance(factor, Size) and factor.has_rows:
+            raise Unknown("it resizes by the number of rows")
     return give_rows(step, rows)
 
 
-def _first_numbers(step: Step, at: int) -> list[object] | None:
-    """The elements of an input where some of them, such as 0.5, are no sizes."""
-    values = step.fact(at).values
-    return None if values is None else list(values.reshape(-1))
+def _read_factors(step: Step, rows: Rows) -> tuple[int, Size]:
+    """The input that says how axes change, and what it must say of the batch."""
+    if step.opset < 11:  # the data and the scales
+        return 1, ONE
+    if step.has(3) and step.fact(3).dims[0] != 0:
+        return 3, step.fact(0).dims[rows.axis]
+    return 2, ONE
 
 
-def _attend(step: Step) -> list[Fact | None]:
-    """Attention as one operator: axis 0 is the batch of queries, keys, values, masks and caches."""
-    rows: Rows | None = None
-    for at, fact in enumerate(step.facts):
-        if fact is None:
-            continue
-        state = step.rows(at)
-        if state is None:
-            continue
-        aligned = state
-        if at == 3:  # a mask is aligned with [batch, heads, queries, keys] at its end
-            aligned = state.at(state.axis + 4 - fact.rank)
-        if aligned.axis != 0:
-            raise Mixing("it attends over the rows")
-        rows = join(rows, aligned)
-    if rows is None:
-        return give_rows(step, None)
-    for at, fact in enumerate(step.facts):
-        lies_along = fact is not None and (at != 3 or fact.rank == 4) and fact.rank > 0 and fact.dims[0] != ONE
-        if lies_along and step.rows(at) is None:
-            raise Unknown("a fixed tensor lies along the rows")
-    return give_rows(step, rows)
-
-
-def _rotary(step: Step) -> list[Fact | None]:
-    rows = expect_on(step)
-    for at in range(1, len(step.facts)):
-        state = step.rows(at) if step.has(at) else None
-        if state is not None:
-            if state.axis != 0 or rows is None:
-                raise Mixing("positions lie across the rows")
-            rows = join(rows, state)
-        elif step.has(at) and at < 3 and step.fact(at).rank == 3 and rows is not None:
-            _expect_no_rows_along(step.fact(at), rows, 3)
-    return give_rows(step, rows)
+def _list_elements(step: Step, at: int) -> list[object] | None:
+    """The elements of an input where some of them, such as 0.5, are no sizes. Raises Unknown for one that depends on
+    the number of rows in a way that is not known."""
+    fact = step.look(at)
+    elements = None if fact.values is None else list(fact.values.reshape(-1))
+    if not isinstance(fact.state, Fixed) and (elements is None or None in elements):
+        raise Unknown("it resizes by the number of rows")
+    return elements
 
 
 def _deform(step: Step) -> list[Fact | None]:
@@ -311,7 +188,12 @@ def _deform(step: Step) -> list[Fact | None]:
 
 
 def all_on_first_axis(step: Step, places: Sequence[int]) -> list[Fact | None]:
-    """The rows lie on axis 0 of all these inputs. Raises Unknown where one of them is fixed but for a length of 1."""
+    """The rows lie on axis 0 of all these inputs and of every output; see ``read_first_axis``."""
+    return give_rows(step, read_first_axis(step, places))
+
+
+def read_first_axis(step: Step, places: Sequence[int]) -> Rows | None:
+    """The rows, on axis 0 of all these inputs. Raises Unknown where one is fixed but for a length of 1."""
     rows: Rows | None = None
     for at in places:
         state = step.rows(at) if step.has(at) else None
@@ -322,7 +204,7 @@ def all_on_first_axis(step: Step, places: Sequence[int]) -> list[Fact | None]:
     for at in places:
         if rows is not None and step.has(at) and step.rows(at) is None and step.fact(at).dims[:1] not in ((), (ONE,)):
             raise Unknown("a fixed tensor lies along the rows")
-    return give_rows(step, rows)
+    return rows
 
 
 def _pool(step: Step) -> list[Fact | None]:
@@ -358,13 +240,29 @@ def _recur(step: Step) -> list[Fact | None]:
     ]
 
 
-def _sum_of(step: Step) -> list[Fact | None]:
-    return [step.give(broadcast(step, range(len(step.facts))))]
+def _regroup_channels(step: Step) -> list[Fact | None]:
+    """DepthToSpace and SpaceToDepth: the batch is axis 0, or it is folded into the channels and whole blocks of them
+    belong to one row."""
+    rows = step.rows(0)
+    if rows is None or rows.axis == 0:
+        return give_rows(step, rows)
+    block = Size.of(step.attribute("blocksize") ** 2)
+    outer: Size | None = rows.outer
+    inner: Size | None = rows.inner
+    if step.node.op == "SpaceToDepth":
+        outer = rows.outer * block
+    elif step.text("mode", "DCR") == "CRD":
+        inner = rows.inner.divide(block)
+    else:
+        outer = rows.outer.divide(block)
+    if rows.axis != 1 or outer is None or inner is None:
+        raise Mixing("it joins parts of different rows")
+    return give_rows(step, Rows(1, outer, inner))
 
 
 _AXIS_0 = (
     "AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool LRN InstanceNormalization "
-    "GroupNormalization DepthToSpace SpaceToDepth Col2Im"
+    "GroupNormalization Col2Im"
 )
 _REDUCTIONS = (
     "ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare"
@@ -379,20 +277,14 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("ArgMax", "ArgMin"), _arg),
     **dict.fromkeys(("LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"), _layer_normalize),
     **dict.fromkeys(("Resize", "Upsample"), _resize),
-    "MatMul": multiply,
-    "MatMulInteger": _matmul_integer,
-    "QLinearMatMul": _qlinear_matmul,
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _regroup_channels),
     "QLinearConv": keep,
     "DeformConv": _deform,
     "MaxPool": _pool,
-    "Gemm": _gemm,
     "BatchNormalization": _batch_normalize,
     "MeanVarianceNormalization": _mean_variance,
     "LpNormalization": _lp_normalize,
     "TopK": _top_k,
     "CumSum": _cumulate,
     "CumProd": _cumulate,
-    "Einsum": _einsum,
-    "Attention": _attend,
-    "RotaryEmbedding": _rotary,
 }

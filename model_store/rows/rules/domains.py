@@ -1,13 +1,17 @@
 """Operators of other domains: classical machine learning (ai.onnx.ml) and ONNX Runtime's own (com.microsoft)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from model_store.rows.facts import FIXED, Fact, Mixing, Rows, Unknown
+from model_store.rows.facts import Fact, Mixing, Unknown
+from model_store.rows.rules import attention, products
 from model_store.rows.rules.algebra import RULES as ALGEBRA
-from model_store.rows.rules.algebra import all_on_first_axis, broadcast_to, give_rows, keep, multiply
+from model_store.rows.rules.algebra import all_on_first_axis, avoid, give_rows, keep
 from model_store.rows.rules.elementwise import RULES as ELEMENTWISE
-from model_store.rows.rules.elementwise import broadcast, join
+from model_store.rows.rules.elementwise import broadcast
 from model_store.rows.rules.indexing import RULES as INDEXING
+from model_store.rows.rules.layout import RULES as LAYOUT
+from model_store.rows.rules.layout import concat
 from model_store.rows.sizes import ONE
 from model_store.rows.steps import Rule, Step
 
@@ -57,62 +61,33 @@ def _join_columns(step: Step) -> list[Fact | None]:
     return all_on_first_axis(step, range(len(step.facts)))
 
 
-def _fused_multiply(step: Step) -> list[Fact | None]:
-    if any(step.attribute(name, 0) for name in ("transA", "transB", "transBatchA", "transBatchB")):
-        raise Unknown("it transposes")
-    return multiply(step)
-
-
-def _quantized_multiply(step: Step) -> list[Fact | None]:
-    step.expect_fixed_after(1)
-    return multiply(step)
-
-
 def _qlinear_binary(step: Step) -> list[Fact | None]:
     step.expect_fixed(1, 2, 4, 5, 6, 7)
     return [step.give(broadcast(step, (0, 3)))]
 
 
-def _skip_normalize(step: Step) -> list[Fact | None]:
-    """[batch, length, width] added to another, then normalised over the width."""
-    rows, rank = step.rows(0), step.fact(0).rank
-    skipped = broadcast_to(step, 1, rank)
-    for found in (rows, skipped):
-        if found is not None and found.axis == rank - 1:
-            raise Mixing("it normalises over the rows")
-    step.expect_fixed_after(1)
-    if skipped is not None:
-        rows = join(rows, skipped)
-    elif rows is not None and step.fact(1).rank == rank and step.fact(1).dims[rows.axis] != ONE:
-        raise Unknown("a fixed tensor lies along the rows")
-    return give_rows(step, rows)
+def _qlinear_where(step: Step) -> list[Fact | None]:
+    step.expect_fixed(2, 3, 5, 6, 7, 8)
+    return [step.give(broadcast(step, (0, 1, 4)))]
 
 
-def _embed(step: Step) -> list[Fact | None]:
-    """EmbedLayerNormalization: ids, segments and mask are [batch, length], positions too or the same for all."""
-    step.expect_fixed(2, 3, 4, 5, 6)
-    return all_on_first_axis(step, (0, 1, 7))
+def _qlinear_concat(step: Step) -> list[Fact | None]:
+    """Scale and zero point of the result, then each tensor with its own."""
+    tensors = range(2, len(step.facts), 3)
+    step.expect_fixed(*(at for at in range(len(step.facts)) if at not in tensors))
+    if not step.has(2) or step.attribute("axis") is None:
+        raise Unknown("what it joins is not known")
+    step.read.update(tensors)
+    return concat(replace(step, facts=step.facts[2::3]))
 
 
-def _attend(step: Step) -> list[Fact | None]:
-    """Attention: one input with queries, keys and values. Axis 0 of the data, masks and caches is the batch."""
-    step.expect_fixed(1, 2)
-    return _attend_on(step, (0, 3, 4, 5))
-
-
-def _attend_heads(step: Step) -> list[Fact | None]:
-    step.expect_fixed(3)
-    return _attend_on(step, (0, 1, 2, 4, 5, 6, 7))
-
-
-def _attend_on(step: Step, places: tuple[int, ...]) -> list[Fact | None]:
-    """The cache of Attention is [2, batch, ...], and the mask may be one of each row's length."""
-    facts = all_on_first_axis(step, places)
-    if step.node.op == "Attention":
-        rows = facts[0].rows if facts[0] is not None else None
-        cached = [step.give(FIXED if rows is None else rows.at(1), output=1)] if len(step.node.outputs) > 1 else []
-        return [facts[0], *cached]
-    return facts
+def _qlinear_softmax(step: Step) -> list[Fact | None]:
+    """Its attribute names the version of Softmax that it follows: before 13 along all axes from ``axis`` on."""
+    step.expect_fixed_after(0)
+    rank = step.fact(0).rank
+    axis = step.axis(rank, -1)
+    last = axis + 1 if step.attribute("opset", 0) >= 13 else rank
+    return give_rows(step, avoid(step, range(axis, last), "normalises"))
 
 
 def _one_scale(step: Step) -> list[Fact | None]:
@@ -131,15 +106,6 @@ def _bias(step: Step) -> list[Fact | None]:
 def _normalize(step: Step) -> list[Fact | None]:
     """Normalizer: each row of a table by itself; a vector as a whole."""
     return _table(step)
-
-
-def _last_axis(step: Step) -> list[Fact | None]:
-    """Products with packed weights: along the last axis."""
-    step.expect_fixed_after(0)
-    rows: Rows | None = step.rows(0)
-    if rows is not None and rows.axis == step.fact(0).rank - 1:
-        raise Mixing("it sums over the rows")
-    return give_rows(step, rows)
 
 
 _ESTIMATORS = (
@@ -162,28 +128,47 @@ ML: Mapping[str, Rule] = {
     "FeatureVectorizer": _join_columns,
 }
 
+
+def _unfold(step: Step) -> list[Fact | None]:
+    """UnfoldTensor: windows along one axis, which become a new last axis."""
+    rank = step.fact(0).rank
+    return give_rows(step, avoid(step, [step.axis(rank, -1, "dim")], "takes windows"))
+
+
+def _pool_masked(step: Step) -> list[Fact | None]:
+    """MaxpoolWithMask: one mask for all channels of all rows, or one for each channel."""
+    step.expect_fixed(1)
+    batch, channels = step.fact(1).dims[:2]
+    if batch != ONE or channels not in (ONE, step.fact(0).dims[1]):
+        raise Unknown("which mask a row gets depends on its place")
+    return keep(step)
+
+
 CONTRIB: Mapping[str, Rule] = {
     **dict.fromkeys(("Gelu", "FastGelu", "BiasGelu", "BiasAdd", "BiasSplitGelu"), _bias),
-    **dict.fromkeys(("QuickGelu",), _first),
+    **dict.fromkeys(("QuickGelu", "MurmurHash3", "SampleOp"), _first),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), _qlinear_binary),
     **dict.fromkeys(("QLinearSigmoid", "QLinearLeakyRelu"), _first),
-    **dict.fromkeys(("QLinearAveragePool", "QLinearGlobalAveragePool", "FusedConv", "NhwcConv", "NhwcMaxPool"), keep),
-    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _skip_normalize),
-    **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention"), _one_scale),
-    **dict.fromkeys(("MatMulIntegerToFloat", "MatMulInteger16"), _quantized_multiply),
-    **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), _last_axis),
+    "QLinearWhere": _qlinear_where,
+    "QLinearConcat": _qlinear_concat,
+    "QLinearSoftmax": _qlinear_softmax,
+    "Pad": LAYOUT["Pad"],
+    "ExpandDims": LAYOUT["Unsqueeze"],
+    "GatherND": INDEXING["GatherND"],
+    **dict.fromkeys(("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearConv"), keep),
+    **dict.fromkeys(("FusedConv", "NhwcConv", "NhwcFusedConv", "NhwcMaxPool"), keep),
+    **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), _one_scale),
+    **dict.fromkeys(("Inverse", "Trilu"), LAYOUT["Det"]),
+    **products.CONTRIB,
+    **attention.CONTRIB,
     "Tokenizer": _tokenize,
-    "FusedMatMul": _fused_multiply,
-    "FusedGemm": ALGEBRA["Gemm"],
+    "UnfoldTensor": _unfold,
+    "MaxpoolWithMask": _pool_masked,
     "LayerNormalization": ALGEBRA["LayerNormalization"],
     "SimplifiedLayerNormalization": ALGEBRA["SimplifiedLayerNormalization"],
-    "RotaryEmbedding": ALGEBRA["RotaryEmbedding"],
     "GridSample": INDEXING["GridSample"],
     "QuantizeLinear": ELEMENTWISE["QuantizeLinear"],
     "DequantizeLinear": ELEMENTWISE["DequantizeLinear"],
-    "EmbedLayerNormalization": _embed,
-    "Attention": _attend,
-    "MultiHeadAttention": _attend_heads,
 }
 
 

@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from model_store.rows.arithmetic import WHOLE, fits
+from model_store.rows.bounds import is_never_negative
 from model_store.rows.facts import FIXED, Fact, Fixed, Mixing, Places, Rows, Selectors, Shape, State, Unknown
 from model_store.rows.sizes import ONE, Size
 from model_store.rows.steps import Rule, Step, explain, norm
 
 _ONE_INPUT = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish "
-    "Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus "
-    "Softsign Sqrt Swish Tan Tanh ThresholdedRelu RegexFullMatch"
+    "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid "
+    "HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh "
+    "Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu RegexFullMatch"
 )
 _MORE_INPUTS = (
-    "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod "
-    "Mul Or PRelu Pow Sub Sum Where Xor StringConcat"
+    "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min "
+    "Mod Mul Or PRelu Pow Sub Sum Where Xor StringConcat"
 )
 _FIRST_INPUT_ONLY = "Clip CastLike"
 """Elementwise in their first input; the others are the same for every element."""
@@ -26,7 +26,8 @@ def broadcast(step: Step, places: Sequence[int], rank: int | None = None) -> Sta
 
     Raises Mixing where rows lie on different axes, so that every row would meet every other.
     """
-    facts = [step.fact(at) for at in places]
+    facts = [step.look(at) for at in places]
+    join_lengths(step, facts)
     rank = max(fact.rank for fact in facts) if rank is None else rank
     found: Rows | None = None
     for fact in facts:
@@ -62,6 +63,14 @@ def join(a: Rows | None, b: Rows) -> Rows:
     raise Mixing("rows lie in different orders, so a row meets others")
 
 
+def join_lengths(step: Step, facts: Sequence[Fact]) -> None:
+    """Lengths that meet at the same place are equal, or one of them is 1."""
+    for axis in range(1, 1 + max(fact.rank for fact in facts)):
+        lengths = [fact.dims[-axis] for fact in facts if fact.rank >= axis and fact.dims[-axis] != ONE]
+        for other in lengths[1:]:
+            step.measures.join(lengths[0], other)
+
+
 def broadcast_shape(facts: Sequence[Fact | None]) -> Shape | None:
     """The shape that operands give together, whatever is in them; None where it is not known."""
     dims = [fact.shape for fact in facts if fact is not None]
@@ -79,7 +88,7 @@ def broadcast_shape(facts: Sequence[Fact | None]) -> Shape | None:
 
 
 def _unary(step: Step) -> list[Fact | None]:
-    return step.give_all(_place_state(step.fact(0)) if _keeps_places(step) else _row_state(step, 0))
+    return step.give_all(step.look(0).state if _keeps_places(step) else _row_state(step, 0))
 
 
 def _row_state(step: Step, at: int) -> State:
@@ -87,11 +96,8 @@ def _row_state(step: Step, at: int) -> State:
 
 
 def _keeps_places(step: Step) -> bool:
-    return step.node.op in ("Identity", "Cast") and isinstance(step.fact(0).state, Places | Selectors)
-
-
-def _place_state(fact: Fact) -> State:
-    return fact.state
+    keeps = step.node.op == "Identity" or (step.node.op == "Cast" and step.attribute("to") in WHOLE)
+    return keeps and isinstance(step.fact(0).state, Places | Selectors)
 
 
 def _first_only(step: Step) -> list[Fact | None]:
@@ -100,27 +106,10 @@ def _first_only(step: Step) -> list[Fact | None]:
 
 
 def _binary(step: Step) -> list[Fact | None]:
+    step.read.update(range(len(step.facts)))
     if any(fact is not None and isinstance(fact.state, Places) for fact in step.facts):
         return [step.give(_combine_places(step))]
     return [step.give(broadcast(step, range(len(step.facts))))]
-
-
-def rest_of(step: Step, at: int) -> list[np.ndarray]:
-    """What ``Places`` hold besides the step from row to row, in each run: the slice of the first row.
-
-    Raises Unknown where it was not measured.
-    """
-    fact = step.fact(at)
-    state = fact.state
-    values = step.measures.values(step.node.inputs[at])
-    if values is None or not isinstance(state, Places):
-        raise Unknown("the numbers that tell rows apart are not known")
-    rests = []
-    for run, array in enumerate(values):
-        outer, inner, rows = state.outer.at(run), state.inner.at(run), step.measures.runs[run].rows
-        shape = (*array.shape[: state.axis], outer, rows, inner, *array.shape[state.axis + 1 :])
-        rests.append(np.take(array.reshape(shape), 0, axis=state.axis + 1))
-    return rests
 
 
 def _combine_places(step: Step) -> State:
@@ -132,7 +121,7 @@ def _combine_places(step: Step) -> State:
     aligned = [_aligned_places(fact, rank) for fact in (left, right)]
     a, b = aligned
     if step.node.op in ("Add", "Sub"):
-        return _add_places(a, b, step.node.op == "Sub")
+        return _check_range(step, _add_places(a, b, step.node.op == "Sub"))
     factor = _only_number(right if a is not None else left)
     if a is None or (step.node.op == "Mul" and b is None and not isinstance(left.state, Places)):
         a = b
@@ -141,13 +130,21 @@ def _combine_places(step: Step) -> State:
     if factor is None:
         raise Unknown("the number of a row is combined with several numbers")
     if step.node.op == "Mul":
-        return Places(a.axis, a.outer, a.inner, a.step * factor)
+        return _check_range(step, Places(a.axis, a.outer, a.inner, a.step * factor))
     quotient = a.step.divide(factor)
-    if quotient is None or min(int(rest.min(initial=0)) for rest in rest_of(step, 0)) < 0:
+    positive = is_never_negative(a.step) and is_never_negative(factor - ONE)
+    if quotient is None or not positive or not is_never_negative(step.bounds(step.node.inputs[0])[0]):
         raise Unknown("the number of a row is divided by what does not fit")
     if step.node.op == "Div":
         return Places(a.axis, a.outer, a.inner, quotient)
     return Rows(a.axis, a.outer, a.inner)
+
+
+def _check_range(step: Step, state: State) -> State:
+    """Raises Unknown where the numbers may become too large for their type."""
+    if isinstance(state, Places) and not fits(step, state.step):
+        raise Unknown("the number of a row is multiplied by so much that it may overflow")
+    return state
 
 
 def _aligned_places(fact: Fact, rank: int) -> Places | None:
@@ -182,19 +179,26 @@ def _only_number(fact: Fact) -> Size | None:
     return value if isinstance(value, Size) else None
 
 
-def _dropout(step: Step) -> list[Fact | None]:
-    training = step.numbers(2) if step.has(2) else None
-    known = step.fact(2).values if step.has(2) else None
-    if step.has(2) and (known is None or known.reshape(-1)[0] is not False) and training != [0]:
-        raise Mixing("it draws random numbers")
-    return step.give_all(_row_state(step, 0))
+def trains(step: Step) -> bool:
+    """Whether a Dropout may draw random numbers."""
+    if step.opset < 12:
+        return step.opset < 7
+    values = step.facts[2].values if step.has(2) else None  # type: ignore[union-attr]
+    return step.has(2) and (values is None or values.reshape(-1)[0] is not False)
 
 
 def _quantize(step: Step) -> list[Fact | None]:
     """QuantizeLinear and DequantizeLinear: scales for the whole tensor, for each place of an axis, or for blocks."""
+    rows, scale = step.rows(0), step.fact(1)
+    own = step.rows(1)
+    if own is not None and rows is not None and scale.rank == 1:  # one for each row
+        if norm(step.attribute("axis", 1), step.fact(0).rank) != rows.axis:
+            raise Mixing("the scales of the rows lie along another axis")
+        zero = step.rows(2) if step.has(2) else None
+        for found in (own, zero):
+            rows = rows if found is None else join(rows, found.at(rows.axis))
+        return step.give_all(rows)
     step.expect_fixed_after(0)
-    rows = step.rows(0)
-    scale = step.fact(1)
     if rows is not None and scale.rank:
         several = [size != ONE for size in scale.dims]
         axis = norm(step.attribute("axis", 1), step.fact(0).rank) if any(several) else -1
@@ -213,7 +217,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_ONE_INPUT.split(), _unary),
     **dict.fromkeys(_MORE_INPUTS.split(), _binary),
     **dict.fromkeys(_FIRST_INPUT_ONLY.split(), _first_only),
-    "Dropout": _dropout,
+    "Dropout": _first_only,
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _quantize,
     "StringNormalizer": _normalize_strings,

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from model_store.rows.facts import Fact, Mixing, Places, Rows, Selectors, Unknown
+from model_store.rows.bounds import is_never_negative
+from model_store.rows.facts import FIXED, Fact, Failed, Mixing, Places, Rows, Selectors, Unknown
 from model_store.rows.rules.algebra import avoid, give_rows
-from model_store.rows.rules.elementwise import join, rest_of
+from model_store.rows.rules.elementwise import join
 from model_store.rows.rules.layout import lying, move
-from model_store.rows.sizes import ONE
+from model_store.rows.sizes import ONE, ZERO
 from model_store.rows.steps import Rule, Step, norm
 
 
@@ -38,9 +39,9 @@ def _pick_own_block(step: Step, lies: Rows, points: Places, axis: int) -> Rows:
     """Flat indices, such as row · length + place, that stay within the row's own part of the axis."""
     if lies.outer != ONE or points.step != lies.inner:
         raise Mixing("it picks rows of the batch")
-    for run, rest in enumerate(rest_of(step, 1)):
-        if rest.size and not 0 <= int(rest.min()) <= int(rest.max()) < lies.inner.at(run):
-            raise Mixing("its indices leave the row's own part")
+    low, high = step.bounds(step.node.inputs[1])
+    if not is_never_negative(low) or not is_never_negative(lies.inner - ONE - high):
+        raise Unknown("its indices may leave the row's own part")
     return Rows(points.axis + axis, points.outer, points.inner)
 
 
@@ -147,6 +148,36 @@ def _grid_sample(step: Step) -> list[Fact | None]:
     return give_rows(step, joined)
 
 
+def _align_regions(step: Step) -> list[Fact | None]:
+    """RoiAlign: each region names the picture that it lies in, and that must be the row's own."""
+    pictures, regions, points = step.rows(0), step.rows(1), lying(step, 2)
+    if pictures is None or regions is None or pictures.axis != 0 or regions.axis != 0:
+        raise Unknown("the pictures or the regions have no rows on axis 0")
+    own = isinstance(points, Places) and points.step == 1 and step.bounds(step.node.inputs[2]) == (ZERO, ZERO)
+    if points is None or not own or (pictures.outer, pictures.inner) != (ONE, ONE):
+        raise Unknown("the picture of a region may be that of another row")
+    if not regions.even and (regions.outer, regions.inner) != (points.outer, points.inner):
+        raise Mixing("a region lies in the picture of another row")
+    return give_rows(step, Rows(0, points.outer, points.inner))
+
+
+def _make_grid(step: Step) -> list[Fact | None]:
+    """AffineGrid: a grid for each row's transformation, of a size that is the same for all."""
+    rows, size = step.rows(0), step.sizes(1)
+    if rows is None or rows.axis != 0 or size is None or size[0] != step.fact(0).dims[0]:
+        raise Unknown("its size is not that of the rows")
+    if any(length.has_rows for length in size[1:]):
+        raise Unknown("its size depends on the number of rows")
+    return give_rows(step, rows)
+
+
+def _split_texts(step: Step) -> list[Fact | None]:
+    """StringSplit: each text is filled up to the longest; how many parts it has is its own."""
+    rows = step.rows(0)
+    texts = Fact(Failed("mixing", "StringSplit fills each text up to the longest of the batch"), None)
+    return [texts, *(step.give(rows or FIXED, output=1) for name in step.node.outputs[1:] if name)]
+
+
 def _spectrum(step: Step) -> list[Fact | None]:
     """DFT, along one axis."""
     step.expect_fixed_after(0)
@@ -187,7 +218,7 @@ def _unpool(step: Step) -> list[Fact | None]:
     raise Unknown("its indices count over the whole batch")
 
 
-_DATA_DEPENDENT = "NonZero Unique NonMaxSuppression StringSplit"
+_DATA_DEPENDENT = "NonZero Unique NonMaxSuppression"
 _RANDOM = "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli"
 
 
@@ -215,6 +246,9 @@ RULES: Mapping[str, Rule] = {
     "OneHot": _one_hot,
     "ReverseSequence": _reverse_sequence,
     "GridSample": _grid_sample,
+    "RoiAlign": _align_regions,
+    "AffineGrid": _make_grid,
+    "StringSplit": _split_texts,
     "DFT": _spectrum,
     "STFT": _short_spectrum,
     "CenterCropPad": _crop,

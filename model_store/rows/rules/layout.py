@@ -1,14 +1,13 @@
 """Operators that move, cut, join and repeat elements without computing on them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from model_store.rows.facts import FIXED, Fact, Fixed, Mixing, Places, Rows, Selectors, Shape, State, Unknown
-from model_store.rows.rules.elementwise import join, rest_of
-from model_store.rows.sizes import ONE, Size, product
+from model_store.rows.lengths import ENDLESS, cut, resolve
+from model_store.rows.rules.elementwise import join
+from model_store.rows.sizes import ONE, ZERO, Size, product
 from model_store.rows.steps import Rule, Step, explain, norm
-
-_ENDLESS = 1 << 31
-"""An end of a slice from here on means: to the end of the axis."""
 
 Lying = Rows | Places | Selectors
 """The states with an axis of rows."""
@@ -16,7 +15,7 @@ Lying = Rows | Places | Selectors
 
 def lying(step: Step, at: int) -> Lying | None:
     """How an input lies along the batch, what tells rows apart included. Raises Unknown for a mere number of rows."""
-    state = step.fact(at).state
+    state = step.look(at).state
     if isinstance(state, Rows | Places | Selectors):
         return state
     if isinstance(state, Fixed):
@@ -45,9 +44,18 @@ def relay(state: Lying, before: Shape, after: Shape) -> Lying:
         for axis, size in enumerate(after):
             found = _split_axis(size, ahead, behind, product(after[:axis]), product(after[axis + 1 :]))
             if found is not None:
-                return move(state, axis, *found)
+                moved = move(state, axis, *found)
+                if isinstance(moved, Rows) and not _is_within(state.axis, axis, before, after):
+                    moved = replace(moved, even=False)
+                return moved
     shown = [list(before), list(after)]
     raise Mixing(f"the reshape from {shown[0]} to {shown[1]} joins parts of different rows")
+
+
+def _is_within(axis: int, place: int, before: Shape, after: Shape) -> bool:
+    """Whether an axis after a reshape is a part of the one before it, so that it runs through no other axis."""
+    ahead = product(after[:place]).divide(product(before[:axis]))
+    return ahead is not None and product(after[place + 1 :]).divide(product(before[axis + 1 :])) is not None
 
 
 def _split_axis(size: Size, ahead: Size, behind: Size, before: Size, after: Size) -> tuple[Size, Size] | None:
@@ -74,22 +82,17 @@ def _reshape(step: Step) -> list[Fact | None]:
     target = step.sizes(1) if step.has(1) else [Size.of(size) for size in step.attribute("shape")]
     if target is None:
         raise Unknown("the shape that it is given is not understood")
-    after = _resolve(step, data.dims, target)
-    step.measures.learn(product(data.dims), product(after))
-    return [step.give(relay(state, data.dims, after), after)]
-
-
-def _resolve(step: Step, before: Shape, target: Sequence[Size]) -> Shape:
-    """The shape that a reshape gives: 0 keeps a size, -1 takes what is left."""
-    allow_zero = bool(step.attribute("allowzero", 0))
-    after = [before[at] if size == 0 and not allow_zero else size for at, size in enumerate(target)]
-    if -1 not in [size.constant for size in after]:
-        return tuple(after)
-    open_at = [size.constant for size in after].index(-1)
-    left = step.measures.divide(product(before), product(size for at, size in enumerate(after) if at != open_at))
-    if left is None:
-        raise Mixing(f"a reshape from {list(before)} to {after} does not keep rows whole for every size")
-    return (*after[:open_at], left, *after[open_at + 1 :])
+    after, open_at = resolve(step, data.dims, target)
+    if open_at is None:
+        step.measures.learn(product(data.dims), product(after))
+        return [step.give(relay(state, data.dims, after), after)]
+    found = relay(state, data.dims, after)
+    if (
+        found.axis >= open_at
+        or found.outer * product(after[: found.axis]) != product(data.dims[: state.axis]) * state.outer
+    ):
+        raise Mixing(f"a reshape from {list(data.dims)} to {list(target)} does not keep rows whole for every size")
+    return [step.give(found, after)]
 
 
 def _flatten(step: Step) -> list[Fact | None]:
@@ -110,11 +113,16 @@ def _axes_of(step: Step) -> list[int] | None:
     return None if axes is None else list(axes)
 
 
+def _may_be_one(size: Size) -> bool:
+    least = size.least()
+    return least is None or least <= 1
+
+
 def _squeeze(step: Step) -> list[Fact | None]:
     data, state, axes = step.fact(0), lying(step, 0), _axes_of(step)
     if axes is None:
         axes = [at for at, size in enumerate(data.dims) if size == ONE]
-        if any(size.least() is None or size.least() == 1 for at, size in enumerate(data.dims) if at not in axes):
+        if any(_may_be_one(size) for at, size in enumerate(data.dims) if at not in axes):
             raise Mixing("Squeeze without axes takes the axis of the rows away where there is one row")
     gone = {norm(axis, data.rank) for axis in axes}
     if state is not None and state.axis in gone:
@@ -211,7 +219,7 @@ def _range(step: Step) -> list[Fact | None]:
     return [step.give(Places(0, ONE, inner, inner), (end,))]
 
 
-def _concat(step: Step) -> list[Fact | None]:
+def concat(step: Step) -> list[Fact | None]:
     facts = [step.fact(at) for at in range(len(step.facts))]
     axis = norm(step.attribute("axis", 1), facts[0].rank)
     states = [lying(step, at) for at in range(len(facts))]
@@ -222,6 +230,9 @@ def _concat(step: Step) -> list[Fact | None]:
     after = list(facts[0].dims)
     for fact in facts[1:]:
         after[axis] += fact.dims[axis]
+        for at in range(len(after)):
+            if at != axis:
+                step.measures.join(after[at], fact.dims[at])
     if axis == batch:
         return [step.give(_stack(states), tuple(after))]
     if None in states:
@@ -249,7 +260,9 @@ def _stack(states: Sequence[Lying | None]) -> Rows:
         if blocks is None or (not state.even and state.inner != inner):
             raise Mixing("batches in different orders are joined on the axis of the rows")
         outer += blocks
-    return Rows(rows[0].axis, outer, inner, all(state.even for state in rows))
+    if len(rows) > 1 and all(state.even for state in rows):  # each block is even, and unlike the others
+        return Rows(rows[0].axis, sum((state.outer * state.inner for state in rows), ZERO), ONE)
+    return Rows(rows[0].axis, outer, inner, rows[0].even and len(rows) == 1)
 
 
 def _make_selectors(step: Step, states: Sequence[Lying], axis: int) -> Selectors:
@@ -261,7 +274,7 @@ def _make_selectors(step: Step, states: Sequence[Lying], axis: int) -> Selectors
         and first.step == 1
         and axis == rank - 1
         and step.fact(0).dims[axis] == ONE
-        and all(not rest.any() for rest in rest_of(step, 0))
+        and step.bounds(step.node.inputs[0]) == (ZERO, ZERO)
     )
     same = all(
         isinstance(state, Rows) and (state.even or (state.outer, state.inner) == (first.outer, first.inner))
@@ -276,6 +289,7 @@ def _split(step: Step) -> list[Fact | None]:
     data, state = step.fact(0), lying(step, 0)
     axis = step.axis(data.rank, 0)
     if state is None or axis != state.axis:
+        step.expect_fixed_after(0)
         return step.give_all(FIXED if state is None else state)
     count = len(step.node.outputs)
     lengths = step.sizes(1) if step.has(1) else None
@@ -305,26 +319,50 @@ def _slice(step: Step) -> list[Fact | None]:
         raise Unknown("a fixed tensor is cut by the number of rows")
     if step.has(1):
         starts, ends = step.sizes(1), step.sizes(2)
-        axes = step.numbers(3) if step.has(3) else list(range(len(starts or ())))
-        strides = step.numbers(4) if step.has(4) else [1] * len(starts or ())
+        count = step.fact(1).dims[0].constant or 0
+        axes = step.numbers(3) if step.has(3) else list(range(count))
+        strides = step.numbers(4) if step.has(4) else [1] * count
     else:
         starts, ends = ([Size.of(n) for n in step.attribute(name)] for name in ("starts", "ends"))
         axes, strides = step.attribute("axes") or list(range(len(starts))), [1] * len(starts)
-    if axes is None:
-        raise Unknown("its axes are not known")
-    at = [norm(axis, data.rank) for axis in axes]
-    if state.axis not in at:
-        return [step.give(state)]
-    if starts is None or ends is None or strides is None:
-        raise Unknown("where it cuts the batch is not understood")
-    which = at.index(state.axis)
-    return [step.give(_cut_rows(step, state, data.dims[state.axis], starts[which], ends[which], strides[which]))]
+    if axes is None or strides is None:
+        raise Unknown("its axes or strides are not known")
+    after = list(data.dims)
+    for which, axis in enumerate(norm(axis, data.rank) for axis in axes):
+        if axis == state.axis:
+            if starts is None or ends is None:
+                raise Unknown("where it cuts the batch is not understood")
+            state = _cut_rows(step, state, data.dims[axis], starts[which], ends[which], strides[which])
+            after[axis] = state.outer * step.measures.rows * state.inner
+        else:
+            after[axis] = _cut_other(
+                step, axis, starts[which] if starts else None, ends[which] if ends else None, strides[which]
+            )
+    return [step.give(state, tuple(after))]
+
+
+def _cut_other(step: Step, axis: int, start: Size | None, end: Size | None, stride: int) -> Size:
+    """The length that a slice leaves of an axis without rows."""
+    before = step.fact(0).dims[axis]
+    if start is None or end is None:
+        if not all(isinstance(step.fact(at).state, Fixed) for at in (1, 2)):
+            raise Unknown("where it cuts depends on the number of rows")
+    elif start.has_rows or end.has_rows:
+        raise Unknown("where it cuts depends on the number of rows")
+    else:
+        known = before.constant is not None and start.constant is not None and end.constant is not None
+        length = cut(before, start, end) if stride == 1 else None
+        if length is not None:
+            return length
+        if known:
+            return step.measure_axis(axis, free=False)
+    return step.measure_axis(axis, free=True)
 
 
 def _cut_rows(step: Step, state: Lying, length: Size, start: Size, end: Size, stride: int) -> Lying:
     if stride != 1:
         raise Mixing("it reverses the batch or leaves rows out")
-    whole_end = end == length or (end.constant is not None and end.constant >= _ENDLESS - 1)
+    whole_end = end == length or (end.constant is not None and end.constant >= ENDLESS)
     if start == 0 and whole_end:
         return state
     block = step.measures.rows * state.inner
@@ -381,7 +419,7 @@ RULES: Mapping[str, Rule] = {
     "ConstantOfShape": _constant_of_shape,
     "Tile": _tile,
     "Range": _range,
-    "Concat": _concat,
+    "Concat": concat,
     "Split": _split,
     "Slice": _slice,
     "Pad": _pad,
