@@ -99,11 +99,17 @@ def build(
         model = parser.parse_model(f"{head} tiny ({inputs}) => ({outputs}) {{ {text} }} {local}")
     except parser.ParseError as error:
         raise ValueError(f"{name}: {error}") from error
-    weights |= {key: np.asarray(value) for key, value in (constants or {}).items()}
+    weights |= {key: _to_array(value) for key, value in (constants or {}).items()}
     model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in weights.items())
     return Case(
         name, truth, model, note, axes or {}, lengths or {}, draws or {}, sizes, seen, unseen, tolerance
     )  # fmt: skip
+
+
+def _to_array(value: ArrayLike) -> np.ndarray:
+    """An array as it is; lists of Python floats as float32."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype == np.float64 and not isinstance(value, np.ndarray) else array
 
 
 def between(low: float, high: float) -> Draw:
@@ -164,7 +170,10 @@ def _extract_constants(body: str, seed: int) -> tuple[str, dict[str, np.ndarray]
 
 def _read_numbers(text: str) -> np.ndarray:
     """``2`` or ``[2, 3]`` as int64, ``0.5`` or ``[1.0, 2.0]`` as float32."""
-    dtype = np.float32 if "." in text or "e" in text else np.int64
-    if not text.startswith("["):
-        return np.array(dtype(float(text)) if dtype is np.float32 else dtype(int(text)))
-    return np.array([float(number) for number in text.strip("[]").split(",") if number.strip()]).astype(dtype)
+    if "." in text or "e" in text:
+        return np.array([float(number) for number in _split(text)] if "[" in text else float(text), np.float32)
+    return np.array([int(number) for number in _split(text)] if "[" in text else int(text), np.int64)
+
+
+def _split(text: str) -> list[str]:
+    return [number for number in text.strip("[] ").split(",") if number.strip()]

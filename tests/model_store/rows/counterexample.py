@@ -125,13 +125,13 @@ class Runner:
     def _draw(self, value: onnx.ValueInfoProto, rng: Generator, lengths: Sequence[int], decades: bool) -> np.ndarray:
         dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         if value.name in self._case.draws:
-            return self._case.draws[value.name](rng, lengths).astype(dtype)
+            return np.asarray(self._case.draws[value.name](rng, lengths)).astype(dtype)
         if dtype == np.dtype(object):
             return rng.choice(np.array(_WORDS, object), lengths)
         if dtype.kind == "f":
-            return (rng.normal(0, 1, lengths) * 10 ** (rng.uniform(-2, 3) if decades else 0.0)).astype(dtype)
+            return np.asarray(rng.normal(0, 1, lengths) * 10 ** (rng.uniform(-2, 3) if decades else 0.0)).astype(dtype)
         low, high = {"b": (0, 2), "u": (0, 256)}.get(dtype.kind, (-9, 10))
-        return rng.integers(low, high, lengths).astype(dtype)
+        return np.asarray(rng.integers(low, high, lengths)).astype(dtype)
 
 
 def _find_lengths(

@@ -139,6 +139,15 @@ CASES: list[Case] = [
         draws={"i": between(0, 6)},
     ),
     mixing(
+        "flat_index_unchecked",
+        "float[batch,6] x, int64[batch,3] i => float[batch,3] y",
+        "s = Shape(x) n = Gather(s, 0) t = Gather(s, 1) f = Reshape(x, [-1]) r = Range(0, n, 1) "
+        "u = Unsqueeze(r, [1]) b = Mul(u, t) j = Add(b, i) y = Gather(f, j)",
+        "b*T + i reads another row where i is not below T, and only the last row fails",
+        draws={"i": between(0, 8)},
+        seen="failure",
+    ),
+    mixing(
         "scatter_elements_row_0",
         "float[N,4] x, float[N,4] z => float[N,4] y",
         "s = Shape(x) i = ConstantOfShape<value = int64[1] {0}>(s) "

@@ -156,7 +156,7 @@ CASES: list[Case] = [
         "heads are put before the batch and not brought back",
     ),
     mixing(
-        "depth_to_space_dcr",
+        "depth_to_space_of_rows",
         "float[N,4,2,2] x => float[N,1,4,4] y",
         "f = Reshape(x, [1,-1,2,2]) d = DepthToSpace<blocksize=2>(f) y = Transpose<perm=[1,0,2,3]>(d)",
         "rows are channels, and blocks are the slowest of them",
@@ -217,7 +217,7 @@ CASES: list[Case] = [
         "windows are put before the batch and read as after it",
     ),
     mixing(
-        "reshape_zero_copies",
+        "copied_lengths_hide_view",
         "float[N,2,4] x => float[N,2,4] y",
         "a = Reshape(x, [0,-1]) b = Reshape(a, [2,-1,4]) c = Transpose<perm=[1,0,2]>(b) y = Neg(c)",
         "copied lengths hide that [N,8] is viewed as [2,N,4]",
