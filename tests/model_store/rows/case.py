@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -56,14 +56,14 @@ class Case:
         return self.axes.get(tensor, 0)
 
 
-def independent(name: str, signature: str, body: str, note: str, **options: object) -> Case:
+def independent(name: str, signature: str, body: str, note: str, **options: Any) -> Case:
     """A case whose rows are independent; see ``build`` for the arguments and options."""
-    return build(name, "independent", signature, body, note, **options)  # type: ignore[arg-type]
+    return build(name, "independent", signature, body, note, **options)
 
 
-def mixing(name: str, signature: str, body: str, note: str, **options: object) -> Case:
+def mixing(name: str, signature: str, body: str, note: str, **options: Any) -> Case:
     """A case whose rows mix; see ``build`` for the arguments and options."""
-    return build(name, "mixing", signature, body, note, **options)  # type: ignore[arg-type]
+    return build(name, "mixing", signature, body, note, **options)
 
 
 def build(
@@ -101,9 +101,7 @@ def build(
         raise ValueError(f"{name}: {error}") from error
     weights |= {key: _to_array(value) for key, value in (constants or {}).items()}
     model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in weights.items())
-    return Case(
-        name, truth, model, note, axes or {}, lengths or {}, draws or {}, sizes, seen, unseen, tolerance
-    )  # fmt: skip
+    return Case(name, truth, model, note, axes or {}, lengths or {}, draws or {}, sizes, seen, unseen, tolerance)
 
 
 def _to_array(value: ArrayLike) -> np.ndarray:

@@ -35,51 +35,62 @@ def find_counterexample(case: Case, sizes: Sequence[int], kind: Kind | None = No
 
 
 def search(case: Case, sizes: Sequence[int]) -> Iterator[Counterexample]:
-    """Every counterexample, at two lengths of each other free axis, among ordinary values and among values of many
-    magnitudes. Each run has other rows in another order.
+    """Every counterexample, at two lengths of each other free axis, among ordinary values, among values of many
+    magnitudes, and among rows that hold infinity or NaN. Each run has other rows in another order.
 
     Raises ValueError where nothing runs, or where rows that are to be independent all give the same.
     """
     runner = Runner(case)
     ran = varied = False
-    for draw in range(4):
+    for draw in range(6):
         rng = np.random.default_rng(draw)
-        shared, rows = runner.draw_inputs(rng, which=draw % 2, decades=draw >= 2)
+        shared, rows = runner.draw_inputs(rng, which=draw % 2, decades=draw in (2, 3))
+        spoilt = runner.spoil(rng, rows) if draw > 3 else set()
         alone = [runner.run(shared | row) for row in rows]
         varied = varied or any(not _is_equal(first, alone[0]) for first in alone)
         for size in sizes:
             chosen = rng.permutation(_POOL)[:size]
             together = runner.run(shared | runner.join([rows[place] for place in chosen]))
             ran = ran or together is not None
-            yield from compare(case, [alone[place] for place in chosen], together)
+            watched = [place for place in range(size) if chosen[place] not in spoilt]
+            yield from compare(case, [alone[place] for place in chosen], together, watched)
     if not ran:
         raise ValueError(f"{case.name} never runs: {runner.failure}")
     if case.truth == "independent" and not varied:
         raise ValueError(f"{case.name}: every row gives the same")
 
 
-def compare(case: Case, alone: Sequence[Tensors | None], together: Tensors | None) -> Iterator[Counterexample]:
-    """What differs between rows that were run one by one and the same rows in one run; None: the run failed."""
+def compare(
+    case: Case, alone: Sequence[Tensors | None], together: Tensors | None, watched: Sequence[int]
+) -> Iterator[Counterexample]:
+    """What differs for the watched places between rows run one by one and in one run; None stands for a failed run."""
     size = len(alone)
     if together is None:
         if None not in alone:
             yield Counterexample("failure", f"{size} rows fail together and run alone")
         return
-    for place, row in enumerate(alone):
+    for place in watched:
+        row = alone[place]
         if row is None:
             yield Counterexample("failure", f"row {place} of {size} fails alone and runs in company")
             continue
         for name, expected in row.items():
-            axis = case.find_axis(name) or 0
-            got = together[name]
-            if got.ndim <= axis or got.shape[axis] != size or expected.ndim != got.ndim or expected.shape[axis] != 1:
-                yield Counterexample("shape", f"{name}: {expected.shape} alone, {got.shape} for {size} rows")
-                continue
-            own = got.take([place], axis)
-            if own.shape != expected.shape:
-                yield Counterexample("shape", f"{name}: {expected.shape} alone, {own.shape} in {size} rows")
-            elif (distance := _measure(expected, own)) > case.tolerance:
-                yield Counterexample("values", f"{name}: row {place} of {size} differs by {distance:.2g}")
+            yield from _compare_output(case, name, expected, together[name], place, size)
+
+
+def _compare_output(
+    case: Case, name: str, expected: np.ndarray, got: np.ndarray, place: int, size: int
+) -> Iterator[Counterexample]:
+    """What differs between an output of a row alone and its part of the output for ``size`` rows."""
+    axis = case.find_axis(name) or 0
+    if got.ndim <= axis or got.shape[axis] != size or expected.ndim != got.ndim or expected.shape[axis] != 1:
+        yield Counterexample("shape", f"{name}: {expected.shape} alone, {got.shape} for {size} rows")
+        return
+    own = got.take([place], axis)
+    if own.shape != expected.shape:
+        yield Counterexample("shape", f"{name}: {expected.shape} alone, {own.shape} in {size} rows")
+    elif (distance := _measure(expected, own)) > case.tolerance:
+        yield Counterexample("values", f"{name}: row {place} of {size} differs by {distance:.2g}")
 
 
 class Runner:
@@ -121,6 +132,15 @@ class Runner:
             for row in rows if axis is not None else [shared]:
                 row[value.name] = self._draw(value, rng, lengths, decades)
         return shared, rows
+
+    def spoil(self, rng: Generator, rows: Sequence[Tensors]) -> set[int]:
+        """Puts infinity or NaN into every third row; the places of these rows. Inputs with values to respect stay."""
+        spoilt = set(range(0, len(rows), 3))
+        for place in spoilt:
+            for name, value in rows[place].items():
+                if value.dtype.kind == "f" and name not in self._case.draws:
+                    value.reshape(-1)[rng.integers(value.size)] = rng.choice([np.nan, np.inf, -np.inf])
+        return spoilt
 
     def _draw(self, value: onnx.ValueInfoProto, rng: Generator, lengths: Sequence[int], decades: bool) -> np.ndarray:
         dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)

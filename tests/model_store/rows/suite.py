@@ -9,9 +9,11 @@ from tests.model_store.rows import (
     independent_operators,
     independent_series,
     independent_tables,
+    independent_traps,
     independent_vision,
     mixing_contrib,
     mixing_control,
+    mixing_data,
     mixing_indices,
     mixing_joins,
     mixing_layouts,
@@ -19,6 +21,7 @@ from tests.model_store.rows import (
     mixing_reductions,
     mixing_sizes,
     mixing_tables,
+    mixing_traps,
 )
 from tests.model_store.rows.case import Case
 
@@ -31,9 +34,11 @@ CASES: list[Case] = [
     *independent_operators.CASES,
     *independent_series.CASES,
     *independent_tables.CASES,
+    *independent_traps.CASES,
     *independent_vision.CASES,
     *mixing_contrib.CASES,
     *mixing_control.CASES,
+    *mixing_data.CASES,
     *mixing_indices.CASES,
     *mixing_joins.CASES,
     *mixing_layouts.CASES,
@@ -41,6 +46,7 @@ CASES: list[Case] = [
     *mixing_reductions.CASES,
     *mixing_sizes.CASES,
     *mixing_tables.CASES,
+    *mixing_traps.CASES,
 ]
 INDEPENDENT = [case for case in CASES if case.truth == "independent"]
 MIXING = [case for case in CASES if case.truth == "mixing"]
