@@ -4,6 +4,7 @@ StoreError
 ├── NotInStore        no such model, version or alias
 ├── BadName           a model, alias or file name that the layout cannot hold
 ├── BadManifest       the manifest cannot be read or contradicts itself
+├── BadConfig         a Triton configuration cannot be read or contradicts itself
 └── IntegrityError    a file is missing, added, or not the one that was published
 """
 
@@ -21,6 +22,10 @@ class BadName(StoreError):
 
 
 class BadManifest(StoreError):
+    pass
+
+
+class BadConfig(StoreError):
     pass
 
 
