@@ -27,8 +27,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class Tensor(Facts):
     """One input or output of a graph.
 
-    ``shape`` includes the batch axis; a number is a fixed size, a text names a dynamic axis. ``batch_axis`` is None in
-    a graph that takes one example at a time.
+    ``shape`` includes the batch axis; a number is a fixed size, a text names a dynamic axis. ``batch_axis`` is None for
+    a tensor that is the same for every row of a batch, and in a graph whose requests run one by one.
     """
 
     name: str
@@ -40,6 +40,10 @@ class Tensor(Facts):
     least: int | None = None
     largest: int | None = None
     """Integers outside of these are refused before they reach the model, such as an index into a table."""
+    optional: bool = False
+    """True: an input that a request may leave out, for the graph has a value of its own for it."""
+    any_shape: bool = False
+    """True: the graph declares no rank, so any shape is taken and ``shape`` is empty."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -66,6 +70,25 @@ class Tensor(Facts):
         return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
 
+class AxisRange(Facts):
+    """The sizes that a dynamic axis may have; None where there is no limit."""
+
+    least: Annotated[int, Field(ge=0)] | None = None
+    largest: Annotated[int, Field(ge=0)] | None = None
+
+
+class Rows(Facts):
+    """Whether the rows of a batch are independent, and how that is known.
+
+    ``proved``: by the graph itself, or by an export against the PyTorch original. ``mixing``: rows influence each other;
+    the reason names the first node at which they do. ``unknown``: the reason names the first node not understood. Only
+    proved rows share a batch.
+    """
+
+    verdict: Literal["proved", "mixing", "unknown"]
+    reason: str = ""
+
+
 class Graph(Facts):
     """One ONNX file, with the files that hold its external weights."""
 
@@ -73,6 +96,12 @@ class Graph(Facts):
     external_data: tuple[FileName, ...] = ()
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    axis_ranges: Mapping[str, AxisRange] = {}
+    """Of dynamic axes, by name: a request outside of them is refused."""
+    proved_sizes: Mapping[str, int] = {}
+    """Of dynamic axes, by name: rows are known to be independent at these sizes only; others run alone."""
+    rows: Rows | None = None
+    """None in versions that were published before rows were analysed."""
 
 
 class Batching(Facts):

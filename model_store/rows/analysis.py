@@ -4,8 +4,10 @@ The graph runs with every tensor exposed, with several numbers of rows and lengt
 follows the rows from the inputs to the outputs, operator by operator (``proof.py``).
 """
 
+import dataclasses
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +16,8 @@ from onnx import inliner
 
 from model_store.rows.facts import FIXED, Fact, Failed, Rows
 from model_store.rows.measuring import Meter, Run
-from model_store.rows.nodes import Axes, flatten_branches, read_axes, read_inputs
+from model_store.rows.nodes import Axes, flatten_branches, read_inputs
+from model_store.rows.operators import find_fragile_operator
 from model_store.rows.proof import Proof, prove
 from model_store.rows.ranges import find_tables
 from model_store.rows.samples import Layout, Lengths, layouts, lengths_to_try, make_inputs, other_lengths
@@ -33,9 +36,11 @@ _MOST_NESTED = 8
 class Analysis:
     """``rows``: "proved" independent, "mixing" where rows influence each other, "unknown" where neither is known.
 
-    ``axes`` has the axis of the rows of each input and output, for proved ones; a tensor that is not in it is the same
-    for all rows. ``sizes`` are lengths of the other free axes at which the graph ran; ``only_sizes`` says that no other
+    ``axes`` has the axis of the rows of each input and output; a tensor that is not in it is the same for all rows. For
+    unproved ones these are the axes that were measured to be as long as the batch. ``sizes`` are lengths of the other free
+    axes, by name, at which the graph ran, None if it ran at none of the tried ones; ``only_sizes`` says that no other
     lengths did, so the proof holds for these. ``tables``: how many entries the table has that an input picks from.
+    ``least``: a free axis that is shorter ends the process that runs the graph.
     """
 
     rows: Literal["proved", "mixing", "unknown"]
@@ -44,23 +49,63 @@ class Analysis:
     sizes: Mapping[str, int] | None = None
     only_sizes: bool = False
     tables: Mapping[str, int] = field(default_factory=dict)
+    least: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Analysis":
+        return cls(**json.loads(text))
 
 
 def analyse(
-    content: bytes, external: Mapping[str, bytes] | None = None, *, hints: Sequence[Lengths] = ()
+    content: bytes,
+    external: Mapping[str, bytes] | None = None,
+    *,
+    hints: Sequence[Lengths] = (),
+    allow: Callable[[Lengths], bool] = lambda _: True,
 ) -> Analysis:
     """Analyse an ONNX file. ``external`` has the content of the files that it names as external data.
 
-    ``hints`` are lengths of free axes that are known to run, by the name of the axis. Never raises for what is in the
-    file: what cannot be analysed is "unknown", with the reason.
+    ``hints`` are lengths of free axes that are known to run, by the name of the axis. ``allow`` is asked before the graph
+    runs at other lengths. Never raises for what is in the file: what cannot be analysed is "unknown", with the reason. But
+    a graph with fragile operators may end the process: see ``is_risky`` and ``AnalystProcess``.
     """
     try:
         model, weights = strip_weights(content)
         if model.functions:
+            _write_out_defaults(model)
             model = inliner.inline_local_functions(model)
-        return _Analyst(model, {**(external or {}), **weights}, hints).conclude()
+        return _Analyst(model, {**(external or {}), **weights}, hints, allow).conclude()
     except Exception as error:  # noqa: BLE001  # parsers and runtimes raise many types
         return Analysis("unknown", f"it could not be analysed: {first_line(error)}")
+
+
+def _write_out_defaults(model: onnx.ModelProto) -> None:
+    """Give each call of a function the attributes that it leaves out: the inliner forgets their defaults."""
+    defaults = {(f.domain, f.name): f.attribute_proto for f in model.functions if f.attribute_proto}
+    for graph in (model.graph, *model.functions):
+        for node in _every_node(graph.node):
+            given = {attribute.name for attribute in node.attribute}
+            missing = [a for a in defaults.get((node.domain, node.op_type), ()) if a.name not in given]
+            node.attribute.extend(missing)
+
+
+def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _every_node(graph.node)
+
+
+def is_risky(content: bytes) -> bool:
+    """Whether the analysis may end the process: the graph has fragile operators and free axes besides the batch."""
+    model = strip_weights(content)[0]
+    free = [axis for given in read_inputs(model.graph) for axis in given.axes or () if not isinstance(axis, int)]
+    names = {axis for axis in free if axis is not None}
+    return (len(names) > 1 or len(free) > 1) and find_fragile_operator(model) is not None
 
 
 def first_line(error: BaseException) -> str:
@@ -79,7 +124,14 @@ class _Setting:
 
 
 class _Analyst:
-    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, bytes], hints: Sequence[Lengths]) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        weights: Mapping[str, bytes],
+        hints: Sequence[Lengths],
+        allow: Callable[[Lengths], bool],
+    ) -> None:
+        self._allow = allow
         self._model = model
         self._weights = weights
         self._hints = hints
@@ -89,8 +141,6 @@ class _Analyst:
 
     def conclude(self) -> Analysis:
         """The first layout of the batch that is proved; else what was found of the likeliest."""
-        if not self._inputs:
-            return self._unknown("it has no inputs")
         if any(given.axes is None for given in self._inputs):
             name = next(given.name for given in self._inputs if given.axes is None)
             return self._unknown(f"input {name!r} has no declared rank")
@@ -99,8 +149,26 @@ class _Analyst:
             found = self._try(layout)
             if found.rows == "proved":
                 return found
-            first = first or found
-        return first or self._unknown("no axis of an input is free for the batch")
+            if first is None or (first.sizes is None and found.sizes is not None):
+                first = found
+        if first is None or first.sizes is None:
+            return self._try_whole(first)
+        return first
+
+    def _try_whole(self, found: Analysis | None) -> Analysis:
+        """Look for sizes at which a graph runs that has no batch, or does not run with three rows."""
+        whole = Layout({})
+        reason = found.reason if found is not None else "no axis of an input is free for the batch"
+        if not self._inputs:
+            reason = "it has no inputs"
+        for lengths in lengths_to_try(whole.free(self._inputs), self._hints):
+            try:
+                self._run(self._open({})[2], whole, 1, lengths)
+            except Exception as error:  # noqa: BLE001  # whatever ONNX Runtime raises: other lengths may run
+                reason = f"{reason.partition(' (')[0]} ({first_line(error)})"
+                continue
+            return Analysis("unknown", reason, sizes=lengths, tables=self._tables)
+        return self._unknown(reason)
 
     def _unknown(self, reason: str) -> Analysis:
         return Analysis("unknown", reason, tables=self._tables)
@@ -117,7 +185,8 @@ class _Analyst:
             if failure is None and axes and axes != proof.axes:
                 failure = Failed("unknown", "outputs lie otherwise for other sizes")
             if failure is not None:
-                return Analysis(failure.verdict, failure.reason, sizes=sizes, tables=self._tables)
+                seen = {**layout.axes, **_measured_axes(settings)}
+                return Analysis(failure.verdict, failure.reason, seen, sizes, only, self._tables)
             axes = proof.axes
         lies = {**layout.axes, **{name: axis for name, axis in axes.items() if axis is not None}}
         count = len(settings[0].model.graph.node)
@@ -133,7 +202,7 @@ class _Analyst:
                 began = time.perf_counter()
                 setting = self._measure_at(layout, lengths)
             except Exception as error:  # noqa: BLE001  # whatever ONNX Runtime raises: other lengths may run
-                why = f"it runs at none of the tried sizes: {first_line(error)}"
+                why = f"it runs at none of the tried sizes with {_ROWS[0]} rows ({first_line(error)})"
                 continue
             settings = [setting]
             if keys and time.perf_counter() - began < len(_ROWS) * _LONG_S:
@@ -184,6 +253,8 @@ class _Analyst:
         return found
 
     def _run(self, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
+        if not self._allow(lengths):
+            raise ValueError(f"the process ended at {dict(lengths)}")
         return meter.run(make_inputs(self._inputs, layout, rows, lengths, self._tables), rows)
 
     def _prove(self, layout: Layout, group: Sequence[_Setting]) -> Proof:
@@ -219,12 +290,26 @@ class _Analyst:
         return None
 
 
+def _measured_axes(settings: Sequence[_Setting]) -> dict[str, int]:
+    """The axis of each output that was as long as the batch in every run, where there is one such axis."""
+    runs = [run for setting in settings for run in setting.runs]
+    found = {}
+    for output in settings[0].model.graph.output:
+        shapes = [run.shapes.get(output.name, ()) for run in runs]
+        ranks = {len(shape) for shape in shapes}
+        axes = [
+            axis
+            for axis in range(min(ranks))
+            if all(shape[axis] == run.rows for shape, run in zip(shapes, runs, strict=True))
+        ]
+        if len(ranks) == 1 and len(axes) == 1:
+            found[output.name] = axes[0]
+    return found
+
+
 def _group(settings: Sequence[_Setting]) -> list[list[_Setting]]:
     """Settings that take the same branches, together."""
     groups: dict[frozenset[tuple[str, bool]], list[_Setting]] = {}
     for setting in settings:
         groups.setdefault(frozenset(setting.taken.items()), []).append(setting)
     return list(groups.values())
-
-
-__all__ = ["Analysis", "analyse", "read_axes"]

@@ -83,7 +83,7 @@ def read_inputs(graph: onnx.GraphProto) -> list[Axes]:
 
 
 def read_axes(value: onnx.ValueInfoProto) -> Axes:
-    """Names that say that a size is unknown, ``?`` and -1, are none."""
+    """An input or output as it is declared."""
     tensor = value.type.tensor_type
     axes = None
     if tensor.HasField("shape"):
@@ -94,7 +94,7 @@ def read_axes(value: onnx.ValueInfoProto) -> Axes:
 def _read_axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     if dim.HasField("dim_value"):
         return dim.dim_value if dim.dim_value >= 0 else None
-    return dim.dim_param if dim.dim_param.strip() not in ("", "?", "-1") else None
+    return dim.dim_param or None
 
 
 def read_constants(graph: onnx.GraphProto) -> dict[str, tuple[tuple[int, ...], np.ndarray | None]]:
@@ -135,7 +135,9 @@ def flatten_branches(model: onnx.ModelProto, taken: Mapping[str, bool]) -> tuple
         inside = _rename(graph, f"{branch}{number}/")
         flat.graph.initializer.extend(inside.initializer)
         nodes.extend(inside.node)
-        results = [helper.make_node("Identity", [o.name], [name]) for o, name in zip(inside.output, node.output, strict=True)]
+        results = [
+            helper.make_node("Identity", [o.name], [name]) for o, name in zip(inside.output, node.output, strict=True)
+        ]
         nodes.extend(results)
         for made in (*inside.node, *results):
             for name in made.output:

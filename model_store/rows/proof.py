@@ -7,7 +7,20 @@ import numpy as np
 import onnx
 
 from model_store.rows.arithmetic import evaluate, lift
-from model_store.rows.facts import FIXED, SIZED, Fact, Failed, Fixed, Mixing, NotIndependent, Rows, Shape, Sized, State, Unknown
+from model_store.rows.facts import (
+    FIXED,
+    SIZED,
+    Fact,
+    Failed,
+    Fixed,
+    Mixing,
+    NotIndependent,
+    Rows,
+    Shape,
+    Sized,
+    State,
+    Unknown,
+)
 from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Node, read_constants, read_nodes, read_small
 from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
 from model_store.rows.rules import SIZED as MAKES_ROWS
@@ -31,9 +44,7 @@ class Proof:
     facts: Mapping[str, Fact]
 
 
-def prove(
-    model: onnx.ModelProto, guards: Mapping[str, str], inputs: Mapping[str, Fact], measures: Measures
-) -> Proof:
+def prove(model: onnx.ModelProto, guards: Mapping[str, str], inputs: Mapping[str, Fact], measures: Measures) -> Proof:
     """Follow the rows from the inputs to the outputs. ``inputs`` has a fact for each input of the graph."""
     prover = _Prover(model, inputs, measures)
     for node in read_nodes(model.graph, guards):
@@ -101,7 +112,9 @@ class _Prover:
         if guard is not None and not isinstance(guard.state, Fixed):
             if isinstance(guard.state, Failed):
                 return guard.state
-            return Failed("unknown", f"{node}: it depends on the rows or on their number which branch of an If is taken")
+            return Failed(
+                "unknown", f"{node}: it depends on the rows or on their number which branch of an If is taken"
+            )
         return None
 
     def _apply(self, step: Step) -> Sequence[Fact | None]:

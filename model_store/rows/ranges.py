@@ -1,8 +1,5 @@
 """Which inputs of whole numbers pick from a table, and how long that table is."""
 
-import math
-from collections.abc import Mapping
-
 import onnx
 
 _SAME_VALUES = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
@@ -30,8 +27,5 @@ def find_tables(graph: onnx.GraphProto) -> dict[str, int]:
             if dims:
                 axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
                 name = source[node.input[indices]]
-                tables[name] = min(tables.get(name, math.inf), dims[axis])  # type: ignore[assignment]
+                tables[name] = min(tables.get(name, dims[axis]), dims[axis])
     return tables
-
-
-Tables = Mapping[str, int]

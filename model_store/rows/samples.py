@@ -10,11 +10,20 @@ import onnx
 
 from model_store.rows.nodes import Axes
 
-LADDER = (8, 32, 64, 96, 16, 224, 512, 128, 256, 1, 20)
+LADDER = (8, 32, 64, 96, 16, 224, 512, 128, 256, 1, 20, 1024, 4096, 16000)
 """Lengths that free axes are tried with, one after the other: short ones cost least, and many graphs ask for
 multiples."""
 _SUMS = (3, 5, 8, 2)
 """Different lengths of which some are sums of others, as the cache of a decoder and its new tokens are."""
+
+UNKNOWN_NAMES = ("", "?", "-1")
+"""What exporters write for a size that they do not know."""
+
+
+def name_axis(tensor: str, axis: int, name: int | str | None) -> str:
+    """The name of a free axis; one without a name is called after its tensor, for it is equal to no other."""
+    return name if isinstance(name, str) and name.strip() not in UNKNOWN_NAMES else f"{tensor}_{axis}"
+
 
 Lengths = Mapping[str, int]
 """The length of each free axis that is not the batch, by its key."""
@@ -28,8 +37,7 @@ class Layout:
 
     def key(self, given: Axes, axis: int) -> str:
         """What names the length of a free axis: its name, or its place where it has none."""
-        name = given.axes[axis] if given.axes is not None else None
-        return name if isinstance(name, str) else f"{given.name}[{axis}]"
+        return name_axis(given.name, axis, given.axes[axis] if given.axes is not None else None)
 
     def free(self, inputs: Sequence[Axes]) -> list[str]:
         """The keys of the free axes besides the batch, in order."""
@@ -49,9 +57,10 @@ def layouts(inputs: Sequence[Axes]) -> list[Layout]:
         named = {i.name: i.axes.index(name) for i in inputs if i.axes is not None and i.axes.count(name) == 1}
         joining = {i.name: 0 for i in inputs if i.name not in named and _is_free(i, 0)}
         found += [{**joining, **named}, named] if joining else [named]
-    found.append({i.name: 0 for i in inputs if _is_free(i, 0)})
-    # States of several layers: [layers, batch, width].
-    found.append({i.name: 1 for i in inputs if _is_free(i, 1) and not _is_free(i, 0)})
+    if not found:
+        found.append({i.name: 0 for i in inputs if _is_free(i, 0)})
+    if not any(found):  # states of several layers: [layers, batch, width]
+        found.append({i.name: 1 for i in inputs if _is_free(i, 1)})
     unique = [axes for at, axes in enumerate(found) if axes and axes not in found[:at]]
     return [Layout(axes) for axes in unique[:6]]
 
@@ -61,11 +70,14 @@ def _is_free(given: Axes, axis: int) -> bool:
 
 
 def _batch_names(inputs: Sequence[Axes]) -> list[str]:
-    """Names of axes, those first that say that they are the batch, then those of the first axes."""
-    names = dict.fromkeys(a for i in inputs for a in i.axes or () if isinstance(a, str))
+    """Names of axes that say that they are the batch; where none does, those of the first axes."""
+    names = dict.fromkeys(
+        a for i in inputs for a in i.axes or () if isinstance(a, str) and a.strip() not in UNKNOWN_NAMES
+    )
     first = {i.axes[0] for i in inputs if i.axes}
     ranks = {name: (0 if "batch" in name.lower() else 1 if name in ("N", "n", "B", "b") else 2) for name in names}
-    return [name for name in sorted(names, key=lambda n: ranks[n]) if ranks[name] < 2 or name in first]
+    likeliest = min((rank for name, rank in ranks.items() if rank < 2 or name in first), default=2)
+    return [name for name, rank in ranks.items() if rank == likeliest and (rank < 2 or name in first)]
 
 
 def lengths_to_try(keys: Sequence[str], hints: Sequence[Lengths]) -> Iterator[dict[str, int]]:
@@ -101,10 +113,12 @@ def make_inputs(
     draw = np.random.default_rng(rows)
     arrays = {}
     for given in inputs:
-        shape = [
-            size if isinstance(size, int) else rows if axis == layout.axes.get(given.name) else lengths[layout.key(given, axis)]
-            for axis, size in enumerate(given.axes if given.axes is not None else (1,))
-        ]
+        shape = []
+        for axis, size in enumerate(given.axes if given.axes is not None else (1,)):
+            if isinstance(size, int):
+                shape.append(size)
+            else:
+                shape.append(rows if axis == layout.axes.get(given.name) else lengths[layout.key(given, axis)])
         arrays[given.name] = fill(given.type, shape, draw, tables.get(given.name))
     return arrays
 

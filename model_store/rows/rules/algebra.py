@@ -252,7 +252,7 @@ def _resize(step: Step) -> list[Fact | None]:
         scales, sizes = (2, 3) if step.opset >= 11 else (1, 9)
         if step.node.op == "Upsample" and step.opset < 9:
             same = list(step.attribute("scales"))[at] == 1
-        elif step.has(sizes) and step.fact(sizes).dims != (0,):
+        elif step.has(sizes) and step.fact(sizes).dims[0] != 0:
             wanted = step.sizes(sizes)
             same = wanted is not None and wanted[at] == length
         else:

@@ -147,6 +147,7 @@ _ESTIMATORS = (
     "TreeEnsemble"
 )
 
+
 def _tokenize(step: Step) -> list[Fact | None]:
     raise Mixing("it fills each row up to the longest of the batch")
 
