@@ -99,9 +99,10 @@ class Plain:
         options.log_severity_level = 4  # what it cannot do it raises as well
         source = model if isinstance(model, bytes) else str(model)
         self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        tensors = [*self._session.get_inputs(), *self._session.get_outputs()]
-        self.types = tuple(tensor.type for tensor in tensors)
-        self._names = [output.name for output in self._session.get_outputs()]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.types = tuple(tensor.type for tensor in (*inputs, *outputs))
+        self.input_names = [tensor.name for tensor in inputs]
+        self.output_names = [tensor.name for tensor in outputs]
 
     @property
     def unknown_types(self) -> tuple[str, ...]:
@@ -110,10 +111,10 @@ class Plain:
 
     def run(self, inputs: Tensors) -> dict[str, np.ndarray]:
         if _BF16.onnx not in self.types:
-            return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
+            return dict(zip(self.output_names, self._session.run(self.output_names, dict(inputs)), strict=True))
         lent = {name: _lend(array) for name, array in inputs.items()}
-        values = self._session.run_with_ort_values(self._names, lent)
-        return dict(zip(self._names, map(_copy, values), strict=True))
+        values = self._session.run_with_ort_values(self.output_names, lent)
+        return dict(zip(self.output_names, map(_copy, values), strict=True))
 
 
 def _lend(array: np.ndarray) -> Any:

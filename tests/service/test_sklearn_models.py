@@ -1,0 +1,71 @@
+"""Models of scikit-learn, converted by skl2onnx: served as they are, or refused with the option that makes them so."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import graphs
+from tests.inferring import Plain, Refused, find_difference, infer, load
+from tests.processes import Process, served
+from tests.servers import HOT, settings_for
+
+models = pytest.importorskip("tests.service.sklearn_models", exc_type=ImportError)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+
+_CALLERS = 8
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sklearn")
+
+
+@pytest.fixture(scope="module")
+def server(root: Path) -> Iterator[Process]:
+    with served(settings_for(root, lazy=True, control=True), HOT) as process:
+        yield process
+
+
+@pytest.fixture
+def client(server: Process) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=60, verify=False) as client:  # noqa: S501  # plain HTTP
+        yield client
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_model_of_scikit_learn_is_served_or_refused_with_what_helps(
+    name: str, root: Path, client: httpx.Client
+) -> None:
+    """Alone and in company the answers are ONNX Runtime's; a ZipMap is refused by name, with ``zipmap=False``."""
+    converted = models.MODELS[name]()
+    graphs.write_plain(root, name, converted.content)
+    try:
+        plain = Plain(converted.content)
+    except Exception as error:  # noqa: BLE001  # such as the locale that the machine lacks
+        check_refused(client, name, str(error).rpartition(":")[2].strip()[:40])
+        return
+    if plain.unknown_types:
+        check_refused(client, name, "zipmap=False")
+        return
+    load(client, name)
+    requests = [converted.draw(1 + seed % 3, seed) for seed in range(_CALLERS)]
+    expected = [plain.run(inputs) for inputs in requests]
+    for inputs, wanted in zip(requests, expected, strict=True):
+        assert find_difference(infer(client, name, inputs), wanted) is None
+
+    def call(at: int) -> str | None:
+        return find_difference(infer(client, name, requests[at]), expected[at], rtol=1e-6)
+
+    with ThreadPoolExecutor(_CALLERS) as callers:
+        assert list(callers.map(call, [*range(_CALLERS)] * 4)) == [None] * 4 * _CALLERS
+
+
+def check_refused(client: httpx.Client, name: str, text: str) -> None:
+    """The model does not load, and the reason has this text."""
+    with pytest.raises(Refused) as refusal:
+        load(client, name)
+    assert text in refusal.value.reason
