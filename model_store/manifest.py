@@ -4,6 +4,7 @@ Strict and versioned: an unknown field or schema version is an error, never a gu
 machine live in the service's settings.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +20,8 @@ MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 
 Task = Literal["classify", "predict_sequence", "reconstruct", "generate", "tensors"]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+FileName = Annotated[str, StringConstraints(pattern=f"^{FILE_NAME.pattern}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 

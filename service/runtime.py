@@ -50,7 +50,8 @@ class Runtime:
             empty=host_allocator(settings.provider),
         )
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
-        self.registry = Registry(settings, Store(settings.store), self.device, self.metrics)
+        store = Store(settings.store, follow_links=settings.follow_links)
+        self.registry = Registry(settings, store, self.device, self.metrics)
         self.plane = DataPlane(self.registry, settings, self.metrics, loop, outbox=self.device.outbox)
         self.registry.holders.append(self.plane.errands.release)
         self.control = Control(self.registry, settings, settings.metrics_dir)

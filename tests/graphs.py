@@ -74,6 +74,28 @@ def one_at_a_time() -> bytes:
     )
 
 
+def draw() -> bytes:
+    """y = [2, 2] numbers between 0 and 1, others in each run: no inputs."""
+    return build(
+        [helper.make_node("RandomUniform", [], ["y"], shape=[2, 2], dtype=TensorProto.FLOAT)],
+        [],
+        [("y", TensorProto.FLOAT, [2, 2])],
+    )
+
+
+def columns(count: int) -> bytes:
+    """A table's columns c0, c1, ... of one number a row beside each other as y, and each alone as d0, d1, ..."""
+    names = [f"c{i}" for i in range(count)]
+    return build(
+        [
+            helper.make_node("Concat", names, ["y"], axis=1),
+            helper.make_node("Split", ["y"], [f"d{i}" for i in range(count)], axis=1, num_outputs=count),
+        ],
+        [(name, TensorProto.FLOAT, ["rows", 1]) for name in names],
+        [("y", TensorProto.FLOAT, ["rows", count]), *((f"d{i}", TensorProto.FLOAT, ["rows", 1]) for i in range(count))],
+    )
+
+
 def echo(datatype: int, width: int | str = "width") -> bytes:
     """y = x of any datatype that Identity knows."""
     return build(

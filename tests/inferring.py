@@ -52,6 +52,14 @@ def load(client: httpx.Client, model: str) -> None:
         raise Refused(response.status_code, response.json()["error"])
 
 
+def read_bits(client: httpx.Client, model: str) -> str:
+    """What the model's card says of the bits of its rows: "exact", "exact padded to 2", or "rounding" and how much."""
+    cards = client.get("/models").raise_for_status().json()["models"]
+    [bits] = [card["batching"]["bits"] for card in cards if card["name"] == model]
+    text: str = bits
+    return text
+
+
 def _read(response: httpx.Response) -> dict[str, np.ndarray]:
     length = int(response.headers.get("inference-header-content-length", len(response.content)))
     tensors: dict[str, np.ndarray] = {}

@@ -1,6 +1,5 @@
 """Files that people have: pretrained ONNX files of packages, served as they are, against plain ONNX Runtime."""
 
-import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import graphs
-from tests.inferring import Plain, Tensors, find_difference, infer, load
+from tests.inferring import Plain, Tensors, find_difference, infer, load, read_bits
 from tests.processes import Process, served
 from tests.servers import HOT, settings_for
 from tests.service.real_packages import FILES, RealFile, read
@@ -62,24 +61,23 @@ def asked(request: pytest.FixtureRequest, root: Path) -> Asked:
 
 
 def test_real_file_is_answered_as_by_plain_onnx_runtime(asked: Asked, client: httpx.Client) -> None:
-    """Alone each answer is the same to the bit; among the requests of 16 callers too, or within the rounding of it."""
+    """Alone and among the requests of 16 callers: to the bit, or within rounding where its card says so."""
     load(client, asked.name)
-    alone = [find_difference(infer(client, asked.name, inputs), expected) for inputs, expected in asked.requests]
-    assert alone == [None] * len(alone)
-
-    rtol = 0.0 if has_exact_bits(client, asked.name) else 1e-5
+    bits = read_bits(client, asked.name)
+    rtol = 0.0 if bits == "exact" else 1e-5
+    alone = [infer(client, asked.name, inputs) for inputs, _ in asked.requests]
+    found = [find_difference(got, wanted, rtol=rtol) for got, (_, wanted) in zip(alone, asked.requests, strict=True)]
+    assert found == [None] * _REQUESTS
 
     def call(caller: int) -> list[str | None]:
-        mine = itertools.islice(itertools.cycle(asked.requests), caller, caller + _ROUNDS)
-        return [find_difference(infer(client, asked.name, inputs), wanted, rtol=rtol) for inputs, wanted in mine]
+        mine = [(caller + step) % _REQUESTS for step in range(_ROUNDS)]
+        got = {at: infer(client, asked.name, asked.requests[at][0]) for at in mine}
+        return [
+            find_difference(got[at], asked.requests[at][1], rtol=rtol)
+            or (find_difference(got[at], alone[at]) if bits.startswith("exact") else None)
+            for at in mine
+        ]
 
     with ThreadPoolExecutor(_CALLERS) as callers:
-        together = [found for answers in callers.map(call, range(_CALLERS)) for found in answers]
-    assert together == [None] * len(together)
-
-
-def has_exact_bits(client: httpx.Client, name: str) -> bool:
-    """Whether the model's card says that company does not change a bit of an answer."""
-    cards = client.get("/models").raise_for_status().json()["models"]
-    [card] = [card for card in cards if card["name"] == name]
-    return card["batching"]["batch_invariant"] in ("exact", None)
+        together = [difference for answers in callers.map(call, range(_CALLERS)) for difference in answers]
+    assert together == [None] * _CALLERS * _ROUNDS

@@ -24,6 +24,8 @@ def grpc_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graphs.write_plain(root, "halves", graphs.echo(TensorProto.FLOAT16))
     graphs.write_plain(root, "brain", graphs.triple_bf16())
     graphs.write_plain(root, "bytes", graphs.echo(TensorProto.INT8))
+    graphs.write_plain(root, "draw", graphs.draw())
+    graphs.write_plain(root, "table", graphs.columns(300))
     graphs.write_plain(root, "broken", b"no graph")
     return root
 

@@ -188,6 +188,7 @@ def test_trace_settings_of_a_model_override_those_of_the_server(information: htt
         ({"log_file": "log"}, 501, "log_file"),
         ({"log_file": 0}, 400, "log_file: expected a string, got a number"),
         ({"log_infos": True}, 400, "unknown log setting 'log_infos'"),
+        ({"log_infos": None}, 400, "unknown log setting 'log_infos'"),
     ],
 )
 def test_bad_log_setting_is_refused(information: httpx.Client, body: Any, status: int, text: str) -> None:
@@ -207,6 +208,8 @@ def test_log_settings_change_what_is_logged(information: httpx.Client, caplog: p
             logger.log(level, "a message")
         return [record.levelname for record in caplog.records if record.name == logger.name]
 
+    before = information.get("/v2/logging").json()
+    assert information.post("/v2/logging", json=dict.fromkeys(before)).json() == before
     shown = information.post("/v2/logging", json={"log_info": True, "log_warning": False, "log_error": True}).json()
     assert (shown["log_info"], shown["log_warning"], shown["log_error"]) == (True, False, True)
     assert logged() == ["INFO", "ERROR"]
