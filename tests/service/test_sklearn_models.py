@@ -1,5 +1,6 @@
 """Models of scikit-learn, converted by skl2onnx: served as they are, or refused with the option that makes them so."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,10 +47,10 @@ def test_model_of_scikit_learn_is_served_or_refused_with_what_helps(
     try:
         plain = Plain(converted.content)
     except Exception as error:  # noqa: BLE001  # such as the locale that the machine lacks
-        check_refused(client, name, str(error).rpartition(":")[2].strip()[:40])
+        check_refused(client, name, re.escape(str(error).rpartition(":")[2].strip()[:40]))
         return
     if plain.unknown_types:
-        check_refused(client, name, "zipmap=False")
+        check_refused(client, name, r"zipmap\W+False")
         return
     load(client, name)
     rtol = 0.0 if read_bits(client, name) == "exact" else 1e-5
@@ -64,8 +65,7 @@ def test_model_of_scikit_learn_is_served_or_refused_with_what_helps(
         assert list(callers.map(call, [*range(_CALLERS)] * 4)) == [None] * 4 * _CALLERS
 
 
-def check_refused(client: httpx.Client, name: str, text: str) -> None:
-    """The model does not load, and the reason has this text."""
-    with pytest.raises(Refused) as refusal:
+def check_refused(client: httpx.Client, name: str, pattern: str) -> None:
+    """The model does not load, and the reason has text of this pattern."""
+    with pytest.raises(Refused, match=pattern):
         load(client, name)
-    assert text in refusal.value.reason
