@@ -15,6 +15,7 @@ from model_store.manifest import Graph, Manifest, Rows, Tensor
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
+from service.engine.locales import with_available_locale
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
@@ -65,7 +66,7 @@ class Loaded(Proven):
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
-    with quiet.beside():
+    with quiet.beside(), analyst.hold():
         manifest, opened = (_load_plain if version.is_plain else _load_published)(version, settings)
         proven = {name: _prove(name, manifest, graph, settings) for name, graph in opened.items()}
     main = proven.pop(MAIN)
@@ -221,9 +222,10 @@ def _analyse_published(graph: Graph, content: bytes, external: Mapping[str, byte
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
     """A plain repository: what a manifest would say is read from the ONNX file and analysed."""
     plain = version.read_plain()
-    open_on = _opener(plain.content, plain.external, settings, settings.max_rows)
+    content = with_available_locale(plain.content)
+    open_on = _opener(content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
-    found = analyst.analyse(plain.content, plain.external, {})
+    found = analyst.analyse(content, plain.external, {})
     graph = apply_analysis(session.describe(plain.file), found)
     manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files={plain.file: plain.digest})
     sizes = found.sizes

@@ -1,7 +1,8 @@
 """A plain repository: what a manifest would say is read from the ONNX file, its row analysis and ``config.pbtxt``."""
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -15,11 +16,25 @@ _SIZE = 8
 
 
 class Analyst:
-    """Analyses graphs here, and those that may end the process in another. ``close`` ends that."""
+    """Analyses graphs here, and those that may end the process in another, which ends when nobody holds it."""
 
     def __init__(self) -> None:
         self._process = AnalystProcess()
         self._lock = threading.Lock()
+        self._holders = 0
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the other process, once it is started, for a further graph."""
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if not self._holders:
+                    self._process.close()
 
     def analyse(self, content: bytes, external: Mapping[str, bytes], hint: Mapping[str, int]) -> Analysis:
         hints = [hint] if hint else []
@@ -29,9 +44,6 @@ class Analyst:
             risky = False
         ask = self._process.analyse if risky else analyse
         return ask(content, external, hints=hints)
-
-    def close(self) -> None:
-        self._process.close()
 
 
 analyst = Analyst()

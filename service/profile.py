@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from service.engine.buckets import Buckets
 from service.engine.cost import CostModel
@@ -30,6 +30,8 @@ _WORTH_WIDENING = 1.2
 which is handed out anew, 0.9 to 1.2, of which nothing is left beside a load generator."""
 _MOST_TRIED = 16
 """Rows of the largest batch whose bits are compared: larger ones are cut alike, and would take long."""
+
+
 class Quiet:
     """Versions load side by side, but what is measured for one of them is measured while no other keeps a core busy."""
 
@@ -210,5 +212,3 @@ def _measure(session: Session, inputs: Arrays) -> float:
     began = time.perf_counter()
     run(session, inputs)
     return time.perf_counter() - began
-
-

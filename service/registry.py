@@ -30,6 +30,7 @@ from service.errors import NotReady, StillLoading, UnknownModel
 from service.listing import Listed, check_usable, choose_version, make_index, read_store
 from service.loading import Loaded, Proven, load_version
 from service.metrics import Metrics, ModelMeter
+from service.plain import analyst
 from service.settings import Settings, count_cores
 from service.shelf import Entry, Model, Shelf, State, find_number
 from service.tracing import Tracer
@@ -75,7 +76,8 @@ class Registry:
             self.loaded = True
             logger.info("%d models serve when they are asked for", len(wanted))
             return
-        await asyncio.gather(*(self._load_model(name, contents) for name, contents in wanted.items()))
+        with analyst.hold():
+            await asyncio.gather(*(self._load_model(name, contents) for name, contents in wanted.items()))
         self.loaded = True
         ready = [name for name, shelf in self._shelves.items() if shelf.serving]
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")

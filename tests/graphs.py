@@ -157,6 +157,25 @@ def greatest() -> bytes:
     )
 
 
+def exhausting() -> bytes:
+    """y = x, but for a batch with a number above 3 it asks for more memory than there is: a failure that is ours."""
+    return build(
+        [
+            helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+            helper.make_node("Sub", ["largest", "three"], ["above"]),
+            helper.make_node("Max", ["above", "zero"], ["excess"]),
+            helper.make_node("Mul", ["excess", "huge"], ["size"]),
+            helper.make_node("ConstantOfShape", ["size"], ["filled"]),
+            helper.make_node("ReduceSum", ["filled"], ["nothing"], keepdims=0),
+            helper.make_node("Cast", ["x"], ["number"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["number", "nothing"], ["y"]),
+        ],
+        [("x", TensorProto.INT64, ["batch", 1])],
+        [("y", TensorProto.FLOAT, ["batch", 1])],
+        {"three": np.array([3]), "zero": np.array([0]), "huge": np.array([1 << 44])},
+    )
+
+
 def mixing() -> bytes:
     """y = x - mean over the batch: rows that influence each other, which no server can batch safely."""
     return build(

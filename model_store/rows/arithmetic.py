@@ -25,9 +25,7 @@ def lift(array: np.ndarray) -> np.ndarray:
         value = array[at]
         if array.dtype.kind == "b":
             elements[at] = bool(value)
-        elif array.dtype.kind in "iu":
-            elements[at] = Size.of(int(value))
-        elif array.dtype.kind == "f" and float(value).is_integer():
+        elif array.dtype.kind in "iu" or (array.dtype.kind == "f" and float(value).is_integer()):
             elements[at] = Size.of(int(value))
     return elements
 

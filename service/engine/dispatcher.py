@@ -25,7 +25,7 @@ from service.engine.job import Answer, BatchRun, Done, Job
 from service.engine.lane import Lanes, Observer, Runner, Silence, Wide
 from service.engine.pacing import Reunion, gathers, half_batch, takes_turns
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
-from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
+from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from service.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
@@ -325,9 +325,12 @@ class Dispatcher:
             job = part.request
             if not job.finished:
                 self.queue.cancel(job)
-                logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
                 self.observer.failed(run.ended_at - job.arrived)
-                job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
+                if isinstance(run.error, InvalidInput):
+                    job.finish(run.error)
+                else:
+                    logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
+                    job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
         return ()
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:

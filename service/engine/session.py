@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -221,26 +222,29 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def find_refusal(error: BaseException) -> str | None:
-    """What is wrong with a request, where ONNX Runtime could not run a graph on its values; None for another failure."""
-    name, text = type(error).__name__, str(error)
-    at_node = _AT_NODE in text
-    if name not in _INPUT_ERRORS or not (at_node or name == "InvalidArgument"):
-        return None
-    if any(sign in text for sign in _OWN_FAULTS):
-        return None
-    line = text.strip().partition("\n")[0]
-    if at_node:
-        node = line.partition(_AT_NODE)[2].partition(" Status Message: ")
-        reason = node[2].rpartition("] ")[2] if node[2].startswith("/") else node[2]
-        return f"the graph cannot be run on these inputs: at its node {node[0].strip(' .')}: {reason or 'it failed'}"
-    return f"the graph cannot be run on these inputs: {line.rpartition(' : ')[2]}"
-
-
-_AT_NODE = "Non-zero status code returned while running "
+_NODE_ERROR = re.compile(r"while running (\S+) node\. Name:'([^']*)' Status Message:(.*)", re.DOTALL)
+_SOURCE = re.compile(r"^\S+\.(?:cc|h|cu|cuh|hpp):\d+ [^\n]*?\)(?: const)? ")
+"""Where in its source ONNX Runtime raised an error, which says nothing to a caller."""
 _INPUT_ERRORS = ("InvalidArgument", "Fail", "RuntimeException")
 """Kinds of errors that the kernels of ONNX Runtime raise for shapes and values that do not fit."""
 _OWN_FAULTS = ("Failed to allocate memory", "bad allocation", "out of memory", "CUDA", "CUDNN", "cuDNN", "CUBLAS")
+
+
+def find_refusal(error: BaseException) -> str | None:
+    """What is wrong with a request, where ONNX Runtime could not run a graph on its values; None for another failure."""
+    kind, text = type(error).__name__, str(error)
+    if kind not in _INPUT_ERRORS or any(sign in text for sign in _OWN_FAULTS):
+        return None
+    reason, place = text, ""
+    while found := _NODE_ERROR.search(reason):  # the node of a branch or loop has another one inside
+        reason, place = found[3].strip(), f" at {found[1]}{f' {found[2]!r}' if found[2] else ''}"
+    if not place and kind != "InvalidArgument":
+        return None
+    reason = _SOURCE.sub("", reason.partition("\n")[0].rpartition(f"{_CODES[kind]} : ")[2])
+    return f"inputs: the graph cannot be run on them{place}{f': {reason}' if reason else ''}"
+
+
+_CODES = {"InvalidArgument": "INVALID_ARGUMENT", "Fail": "FAIL", "RuntimeException": "RUNTIME_EXCEPTION"}
 
 
 def _tensor(value: Any) -> Tensor:
@@ -251,7 +255,9 @@ def _tensor(value: Any) -> Tensor:
             advice = ": convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}"
         raise NotReady(f"tensor {value.name!r} has the type {value.type}, which this server cannot carry{advice}")
     shape = tuple(
-        size if isinstance(size, int) and size >= 0 else name_axis(value.name, axis, size if isinstance(size, str) else None)
+        size
+        if isinstance(size, int) and size >= 0
+        else name_axis(value.name, axis, size if isinstance(size, str) else None)
         for axis, size in enumerate(value.shape)
     )
     return Tensor(name=value.name, datatype=datatype.name, shape=shape)

@@ -57,7 +57,8 @@ class Signature:
         datatypes = [DATATYPES[t.datatype] for t in graph.inputs]
         self.dtypes = {t.name: DATATYPES[t.datatype].dtype for t in graph.inputs}
         self._checks = [
-            (t.name, t, d, t.row_shape if t.batch_axis == 0 else None) for t, d in zip(graph.inputs, datatypes, strict=True)
+            (t.name, t, d, t.row_shape if t.batch_axis == 0 else None)
+            for t, d in zip(graph.inputs, datatypes, strict=True)
         ]
         self._finite = [t.name for t, d in zip(graph.inputs, datatypes, strict=True) if t.finite and d.is_float]
         self.checks_values = bool(self._finite or self._bounded)
@@ -174,7 +175,9 @@ class Signature:
     def answer_no_rows(self, inputs: Arrays) -> Arrays:
         """The outputs for no rows: none, for rows are independent. Open sizes are those of the inputs' axes, or 0."""
         sizes = {
-            axis: size for name in inputs for axis, size in zip(self.inputs[name].shape, inputs[name].shape, strict=False)
+            axis: size
+            for name in inputs
+            for axis, size in zip(self.inputs[name].shape, inputs[name].shape, strict=False)
         }
         empty = {}
         for name, tensor in self.outputs.items():

@@ -73,10 +73,10 @@ def test_batch_that_is_alone_gets_all_cores_where_they_are_faster(times: dict[Se
 
 def test_what_the_comparison_has_found_stands(monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]) -> None:
     """A machine that is busy right after the comparison does not make all cores seem slow: the best of all counts."""
-    compare = trial._compare
+    compare = profile._compare
 
-    def compare_and_disturb(session: Session, wide: Session, ready: dict[int, Arrays]) -> object:
-        found = compare(session, wide, ready)
+    def compare_and_disturb(session: Session, wide: Session, ready: dict[int, Arrays], budget: Budget) -> object:
+        found = compare(session, wide, ready, budget)
         times[wide] *= 3
         return found
 
@@ -112,7 +112,7 @@ def test_graph_without_rows_is_compared_as_a_whole(times: dict[Session, float]) 
     )
     session, other = Session(content), Session(content, intra_op_threads=2)
     times |= {session: 1.0, other: 0.5}
-    assert learn(session, {1: {"x": np.ones(3, np.float32)}}, {2: other}.__getitem__, 2)[1] is not None
+    assert learn(session, {1: {"x": np.ones(3, np.float32)}}, {2: other}.__getitem__, 2, {"x": None}, Budget(1e9))[1] is not None
 
 
 needs_two_cores = pytest.mark.skipif(
@@ -146,7 +146,7 @@ def test_threads_that_help_stand_apart_while_they_are_compared(
     session, before = Session(graphs.double()), os.sched_getaffinity(0)
     watched = Watched(own_threads())
     monkeypatch.setattr(profile, "_measure", watched)
-    learn(session, READY, lambda threads: Session(graphs.double(), intra_op_threads=threads), 2)
+    learn(session, READY, lambda threads: Session(graphs.double(), intra_op_threads=threads), 2, {"x": 0}, Budget(1e9))
     compared = [own for own in watched.own if own != before]
     assert compared
     assert all(own == {min(before)} for own in compared)

@@ -7,7 +7,6 @@ from model_store.rows.rules.elementwise import broadcast, join
 from model_store.rows.sizes import ONE
 from model_store.rows.steps import Rule, Step, norm
 
-
 _COUNTS = Failed("mixing", "MaxPool counts the places of its maxima over the whole batch")
 
 

@@ -57,7 +57,7 @@ def count(server: GrpcServing, start: str) -> float:
         ("double", [tensor("x", np.ones((1, 3), np.float64))], {}, "INVALID_ARGUMENT", "expected FP32, got FP64"),
         ("double", [tensor("x", np.ones((0, 4), np.float32))], {}, "INVALID_ARGUMENT", "expected shape [batch, 3]"),
         ("double", ones(), {"outputs": [triton.InferRequestedOutput("z")]}, "INVALID_ARGUMENT", "no output 'z'"),
-        ("look-up", [tensor("x", np.array([[9]]))], {}, "INTERNAL", "the log has the reason under this id"),
+        ("exhausting", [tensor("x", np.array([[9]]))], {}, "INTERNAL", "the log has the reason under this id"),
     ],
 )
 def test_request_is_refused_with_its_code(

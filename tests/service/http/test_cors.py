@@ -22,7 +22,7 @@ ANSWERS: dict[str, tuple[str, str, Any, int]] = {
     "tensors": ("POST", INFER, GOOD, 200),
     "malformed": ("POST", INFER, {}, 400),
     "unknown model": ("POST", "/v2/models/nobody/infer", GOOD, 404),
-    "failure": ("POST", "/v2/models/look-up/generate", {"x": 9}, 500),
+    "failure": ("POST", "/v2/models/exhausting/generate", {"x": 9}, 500),
     "stream": ("POST", "/v2/models/double/generate_stream", {"x": [1, 2, 3]}, 200),
     "too large": ("POST", INFER, "x" * 5000, 413),
     "wrong method": ("GET", INFER, None, 405),
@@ -35,7 +35,7 @@ ANSWERS: dict[str, tuple[str, str, Any, int]] = {
 def server(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     root = tmp_path_factory.mktemp("store")
     graphs.write_plain(root, "double", graphs.double())
-    graphs.write_plain(root, "look-up", graphs.look_up())
+    graphs.write_plain(root, "exhausting", graphs.exhausting())
     settings = settings_for(root, max_body_bytes=4096, cors_origins=(PAGE, OTHER))
     with Serving(settings, door) as serving:
         yield serving

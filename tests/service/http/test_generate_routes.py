@@ -24,7 +24,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graphs.write_plain(root, "open", graphs.double("width"))
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
-    graphs.write_plain(root, "look-up", graphs.look_up())
+    graphs.write_plain(root, "exhausting", graphs.exhausting())
     graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
     graphs.write_plain(root, "flags", graphs.echo(TensorProto.BOOL))
     graphs.write_plain(root, "halves", graphs.echo(TensorProto.FLOAT16))
@@ -90,7 +90,7 @@ def test_bad_request_is_plain_json_with_400(client: httpx.Client, case: tuple[st
 @pytest.mark.parametrize("route", ["generate", "generate_stream"])
 def test_model_that_fails_at_once_is_plain_json_with_500(client: httpx.Client, route: str) -> None:
     """A failure before the first event keeps its status."""
-    response = ask(client, "look-up", {"x": 9}, route)
+    response = ask(client, "exhausting", {"x": 9}, route)
     assert (response.status_code, response.headers["content-type"]) == (500, "application/json")
     assert "the model failed" in response.json()["error"]
 
