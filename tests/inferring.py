@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX, DATATYPES, datatype_of
@@ -123,6 +124,22 @@ class Plain:
         lent = {name: _lend(array) for name, array in inputs.items()}
         values = self._session.run_with_ort_values(self.output_names, lent)
         return dict(zip(self.output_names, map(_copy, values), strict=True))
+
+
+def open_plain(content: bytes) -> Plain:
+    """As ``Plain``, also where a graph asks for a locale that the machine lacks: C.UTF-8 changes the case alike."""
+    try:
+        return Plain(content)
+    except Exception:
+        model = onnx.load_from_string(content)
+        nodes = [node for node in model.graph.node if node.op_type == "StringNormalizer"]
+        if not nodes:
+            raise
+        for node in nodes:
+            kept = [attribute for attribute in node.attribute if attribute.name != "locale"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, onnx.helper.make_attribute("locale", "C.UTF-8")])
+        return Plain(model.SerializeToString())
 
 
 def _lend(array: np.ndarray) -> Any:

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from tests import graphs
-from tests.inferring import Plain, Refused, find_difference, infer, load
+from tests.inferring import Plain, Refused, find_difference, infer, load, open_plain
 from tests.processes import served
 from tests.servers import HOT, settings_for
 
@@ -88,7 +88,7 @@ def ask_runtime(case: Case) -> Told:
     for opset in (newest, *(older for older in _OLDER if older < newest)):
         content = _write(case.model, opset)
         try:
-            model = Plain(content)
+            model = open_plain(content)
         except Exception:  # noqa: BLE001, S112  # whatever it is that it cannot load
             continue
         if model.unknown_types:

@@ -112,7 +112,10 @@ def test_graph_without_rows_is_compared_as_a_whole(times: dict[Session, float]) 
     )
     session, other = Session(content), Session(content, intra_op_threads=2)
     times |= {session: 1.0, other: 0.5}
-    assert learn(session, {1: {"x": np.ones(3, np.float32)}}, {2: other}.__getitem__, 2, {"x": None}, Budget(1e9))[1] is not None
+    assert (
+        learn(session, {1: {"x": np.ones(3, np.float32)}}, {2: other}.__getitem__, 2, {"x": None}, Budget(1e9))[1]
+        is not None
+    )
 
 
 needs_two_cores = pytest.mark.skipif(

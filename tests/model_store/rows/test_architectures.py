@@ -22,6 +22,11 @@ CASES = [
     for exporter in architectures.EXPORTERS
     if (name, exporter) not in architectures.UNSUPPORTED
 ]
+NOT_UNDERSTOOD = {
+    "swin-of-any-size": "its windows are cut and joined by sizes that depend on the remainder of height and width",
+    "wav2vec2-mask": "frames that are masked are found by their places in the whole batch, by NonZero",
+}
+"""Served without sharing batches: their rows are independent, and the analysis may not know it."""
 _NAMES = [f"{name}-{exporter}" for name, exporter in CASES]
 _ROWS = 3
 _MIXED = 6
@@ -58,11 +63,11 @@ def measure_mixing(plain: Plain, inputs: Tensors) -> float:
 
 
 @pytest.mark.parametrize(("name", "exporter"), CASES, ids=_NAMES)
-def test_architecture_is_not_called_mixing_and_has_its_rows_where_the_analysis_says(name: str, exporter: str) -> None:
-    """Its rows are independent, which a run shows: it is proved, with the batch first everywhere, or not understood."""
+def test_architecture_is_proved_with_its_rows_where_they_are(name: str, exporter: str) -> None:
+    """A run shows that its rows are independent; so it is proved, with the batch first in all inputs and outputs."""
     plain, found = Plain(export(name, exporter)), judge(name, exporter)
     assert measure_mixing(plain, draw(name, plain)) < 1e-4
-    assert found.rows in ("proved", "unknown"), found.reason
+    assert found.rows == "proved" or name in NOT_UNDERSTOOD, found.reason
     if found.rows == "proved":
         assert found.axes == dict.fromkeys((*plain.input_names, *plain.output_names), 0)
 

@@ -441,7 +441,11 @@ def test_no_rows_have_no_classes(client: httpx.Client) -> None:
 
 def test_model_that_fails_on_nothing_fails_that_request_only(client: httpx.Client) -> None:
     """An operator that has no answer for an empty axis raises, and the next request is answered."""
-    assert_error(client.post(path_of("greatest"), json={"inputs": [tensor([], [2, 0])]}), 400, "the graph cannot be run on them at ArgMax")
+    assert_error(
+        client.post(path_of("greatest"), json={"inputs": [tensor([], [2, 0])]}),
+        400,
+        "the graph cannot be run on them at ArgMax",
+    )
     [output] = client.post(path_of("greatest"), json={"inputs": [tensor([3, 7], [1, 2])]}).json()["outputs"]
     assert output["data"] == [1]
 
