@@ -24,7 +24,7 @@ from service.engine.interpreter import let_others_run
 from service.engine.job import Answer, BatchRun, Done, Job
 from service.engine.lane import Lanes, Observer, Runner, Silence, Wide
 from service.engine.pacing import Reunion, gathers, half_batch, takes_turns
-from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
+from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from service.times import Tally, Times
 
@@ -276,16 +276,15 @@ class Dispatcher:
         first = batch.slices[0].request.rows
         if first.whole or not self.signature.batches:
             run.whole = True
-            return first.inputs
+            return {name: array if is_aligned(array) else array.copy() for name, array in first.inputs.items()}
         rows = run.rows = self._padded[batch.count]
-        if len(batch.slices) == 1 and batch.count == first.number == rows:
-            return first.inputs
         axes = self.signature.axes
         joined = {}
         for name in first.inputs:
             axis = axes[name]
             if axis is None:  # the same in every request of the batch
-                joined[name] = first.inputs[name]
+                shared = first.inputs[name]
+                joined[name] = shared if is_aligned(shared) else shared.copy()
             else:
                 joined[name] = buffer.join(name, [_part(s, name, axis) for s in batch.slices], rows, axis)
         return joined

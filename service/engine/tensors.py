@@ -255,6 +255,18 @@ def _first_bad(array: np.ndarray) -> str:
 _KEPT_SHAPES = 16
 
 
+_ALIGNED_BYTES = 16
+
+
+def is_aligned(array: np.ndarray) -> bool:
+    """Whether an array begins where arrays that NumPy makes begin.
+
+    Views of a request's body begin anywhere. On such ones kernels of ONNX Runtime sum in another order, so a request
+    alone would get other bits than in a batch, and than from plain ONNX Runtime.
+    """
+    return array.flags.owndata or array.dtype.hasobject or not array.__array_interface__["data"][0] % _ALIGNED_BYTES
+
+
 class BatchBuffer:
     """Arrays that a lane fills again and again, so that a batch costs one copy of its rows and no allocation.
 
@@ -267,7 +279,7 @@ class BatchBuffer:
         self._arrays: dict[tuple[str, tuple[int, ...], np.dtype], np.ndarray] = {}
 
     def join(self, name: str, parts: Sequence[np.ndarray], rows: int, axis: int = 0) -> np.ndarray:
-        """The parts behind each other along the batch ``axis``, ``rows`` in all; a single part is passed on as it is.
+        """The parts behind each other along the batch ``axis``, ``rows`` in all; a single aligned part stays as it is.
 
         The result is valid until the next call with the same name and row shape. ``rows`` may exceed the rows of the
         parts: then the last row is repeated, to fill a bucket.
@@ -275,7 +287,7 @@ class BatchBuffer:
         first = parts[0]
         if axis:
             return _join_inside(parts, rows, axis)
-        if len(parts) == 1 and len(first) == rows:
+        if len(parts) == 1 and len(first) == rows and is_aligned(first):
             return first
         key = (name, first.shape[1:], first.dtype)
         buffer = self._arrays.get(key)
@@ -298,6 +310,6 @@ def _join_inside(parts: Sequence[np.ndarray], rows: int, axis: int) -> np.ndarra
     """Parts joined along an axis that is not the first, the last row repeated up to ``rows``."""
     filled = sum(part.shape[axis] for part in parts)
     if filled == rows:
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
+        return parts[0] if len(parts) == 1 and is_aligned(parts[0]) else np.concatenate(parts, axis)
     last = np.take(parts[-1], [-1] * (rows - filled), axis)
     return np.concatenate([*parts, last], axis)

@@ -133,3 +133,21 @@ def test_values_that_a_kernel_refuses_are_the_callers_fault() -> None:
         assert str(bad).startswith("inputs: the graph cannot be run on them at Gather: indices element out of")
 
     run_virtual(main())
+
+
+def test_place_of_a_request_in_its_body_changes_no_bit() -> None:
+    """A tensor that begins anywhere in a body gives the bits of one that NumPy made, alone as in a batch."""
+    content = graphs.build(
+        [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)],
+        [("x", TensorProto.FLOAT, ["batch", 96])],
+        [("y", TensorProto.FLOAT, ["batch"])],
+        {"axes": np.array([1])},
+    )
+    x = (np.random.default_rng(0).standard_normal((1, 96)) * 10).astype(np.float32)
+    [expected] = Session(content).run({"x": x})
+    for offset in range(0, 32, 4):
+        body = bytearray(offset + x.nbytes)
+        body[offset:] = x.tobytes()
+        view = np.ndarray(x.shape, np.float32, body, offset)
+        [[answer], _] = answer_all(content, [{"x": view}])
+        assert answer.outputs["y"].tobytes() == expected.tobytes()
