@@ -5,6 +5,7 @@ StoreError
 ├── BadName           a model, alias or file name that the layout cannot hold
 ├── BadManifest       the manifest cannot be read or contradicts itself
 ├── BadConfig         a Triton configuration cannot be read or contradicts itself
+├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
 └── IntegrityError    a file is missing, added, or not the one that was published
 """
 
@@ -26,6 +27,10 @@ class BadManifest(StoreError):
 
 
 class BadConfig(StoreError):
+    pass
+
+
+class BadLayout(StoreError):
     pass
 
 

@@ -4,6 +4,7 @@ Strict and versioned: an unknown field or schema version is an error, never a gu
 machine live in the service's settings.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +20,8 @@ MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 
 Task = Literal["classify", "predict_sequence", "reconstruct", "generate", "tensors"]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+FileName = Annotated[str, StringConstraints(pattern=f"^{FILE_NAME.pattern}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -80,9 +82,9 @@ class AxisRange(Facts):
 class Rows(Facts):
     """Whether the rows of a batch are independent, and how that is known.
 
-    ``proved``: by the graph itself, or by an export against the PyTorch original. ``mixing``: rows influence each other;
-    the reason names the first node at which they do. ``unknown``: the reason names the first node not understood. Only
-    proved rows share a batch.
+    ``proved``: by the graph itself, or by an export against the PyTorch original. ``mixing``: rows influence each
+    other; the reason names the first node at which they do. ``unknown``: the reason names the first node that is not
+    understood. Only proved rows share a batch.
     """
 
     verdict: Literal["proved", "mixing", "unknown"]
@@ -100,6 +102,8 @@ class Graph(Facts):
     """Of dynamic axes, by name: a request outside of them is refused."""
     proved_sizes: Mapping[str, int] = {}
     """Of dynamic axes, by name: rows are known to be independent at these sizes only; others run alone."""
+    leading_rows: Annotated[int, Field(ge=0)] = 0
+    """Above 0: the first axis of every tensor has up to so many rows of one request, by the model's configuration."""
     rows: Rows | None = None
     """None in versions that were published before rows were analysed."""
 
@@ -195,6 +199,8 @@ class Manifest(Facts):
     graph_golden: Mapping[str, Golden] = {}
     """Of the graphs other than ``main``."""
     labels: tuple[str, ...] = ()
+    output_labels: Mapping[str, tuple[str, ...]] = {}
+    """Of the classes that an output of ``main`` scores, where a plain repository names them."""
     classes: Classes | None = None
     image: Image | None = None
     loop: Loop | None = None

@@ -28,8 +28,8 @@ class Analysis:
     For unproved ones these are the axes that were measured to be as long as the batch. ``sizes`` are lengths of the
     other free axes, by name, at which the graph ran, None if it ran at none of the tried ones; ``only_sizes`` says that
     no other lengths did, so the proof holds for these. ``tables``: how many entries the table has that an input picks
-    from.
-    ``least``: a free axis that is shorter ends the process that runs the graph.
+    from. ``least``: a free axis that is shorter ends the process that runs the graph. ``bounds``: on one that is longer
+    the graph fails.
     """
 
     rows: Literal["proved", "mixing", "unknown"]
@@ -39,6 +39,7 @@ class Analysis:
     only_sizes: bool = False
     tables: Mapping[str, int] = field(default_factory=dict)
     least: Mapping[str, int] = field(default_factory=dict)
+    bounds: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

@@ -1,0 +1,54 @@
+"""What the analysis of rows is judged by: graphs of known truth, which is itself confirmed by running them."""
+
+import pytest
+
+from tests.model_store.rows.case import Case
+from tests.model_store.rows.counterexample import find_counterexample
+from tests.model_store.rows.suite import CASES, INDEPENDENT, MIXING
+
+_SHARE_TO_PROVE = 0.95
+
+by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def test_suite_names_each_case_once() -> None:
+    """No two cases have the same name."""
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("case", INDEPENDENT, ids=lambda case: case.name)
+def test_independent_rows_give_alone_what_they_give_in_company(case: Case) -> None:
+    """At no number of rows, and in no company, does a row of an independent case give anything else than alone."""
+    assert find_counterexample(case, case.sizes) is None
+
+
+@pytest.mark.parametrize("case", MIXING, ids=lambda case: case.name)
+def test_mixing_rows_have_a_counterexample(case: Case) -> None:
+    """A row of a mixing case gives something else in some company, in the way that the case says."""
+    assert find_counterexample(case, case.sizes, case.seen) is not None
+
+
+@pytest.mark.parametrize("case", [case for case in MIXING if case.unseen], ids=lambda case: case.name)
+def test_hidden_mixing_shows_nothing_at_some_sizes(case: Case) -> None:
+    """A case that mixes at certain numbers of rows only cannot be told from an independent one at the others."""
+    assert find_counterexample(case, case.unseen) is None
+
+
+@pytest.mark.parametrize("case", MIXING, ids=lambda case: case.name)
+def test_analysis_never_proves_a_mixing_case(case: Case) -> None:
+    """The analysis says ``mixing`` or ``unknown`` of each graph whose rows mix, and why."""
+    rows = pytest.importorskip("model_store.rows", reason="the analysis of rows does not exist yet")
+    verdict = rows.analyse(case.model.SerializeToString())
+    assert verdict.rows in ("mixing", "unknown"), f"{case.name} is called proved, but: {case.note}"
+    assert verdict.reason
+
+
+def test_analysis_proves_nearly_all_independent_cases() -> None:
+    """The analysis proves at least 95 % of the graphs whose rows are independent."""
+    rows = pytest.importorskip("model_store.rows", reason="the analysis of rows does not exist yet")
+    verdicts = {case.name: rows.analyse(case.model.SerializeToString()) for case in INDEPENDENT}
+    missed = {name: verdict for name, verdict in verdicts.items() if verdict.rows != "proved"}
+    report = "\n".join(f"{name}: {verdict.rows}: {verdict.reason}" for name, verdict in missed.items())
+    print(report)
+    assert len(missed) <= (1 - _SHARE_TO_PROVE) * len(INDEPENDENT), report
