@@ -27,9 +27,9 @@ class Analysis:
     ``axes`` has the axis of the rows of each input and output; a tensor that is not in it is the same for all rows.
     For unproved ones these are the axes that were measured to be as long as the batch. ``sizes`` are lengths of the
     other free axes, by name, at which the graph ran, None if it ran at none of the tried ones; ``only_sizes`` says that
-    no other lengths did, so the proof holds for these. ``tables``: how many entries the table has that an input picks
-    from. ``least``: a free axis that is shorter ends the process that runs the graph. ``bounds``: on one that is longer
-    the graph fails.
+    no other lengths did, so the proof holds for these. ``ranges``: the least and the largest number that an input of
+    whole numbers may have: others fail in any case. ``least``: a free axis that is shorter ends the process that runs
+    the graph. ``bounds``: on one that is longer the graph fails.
     """
 
     rows: Literal["proved", "mixing", "unknown"]
@@ -37,9 +37,14 @@ class Analysis:
     axes: Mapping[str, int] = field(default_factory=dict)
     sizes: Mapping[str, int] | None = None
     only_sizes: bool = False
-    tables: Mapping[str, int] = field(default_factory=dict)
+    ranges: Mapping[str, Sequence[int]] = field(default_factory=dict)
     least: Mapping[str, int] = field(default_factory=dict)
     bounds: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> dict[str, int]:
+        """The number of entries of the table that an input picks from just as it is."""
+        return {name: largest + 1 for name, (least, largest) in self.ranges.items() if least in (0, -largest - 1)}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -106,7 +111,7 @@ def _conclude(analyst: Analyst) -> Analysis:
     """The first layout of the batch that is proved; else what was found of the likeliest."""
     for given in analyst.inputs:
         if given.axes is None:
-            return Analysis("unknown", f"input {given.name!r} has no declared rank", tables=analyst.tables)
+            return Analysis("unknown", f"input {given.name!r} has no declared rank", ranges=analyst.ranges)
     first: Analysis | None = None
     for layout in layouts(analyst.inputs):
         found = _try(analyst, layout)
@@ -130,8 +135,8 @@ def _try_whole(analyst: Analyst, found: Analysis | None) -> Analysis:
         except Exception as error:  # noqa: BLE001  # whatever ONNX Runtime raises: other lengths may run
             reason = f"{reason.partition(' (')[0]} ({first_line(error)})"
             continue
-        return Analysis("unknown", reason, sizes=lengths, tables=analyst.tables)
-    return Analysis("unknown", reason, tables=analyst.tables)
+        return Analysis("unknown", reason, sizes=lengths, ranges=analyst.ranges)
+    return Analysis("unknown", reason, ranges=analyst.ranges)
 
 
 def _try(analyst: Analyst, layout: Layout) -> Analysis:
@@ -139,16 +144,18 @@ def _try(analyst: Analyst, layout: Layout) -> Analysis:
         case = analyst.measure(layout)
     except DoesNotRun as error:
         why = f"it runs at none of the tried sizes with {ROWS[0]} rows ({first_line(error)})"
-        return Analysis("unknown", why, tables=analyst.tables)
+        return Analysis("unknown", why, ranges=analyst.ranges)
     sizes = case.settings[0].lengths
     only = case.exact and bool(sizes)
     proof = analyst.settle(layout, case)
+    bounds = analyst.find_bounds(layout, case, proof.limits)
     if proof.failure is not None:
         seen = {**layout.axes, **_measured_axes(case)}
-        return Analysis(proof.failure.verdict, proof.failure.reason, seen, sizes, only, analyst.tables)
+        failure = proof.failure
+        return Analysis(failure.verdict, failure.reason, seen, sizes, only, analyst.ranges, bounds=bounds)
     lies = {**layout.axes, **{name: axis for name, axis in proof.axes.items() if axis is not None}}
     reason = f"each of {analyst.operators} operators keeps rows apart"
-    return Analysis("proved", reason, lies, sizes, only, analyst.tables)
+    return Analysis("proved", reason, lies, sizes, only, analyst.ranges, bounds=bounds)
 
 
 def _measured_axes(case: Case) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx
 
@@ -13,9 +13,9 @@ from model_store.rows.measures import Measures
 from model_store.rows.measuring import Meter, Run
 from model_store.rows.nodes import Axes, read_inputs
 from model_store.rows.proof import Proof, prove
-from model_store.rows.ranges import find_tables
+from model_store.rows.ranges import find_ranges
 from model_store.rows.samples import Layout, Lengths, lengths_to_try, make_inputs, other_lengths
-from model_store.rows.sizes import Size
+from model_store.rows.sizes import Size, solve
 from model_store.rows.unfolding import Unfolded, unfold
 
 ROWS = (3, 1, 5)
@@ -27,6 +27,8 @@ _PATIENCE = 6
 """Lengths that are tried until every branch runs; after that, those that do not run are left out."""
 _MOST_SPLITS = 5
 _MOST_FORCED = 40
+_LONGEST_RUN_S = 2.0
+"""Runs that confirm how long an axis may be are left out where they would take longer."""
 _DEAD = 3
 """A branch that fails for one row alone at so many lengths that lead to it, and runs at none, gives errors only."""
 
@@ -47,6 +49,7 @@ class Setting:
 
     lengths: Lengths
     runs: Sequence[Run]
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -67,7 +70,7 @@ class Analyst:
         self, model: onnx.ModelProto, weights: Mapping[str, bytes], hints: Sequence[Lengths], allow: Allow
     ) -> None:
         self.inputs = read_inputs(model.graph)
-        self.tables = find_tables(model.graph)
+        self.ranges = find_ranges(model.graph)
         self.hints = hints
         self._model = model
         self._weights = weights
@@ -141,7 +144,7 @@ class Analyst:
                     raise
                 self._left_out.setdefault(frozenset(assumed.items()), set()).add(error.part)
                 continue
-            return Setting(lengths, runs)
+            return Setting(lengths, runs, time.perf_counter() - began)
         raise DoesNotRun("too many of its branches do not run")
 
     def _open(self, assumed: Mapping[str, bool], *, forced: bool = False) -> tuple[Unfolded, Meter]:
@@ -173,7 +176,7 @@ class Analyst:
     def _run(self, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
         if not self._allow(lengths):
             raise ValueError(f"the process ended at {dict(lengths)}")
-        return meter.run(make_inputs(self.inputs, layout, rows, lengths, self.tables), rows)
+        return meter.run(make_inputs(self.inputs, layout, rows, lengths, self.ranges), rows)
 
     def settle(self, layout: Layout, case: Case, depth: int = 0) -> Proof:
         """The proof for a case; where a condition stands in its way, one for either truth of it."""
@@ -191,11 +194,11 @@ class Analyst:
             if branch is None:
                 continue
             settled = self.settle(layout, branch, depth + 1)
-            if settled.failure is not None:
-                return settled
-            if found is not None and found.axes != settled.axes:
-                return Proof({}, Failed("unknown", "outputs lie otherwise for other sizes"))
-            found = settled
+            if settled.failure is None and found is not None and found.axes != settled.axes:
+                settled = Proof({}, Failed("unknown", "outputs lie otherwise for other sizes"))
+            found = replace(settled, limits=proof.limits)
+            if found.failure is not None:
+                break
         return found or proof
 
     def _measure_branch(self, layout: Layout, case: Case, assumed: dict[str, bool]) -> Case | None:
@@ -256,6 +259,31 @@ class Analyst:
         except DoesNotRun as error:
             return error.part is None
         return False
+
+    def find_bounds(self, layout: Layout, case: Case, limits: Sequence[tuple[Size, int]]) -> dict[str, int]:
+        """The longest that free axes may be, as far as that is confirmed by running the graph in little time.
+
+        ``limits`` are sizes that fail where they are larger, see ``Proof``.
+        """
+        found: dict[str, int] = {}
+        for size, most in limits:
+            for name, largest in solve(size, most):
+                found[name] = min(found.get(name, largest), largest)
+        base, meter = case.settings[0].lengths, None
+        confirmed = {}
+        for name, largest in found.items():
+            if name not in base or case.settings[0].seconds * largest / base[name] > _LONGEST_RUN_S:
+                continue
+            try:
+                meter = meter or Meter(self._model, self._weights, all_tensors=False)
+                self._run(meter, layout, 1, {**base, name: largest})
+            except Exception:  # noqa: BLE001, S112  # lengths that do not fit
+                continue
+            try:
+                self._run(meter, layout, 1, {**base, name: largest + 1})
+            except Exception:  # noqa: BLE001  # it is as the graph says
+                confirmed[name] = largest
+        return confirmed
 
     def _prove(self, layout: Layout, case: Case) -> Proof:
         runs = [run for setting in case.settings for run in setting.runs]

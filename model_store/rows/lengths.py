@@ -71,7 +71,17 @@ def _reshape(step: Step) -> Shape | None:
 
 def _expand(step: Step) -> Shape | None:
     target = step.sizes(1)
-    return None if target is None else broadcast_to(step.fact(0).dims, target)
+    if target is None:
+        return None
+    join_ends(step, step.fact(0).dims, target)
+    return broadcast_to(step.fact(0).dims, target)
+
+
+def join_ends(step: Step, before: Sequence[Size], target: Sequence[Size]) -> None:
+    """Lengths that meet when they are aligned at their end are equal, or one of them is 1."""
+    for one, other in zip(reversed(before), reversed(target), strict=False):
+        if ONE not in (one, other):
+            step.measures.join(one, other)
 
 
 def _fill(step: Step) -> Shape | None:
@@ -116,8 +126,16 @@ def _slice(step: Step) -> Shape | None:
         length = cut(after[axis], start, end)
         if length is None:
             length = step.measure_axis(axis, free=True)
+            _note_cut(step, length, after[axis], start, end)
         after[axis] = length
     return tuple(after)
+
+
+def _note_cut(step: Step, length: Size, before: Size, start: Size, end: Size) -> None:
+    """A slice of a constant to a free length: no longer than the constant."""
+    first, most = start.constant, before.constant
+    if first is not None and first >= 0 and most is not None and is_never_negative(end - ONE):
+        step.measures.note_cut(length, end - start, most - first)
 
 
 def _flatten(step: Step) -> Shape:

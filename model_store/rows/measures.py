@@ -29,6 +29,11 @@ class Measures:
         self._count = 0
         self._equal: list[tuple[Size, Size]] = []
         self._settled: dict[Symbol, Size] = {}
+        self._cut: dict[Symbol, tuple[Size, int]] = {}
+        self.limits: list[tuple[Size, int]] = []
+        """Sizes, each with the largest number that it may be: a longer one fails for every input."""
+        self.always = True
+        """Whether the node that is looked at runs whatever the inputs are."""
 
     def symbol(self, name: str, values: Values) -> Size:
         """The length of a free axis of an input."""
@@ -58,6 +63,17 @@ class Measures:
         self._count += 1
         return Size.of(values[0]) if self.exact else Size.of(Symbol(f"size{self._count}", values, minimum=least))
 
+    def limit(self, size: Size, most: int) -> None:
+        """A size that fails where it is larger, if the node that is looked at runs in any case."""
+        if self.always and most > 0:
+            self.limits.append((size, most))
+
+    def note_cut(self, cut: Size, wanted: Size, most: int) -> None:
+        """A length that is the smaller one of these two: what a slice leaves of a constant."""
+        symbol = _only_symbol(cut)
+        if symbol is not None:
+            self._cut[symbol] = wanted, most
+
     def learn(self, before: Size, after: Size) -> None:
         """Two numbers of elements that a reshape makes equal, whatever the sizes are."""
         pair = before.per_row(), after.per_row()
@@ -69,6 +85,11 @@ class Measures:
         a, b = self.settle(a), self.settle(b)
         if a == b or a.has_rows or b.has_rows or 1 in (*self.values_of(a), *self.values_of(b)):
             return
+        for one, other in ((a, b), (b, a)):
+            symbol = _only_symbol(one)
+            wanted, most = self._cut.get(symbol, (None, 0)) if symbol is not None else (None, 0)
+            if wanted == other and most > 1:  # the smaller of the two is as long as the first: that fits in the other
+                self.limit(other, most)
         for one, other in ((a, b), (b, a)):
             symbol = _only_symbol(one)
             if symbol is not None and symbol.minimum < 1 and symbol not in _symbols(other):

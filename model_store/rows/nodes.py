@@ -12,7 +12,9 @@ from model_store.rows.unfolding import Inside
 
 OWN_DOMAINS = ("", "ai.onnx")
 MOST_KNOWN = 1024
-"""Elements of a constant whose values the analysis looks at."""
+"""Elements of a constant of whole numbers or truth values that the analysis looks at."""
+MOST_FLOATS = 16
+"""Elements of a constant of floats that it looks at, such as the scales of a resize."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,22 @@ class Axes:
 def read_nodes(graph: onnx.GraphProto, inside: Mapping[str, Inside]) -> list[Node]:
     """The nodes that an output needs, each after those that it reads. ``inside`` has what was written out of a node, by
     its first output."""
-    wanted = {output.name for output in graph.output}
+    needed = _list_needed(_sort(graph.node, inside), {output.name for output in graph.output})
+    return [_read_node(node, inside) for node in needed]
+
+
+def list_needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that an output needs, each after those that it reads."""
+    return _list_needed(_sort(graph.node, {}), {output.name for output in graph.output})
+
+
+def _list_needed(nodes: Sequence[tuple[onnx.NodeProto, set[str]]], wanted: set[str]) -> list[onnx.NodeProto]:
     kept: list[onnx.NodeProto] = []
-    for node, used in reversed(_sort(graph.node, inside)):
+    for node, used in reversed(nodes):
         if wanted.intersection(filter(None, node.output)):
             wanted |= used
             kept.append(node)
-    return [_read_node(node, inside) for node in reversed(kept)]
+    return kept[::-1]
 
 
 def _sort(nodes: Sequence[onnx.NodeProto], inside: Mapping[str, Inside]) -> list[tuple[onnx.NodeProto, set[str]]]:
@@ -161,4 +172,5 @@ def read_small(tensor: onnx.TensorProto) -> np.ndarray | None:
         return None
     if tensor.data_type == onnx.TensorProto.STRING:
         return None
-    return numpy_helper.to_array(tensor)
+    values = numpy_helper.to_array(tensor)
+    return values if values.dtype.kind in "iub" or count <= MOST_FLOATS else None

@@ -1,7 +1,7 @@
 """One pass over a graph that was measured: what each tensor owes to the rows of the batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -44,12 +44,14 @@ class Proof:
     """``axes`` has the axis of the rows of each output, None for one that is the same for every row.
 
     ``failure`` says why the rows are not known to be independent; None where they are. ``undecided`` is a condition of
-    an If: it may be known once the proof is split by its truth.
+    an If: it may be known once the proof is split by its truth. ``limits`` are sizes and the largest number that each
+    may be: a graph with a larger one fails for every input.
     """
 
     axes: Mapping[str, int | None]
     failure: Failed | None
     undecided: str | None = None
+    limits: Sequence[tuple[Size, int]] = ()
 
 
 def prove(
@@ -65,7 +67,8 @@ def prove(
     prover = _Prover(graph, inputs, measures, assumed or {})
     for node in read_nodes(model.graph, graph.inside):
         prover.follow(node)
-    return prover.conclude([output.name for output in model.graph.output])
+    proof = prover.conclude([output.name for output in model.graph.output])
+    return replace(proof, limits=tuple(measures.limits))
 
 
 class _Prover:
@@ -75,6 +78,7 @@ class _Prover:
         model = graph.model
         self._measures = measures
         self._handed = graph.handed
+        self._written = graph.written
         self._assumed = assumed
         self._undecided: str | None = None
         self._opsets = {_name_domain(o.domain): o.version for o in model.opset_import}
@@ -119,6 +123,7 @@ class _Prover:
                 return [self._measure_values(self._step(node, facts))] if known else [Fact(SIZED, None)]
             return self._fail(node, facts, failed)
         step = self._step(node, facts)
+        self._measures.always = self._written.isdisjoint(node.outputs)
         try:
             return self._check(step, self._apply(step))
         except NotIndependent as error:
@@ -191,8 +196,18 @@ class _Prover:
             self._undecided = self._undecided or error.condition
             raise
 
+    def _limit_table(self, step: Step) -> None:
+        """Picking from a constant table by a number that grows with a free size fails where that is too large."""
+        table, largest = step.fact(0), self._bounds.find_largest(step.node.inputs[1])
+        if table.source == Source.FILE and largest is not None and largest.constant is None:
+            entries = table.dims[step.axis(table.rank, 0)].constant
+            if entries is not None:
+                self._measures.limit(largest + ONE, entries)
+
     def _fix(self, step: Step) -> Sequence[Fact | None]:
         """Outputs of fixed inputs are fixed; small whole numbers among them are known by what was measured."""
+        if step.node.op == "Gather" and not step.node.domain:
+            self._limit_table(step)
         facts: list[Fact | None] = []
         for at, name in enumerate(step.node.outputs):
             if not name:

@@ -50,11 +50,13 @@ class Inside:
 @dataclass(slots=True)
 class Unfolded:
     """A graph with its parts written out. ``inside`` is by the first output of a node. ``handed`` are the tensors that
-    are given to a turn: they are others in every turn. ``parts`` names what can be left out."""
+    are given to a turn: they are others in every turn. ``written`` are all tensors that were written out, ``parts``
+    names what can be left out."""
 
     model: onnx.ModelProto
     inside: dict[str, Inside] = field(default_factory=dict)
     handed: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
     parts: list[str] = field(default_factory=list)
 
     def find_part(self, message: str) -> str | None:
@@ -234,6 +236,7 @@ class _Writer:
             copy.name = f"{prefix}{number}/{node.name or node.op_type}"
             copies.append(copy)
         _rename(copies, names)
+        self._found.written.update(name for copy in copies for name in copy.output)
         return tuple(names.get(output.name, output.name) for output in graph.output), copies
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from model_store.rows.facts import FIXED, Fact, Fixed, Mixing, Places, Rows, Selectors, Shape, State, Unknown
-from model_store.rows.lengths import ENDLESS, cut, resolve
+from model_store.rows.lengths import ENDLESS, broadcast_to, cut, join_ends, resolve
 from model_store.rows.rules.elementwise import join
 from model_store.rows.sizes import ONE, ZERO, Size, product
 from model_store.rows.steps import Rule, Step, explain, norm
@@ -153,8 +153,8 @@ def spread(step: Step, data: Fact, target: Sequence[Size]) -> list[Fact | None]:
     """Broadcast to a shape: along the batch a fixed tensor gives the same for every row."""
     rank = max(data.rank, len(target))
     before = (*[ONE] * (rank - data.rank), *data.dims)
-    wanted = (*[ONE] * (rank - len(target)), *target)
-    after = tuple(b if w == ONE else w for b, w in zip(before, wanted, strict=True))
+    join_ends(step, data.dims, target)
+    after = broadcast_to(data.dims, target)
     batched = [at for at, size in enumerate(after) if size.has_rows]
     state = data.state
     if isinstance(state, Rows | Places | Selectors):
