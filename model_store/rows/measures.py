@@ -29,6 +29,7 @@ class Measures:
         self._count = 0
         self._equal: list[tuple[Size, Size]] = []
         self._settled: dict[Symbol, Size] = {}
+        self._derived: dict[tuple[object, ...], Size] = {}
         self._cut: dict[Symbol, tuple[Size, int]] = {}
         self.limits: list[tuple[Size, int]] = []
         """Sizes, each with the largest number that it may be: a longer one fails for every input."""
@@ -67,6 +68,12 @@ class Measures:
         """A size that fails where it is larger, if the node that is looked at runs in any case."""
         if self.always and most > 0:
             self.limits.append((size, most))
+
+    def derive(self, key: tuple[object, ...], values: Values) -> Size:
+        """As ``new``, a number that is computed from sizes; the same again for what is computed alike."""
+        if key not in self._derived:
+            self._derived[key] = self.new(values, least=-1)
+        return self._derived[key]
 
     def note_cut(self, cut: Size, wanted: Size, most: int) -> None:
         """A length that is the smaller one of these two: what a slice leaves of a constant."""
