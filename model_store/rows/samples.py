@@ -1,6 +1,7 @@
 """Inputs to try a graph on: which axis may be the batch, which lengths other free axes may have, which values fit."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ multiples."""
 _SUMS = (3, 5, 8, 2)
 """Different lengths of which some are sums of others, as the cache of a decoder and its new tokens are."""
 
+MOST_ELEMENTS = 1 << 25
+"""Of an input whose lengths are tried out."""
 UNKNOWN_NAMES = ("", "?", "-1")
 """What exporters write for a size that they do not know."""
 
@@ -116,12 +119,14 @@ def make_inputs(
     draw = np.random.default_rng(rows)
     arrays = {}
     for given in inputs:
-        shape = []
+        shape: list[int] = []
         for axis, size in enumerate(given.axes if given.axes is not None else (1,)):
             if isinstance(size, int):
                 shape.append(size)
             else:
                 shape.append(rows if axis == layout.axes.get(given.name) else lengths[layout.key(given, axis)])
+        if math.prod(shape) > MOST_ELEMENTS and any(not isinstance(size, int) for size in given.axes or ()):
+            raise ValueError(f"input {given.name!r} of {shape} is too large to be tried")
         arrays[given.name] = fill(given.type, shape, draw, ranges.get(given.name))
     return arrays
 
