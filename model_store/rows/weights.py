@@ -33,8 +33,11 @@ def strip_weights(content: bytes) -> tuple[onnx.ModelProto, dict[str, bytes]]:
 
 
 def embed_small(model: onnx.ModelProto, files: Mapping[str, bytes]) -> None:
-    """Take the small tensors out of the files that the model names as external data: ONNX Runtime needs axes, shapes and
-    other parameters in the model itself. ``files`` has the contents by name; a tensor beyond its file stays as it is."""
+    """Take the small tensors out of the files that the model names as external data.
+
+    ONNX Runtime needs axes, shapes and other parameters in the model itself. ``files`` has the contents by name; a
+    tensor that lies beyond the end of its file stays as it is.
+    """
     for tensor in _list_tensors(model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
