@@ -1,7 +1,7 @@
 """One pass over a graph that was measured: what each tensor owes to the rows of the batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -45,13 +45,14 @@ class Proof:
 
     ``failure`` says why the rows are not known to be independent; None where they are. ``undecided`` is a condition of
     an If: it may be known once the proof is split by its truth. ``limits`` are sizes and the largest number that each
-    may be: a graph with a larger one fails for every input.
+    may be: a graph with a larger one fails for every input. ``facts`` has what is known of each tensor.
     """
 
     axes: Mapping[str, int | None]
     failure: Failed | None
     undecided: str | None = None
     limits: Sequence[tuple[Size, int]] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 def prove(
@@ -68,7 +69,7 @@ def prove(
     for node in read_nodes(model.graph, graph.inside):
         prover.follow(node)
     proof = prover.conclude([output.name for output in model.graph.output])
-    return replace(proof, limits=tuple(measures.limits))
+    return replace(proof, limits=tuple(measures.limits), facts=prover.facts)
 
 
 class _Prover:
@@ -85,13 +86,13 @@ class _Prover:
         self._own = {(_name_domain(f.domain), f.name) for f in model.functions}
         self._constants: dict[str, np.ndarray | None] = {}
         self._makers: dict[str, Node] = {}
-        self._facts: dict[str, Fact] = {}
+        self.facts: dict[str, Fact] = {}
         self._bounds = Bounds(self._look_up, self._makers.get)
         for name, (dims, values) in read_constants(model.graph).items():
             self._constants[name] = values
             known = None if values is None else lift(values)
-            self._facts[name] = Fact(FIXED, tuple(Size.of(dim) for dim in dims), known, Source.FILE)
-        self._facts.update(inputs)
+            self.facts[name] = Fact(FIXED, tuple(Size.of(dim) for dim in dims), known, Source.FILE)
+        self.facts.update(inputs)
 
     def follow(self, node: Node) -> None:
         """Find what is known of the outputs of a node, from what is known of its inputs."""
@@ -104,13 +105,13 @@ class _Prover:
         facts = tuple(self._look_up(name) if name else None for name in node.inputs)
         for name, fact in zip(node.outputs, self._find(node, facts), strict=False):
             if name and fact is not None:
-                self._facts[name] = widen(fact) if name in self._handed else fact
+                self.facts[name] = widen(fact) if name in self._handed else fact
         for name in node.outputs:
             if name:
-                self._facts.setdefault(name, Fact(Failed("unknown", f"{node}: nothing is known of {name!r}"), None))
+                self.facts.setdefault(name, Fact(Failed("unknown", f"{node}: nothing is known of {name!r}"), None))
 
     def _look_up(self, name: str) -> Fact | None:
-        fact = self._facts.get(name)
+        fact = self.facts.get(name)
         if fact is None or fact.shape is None or not self._measures.has_settled:
             return fact
         return settle(fact, self._measures)
@@ -288,7 +289,7 @@ class _Prover:
     def conclude(self, outputs: Sequence[str]) -> Proof:
         axes: dict[str, int | None] = {}
         for name in outputs:
-            fact = self._facts.get(name)
+            fact = self.facts.get(name)
             failure = _find_fault(name, fact)
             if failure is not None:
                 return Proof({}, failure, self._undecided)
