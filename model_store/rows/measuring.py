@@ -47,7 +47,7 @@ class Meter:
         exposed.CopyFrom(model)
         given = {output.name for output in exposed.graph.output}
         for node in exposed.graph.node if all_tensors else ():
-            for name in node.output:
+            for name in node.output if node.op_type != "Constant" else ():  # they are read from the file
                 if name and name not in given:
                     given.add(name)
                     exposed.graph.output.append(onnx.ValueInfoProto(name=name))

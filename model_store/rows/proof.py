@@ -25,7 +25,7 @@ from model_store.rows.facts import (
 )
 from model_store.rows.lengths import compute_shape
 from model_store.rows.measures import Measures, check_shape, settle, widen
-from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Node, read_constants, read_nodes, read_small
+from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Constant, Node, read_constant, read_constants, read_nodes
 from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
 from model_store.rows.rules import SIZED as MAKES_ROWS
 from model_store.rows.rules.bodies import Undecided, draws_numbers, follow_inside
@@ -84,22 +84,14 @@ class _Prover:
         self._undecided: str | None = None
         self._opsets = {_name_domain(o.domain): o.version for o in model.opset_import}
         self._own = {(_name_domain(f.domain), f.name) for f in model.functions}
-        self._constants: dict[str, np.ndarray | None] = {}
         self._makers: dict[str, Node] = {}
         self.facts: dict[str, Fact] = {}
         self._bounds = Bounds(self._look_up, self._makers.get)
-        for name, (dims, values) in read_constants(model.graph).items():
-            self._constants[name] = values
-            known = None if values is None else lift(values)
-            self.facts[name] = Fact(FIXED, tuple(Size.of(dim) for dim in dims), known, Source.FILE)
+        self.facts.update((name, _know(constant)) for name, constant in read_constants(model.graph).items())
         self.facts.update(inputs)
 
     def follow(self, node: Node) -> None:
         """Find what is known of the outputs of a node, from what is known of its inputs."""
-        if node.op == "Constant" and not node.domain:
-            self._note_constant(node)
-        elif node.op == "ConstantOfShape" and "value" in node.attributes:
-            self._constants[node.outputs[0]] = read_small(node.attributes["value"])
         if self._handed.isdisjoint(node.outputs):
             self._makers.update(dict.fromkeys(node.outputs, node))
         facts = tuple(self._look_up(name) if name else None for name in node.inputs)
@@ -145,7 +137,7 @@ class _Prover:
         if source == Source.SIZES and self._measures.exact:
             source = Source.FILE
         opset = self._opset(node)
-        return Step(node, tuple(facts), self._measures, opset, self._constants.get, self._bounds.find, source)
+        return Step(node, tuple(facts), self._measures, opset, self._bounds.find, source)
 
     def _fail(self, node: Node, facts: Sequence[Fact | None], failed: Failed) -> Sequence[Fact]:
         """Where only the shape of a failed tensor is asked for, nothing is lost."""
@@ -165,11 +157,13 @@ class _Prover:
 
     def _apply(self, step: Step) -> Sequence[Fact | None]:
         node = step.node
+        if node.op == "Constant" and not node.domain:
+            return [_know(read_constant(node.attributes))]
         if node.op in ("Shape", "Size") and not node.domain:
             return [self._measure_values(step)]
         states = [fact.state for fact in step.facts if fact is not None]
         if (node.domain, node.op) in self._own:
-            raise Unknown("a function of the file, for another version of the operators")
+            raise Unknown("a function of the file that is not written out")
         if _is_random(step):
             raise Mixing("it draws random numbers")
         if all(isinstance(state, Fixed) for state in states):
@@ -278,14 +272,6 @@ class _Prover:
                     raise Unknown(f"its shape is {shape} and not {list(fact.shape)}")
         return facts
 
-    def _note_constant(self, node: Node) -> None:
-        value = node.attributes.get("value")
-        for name, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32)):
-            if name in node.attributes:
-                self._constants[node.outputs[0]] = np.array(node.attributes[name], dtype)
-        if isinstance(value, onnx.TensorProto):
-            self._constants[node.outputs[0]] = read_small(value)
-
     def conclude(self, outputs: Sequence[str]) -> Proof:
         axes: dict[str, int | None] = {}
         for name in outputs:
@@ -298,6 +284,12 @@ class _Prover:
         if outputs and all(axis is None for axis in axes.values()):
             return Proof({}, Failed("unknown", "no output has an axis of rows"))
         return Proof(axes, None)
+
+
+def _know(constant: Constant) -> Fact:
+    """The fact of a constant of the file."""
+    dims, values = constant
+    return Fact(FIXED, tuple(map(Size.of, dims)), None if values is None else lift(values), Source.FILE)
 
 
 def _name_domain(domain: str) -> str:
