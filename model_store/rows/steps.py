@@ -27,7 +27,9 @@ _COMPUTED = (
     "OneHot TopK CenterCropPad NonMaxSuppression Conv ConvTranspose ConvInteger QLinearConv DeformConv MaxPool LpPool "
     "AveragePool Col2Im DepthToSpace SpaceToDepth STFT DFT Concat Flatten Size Shape MaxUnpool Einsum "
     "FusedConv NhwcConv NhwcMaxPool QLinearAveragePool MaxpoolWithMask UnfoldTensor Tokenizer StringSplit "
-    "TfIdfVectorizer ConcatFromSequence CropAndResize If Loop Scan SequenceMap"
+    "TfIdfVectorizer ConcatFromSequence CropAndResize If Loop Scan SequenceMap BlackmanWindow HannWindow HammingWindow "
+    "MelWeightMatrix ImageDecoder AffineGrid RoiAlign ArrayFeatureExtractor FeatureVectorizer NhwcFusedConv Rfft Irfft "
+    "DynamicTimeWarping ConvTransposeWithDynamicPads QLinearConcat QLinearReduceMean"
 )
 COMPUTED = frozenset(_COMPUTED.split())
 """Operators that compute lengths: one that was measured like that of an operand may be another for other sizes."""
