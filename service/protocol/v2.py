@@ -89,9 +89,11 @@ def parse_infer(
     _check_lengths(header, at, len(body) - at)
     admit(header)
     inputs = {}
-    booleans = b"true" in text or b"false" in text
+    booleans: bool | None = None
     for item in header.inputs:
         if item.size_bytes is None:
+            if booleans is None:
+                booleans = b"true" in text or b"false" in text
             inputs[item.name] = _from_json(item, booleans)
         else:
             inputs[item.name] = read_tensor(item, body, at)
