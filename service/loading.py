@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
@@ -25,7 +26,7 @@ from service.plain import analyst, apply_analysis, batch_anyway, describe_verdic
 from service.profile import learn, make_ready, quiet
 from service.settings import Settings, count_cores
 from service.triton import Configured, configure_graph, known_sizes, read_configuration
-from service.verify import Bits, Budget, check_golden, compare_bits, run, try_company
+from service.verify import Axes, Bits, Budget, check_golden, compare_bits, try_company
 
 logger = logging.getLogger("sluice.loading")
 
@@ -103,31 +104,27 @@ class _Opened:
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> Proven:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     session, golden, budget = opened.session, opened.golden, Budget()
-    if golden is None and not _runs(opened):
-        opened = replace(opened, graph=_without_batch(opened.graph), samples=None, try_batch=None)
     max_rows = manifest.batching.max_rows or settings.max_rows
     try:
         graph = _settle_batch(opened, max_rows)
         signature = Signature(graph, session.fragile)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         error = check_golden(session, signature, expected, golden) if golden and expected else None
-        bits = Bits("exact")
-        if signature.batches and opened.samples is not None:
-            bits = compare_bits(session, opened.samples, signature, max_rows)
-            if opened.longer is not None and bits.is_exact and not budget.is_spent:
-                bits = _compare_longer(session, opened.longer, signature, max_rows, bits)
+        tried = _try_rows(opened, signature, max_rows, budget)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
-    rows = graph.rows or _PROVED_BY_EXPORT
+    rows, bits = graph.rows or _PROVED_BY_EXPORT, tried.bits
     if bits.refuted:
         logger.warning("%s, graph %s: %s: its requests run one by one", manifest.name, name, bits.refuted)
-        signature, rows = Signature(_without_batch(graph), session.fragile), Rows(verdict="mixing", reason=bits.refuted)
-    if settings.require_exact and not bits.is_exact and signature.batches:
+        rows = Rows(verdict="mixing", reason=bits.refuted)
+    if settings.require_exact and not bits.is_exact and not bits.refuted:
         raise NotReady(f"its rows do not keep their bits in company ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
+    if bits.refuted or not tried.ready:
+        signature, bits = Signature(_without_batch(graph), session.fragile), Bits("exact")
     if not signature.batches:
-        max_rows, bits = 1, Bits("exact")
+        max_rows = 1
     buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
-    cost, wide = _learn(manifest.name, opened, signature, buckets, settings, budget)
+    cost, wide = _learn(manifest.name, opened, tried.ready, settings, signature.axes, budget)
     return Proven(
         session=session,
         signature=signature,
@@ -151,35 +148,50 @@ def _compare_longer(session: Session, longer: Arrays, signature: Signature, max_
     return bits if again.is_exact and again.least_rows <= bits.least_rows else again
 
 
-def _runs(opened: _Opened) -> bool:
-    """Whether the graph runs on inputs that were made up for it."""
-    if opened.samples is None:
-        return False
-    try:
-        run(opened.session, opened.samples)
-    except NotReady:
-        return False
-    return True
-
-
 _PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
 
 
+class _Tried(NamedTuple):
+    """``ready`` has the inputs of each size that was run, by rows; none where nothing was found that runs."""
+
+    bits: Bits
+    ready: Mapping[int, Arrays]
+
+
+def _try_rows(opened: _Opened, signature: Signature, max_rows: int, budget: Budget) -> _Tried:
+    """Run rows in company, and every size. Raises NotReady where the graph fails on stored samples."""
+    session, samples = opened.session, opened.samples
+    if samples is None:
+        return _Tried(Bits("exact"), {})
+    try:
+        bits = Bits("exact")
+        if signature.batches:
+            bits = compare_bits(session, samples, signature, max_rows)
+            if opened.longer is not None and bits.is_exact and not budget.is_spent:
+                bits = _compare_longer(session, opened.longer, signature, max_rows, bits)
+        batches = signature.batches and not bits.refuted
+        sizes = make_buckets(max_rows, bits.least_rows) if batches else (1,)
+        return _Tried(bits, make_ready(session, samples, sizes, signature.axes if batches else None))
+    except NotReady:
+        if opened.golden is not None:
+            raise
+        return _Tried(Bits("exact"), {})
+
+
 def _learn(
-    name: str, opened: _Opened, signature: Signature, buckets: Buckets, settings: Settings, budget: Budget
+    name: str, opened: _Opened, ready: Mapping[int, Arrays], settings: Settings, axes: Axes, budget: Budget
 ) -> tuple[CostModel, Wide | None]:
     """What batches cost. A graph that ran at no size that was tried has no cost yet: it serves untested."""
-    if opened.samples is None:
+    if not ready:
         logger.warning(
             "%s serves untested: it ran on none of the inputs that were made up for it; give samples of its inputs in "
             "model_warmup of config.pbtxt, or publish it with `sluice export`",
             name,
         )
         return CostModel(), None
-    ready = make_ready(opened.session, opened.samples, buckets, signature)
     may_widen = opened.session.on_cpu and not settings.intra_op_threads
     threads = count_cores() // settings.workers if may_widen else 1
-    return learn(opened.session, ready, opened.open_on, threads, signature.axes, budget)
+    return learn(opened.session, ready, opened.open_on, threads, axes, budget)
 
 
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
@@ -214,11 +226,12 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
         max_rows = manifest.batching.max_rows or settings.max_rows
         golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         stored = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
-        open_on = _opener(contents[graph.file], external, settings, max_rows)
+        content = with_available_locale(contents[graph.file])
+        open_on = _opener(content, external, settings, max_rows)
         session = open_on(settings.intra_op_threads or 1)
         _check_signature(graph, session)
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
-        settled = graph if graph.rows or parity else _analyse_published(graph, contents[graph.file], external)
+        settled = graph if graph.rows or parity else _analyse_published(graph, content, external)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
         opened[name] = _Opened(settled, session, open_on, samples, stored)
     return manifest, opened
