@@ -190,9 +190,11 @@ class ModelMetadata(TypedDict):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-    rows: str = Field(description="whether rows of a batch are independent: proved, mixing or unknown")
-    rows_reason: str = Field(description="how that is known, or the node at which it is not")
-    bits: str = Field(description="how a row's bits vary with the rows beside it, on the provider that serves")
+    rows: Annotated[str, Field(description="whether rows of a batch are independent: proved, mixing or unknown")]
+    rows_reason: Annotated[str, Field(description="how that is known, or the node at which it is not")]
+    bits: Annotated[
+        str, Field(description="how a row's bits vary with the rows beside it, on the provider that serves")
+    ]
 
 
 @_exact
