@@ -8,8 +8,6 @@ from tests.model_store.rows.suite import CASES, INDEPENDENT, MIXING
 
 _SHARE_TO_PROVE = 0.95
 
-by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
 
 def test_suite_names_each_case_once() -> None:
     """No two cases have the same name."""
@@ -52,3 +50,18 @@ def test_analysis_proves_nearly_all_independent_cases() -> None:
     report = "\n".join(f"{name}: {verdict.rows}: {verdict.reason}" for name, verdict in missed.items())
     print(report)
     assert len(missed) <= (1 - _SHARE_TO_PROVE) * len(INDEPENDENT), report
+
+
+def test_proof_names_the_axes_of_the_rows() -> None:
+    """A proof gives the batch axis of each input and output, and leaves out the inputs that all rows share."""
+    rows = pytest.importorskip("model_store.rows", reason="the analysis of rows does not exist yet")
+    wrong = {}
+    for case in INDEPENDENT:
+        verdict = rows.analyse(case.model.SerializeToString())
+        constants = {constant.name for constant in case.model.graph.initializer}
+        named = [value.name for value in (*case.model.graph.input, *case.model.graph.output)]
+        axes = {name: case.find_axis(name) for name in named if name not in constants}
+        expected = {name: axis for name, axis in axes.items() if axis is not None}
+        if verdict.rows == "proved" and dict(verdict.axes) != expected:
+            wrong[case.name] = f"{dict(verdict.axes)} instead of {expected}"
+    assert not wrong
