@@ -31,6 +31,12 @@ ARG COMPILED=1
 RUN if [ "${COMPILED}" = 1 ] && ! command -v gcc > /dev/null; then \
         apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; fi
 
+# The locale that graphs change the case of texts by, where the base has it not. Its sources stay out of the image.
+RUN mkdir -p /opt/locale \
+    && if ! locale -a | grep -qi '^en_US\.utf-\?8$' && command -v apt-get > /dev/null; then \
+        apt-get update && apt-get install --yes --no-install-recommends locales && rm -rf /var/lib/apt/lists/* \
+        && localedef --no-archive --inputfile=en_US --charmap=UTF-8 /opt/locale/en_US.utf8; fi
+
 COPY README.md LICENSE mypyc.ini sluice.py ./
 COPY model_store model_store
 COPY export export
@@ -54,6 +60,7 @@ RUN groupadd --gid 10001 sluice \
     && mkdir /models
 
 COPY --from=build /opt/sluice /opt/sluice
+COPY --from=build /opt/locale /usr/lib/locale
 
 # Whatever is written goes to /tmp: the root file system may be read-only.
 ENV PATH=/opt/sluice/bin:${PATH} \

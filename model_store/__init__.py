@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from model_store.errors import BadManifest, BadName, IntegrityError, NotInStore, StoreError
+from model_store.errors import BadConfig, BadManifest, BadName, IntegrityError, NotInStore, StoreError
 from model_store.manifest import Manifest
 from model_store.store import GoldenSamples, ModelVersion, Store
 
@@ -11,6 +11,7 @@ DEFAULT_ROOT = Path(__file__).resolve().parent / "models"
 
 __all__ = [
     "DEFAULT_ROOT",
+    "BadConfig",
     "BadManifest",
     "BadName",
     "GoldenSamples",

@@ -4,24 +4,26 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from model_store import DEFAULT_ROOT
 from model_store.errors import StoreError
-from model_store.store import ModelVersion, Store
+from model_store.listing import Contents, Unusable
+from model_store.store import ModelVersion, Store, read_number
 
 
 def models_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     texts = {
-        "list": "every version of every model",
+        "list": "every version of every model, and what else is in the store and cannot serve",
         "show": "the manifest of one version",
-        "verify": "check every file of one model, or of all, against its digest",
+        "verify": "check every file of one model, or of all, against its digest, and that all are there",
     }
     for action, text in texts.items():
         command = actions.add_parser(action, help=text, description=text[0].upper() + text[1:] + ".")
@@ -30,12 +32,16 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
             command.add_argument("model", nargs=many, help="its name")
             command.add_argument("--version", help="number or alias; the newest without")
         command.add_argument("--store", type=Path, help="folder of models [SLUICE_STORE]")
+        command.add_argument(
+            "--follow-links", action="store_true", help="let links lead out of the store [SLUICE_FOLLOW_LINKS]"
+        )
         command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def models(args: argparse.Namespace) -> int:
     """0 if all is well, 1 if something is damaged or not there."""
-    store = Store(args.store or Path(os.environ.get("SLUICE_STORE") or DEFAULT_ROOT))
+    follow_links = args.follow_links or os.environ.get("SLUICE_FOLLOW_LINKS", "").strip().lower() in ("true", "1")
+    store = Store(args.store or Path(os.environ.get("SLUICE_STORE") or DEFAULT_ROOT), follow_links=follow_links)
     actions: Mapping[str, Callable[[Store, argparse.Namespace], int]] = {
         "list": _list,
         "show": _show,
@@ -43,13 +49,17 @@ def models(args: argparse.Namespace) -> int:
     }
     try:
         return actions[args.action](store, args)
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         print(f"sluice models {args.action}: {error}", file=sys.stderr)
         return 1
 
 
 def _list(store: Store, args: argparse.Namespace) -> int:
-    rows = [_describe(store, v) for name in store.names() for v in store.versions(name)]
+    rows: list[dict[str, Any]] = []
+    for name, contents in store.list_all().items():
+        aliases, fault = _read_aliases(store, name, contents)
+        rows += [_describe(v, aliases, fault) for v in store.versions_of(name, contents)]
+        rows += [_tell(each) for each in contents.unusable]
     if args.json:
         print(json.dumps(rows))
         return 0
@@ -60,30 +70,48 @@ def _list(store: Store, args: argparse.Namespace) -> int:
     for row in rows:
         quality = ", ".join(f"{k} {v:.4g}" for k, v in row["quality"].items())
         table.add_row(
-            row["name"],
-            str(row["version"]),
+            escape(row["name"]),  # names of folders may have what rich takes for colours
+            escape(str(row["version"] or "")),
             row["task"],
             row["created"][:10],
-            row["error"] or quality,
+            escape(row["error"]) or quality,
             " ".join(row["aliases"]),
         )
     Console().print(table)
     return 0
 
 
-def _describe(store: Store, version: ModelVersion) -> dict[str, Any]:
-    aliases = [alias for alias, number in store.aliases(version.name).items() if number == version.version]
-    row: dict[str, Any] = {"name": version.name, "version": version.version, "aliases": aliases}
-    row |= {"task": "tensors", "created": "", "quality": {}, "error": ""}
+def _read_aliases(store: Store, name: str, contents: Contents) -> tuple[Mapping[str, int], str]:
+    """The aliases of a model, and what is wrong with them."""
+    try:
+        return (store.aliases(name) if contents.folders else {}), ""
+    except (StoreError, OSError) as error:
+        return {}, str(error)
+
+
+def _describe(version: ModelVersion, aliases: Mapping[str, int], fault: str) -> dict[str, Any]:
+    names = [alias for alias, number in aliases.items() if number == version.version]
+    row: dict[str, Any] = {"name": version.name, "version": version.version, "aliases": names}
+    row |= {"task": "tensors", "created": "", "quality": {}, "error": fault}
     if version.is_plain:
         return row
     try:
         manifest = version.read_manifest()
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         return row | {"task": "?", "error": str(error)}
     created = manifest.provenance.created if manifest.provenance else ""
     quality = dict(manifest.quality.metrics) if manifest.quality else {}
     return row | {"task": manifest.task, "created": created, "quality": quality}
+
+
+def _tell(unusable: Unusable) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": unusable.name, "version": _read_version(unusable), "aliases": [], "task": "?"}
+    return row | {"created": "", "quality": {}, "error": unusable.reason}
+
+
+def _read_version(unusable: Unusable) -> int | str | None:
+    """Its number, else the name of its folder, None where it is of no version."""
+    return read_number(unusable.version) or unusable.version or None
 
 
 def _show(store: Store, args: argparse.Namespace) -> int:
@@ -99,23 +127,37 @@ def _verify(store: Store, args: argparse.Namespace) -> int:
     if args.version and not args.model:
         print("sluice models verify: --version needs the name of a model", file=sys.stderr)
         return 2
-    names = [args.model] if args.model else store.names()
-    versions = [store.find(args.model, args.version)] if args.version else [v for n in names for v in store.versions(n)]
-    results = [(v, _complaint(v)) for v in versions]
+    versions, unusable = _find_all(store, args.model, args.version)
+    results: list[tuple[str, int | str | None, str]] = [(v.name, v.version, _complaint(v)) for v in versions]
+    results += [(each.name, _read_version(each), each.reason) for each in unusable]
     if args.json:
-        print(json.dumps([{"name": v.name, "version": v.version, "ok": not c, "reason": c} for v, c in results]))
+        print(json.dumps([{"name": n, "version": v, "ok": not c, "reason": c} for n, v, c in results]))
     else:
-        for version, complaint in results:
-            print(f"{version.name} {version.version}: {complaint or 'ok'}")
-    return 1 if any(complaint for _, complaint in results) else 0
+        for name, number, complaint in results:
+            print(f"{name} {number}: {complaint or 'ok'}" if number else f"{name}: {complaint}")
+    return 1 if any(complaint for _, _, complaint in results) else 0
+
+
+def _find_all(store: Store, model: str | None, version: str | None) -> tuple[list[ModelVersion], Sequence[Unusable]]:
+    """One version, all of a model, or all of all models; and what else is there that was asked for."""
+    if model is None:
+        found: Mapping[str, Contents] = store.list_all()
+    elif version is not None:
+        return [store.find(model, version)], ()
+    else:
+        store.versions(model)  # raises for a model that is not there
+        found = {model: store.list_model(model)}
+    versions = [each for name, contents in found.items() for each in store.versions_of(name, contents)]
+    return versions, [each for contents in found.values() for each in contents.unusable]
 
 
 def _complaint(version: ModelVersion) -> str:
     """What is wrong with a version; empty if nothing is."""
-    if version.is_plain:
-        return ""
     try:
-        version.verify()
+        if version.is_plain:
+            version.read_plain()
+        else:
+            version.verify()
     except (StoreError, OSError) as error:
         return str(error)
     return ""

@@ -4,6 +4,8 @@ StoreError
 ├── NotInStore        no such model, version or alias
 ├── BadName           a model, alias or file name that the layout cannot hold
 ├── BadManifest       the manifest cannot be read or contradicts itself
+├── BadConfig         a Triton configuration cannot be read or contradicts itself
+├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
 └── IntegrityError    a file is missing, added, or not the one that was published
 """
 
@@ -21,6 +23,14 @@ class BadName(StoreError):
 
 
 class BadManifest(StoreError):
+    pass
+
+
+class BadConfig(StoreError):
+    pass
+
+
+class BadLayout(StoreError):
     pass
 
 

@@ -4,6 +4,7 @@ Strict and versioned: an unknown field or schema version is an error, never a gu
 machine live in the service's settings.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +20,8 @@ MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 
 Task = Literal["classify", "predict_sequence", "reconstruct", "generate", "tensors"]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+FileName = Annotated[str, StringConstraints(pattern=f"^{FILE_NAME.pattern}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -27,8 +29,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class Tensor(Facts):
     """One input or output of a graph.
 
-    ``shape`` includes the batch axis; a number is a fixed size, a text names a dynamic axis. ``batch_axis`` is None in
-    a graph that takes one example at a time.
+    ``shape`` includes the batch axis; a number is a fixed size, a text names a dynamic axis. ``batch_axis`` is None for
+    a tensor that is the same for every row of a batch, and in a graph whose requests run one by one.
     """
 
     name: str
@@ -40,6 +42,10 @@ class Tensor(Facts):
     least: int | None = None
     largest: int | None = None
     """Integers outside of these are refused before they reach the model, such as an index into a table."""
+    optional: bool = False
+    """True: an input that a request may leave out, for the graph has a value of its own for it."""
+    any_shape: bool = False
+    """True: the graph declares no rank, so any shape is taken and ``shape`` is empty."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -66,6 +72,25 @@ class Tensor(Facts):
         return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
 
+class AxisRange(Facts):
+    """The sizes that a dynamic axis may have; None where there is no limit."""
+
+    least: Annotated[int, Field(ge=0)] | None = None
+    largest: Annotated[int, Field(ge=0)] | None = None
+
+
+class Rows(Facts):
+    """Whether the rows of a batch are independent, and how that is known.
+
+    ``proved``: by the graph itself, or by an export against the PyTorch original. ``mixing``: rows influence each
+    other; the reason names the first node at which they do. ``unknown``: the reason names the first node that is not
+    understood. Only proved rows share a batch.
+    """
+
+    verdict: Literal["proved", "mixing", "unknown"]
+    reason: str = ""
+
+
 class Graph(Facts):
     """One ONNX file, with the files that hold its external weights."""
 
@@ -73,6 +98,14 @@ class Graph(Facts):
     external_data: tuple[FileName, ...] = ()
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    axis_ranges: Mapping[str, AxisRange] = {}
+    """Of dynamic axes, by name: a request outside of them is refused."""
+    proved_sizes: Mapping[str, int] = {}
+    """Of dynamic axes, by name: rows are known to be independent at these sizes only; others run alone."""
+    leading_rows: Annotated[int, Field(ge=0)] = 0
+    """Above 0: the first axis of every tensor has up to so many rows of one request, by the model's configuration."""
+    rows: Rows | None = None
+    """None in versions that were published before rows were analysed."""
 
 
 class Batching(Facts):
@@ -166,6 +199,8 @@ class Manifest(Facts):
     graph_golden: Mapping[str, Golden] = {}
     """Of the graphs other than ``main``."""
     labels: tuple[str, ...] = ()
+    output_labels: Mapping[str, tuple[str, ...]] = {}
+    """Of the classes that an output of ``main`` scores, where a plain repository names them."""
     classes: Classes | None = None
     image: Image | None = None
     loop: Loop | None = None

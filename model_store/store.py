@@ -6,6 +6,7 @@ Rules
 - The rename also claims the number, so two publishers cannot get the same one.
 - Aliases are one small file a model, replaced atomically.
 - A folder ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
+- What cannot be used is listed too, with the reason (``listing.py``).
 """
 
 import fcntl
@@ -25,12 +26,14 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadName, IntegrityError, NotInStore
 from model_store.integrity import describe_bytes, read_checked
+from model_store.links import Boundary
+from model_store.listing import NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
+from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
+
+__all__ = ["ALIASES_FILE", "PLAIN_FILE", "GoldenSamples", "ModelVersion", "Store", "read_number"]
 
 ALIASES_FILE = "aliases.json"
-PLAIN_FILE = "model.onnx"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 
 
@@ -43,11 +46,17 @@ def read_number(version: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version in the store. ``folder`` holds its files; nothing of it is read before it is asked for."""
+    """One version in the store. ``folder`` holds its files; nothing of it is read before it is asked for.
+
+    ``boundary`` says how far symbolic links may lead; without one they stay in ``folder``. ``default_filename`` is the
+    name of its ONNX file, where it has no manifest and a configuration gives it one.
+    """
 
     name: str
     version: int
     folder: Path
+    boundary: Boundary | None = None
+    default_filename: str | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -55,23 +64,40 @@ class ModelVersion:
         return not (self.folder / MANIFEST_FILE).exists()
 
     def read_manifest(self) -> Manifest:
-        """The manifest. Raises BadManifest, NotInStore (a plain repository has none)."""
+        """The manifest. Raises BadManifest, BadLayout, NotInStore (a plain repository has none)."""
         path = self.folder / MANIFEST_FILE
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError:
-            raise NotInStore(f"{self.name} version {self.version} has no {MANIFEST_FILE}") from None
+        if self.is_plain:
+            raise NotInStore(f"{self.name} version {self.version} has no {MANIFEST_FILE}")
+        text = self._bounds.read(path)
         manifest = Manifest.from_json(text, f"{self.name}/{self.version}/{MANIFEST_FILE}")
         if manifest.name != self.name:
             raise IntegrityError(f"the manifest in {self.name}/{self.version} is of {manifest.name!r}")
         return manifest
 
     def read(self, manifest: Manifest, file: str) -> bytes:
-        """The content of one of the version's files, checked against the manifest. Raises IntegrityError."""
+        """The content of one of the version's files, checked against the manifest. Raises IntegrityError, BadLayout."""
         expected = manifest.files.get(file)
         if expected is None:
             raise IntegrityError(f"{file} is not among the files of the manifest of {self.name}/{self.version}")
-        return read_checked(self.folder / file, expected)
+        path = self.folder / file
+        return read_checked(self._bounds.resolve(path) if path.is_symlink() else path, expected)
+
+    def read_plain(self) -> PlainModel:
+        """The files of a version without a manifest. Raises BadLayout."""
+        return read_plain(self.folder, self._bounds, self.default_filename)
+
+    def read_beside(self, file: str) -> bytes | None:
+        """A file of the model that all its versions share, such as its configuration; None without it.
+
+        Raises BadLayout for one that cannot be read.
+        """
+        folder = self.folder if self.folder.name == self.name else self.folder.parent
+        path = folder / file
+        return self._bounds.read(path) if path.is_file() else None
+
+    @property
+    def _bounds(self) -> Boundary:
+        return self.boundary or Boundary(self.folder)
 
     def read_golden(self, manifest: Manifest) -> "GoldenSamples | None":
         """The stored samples, or None where the manifest has none. Raises IntegrityError."""
@@ -118,28 +144,52 @@ class GoldenSamples:
 
 
 class Store:
-    """A folder of models. Reading never writes; the folder need not exist before the first publish."""
+    """A folder of models. Reading never writes; the folder need not exist before the first publish.
 
-    def __init__(self, root: Path) -> None:
+    With ``follow_links`` symbolic links may lead out of the folder. ``read_default`` reads from the ``config.pbtxt`` of
+    a model what its ONNX files are called.
+    """
+
+    def __init__(self, root: Path, *, follow_links: bool = False, read_default: ReadDefault | None = None) -> None:
         self.root = Path(root)
+        self._read_default = read_default
+        self._boundary = Boundary(self.root, follow_links)
+
+    def list_all(self) -> dict[str, Contents]:
+        """What is in the store, by name, sorted: also what cannot be used, under the names that it has.
+
+        Raises OSError if the folder itself cannot be read.
+        """
+        return list_store(self._boundary, self._read_default)
+
+    def list_model(self, name: str) -> Contents:
+        """What is in the folder of one model; nothing if it has none. Raises StoreError, OSError."""
+        folder = self._folder(name)
+        if folder.is_symlink():
+            self._boundary.resolve(folder)
+        return list_model(name, folder, self._boundary, self._read_default) if folder.is_dir() else Contents({})
 
     def names(self) -> list[str]:
-        """The models that have at least one version, sorted."""
-        if not self.root.is_dir():
-            return []
-        return sorted(p.name for p in self.root.iterdir() if NAME.fullmatch(p.name) and self._numbers(p))
+        """The models that have at least one version that can be used, sorted."""
+        return [name for name, contents in self.list_all().items() if contents.folders]
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, oldest first. Raises BadName, NotInStore."""
-        folder = self._folder(name)
-        numbers = self._numbers(folder)
-        if not numbers:
+        """All versions of a model that can be used, oldest first. Raises BadName, BadLayout, NotInStore."""
+        contents = self.list_model(name)
+        if contents.unusable and not contents.folders:
+            raise NotInStore(f"no version of {name!r} can be used: {contents.why}")
+        if not contents.folders:
             known = ", ".join(self.names()) or "no models"
             raise NotInStore(f"no model {name!r} in {self.root}: it holds {known}")
-        return [ModelVersion(name, number, folder / str(number)) for number in numbers]
+        return self.versions_of(name, contents)
+
+    def versions_of(self, name: str, contents: Contents) -> list[ModelVersion]:
+        """The versions of a model whose folder was read before, oldest first."""
+        facts = (self._boundary, contents.default_filename)
+        return [ModelVersion(name, number, folder, *facts) for number, folder in contents.folders.items()]
 
     def find(self, name: str, version: int | str | None = None) -> ModelVersion:
-        """A version by number or alias; the newest without either. Raises BadName, NotInStore."""
+        """A version by number or alias; the newest without either. Raises BadName, BadLayout, NotInStore."""
         versions = self.versions(name)
         if version is None:
             return versions[-1]
@@ -147,6 +197,9 @@ class Store:
         for candidate in versions:
             if candidate.version == wanted:
                 return candidate
+        for unusable in self.list_model(name).unusable:
+            if unusable.version == str(wanted):
+                raise NotInStore(f"version {version} of {name!r} cannot be used: {unusable.reason}")
         have = ", ".join(str(v.version) for v in versions)
         raise NotInStore(f"no version {version} of {name!r}: there are {have}")
 
@@ -218,8 +271,11 @@ class Store:
 
     def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
         while True:
-            # Whatever has a number for its name takes that number, also what is no version.
-            number = max((int(p.name) for p in folder.iterdir() if NUMBER.fullmatch(p.name)), default=0) + 1
+            # Whatever has a number for its name takes that number, also what is no version; an ONNX file beside
+            # the versions may have served as version 1.
+            names = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
+            taken = [int(n) if NUMBER.fullmatch(n) else 1 for n in names if NUMBER.fullmatch(n) or is_onnx(n)]
+            number = max(taken, default=0) + 1
             try:
                 os.rename(temporary, folder / str(number))
             except OSError:
@@ -228,19 +284,12 @@ class Store:
                     raise
                 continue
             _sync_folder(folder)
-            return ModelVersion(name, number, folder / str(number))
+            return ModelVersion(name, number, folder / str(number), self._boundary)
 
     def _folder(self, name: str) -> Path:
         if not NAME.fullmatch(name):
-            raise BadName(f"model name {name!r}: expected letters, digits, '.', '_', '-', 100 at most, no leading dot")
+            raise BadName(f"model name {name!r}: expected {NAME_RULE}")
         return self.root / name
-
-    @staticmethod
-    def _numbers(folder: Path) -> list[int]:
-        if not folder.is_dir():
-            return []
-        numbered = (path for path in folder.iterdir() if NUMBER.fullmatch(path.name))
-        return sorted(int(p.name) for p in numbered if (p / MANIFEST_FILE).exists() or (p / PLAIN_FILE).exists())
 
 
 @contextmanager

@@ -50,6 +50,7 @@ def _open_runtime() -> Runtime:
             f"SLUICE_TLS_CERTIFICATE={settings.tls_certificate}: `bentoml serve` answers HTTP in plain text without "
             "--ssl-certfile and --ssl-keyfile: give them too, or use `sluice serve`"
         )
+    settings.check_store()
     logging.getLogger("sluice").setLevel(settings.log_level.upper())
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         # Started by `bentoml serve`: its workers have this folder in common.

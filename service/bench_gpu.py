@@ -26,6 +26,7 @@ import onnxruntime as ort
 
 from model_store.datatypes import DATATYPES
 from model_store.manifest import Tensor
+from model_store.rows import analyse
 from service.engine.batching import BatchQueue
 from service.engine.buckets import bucket_of, make_buckets
 from service.engine.cost import CostModel
@@ -37,6 +38,7 @@ from service.engine.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady, ServiceError
 from service.gpu import find_lacking_gpu, read_driver, read_gpus
+from service.plain import apply_analysis
 from service.settings import count_cores
 
 ROUNDS = 5
@@ -75,8 +77,9 @@ class Sweep:
 
 def measure(path: Path, policy: str, batches: Sequence[int], seconds: float, tf32: bool = False) -> Sweep:
     """Measure one file; each figure is the median of rounds of ``seconds``. Raises NotReady."""
-    modes = open_modes(path.read_bytes(), policy, max(batches), tf32)
-    signature = Signature(modes["bare"].describe(path.name))
+    content = path.read_bytes()
+    modes = open_modes(content, policy, max(batches), tf32)
+    signature = Signature(apply_analysis(modes["bare"].describe(path.name), analyse(content)))
     points = []
     for rows in batches if signature.batches else (1,):
         inputs = make_inputs(signature, rows)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+from service.addresses import find_address
 from service.settings import PREFIX, Settings, SettingsError
 from service.tls import read_identity
 
@@ -32,7 +33,9 @@ def serve(args: argparse.Namespace) -> int:
     given = {PREFIX + name.upper(): value for name in _FLAGS if (value := getattr(args, name)) is not None}
     try:
         settings = Settings.from_environ({**os.environ, **given})
+        settings.check_store()
         read_identity(settings)
+        settings = find_address(settings)
     except SettingsError as error:
         print(f"sluice serve: {error}", file=sys.stderr)
         return 2

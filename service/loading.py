@@ -3,38 +3,39 @@
 Runs in a thread and touches nothing that is shared; the registry puts the result into service.
 """
 
+import itertools
+import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
-from model_store.datatypes import DATATYPES, datatype_of
-from model_store.integrity import describe_bytes
-from model_store.manifest import Golden, Graph, Manifest, Tensor
-from model_store.store import PLAIN_FILE
+from model_store.manifest import Graph, Manifest, Rows, Tensor
+from model_store.rows import Analysis
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
+from service.engine.locales import with_available_locale
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
+from service.plain import analyst, apply_analysis, batch_anyway, describe_verdict, make_samples, mark_any_shape
+from service.profile import learn, make_ready, quiet
 from service.settings import Settings, count_cores
-from service.trial import learn, make_ready, prove_company, quiet, run
+from service.triton import Configured, configure_graph, known_sizes, read_configuration
+from service.verify import Bits, Budget, check_golden, compare_bits, run, try_company
 
-_DYNAMIC_SIZE = 8
+logger = logging.getLogger("sluice.loading")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proven:
     """A graph that has passed every check.
 
-    ``batch_invariant``: "exact" if a row gives the same bits alone and in company, "bound" if only within rounding,
-    "none" if rows influence each other, so that they run one by one, None where there is no batch axis.
-    ``least_rows`` is the smallest batch for which that holds.
+    ``rows`` says whether its rows are independent and how that is known: only proved ones share a batch. ``bits`` says
+    how the bits of a row vary with the number of rows beside it. ``least_rows`` is the smallest batch that runs.
     """
 
     session: Session
@@ -42,7 +43,8 @@ class Proven:
     cost: CostModel
     max_rows: int
     least_rows: int
-    batch_invariant: str | None
+    rows: Rows
+    bits: str
     golden_error: float | None
     wide: Wide | None = None
     """Its runs on all cores, where that is faster and gives the same bits."""
@@ -66,57 +68,126 @@ class Loaded(Proven):
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
-    with quiet.beside():
+    with quiet.beside(), analyst.hold():
         manifest, opened = (_load_plain if version.is_plain else _load_published)(version, settings)
         proven = {name: _prove(name, manifest, graph, settings) for name, graph in opened.items()}
     main = proven.pop(MAIN)
-    if manifest.loop is not None and main.batch_invariant in ("none", None):
-        raise NotReady("its rows influence each other, so they cannot share the steps of a loop")
+    if manifest.loop is not None and not main.signature.batches:
+        raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     facts = {field.name: getattr(main, field.name) for field in fields(main)}
     return Loaded(**facts, manifest=manifest, graphs=proven, load_s=time.perf_counter() - began)
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A graph's session, how to open it again for runs on so many threads, and its samples."""
+    """A graph's session, how to open it again for runs on so many threads, and inputs to try it with.
 
+    ``graph`` is what the manifest says of it, its batch only where rows are proved independent. ``samples`` are stored
+    ones or made up; None where it ran at no size that was tried. ``try_batch`` is the graph with a batch that is not
+    proved, and how to draw so many rows for it.
+    """
+
+    graph: Graph
     session: Session
     open_on: Callable[[int], Session]
+    samples: Arrays | None
     golden: GoldenSamples | None = None
+    try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> Proven:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
-    session, golden = opened.session, opened.golden
+    session, golden, budget = opened.session, opened.golden, Budget()
+    if golden is None and not _runs(opened):
+        opened = replace(opened, graph=_without_batch(opened.graph), samples=None, try_batch=None)
+    max_rows = manifest.batching.max_rows or settings.max_rows
     try:
-        signature = Signature(manifest.graphs[name], session.fragile)
-        _check_signature(manifest.graphs[name], session)
+        graph = _settle_batch(opened, max_rows)
+        signature = Signature(graph, session.fragile)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
-        error = _check_golden(session, signature, expected, golden) if golden and expected else None
-        max_rows = (manifest.batching.max_rows or settings.max_rows) if signature.batches else 1
-        samples = golden.inputs if golden else _make_samples(signature.graph)
-        least_rows, invariant = prove_company(session, samples, max_rows) if signature.batches else (1, None)
+        error = check_golden(session, signature, expected, golden) if golden and expected else None
+        bits = Bits("exact")
+        if signature.batches and opened.samples is not None:
+            bits = compare_bits(session, opened.samples, signature, max_rows)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
-    if settings.require_exact and invariant not in ("exact", None):
-        raise NotReady(f"its rows do not keep their bits in company ({invariant}), and SLUICE_REQUIRE_EXACT is set")
-    if invariant == "none":
-        max_rows = 1
-    buckets = make_buckets(max_rows, least_rows) if signature.batches else (1,)
-    ready = make_ready(session, samples, buckets, signature.batches)
-    may_widen = session.on_cpu and not settings.intra_op_threads
-    cost, wide = learn(session, ready, opened.open_on, count_cores() // settings.workers if may_widen else 1)
+    rows = graph.rows or _PROVED_BY_EXPORT
+    if bits.refuted:
+        logger.warning("%s, graph %s: %s: its requests run one by one", manifest.name, name, bits.refuted)
+        signature, rows = Signature(_without_batch(graph), session.fragile), Rows(verdict="mixing", reason=bits.refuted)
+    if settings.require_exact and not bits.is_exact and signature.batches:
+        raise NotReady(f"its rows do not keep their bits in company ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
+    if not signature.batches:
+        max_rows, bits = 1, Bits("exact")
+    buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
+    cost, wide = _learn(manifest.name, opened, signature, buckets, settings, budget)
     return Proven(
         session=session,
         signature=signature,
         cost=cost,
         max_rows=max_rows,
-        least_rows=least_rows,
-        batch_invariant=invariant,
+        least_rows=bits.least_rows,
+        rows=rows,
+        bits=bits.text,
         golden_error=error,
         wide=wide,
         buckets=buckets if signature.batches and not session.on_cpu else (),
     )
+
+
+def _runs(opened: _Opened) -> bool:
+    """Whether the graph runs on inputs that were made up for it."""
+    if opened.samples is None:
+        return False
+    try:
+        run(opened.session, opened.samples)
+    except NotReady:
+        return False
+    return True
+
+
+_PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
+
+
+def _learn(
+    name: str, opened: _Opened, signature: Signature, buckets: Buckets, settings: Settings, budget: Budget
+) -> tuple[CostModel, Wide | None]:
+    """What batches cost. A graph that ran at no size that was tried has no cost yet: it serves untested."""
+    if opened.samples is None:
+        logger.warning(
+            "%s serves untested: it ran on none of the inputs that were made up for it; give samples of its inputs in "
+            "model_warmup of config.pbtxt, or publish it with `sluice export`",
+            name,
+        )
+        return CostModel(), None
+    ready = make_ready(opened.session, opened.samples, buckets, signature)
+    may_widen = opened.session.on_cpu and not settings.intra_op_threads
+    threads = count_cores() // settings.workers if may_widen else 1
+    return learn(opened.session, ready, opened.open_on, threads, signature.axes, budget)
+
+
+def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
+    """The graph with the batch that it serves with: a proved one, or that of ``try_batch`` where it passes."""
+    if opened.try_batch is None:
+        return opened.graph
+    graph, draw = opened.try_batch
+    try:
+        changes = try_company(opened.session, Signature(graph, opened.session.fragile), draw, max_rows)
+    except NotReady as refusal:
+        changes = str(refusal)
+    if changes:
+        logger.info("rows are not proved independent, and they did not pass the trial: %s", changes)
+        return opened.graph
+    return graph
+
+
+def _without_batch(graph: Graph) -> Graph:
+    """The graph as one whose requests run one by one."""
+
+    def alone(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(tensor.model_copy(update={"batch_axis": None}) for tensor in tensors)
+
+    return graph.model_copy(update={"inputs": alone(graph.inputs), "outputs": alone(graph.outputs)})
 
 
 def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
@@ -126,29 +197,82 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
         external = {file: contents[file] for file in graph.external_data}
         max_rows = manifest.batching.max_rows or settings.max_rows
         golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
-        samples = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
-        opened[name] = _open(contents[graph.file], external, settings, max_rows, samples)
+        stored = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
+        open_on = _opener(contents[graph.file], external, settings, max_rows)
+        session = open_on(settings.intra_op_threads or 1)
+        _check_signature(graph, session)
+        parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
+        settled = graph if graph.rows or parity else _analyse_published(graph, contents[graph.file], external)
+        samples = stored.inputs if stored else make_samples(settled, {}, 8)
+        opened[name] = _Opened(settled, session, open_on, samples, stored)
     return manifest, opened
 
 
+def _analyse_published(graph: Graph, content: bytes, external: Mapping[str, bytes]) -> Graph:
+    """A graph of which nobody has shown that its rows are independent keeps its batch only if that can be proved."""
+    if all(tensor.batch_axis is None for tensor in graph.inputs):
+        return graph
+    found = analyst.analyse(content, external, {})
+    proved = found.rows == "proved" and all(
+        found.axes.get(tensor.name) == tensor.batch_axis for tensor in (*graph.inputs, *graph.outputs)
+    )
+    rows = Rows(verdict=found.rows, reason=found.reason)
+    settled = graph if proved else _without_batch(graph)
+    return settled.model_copy(update={"rows": rows})
+
+
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
-    """A plain repository: what a manifest would say is read from the ONNX file."""
-    content = (version.folder / PLAIN_FILE).read_bytes()
-    beside = {p.name: p.read_bytes() for p in version.folder.iterdir() if p.is_file() and p.name != PLAIN_FILE}
-    opened = _open(content, beside, settings, settings.max_rows)
-    graph = opened.session.describe(PLAIN_FILE)
-    files = {PLAIN_FILE: describe_bytes(content)}
-    manifest = Manifest(name=version.name, task="tensors", graphs={MAIN: graph}, files=files)
+    """A plain repository: what a manifest would say is read from the ONNX file, analysed, and its configuration."""
+    plain, config = version.read_plain(), read_configuration(version)
+    content = with_available_locale(plain.content)
+    open_on = _opener(content, plain.external, settings, settings.max_rows)
+    session = open_on(settings.intra_op_threads or 1)
+    declared = mark_any_shape(session.describe(plain.file), content)
+    found = analyst.analyse(content, plain.external, known_sizes(declared, config) if config else {})
+    graph = apply_analysis(declared, found)
+    configured = configure_graph(graph, config, version) if config else Configured(graph)
+    session.adopt(configured.graph, configured.reshape)
+    manifest = Manifest(
+        name=version.name,
+        task="tensors",
+        graphs={MAIN: configured.graph},
+        files={plain.file: plain.digest},
+        batching=configured.batching,
+        output_labels=configured.labels,
+    )
+    opened = _Opened(configured.graph, session, _adopting(open_on, configured), _samples_of(configured, found))
+    anyway = batch_anyway(configured.graph, found) if settings.batch_unproved and configured.reshape is None else None
+    if anyway is not None and found.sizes is not None:
+        opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
     return manifest, {MAIN: opened}
 
 
-def _open(
-    content: bytes,
-    external: Mapping[str, bytes],
-    settings: Settings,
-    max_rows: int,
-    golden: GoldenSamples | None = None,
-) -> _Opened:
+def _adopting(open_on: Callable[[int], Session], configured: Configured) -> Callable[[int], Session]:
+    def open_again(threads: int) -> Session:
+        session = open_on(threads)
+        session.adopt(configured.graph, configured.reshape)
+        return session
+
+    return open_again
+
+
+def _samples_of(configured: Configured, found: Analysis) -> Arrays | None:
+    """Eight rows at sizes at which the graph has run, in the shapes of callers; None where there are no such sizes."""
+    if found.sizes is None:
+        return None
+    return make_samples(configured.graph, found.sizes, 8)
+
+
+def _drawer(graph: Graph, sizes: Mapping[str, int]) -> Callable[[int], Arrays]:
+    """Other rows at each call."""
+    seeds = itertools.count()
+    return lambda rows: make_samples(graph, sizes, rows, next(seeds))
+
+
+def _opener(
+    content: bytes, external: Mapping[str, bytes], settings: Settings, max_rows: int
+) -> Callable[[int], Session]:
+    """How to open a session whose runs take so many threads."""
     gpu = GpuOptions(
         mem_bytes=settings.gpu_mem_bytes,
         cuda_graphs=settings.cuda_graphs,
@@ -167,37 +291,7 @@ def _open(
             lanes=settings.lanes or GPU_LANES,
         )
 
-    return _Opened(open_on(settings.intra_op_threads or 1), open_on, golden)
-
-
-def _check_golden(session: Session, signature: Signature, facts: Golden, golden: GoldenSamples) -> float:
-    """Run the stored samples on the provider that will serve. Returns the worst error; raises NotReady above it."""
-    atol, rtol = facts.atol, facts.rtol
-    if golden.outputs.keys() != signature.outputs.keys():
-        raise NotReady(f"golden samples: expected the outputs {list(signature.outputs)}, got {list(golden.outputs)}")
-    outputs = dict(zip(signature.output_names, run(session, golden.inputs), strict=True))
-    worst = 0.0
-    for name, expected in golden.outputs.items():
-        got = outputs[name]
-        if got.shape != expected.shape:
-            raise NotReady(f"golden samples: output {name!r} has shape {got.shape}, expected {expected.shape}")
-        if datatype_of(expected).kind not in "fiu":
-            if not np.array_equal(got, expected):
-                raise NotReady(f"golden samples: output {name!r} differs from what was exported")
-            continue
-        wanted = expected.astype(np.float64)
-        same = (got == expected) | (np.isnan(got.astype(np.float64)) & np.isnan(wanted))
-        with np.errstate(invalid="ignore"):  # infinities on both sides are the same, not a difference
-            error = np.where(same, 0.0, np.abs(got.astype(np.float64) - wanted))
-            excess = np.where(same, 0.0, error - (atol + rtol * np.abs(wanted)))
-        if not (excess <= 0).all():  # NaN is not within bounds either
-            at = np.unravel_index(int(np.argmax(np.where(np.isnan(excess), np.inf, excess))), excess.shape)
-            raise NotReady(
-                f"golden samples on {session.provider}: output {name!r} at {[int(i) for i in at]} is "
-                f"{float(got[at]):.6g}, expected {float(expected[at]):.6g} within {atol:g} + {rtol:g} of it"
-            )
-        worst = max(worst, float(error.max(initial=0.0)))
-    return worst
+    return open_on
 
 
 def _check_signature(declared: Graph, session: Session) -> None:
@@ -212,22 +306,3 @@ def _check_signature(declared: Graph, session: Session) -> None:
 
 def _facts(tensor: Tensor) -> tuple[str, str, tuple[int | None, ...]]:
     return tensor.name, tensor.datatype, tuple(size if isinstance(size, int) else None for size in tensor.shape)
-
-
-def _make_samples(graph: Graph) -> Arrays:
-    """Two different rows of small numbers for a graph without golden samples; sizes that it leaves open become 8."""
-    return {t.name: _make_tensor(t) for t in graph.inputs}
-
-
-def _make_tensor(tensor: Tensor) -> np.ndarray:
-    shape = [
-        2 if axis == tensor.batch_axis else size if isinstance(size, int) else _DYNAMIC_SIZE
-        for axis, size in enumerate(tensor.shape)
-    ]
-    datatype = DATATYPES[tensor.datatype]
-    if datatype.is_float:
-        return np.random.default_rng(0).standard_normal(shape).astype(datatype.dtype)
-    # Indices and flags: 0 and 1 are the values that most graphs take.
-    array = np.zeros(shape, datatype.dtype) if datatype.itemsize else np.full(shape, "", object)
-    array.reshape(-1)[array.size // 2 :] = 1 if datatype.itemsize else "a"
-    return array

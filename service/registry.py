@@ -12,12 +12,13 @@ import asyncio
 import contextlib
 import copy
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from model_store import ModelVersion, Store, StoreError
 from model_store.consistency import MAIN
-from model_store.errors import BadName, NotInStore
+from model_store.errors import BadName
+from model_store.listing import Contents
 from model_store.manifest import Task
 from service.engine.batching import BatchQueue
 from service.engine.device import Device
@@ -26,11 +27,14 @@ from service.engine.job import Job
 from service.engine.loop import Stepper
 from service.engine.slots import SlotTable
 from service.errors import NotReady, StillLoading, UnknownModel
+from service.listing import Listed, check_usable, choose_version, make_index, read_store
 from service.loading import Loaded, Proven, load_version
 from service.metrics import Metrics, ModelMeter
+from service.plain import analyst
 from service.settings import Settings, count_cores
-from service.shelf import Entry, Listed, Model, Shelf, State, find_number
+from service.shelf import Entry, Model, Shelf, State, find_number
 from service.tracing import Tracer
+from service.triton import choose_versions
 
 __all__ = ["Entry", "Listed", "Model", "Registry", "Shelf", "State"]
 
@@ -61,47 +65,56 @@ class Registry:
 
     async def load_all(self) -> None:
         """Load every model of the store, several at a time."""
-        names = self._store.names()
-        missing = set(self.settings.models) - set(names)
-        for name in sorted(missing):
-            logger.error("SLUICE_MODELS names %r, which is not in %s", name, self._store.root)
-        wanted = [n for n in names if not self.settings.models or n in self.settings.models]
-        self._shelves = {name: Shelf() for name in wanted}
+        # Before anything is served, so on the event loop: whoever asks finds the models, or that they are being loaded.
+        found = read_store(self._store, self.settings.models)
+        for name, contents in found.items():
+            shelf = self._shelves.setdefault(name, Shelf())
+            shelf.unusable, shelf.reason = contents.unusable, "" if contents.folders else contents.why
+        wanted = {name: contents for name, contents in found.items() if contents.folders}
         if self.settings.lazy:
             self._tasks_of = await asyncio.get_running_loop().run_in_executor(self._pool, self._read_tasks, wanted)
             self._set_defaults()
             self.loaded = True
             logger.info("%d models serve when they are asked for", len(wanted))
             return
-        await asyncio.gather(*(self._load_model(name) for name in wanted))
+        with analyst.hold():
+            await asyncio.gather(*(self._load_model(name, contents) for name, contents in wanted.items()))
         self.loaded = True
         ready = [name for name, shelf in self._shelves.items() if shelf.serving]
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
-        logger.info("%d of %d models serve: %s", len(ready), len(wanted), shown or "none")
+        logger.info("%d of %d models serve: %s", len(ready), len(self._shelves), shown or "none")
 
-    def _read_tasks(self, names: Sequence[str]) -> dict[str, str]:
+    def _read_tasks(self, found: Mapping[str, Contents]) -> dict[str, str]:
         """What each model does, without loading it. One that cannot be read says so when it is asked for."""
         tasks: dict[str, str] = {}
-        for name in names:
+        for name, contents in found.items():
             with contextlib.suppress(StoreError, OSError):
-                newest = self._store.versions(name)[-1]
+                newest = self._store.versions_of(name, contents)[-1]
                 tasks[name] = "tensors" if newest.is_plain else newest.read_manifest().task
         return tasks
 
-    async def _load_model(self, name: str) -> None:
+    async def _load_model(self, name: str, contents: Contents | None = None) -> None:
+        """Load what serves of a model: of ``contents``, or of what the store has now."""
         shelf = self._shelves[name]
+
+        def read() -> tuple[Contents, dict[str, int], list[int] | None]:
+            found = contents or self._store.list_model(name)
+            return found, self._store.aliases(name), choose_versions(self._store.versions_of(name, found))
+
         async with shelf.busy:
             try:
-                versions = self._store.versions(name)
-                shelf.aliases = self._store.aliases(name)
+                found, shelf.aliases, chosen = await asyncio.get_running_loop().run_in_executor(self._pool, read)
             except (StoreError, OSError) as error:
                 shelf.reason = str(error)
                 logger.error("model %s is unavailable: %s", name, error)
                 return
-            for version in [v for v in versions[:-1] if v.version in shelf.aliases.values()]:
+            shelf.unusable = found.unusable
+            shelf.reason = "" if found.folders else found.why or "it is not in the store any more"
+            versions = self._store.versions_of(name, found)
+            for version in [v for v in versions[:-1] if v.version in {*shelf.aliases.values(), *(chosen or ())}]:
                 await self._load_entry(shelf, version)
             for version in reversed(versions):
-                if shelf.serving is None:
+                if shelf.serving is None and (chosen is None or version.version in chosen):
                     shelf.serving = (await self._load_entry(shelf, version)).model
             self._note_task(name, shelf)
 
@@ -224,6 +237,8 @@ class Registry:
             self._load_for_a_call(name)
         if version is None:
             raise NotReady(f"model {name!r} is not ready: {shelf.why}")
+        if shelf.unusable:
+            check_usable(name, version, shelf.unusable)
         entry = shelf.entries.get(find_number(name, shelf.aliases, version))
         if entry is None:
             have = ", ".join(map(str, sorted(shelf.entries))) or "none"
@@ -284,35 +299,50 @@ class Registry:
             raise UnknownModel(f"no model {name!r}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
         shelf = self._shelves.get(name) or Shelf()
         async with shelf.busy:
-            versions, aliases = await self._read_model(name)
-            wanted = versions[-1].version if version is None else find_number(name, aliases, version)
-            found = next((v for v in versions if v.version == wanted), None)
-            if found is None:
-                have = ", ".join(str(v.version) for v in versions)
-                raise UnknownModel(f"no version {version!r} of {name!r} in the store: there are {have}")
+            contents, aliases = await self._read_model(name)
+            versions = self._store.versions_of(name, contents)
+            chosen = self._choose(versions) if version is None else ()
+            found = choose_version(name, version, versions, aliases, contents.unusable)
             self._shelves.setdefault(name, shelf)
             entry = await self._load_entry(shelf, found, again=True)
             if entry.model is None:
-                raise NotReady(f"version {wanted} of {name!r} cannot serve: {entry.reason}")
+                raise NotReady(f"version {found.version} of {name!r} cannot serve: {entry.reason}")
             shelf.serving, shelf.aliases, shelf.reason = entry.model, aliases, ""
+            shelf.unusable = contents.unusable
             for other in versions:
-                if other.version in aliases.values() and other is not found:
+                if other.version in {*aliases.values(), *chosen} and other is not found:
                     await self._load_entry(shelf, other)
-            self._retire_all(e for number, e in shelf.entries.items() if number not in {wanted, *aliases.values()})
+            stay = {found.version, *aliases.values(), *chosen}
+            self._retire_all(entry for number, entry in shelf.entries.items() if number not in stay)
             self._note_task(name, shelf)
 
-    async def _read_model(self, name: str) -> tuple[list[ModelVersion], dict[str, int]]:
+    @staticmethod
+    def _choose(versions: Sequence[ModelVersion]) -> Sequence[int]:
+        """Those that a version policy lets serve besides. Raises NotReady."""
+        try:
+            return choose_versions(versions) or ()
+        except (StoreError, OSError) as error:
+            raise NotReady(f"the configuration cannot be read: {error}") from None
+
+    async def _read_model(self, name: str) -> tuple[Contents, dict[str, int]]:
         """The versions and aliases that the store has now. Raises UnknownModel, NotReady."""
 
-        def read() -> tuple[list[ModelVersion], dict[str, int]]:
-            return self._store.versions(name), self._store.aliases(name)
+        def read() -> tuple[Contents, dict[str, int]]:
+            return self._store.list_model(name), self._store.aliases(name)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, read)
-        except (NotInStore, BadName):
+            contents, aliases = await asyncio.get_running_loop().run_in_executor(self._pool, read)
+        except BadName:
+            if name in self._shelves:
+                raise NotReady(f"model {name!r:.120} cannot serve: {self._shelves[name].why}") from None
             raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
         except (StoreError, OSError) as error:
             raise NotReady(f"model {name!r} cannot be read: {error}") from None
+        if not contents.folders and contents.unusable:
+            raise NotReady(f"model {name!r} cannot serve: {contents.why}")
+        if not contents.folders:
+            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them")
+        return contents, aliases
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one version of it, by number or alias; what it has accepted is finished.
@@ -364,31 +394,12 @@ class Registry:
         task.add_done_callback(self._retiring.discard)
 
     async def index(self) -> list[Listed]:
-        """Every version in the store, and those in service that are not there any more. Raises NotReady."""
-
-        def read() -> set[tuple[str, int]]:
-            found = set()
-            for name in self._store.names():
-                with contextlib.suppress(StoreError):  # it has gone meanwhile
-                    found |= {(name, version.version) for version in self._store.versions(name)}
-            return found
-
+        """All that is in the store, and the versions in service that are not there any more. Raises NotReady."""
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._pool, read)
+            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.list_all)
         except OSError as error:
             raise NotReady(f"the store cannot be read: {error}") from None
-        found |= {(name, number) for name, shelf in self._shelves.items() for number in shelf.entries}
-        return [self._list(name, number) for name, number in sorted(found)]
-
-    def _list(self, name: str, number: int) -> Listed:
-        shelf = self._shelves.get(name)
-        entry = shelf.entries.get(number) if shelf else None
-        if entry is not None:
-            return Listed(name, number, entry.state, entry.reason)
-        if shelf is not None and not self.loaded:
-            return Listed(name, number, State.LOADING, "")
-        waits = shelf is not None and self.settings.lazy and not shelf.entries and not shelf.reason
-        return Listed(name, number, State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded")
+        return make_index(found, self._shelves, lazy=self.settings.lazy, loaded=self.loaded)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered."""

@@ -19,6 +19,7 @@ from service.http.relay import Relay
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings, SettingsError, count_cores
+from service.triton import read_default_filename
 
 if TYPE_CHECKING:
     from service.grpc.server import GrpcServer
@@ -50,7 +51,8 @@ class Runtime:
             empty=host_allocator(settings.provider),
         )
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
-        self.registry = Registry(settings, Store(settings.store), self.device, self.metrics)
+        store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
+        self.registry = Registry(settings, store, self.device, self.metrics)
         self.plane = DataPlane(self.registry, settings, self.metrics, loop, outbox=self.device.outbox)
         self.registry.holders.append(self.plane.errands.release)
         self.control = Control(self.registry, settings, settings.metrics_dir)

@@ -6,7 +6,7 @@ against these types by tests, not at run time.
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, Optional
 
 from pydantic import ConfigDict, Field, create_model, with_config
 from pydantic.fields import FieldInfo
@@ -184,10 +184,10 @@ OPTIONS: Mapping[str, str] = {
 
 
 def describe_options(options: type[TaskOptions]) -> dict[str, tuple[Any, FieldInfo]]:
-    """Name -> (type, field) of the options of a task, for `pydantic.create_model`."""
+    """Name -> (type, field) of the options of a task, for `pydantic.create_model`. Each may be null."""
     described = {}
     for name, field in options.model_fields.items():
-        described[name] = (field.annotation, copy(field))
+        described[name] = (Optional[field.annotation], copy(field))  # noqa: UP045  # mypy: it may be no type
         described[name][1].description = OPTIONS[name]
     return described
 

@@ -18,8 +18,10 @@ from typing import Any
 from model_store import DEFAULT_ROOT
 
 PREFIX = "SLUICE_"
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", re.IGNORECASE)
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
+MAX_INPUTS = 4096
 
 
 class SettingsError(Exception):
@@ -31,15 +33,22 @@ class Settings:
     """Limits carry their unit in the name. See the README for the table."""
 
     store: Path = field(default=DEFAULT_ROOT, metadata={"help": "folder of models"})
+    follow_links: bool = field(
+        default=False, metadata={"help": "let symbolic links in the store lead to files outside of it"}
+    )
     models: tuple[str, ...] = field(default=(), metadata={"help": "serve only these, comma-separated; empty: all"})
     lazy: bool = field(default=False, metadata={"help": "load a model when it is first asked for"})
     require_exact: bool = field(
         default=False, metadata={"help": "refuse models whose rows do not give the same bits alone and in company"}
     )
+    batch_unproved: bool = field(
+        default=False,
+        metadata={"help": "batch models whose rows are not known to be independent, if they pass a trial at load"},
+    )
     default_models: Mapping[str, str] = field(
         default_factory=dict, metadata={"help": "task=model pairs, comma-separated: who answers without `model`"}
     )
-    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
+    host: str = field(default="127.0.0.1", metadata={"help": "address or name to listen on"})
     port: int = field(default=3000, metadata={"help": "port to listen on"})
     grpc_port: int = field(default=0, metadata={"help": "port of the protocol over gRPC, on the same host; 0: off"})
     tls_certificate: Path | None = field(
@@ -60,6 +69,10 @@ class Settings:
     tf32: bool = field(default=False, metadata={"help": "multiply with 10 bits of mantissa on CUDA: faster, coarser"})
     engine_cache: Path | None = field(default=None, metadata={"help": "folder in which TensorRT keeps its engines"})
     base_path: str = field(default="", metadata={"help": "prefix of every route, such as /team/sluice"})
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "origins whose pages may call, comma-separated, such as https://app.example; * for all"},
+    )
     control: bool = field(
         default=False, metadata={"help": "let callers load and unload models, and change traces and logs"}
     )
@@ -76,7 +89,14 @@ class Settings:
     deadline_s: float = field(
         default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
     )
+    keep_alive_s: float = field(
+        default=75.0, metadata={"help": "seconds after which an idle connection is closed; longer than proxies keep it"}
+    )
     max_body_bytes: int = field(default=64 << 20, metadata={"help": "bytes of one request body; then 413"})
+    max_inputs: int = field(
+        default=MAX_INPUTS,
+        metadata={"help": "inputs of one request, and outputs that it names; a model with more takes all it has"},
+    )
     max_held_bytes: int = field(
         default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once"}
     )
@@ -104,6 +124,11 @@ class Settings:
         _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
         if not _BASE_PATH.fullmatch(self.base_path):
             raise SettingsError(f"{PREFIX}BASE_PATH={self.base_path}: expected a path such as /team/sluice, or nothing")
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"{PREFIX}CORS_ORIGINS={origin}: expected *, or origins such as https://app.example:8443"
+                )
         for name, other in (
             ("tls_certificate", "tls_key"),
             ("tls_key", "tls_certificate"),
@@ -116,6 +141,15 @@ class Settings:
         for name in ("port", "grpc_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 to 65535")
+
+    def check_store(self) -> None:
+        """Raises SettingsError unless the store is a folder that can be read; it may be empty."""
+        said = f"{PREFIX}STORE={self.store} (--store): expected a folder of models that can be read"
+        if not os.path.isdir(self.store):  # unlike pathlib's this raises nothing
+            fault = "it is not a folder" if os.path.exists(self.store) else "there is none"
+            raise SettingsError(f"{said}, {fault}: correct the path, or make the folder and put models in it")
+        if not os.access(self.store, os.R_OK | os.X_OK):
+            raise SettingsError(f"{said}, permission is denied: let the user of the server read it")
 
     @property
     def keeps_sequences(self) -> bool:
@@ -169,7 +203,9 @@ _LEAST: Mapping[str, float] = {
     "sequence_idle_s": 0.001,
     "max_wait_s": 0,
     "deadline_s": 0.001,
+    "keep_alive_s": 0.001,
     "max_body_bytes": 1024,
+    "max_inputs": 1,
     "max_held_bytes": 1024,
     "max_image_pixels": 1,
     "drain_s": 0,

@@ -2,11 +2,12 @@
 
 import asyncio
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from model_store import ModelVersion
+from model_store.listing import Unusable
 from model_store.manifest import Manifest
 from model_store.store import read_number
 from service.engine.dispatcher import Dispatcher
@@ -64,6 +65,8 @@ class Shelf:
     aliases: dict[str, int] = field(default_factory=dict)
     serving: Model | None = None
     reason: str = ""
+    unusable: Sequence[Unusable] = ()
+    """What else is in its folder, and cannot serve."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever loads or unloads."""
 
@@ -71,16 +74,8 @@ class Shelf:
     def why(self) -> str:
         """The reason why it does not serve."""
         reasons = [f"version {number}: {e.reason}" for number, e in sorted(self.entries.items()) if e.reason]
+        reasons += [each.reason for each in self.unusable]
         return self.reason or "; ".join(reasons) or "it is being loaded"
-
-
-class Listed(NamedTuple):
-    """A version for the index of the repository."""
-
-    name: str
-    version: int
-    state: State
-    reason: str
 
 
 def find_number(name: str, aliases: Mapping[str, int], version: str) -> int:

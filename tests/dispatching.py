@@ -14,10 +14,11 @@ from service.engine.dispatcher import Dispatcher
 from service.engine.job import Answer, Job
 from service.engine.lane import Runner, Silence, Wide
 from service.engine.session import Session
-from service.engine.tensors import Arrays, Signature
+from service.engine.tensors import Arrays
 from service.errors import ServiceError
 from tests import graphs
 from tests.clocks import run_virtual
+from tests.signatures import signature_of
 
 R = TypeVar("R", bound=Runner)
 
@@ -100,7 +101,7 @@ class Bench:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.device = device or Device(lanes, loop, clock=loop.time, inline_s=inline_s)
-        self.signature = Signature(Session(content).describe("model.onnx"))
+        self.signature = signature_of(content)
         if cost is None:
             cost = CostModel()
             cost.observe(max_rows, cost_s)

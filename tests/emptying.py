@@ -18,7 +18,7 @@ import onnx
 import onnxruntime as ort
 from onnx.backend.test.case.node import collect_testcases
 
-from service.engine.operators import FRAGILE
+from model_store.rows.operators import FRAGILE
 
 LIMIT_S = 20
 _FATAL_ONLY = 4

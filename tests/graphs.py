@@ -74,6 +74,28 @@ def one_at_a_time() -> bytes:
     )
 
 
+def draw() -> bytes:
+    """y = [2, 2] numbers between 0 and 1, others in each run: no inputs."""
+    return build(
+        [helper.make_node("RandomUniform", [], ["y"], shape=[2, 2], dtype=TensorProto.FLOAT)],
+        [],
+        [("y", TensorProto.FLOAT, [2, 2])],
+    )
+
+
+def columns(count: int) -> bytes:
+    """A table's columns c0, c1, ... of one number a row beside each other as y, and each alone as d0, d1, ..."""
+    names = [f"c{i}" for i in range(count)]
+    return build(
+        [
+            helper.make_node("Concat", names, ["y"], axis=1),
+            helper.make_node("Split", ["y"], [f"d{i}" for i in range(count)], axis=1, num_outputs=count),
+        ],
+        [(name, TensorProto.FLOAT, ["rows", 1]) for name in names],
+        [("y", TensorProto.FLOAT, ["rows", count]), *((f"d{i}", TensorProto.FLOAT, ["rows", 1]) for i in range(count))],
+    )
+
+
 def echo(datatype: int, width: int | str = "width") -> bytes:
     """y = x of any datatype that Identity knows."""
     return build(
@@ -132,6 +154,25 @@ def greatest() -> bytes:
         [helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)],
         [("x", TensorProto.FLOAT, ["batch", "width"])],
         [("y", TensorProto.INT64, ["batch"])],
+    )
+
+
+def exhausting() -> bytes:
+    """y = x, but for a batch with a number above 3 it asks for more memory than there is: a failure that is ours."""
+    return build(
+        [
+            helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+            helper.make_node("Sub", ["largest", "three"], ["above"]),
+            helper.make_node("Max", ["above", "zero"], ["excess"]),
+            helper.make_node("Mul", ["excess", "huge"], ["size"]),
+            helper.make_node("ConstantOfShape", ["size"], ["filled"]),
+            helper.make_node("ReduceSum", ["filled"], ["nothing"], keepdims=0),
+            helper.make_node("Cast", ["x"], ["number"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["number", "nothing"], ["y"]),
+        ],
+        [("x", TensorProto.INT64, ["batch", 1])],
+        [("y", TensorProto.FLOAT, ["batch", 1])],
+        {"three": np.array([3]), "zero": np.array([0]), "huge": np.array([1 << 44])},
     )
 
 

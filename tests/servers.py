@@ -60,7 +60,6 @@ class Serving:
         make: Callable[[Settings], Runtime] = ReadyRuntime,
         *,
         tls: tuple[Path, Path] | None = None,
-        keep_alive_s: int = 5,
     ) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._socket.getsockname()[1]
@@ -78,7 +77,7 @@ class Serving:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=10,
-            timeout_keep_alive=keep_alive_s,
+            timeout_keep_alive=3600,  # the settings have another
             ssl_certfile=tls[0] if tls else None,
             ssl_keyfile=tls[1] if tls else None,
         )

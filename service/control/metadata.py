@@ -44,32 +44,44 @@ def describe_model(model: Model, shelf: Shelf, one: bool) -> dict[str, Any]:
         "platform": PLATFORM,
         "inputs": [describe_tensor(t) for t in model.signature.inputs.values()],
         "outputs": [describe_tensor(t) for t in model.signature.outputs.values()],
+        "rows": model.loaded.rows.verdict,
+        "rows_reason": model.loaded.rows.reason,
+        "bits": model.loaded.bits,
     }
 
 
 def describe_tensor(tensor: Tensor) -> dict[str, Any]:
-    """Sizes that are not fixed, the batch among them, are -1."""
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": _sizes(tensor.shape)}
+    """Sizes that are not fixed, the batch among them, are -1; a tensor that takes any shape is told as [-1]."""
+    return {
+        "name": tensor.name,
+        "datatype": tensor.datatype,
+        "shape": [-1] if tensor.any_shape else _sizes(tensor.shape),
+    }
 
 
 def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
     """The version as a model configuration. Every object in it is complete: clients index them blindly."""
     signature, session = model.signature, model.loaded.session
     graph = model.manifest.graphs[MAIN]
-    batches = signature.batches
+    most_rows = _most_rows(model)
     config: dict[str, Any] = {
         "name": model.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
         "version_policy": {"specific": {"versions": [int(model.version)]}},
-        "max_batch_size": model.loaded.max_rows if batches else 0,
-        "input": [_configure_tensor(t, batches) for t in graph.inputs],
-        "output": [_configure_tensor(t, batches) for t in graph.outputs],
+        "max_batch_size": most_rows,
+        "input": [_configure_tensor(t, most_rows > 0) for t in graph.inputs],
+        "output": [_configure_tensor(t, most_rows > 0) for t in graph.outputs],
         "instance_group": [
             {"name": model.name, "kind": "KIND_CPU" if session.on_cpu else "KIND_GPU", "count": lanes},
         ],
         "default_model_filename": graph.file,
-        "parameters": {"execution_provider": {"string_value": session.provider}},
+        "parameters": {
+            "execution_provider": {"string_value": session.provider},
+            "rows": {"string_value": model.loaded.rows.verdict},
+            "rows_reason": {"string_value": model.loaded.rows.reason},
+            "bits": {"string_value": model.loaded.bits},
+        },
     }
     loop = model.manifest.loop
     if loop is not None and settings.keeps_sequences:  # clients take one of the two
@@ -77,13 +89,20 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
         carried = {carry.input for carry in loop.carries}
         for tensor in config["input"]:
             tensor["optional"] = tensor["name"] in carried
-    elif batches:
+    elif signature.batches and most_rows:
         config["dynamic_batching"] = _configure_batching(model, settings)
     return config
 
 
+def _most_rows(model: Model) -> int:
+    """The rows of a request, where they are on the first axis of every tensor; else 0, and shapes are whole."""
+    if not model.signature.leads_with_rows:
+        return 0
+    return model.loaded.max_rows if model.signature.batches else model.signature.graph.leading_rows
+
+
 def _configure_tensor(tensor: Tensor, batches: bool) -> dict[str, Any]:
-    sizes = _sizes(tensor.row_shape if batches else tensor.shape)
+    sizes = _sizes(tensor.shape[1:] if batches else tensor.shape)
     datatype = "STRING" if tensor.datatype == "BYTES" else tensor.datatype
     config: dict[str, Any] = {"name": tensor.name, "data_type": f"TYPE_{datatype}", "dims": sizes or [1]}
     if not sizes:  # dims may not be empty: a scalar is told in this way
@@ -94,7 +113,7 @@ def _configure_tensor(tensor: Tensor, batches: bool) -> dict[str, Any]:
 def _configure_sequences(model: Model, loop: Loop, settings: Settings) -> Mapping[str, Any]:
     """Rows of any sequences share batches. What is carried without changing is no state in this form."""
     graph = model.manifest.graphs[MAIN]
-    tensors = {tensor.name: _configure_tensor(tensor, model.signature.batches) for tensor in graph.inputs}
+    tensors = {tensor.name: _configure_tensor(tensor, _most_rows(model) > 0) for tensor in graph.inputs}
     states = [
         {
             "input_name": carry.input,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from service.errors import InvalidInput, NotOffered
+from service.protocol.header import read_optional
 from service.protocol.text import type_name
 from service.registry import Listed, State
 
@@ -11,27 +12,26 @@ from service.registry import Listed, State
 def read_index(request: Mapping[str, Any]) -> bool:
     """Whether only versions that serve are asked for. Raises InvalidInput."""
     _check_fields(request, "ready")
-    only_ready = request.get("ready", False)
-    if not isinstance(only_ready, bool):
+    only_ready = request.get("ready")
+    if not isinstance(only_ready, bool | None):
         raise InvalidInput(f"ready: expected true or false, got {type_name(only_ready)}")
-    return only_ready
+    return bool(only_ready)
 
 
 def render_index(versions: Iterable[Listed], only_ready: bool) -> list[dict[str, str]]:
     index = []
     for listed in versions:
         if listed.state is State.READY or not only_ready:
-            line = {"name": listed.name, "version": str(listed.version), "state": listed.state.value}
-            index.append({**line, "reason": listed.reason} if listed.reason else line)
+            line = {"name": listed.name, "version": listed.version, "state": listed.state.value}
+            line["reason"] = listed.reason
+            index.append({field: text for field, text in line.items() if text})
     return index
 
 
 def read_version(request: Mapping[str, Any]) -> str | None:
     """The version that a load or unload names, by number or alias. Raises InvalidInput, NotOffered."""
     _check_fields(request, "parameters")
-    parameters = request.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise InvalidInput(f"parameters: expected an object, got {type_name(parameters)}")
+    parameters = read_optional(request, "parameters", "parameters")
     version = parameters.get("version")
     for name, value in parameters.items():
         if name == "config" or name.startswith("file:"):

@@ -11,6 +11,7 @@ from service.tracing import TraceSettings
 LOGS = "sluice"
 TRACES = "sluice.trace"
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
+_LOG_SETTINGS = ("log_file", *_LEVELS, "log_verbose_level", "log_format")
 _NUMBERS = {"trace_rate": ("rate", 1), "trace_count": ("count", -1), "log_frequency": ("log_frequency", 0)}
 _LARGEST = 2**31 - 1
 
@@ -80,6 +81,10 @@ class Logs:
     def check(settings: Mapping[str, Any]) -> None:
         """Raises InvalidInput; NotOffered for what this server does not do."""
         for name, value in settings.items():
+            if name not in _LOG_SETTINGS:
+                raise InvalidInput(f"unknown log setting {name!r:.60}: there are {', '.join(_LOG_SETTINGS[1:])}")
+            if value is None:  # as if it were absent
+                continue
             if name in _LEVELS:
                 if not isinstance(value, bool):
                     raise InvalidInput(f"{name}: expected true or false, got {type_name(value)}")
@@ -91,9 +96,6 @@ class Logs:
                     raise InvalidInput(f"log_format: expected default or ISO8601, got {value!r:.60}")
                 if value != "default":
                     raise NotOffered("log_format: the format of the log is chosen where the server is started")
-            elif name != "log_file":
-                known = ", ".join((*_LEVELS, "log_verbose_level", "log_format"))
-                raise InvalidInput(f"unknown log setting {name!r:.60}: there are {known}")
             elif not isinstance(value, str):
                 raise InvalidInput(f"log_file: expected a string, got {type_name(value)}")
             elif value:
@@ -101,7 +103,7 @@ class Logs:
 
     def change(self, settings: Mapping[str, Any]) -> None:
         """Let through what checked settings ask for."""
-        now = {**self.render(), **settings}
+        now = {**self.render(), **{name: value for name, value in settings.items() if value is not None}}
         self._verbose = now["log_verbose_level"]
         self._gate.closed = {level for name, level in _LEVELS.items() if not now[name]}
         still = [level for name, level in _LEVELS.items() if now[name]]

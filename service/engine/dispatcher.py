@@ -24,8 +24,8 @@ from service.engine.interpreter import let_others_run
 from service.engine.job import Answer, BatchRun, Done, Job
 from service.engine.lane import Lanes, Observer, Runner, Silence, Wide
 from service.engine.pacing import Reunion, gathers, half_batch, takes_turns
-from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature
-from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
+from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
+from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from service.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
@@ -77,7 +77,7 @@ class Dispatcher:
         self._landed = self._landed_rows = 0
         """Batches that have run and are not answered yet, and their rows: their callers will soon be back."""
         self._device = device
-        self._is_simple = signature.batches and len(signature.output_names) == 1
+        self._is_simple = signature.batches and signature.output_axes == [0]
         self.batch_rows = self.cost.efficient(queue.max_rows, _BATCH_OVERHEAD_S)
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
         self._learn_full_batch()
@@ -273,20 +273,29 @@ class Dispatcher:
 
     def _assemble(self, run: BatchRun, buffer: BatchBuffer) -> Arrays:
         batch = run.batch
-        if not self.signature.batches:
-            return batch.slices[0].request.rows.inputs
+        first = batch.slices[0].request.rows
+        if first.whole or not self.signature.batches:
+            run.whole = True
+            return {name: array if is_aligned(array) else array.copy() for name, array in first.inputs.items()}
         rows = run.rows = self._padded[batch.count]
-        if len(batch.slices) == 1 and batch.count == batch.slices[0].request.count == rows:
-            return batch.slices[0].request.rows.inputs
-        return {name: buffer.join(name, [_part(s, name) for s in batch.slices], rows) for name in self.signature.inputs}
+        axes = self.signature.axes
+        joined = {}
+        for name in first.inputs:
+            axis = axes[name]
+            if axis is None:  # the same in every request of the batch
+                shared = first.inputs[name]
+                joined[name] = shared if is_aligned(shared) else shared.copy()
+            else:
+                joined[name] = buffer.join(name, [_part(s, name, axis) for s in batch.slices], rows, axis)
+        return joined
 
     def _check_rows(self, run: BatchRun) -> None:
-        if not self.signature.batches:
+        if run.whole:
             return
-        for number, output in enumerate(run.outputs):
-            if len(output) != run.rows:
+        for number, (output, axis) in enumerate(zip(run.outputs, self.signature.output_axes, strict=True)):
+            if axis is not None and output.shape[axis] != run.rows:
                 name = self.signature.output_names[number]
-                raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {run.rows}")
+                raise ModelFailure(f"output {name!r} has {output.shape[axis]} rows for a batch of {run.rows}")
 
     def land(self, run: BatchRun) -> None:
         self._landed += 1
@@ -315,9 +324,12 @@ class Dispatcher:
             job = part.request
             if not job.finished:
                 self.queue.cancel(job)
-                logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
                 self.observer.failed(run.ended_at - job.arrived)
-                job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
+                if isinstance(run.error, InvalidInput):
+                    job.finish(run.error)
+                else:
+                    logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
+                    job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
         return ()
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:
@@ -359,7 +371,7 @@ class Dispatcher:
             job.batch_s += batch_s
             job.compute_s += compute_s
             outputs: Arrays | None
-            if only is not None and at - begin == job.rows.number:
+            if only is not None and at - begin == job.rows.number and not run.whole:
                 outputs = {only: run.outputs[0][begin:at]}
             else:
                 outputs = self._rows_of(run, part, begin, at)
@@ -380,19 +392,28 @@ class Dispatcher:
 
     def _rows_of(self, run: BatchRun, part: Slice[Job], begin: int, end: int) -> Arrays | None:
         """The outputs of the request of ``part``, whose rows here are ``begin`` to ``end``; None while some lack."""
-        names, job = self.signature.output_names, part.request
-        if not self.signature.batches:
+        names, axes, job = self.signature.output_names, self.signature.output_axes, part.request
+        if run.whole:
             return dict(zip(names, run.outputs, strict=True))
         number = job.rows.number
-        outputs: Sequence[np.ndarray] = [output[begin:end] for output in run.outputs]
+        outputs: Sequence[np.ndarray] = [
+            _cut(output, axis, begin, end) for output, axis in zip(run.outputs, axes, strict=True)
+        ]
         if end - begin < number:
-            whole = job.rejoin(part.start, end - begin, outputs)
+            whole = job.rejoin(part.start, end - begin, outputs, axes)
             if whole is None:
                 return None
             outputs = whole
         return dict(zip(names, outputs, strict=True))
 
 
-def _part(part: Slice[Job], name: str) -> np.ndarray:
+def _part(part: Slice[Job], name: str, axis: int) -> np.ndarray:
     array = part.request.rows.inputs[name]
-    return array if part.count == len(array) else array[part.start : part.stop]
+    return array if part.count == array.shape[axis] else _cut(array, axis, part.start, part.stop)
+
+
+def _cut(array: np.ndarray, axis: int | None, begin: int, end: int) -> np.ndarray:
+    """Rows of an array along its batch axis; all of it where every row shares it."""
+    if axis is None:
+        return array
+    return array[begin:end] if axis == 0 else array[(slice(None),) * axis + (slice(begin, end),)]

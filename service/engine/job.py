@@ -40,15 +40,21 @@ class Job(Request):
         self._parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
         self.queue_s = self.batch_s = self.compute_s = 0.0
 
-    def rejoin(self, start: int, rows: int, outputs: Sequence[np.ndarray]) -> Sequence[np.ndarray] | None:
-        """Take in so many rows from ``start`` on; all of them in their order, once they are there."""
+    def rejoin(
+        self, start: int, rows: int, outputs: Sequence[np.ndarray], axes: Sequence[int | None]
+    ) -> Sequence[np.ndarray] | None:
+        """Take in so many rows from ``start`` on; all of them in their order, once they are there.
+
+        ``axes`` are the batch axes of the outputs, None for one that every row shares.
+        """
         parts = self._parts = self._parts or []
         parts.append((start, outputs))
         self.rows_done += rows
         if self.rows_done < self.rows.number:
             return None
         ordered = [outputs for _, outputs in sorted(parts, key=lambda part: part[0])]
-        return [np.concatenate(columns) for columns in zip(*ordered, strict=True)]
+        columns = zip(axes, zip(*ordered, strict=True), strict=True)
+        return [parts[0] if axis is None else np.concatenate(parts, axis) for axis, parts in columns]
 
     def finish(self, outcome: Answer | ServiceError) -> None:
         if self.finished:
@@ -70,4 +76,6 @@ class BatchRun(Run):
         self.batch = batch
         self.wide = wide
         self.rows = batch.count
+        self.whole = False
+        """Whether it is one request that is neither cut nor joined to others."""
         self.outputs: Sequence[np.ndarray] = ()

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +18,10 @@ import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
 from model_store.manifest import Graph, Tensor
+from model_store.rows.operators import find_fragile
+from model_store.rows.samples import name_axis
 from service.engine.binding import HOST, Bindings, Empty, Place, find_pinned_memory, read_slots
 from service.engine.buckets import make_buckets
-from service.engine.operators import find_fragile
 from service.engine.providers import (
     CPU,
     GPU_LANES,
@@ -30,9 +32,10 @@ from service.engine.providers import (
     plan_providers,
     profile_options,
 )
+from service.engine.reshape import Reshape
 from service.engine.tensors import Arrays
 from service.engine.values import Values, needs_values
-from service.errors import NotReady
+from service.errors import InvalidInput, NotReady
 
 logger = logging.getLogger("sluice.session")
 
@@ -91,6 +94,7 @@ class Session:
         self.fragile = find_fragile(content) if self.on_cpu else self.provider
         """What may not survive a tensor without elements, None if all does: elsewhere than on the CPU nobody tried."""
         self.output_names = [o.name for o in self._session.get_outputs()]
+        self.shapes: Reshape | None = None
         self.has_cuda_graphs = capture and not self.on_cpu
         place = HOST if self.on_cpu else Place("cuda", gpu.device_id)
         self._bindings: Bindings | Values | None = None
@@ -107,11 +111,30 @@ class Session:
         return Bindings(self._session, inputs, outputs, place, buckets=buckets, lanes=lanes, capture=capture)
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
-        """Outputs in the order of ``output_names``. Raises whatever ONNX Runtime raises."""
-        if self._bindings is not None:
-            return self._bindings.run(inputs)
-        outputs: list[np.ndarray] = self._session.run(self.output_names, inputs)
-        return outputs
+        """Outputs in the order of ``output_names``.
+
+        Raises InvalidInput for inputs that the graph cannot be run on, else whatever ONNX Runtime raises.
+        """
+        if self.shapes is not None:
+            inputs = self.shapes.enter(inputs)
+        try:
+            if self._bindings is not None:
+                outputs = self._bindings.run(inputs)
+            else:
+                outputs = self._session.run(self.output_names, inputs)
+        except Exception as error:
+            refusal = find_refusal(error)
+            if refusal is None:
+                raise
+            raise InvalidInput(refusal) from error
+        return outputs if self.shapes is None else self.shapes.leave(self.output_names, outputs)
+
+    def adopt(self, graph: Graph, shapes: Reshape | None) -> None:
+        """Give these outputs only, and take and give tensors in the shapes of callers."""
+        self.output_names = [tensor.name for tensor in graph.outputs]
+        self.shapes = shapes
+        if self._bindings is not None and not isinstance(self._bindings, Values) and shapes is not None:
+            self._bindings = None
 
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
         """As ``run``, for a loop: on a device the outputs named in ``stay`` are left there, for the next step."""
@@ -122,18 +145,19 @@ class Session:
         return array if self._bindings is None else self._bindings.upload(array)
 
     def describe(self, file: str) -> Graph:
-        """The graph as the ONNX file declares it, for models without a manifest.
+        """The graph as the ONNX file declares it, without a batch: what is one is for the row analysis to say.
 
-        The batch axis is axis 0 where all inputs and outputs have a dynamic axis 0 of the same name, or all an unnamed
-        one; anything else is taken as a graph that runs one request at a time.
+        Raises NotReady for a tensor that the protocol cannot carry.
         """
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        first_axes = {_axis_name(t.shape) for t in (*inputs, *outputs)}
-        batches = len(first_axes) == 1 and None not in first_axes
+        inputs = [_tensor(value) for value in self._session.get_inputs()]
+        optional = [
+            _tensor(value).model_copy(update={"optional": True})
+            for value in self._session.get_overridable_initializers()
+        ]
         return Graph(
             file=file,
-            inputs=tuple(_tensor(t, batches) for t in inputs),
-            outputs=tuple(_tensor(t, batches) for t in outputs),
+            inputs=(*inputs, *optional),
+            outputs=tuple(_tensor(value) for value in self._session.get_outputs()),
         )
 
 
@@ -187,8 +211,9 @@ def _read_inputs(content: bytes, options: Any) -> list[Tensor]:
     """The inputs of a graph, before the provider that wants to know them builds it."""
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = _open(content, options, [CPU])
-    values = session.get_inputs()
-    return [_tensor(value, all(_axis_name(v.shape) is not None for v in values)) for value in values]
+    tensors = [_tensor(value) for value in session.get_inputs()]
+    free = all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in tensors)
+    return [tensor.model_copy(update={"batch_axis": 0}) if free else tensor for tensor in tensors]
 
 
 def _with_own_cache(gpu: GpuOptions, content: bytes) -> GpuOptions:
@@ -204,21 +229,42 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _axis_name(shape: list[Any]) -> str | None:
-    """The name of a dynamic first axis, "" for one without a name, None where there is none."""
-    if not shape or isinstance(shape[0], int):
+_NODE_ERROR = re.compile(r"while running (\S+) node\. Name:'([^']*)' Status Message:(.*)", re.DOTALL)
+_SOURCE = re.compile(r"^\S+\.(?:cc|h|cu|cuh|hpp):\d+ [^\n]*?\)(?: const)? ")
+"""Where in its source ONNX Runtime raised an error, which says nothing to a caller."""
+_INPUT_ERRORS = ("InvalidArgument", "Fail", "RuntimeException")
+"""Kinds of errors that the kernels of ONNX Runtime raise for shapes and values that do not fit."""
+_OWN_FAULTS = ("Failed to allocate memory", "bad allocation", "out of memory", "CUDA", "CUDNN", "cuDNN", "CUBLAS")
+
+
+def find_refusal(error: BaseException) -> str | None:
+    """What is wrong with a request on whose values ONNX Runtime could not run a graph; None for another failure."""
+    kind, text = type(error).__name__, str(error)
+    if kind not in _INPUT_ERRORS or any(sign in text for sign in _OWN_FAULTS):
         return None
-    return str(shape[0] or "")
+    reason, place = text, ""
+    while found := _NODE_ERROR.search(reason):  # the node of a branch or loop has another one inside
+        reason, place = found[3].strip(), f" at {found[1]}{f' {found[2]!r}' if found[2] else ''}"
+    if not place and kind != "InvalidArgument":
+        return None
+    reason = _SOURCE.sub("", reason.partition("\n")[0].rpartition(f"{_CODES[kind]} : ")[2])
+    return f"inputs: the graph cannot be run on them{place}{f': {reason}' if reason else ''}"
 
 
-def _tensor(value: Any, batches: bool) -> Tensor:
+_CODES = {"InvalidArgument": "INVALID_ARGUMENT", "Fail": "FAIL", "RuntimeException": "RUNTIME_EXCEPTION"}
+
+
+def _tensor(value: Any) -> Tensor:
     datatype = BY_ONNX.get(value.type)
     if datatype is None:
-        raise NotReady(f"tensor {value.name!r} has the type {value.type}, which this server cannot carry")
+        advice = ""
+        if "map(" in value.type:
+            advice = ": convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}"
+        raise NotReady(f"tensor {value.name!r} has the type {value.type}, which this server cannot carry{advice}")
     shape = tuple(
         size
         if isinstance(size, int) and size >= 0
-        else str(size or ("batch" if axis == 0 and batches else f"axis{axis}"))
+        else name_axis(value.name, axis, size if isinstance(size, str) else None)
         for axis, size in enumerate(value.shape)
     )
-    return Tensor(name=value.name, datatype=datatype.name, shape=shape, batch_axis=0 if batches else None)
+    return Tensor(name=value.name, datatype=datatype.name, shape=shape)

@@ -15,18 +15,23 @@ MAX_EMPTY = 1 << 20
 
 
 class Rows:
-    """Checked inputs of one request, the number of its rows, and the key of requests that may share a batch."""
+    """Checked inputs of one request, the number of its rows, and the key of requests that may share a batch.
 
-    def __init__(self, inputs: Arrays, number: int, key: Hashable) -> None:
+    ``whole`` marks a request that is one run of its own: it is neither cut nor joined to others.
+    """
+
+    def __init__(self, inputs: Arrays, number: int, key: Hashable, whole: bool = False) -> None:
         self.inputs = inputs
         self.number = number
         self.key = key
+        self.whole = whole
 
 
 class Signature:
-    """What a graph takes and gives. Without a batch axis (``batches`` is False) it runs request by request.
+    """What a graph takes and gives. Where ``batches`` is False each request is one run.
 
     ``fragile`` says what in the graph may not survive a tensor without elements; None if everything does.
+    ``keeps_forms``: two requests of equal shapes may always share a batch, for there is no value that all rows share.
     """
 
     def __init__(self, graph: Graph, fragile: str | None = None) -> None:
@@ -35,14 +40,29 @@ class Signature:
         self.inputs = {t.name: t for t in graph.inputs}
         self.outputs = {t.name: t for t in graph.outputs}
         self.output_names = [t.name for t in graph.outputs]
-        self.batches = bool(graph.inputs) and all(t.batch_axis == 0 for t in (*graph.inputs, *graph.outputs))
+        self.axes = {t.name: t.batch_axis for t in graph.inputs}
+        self.output_axes = [t.batch_axis for t in graph.outputs]
+        self.batches = any(axis is not None for axis in self.axes.values()) and any(
+            axis is not None for axis in self.output_axes
+        )
+        every_axis = {*self.axes.values(), *self.output_axes}
+        self.leads_with_rows = (self.batches and every_axis == {0}) or graph.leading_rows > 0
+        """Whether the first axis of every tensor is that of the rows."""
+        self._optional = {t.name for t in graph.inputs if t.optional}
+        self._shared = [t.name for t in graph.inputs if t.batch_axis is None] if self.batches else []
+        self.keeps_forms = not self._shared
+        self._one_rows_name = len({t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}) <= 1
         self._shared_axes = _shared_axes(graph)
+        self._limited = [name for name in (*graph.axis_ranges, *graph.proved_sizes) if name in _axes_of(graph)]
         self._bounded = [t for t in graph.inputs if (t.least, t.largest) != (None, None)]
         dynamic = any(isinstance(size, str) for t in graph.inputs for size in t.row_shape)
-        self._one_key: Hashable = None if dynamic or not self.batches else "any"
+        self._one_key: Hashable = None if dynamic or not self.batches or self._shared else "any"
         datatypes = [DATATYPES[t.datatype] for t in graph.inputs]
         self.dtypes = {t.name: DATATYPES[t.datatype].dtype for t in graph.inputs}
-        self._checks = [(t.name, t, d, t.row_shape) for t, d in zip(graph.inputs, datatypes, strict=True)]
+        self._checks = [
+            (t.name, t, d, t.row_shape if t.batch_axis == 0 else None)
+            for t, d in zip(graph.inputs, datatypes, strict=True)
+        ]
         self._finite = [t.name for t, d in zip(graph.inputs, datatypes, strict=True) if t.finite and d.is_float]
         self.checks_values = bool(self._finite or self._bounded)
 
@@ -53,37 +73,82 @@ class Signature:
         (``answer_no_rows``), and empty axes where the graph survives them.
         """
         if inputs.keys() != self.inputs.keys():
-            expected, got = list(self.inputs), list(inputs)
-            raise InvalidInput(f"inputs: expected {', '.join(expected)}, got {', '.join(got) or 'none'}")
+            self._check_names(inputs)
         count = -1
+        whole = False
         for name, tensor, datatype, row_shape in self._checks:
+            if name not in inputs:
+                continue
             array = inputs[name]
             shape = array.shape
             if array.dtype != datatype.dtype and datatype_of(array) is not datatype:
                 raise InvalidInput(f"input {name!r}: expected {datatype.name}, got {datatype_of(array).name}")
-            known = shape[1:] == row_shape and shape if self.batches else shape == tensor.shape
-            if not known and not self._fits(shape, tensor):
+            known = shape == tensor.shape if row_shape is None else shape[1:] == row_shape and shape
+            if not known and not _fits(shape, tensor):
                 raise InvalidInput(f"input {name!r}: expected shape {show_shape(tensor.shape)}, got {list(shape)}")
             if not array.size:
                 self._check_empty(inputs, may_be_empty)
-            if self.batches and count != shape[0]:
+            if tensor.batch_axis is not None and count != shape[tensor.batch_axis]:
                 if count >= 0:
-                    raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {shape[0]}")
-                count = shape[0]
+                    if self._one_rows_name:
+                        got = shape[tensor.batch_axis]
+                        raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {got}")
+                    whole = True
+                count = shape[tensor.batch_axis]
         if self._shared_axes:
             self._check_shared_axes(inputs)
+        if self._limited:
+            whole = self._check_axes(inputs) or whole
         self.check_values(inputs)
         if not self.batches:
             return Rows(inputs, 1, None)
-        return Rows(inputs, count, self._one_key or tuple(inputs[name].shape[1:] for name, *_ in self._checks))
+        if whole:
+            return Rows(inputs, 1, object(), whole=True)
+        return Rows(inputs, count, self._one_key or self._key(inputs))
+
+    def _check_names(self, inputs: Arrays) -> None:
+        """Raises InvalidInput where an input is missing that has no value of its own, or one is not known."""
+        if inputs.keys() - self.inputs.keys() or self.inputs.keys() - inputs.keys() - self._optional:
+            expected = [name + (" (optional)" if name in self._optional else "") for name in self.inputs]
+            raise InvalidInput(f"inputs: expected {', '.join(expected) or 'none'}, got {', '.join(inputs) or 'none'}")
+
+    def _key(self, inputs: Arrays) -> Hashable:
+        """Requests share a batch where the shapes of their rows are equal, and the values that all rows share."""
+        shapes = tuple(
+            array.shape if (axis := self.axes[name]) is None else array.shape[:axis] + array.shape[axis + 1 :]
+            for name, array in inputs.items()
+        )
+        if not self._shared:
+            return shapes
+        values = tuple((name, _value_of(inputs[name])) for name in self._shared if name in inputs)
+        return (shapes, values)
+
+    def _check_axes(self, inputs: Arrays) -> bool:
+        """Whether rows are not known to be independent at these sizes. Raises InvalidInput outside of the ranges."""
+        whole = False
+        ranges, proved = self.graph.axis_ranges, self.graph.proved_sizes
+        for name, array in inputs.items():
+            tensor = self.inputs[name]
+            for axis, (wanted, size) in enumerate(zip(tensor.shape, array.shape, strict=False)):
+                if not isinstance(wanted, str) or axis == tensor.batch_axis:
+                    continue
+                limit = ranges.get(wanted)
+                if limit is not None and not _is_within(size, limit.least, limit.largest):
+                    expected = _show_bounds(limit.least, limit.largest)
+                    raise InvalidInput(
+                        f"input {name!r}: expected a size {expected} on axis {axis} ({wanted!r}), got {size}"
+                    )
+                whole = whole or proved.get(wanted, size) != size
+        return whole
 
     def check_values(self, inputs: Arrays) -> None:
         """What is to be looked at in each request, even if all else is declared as before: finite, within bounds."""
         for name in self._finite:
-            if not are_finite(inputs[name]):
+            if name in inputs and not are_finite(inputs[name]):
                 raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(inputs[name])}")
         for tensor in self._bounded:
-            _check_bounds(tensor, inputs[tensor.name])
+            if tensor.name in inputs:
+                _check_bounds(tensor, inputs[tensor.name])
 
     def _check_shared_axes(self, inputs: Arrays) -> None:
         """Axes of one name have one size, whichever inputs they are in."""
@@ -92,18 +157,13 @@ class Signature:
             if len(set(sizes.values())) > 1:
                 raise InvalidInput(f"inputs: expected one size of the axis {axis_name!r}, got {', '.join(sizes)}")
 
-    def _fits(self, shape: tuple[int, ...], tensor: Tensor) -> bool:
-        """Whether a shape has the declared sizes wherever these are fixed; the batch axis is free."""
-        return len(shape) == len(tensor.shape) and all(
-            isinstance(wanted, str) or wanted == got or (self.batches and axis == 0)
-            for axis, (wanted, got) in enumerate(zip(tensor.shape, shape, strict=True))
-        )
-
     def _check_empty(self, inputs: Arrays, may_be_empty: bool) -> None:
         got = ", ".join(f"{name} {list(a.shape)}" for name, a in inputs.items())
         if not may_be_empty:
             raise InvalidInput(f"inputs: expected at least one row and no empty axis, got {got}")
-        will_run = not self.batches or all(a.shape[:1] != (0,) for a in inputs.values())
+        will_run = not self.batches or not any(
+            axis is not None and inputs[name].shape[axis] == 0 for name, axis in self.axes.items() if name in inputs
+        )
         if will_run and self.fragile is not None:
             raise InvalidInput(
                 f"inputs: expected no empty axis, which ONNX Runtime may not survive in {self.fragile}, got {got}"
@@ -118,16 +178,44 @@ class Signature:
         """The outputs for no rows: none, for rows are independent. Open sizes are those of the inputs' axes, or 0."""
         sizes = {
             axis: size
-            for name, tensor in self.inputs.items()
-            for axis, size in zip(tensor.shape, inputs[name].shape, strict=True)
+            for name in inputs
+            for axis, size in zip(self.inputs[name].shape, inputs[name].shape, strict=False)
         }
-        return {
-            name: np.empty(
-                (0, *(size if isinstance(size, int) else sizes.get(size, 0) for size in tensor.row_shape)),
-                DATATYPES[tensor.datatype].dtype,
-            )
-            for name, tensor in self.outputs.items()
-        }
+        empty = {}
+        for name, tensor in self.outputs.items():
+            shape = [size if isinstance(size, int) else sizes.get(size, 0) for size in tensor.shape]
+            if tensor.batch_axis is not None:
+                shape[tensor.batch_axis] = 0
+            empty[name] = np.empty(shape, DATATYPES[tensor.datatype].dtype)
+        return empty
+
+
+def _value_of(array: np.ndarray) -> Hashable:
+    return tuple(array.reshape(-1).tolist()) if array.dtype.hasobject else array.tobytes()
+
+
+def _axes_of(graph: Graph) -> set[int | str]:
+    return {size for tensor in graph.inputs for size in tensor.shape}
+
+
+def _fits(shape: tuple[int, ...], tensor: Tensor) -> bool:
+    """Whether a shape has the declared sizes wherever these are fixed; the batch axis is free."""
+    if tensor.any_shape:
+        return True
+    return len(shape) == len(tensor.shape) and all(
+        isinstance(wanted, str) or wanted == got or axis == tensor.batch_axis
+        for axis, (wanted, got) in enumerate(zip(tensor.shape, shape, strict=True))
+    )
+
+
+def _is_within(value: int, least: int | None, largest: int | None) -> bool:
+    return (least is None or value >= least) and (largest is None or value <= largest)
+
+
+def _show_bounds(least: int | None, largest: int | None) -> str:
+    if least is not None and largest is not None:
+        return f"from {least} to {largest}"
+    return f"of {least} or more" if largest is None else f"up to {largest}"
 
 
 def _shared_axes(graph: Graph) -> Mapping[str, Sequence[tuple[str, int]]]:
@@ -135,7 +223,7 @@ def _shared_axes(graph: Graph) -> Mapping[str, Sequence[tuple[str, int]]]:
     places: dict[str, list[tuple[str, int]]] = {}
     for tensor in graph.inputs:
         for axis, size in enumerate(tensor.shape):
-            if isinstance(size, str) and axis != tensor.batch_axis:
+            if isinstance(size, str) and axis != tensor.batch_axis and not tensor.optional:
                 places.setdefault(size, []).append((tensor.name, axis))
     return {name: found for name, found in places.items() if len(found) > 1}
 
@@ -155,11 +243,7 @@ def _check_bounds(tensor: Tensor, array: np.ndarray) -> None:
         outside |= array > largest
     if outside.any():
         index = tuple(int(i) for i in np.argwhere(outside)[0])
-        bounds = (
-            f"from {least} to {largest}"
-            if None not in (least, largest)
-            else (f"of {least} or more" if largest is None else f"up to {largest}")
-        )
+        bounds = _show_bounds(least, largest)
         raise InvalidInput(f"input {tensor.name!r}: expected integers {bounds}, got {array[index]} at {list(index)}")
 
 
@@ -169,6 +253,18 @@ def _first_bad(array: np.ndarray) -> str:
 
 
 _KEPT_SHAPES = 16
+
+
+_ALIGNED_BYTES = 16
+
+
+def is_aligned(array: np.ndarray) -> bool:
+    """Whether an array begins where arrays that NumPy makes begin.
+
+    Views of a request's body begin anywhere. On such ones kernels of ONNX Runtime sum in another order, so a request
+    alone would get other bits than in a batch, and than from plain ONNX Runtime.
+    """
+    return array.flags.owndata or array.dtype.hasobject or not array.__array_interface__["data"][0] % _ALIGNED_BYTES
 
 
 class BatchBuffer:
@@ -182,14 +278,16 @@ class BatchBuffer:
         self._empty = empty
         self._arrays: dict[tuple[str, tuple[int, ...], np.dtype], np.ndarray] = {}
 
-    def join(self, name: str, parts: Sequence[np.ndarray], rows: int) -> np.ndarray:
-        """The parts below each other, ``rows`` in all; a single part is passed on as it is, without a copy.
+    def join(self, name: str, parts: Sequence[np.ndarray], rows: int, axis: int = 0) -> np.ndarray:
+        """The parts behind each other along the batch ``axis``, ``rows`` in all; a single aligned part stays as it is.
 
         The result is valid until the next call with the same name and row shape. ``rows`` may exceed the rows of the
         parts: then the last row is repeated, to fill a bucket.
         """
         first = parts[0]
-        if len(parts) == 1 and len(first) == rows:
+        if axis:
+            return _join_inside(parts, rows, axis)
+        if len(parts) == 1 and len(first) == rows and is_aligned(first):
             return first
         key = (name, first.shape[1:], first.dtype)
         buffer = self._arrays.get(key)
@@ -206,3 +304,12 @@ class BatchBuffer:
         if filled < rows:
             batch[filled:] = batch[filled - 1]
         return batch
+
+
+def _join_inside(parts: Sequence[np.ndarray], rows: int, axis: int) -> np.ndarray:
+    """Parts joined along an axis that is not the first, the last row repeated up to ``rows``."""
+    filled = sum(part.shape[axis] for part in parts)
+    if filled == rows:
+        return parts[0] if len(parts) == 1 and is_aligned(parts[0]) else np.concatenate(parts, axis)
+    last = np.take(parts[-1], [-1] * (rows - filled), axis)
+    return np.concatenate([*parts, last], axis)

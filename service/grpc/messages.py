@@ -1,4 +1,4 @@
-"""The messages of the protocol, made from ``service.proto`` when this module is imported.
+"""The messages of the protocol and of health checks, made from ``*.proto`` when this module is imported.
 
 No generated code: that of protoc is bound to versions of protobuf, and would register its messages where those of any
 client in the same process are, under the same names. These live in a pool of their own. Of the language, what the file
@@ -19,7 +19,6 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 SERVICE = "GRPCInferenceService"
-_FILE = Path(__file__).with_name("service.proto")
 _TOKEN = re.compile(r"//[^\n]*|(\"[^\"]*\"|[\w.]+|[^\s\w])")
 _SCALARS = {
     name.removeprefix("TYPE_").lower(): number
@@ -45,7 +44,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._tokens: Iterator[str] = (found[1] for found in _TOKEN.finditer(text) if found[1])
-        self.file = FileDescriptorProto(name="sluice/service.proto")
+        self.file = FileDescriptorProto(name="sluice.proto")
 
     def read(self) -> FileDescriptorProto:
         for word in self._tokens:
@@ -164,9 +163,9 @@ def read_proto(text: str) -> FileDescriptorProto:
     return _Reader(text).read()
 
 
-def _make(text: str) -> tuple[Mapping[str, Any], Mapping[str, Method]]:
+def _make(file_name: str, service: str) -> tuple[Mapping[str, Any], Mapping[str, Method]]:
     """The messages and methods by name."""
-    file = read_proto(text)
+    file = read_proto(Path(__file__).with_name(file_name).read_text(encoding="utf-8"))
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     found = pool.FindFileByName(file.name)
@@ -175,11 +174,12 @@ def _make(text: str) -> tuple[Mapping[str, Any], Mapping[str, Method]]:
         method.name: Method(
             messages[method.input_type.name], messages[method.output_type.name], method.client_streaming
         )
-        for method in found.services_by_name[SERVICE].methods
+        for method in found.services_by_name[service].methods
     }
     return messages, methods
 
 
-MESSAGES, METHODS = _make(_FILE.read_text(encoding="utf-8"))
+MESSAGES, METHODS = _make("service.proto", SERVICE)
 """Message classes and methods, by the names in the file."""
+HEALTH_MESSAGES, HEALTH_METHODS = _make("health.proto", "Health")
 FULL_NAME = f"inference.{SERVICE}"

@@ -147,7 +147,7 @@ class Questions:
             reply = error_reply(error, request_id)
         else:
             try:
-                scope, reply = await _request(self._information, question, request_id)
+                scope, reply = await ask_route(self._information, question, request_id)
             except Exception:  # the route has answered 500; what it raises besides is for the log
                 logger.exception("request %s: a fault of the server", request_id)
                 return error_reply(ModelFailure("a fault of the server"), request_id)
@@ -157,7 +157,7 @@ class Questions:
         return reply
 
 
-async def _request(application: ASGIApp, question: Question, request_id: str) -> tuple[dict[str, Any], Reply]:
+async def ask_route(application: ASGIApp, question: Question, request_id: str) -> tuple[dict[str, Any], Reply]:
     """Ask an ASGI application in process; the scope has what it left there."""
     path, body = question
     scope: dict[str, Any] = {

@@ -6,7 +6,9 @@ from typing import Any
 
 import grpc
 
+from service.addresses import join_address
 from service.errors import NotOffered
+from service.grpc.health import FULL_HEALTH_NAME, Health
 from service.grpc.inference import Context, Inference, abort
 from service.grpc.messages import FULL_NAME
 from service.grpc.questions import QUESTIONS, Questions
@@ -33,7 +35,7 @@ class GrpcServer:
         self, plane: DataPlane, information: ASGIApp, metrics: Metrics, settings: Settings, port: int | None = None
     ) -> None:
         self._identity = read_identity(settings)
-        self._address = f"{settings.host}:{settings.grpc_port if port is None else port}"
+        self._address = join_address(settings.host, settings.grpc_port if port is None else port)
         self._inference = Inference(plane)
         questions = Questions(information, metrics, plane.clock)
         handlers: dict[str, Any] = {
@@ -45,8 +47,14 @@ class GrpcServer:
             handlers[method] = grpc.unary_unary_rpc_method_handler(answer)
         for method in _SHARED_MEMORY:
             handlers[method] = grpc.unary_unary_rpc_method_handler(_refuse_shared_memory)
+        self._health = Health(information, metrics, plane.clock)
+        of_health = {
+            "Check": grpc.unary_unary_rpc_method_handler(self._health.check),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._health.watch),
+        }
         self._server = grpc.aio.server(options=_options(settings))
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(FULL_NAME, handlers),))
+        services = ((FULL_NAME, handlers), (FULL_HEALTH_NAME, of_health))
+        self._server.add_generic_rpc_handlers(tuple(grpc.method_handlers_generic_handler(*each) for each in services))
 
     async def start(self) -> int:
         """Listen; returns the port. Raises SettingsError if that cannot be had."""
@@ -68,6 +76,7 @@ class GrpcServer:
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, finish those that are open, and drop what is left of them after ``drain_s`` seconds."""
         self._inference.drain()
+        self._health.drain()
         await self._server.stop(drain_s)
 
 

@@ -41,10 +41,16 @@ _CONTENTS: Mapping[str, tuple[str, str]] = {
 
 
 def read_message(name: str, content: bytes) -> Any:
-    """A message. Raises InvalidInput if the bytes are none."""
+    """A message of the protocol. Raises InvalidInput if the bytes are none."""
+    return read_as(MESSAGES[name], content)
+
+
+def read_as(message: Any, content: bytes) -> Any:
+    """A message of a class. Raises InvalidInput if the bytes are none."""
     try:
-        return MESSAGES[name].FromString(content)
+        return message.FromString(content)
     except DecodeError as error:
+        name = message.DESCRIPTOR.name
         raise InvalidInput(f"message: expected a {name}, got {len(content)} bytes that are none ({error})") from None
 
 

@@ -94,6 +94,13 @@ class AsgiDoor:
         path = _strip(scope["path"], service.information.base_path)
         if path != scope["path"]:
             scope = {**scope, "path": path, "sluice.path": scope["path"]}
+        if service.plane.cors is not None:
+            headers = dict(scope["headers"])
+            preflight = service.plane.cors.answer_preflight(scope["method"], headers)
+            if preflight is not None:
+                await _send_reply(preflight, send)
+                return
+            send = _add_headers(service.plane.cors.headers_for(headers), send)
         endpoint = service.plane.match(path)
         if endpoint is not None:
             await self._carry(service.plane, endpoint, scope, receive, send)
@@ -261,6 +268,17 @@ def _strip(path: str, base_path: str) -> str:
     return path.rstrip("/") or "/"
 
 
+def _add_headers(headers: Sequence[Header], send: Send) -> Send:
+    """What answers go through to have these headers too."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return send_with_headers
+
+
 def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:
     """The length that the body claims to have, 0 if it claims none. Raises InvalidInput, BodyTooLarge."""
     declared = headers.get(b"content-length", b"0")
@@ -307,6 +325,7 @@ async def _send_and_linger(reply: Reply, send: Send, receive: Receive) -> None:
 async def _send_reply(reply: Reply, send: Send) -> None:
     length = (b"content-length", str(reply.size_bytes).encode())
     await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, length]})
-    last = len(reply.chunks) - 1
-    for i, chunk in enumerate(reply.chunks):
+    chunks = reply.chunks or [b""]
+    last = len(chunks) - 1
+    for i, chunk in enumerate(chunks):
         await send({"type": "http.response.body", "body": chunk, "more_body": i < last})

@@ -71,6 +71,8 @@ class HotCall(Call):
         line = self.line
         if self.disconnected or line.transport.is_closing():
             return
+        if line.plane is not None and line.plane.cors is not None:
+            reply.headers = (*reply.headers, *line.plane.cors.headers_for(self.headers))
         write_reply(line, reply, self.keep_alive, may_wait=line.stays_quiet_after(self))
         line.complete(self)
 
@@ -78,6 +80,9 @@ class HotCall(Call):
         self.opened = True
         if self._is_lost():
             return
+        plane = self.line.plane
+        if plane is not None and plane.cors is not None:
+            headers = (*headers, *plane.cors.headers_for(self.headers))
         parts = _head(self.line, status, headers)
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")

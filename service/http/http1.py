@@ -5,12 +5,19 @@ body, and the parser stops after its header. What a client sends as a body would
 nobody before us has seen. So the header is parsed again without that field, and what came after it follows
 (RFC 9110, section 7.8). The first time, nothing is begun.
 
+An idle connection is closed when the settings say so, and not when the options of whoever runs uvicorn do: BentoML's
+worker has 5 seconds, and a proxy that keeps its connections longer answers 502 for one that is just being closed.
+
 A tunnel is another matter: what follows CONNECT is for somebody else, so it is refused like what is not HTTP.
 """
+
+import asyncio
 
 import httptools
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.http.plane import PLANE_STATE, DataPlane
 
 PROTOCOL = "service.http.http1:Http1Protocol"
 
@@ -19,6 +26,12 @@ class Http1Protocol(HttpToolsProtocol):
     """One connection."""
 
     _again = b""  # the header to parse again, from its end on until the parser has stopped
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        plane: DataPlane | None = self.app_state.get(PLANE_STATE)
+        if plane is not None:
+            self.timeout_keep_alive = plane.keep_alive_s  # type: ignore[assignment]  # a timer takes any number
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()

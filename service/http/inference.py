@@ -5,10 +5,11 @@ wanted outputs, the place of each tensor) is kept with the model, and of the nex
 """
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model_store.manifest import Manifest
 from service.engine.job import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
@@ -19,6 +20,7 @@ from service.protocol.classification import check_classification, classify
 from service.protocol.header import Header, SequenceStep
 from service.protocol.v2 import MAX_KEPT_BYTES, Layout, find_layout, parse_infer, parse_raw
 from service.registry import Model, Registry
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.http.plane import DataPlane
@@ -49,10 +51,11 @@ class _Form:
 class Inference:
     """Requests that carry tensors as the protocol has them. On the event loop's thread only."""
 
-    def __init__(self, plane: "DataPlane", registry: Registry, deadline_s: float) -> None:
+    def __init__(self, plane: "DataPlane", registry: Registry, settings: Settings) -> None:
         self._plane = plane
         self._registry = registry
-        self._deadline_s = deadline_s
+        self._deadline_s = settings.deadline_s
+        self._max_inputs = settings.max_inputs
 
     def start(self, call: Call) -> None:
         """Begin a request whose body is complete. Raises ServiceError."""
@@ -83,7 +86,7 @@ class Inference:
         """A request unlike those before it: everything is to be checked."""
 
         def admit(header: Header) -> None:  # before tensors are decoded
-            shape = header.inputs[0].shape
+            shape = header.inputs[0].shape if header.inputs else ()
             rows = shape[0] if shape and model.signature.batches else 1
             model.dispatcher.admit(rows, self._timeout_s(call, header.timeout_s))
 
@@ -92,7 +95,9 @@ class Inference:
             model.dispatcher.admit(1, self._timeout_s(call, None))
             header, inputs = parse_raw(call.body, signature.graph.inputs, signature.batches)
         else:
-            header, inputs = parse_infer(call.body, header_bytes, admit)
+            # Every request that the model takes is read, and little of one that has far more than it can take.
+            max_tensors = max(self._max_inputs, len(signature.inputs), len(signature.outputs))
+            header, inputs = parse_infer(call.body, header_bytes, admit, max_tensors)
         call.details = header
         if header.outputs is not None and not header.outputs.keys() <= signature.outputs.keys():
             name = next(name for name in header.outputs if name not in signature.outputs)
@@ -106,7 +111,7 @@ class Inference:
         rows = signature.check(inputs, may_be_empty=True)
         if header_bytes and header_bytes <= MAX_KEPT_BYTES:
             layout = find_layout(header, header_bytes)
-            if layout is not None:
+            if layout is not None and signature.keeps_forms and not rows.whole:
                 if len(model.forms) >= _KEPT_FORMS:
                     model.forms.clear()  # such as by an id in each request, which does not come again
                 model.forms[bytes(call.body[:header_bytes])] = _Form(header, layout, rows.number, rows.key)
@@ -201,12 +206,16 @@ class Inference:
 def _classified(model: Model, header: Header, outputs: Arrays) -> Arrays:
     """The outputs, with classes in place of the values of those that are wanted so."""
     manifest = model.manifest
-    scores = (manifest.classes.probabilities, manifest.classes.logits) if manifest.classes else ()
     classified = {
-        name: classify(name, outputs[name], number, manifest.labels if name in scores else (), model.signature.batches)
+        name: classify(name, outputs[name], number, _labels_of(manifest, name), model.signature.leads_with_rows)
         for name, number in header.classes.items()
     }
     return {**outputs, **classified}
+
+
+def _labels_of(manifest: Manifest, output: str) -> Sequence[str]:
+    scores = (manifest.classes.probabilities, manifest.classes.logits) if manifest.classes else ()
+    return manifest.labels if output in scores else manifest.output_labels.get(output, ())
 
 
 @functools.lru_cache(maxsize=1024)

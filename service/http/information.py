@@ -24,7 +24,7 @@ from service.http.routes import Handler, Routes, make_routes
 from service.http.status import error_reply
 from service.metrics import Metrics
 from service.protocol.text import render_json
-from service.registry import Entry, Model, Registry, Shelf
+from service.registry import Model, Registry, Shelf, State
 
 
 class Information:
@@ -155,10 +155,11 @@ def _card(name: str, shelf: Shelf) -> dict[str, Any]:
         "ready": serving is not None,
         "serving": serving.version if serving else None,
         "aliases": shelf.aliases,
-        "versions": [_version(n, entry) for n, entry in sorted(shelf.entries.items())],
+        "versions": _versions(shelf),
     }
-    if shelf.reason:
-        card["reason"] = shelf.reason
+    reason = shelf.reason or "; ".join(each.reason for each in shelf.unusable if not each.version)
+    if reason:
+        card["reason"] = reason
     if serving is not None:
         manifest, loaded = serving.manifest, serving.loaded
         card |= {
@@ -176,7 +177,9 @@ def _card(name: str, shelf: Shelf) -> dict[str, Any]:
                 "batches": serving.signature.batches,
                 "max_rows": loaded.max_rows,
                 "max_wait_s": serving.dispatcher.queue.max_wait_s,
-                "batch_invariant": loaded.batch_invariant,
+                "rows": loaded.rows.verdict,
+                "reason": loaded.rows.reason,
+                "bits": loaded.bits,
                 "least_rows": loaded.least_rows,
                 "threads_alone": loaded.wide.threads if loaded.wide else None,
             },
@@ -184,8 +187,14 @@ def _card(name: str, shelf: Shelf) -> dict[str, Any]:
     return card
 
 
-def _version(number: int, entry: Entry) -> dict[str, Any]:
-    card: dict[str, Any] = {"version": str(number), "state": entry.state}
-    if entry.reason:
-        card["reason"] = entry.reason
-    return card
+def _versions(shelf: Shelf) -> list[dict[str, Any]]:
+    """Those that were asked to serve, and then those that cannot even be tried."""
+    cards = []
+    for number, entry in sorted(shelf.entries.items()):
+        cards.append({"version": str(number), "state": entry.state})
+        if entry.reason:
+            cards[-1]["reason"] = entry.reason
+    for each in shelf.unusable:
+        if each.version and not any(card["version"] == each.version for card in cards):
+            cards.append({"version": each.version, "state": State.UNAVAILABLE, "reason": each.reason})
+    return cards

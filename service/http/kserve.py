@@ -16,12 +16,11 @@ from service.http.calls import Call, Reply
 from service.http.opening import Opener, Opening
 from service.http.routes import Routes
 from service.http.status import error_reply
-from service.protocol.answers import to_json
+from service.protocol.answers import to_json, to_nested
 from service.protocol.text import parse_object, render_json, type_name
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
 from service.registry import Model, Registry
 from service.tasks import classify
-from service.tasks.answer import check_finite
 from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskRequest
 from service.tasks.rows import decode_rows, in_order, infer_groups
@@ -38,18 +37,17 @@ def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
     """Instances to predictions: an output's row each, or an object of them where there are several outputs."""
     model = registry.find(call.endpoint.model)
     signature = model.signature
-    if not signature.batches:
+    if not signature.batches or not signature.leads_with_rows:
         raise InvalidInput(f"model {model.name!r} takes no rows: use /v2/models/{model.name}/infer")
     for name, tensor in signature.outputs.items():
         if DATATYPES[tensor.datatype].is_binary_only:
             raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")
     rows = [_unwrap(row, model) for row in _read_instances(call)]
-    subject = _subject(model)
 
     def work(emit: Emit | None) -> Work:
         groups = yield from decode_rows(rows, model.manifest, limits)
         outputs = yield from infer_groups(groups)
-        return Result({"predictions": in_order(groups, [_show(subject, of_group) for of_group in outputs])})
+        return Result({"predictions": in_order(groups, [_show(of_group) for of_group in outputs])})
 
     return Opening(model, work)
 
@@ -144,9 +142,7 @@ def _unwrap(row: Any, model: Model) -> Any:
     return row[names[0]] if named and not isinstance(row[names[0]], str) else row
 
 
-def _show(subject: Subject, outputs: Arrays) -> Sequence[Any]:
-    for name, array in outputs.items():
-        check_finite(subject, name, array)
+def _show(outputs: Arrays) -> Sequence[Any]:
     rows = {name: _rows_of(name, array) for name, array in outputs.items()}
     if len(rows) == 1:
         return next(iter(rows.values()))
@@ -155,7 +151,7 @@ def _show(subject: Subject, outputs: Arrays) -> Sequence[Any]:
 
 def _rows_of(name: str, array: np.ndarray) -> Sequence[Any]:
     if not array.dtype.hasobject:
-        return list(np.ascontiguousarray(array))
+        return [to_nested(row) for row in np.ascontiguousarray(array)]
     rows: Sequence[Any] = np.array(to_json(name, array, datatype_of(array)), object).reshape(array.shape).tolist()
     return rows
 

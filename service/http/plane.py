@@ -30,6 +30,7 @@ from service.errors import (
 )
 from service.http import events
 from service.http.calls import JSON, Call, Endpoint, Handed, Reply
+from service.http.cors import Cors
 from service.http.errands import OPENERS, Errand, Errands
 from service.http.generate import GENERATE_STREAM
 from service.http.inference import BINARY, ROUTES, Inference
@@ -75,6 +76,8 @@ class DataPlane:
         self.outbox = outbox or Outbox()
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
+        self.keep_alive_s = settings.keep_alive_s
+        self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.intake = Intake(settings.max_held_bytes)
         self._registry = registry
         self._settings = settings
@@ -91,7 +94,7 @@ class DataPlane:
         self.relay: Relay | None = None
         self.errands = Errands(self, registry, limits, settings.deadline_s, loop, self._decoders)
         self._begin: Mapping[str, Callable[[Call], None]] = {
-            **dict.fromkeys(ROUTES, Inference(self, registry, settings.deadline_s).start),
+            **dict.fromkeys(ROUTES, Inference(self, registry, settings).start),
             **dict.fromkeys(OPENERS, self.errands.start),
         }
 

@@ -14,7 +14,9 @@ from service.protocol.escape import write_texts
 from service.protocol.header import Header
 
 _CACHED_TEXTS = 256
-_LITERALS = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}
+_WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+"""JSON has no such numbers, so they are texts, which every parser takes and most languages read as numbers, NumPy and
+JavaScript among them; protocol buffers write the same in JSON."""
 
 
 class InferAnswer:
@@ -69,7 +71,7 @@ def _render_text(
 
 
 def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
-    """The elements in row-major order, for the renderer; NaN and infinities become their literals.
+    """The elements in row-major order, for the renderer; NaN and infinities become texts.
 
     Raises InvalidInput, which names the output, for BYTES that are not UTF-8.
     """
@@ -81,9 +83,20 @@ def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
                 f"output {name!r}: BYTES that are not UTF-8 have no JSON form, ask for binary data"
             ) from None
     flat = np.ascontiguousarray(array).ravel()
-    if not datatype.is_float or are_finite(flat):
-        return flat
+    return flat if not datatype.is_float or are_finite(flat) else _with_words(flat)
+
+
+def to_nested(array: np.ndarray) -> Any:
+    """Numbers in the nesting of their shape, for the renderer; NaN and infinities become texts."""
+    if not array.ndim:
+        value = array[()]  # a scalar of NumPy, which is rendered with no more digits than its type has
+        return _WORDS.get(str(value), value)
+    array = np.ascontiguousarray(array)
+    return array if not datatype_of(array).is_float or are_finite(array) else _with_words(array)
+
+
+def _with_words(floats: np.ndarray) -> orjson.Fragment:
     # The renderer writes null for what is not finite, and for nothing else in an array of floats.
-    pieces = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY).split(b"null")
-    literals = [_LITERALS[str(value)] for value in flat[~np.isfinite(flat)]]
-    return orjson.Fragment(b"".join(itertools.chain(*itertools.zip_longest(pieces, literals, fillvalue=b""))))
+    pieces = orjson.dumps(floats, option=orjson.OPT_SERIALIZE_NUMPY).split(b"null")
+    words = [f'"{_WORDS[str(value)]}"'.encode() for value in floats[~np.isfinite(floats)]]
+    return orjson.Fragment(b"".join(itertools.chain(*itertools.zip_longest(pieces, words, fillvalue=b""))))

@@ -14,7 +14,7 @@ from model_store.datatypes import DATATYPES, datatype_of
 from model_store.manifest import Tensor
 from service.errors import InvalidInput
 from service.protocol.answers import to_json
-from service.protocol.header import check_parameters
+from service.protocol.header import check_parameters, read_optional, without_nulls
 from service.protocol.numbers import array_of
 from service.protocol.text import parse_object, type_name
 
@@ -28,21 +28,26 @@ class GenerateRequest(NamedTuple):
 
 
 def read_generate(body: bytes | memoryview, tensors: Sequence[Tensor]) -> GenerateRequest:
-    """Sort the fields of a request into inputs and parameters. Raises InvalidInput, which names the field."""
+    """Sort the fields of a request into inputs and parameters; one of these that is null is as one that is absent.
+
+    Raises InvalidInput, which names the field.
+    """
     fields = parse_object(body)
     known = {tensor.name: tensor for tensor in tensors}
     request_id = fields.pop("id", None) if "id" not in known else None
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
-    nested = fields.pop("parameters", {}) if "parameters" not in known else {}
-    if not isinstance(nested, dict):
-        raise InvalidInput(f"parameters: expected an object, got {type_name(nested)}")
+    nested: dict[str, Any] = {}
+    if "parameters" not in known:
+        nested = read_optional(fields, "parameters", "parameters")
+        fields.pop("parameters", None)
     if twice := fields.keys() & nested.keys():
         raise InvalidInput(f"parameters.{min(twice):.60}: expected once, got it beside the parameters as well")
     fields |= nested
     inputs = {name: _read_tensor(fields.pop(name), tensor) for name, tensor in known.items() if name in fields}
-    check_parameters(fields)
-    return GenerateRequest(request_id, inputs, fields)
+    parameters = without_nulls(fields)
+    check_parameters(parameters)
+    return GenerateRequest(request_id, inputs, parameters)
 
 
 def _read_tensor(value: Any, tensor: Tensor) -> np.ndarray:

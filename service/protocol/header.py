@@ -14,7 +14,6 @@ from model_store.datatypes import DATATYPES, Datatype
 from service.errors import InvalidInput
 from service.protocol.text import type_name
 
-MAX_INPUTS = 256
 MAX_AXES = 32
 LENGTH_BYTES = 4
 """What stands before each element of BYTES in the binary form."""
@@ -75,25 +74,29 @@ class Header:
         return self.binary_default if self.outputs is None else all(self.outputs.values())
 
 
-def parse_header(value: Any) -> Header:
-    """Read the parsed JSON. Raises InvalidInput, which names the field, what was expected and what came."""
+def parse_header(value: Any, max_tensors: int) -> Header:
+    """Read the parsed JSON, with at most ``max_tensors`` inputs and as many wanted outputs.
+
+    An optional member that is null is as one that is absent. Raises InvalidInput, which names the field, what was
+    expected and what came.
+    """
     header = _object(value, "body")
     # KServe's client sends model_name too; who answers is in the path.
     _known(header, ("id", "parameters", "inputs", "outputs", "model_name"), "body")
     request_id = header.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
-    parameters = _object(header.get("parameters", {}), "parameters")
+    parameters = read_optional(header, "parameters", "parameters")
     check_parameters(parameters)
     timeout_s, priority = read_schedule(parameters)
     binary_default = _boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
     inputs = header.get("inputs")
-    if not isinstance(inputs, list) or not 0 < len(inputs) <= MAX_INPUTS:
-        raise InvalidInput(f"inputs: expected an array of 1 to {MAX_INPUTS} tensors, got {_count(inputs)}")
+    if not isinstance(inputs, list) or len(inputs) > max_tensors:
+        raise InvalidInput(f"inputs: expected an array of at most {max_tensors} tensors, got {_count(inputs)}")
     parsed = tuple(_parse_input(item, f"inputs[{i}]") for i, item in enumerate(inputs))
     if len({item.name for item in parsed}) != len(parsed):
         raise InvalidInput("inputs: expected each name once, got one twice")
-    outputs, classes = _parse_outputs(header.get("outputs"), binary_default)
+    outputs, classes = _parse_outputs(header.get("outputs"), binary_default, max_tensors)
     binary_bytes = sum(item.size_bytes or 0 for item in parsed)
     sequence = _parse_sequence(parameters)
     return Header(request_id, parsed, binary_bytes, outputs, classes, binary_default, timeout_s, priority, sequence)
@@ -154,13 +157,13 @@ def _parse_input(value: Any, where: str) -> InputHeader:
         raise InvalidInput(f"{where}.shape: expected an array of sizes from 0, got {shape!r:.60}")
     if math.prod(size or 1 for size in shape) * max(1, datatype.itemsize) >= 1 << 63:
         raise InvalidInput(f"{where}.shape: expected a tensor that fits in memory, got {shape!r:.60}")
-    parameters = _object(item.get("parameters", {}), f"{where}.parameters")
+    parameters = read_optional(item, "parameters", f"{where}.parameters")
     _refuse_shared_memory(parameters, where)
-    size_bytes = parameters.get("binary_data_size")
+    size_bytes, data = parameters.get("binary_data_size"), item.get("data")
     count = math.prod(shape)
-    if size_bytes is None and "data" not in item and not count:
+    if size_bytes is None and data is None and not count:
         size_bytes = 0  # where there are no elements the protocol needs no data
-    if (size_bytes is None) == ("data" not in item):
+    if (size_bytes is None) == (data is None):
         got = "neither" if size_bytes is None else "both"
         raise InvalidInput(f"{where}: expected either data or parameters.binary_data_size, got {got}")
     if size_bytes is not None:
@@ -168,7 +171,7 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     elif datatype.is_binary_only:
         raise InvalidInput(f"{where}: {datatype.name} has no JSON form, send it as binary data")
     dtype = datatype.dtype.newbyteorder("<") if datatype.itemsize else None
-    return InputHeader(name, datatype, dtype, tuple(shape), count, size_bytes, item.get("data"))
+    return InputHeader(name, datatype, dtype, tuple(shape), count, size_bytes, data)
 
 
 def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int], where: str) -> None:
@@ -185,19 +188,21 @@ def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int
         )
 
 
-def _parse_outputs(value: Any, binary_default: bool) -> tuple[Mapping[str, bool] | None, Mapping[str, int]]:
+def _parse_outputs(
+    value: Any, binary_default: bool, max_tensors: int
+) -> tuple[Mapping[str, bool] | None, Mapping[str, int]]:
     """The wanted outputs, and those of them that are wanted as classes."""
     if value is None:
         return None, {}
-    if not isinstance(value, list) or len(value) > MAX_INPUTS:
-        raise InvalidInput(f"outputs: expected an array of at most {MAX_INPUTS}, got {_count(value)}")
+    if not isinstance(value, list) or len(value) > max_tensors:
+        raise InvalidInput(f"outputs: expected an array of at most {max_tensors}, got {_count(value)}")
     outputs: dict[str, bool] = {}
     classes: dict[str, int] = {}
     for i, element in enumerate(value):
         where = f"outputs[{i}]"
         item = _object(element, where)
         _known(item, ("name", "parameters"), where)
-        parameters = _object(item.get("parameters", {}), f"{where}.parameters")
+        parameters = read_optional(item, "parameters", f"{where}.parameters")
         _refuse_shared_memory(parameters, where)
         name = item.get("name")
         if not isinstance(name, str):
@@ -217,6 +222,22 @@ def _refuse_shared_memory(parameters: Mapping[str, Any], where: str) -> None:
     for name in parameters:
         if name.startswith(_SHARED_MEMORY):
             raise InvalidInput(f"{where}.parameters.{name:.60}: this server does not offer shared memory")
+
+
+def read_optional(item: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    """The object ``name`` of ``item`` without its members that are null; an empty one where it is absent or null.
+
+    Programs that have a field for each member write those that they do not use as null. Raises InvalidInput.
+    """
+    value = item.get(name)
+    return {} if value is None else without_nulls(_object(value, where))
+
+
+def without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are not null."""
+    if None not in fields.values():
+        return fields
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

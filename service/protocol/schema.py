@@ -29,65 +29,75 @@ def _open(of: dict[str, Any]) -> Callable[[Any], Any]:
     return with_config(ConfigDict(extra="allow", json_schema_extra={"additionalProperties": of}))
 
 
-_with_values = _open({"type": ["string", "number", "boolean"]})
+_with_values = _open({"type": ["string", "number", "boolean", "null"]})
 
 
 @_with_values
 class InferParameters(TypedDict):
-    """Others are let through; those that begin with `triton_` are refused."""
+    """Others are let through; those that begin with `triton_` are refused. Null is as absent, here and below."""
 
     sequence_id: NotRequired[
         Annotated[
-            Annotated[int, Field(ge=0, le=(1 << 64) - 1)] | str, Field(description="0 and an empty text are none")
+            Annotated[int, Field(ge=0, le=(1 << 64) - 1)] | str | None,
+            Field(description="0 and an empty text are none"),
         ]
     ]
-    sequence_start: NotRequired[bool]
-    sequence_end: NotRequired[bool]
-    priority: NotRequired[Annotated[int, Field(ge=0, description="1 goes before the others")]]
-    timeout: NotRequired[Annotated[int, Field(ge=0, description="microseconds until 504")]]
-    binary_data_output: NotRequired[Annotated[bool, Field(description="of outputs that do not say it themselves")]]
+    sequence_start: NotRequired[bool | None]
+    sequence_end: NotRequired[bool | None]
+    priority: NotRequired[Annotated[int | None, Field(ge=0, description="1 goes before the others")]]
+    timeout: NotRequired[Annotated[int | None, Field(ge=0, description="microseconds until 504")]]
+    binary_data_output: NotRequired[
+        Annotated[bool | None, Field(description="of outputs that do not say it themselves")]
+    ]
 
 
 @_with_values
 class TensorParameters(TypedDict):
-    binary_data_size: NotRequired[Annotated[int, Field(ge=0, description="bytes behind the JSON, in place of data")]]
+    binary_data_size: NotRequired[
+        Annotated[int | None, Field(ge=0, description="bytes behind the JSON, in place of data")]
+    ]
 
 
 @_with_values
 class OutputParameters(TypedDict):
-    binary_data: NotRequired[bool]
-    classification: NotRequired[Annotated[int, Field(ge=0, description="so many of the best, as value:index:label")]]
+    binary_data: NotRequired[bool | None]
+    classification: NotRequired[
+        Annotated[int | None, Field(ge=0, description="so many of the best, as value:index:label")]
+    ]
 
 
 @_exact
 class InferInput(TypedDict):
-    """A tensor: `data`, or bytes behind the JSON whose number `parameters` tell."""
+    """A tensor: `data`, or bytes behind the JSON whose number `parameters` tell.
+
+    Floats may be the texts `NaN`, `Infinity` and `-Infinity`.
+    """
 
     name: str
     shape: Shape
     datatype: Datatype
-    parameters: NotRequired[TensorParameters]
-    data: NotRequired[Values]
+    parameters: NotRequired[TensorParameters | None]
+    data: NotRequired[Values | None]
 
 
 @_exact
 class InferWanted(TypedDict):
     name: str
-    parameters: NotRequired[OutputParameters]
+    parameters: NotRequired[OutputParameters | None]
 
 
 @_exact
 class InferRequest(TypedDict):
-    id: NotRequired[str]
-    model_name: NotRequired[Annotated[str, Field(description="not read: who answers is in the path")]]
-    parameters: NotRequired[InferParameters]
-    inputs: Annotated[list[InferInput], Field(min_length=1, max_length=256)]
-    outputs: NotRequired[Annotated[list[InferWanted], Field(max_length=256, description="all where it is left out")]]
+    id: NotRequired[str | None]
+    model_name: NotRequired[Annotated[Any, Field(description="not read: who answers is in the path")]]
+    parameters: NotRequired[InferParameters | None]
+    inputs: Annotated[list[InferInput], Field(description="none for a model that takes none")]
+    outputs: NotRequired[Annotated[list[InferWanted] | None, Field(description="all where it is left out")]]
 
 
 @_exact
 class InferOutput(TypedDict):
-    """`data` is flat, in the order of rows."""
+    """`data` is flat, in the order of rows. Floats that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`."""
 
     name: str
     datatype: Datatype
@@ -107,18 +117,24 @@ class InferAnswer(TypedDict):
 _FLAT = {"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array"}]}
 
 
-@_open(_FLAT)
+@_open({"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array"}]})
 class FlatRequest(TypedDict):
-    """The inputs of the model by their names, a value or a flat array each. Any other value is a parameter."""
+    """The inputs of the model by their names, a value or a flat array each. Any other value is a parameter.
 
-    id: NotRequired[str]
-    parameters: NotRequired[Annotated[dict[str, Any], Field(description="inputs and parameters, as beside it")]]
-    steps: NotRequired[Annotated[int, Field(ge=1, description="through the loop of a model that has one")]]
+    Floats may be the texts `NaN`, `Infinity` and `-Infinity`.
+    """
+
+    id: NotRequired[str | None]
+    parameters: NotRequired[Annotated[dict[str, Any] | None, Field(description="inputs and parameters, as beside it")]]
+    steps: NotRequired[Annotated[int | None, Field(ge=1, description="through the loop of a model that has one")]]
 
 
 @_open(_FLAT)
 class FlatAnswer(TypedDict):
-    """The outputs of the model by their names; one that has one element is a value, another one a flat array."""
+    """The outputs of the model by their names; one that has one element is a value, another one a flat array.
+
+    Floats that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`.
+    """
 
     id: NotRequired[str]
     model_name: str
@@ -174,6 +190,9 @@ class ModelMetadata(TypedDict):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    rows: str = Field(description="whether rows of a batch are independent: proved, mixing or unknown")
+    rows_reason: str = Field(description="how that is known, or the node at which it is not")
+    bits: str = Field(description="how a row's bits vary with the rows beside it, on the provider that serves")
 
 
 @_exact
@@ -311,13 +330,15 @@ class Statistics(TypedDict):
 
 @_exact
 class IndexRequest(TypedDict):
-    ready: NotRequired[Annotated[bool, Field(description="only versions that serve")]]
+    ready: NotRequired[Annotated[bool | None, Field(description="only versions that serve")]]
 
 
 @_exact
 class IndexEntry(TypedDict):
+    """A version; without one, what lies in the store and cannot serve."""
+
     name: str
-    version: str
+    version: NotRequired[str]
     state: Literal["READY", "UNAVAILABLE", "LOADING", "UNLOADING", "UNKNOWN"]
     reason: NotRequired[str]
 
@@ -325,12 +346,12 @@ class IndexEntry(TypedDict):
 @_exact
 class LoadParameters(TypedDict):
     version: NotRequired[Annotated[Text | int | None, Field(description="a number or an alias; the newest without it")]]
-    unload_dependents: NotRequired[Annotated[bool, Field(description="no model depends on another")]]
+    unload_dependents: NotRequired[Annotated[bool | None, Field(description="no model depends on another")]]
 
 
 @_exact
 class LoadRequest(TypedDict):
-    parameters: NotRequired[LoadParameters]
+    parameters: NotRequired[LoadParameters | None]
 
 
 @_exact
@@ -377,22 +398,32 @@ class TraceChanges(TypedDict, total=False):
 class LogChanges(TypedDict, total=False):
     """What is to change."""
 
+    log_file: Literal[""] | None
+    log_info: bool | None
+    log_warning: bool | None
+    log_error: bool | None
+    log_verbose_level: Annotated[int, Field(ge=0, lt=1 << 31)] | None
+    log_format: Literal["default"] | None
+
+
+@_exact
+class LogSettings(TypedDict):
+    """What holds."""
+
     log_file: Literal[""]
     log_info: bool
     log_warning: bool
     log_error: bool
-    log_verbose_level: Annotated[int, Field(ge=0, lt=1 << 31)]
+    log_verbose_level: Count
     log_format: Literal["default"]
-
-
-@with_config(ConfigDict(extra="forbid", json_schema_extra={"required": [*LogChanges.__annotations__]}))
-class LogSettings(LogChanges):
-    """What holds."""
 
 
 @_exact
 class Instances(TypedDict):
-    """Rows as `/classify` takes them: nested numbers, texts, pictures, or objects of the inputs by name."""
+    """Rows as `/classify` takes them: nested numbers, texts, pictures, or objects of the inputs by name.
+
+    Floats may be the texts `NaN`, `Infinity` and `-Infinity`, and are these texts in the predictions.
+    """
 
     instances: Annotated[list[Any], Field(min_length=1)]
 

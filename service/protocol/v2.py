@@ -18,15 +18,17 @@ from model_store.manifest import Tensor
 from service.errors import InvalidInput
 from service.protocol.binary import read_tensor
 from service.protocol.escape import read_bytes
-from service.protocol.header import MAX_INPUTS, Header, InputHeader, parse_header
+from service.protocol.header import Header, InputHeader, parse_header
 from service.protocol.numbers import array_of, numbers_of
 from service.protocol.text import parse_json
+from service.settings import MAX_INPUTS
 
 MAX_KEPT_BYTES = 4096
 """Of a JSON part that is remembered because it may come again."""
 _token = os.urandom(8).hex()
-_PLACES = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_INPUTS)]
-"""What stands for the arrays that were cut out of a request; nobody else can have written it."""
+_PLACES = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_KEPT_BYTES // 48)]
+"""What stands for the arrays that were cut out of a request; nobody else can have written it. It takes 48 bytes or more
+to declare an input, so what a request of more inputs leaves is too long to be remembered."""
 _RAW = Header(binary_default=True)
 
 
@@ -64,27 +66,33 @@ def find_layout(header: Header, header_bytes: int) -> Layout | None:
 
 
 def parse_infer(
-    body: bytes | memoryview, header_bytes: int | None, admit: Callable[[Header], None] = lambda _: None
+    body: bytes | memoryview,
+    header_bytes: int | None,
+    admit: Callable[[Header], None] = lambda _: None,
+    max_tensors: int = MAX_INPUTS,
 ) -> InferRequest:
     """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput.
 
-    ``admit`` is called before the tensors are decoded, and may raise what ends the request.
+    ``admit`` is called before the tensors are decoded, and may raise what ends the request. ``max_tensors`` is how many
+    inputs it may have, and how many outputs it may name.
     """
     at = len(body) if header_bytes is None else header_bytes
     if not 0 < at <= len(body) and header_bytes is not None:
         raise InvalidInput(f"Inference-Header-Content-Length: expected 1 to {len(body)} (the body), got {header_bytes}")
     text = bytes(body[:at])
     if header_bytes is None:
-        found = _parse_template(text, admit)
+        found = _parse_template(text, admit, max_tensors)
         if found is not None:
             return found
-    header = _parse_cached(text) if header_bytes and at <= MAX_KEPT_BYTES else parse_header(parse_json(text))
+    is_kept = header_bytes and at <= MAX_KEPT_BYTES
+    header = _parse_cached(text, max_tensors) if is_kept else parse_header(parse_json(text), max_tensors)
     _check_lengths(header, at, len(body) - at)
     admit(header)
     inputs = {}
+    booleans = b"true" in text or b"false" in text
     for item in header.inputs:
         if item.size_bytes is None:
-            inputs[item.name] = _from_json(item, b"true" in text or b"false" in text)
+            inputs[item.name] = _from_json(item, booleans)
         else:
             inputs[item.name] = read_tensor(item, body, at)
             at += item.size_bytes
@@ -139,7 +147,7 @@ def _check_lengths(header: Header, header_bytes: int, rest_bytes: int) -> None:
             )
 
 
-def _parse_template(body: bytes, admit: Callable[[Header], None]) -> InferRequest | None:
+def _parse_template(body: bytes, admit: Callable[[Header], None], max_tensors: int) -> InferRequest | None:
     """Decode a JSON request whose tensors are flat arrays of numbers without a Python object for each number.
 
     Each array, from ``"data":[`` to the next ``]``, is cut out, and a word that nobody knows put in its place. What is
@@ -155,7 +163,7 @@ def _parse_template(body: bytes, admit: Callable[[Header], None]) -> InferReques
         end = body.find(b"]", begin) + 1
         if begin < 0 or not end:
             return None
-        if len(arrays) == MAX_INPUTS:
+        if len(arrays) == len(_PLACES):
             return None
         pieces += (body[at:begin], _PLACES[len(arrays)])
         arrays.append(body[begin:end])
@@ -164,7 +172,7 @@ def _parse_template(body: bytes, admit: Callable[[Header], None]) -> InferReques
         return None
     pieces.append(body[at:])
     try:
-        header = _parse_cached(b"".join(pieces))
+        header = _parse_cached(b"".join(pieces), max_tensors)
         for item, place, text in zip(header.inputs, _PLACES[: len(arrays)], arrays, strict=True):
             if item.data != place[1:-1].decode() or item.count > len(text):
                 return None
@@ -181,9 +189,9 @@ def _parse_template(body: bytes, admit: Callable[[Header], None]) -> InferReques
 
 
 @functools.lru_cache(maxsize=1024)
-def _parse_cached(text: bytes) -> Header:
+def _parse_cached(text: bytes, max_tensors: int) -> Header:
     """Programs send the same header again and again; only the bytes of the tensors change."""
-    return parse_header(parse_json(text, "header"))
+    return parse_header(parse_json(text, "header"), max_tensors)
 
 
 def _from_json(item: InputHeader, booleans: bool) -> np.ndarray:

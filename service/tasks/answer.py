@@ -10,6 +10,7 @@ from model_store.datatypes import are_finite, datatype_of
 from model_store.manifest import Tensor
 from model_store.tasks import Picture
 from service.errors import InvalidInput, ModelFailure
+from service.protocol.answers import to_nested
 from service.protocol.pictures import MEDIA_TYPE as PNG
 from service.protocol.pictures import encode_grid, encode_png
 from service.tasks.request import TaskOptions, TaskRequest
@@ -26,7 +27,7 @@ def check_answer(options: TaskOptions, request: TaskRequest) -> None:
 
 
 def check_finite(subject: Subject, name: str, array: np.ndarray) -> None:
-    """Raises ModelFailure: JSON has no NaN, and nobody can use one."""
+    """Raises ModelFailure: no answer of a task means anything with NaN in it."""
     if datatype_of(array).is_float and not are_finite(array):
         raise ModelFailure(f"model {subject.name!r} gave {name!r} with numbers that are not finite")
 
@@ -48,7 +49,7 @@ def show_row(row: np.ndarray, picture: Picture | None) -> Any:
     """Nested numbers, or ``{"image": "<base64 PNG>"}`` where ``picture`` says how."""
     if picture is not None:
         return as_image(encode_png(row, picture))
-    return np.ascontiguousarray(row) if row.ndim else row.item()
+    return to_nested(row)
 
 
 def show_rows(rows: Rows, picture: Picture | None) -> Generator[Aside, Any, list[Any]]:

@@ -45,10 +45,13 @@ class TaskOptions(BaseModel):
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any], loose: bool = False) -> Self:
-        """Raises InvalidInput, which names the field, what was expected and what came.
+        """An option that is null is as one that is absent.
+
+        Raises InvalidInput, which names the field, what was expected and what came.
 
         ``loose``: numbers, booleans and lists are taken from their texts too.
         """
+        fields = {name: value for name, value in fields.items() if value is not None or name not in cls.model_fields}
         try:
             return cls.model_validate(fields, strict=not loose, context={"loose": loose})
         except ValidationError as error:

@@ -4,11 +4,13 @@ import argparse
 import json
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import Manifest, Store, cli
 from model_store.manifest import Graph, Provenance, Quality, Tensor
-from tests.graphs import write_plain
+from tests.graphs import double, write_plain
 
 X = Tensor(name="x", datatype="FP32", shape=("batch", 1), batch_axis=0)
 MANIFEST = Manifest(
@@ -97,6 +99,55 @@ def test_damaged_manifest_is_listed_with_its_fault(root: Path, capsys: pytest.Ca
         ("plain", 1, "tensors"),
     ]
     assert rows[0]["error"].startswith("m/1/manifest.json: ")
+
+
+def test_what_cannot_serve_is_listed_and_fails_verification(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A version without a model and a folder with a name of its own are told with the reason, beside the others."""
+    (root / "m" / "3").mkdir()
+    (root / "[red] b").mkdir()
+    assert run("list", "--store", root, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    told = {(r["name"], r["version"]): r["error"] for r in rows if r["error"]}
+    assert told.keys() == {("m", 3), ("[red] b", None)}
+    assert "m/3 is empty: expected model.onnx" in told["m", 3]
+    assert run("list", "--store", root) == 0
+    assert "[red] b" in capsys.readouterr().out
+    assert run("verify", "--store", root) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["m 1: ok", "m 2: ok", "plain 1: ok"]
+    assert set(lines[3:]) == {f"m 3: {told['m', 3]}", f"[red] b: {told['[red] b', None]}"}
+    assert run("verify", "plain", "--store", root) == 0
+
+
+def test_damaged_aliases_do_not_hide_the_versions(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model whose aliases cannot be read is listed with that fault, and so are the others."""
+    (root / "m" / "aliases.json").write_bytes(b"{")
+    assert run("list", "--store", root, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [("aliases.json" in r["error"], r["name"]) for r in rows] == [(True, "m"), (True, "m"), (False, "plain")]
+
+
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_links_out_of_the_store_are_followed_where_it_is_asked_for(
+    root: Path, tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that is a link to elsewhere is a fault, unless the flag or the server's variable allows it."""
+    (root / "plain").rename(tmp_path / "plain")
+    (root / "plain").symlink_to(tmp_path / "plain")
+    assert run("verify", "--store", root) == 1
+    assert "plain: plain leads outside of the store" in capsys.readouterr().out
+    if by == "variable":
+        monkeypatch.setenv("SLUICE_FOLLOW_LINKS", "true")
+    assert run("verify", "--store", root, *(["--follow-links"] if by == "flag" else [])) == 0
+
+
+def test_missing_weights_of_a_plain_model_fail_verification(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that the ONNX file names is looked for, though a plain model has no digests."""
+    model = onnx.load_model_from_string(double())
+    convert_model_to_external_data(model, location="w.bin", size_threshold=0)
+    (root / "plain" / "1" / "model.onnx").write_bytes(model.SerializeToString())
+    assert run("verify", "plain", "--store", root) == 1
+    assert "plain/1/w.bin is not there" in capsys.readouterr().out
 
 
 def test_empty_store_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

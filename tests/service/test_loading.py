@@ -251,7 +251,7 @@ def test_golden_samples_of_bf16_are_compared(store: Store) -> None:
     rows = ROWS.astype(BF16)
     good = publish(store, graphs.triple_bf16(), *BRAIN, golden=samples(rows, rows * BF16.type(3)))
     loaded = load(good)
-    assert (loaded.golden_error, loaded.batch_invariant, loaded.max_rows) == (0.0, "exact", 8)
+    assert (loaded.golden_error, loaded.rows.verdict, loaded.bits, loaded.max_rows) == (0.0, "proved", "exact", 8)
     bad = publish(store, graphs.triple_bf16(), *BRAIN, golden=samples(rows, rows * BF16.type(2)))
     with pytest.raises(NotReady, match=r"output 'y' at \[2, 2\] is 27, expected 18 within 0"):
         load(bad)
@@ -322,7 +322,7 @@ PAIR = (tensor("x", 2),), (tensor("y", 2),)
 def test_rows_that_influence_each_other_are_found_out(store: Store) -> None:
     """A graph that subtracts the mean of its batch is found out, and runs one row at a time."""
     loaded = load(publish(store, graphs.mixing(), *PAIR))
-    assert (loaded.batch_invariant, loaded.least_rows, loaded.max_rows) == ("none", 1, 1)
+    assert (loaded.rows.verdict, loaded.least_rows, loaded.max_rows) == ("mixing", 1, 1)
 
 
 @pytest.mark.parametrize(("golden_rows", "max_rows"), [(0, 2), (1, 8), (2, 8)])
@@ -333,7 +333,7 @@ def test_rows_that_influence_each_other_are_found_out_whatever_the_samples(
     rows = np.array([[1, 2], [3, 5]], np.float32)[:golden_rows]
     golden = samples(rows, rows - rows.mean(0)) if golden_rows else None
     loaded = load(publish(store, graphs.mixing(), *PAIR, golden=golden, atol=1e-6), max_rows=max_rows)
-    assert (loaded.batch_invariant, loaded.max_rows) == ("none", 1)
+    assert (loaded.rows.verdict, loaded.max_rows) == ("mixing", 1)
 
 
 def test_texts_are_compared_by_what_they_say(store: Store) -> None:
@@ -341,14 +341,14 @@ def test_texts_are_compared_by_what_they_say(store: Store) -> None:
     texts = np.array([["one text", "another"], ["a third", "and so on"]])
     tensors = (tensor("x", 2, datatype="BYTES"),), (tensor("y", 2, datatype="BYTES"),)
     loaded = load(publish(store, graphs.echo(TensorProto.STRING, 2), *tensors, golden=samples(texts, texts)))
-    assert loaded.batch_invariant == "exact"
+    assert (loaded.rows.verdict, loaded.bits) == ("proved", "exact")
 
 
 @pytest.mark.parametrize("max_rows", [1, 2, 3, 8])
 def test_independent_rows_are_exact(store: Store, max_rows: int) -> None:
     """A graph whose rows are independent gives the same bits alone and in company, whatever the largest batch."""
     loaded = load(publish(store, graphs.double(), golden=samples(ROWS, 2 * ROWS)), max_rows=max_rows)
-    assert (loaded.batch_invariant, loaded.least_rows, loaded.max_rows) == ("exact", 1, max_rows)
+    assert (loaded.bits, loaded.least_rows, loaded.max_rows) == ("exact", 1, max_rows)
 
 
 # What comes out
@@ -375,13 +375,13 @@ def test_plain_repository_is_served_by_the_signature_of_its_graph(tmp_path: Path
     assert (main.inputs, main.outputs) == ((tensor("x", "width"),), (tensor("y", "width"),))
     assert (loaded.manifest.name, loaded.manifest.task, loaded.golden_error) == ("plain", "tensors", None)
     assert loaded.manifest.files["model.onnx"].size_bytes == len(graphs.double("width"))
-    assert loaded.batch_invariant == "exact"
+    assert (loaded.rows.verdict, loaded.bits) == ("proved", "exact")
 
 
 def test_graph_without_a_batch_axis_takes_one_request_at_a_time(tmp_path: Path) -> None:
     """Without a batch axis there is no company to prove, and no batch of more than one."""
     loaded = load(Store(graphs.write_plain(tmp_path, "single", graphs.one_at_a_time())).find("single"))
-    assert (loaded.batch_invariant, loaded.max_rows, loaded.least_rows) == (None, 1, 1)
+    assert (loaded.rows.verdict, loaded.max_rows, loaded.least_rows) == ("unknown", 1, 1)
     assert not loaded.signature.batches
     assert loaded.cost.predict(1) > 0
 

@@ -95,6 +95,16 @@ def test_wrong_setting_stops_the_start_with_its_name():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("host", ["nobody.invalid", "x" * 70, "192.0.2.1"])
+def test_wrong_host_stops_the_start_with_one_line(host: str):
+    """A name that stands for nothing, and an address of another machine, end with code 2 and the setting's name."""
+    command = [sys.executable, "-m", "sluice", "serve", "--host", host, "--port", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"sluice serve: SLUICE_HOST={host}")
+
+
 def test_metrics_are_summed_over_two_workers(served: Served):
     """Whichever of two workers is asked, it counts the requests of both, exactly."""
 

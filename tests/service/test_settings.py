@@ -33,6 +33,7 @@ LIMITS = {
     "MAX_WAIT_S": ("-0.1", "nan"),
     "DEADLINE_S": ("0", "nan", "-inf"),
     "MAX_BODY_BYTES": ("1023",),
+    "MAX_INPUTS": ("0",),
     "MAX_IMAGE_PIXELS": ("0",),
     "DRAIN_S": ("-1", "NaN"),
 }
@@ -56,6 +57,10 @@ def test_value_below_its_limit_is_refused(name: str, value: str) -> None:
         ("LOG_LEVEL", "loud", "one of debug, info, warning, error"),
         ("PORT", "65536", "0 to 65535"),
         ("PORT", "-1", "0 to 65535"),
+        *[
+            ("CORS_ORIGINS", origin, "*, or origins such as https://app.example:8443")
+            for origin in ("app.example", "https://app.example/", "https://*.example", "null", "https://äpp.example")
+        ],
         ("DEFAULT_MODELS", "classify", "name=value pairs, comma-separated"),
         ("DEFAULT_MODELS", "classify=", "name=value pairs, comma-separated"),
         ("DEFAULT_MODELS", "classify=a,=b", "name=value pairs, comma-separated"),
@@ -104,11 +109,13 @@ def test_values_are_read_in_their_types() -> None:
             "SLUICE_MAX_ROWS": " 8 ",
             "SLUICE_MAX_WAIT_S": "1e-3",
             "SLUICE_MODELS": "a, b,,c ",
+            "SLUICE_CORS_ORIGINS": "https://app.example, HTTP://[::1]:8080,app://page,*",
             "SLUICE_DEFAULT_MODELS": "classify = digits, generate=a=b",
             "SLUICE_METRICS_DIR": "/tmp/m",  # noqa: S108
         }
     )
     assert (settings.max_rows, settings.max_wait_s, settings.models) == (8, 0.001, ("a", "b", "c"))
+    assert settings.cors_origins == ("https://app.example", "HTTP://[::1]:8080", "app://page", "*")
     assert settings.default_models == {"classify": "digits", "generate": "a=b"}
     assert settings.metrics_dir == Path("/tmp/m")  # noqa: S108
 

@@ -9,7 +9,7 @@ from service.engine.cost import CostModel
 from service.engine.job import Answer
 from service.engine.lane import Wide
 from service.engine.tensors import Arrays
-from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, TooLate
+from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
 from tests import graphs
 from tests.clocks import run_virtual
 from tests.dispatching import SLOW_S, Bench, Counting, Gated, Leaving, on_double, on_gate
@@ -31,7 +31,7 @@ def test_poisoned_row_fails_alone():
         futures = [bench.ask({"x": np.array([[99 if i == 37 else i % 4]], np.int64)})[1] for i in range(50)]
         results = await asyncio.gather(*futures, return_exceptions=True)
         bench.device.close()
-        assert isinstance(results[37], ModelFailure)
+        assert isinstance(results[37], InvalidInput)
         for i, result in enumerate(results):
             if i != 37:
                 assert isinstance(result, Answer)
@@ -50,7 +50,7 @@ def test_poisoned_request_of_many_rows_fails_as_one():
         rows = np.zeros((10, 1), np.int64)
         rows[5] = 99
         bad, good = bench.ask({"x": rows})[1], bench.ask({"x": np.array([[1]], np.int64)})[1]
-        with pytest.raises(ModelFailure):
+        with pytest.raises(InvalidInput):
             await bad
         assert (await good).outputs["y"].tolist() == [[11.0]]
         assert bench.dispatcher.is_idle
@@ -375,7 +375,7 @@ def test_failure_on_all_cores_is_found_as_on_one():
         wide = widen(bench, content)
         asked = [bench.ask({"x": np.full((1, 1), value, np.int64)})[1] for value in (0, 9, 1, 2)]
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        assert [isinstance(outcome, ModelFailure) for outcome in outcomes] == [False, True, False, False]
+        assert [isinstance(outcome, InvalidInput) for outcome in outcomes] == [False, True, False, False]
         assert wide.runner.batches == [4]
         bench.device.close()
 
@@ -448,7 +448,7 @@ def test_request_that_fails_on_nothing_fails_alone():
                 bench.dispatcher.submit(rows, outcome.set_result)
                 outcomes.append(outcome)
             *failed, answer = [await outcome for outcome in outcomes]
-            assert all(isinstance(error, ModelFailure) for error in failed)
+            assert all(isinstance(error, InvalidInput) for error in failed)
             assert isinstance(answer, Answer)
             assert answer.outputs["y"].tolist() == [0, 0]
         finally:

@@ -14,11 +14,12 @@ from service.engine.lane import Observer, Runner
 from service.engine.loop import Stepper
 from service.engine.session import Session
 from service.engine.slots import SlotTable
-from service.engine.tensors import Arrays, Signature
+from service.engine.tensors import Arrays
 from service.errors import ModelFailure
 from tests import graphs
 from tests.clocks import run_virtual
 from tests.service.engine.test_loop import HOP, hop
+from tests.signatures import signature_of
 
 
 class Broken:
@@ -65,7 +66,7 @@ def outcomes_of_two(runner: Runner, observer: Observer | None, slow_s: float, ro
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        signature = Signature(Session(graphs.double()).describe("model.onnx"))
+        signature = signature_of(graphs.double())
         device = Device(1, loop, clock=loop.time)
         queue: BatchQueue[Job] = BatchQueue(8, 100)
         dispatcher = Dispatcher(runner, signature, device, queue, observer=observer)
@@ -89,7 +90,7 @@ def test_crew_that_cannot_be_taken_on_is_answered_with_a_failure(slow_s: float):
         loop = asyncio.get_running_loop()
         session = Session(hop())
         device = Device(1, loop, clock=loop.time)
-        signature = Signature(session.describe("model.onnx"))
+        signature = signature_of(hop())
         stepper = Stepper(session, signature, HOP, device, SlotTable(8, 100), max_rows=8, observer=Broken())
         stepper.cost.observe(1, slow_s)
         outcomes = []

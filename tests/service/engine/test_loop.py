@@ -19,10 +19,11 @@ from service.engine.lane import StepRunner
 from service.engine.loop import Stepper
 from service.engine.session import Session
 from service.engine.slots import SlotTable
-from service.engine.tensors import Arrays, Signature
+from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from tests import graphs
 from tests.clocks import run_virtual
+from tests.signatures import signature_of
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 SLOW_S = 0.1
@@ -133,7 +134,7 @@ class Bench:
             cost.observe(rows, cost_s + rows * row_s)
         self.stepper = Stepper(
             runner or self.counting,
-            Signature(Session(content).describe("model.onnx")),
+            signature_of(content),
             carries,
             self.device,
             SlotTable(max_slots, max_queue_rows),

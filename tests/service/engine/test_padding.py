@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model_store import Store
-from service import loading, trial
+from service import loading, profile
 from service.engine.batching import BatchQueue
 from service.engine.device import Device
 from service.engine.dispatcher import Dispatcher
@@ -44,7 +44,7 @@ def load(root: Path, content: bytes) -> Loaded:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "Session", Elsewhere)
-    monkeypatch.setattr(trial, "_WARM_UP_S", 0.0)
+    monkeypatch.setattr(profile, "_WARM_UP_S", 0.0)
 
 
 @pytest.mark.usefixtures("elsewhere")

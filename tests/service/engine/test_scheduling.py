@@ -193,6 +193,6 @@ def test_drain_waits_for_the_halves_of_a_failed_batch() -> None:
         await drained
         assert [future.done() for future in asked] == [True] * 4
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        assert [type(one).__name__ for one in outcomes] == ["ModelFailure", "Answer", "Answer", "Answer"]
+        assert [type(one).__name__ for one in outcomes] == ["InvalidInput", "Answer", "Answer", "Answer"]
 
     on_gate(test, graphs.look_up())

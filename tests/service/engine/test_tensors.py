@@ -143,17 +143,45 @@ def test_graph_without_a_batch_axis_runs_request_by_request() -> None:
 
 @pytest.mark.parametrize(
     "signature",
-    [
-        sign(tensor("x", "batch", 3), output=tensor("y", 3, axis=None)),
-        sign(tensor("x", "batch", 3), tensor("k", 1, axis=None)),
-        sign(tensor("x", 3, "batch", axis=1), output=tensor("y", "batch")),
-        sign(),
-    ],
-    ids=["output without", "input without", "not the first", "no inputs"],
+    [sign(tensor("x", "batch", 3), output=tensor("y", 3, axis=None)), sign(tensor("x", 3, axis=None)), sign()],
+    ids=["no output has rows", "no input has rows", "no inputs"],
 )
-def test_graph_batches_only_if_all_its_tensors_do(signature: Signature) -> None:
-    """One tensor whose rows cannot be told apart, or lie along another axis, is enough not to batch."""
+def test_graph_without_rows_does_not_batch(signature: Signature) -> None:
+    """Where no input or no output has rows, a request is one run."""
     assert not signature.batches
+
+
+def test_requests_share_a_batch_only_where_they_share_a_value() -> None:
+    """An input that all rows share is part of the key, by its value and whether it is given at all."""
+    rate = tensor("rate", axis=None).model_copy(update={"optional": True})
+    signature = sign(tensor("x", "batch", 3), rate)
+    keys = [
+        signature.check({"x": floats(1, 3), **shared}).key
+        for shared in ({"rate": np.float32(1)}, {"rate": np.float32(1)}, {"rate": np.float32(2)}, {})
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+    assert not signature.keeps_forms
+
+
+def test_rows_on_another_axis_are_counted_there() -> None:
+    """The number of rows is the size of the batch axis, wherever it lies; the other sizes are the key."""
+    signature = sign(tensor("x", 2, "batch", "width", axis=1), output=tensor("y", "batch"))
+    rows, other = signature.check({"x": floats(2, 5, 3)}), signature.check({"x": floats(2, 1, 4)})
+    assert (rows.number, other.number) == (5, 1)
+    assert rows.key == signature.check({"x": floats(2, 7, 3)}).key != other.key
+
+
+def test_inputs_of_other_sizes_run_whole_unless_one_name_says_that_they_are_equal() -> None:
+    """Axes of one name must agree; where the names differ the graph decides, so the request is one run of its own."""
+    named = sign(tensor("x", "batch", 3), tensor("z", "batch", 3))
+    with pytest.raises(InvalidInput, match="expected 2 rows like the other inputs, got 3"):
+        named.check({"x": floats(2, 3), "z": floats(3, 3)})
+    apart = sign(tensor("x", "n", 3), tensor("z", "m", 3))
+    whole = apart.check({"x": floats(2, 3), "z": floats(3, 3)})
+    assert (whole.whole, whole.number) == (True, 1)
+    assert whole.key != apart.check({"x": floats(2, 3), "z": floats(3, 3)}).key
+    assert not apart.check({"x": floats(2, 3), "z": floats(2, 3)}).whole
 
 
 def test_texts_of_any_width_fit_a_bytes_input() -> None:

@@ -19,11 +19,14 @@ def grpc_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graphs.write_plain(root, "double", graphs.double())
     graphs.write_plain(root, "other", graphs.double())
     graphs.write_plain(root, "look-up", graphs.look_up())
+    graphs.write_plain(root, "exhausting", graphs.exhausting())
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
     graphs.write_plain(root, "halves", graphs.echo(TensorProto.FLOAT16))
     graphs.write_plain(root, "brain", graphs.triple_bf16())
     graphs.write_plain(root, "bytes", graphs.echo(TensorProto.INT8))
+    graphs.write_plain(root, "draw", graphs.draw())
+    graphs.write_plain(root, "table", graphs.columns(300))
     graphs.write_plain(root, "broken", b"no graph")
     return root
 

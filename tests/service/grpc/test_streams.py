@@ -77,7 +77,7 @@ def test_error_is_an_answer_of_the_stream(server: GrpcServing) -> None:
 def test_failure_inside_is_withheld_in_a_stream(server: GrpcServing) -> None:
     """The text of a failing model stays in the log; the answer has the request id that it stands under."""
     bad = service_pb2.ModelInferRequest(
-        model_name="look-up",
+        model_name="exhausting",
         id="of-mine",
         inputs=[{"name": "x", "datatype": "INT64", "shape": [1, 1], "contents": {"int64_contents": [9]}}],
     )

@@ -19,6 +19,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(DEFAULT_ROOT / "digits-classifier", root / "digits-classifier")
     graphs.write_plain(root, "double", graphs.double())
     graphs.write_plain(root, "look-up", graphs.look_up())
+    graphs.write_plain(root, "exhausting", graphs.exhausting())
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
     graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))

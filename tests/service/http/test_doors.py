@@ -528,11 +528,15 @@ def test_chunks_under_way_are_held_and_given_back(store: Path, door: Door, heade
 
 
 def test_idle_connection_is_closed_after_keep_alive(store: Path, door: Door):
-    """A connection on which nothing comes is closed when its keep-alive time is over."""
-    with Serving(settings_for(store, models=("double",)), door, keep_alive_s=1) as server, Wire(server) as wire:
+    """A connection on which nothing comes is closed when the time that the settings give it is over, on any route."""
+    settings = settings_for(store, models=("double",), keep_alive_s=0.2)
+    with Serving(settings, door) as server, Wire(server) as wire, Wire(server) as other:
         wire.send(request_bytes(body_of(1)))
         assert wire.read_y() == 2.0
         assert wire.is_closed_by_server()
+        other.send(request_bytes(b"", "/livez", method="GET"))
+        assert other.read()[0] == 200
+        assert other.is_closed_by_server()
 
 
 def test_headers_of_httpx_pass(server: Serving):

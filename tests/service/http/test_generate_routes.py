@@ -24,7 +24,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graphs.write_plain(root, "open", graphs.double("width"))
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
-    graphs.write_plain(root, "look-up", graphs.look_up())
+    graphs.write_plain(root, "exhausting", graphs.exhausting())
     graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
     graphs.write_plain(root, "flags", graphs.echo(TensorProto.BOOL))
     graphs.write_plain(root, "halves", graphs.echo(TensorProto.FLOAT16))
@@ -90,7 +90,7 @@ def test_bad_request_is_plain_json_with_400(client: httpx.Client, case: tuple[st
 @pytest.mark.parametrize("route", ["generate", "generate_stream"])
 def test_model_that_fails_at_once_is_plain_json_with_500(client: httpx.Client, route: str) -> None:
     """A failure before the first event keeps its status."""
-    response = ask(client, "look-up", {"x": 9}, route)
+    response = ask(client, "exhausting", {"x": 9}, route)
     assert (response.status_code, response.headers["content-type"]) == (500, "application/json")
     assert "the model failed" in response.json()["error"]
 
@@ -109,6 +109,15 @@ def test_unknown_model_version_and_path_are_404(client: httpx.Client, path: str,
     response = client.post(f"/team/v2/models/{path}", json={"x": [1, 2, 3]})
     assert response.status_code == 404
     assert text in response.json()["error"]
+
+
+def test_parameter_that_is_null_is_as_absent(client: httpx.Client) -> None:
+    """Beside the inputs and in the object of parameters, and this object itself."""
+    nulls = {"id": None, "steps": None, "timeout": None, "mine": None}
+    plain = ask(client, "double", {"x": [1, 2, 3]})
+    assert plain.status_code == 200
+    for body in ({**nulls, "parameters": None}, {"parameters": nulls}):
+        assert ask(client, "double", {"x": [1, 2, 3], **body}).text == plain.text
 
 
 def test_other_methods_are_405(client: httpx.Client) -> None:
@@ -156,10 +165,13 @@ def test_id_version_and_parameters(client: httpx.Client) -> None:
 
 
 def test_numbers_that_are_not_finite_go_both_ways(client: httpx.Client) -> None:
-    """NaN and infinities come as the literals that Python and Triton write, in arrays and alone."""
-    assert math.isnan(json.loads(ask(client, "open", {"x": math.nan}).text)["y"])
-    values = json.loads(ask(client, "double", {"x": [math.inf, 1, -math.inf]}).text)["y"]
-    assert values == [math.inf, 2.0, -math.inf]
+    """NaN and infinities are taken as Python writes them and as texts, and come as texts, in arrays and alone."""
+    for nan, infinity in ((math.nan, math.inf), ("NaN", "Infinity")):
+        assert ask(client, "open", {"x": nan}).json()["y"] == "NaN"
+        values = ask(client, "double", {"x": [infinity, 1, -math.inf]}).json()["y"]
+        assert values == ["Infinity", 2.0, "-Infinity"]
+    [event] = read_events(ask(client, "double", {"x": ["-Infinity", 1, 2]}, "generate_stream"))
+    assert event["y"] == ["-Infinity", 2.0, 4.0]
 
 
 def test_timeout_of_the_request_counts(client: httpx.Client) -> None:

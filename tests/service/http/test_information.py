@@ -75,7 +75,8 @@ def test_metadata_has_the_versions_in_order_of_their_numbers(information: httpx.
     """Versions are texts, sorted as numbers; one version has itself only."""
     tensors = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]}
     tensors["outputs"] = [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}]
-    expected = {"name": "double", "versions": ["2", "10"], "platform": "onnxruntime_onnx", **tensors}
+    proof = {"rows": "proved", "rows_reason": "each of 1 operators keeps rows apart", "bits": "exact"}
+    expected = {"name": "double", "versions": ["2", "10"], "platform": "onnxruntime_onnx", **tensors, **proof}
     assert ask(information, "/v2/models/double") == expected
     assert ask(information, "/v2/models/double/versions/old")["versions"] == ["2"]
     assert ask(information, "/v2/models/double/versions/10/ready") == {"name": "double", "ready": True}
@@ -188,6 +189,7 @@ def test_trace_settings_of_a_model_override_those_of_the_server(information: htt
         ({"log_file": "log"}, 501, "log_file"),
         ({"log_file": 0}, 400, "log_file: expected a string, got a number"),
         ({"log_infos": True}, 400, "unknown log setting 'log_infos'"),
+        ({"log_infos": None}, 400, "unknown log setting 'log_infos'"),
     ],
 )
 def test_bad_log_setting_is_refused(information: httpx.Client, body: Any, status: int, text: str) -> None:
@@ -207,6 +209,8 @@ def test_log_settings_change_what_is_logged(information: httpx.Client, caplog: p
             logger.log(level, "a message")
         return [record.levelname for record in caplog.records if record.name == logger.name]
 
+    before = information.get("/v2/logging").json()
+    assert information.post("/v2/logging", json=dict.fromkeys(before)).json() == before
     shown = information.post("/v2/logging", json={"log_info": True, "log_warning": False, "log_error": True}).json()
     assert (shown["log_info"], shown["log_warning"], shown["log_error"]) == (True, False, True)
     assert logged() == ["INFO", "ERROR"]

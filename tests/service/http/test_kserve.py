@@ -1,5 +1,6 @@
 """KServe's routes: predict and explain of its first protocol, forecasts of time series. Through each door."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -24,12 +25,13 @@ FORECAST = "/v1/timeseries/forecast"
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("kserve")
     for name in REFERENCE:
-        (root / name).symlink_to(DEFAULT_ROOT / name)
+        shutil.copytree(DEFAULT_ROOT / name, root / name)
     graphs.write_plain(root, "double", graphs.double())
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
     graphs.write_plain(root, "open", graphs.double("width"))
     graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
+    graphs.write_plain(root, "scalars", graphs.scalars())
     graphs.write_plain(root, "halves", graphs.echo(TensorProto.FLOAT16))
     graphs.write_plain(root, "broken", b"no onnx")
     return root
@@ -253,3 +255,19 @@ def test_forecast_starts_after_the_series(frequency: str, start: str, count: int
     found = find_next(item, "inputs[0]")
     assert found == expected
     assert datetime.fromisoformat(found) > datetime.fromisoformat(start)
+
+
+@pytest.mark.parametrize("path", ["/v1/models/{}:predict", "/v2/models/{}/infer", "/v2/models/{}/generate"])
+def test_numbers_that_are_not_finite_are_the_same_on_every_route(client: httpx.Client, path: str) -> None:
+    """Both protocols answer with the same texts, of rows that are arrays and of rows that are single numbers."""
+    special = ["NaN", "Infinity", "-Infinity"]
+    for model, shape, rows in (("double", [1, 3], [special]), ("scalars", [3], special)):
+        tensor = {"name": "x", "datatype": "FP32", "shape": shape, "data": special}
+        body = {"instances": rows} if "v1" in path else {"inputs": [tensor]} if "infer" in path else {"x": special}
+        answer = client.post(path.format(model), json=body)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        if "v1" in path:
+            assert found["predictions"] == rows
+        else:
+            assert (found["outputs"][0]["data"] if "infer" in path else found["y"]) == special

@@ -165,7 +165,7 @@ def test_every_model_is_configured_as_the_schema_says(reference: httpx.Client, d
 
 
 REFUSED: dict[str, tuple[str, Any]] = {
-    "no tensors": ("/v2/models/{model}/infer", {"inputs": []}),
+    "no tensors": ("/v2/models/{model}/infer", {"inputs": None}),
     "unknown datatype": (
         "/v2/models/{model}/infer",
         {"inputs": [{"name": "image", "shape": [1], "datatype": "FP31", "data": [1]}]},

@@ -109,6 +109,16 @@ def test_bad_change_is_refused_and_changes_nothing(unchanged: httpx.Client, body
     assert who_serves(unchanged) == "1"
 
 
+def test_member_that_is_null_is_as_absent(unchanged: httpx.Client) -> None:
+    """Clients that write what they do not use as null look at everything, and load the newest version."""
+    everything = unchanged.post("/v2/repository/index", json={"ready": None})
+    assert (everything.status_code, everything.json()) == (200, unchanged.post("/v2/repository/index").json())
+    for parameters in (None, {"version": None, "unload_dependents": None}):
+        loaded = unchanged.post("/v2/repository/models/double/load", json={"parameters": parameters})
+        assert loaded.status_code == 200, loaded.text
+    assert who_serves(unchanged) == "1"
+
+
 def test_unknown_model_is_404(unchanged: httpx.Client) -> None:
     """A name that the store does not have, or that no store could have, is 404, without the folder of the store."""
     for do in ("load", "unload"):

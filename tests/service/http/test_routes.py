@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "not JSON": (b"{", "body: expected JSON"),
     "empty": (b"", "body: expected JSON"),
     "a list": (b"[]", "body: expected an object, got an array"),
-    "no inputs": (b"{}", "inputs: expected an array of 1 to"),
+    "no inputs": (b"{}", "inputs: expected an array of at most"),
     "unknown field": (json.dumps({"inputs": [X], "input": 1}).encode(), "unknown field 'input'"),
     "wrong name": (json.dumps({"inputs": [{**X, "name": "z"}]}).encode(), "inputs: expected x, got z"),
     "twice": (json.dumps({"inputs": [X, X]}).encode(), "expected each name once"),
@@ -168,7 +169,7 @@ def test_body_over_the_limit_is_413_before_it_is_read(client: httpx.Client):
 def test_failure_in_the_model_is_500_without_its_text(client: httpx.Client):
     """What ONNX Runtime says stays in the log; the caller gets the request id to ask with."""
     body = {"inputs": [tensor("x", [99], [1, 1], "INT64")]}
-    response = client.post(INFER.format("look-up"), json=body, headers={"x-request-id": "mine"})
+    response = client.post(INFER.format("exhausting"), json=body, headers={"x-request-id": "mine"})
     assert_error(response, 500, "the log has the reason under this id")
     assert response.json()["request_id"] == "mine"
     assert "Gather" not in response.text
@@ -234,10 +235,10 @@ def test_infer_answers_json_and_echoes_the_id(client: httpx.Client):
 
 
 def test_infinities_and_nan_pass_through_json(client: httpx.Client):
-    """Where a model takes them, NaN and infinities go in and come out as the literals that clients write."""
+    """Where a model takes them, NaN and infinities go in and come out as the texts that every JSON parser takes."""
     body = '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[NaN,Infinity,-Infinity]}]}'
     response = client.post(INFER.format("double"), content=body)
-    assert response.text.replace(" ", "").endswith('"data":[NaN,Infinity,-Infinity]}]}')
+    assert response.text.replace(" ", "").endswith('"data":["NaN","Infinity","-Infinity"]}]}')
 
 
 def test_several_inputs_and_chosen_outputs(client: httpx.Client):
@@ -338,7 +339,7 @@ def test_cards_tell_what_serves(client: httpx.Client):
     assert digits["quality"]["metrics"]["accuracy"] >= 0.99
     assert digits["parity"]["rungs"]
     assert digits["provider"] == "CPUExecutionProvider"
-    assert digits["batching"]["batch_invariant"] == "exact"
+    assert (digits["batching"]["rows"], digits["batching"]["bits"]) == ("proved", "exact")
     assert cards["fixed"]["batching"]["batches"] is False
 
 
@@ -365,12 +366,8 @@ def test_metrics_count_what_happened(server: Serving, client: httpx.Client):
 def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, store: Path, door: Door):
     """A model whose file was changed does not serve and says why; the other models do."""
     for name in ("digits-classifier", "double"):
-        (tmp_path / name).symlink_to(store / name)
-    (tmp_path / "digits-classifier").unlink()
+        shutil.copytree(store / name, tmp_path / name)
     folder = tmp_path / "digits-classifier" / "1"
-    folder.mkdir(parents=True)
-    for path in (store / "digits-classifier" / "1").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
     content = bytearray((folder / "main.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "main.onnx").write_bytes(content)

@@ -17,7 +17,7 @@ ROW = [1.0, 2.0, 3.0]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    graphs.write_plain(tmp_path / "store", "look-up", graphs.look_up())
+    graphs.write_plain(tmp_path / "store", "exhausting", graphs.exhausting())
     graphs.write_plain(tmp_path / "store", "fixed", graphs.one_at_a_time())
     return graphs.write_plain(tmp_path / "store", "double", graphs.double())
 
@@ -77,8 +77,8 @@ def test_refused_requests_count_as_failed(client: httpx.Client) -> None:
     assert client.post("/v2/models/double/infer", json={"inputs": []}).status_code == 400
     assert counts(stats_of(client))["fail"] == 1
     ids = {"name": "x", "datatype": "INT64", "shape": [1, 1], "data": [99]}
-    assert client.post("/v2/models/look-up/infer", json={"inputs": [ids]}).status_code == 500
-    stats = stats_of(client, "look-up")
+    assert client.post("/v2/models/exhausting/infer", json={"inputs": [ids]}).status_code == 500
+    stats = stats_of(client, "exhausting")
     assert (counts(stats)["fail"], counts(stats)["success"], stats["execution_count"]) == (1, 0, 0)
     assert stats["inference_stats"]["fail"]["ns"] > 0
 
@@ -126,7 +126,7 @@ def test_model_without_a_batch_axis_is_counted(client: httpx.Client) -> None:
 def test_all_models_are_told_at_once(client: httpx.Client) -> None:
     """Without a model the statistics of every version in service come, by name."""
     names = [s["name"] for s in client.get("/v2/models/stats").json()["model_stats"]]
-    assert names == ["double", "fixed", "look-up"]
+    assert names == ["double", "exhausting", "fixed"]
 
 
 def test_workers_are_summed(root: Path, tmp_path: Path) -> None:

@@ -51,17 +51,16 @@ def test_time_in_which_a_model_is_loaded_counts(store: Path, door: Door):
         assert infer(client, "double").status_code == 200
 
 
-def test_model_that_mixes_rows_is_refused_where_exactness_is_required(tmp_path: Path, door: Door):
-    """With SLUICE_REQUIRE_EXACT a model whose rows influence each other does not serve; without, it runs row by row."""
+def test_model_that_mixes_rows_serves_each_request_whole(tmp_path: Path, door: Door):
+    """Rows that influence each other are never cut or joined, so their bits are exact: also where that is required."""
     graphs.write_plain(tmp_path, "mixing", graphs.mixing())
     x = {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}
     with Serving(settings_for(tmp_path, require_exact=True), door) as server, server.client() as client:
-        response = client.post("/v2/models/mixing/infer", json={"inputs": [x]})
-        assert response.status_code == 503
-        assert "do not keep their bits in company" in response.json()["error"]
-    with Serving(settings_for(tmp_path), door) as server, server.client() as client:
         answer = client.post("/v2/models/mixing/infer", json={"inputs": [x]}).json()
-        assert answer["outputs"][0]["data"] == [0.0] * 4  # each row minus itself
+        assert answer["outputs"][0]["data"] == [-1, -1, 1, 1]  # each minus the mean of the request
+        [card] = client.get("/models").json()["models"]
+        assert (card["batching"]["rows"], card["batching"]["bits"]) == ("mixing", "exact")
+        assert "ReduceMean" in card["batching"]["reason"]
 
 
 @pytest.mark.slow

@@ -269,7 +269,7 @@ def test_fault_of_a_task_gets_its_status_and_reason(
     assert_error(reference.post(route, json=body), status, text)
 
 
-@pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity", '"NaN"', '"-Infinity"'])
 @pytest.mark.parametrize(
     ("route", "body"),
     [

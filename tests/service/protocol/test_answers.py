@@ -10,7 +10,8 @@ import pytest
 
 from model_store.datatypes import DATATYPES
 from service.errors import InvalidInput
-from service.protocol.answers import render_infer
+from service.protocol.answers import render_infer, to_nested
+from service.protocol.text import render_json
 from service.protocol.v2 import parse_infer
 
 Json = dict[str, Any]
@@ -117,12 +118,29 @@ def test_data_of_an_answer_is_flat_and_row_by_row(array: np.ndarray) -> None:
 
 
 def test_nan_and_infinities_of_an_answer_are_not_lost() -> None:
-    """Numbers that JSON lacks are written as the literals that clients read, and the others stay as they are."""
+    """Numbers that JSON lacks are texts that NumPy reads as such numbers, and the others stay as they are."""
     values = np.array([np.nan, np.inf, -np.inf, 0.5], np.float32)
     answer, _, _ = render({"y": values, "n": np.array([7], np.int64), "t": np.array(["é"], object)})
     y, n, t = (item["data"] for item in answer["outputs"])
-    np.testing.assert_array_equal(np.float32(y), values)
+    assert y == ["NaN", "Infinity", "-Infinity", 0.5]
+    np.testing.assert_array_equal(np.array(y, np.float32), values)
     assert (n, t) == ([7], ["é"])
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (np.float32([[0.1, np.nan], [np.inf, -np.inf]]), '[[0.1,"NaN"],["Infinity","-Infinity"]]'),
+        (np.float64([[0.5, -2]]).T, "[[0.5],[-2.0]]"),
+        (np.array(-np.inf), '"-Infinity"'),
+        (np.float32(0.1), "0.1"),
+        (np.array([True, False]), "[true,false]"),
+        (np.empty((0, 2), np.float32), "[]"),
+    ],
+)
+def test_nested_numbers_are_json_that_every_parser_takes(array: np.ndarray, text: str) -> None:
+    """Of any shape, a single number too: what is not finite is a text, and nothing else changes."""
+    assert render_json(to_nested(array)).decode() == text
 
 
 @pytest.mark.parametrize("element", ["é", "é".encode(), ""])

@@ -1,5 +1,7 @@
 """Nested JSON numbers to arrays."""
 
+import json
+import re
 from typing import Any
 
 import numpy as np
@@ -167,6 +169,36 @@ def test_nan_and_infinities_are_floats() -> None:
     """NaN and infinities pass as floats; whether a model takes them is in its manifest."""
     array = array_of([float("nan"), float("inf"), float("-inf")], DATATYPES["FP32"], "x")
     np.testing.assert_array_equal(array, np.array([np.nan, np.inf, -np.inf], np.float32))
+
+
+@pytest.mark.parametrize("name", ["FP32", "FP64"])
+@pytest.mark.parametrize(
+    "data", [["NaN", "Infinity", "-Infinity"], [["NaN"], [1]], [[-0.5, 2], ["Infinity", 1]], "NaN"]
+)
+def test_texts_stand_for_numbers_that_json_lacks(data: Any, name: str) -> None:
+    """Alone, beside ordinary numbers and nested, they are what the literals are."""
+    literals = json.loads(re.sub(r'"(NaN|-?Infinity)"', r"\1", json.dumps(data)))
+    np.testing.assert_array_equal(
+        array_of(data, DATATYPES[name], "x"), np.array(literals, DATATYPES[name].dtype), strict=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "got"),
+    [
+        ("FP32", ["nan", 1.0], "'nan'"),
+        ("FP32", ["NaN", "1.5"], "'1.5'"),
+        ("FP32", ["NaN", None], "null"),
+        ("FP32", ["NaN", True], "a boolean"),
+        ("FP32", ["+Infinity"], "'\\+Infinity'"),
+        ("INT64", ["NaN"], "'NaN'"),
+        ("BOOL", ["NaN"], "'NaN'"),
+    ],
+)
+def test_other_texts_are_no_numbers(name: str, data: Any, got: str) -> None:
+    """No other spelling, no number in a text, and nothing else beside them; whole numbers have no such values."""
+    with pytest.raises(InvalidInput, match=f"^x: expected {name}, got {got}"):
+        array_of(data, DATATYPES[name], "x")
 
 
 @pytest.mark.parametrize("depth", [32, 33, 64, 65, 100])

@@ -33,10 +33,10 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
     ("header", "complaint"),
     [
         ([], "body: expected an object, got an array"),
-        ({}, "inputs: expected an array of 1 to 256 tensors, got null"),
-        ({"inputs": []}, "inputs: expected an array of 1 to 256 tensors, got 0"),
-        ({"inputs": X}, "inputs: expected an array of 1 to 256 tensors, got an object"),
-        ({"inputs": [X] * 257}, "inputs: expected an array of 1 to 256 tensors, got 257"),
+        ({}, "inputs: expected an array of at most 4096 tensors, got null"),
+        ({"inputs": None}, "inputs: expected an array of at most 4096 tensors, got null"),
+        ({"inputs": X}, "inputs: expected an array of at most 4096 tensors, got an object"),
+        ({"inputs": [X] * 4097}, "inputs: expected an array of at most 4096 tensors, got 4097"),
         ({"inputs": [X, X]}, "inputs: expected each name once"),
         ({"inputs": ["x"]}, r"inputs\[0\]: expected an object, got a string"),
         ({"inputs": [X], "output": []}, "body: unknown field 'output', expected id, parameters, inputs, outputs"),
@@ -54,10 +54,13 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
             {"inputs": [X], "parameters": {"mine": {}}},
             "parameters.mine: expected a string, a number or a boolean, got an",
         ),
-        ({"inputs": [X], "parameters": {"mine": None}}, "parameters.mine: expected a string, .*, got null"),
         ({"inputs": [X], "parameters": {"triton_x": 1}}, "parameters.triton_x: this server does not support"),
         ({"inputs": [X], "parameters": {"headers": {}}}, "parameters.headers: this server does not support"),
         ({"inputs": [X | {"name": None}]}, r"inputs\[0\].name: expected a string, got null"),
+        ({"inputs": [X | {"datatype": None}]}, r"inputs\[0\].datatype: expected one of BOOL, .*, got None"),
+        ({"inputs": [X | {"shape": None}]}, r"inputs\[0\].shape: expected an array of sizes from 0, got None"),
+        ({"inputs": [X | {"data": None}]}, "expected either data or .*, got neither"),
+        ({"inputs": [X], "outputs": [None]}, r"outputs\[0\]: expected an object, got null"),
         ({"inputs": [X | {"datatype": "FLOAT"}]}, r"inputs\[0\].datatype: expected one of BOOL, .*, got 'FLOAT'"),
         ({"inputs": [X | {"datatype": ["FP32"]}]}, r"inputs\[0\].datatype: expected one of"),
         ({"inputs": [X | {"shape": 2}]}, r"inputs\[0\].shape: expected an array of sizes from 0, got 2"),
@@ -73,8 +76,8 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
         ({"inputs": [{k: v for k, v in X.items() if k != "data"}]}, "expected either data or .*, got neither"),
         ({"inputs": [X | {"datatype": "FP16"}]}, "FP16 has no JSON form, send it as binary data"),
         ({"inputs": [X | {"datatype": "BF16"}]}, "BF16 has no JSON form, send it as binary data"),
-        ({"inputs": [X], "outputs": {}}, "outputs: expected an array of at most 256, got an object"),
-        ({"inputs": [X], "outputs": [{"name": "y"}] * 257}, "outputs: expected an array of at most 256, got 257"),
+        ({"inputs": [X], "outputs": {}}, "outputs: expected an array of at most 4096, got an object"),
+        ({"inputs": [X], "outputs": [{"name": "y"}] * 4097}, "outputs: expected an array of at most 4096, got 4097"),
         ({"inputs": [X], "outputs": ["y"]}, r"outputs\[0\]: expected an object, got a string"),
         ({"inputs": [X], "outputs": [{}]}, r"outputs\[0\].name: expected a string, got null"),
         ({"inputs": [X], "outputs": [{"name": "y", "datatype": "FP32"}]}, r"outputs\[0\]: unknown field 'datatype'"),
@@ -129,7 +132,7 @@ def test_faulty_binary_body_is_refused(header: Json, binary: bytes, complaint: s
 def test_header_length_outside_the_body_is_refused(length: int) -> None:
     """The header must lie within the body, and there must be one."""
     with pytest.raises(InvalidInput, match=f"Inference-Header-Content-Length: expected 1 to 13 .*, got {length}"):
-        parse_infer(b'{"inputs":[]}', length)
+        parse_infer(b'{"inputs":{}}', length)
 
 
 def test_header_that_is_not_json_is_refused_each_time() -> None:
@@ -262,11 +265,48 @@ def test_odd_tensors_are_read(item: Json, expected: Any) -> None:
     assert parse({"inputs": [{"name": "x"} | item]}).inputs["x"].tolist() == expected
 
 
-def test_256_inputs_are_read() -> None:
-    """As many inputs as are allowed, in their order."""
-    inputs = [X | {"name": f"x{i}", "data": [i, i]} for i in range(256)]
+@pytest.mark.parametrize("count", [0, 80, 300, 4096])
+def test_many_inputs_are_read(count: int) -> None:
+    """As many inputs as are allowed, and none, in their order; in binary form too."""
+    inputs = [X | {"name": f"x{i}", "data": [i, i]} for i in range(count)]
     got = parse({"inputs": inputs}).inputs
-    assert [(name, a.tolist()) for name, a in got.items()] == [(f"x{i}", [i, i]) for i in range(256)]
+    assert [(name, a.tolist()) for name, a in got.items()] == [(f"x{i}", [i, i]) for i in range(count)]
+    content = np.arange(count, dtype="<f4").repeat(2).tobytes()
+    same = parse({"inputs": [B | {"name": f"x{i}"} for i in range(count)]}, content).inputs
+    assert [(name, a.tolist()) for name, a in same.items()] == [(f"x{i}", [i, i]) for i in range(count)]
+
+
+def test_as_many_tensors_are_read_as_the_caller_says() -> None:
+    """The limit is that of the call, also for a header that was read before with another."""
+    text = json.dumps({"inputs": [X, X | {"name": "z"}]}).encode()
+    assert len(parse_infer(text, None, max_tensors=2).inputs) == 2
+    with pytest.raises(InvalidInput, match="inputs: expected an array of at most 1 tensors, got 2"):
+        parse_infer(text, None, max_tensors=1)
+
+
+@pytest.mark.parametrize(
+    "nulls",
+    [
+        {"id": None, "outputs": None, "parameters": None},
+        {"parameters": dict.fromkeys(("binary_data_output", "timeout", "priority", "sequence_id", "mine", "headers"))},
+        {"inputs": [X | {"parameters": None}]},
+        {"inputs": [X | {"parameters": {"binary_data_size": None, "shared_memory_region": None}}]},
+    ],
+)
+def test_optional_members_that_are_null_are_as_absent(nulls: Json) -> None:
+    """Programs that write what they do not use as null get what they would get without it."""
+    header, inputs = parse({"inputs": [X]} | nulls)
+    plain = parse({"inputs": [X]})
+    assert header == plain.header
+    assert inputs["x"].tolist() == plain.inputs["x"].tolist()
+
+
+def test_null_beside_the_binary_form_is_as_absent() -> None:
+    """An input whose bytes follow may have null for its data, an output null for its parameters or any of them."""
+    wanted = [{"name": "y", "parameters": None}, {"name": "z", "parameters": {"binary_data": None}}]
+    header, inputs = parse({"inputs": [B | {"data": None}], "outputs": wanted}, bytes(8))
+    assert inputs["x"].tolist() == [0, 0]
+    assert header.outputs == {"y": False, "z": False}
 
 
 def test_name_of_the_model_in_the_body_is_passed_over() -> None:

@@ -44,7 +44,6 @@ def classify(*rows: Any, top_k: int = 1) -> list[dict[str, Any]]:
         ({"top_k": "3"}, r"top_k: Input should be a valid integer \(got '3'\)"),
         ({"top_k": 2.5}, r"top_k: .*integer.* \(got 2.5\)"),
         ({"top_k": True}, "top_k: Input should be a valid integer"),
-        ({"top_k": None}, "top_k: Input should be a valid integer"),
         ({"model": 3}, "model: Input should be a valid string"),
         ({"version": 1.5}, "version"),
         ({"version": True}, "version"),

@@ -145,12 +145,18 @@ def test_query_beside_json_is_taken_as_texts() -> None:
         ({"parts": "[1"}, True, "parts: .*expected JSON"),
         ({"stream": 1}, False, "stream: Input should be a valid boolean"),
         ({"other": 1}, False, "other: Extra inputs are not permitted"),
+        ({"other": None}, False, "other: Extra inputs are not permitted"),
     ],
 )
 def test_faulty_option_is_refused_by_name(fields: dict[str, Any], loose: bool, complaint: str) -> None:
     """Numbers as texts are fine in a query string and a fault in JSON; what is unknown is a fault in both."""
     with pytest.raises(InvalidInput, match=complaint):
         Options.parse(fields, loose)
+
+
+def test_option_that_is_null_is_as_absent() -> None:
+    """Programs that write what they do not use as null get the defaults."""
+    assert Options.parse(dict.fromkeys(("model", "stream", "number", "parts"))) == Options()
 
 
 def test_texts_say_the_same_as_json() -> None:

@@ -1,4 +1,4 @@
-"""Runs of a graph before it serves: whether rows keep their bits in company, what a batch costs, whether cores help."""
+"""Runs of a graph before it serves: what a batch of each size costs, and whether all cores make it faster."""
 
 import contextlib
 import math
@@ -6,17 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
-
-from model_store.datatypes import datatype_of
 from service.engine.buckets import Buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
-from service.engine.session import Session, first_line
-from service.engine.tensors import Arrays
-from service.errors import NotReady
+from service.engine.session import Session
+from service.engine.tensors import Arrays, Signature
+from service.verify import Axes, Budget, differ, rows, run
 
 _WARM_UP_S = 1.0
 """On the CPU larger batches are not tried if warm-up would take longer; the cost model scales from the largest."""
@@ -77,62 +74,7 @@ quiet = Quiet()
 """Of this process."""
 
 
-def rows(samples: Arrays, count: int, start: int = 0) -> Arrays:
-    """``count`` rows, repeated from the samples as often as needed."""
-    return {name: np.take(a, range(start, start + count), axis=0, mode="wrap") for name, a in samples.items()}
-
-
-def _with_neighbour(samples: Arrays) -> Arrays:
-    """The samples; a single row gets another one beside it that differs from it wherever it has floats."""
-    if any(len(a) > 1 for a in samples.values()):
-        return samples
-    return {
-        name: np.concatenate([a, a * a.dtype.type(0.5) if datatype_of(a).is_float else a])
-        for name, a in samples.items()
-    }
-
-
-def prove_company(session: Session, samples: Arrays, max_rows: int) -> tuple[int, str]:
-    """Whether rows are independent, and from which batch size on they keep their bits.
-
-    Returns the least rows of a batch and ``Loaded.batch_invariant``. First the same rows run in batches of one size
-    among different neighbours: any difference there means that rows influence each other. Then in batches of different
-    sizes: a difference there is rounding, and often goes away when no row runs alone.
-    """
-    count = min(8, max_rows)
-    if count == 1:
-        return 1, "exact"
-    samples = _with_neighbour(samples)
-    together = run(session, rows(samples, count))
-    half = count // 2
-    for start in (0, count - half):
-        # The other rows are replaced by copies of one of these: whatever they add to a sum or a mean changes.
-        kept = np.arange(count)
-        kept[np.r_[0:start, start + half : count]] = start
-        among = run(session, {name: np.take(a, kept, axis=0, mode="wrap") for name, a in samples.items()})
-        if _differ(_cut(among, start, half), _cut(together, start, half)):
-            return 1, "none"
-    for size in (1, 2):
-        starts = range(0, count - size + 1, size)
-        apart = [run(session, rows(samples, size, start)) for start in starts]
-        if not any(_differ(part, _cut(together, at, size)) for at, part in zip(starts, apart, strict=True)):
-            return size, "exact"
-    return 1, "bound"
-
-
-def _cut(outputs: Sequence[np.ndarray], start: int, count: int) -> Sequence[np.ndarray]:
-    return [output[start : start + count] for output in outputs]
-
-
-def _differ(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:
-    """Whether any bit differs between the outputs of two runs."""
-    for a, b in zip(left, right, strict=True):
-        if not np.array_equal(a, b) if a.dtype.hasobject else a.tobytes() != b.tobytes():
-            return True
-    return False
-
-
-def make_ready(session: Session, samples: Arrays, sizes: Buckets, batches: bool) -> Mapping[int, Arrays]:
+def make_ready(session: Session, samples: Arrays, sizes: Buckets, signature: Signature) -> Mapping[int, Arrays]:
     """Run every size once, to make kernels and memory ready. Returns the inputs by their rows.
 
     On a GPU all of them, however long it takes: a batch of a new size would hold up the requests of a server in use.
@@ -140,7 +82,7 @@ def make_ready(session: Session, samples: Arrays, sizes: Buckets, batches: bool)
     began = time.perf_counter()
     ready: dict[int, Arrays] = {}
     for size in sizes:
-        ready[size] = rows(samples, size) if batches else samples
+        ready[size] = rows(samples, size, signature.axes) if signature.batches else samples
         run(session, ready[size])
         if session.on_cpu and time.perf_counter() - began > _WARM_UP_S / (1 + _ROUNDS):
             break
@@ -148,34 +90,44 @@ def make_ready(session: Session, samples: Arrays, sizes: Buckets, batches: bool)
 
 
 def learn(
-    session: Session, ready: Mapping[int, Arrays], open_on: Callable[[int], Session], threads: int
+    session: Session,
+    ready: Mapping[int, Arrays],
+    open_on: Callable[[int], Session],
+    threads: int,
+    axes: Axes,
+    budget: Budget,
 ) -> tuple[CostModel, Wide | None]:
     """What each size costs, and the graph on ``threads`` threads where that pays, and gives the same bits."""
-    if _measure(session, ready[max(ready)]) < _LONG_S:
-        return _learn_cost(session, ready), None
+    longest_s = _measure(session, ready[max(ready)])
+    if longest_s < _LONG_S or budget.is_spent:
+        return _learn_cost(session, ready, {max(ready): longest_s}, budget), None
     others = _threads()
     wide = open_on(threads) if threads > 1 else None
     helpers = _threads() - others
-    if wide is not None and not _gives_same_bits(session, wide, ready):
+    if wide is not None and not _gives_same_bits(session, wide, ready, axes):
         wide = None
     with quiet.alone(), _apart_from(helpers):
         if wide is None:
-            return _learn_cost(session, ready), None
-        one_s, all_s = _compare(session, wide, ready)
-        cost = _learn_cost(session, ready, one_s)
+            return _learn_cost(session, ready, {max(ready): longest_s}, budget), None
+        one_s, all_s = _compare(session, wide, ready, budget)
+        cost = _learn_cost(session, ready, one_s, budget)
         if _find_gain(one_s, all_s) < _WORTH_WIDENING:
             return cost, None
-        return cost, Wide(wide, _learn_cost(wide, ready, all_s), threads)
+        return cost, Wide(wide, _learn_cost(wide, ready, all_s, budget), threads)
 
 
-def _learn_cost(session: Session, ready: Mapping[int, Arrays], found_s: Mapping[int, float] | None = None) -> CostModel:
+def _learn_cost(
+    session: Session, ready: Mapping[int, Arrays], found_s: Mapping[int, float], budget: Budget
+) -> CostModel:
     """What each size costs; ``found_s`` are seconds that some of them took before.
 
     The best of some rounds counts, and a round has all sizes: whatever else the machine does for a while would be taken
     for the cost of one of them, and batches be made far too small or too large for as long as the version serves.
     """
-    best_s = dict(found_s or {})
+    best_s = dict(found_s)
     for _ in range(_ROUNDS):
+        if budget.is_spent:
+            break
         for size, inputs in ready.items():
             best_s[size] = min(best_s.get(size, math.inf), _measure(session, inputs))
     cost = CostModel()
@@ -184,14 +136,16 @@ def _learn_cost(session: Session, ready: Mapping[int, Arrays], found_s: Mapping[
     return cost
 
 
-def _gives_same_bits(session: Session, wide: Session, ready: Mapping[int, Arrays]) -> bool:
+def _gives_same_bits(session: Session, wide: Session, ready: Mapping[int, Arrays], axes: Axes) -> bool:
     tried = [inputs for size, inputs in ready.items() if size <= _MOST_TRIED]
     # A row less too, for threads may halve a batch, and its last row be computed alone.
-    tried += [rows(inputs, size - 1) for size, inputs in ready.items() if 2 < size <= _MOST_TRIED]
-    return not any(_differ(run(wide, inputs), run(session, inputs)) for inputs in tried)
+    tried += [rows(inputs, size - 1, axes) for size, inputs in ready.items() if 2 < size <= _MOST_TRIED]
+    return not any(differ(run(wide, inputs), run(session, inputs)) for inputs in tried)
 
 
-def _compare(session: Session, wide: Session, ready: Mapping[int, Arrays]) -> tuple[dict[int, float], dict[int, float]]:
+def _compare(
+    session: Session, wide: Session, ready: Mapping[int, Arrays], budget: Budget
+) -> tuple[dict[int, float], dict[int, float]]:
     """The best seconds of a small, a middle and a large batch, on one core and on all of them."""
     sizes = sorted(ready)
     sizes = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
@@ -205,7 +159,7 @@ def _compare(session: Session, wide: Session, ready: Mapping[int, Arrays]) -> tu
         took_s = time.perf_counter() - began
         rounds += 1
         pays = _find_gain(one_s, all_s) >= _WORTH_WIDENING
-        if rounds >= _ROUNDS and took_s > (_COMPARE_S if pays else _DOUBT_S):
+        if budget.is_spent or (rounds >= _ROUNDS and took_s > (_COMPARE_S if pays else _DOUBT_S)):
             return one_s, all_s
 
 
@@ -258,11 +212,3 @@ def _measure(session: Session, inputs: Arrays) -> float:
     began = time.perf_counter()
     run(session, inputs)
     return time.perf_counter() - began
-
-
-def run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
-    """As ``session.run``; raises NotReady for whatever it raises."""
-    try:
-        return session.run(inputs)
-    except Exception as error:
-        raise NotReady(f"the graph fails on its own samples: {first_line(error)}") from error

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from service import trial
+from service import profile
 from service.engine.lane import Wide
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady
-from service.trial import Quiet, learn, quiet
+from service.profile import Quiet, learn, quiet
+from service.verify import Budget
 from tests import graphs
 
 READY: Mapping[int, Arrays] = {
@@ -30,9 +31,9 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Session, float]]:
     def measure(session: Session, inputs: Arrays) -> float:
         return seconds[session] * len(inputs["x"])
 
-    monkeypatch.setattr(trial, "_measure", measure)
-    monkeypatch.setattr(trial, "_COMPARE_S", 0.0)
-    monkeypatch.setattr(trial, "_DOUBT_S", 0.0)
+    monkeypatch.setattr(profile, "_measure", measure)
+    monkeypatch.setattr(profile, "_COMPARE_S", 0.0)
+    monkeypatch.setattr(profile, "_DOUBT_S", 0.0)
     with quiet.beside():
         yield seconds
 
@@ -41,7 +42,7 @@ def widen(times: dict[Session, float], row_s: float, wide_row_s: float, wide: by
     """What ``learn`` makes of a graph whose rows take so long on one thread and on two."""
     session, other = Session(graphs.double()), Session(wide or graphs.double(), intra_op_threads=2)
     times |= {session: row_s, other: wide_row_s}
-    cost, found = learn(session, READY, {2: other}.__getitem__, 2)
+    cost, found = learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9))
     assert cost.predict(4) == pytest.approx(4 * row_s)
     return found
 
@@ -72,14 +73,14 @@ def test_batch_that_is_alone_gets_all_cores_where_they_are_faster(times: dict[Se
 
 def test_what_the_comparison_has_found_stands(monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]) -> None:
     """A machine that is busy right after the comparison does not make all cores seem slow: the best of all counts."""
-    compare = trial._compare
+    compare = profile._compare
 
-    def compare_and_disturb(session: Session, wide: Session, ready: dict[int, Arrays]) -> object:
-        found = compare(session, wide, ready)
+    def compare_and_disturb(session: Session, wide: Session, ready: dict[int, Arrays], budget: Budget) -> object:
+        found = compare(session, wide, ready, budget)
         times[wide] *= 3
         return found
 
-    monkeypatch.setattr(trial, "_compare", compare_and_disturb)
+    monkeypatch.setattr(profile, "_compare", compare_and_disturb)
     found = widen(times, 1e-3, 0.5e-3)
     assert found is not None
     assert found.cost.predict(max(READY)) == pytest.approx(max(READY) * 0.5e-3)
@@ -89,7 +90,7 @@ def test_short_runs_are_not_tried_on_all_cores(times: dict[Session, float]) -> N
     """Where the largest batch takes less than half a millisecond no second session is opened."""
     session = Session(graphs.double())
     times[session] = 60e-6
-    cost, found = learn(session, READY, _refuse, 2)
+    cost, found = learn(session, READY, _refuse, 2, {"x": 0}, Budget(1e9))
     assert found is None
     assert cost.predict(8) == pytest.approx(480e-6)
 
@@ -98,7 +99,7 @@ def test_one_thread_opens_no_second_session(times: dict[Session, float]) -> None
     """With one core, or a number of threads that was asked for, there is nothing to compare."""
     session = Session(graphs.double())
     times[session] = 1.0
-    assert learn(session, READY, _refuse, 1)[1] is None
+    assert learn(session, READY, _refuse, 1, {"x": 0}, Budget(1e9))[1] is None
 
 
 def test_graph_without_rows_is_compared_as_a_whole(times: dict[Session, float]) -> None:
@@ -111,7 +112,10 @@ def test_graph_without_rows_is_compared_as_a_whole(times: dict[Session, float]) 
     )
     session, other = Session(content), Session(content, intra_op_threads=2)
     times |= {session: 1.0, other: 0.5}
-    assert learn(session, {1: {"x": np.ones(3, np.float32)}}, {2: other}.__getitem__, 2)[1] is not None
+    assert (
+        learn(session, {1: {"x": np.ones(3, np.float32)}}, {2: other}.__getitem__, 2, {"x": None}, Budget(1e9))[1]
+        is not None
+    )
 
 
 needs_two_cores = pytest.mark.skipif(
@@ -144,8 +148,8 @@ def test_threads_that_help_stand_apart_while_they_are_compared(
     """The measuring thread has a core on which no helper runs; afterwards all may run anywhere, as before."""
     session, before = Session(graphs.double()), os.sched_getaffinity(0)
     watched = Watched(own_threads())
-    monkeypatch.setattr(trial, "_measure", watched)
-    learn(session, READY, lambda threads: Session(graphs.double(), intra_op_threads=threads), 2)
+    monkeypatch.setattr(profile, "_measure", watched)
+    learn(session, READY, lambda threads: Session(graphs.double(), intra_op_threads=threads), 2, {"x": 0}, Budget(1e9))
     compared = [own for own in watched.own if own != before]
     assert compared
     assert all(own == {min(before)} for own in compared)
@@ -171,9 +175,9 @@ def test_comparison_that_fails_leaves_its_threads_where_they_were(
         return 1.0
 
     others = own_threads()
-    monkeypatch.setattr(trial, "_measure", fail)
+    monkeypatch.setattr(profile, "_measure", fail)
     with pytest.raises(NotReady):
-        learn(session, READY, open_on, 2)
+        learn(session, READY, open_on, 2, {"x": 0}, Budget(1e9))
     assert {frozenset(os.sched_getaffinity(thread)) for thread in {0, *own_threads() - others}} == {frozenset(before)}
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from service.engine.operators import FRAGILE, find_fragile, read_operators
+from model_store.rows.operators import FRAGILE, find_fragile
 from service.engine.session import Session
 from tests import graphs
 
@@ -72,13 +72,6 @@ def test_operator_of_another_domain_is_fragile(domain: str) -> None:
 def test_session_knows_what_is_fragile() -> None:
     """It is found once, when the graph is loaded."""
     assert (Session(graphs.recurrent()).fragile, Session(graphs.double()).fragile) == ("GRU", None)
-
-
-def test_operators_are_those_of_the_onnx_package() -> None:
-    """Read by hand, a file with weights and attributes has the operators that its own library finds."""
-    for content in (graphs.recurrent(), graphs.classifier(), graphs.mixing(), graphs.look_up()):
-        nodes = onnx.load_from_string(content).graph.node
-        assert sorted(read_operators(content)) == sorted((node.domain, node.op_type) for node in nodes)
 
 
 def test_weights_are_stepped_over() -> None:

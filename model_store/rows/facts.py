@@ -1,0 +1,129 @@
+"""What is known of a tensor: its shape for every batch, and how its elements depend on the rows of the batch.
+
+The states
+- ``Fixed``: the same in every batch, whatever its rows and however many; may depend on other free sizes.
+- ``Sized``: depends on the number of rows, not on their values; nothing else is known of it.
+- ``Rows``: one axis has the length outer · rows · inner, and each element depends on the row of its own place only.
+- ``Places``: as ``Rows``, and the value is step · (number of the row) + something that is the same for every row.
+- ``Selectors``: index tuples whose first component is the number of the row of their own place, see GatherND.
+- ``Failed``: rows are mixed, or not understood, on the way to this tensor.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+import numpy as np
+
+from model_store.rows.sizes import ONE, Size
+
+Shape = tuple[Size, ...]
+
+
+class NotIndependent(Exception):
+    """A rule does not give independent rows; the text says why."""
+
+    verdict: Literal["mixing", "unknown"]
+
+
+class Mixing(NotIndependent):
+    """Rows influence each other."""
+
+    verdict = "mixing"
+
+
+class Unknown(NotIndependent):
+    """The rule cannot tell."""
+
+    verdict = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """``even``: all places along the axis hold the same, whatever the rows are."""
+
+    axis: int
+    outer: Size = ONE
+    inner: Size = ONE
+    even: bool = False
+
+    def at(self, axis: int) -> "Rows":
+        return Rows(axis, self.outer, self.inner, self.even)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    axis: int
+    outer: Size
+    inner: Size
+    step: Size
+
+    def at(self, axis: int) -> "Places":
+        return Places(axis, self.outer, self.inner, self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Selectors:
+    axis: int
+    outer: Size
+    inner: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    verdict: Literal["mixing", "unknown"]
+    reason: str
+
+
+State = Fixed | Sized | Rows | Places | Selectors | Failed
+
+
+class Source(IntEnum):
+    """What the elements of a tensor come from, besides the rows: the highest of what its operands come from."""
+
+    FILE = 0
+    """Constants of the file: what was measured holds for every batch."""
+    SIZES = 1
+    """Free sizes: they were measured for some sizes only."""
+    CALLER = 2
+    """Values of an input that all rows share: they were measured for one value only."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fact:
+    """``shape`` is None where the rank is not known. ``values`` are elements as sizes or truth values, None for an
+    element that is not known; they are kept for small tensors only. ``parts`` are the tensors of a sequence."""
+
+    state: State
+    shape: Shape | None
+    values: np.ndarray | None = None
+    source: Source = Source.CALLER
+    parts: "tuple[Fact, ...] | None" = None
+
+    @property
+    def dims(self) -> Shape:
+        """The shape; raises Unknown where it is not known."""
+        if self.shape is None:
+            raise Unknown("its shape is not known")
+        return self.shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.dims)
+
+    @property
+    def rows(self) -> Rows | None:
+        return self.state if isinstance(self.state, Rows) else None
+
+
+FIXED, SIZED = Fixed(), Sized()

@@ -1,0 +1,138 @@
+"""Lengths that operators compute: the shape of an output for every size, where the operands show it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from model_store.rows.bounds import is_never_negative
+from model_store.rows.facts import Mixing, Shape, Unknown
+from model_store.rows.sizes import ONE, Size, product
+from model_store.rows.steps import Step, norm
+
+ENDLESS = 1 << 29
+"""An end of a slice from here on means: to the end of the axis. Exporters write several large numbers for it, and no
+tensor has so many rows."""
+
+
+def compute_shape(step: Step) -> Shape | None:
+    """The shape of the first output of an operator that computes lengths; None where it is not known."""
+    rule = _OPERATORS.get(step.node.op) if not step.node.domain else None
+    return None if rule is None else rule(step)
+
+
+def cut(length: Size, start: Size, end: Size) -> Size | None:
+    """What a slice in steps of 1 leaves of an axis; None where that depends on how long it is.
+
+    A part that lies beyond a short axis counts as cut off whole: it is empty then, and nothing can be made of it.
+    """
+    first, last = (length + at if (at.most() or 0) < 0 else at for at in (start, end))
+    if start.constant is not None and start.constant < 0 and not is_never_negative(first):
+        return None
+    if (end.constant is not None and end.constant >= ENDLESS) or is_never_negative(last - length):
+        last = length
+    elif not is_never_negative(length - last):
+        return None
+    return last - first
+
+
+def resolve(step: Step, before: Shape, target: Sequence[Size]) -> tuple[Shape, int | None]:
+    """The shape that a reshape gives: 0 keeps a size, -1 takes what is left.
+
+    Also returns the place of the -1 where what is left is known only as it was measured, else None.
+    """
+    allow_zero = bool(step.attribute("allowzero", 0))
+    after = [before[at] if size == 0 and not allow_zero else size for at, size in enumerate(target)]
+    if -1 not in [size.constant for size in after]:
+        return tuple(after), None
+    open_at = [size.constant for size in after].index(-1)
+    left = step.measures.divide(product(before), product(size for at, size in enumerate(after) if at != open_at))
+    if left is not None:
+        return (*after[:open_at], left, *after[open_at + 1 :]), None
+    try:
+        left = step.measure_axis(open_at, free=True)
+    except Unknown:
+        raise Mixing(f"a reshape from {list(before)} to {after} does not keep rows whole for every size") from None
+    return (*after[:open_at], left, *after[open_at + 1 :]), open_at
+
+
+def broadcast_to(before: Shape, target: Sequence[Size]) -> Shape:
+    """The shape that Expand gives."""
+    rank = max(len(before), len(target))
+    before = (*[ONE] * (rank - len(before)), *before)
+    wanted = (*[ONE] * (rank - len(target)), *target)
+    return tuple(b if w == ONE else w for b, w in zip(before, wanted, strict=True))
+
+
+def _reshape(step: Step) -> Shape | None:
+    target = step.sizes(1) if step.has(1) else [Size.of(size) for size in step.attribute("shape")]
+    if target is None:
+        return None
+    after, open_at = resolve(step, step.fact(0).dims, target)
+    return after if open_at is None else None
+
+
+def _expand(step: Step) -> Shape | None:
+    target = step.sizes(1)
+    return None if target is None else broadcast_to(step.fact(0).dims, target)
+
+
+def _fill(step: Step) -> Shape | None:
+    target = step.sizes(0)
+    return None if target is None else tuple(target)
+
+
+def _tile(step: Step) -> Shape | None:
+    repeats = step.sizes(1)
+    if repeats is None:
+        return None
+    return tuple(size * times for size, times in zip(step.fact(0).dims, repeats, strict=True))
+
+
+def _range(step: Step) -> Shape | None:
+    limits = [step.sizes(at) for at in range(3)]
+    if None in limits or limits[2] != [ONE]:
+        return None
+    [start], [end] = limits[0] or [], limits[1] or []
+    return (end - start,)
+
+
+def _concat(step: Step) -> Shape:
+    after = list(step.fact(0).dims)
+    axis = step.axis(len(after), 1)
+    for at in range(1, len(step.facts)):
+        after[axis] += step.fact(at).dims[axis]
+    return tuple(after)
+
+
+def _slice(step: Step) -> Shape | None:
+    after = list(step.fact(0).dims)
+    if not step.has(1):
+        return None
+    starts, ends = step.sizes(1), step.sizes(2)
+    if starts is None or ends is None:
+        return None
+    axes = step.numbers(3) if step.has(3) else list(range(len(starts)))
+    if axes is None or (step.has(4) and set(step.numbers(4) or [0]) != {1}):
+        return None
+    for start, end, axis in zip(starts, ends, (norm(axis, len(after)) for axis in axes), strict=True):
+        length = cut(after[axis], start, end)
+        if length is None:
+            length = step.measure_axis(axis, free=True)
+        after[axis] = length
+    return tuple(after)
+
+
+def _flatten(step: Step) -> Shape:
+    dims, axis = step.fact(0).dims, step.attribute("axis", 1)
+    axis = axis + len(dims) if axis < 0 else axis
+    return product(dims[:axis]), product(dims[axis:])
+
+
+_OPERATORS: Mapping[str, Callable[[Step], Shape | None]] = {
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Expand": _expand,
+    "ConstantOfShape": _fill,
+    "Tile": _tile,
+    "Range": _range,
+    "Concat": _concat,
+    "Slice": _slice,
+}

@@ -1,0 +1,147 @@
+"""What the measured runs say, and a size for each length that was measured."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from model_store.rows.facts import Fact, Places, Rows, Selectors, Shape, State, Unknown
+from model_store.rows.measuring import Run
+from model_store.rows.sizes import Size, Symbol, Values
+
+
+class Measures:
+    """The measured runs, as tuples with one entry for each run.
+
+    ``settings`` says for each run which sizes it had besides its rows: runs of one setting differ in their rows only.
+    ``pinned`` names free axes that have one length only; ``exact`` says that all of them do, so that what was measured
+    holds for every batch.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], settings: Sequence[int], *, exact: bool = True, pinned: Iterable[str] = ()
+    ) -> None:
+        self.runs = runs
+        self.settings = settings
+        self.exact = exact
+        self.rows = Size.of(Symbol("rows", tuple(run.rows for run in runs), is_rows=True))
+        self._pinned = frozenset(pinned)
+        self._count = 0
+        self._equal: list[tuple[Size, Size]] = []
+        self._settled: dict[Symbol, Size] = {}
+
+    def symbol(self, name: str, values: Values) -> Size:
+        """The length of a free axis of an input."""
+        return Size.of(values[0]) if self.exact or name in self._pinned else Size.of(Symbol(name, values))
+
+    def length(self, values: Values, candidates: Iterable[Size], *, kept: bool, free: bool) -> Size:
+        """A measured length that does not depend on the rows. Raises Unknown where it does.
+
+        ``candidates`` are lengths of the operands, the likeliest first. ``kept`` says that it is one of them where it
+        was measured like one; otherwise that may be an accident of the sizes that were tried. ``free`` says that it may
+        be another for other sizes although it was always the same.
+        """
+        alike = len(set(values)) == 1
+        if alike and (self.exact or not free):
+            return Size.of(values[0])
+        for candidate in candidates:
+            known = kept or candidate.constant is not None
+            if known and not candidate.has_rows and self.values_of(candidate) == values:
+                return candidate
+        return self.new(values, least=0)
+
+    def new(self, values: Values, least: int) -> Size:
+        """A size of which nothing is known but what was measured. Raises Unknown where it depends on the rows."""
+        by_setting = dict(zip(self.settings, values, strict=True))
+        if any(by_setting[setting] != value for setting, value in zip(self.settings, values, strict=True)):
+            raise Unknown(f"a size depends on the number of rows in a way that is not understood: {list(values)}")
+        self._count += 1
+        return Size.of(values[0]) if self.exact else Size.of(Symbol(f"size{self._count}", values, minimum=least))
+
+    def learn(self, before: Size, after: Size) -> None:
+        """Two numbers of elements that a reshape makes equal, whatever the sizes are."""
+        pair = before.per_row(), after.per_row()
+        if pair[0] is not None and pair[1] is not None and pair[0] != pair[1]:
+            self._equal += [(pair[0], pair[1]), (pair[1], pair[0])]
+
+    def join(self, a: Size, b: Size) -> None:
+        """Two lengths that an operator asks to be equal, or one of them to be 1."""
+        a, b = self.settle(a), self.settle(b)
+        if a == b or a.has_rows or b.has_rows or 1 in (*self.values_of(a), *self.values_of(b)):
+            return
+        for one, other in ((a, b), (b, a)):
+            symbol = _only_symbol(one)
+            if symbol is not None and symbol.minimum < 1 and symbol not in _symbols(other):
+                self._settled[symbol] = other
+                return
+
+    @property
+    def has_settled(self) -> bool:
+        return bool(self._settled)
+
+    def settle(self, size: Size) -> Size:
+        """The size with each symbol replaced by what it was found to be equal to."""
+        for _ in range(8):
+            if not any(symbol in self._settled for symbol in _symbols(size)):
+                break
+            size = size.replace(self._settled)
+        return size
+
+    def settle_all(self, sizes: Sequence[Size]) -> Shape:
+        return tuple(map(self.settle, sizes)) if self._settled else tuple(sizes)
+
+    def divide(self, size: Size, by: Size) -> Size | None:
+        """An exact quotient, by what reshapes have taught where the sizes alone do not show it."""
+        exact = size.divide(by)
+        for left, right in self._equal:
+            if exact is not None:
+                break
+            part = size.divide(left)
+            exact = None if part is None else (part * right).divide(by)
+        return exact
+
+    def shapes(self, name: str) -> list[tuple[int, ...]] | None:
+        """The shape of a tensor in each run; None where it was not measured."""
+        found = [run.shapes.get(name) for run in self.runs]
+        return None if None in found else found  # type: ignore[return-value]
+
+    def values(self, name: str) -> list[np.ndarray] | None:
+        """The values of a tensor in each run; None where they were not kept."""
+        found = [run.values.get(name) for run in self.runs]
+        return None if any(value is None for value in found) else found  # type: ignore[return-value]
+
+    def values_of(self, size: Size) -> Values:
+        return tuple(size.at(run) for run in range(len(self.runs)))
+
+
+def _only_symbol(size: Size) -> Symbol | None:
+    """The symbol that the size is, where it is one."""
+    if len(size.terms) != 1:
+        return None
+    [(term, factor)] = size.terms.items()
+    return term[0] if len(term) == 1 and factor == 1 else None
+
+
+def _symbols(size: Size) -> set[Symbol]:
+    return {symbol for term in size.terms for symbol in term}
+
+
+def settle(fact: Fact, measures: Measures) -> Fact:
+    """The fact with the sizes replaced that were found to be equal to others."""
+    state = fact.state
+    if isinstance(state, Rows | Places | Selectors):
+        state = dataclasses.replace(state, outer=measures.settle(state.outer), inner=measures.settle(state.inner))
+    if isinstance(state, Places):
+        state = dataclasses.replace(state, step=measures.settle(state.step))
+    return dataclasses.replace(fact, state=state, shape=measures.settle_all(fact.shape or ()))
+
+
+def check_shape(state: State, shape: Shape, measures: Measures) -> None:
+    """Raises Unknown where a shape depends on the number of rows otherwise than the state says."""
+    axis = -1
+    if isinstance(state, Rows | Places | Selectors):
+        axis = state.axis
+        if axis >= len(shape) or shape[axis] != measures.settle(state.outer * measures.rows * state.inner):
+            raise Unknown(f"its shape is {list(shape)}, and axis {axis} is not that of the rows")
+    if any(size.has_rows for at, size in enumerate(shape) if at != axis):
+        raise Unknown(f"its shape is {list(shape)}: more than the axis of the rows depends on how many there are")

@@ -1,0 +1,295 @@
+"""One pass over a graph that was measured: what each tensor owes to the rows of the batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from model_store.rows.arithmetic import evaluate, lift
+from model_store.rows.bounds import Bounds
+from model_store.rows.facts import (
+    FIXED,
+    SIZED,
+    Fact,
+    Failed,
+    Fixed,
+    Mixing,
+    NotIndependent,
+    Rows,
+    Shape,
+    Sized,
+    Source,
+    State,
+    Unknown,
+)
+from model_store.rows.lengths import compute_shape
+from model_store.rows.measures import Measures, check_shape, settle
+from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Node, read_constants, read_nodes, read_small
+from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
+from model_store.rows.rules import SIZED as MAKES_ROWS
+from model_store.rows.rules.bodies import draws_numbers
+from model_store.rows.rules.elementwise import broadcast_shape, trains
+from model_store.rows.sizes import ONE, Size
+from model_store.rows.steps import Step, explain
+
+_OLDEST = 7
+"""Before this version operators broadcast, and trained, in other ways."""
+_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """``axes`` has the axis of the rows of each output, None for one that is the same for every row.
+
+    ``failure`` says why the rows are not known to be independent; None where they are.
+    """
+
+    axes: Mapping[str, int | None]
+    failure: Failed | None
+    facts: Mapping[str, Fact]
+
+
+def prove(model: onnx.ModelProto, guards: Mapping[str, str], inputs: Mapping[str, Fact], measures: Measures) -> Proof:
+    """Follow the rows from the inputs to the outputs. ``inputs`` has a fact for each input of the graph."""
+    if any(o.domain in OWN_DOMAINS and o.version < _OLDEST for o in model.opset_import):
+        return Proof({}, Failed("unknown", f"operators of before version {_OLDEST}"), {})
+    prover = _Prover(model, inputs, measures)
+    for node in read_nodes(model.graph, guards):
+        prover.follow(node)
+    return prover.conclude([output.name for output in model.graph.output])
+
+
+class _Prover:
+    def __init__(self, model: onnx.ModelProto, inputs: Mapping[str, Fact], measures: Measures) -> None:
+        self._measures = measures
+        self._opsets = {_name_domain(o.domain): o.version for o in model.opset_import}
+        self._own = {(_name_domain(f.domain), f.name) for f in model.functions}
+        self._constants: dict[str, np.ndarray | None] = {}
+        self._makers: dict[str, Node] = {}
+        self._facts: dict[str, Fact] = {}
+        self._bounds = Bounds(self._look_up, self._makers.get)
+        for name, (dims, values) in read_constants(model.graph).items():
+            self._constants[name] = values
+            known = None if values is None else lift(values)
+            self._facts[name] = Fact(FIXED, tuple(Size.of(dim) for dim in dims), known, Source.FILE)
+        self._facts.update(inputs)
+
+    def follow(self, node: Node) -> None:
+        """Find what is known of the outputs of a node, from what is known of its inputs."""
+        if node.op == "Constant" and not node.domain:
+            self._note_constant(node)
+        elif node.op == "ConstantOfShape" and "value" in node.attributes:
+            self._constants[node.outputs[0]] = read_small(node.attributes["value"])
+        self._makers.update(dict.fromkeys(node.outputs, node))
+        facts = tuple(self._look_up(name) if name else None for name in node.inputs)
+        for name, fact in zip(node.outputs, self._find(node, facts), strict=False):
+            if name and fact is not None:
+                self._facts[name] = fact
+        for name in node.outputs:
+            if name:
+                self._facts.setdefault(name, Fact(Failed("unknown", f"{node}: nothing is known of {name!r}"), None))
+
+    def _look_up(self, name: str) -> Fact | None:
+        fact = self._facts.get(name)
+        if fact is None or fact.shape is None or not self._measures.has_settled:
+            return fact
+        return settle(fact, self._measures)
+
+    def _find(self, node: Node, facts: Sequence[Fact | None]) -> Sequence[Fact | None]:
+        failed = self._find_failure(node, facts)
+        if failed is not None:
+            if node.op in ("Shape", "Size") and not node.domain:
+                known = facts[0] is not None and facts[0].shape is not None
+                return [self._measure_values(self._step(node, facts))] if known else [Fact(SIZED, None)]
+            return self._fail(node, facts, failed)
+        step = self._step(node, facts)
+        try:
+            return self._check(step, self._apply(step))
+        except NotIndependent as error:
+            return self._fail(node, facts, Failed(error.verdict, f"{node}: {error}"))
+        except (ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
+            # A rule read the node otherwise than it is: no proof, and never a reason not to serve.
+            return self._fail(node, facts, Failed("unknown", f"{node}: not understood ({error})"))
+
+    def _opset(self, node: Node) -> int:
+        return int(self._opsets.get(node.domain, 1))
+
+    def _step(self, node: Node, facts: Sequence[Fact | None]) -> Step:
+        source = max((fact.source for fact in facts if fact is not None), default=Source.FILE)
+        if source != Source.FILE and node.op in ("Shape", "Size") and not node.domain:
+            maker = self._makers.get(node.inputs[0])
+            of_shape = maker is not None and maker.op == "Shape" and not maker.domain
+            source = Source.FILE if of_shape else Source.SIZES  # the length of a shape is a rank, which never changes
+        if source == Source.SIZES and self._measures.exact:
+            source = Source.FILE
+        opset = self._opset(node)
+        return Step(node, tuple(facts), self._measures, opset, self._constants.get, self._bounds.find, source)
+
+    def _fail(self, node: Node, facts: Sequence[Fact | None], failed: Failed) -> Sequence[Fact]:
+        """Where only the shape of a failed tensor is asked for, nothing is lost."""
+        shape = broadcast_shape(facts) if node.op in ELEMENTWISE and not node.domain else None
+        return [Fact(failed, shape)] * len(node.outputs)
+
+    def _find_failure(self, node: Node, facts: Sequence[Fact | None]) -> Failed | None:
+        for fact in facts:
+            if fact is not None and isinstance(fact.state, Failed):
+                return fact.state
+        missing = [name for name, fact in zip(node.inputs, facts, strict=True) if name and fact is None]
+        if missing:
+            return Failed("unknown", f"{node}: nothing is known of its input {missing[0]!r}")
+        guard = self._facts.get(node.guard) if node.guard else None
+        if node.guard and (guard is None or not isinstance(guard.state, Fixed)):
+            if guard is not None and isinstance(guard.state, Failed):
+                return guard.state
+            return Failed(
+                "unknown", f"{node}: it depends on the rows or on their number which branch of an If is taken"
+            )
+        return None
+
+    def _apply(self, step: Step) -> Sequence[Fact | None]:
+        node = step.node
+        if node.op in ("Shape", "Size") and not node.domain:
+            return [self._measure_values(step)]
+        states = [fact.state for fact in step.facts if fact is not None]
+        if (node.domain, node.op) in self._own:
+            raise Unknown("a function of the file, for another version of the operators")
+        if _is_random(step):
+            raise Mixing("it draws random numbers")
+        if all(isinstance(state, Fixed) for state in states):
+            return self._fix(step)
+        if all(isinstance(state, Fixed | Sized) for state in states) and node.op not in _BODIES:
+            found = self._measure_values(step)
+            if isinstance(found.state, Fixed) or node.op not in MAKES_ROWS or node.domain:
+                return [found, *([Fact(SIZED, None)] * (len(node.outputs) - 1))]
+        rule = RULES.get(node.domain, {}).get(node.op)
+        if rule is None:
+            raise Unknown(f"no rule for {'this operator' if node.op not in _BODIES else node.op + ' on data'}")
+        facts = rule(step)
+        for at, fact in enumerate(step.facts):
+            if fact is not None and at not in step.read and not isinstance(fact.state, Fixed):
+                raise Unknown(f"input {at} ({node.inputs[at]!r}) depends on the rows")
+        return facts
+
+    def _fix(self, step: Step) -> Sequence[Fact | None]:
+        """Outputs of fixed inputs are fixed; small whole numbers among them are known by what was measured."""
+        facts: list[Fact | None] = []
+        for at, name in enumerate(step.node.outputs):
+            if not name:
+                facts.append(None)
+                continue
+            shapes = self._measures.shapes(name)
+            known = evaluate(step) if at == 0 else None
+            shape = (compute_shape(step) if at == 0 else None) or step.measure(name, FIXED) if shapes else None
+            facts.append(Fact(FIXED, shape, self._complete(step, name, known), step.source))
+        return facts
+
+    def _complete(self, step: Step, name: str, known: np.ndarray | None) -> np.ndarray | None:
+        """Elements that arithmetic does not give, as they were measured: they do not depend on the rows."""
+        measured = self._measures.values(name)
+        if measured is None or any(array.shape != measured[0].shape for array in measured):
+            return known
+        if measured[0].size > MOST_KNOWN or (known is not None and known.shape != measured[0].shape):
+            return known
+        result = np.empty(measured[0].shape, object)
+        for at in np.ndindex(result.shape):
+            if known is not None and known[at] is not None:
+                result[at] = known[at]
+            elif step.source == Source.FILE:
+                result[at] = bool(measured[0][at]) if measured[0].dtype.kind == "b" else Size.of(int(measured[0][at]))
+            elif step.source == Source.SIZES and measured[0].dtype.kind != "b":
+                result[at] = self._measures.new(tuple(int(array[at]) for array in measured), least=-1)
+        return result
+
+    def _measure_values(self, step: Step) -> Fact:
+        """A tensor computed from sizes: fixed if none of its elements depends on the number of rows."""
+        name = step.node.outputs[0]
+        known = evaluate(step)
+        if known is None:
+            return Fact(SIZED, self._shape_without_rows(name))
+        self._compare(name, known)
+        shape = tuple(Size.of(length) for length in known.shape)
+        depends = any(value is None or (isinstance(value, Size) and value.has_rows) for value in known.reshape(-1))
+        return Fact(SIZED if depends else FIXED, shape, known, step.source)
+
+    def _shape_without_rows(self, name: str) -> Shape | None:
+        measured = self._measures.shapes(name)
+        if measured is None or len({len(shape) for shape in measured}) > 1:
+            return None
+        try:
+            return tuple(self._measures.length(n, (), kept=False, free=True) for n in zip(*measured, strict=True))
+        except NotIndependent:
+            return None
+
+    def _compare(self, name: str, known: np.ndarray) -> None:
+        """Arithmetic against what was measured. Raises Unknown where they differ."""
+        measured = self._measures.values(name)
+        for run, array in enumerate(measured or ()):
+            for at in np.ndindex(known.shape):
+                value = known[at]
+                expected = value.at(run) if isinstance(value, Size) else value
+                if expected is not None and (array.shape != known.shape or int(array[at]) != int(expected)):
+                    raise Unknown("its values are not what the sizes give")
+
+    def _check(self, step: Step, facts: Sequence[Fact | None]) -> Sequence[Fact | None]:
+        """Shapes against the states and against those that were measured. Raises Unknown where they differ."""
+        for name, fact in zip(step.node.outputs, facts, strict=False):
+            if fact is None or fact.shape is None or isinstance(fact.state, Failed):
+                continue
+            check_shape(fact.state, fact.shape, self._measures)
+            for run, shape in enumerate(self._measures.shapes(name) or () if name else ()):
+                if tuple(size.at(run) for size in fact.shape) != shape:
+                    raise Unknown(f"its shape is {shape} and not {list(fact.shape)}")
+        return facts
+
+    def _note_constant(self, node: Node) -> None:
+        value = node.attributes.get("value")
+        for name, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32)):
+            if name in node.attributes:
+                self._constants[node.outputs[0]] = np.array(node.attributes[name], dtype)
+        if isinstance(value, onnx.TensorProto):
+            self._constants[node.outputs[0]] = read_small(value)
+
+    def conclude(self, outputs: Sequence[str]) -> Proof:
+        axes: dict[str, int | None] = {}
+        for name in outputs:
+            fact = self._facts.get(name)
+            failure = _find_fault(name, fact)
+            if failure is not None:
+                return Proof({}, failure, self._facts)
+            state: State | None = fact.state if fact is not None else None
+            axes[name] = state.axis if isinstance(state, Rows) else None
+        if outputs and all(axis is None for axis in axes.values()):
+            return Proof({}, Failed("unknown", "no output has an axis of rows"), self._facts)
+        return Proof(axes, None, self._facts)
+
+
+def _name_domain(domain: str) -> str:
+    return "" if domain in OWN_DOMAINS else domain
+
+
+def _is_random(step: Step) -> bool:
+    """Whether the node draws random numbers, or one in its bodies does."""
+    node = step.node
+    if node.op == "Dropout" and not node.domain:
+        return trains(step)
+    bodies = [value for value in node.attributes.values() if isinstance(value, onnx.GraphProto)]
+    return (node.op in RANDOM and not node.domain) or any(draws_numbers(body) for body in bodies)
+
+
+def _find_fault(name: str, fact: Fact | None) -> Failed | None:
+    """Why an output cannot be cut into rows; None where it can, or where it is the same for every row."""
+    if fact is None:
+        return Failed("unknown", f"nothing is known of the output {name!r}")
+    state = fact.state
+    if isinstance(state, Failed):
+        return state
+    if isinstance(state, Fixed):
+        return None
+    if not isinstance(state, Rows):
+        return Failed("mixing", f"output {name!r}: {explain(state)}")
+    if not state.even and (state.outer, state.inner) != (ONE, ONE):
+        return Failed("mixing", f"output {name!r} has several places on axis {state.axis} for each row")
+    if state.even and state.outer * state.inner != ONE:
+        return Failed("mixing", f"output {name!r} has several places on axis {state.axis} for each row")
+    return None

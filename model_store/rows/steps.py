@@ -1,0 +1,189 @@
+"""One node of the graph with what is known of its inputs: what the rules are given, and how they say what comes out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from model_store.rows.facts import (
+    FIXED,
+    Fact,
+    Fixed,
+    Mixing,
+    Places,
+    Rows,
+    Selectors,
+    Shape,
+    Sized,
+    Source,
+    State,
+    Unknown,
+)
+from model_store.rows.measures import Measures
+from model_store.rows.nodes import Node
+from model_store.rows.sizes import Size
+
+_COMPUTED = (
+    "Slice Range Expand Tile ConstantOfShape Reshape Pad Resize Upsample NonZero Compress Unique Split SplitToSequence "
+    "OneHot TopK CenterCropPad NonMaxSuppression Conv ConvTranspose ConvInteger QLinearConv DeformConv MaxPool LpPool "
+    "AveragePool Col2Im DepthToSpace SpaceToDepth STFT DFT Concat Flatten Size Shape MaxUnpool Einsum "
+    "FusedConv NhwcConv NhwcMaxPool QLinearAveragePool MaxpoolWithMask UnfoldTensor Tokenizer StringSplit "
+    "TfIdfVectorizer ConcatFromSequence CropAndResize"
+)
+COMPUTED = frozenset(_COMPUTED.split())
+"""Operators that compute lengths: one that was measured like that of an operand may be another for other sizes."""
+_BY_PARAMETERS = "Slice Expand Tile Reshape Pad Resize Upsample Split OneHot TopK CenterCropPad CropAndResize"
+_BY_ALL = "Range ConstantOfShape NonZero Compress Unique NonMaxSuppression Tokenizer StringSplit SplitToSequence"
+BY_VALUES = {**dict.fromkeys(_BY_PARAMETERS.split(), 1), **dict.fromkeys(_BY_ALL.split(), 0)}
+"""Operators whose lengths depend on the values of the inputs from this one on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``opset`` is the version of the node's own operator set, ``constants`` gives the values of a small initializer
+    and ``bounds`` the least and the largest number in a tensor (``bounds.py``). ``source`` is that of the outputs.
+
+    ``read`` collects the inputs that a rule has looked at. One that depends on the rows and that no rule has looked at
+    makes the node unknown, so a rule cannot forget an input.
+    """
+
+    node: Node
+    facts: tuple[Fact | None, ...]
+    measures: Measures
+    opset: int
+    constants: Callable[[str], np.ndarray | None]
+    bounds: Callable[[str], tuple[Size, Size]]
+    source: Source
+    read: set[int] = field(default_factory=set)
+
+    def fact(self, at: int) -> Fact:
+        """An input that must be there. Raises Unknown."""
+        found = self.facts[at] if at < len(self.facts) else None
+        if found is None:
+            raise Unknown(f"input {at} is missing")
+        return found
+
+    def has(self, at: int) -> bool:
+        return at < len(self.facts) and self.facts[at] is not None
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return self.node.attributes.get(name, default)
+
+    def text(self, name: str, default: str = "") -> str:
+        value = self.node.attributes.get(name, default)
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    def axis(self, rank: int, default: int | None = None, name: str = "axis") -> int:
+        """An attribute as an axis from 0. Raises Unknown where it is missing or outside of the rank."""
+        return norm(self.attribute(name, default), rank)
+
+    def numbers(self, at: int) -> list[int] | None:
+        """The whole numbers of an input, where they are constants of the file: axes, strides, counts."""
+        fact = self.facts[at] if at < len(self.facts) else None
+        if fact is None or fact.values is None or fact.source != Source.FILE:
+            return None
+        found = [v.constant if isinstance(v, Size) else None for v in fact.values.reshape(-1)]
+        return None if None in found else found  # type: ignore[return-value]
+
+    def sizes(self, at: int) -> list[Size] | None:
+        """The elements of an input as sizes; None where one of them is not known."""
+        fact = self.look(at)
+        if fact.values is None:
+            return None
+        found = list(fact.values.reshape(-1))
+        return list(map(self.measures.settle, found)) if all(isinstance(size, Size) for size in found) else None
+
+    def look(self, at: int) -> Fact:
+        """An input of which the rule heeds how it depends on the rows. Raises Unknown where it is missing."""
+        self.read.add(at)
+        return self.fact(at)
+
+    def rows(self, at: int) -> Rows | None:
+        """How an input lies along the batch; None where it is the same for every row.
+
+        Raises Unknown for what is neither.
+        """
+        state = self.look(at).state
+        if isinstance(state, Rows):
+            return state
+        if isinstance(state, Fixed):
+            return None
+        raise Unknown(explain(state))
+
+    def expect_fixed(self, *places: int) -> None:
+        """Raises Unknown where one of these inputs depends on the rows or on their number."""
+        for at in places:
+            if self.has(at) and self.rows(at) is not None:
+                raise Unknown(f"input {at} ({self.node.inputs[at]!r}) depends on the rows")
+
+    def expect_fixed_after(self, at: int) -> None:
+        self.expect_fixed(*range(at + 1, len(self.facts)))
+
+    def give(self, state: State, shape: Shape | None = None, output: int = 0) -> Fact:
+        """The fact of an output: the shape as it is given, or as it was measured."""
+        if shape is None:
+            shape = self.measure(self.node.outputs[output], state)
+        return Fact(state, self.measures.settle_all(shape), source=self.source)
+
+    def give_all(self, state: State) -> list[Fact | None]:
+        """Every output alike."""
+        return [self.give(state, output=i) if name else None for i, name in enumerate(self.node.outputs)]
+
+    def measure(self, name: str, state: State) -> Shape:
+        """The shape of an output from the measured runs; the axis of the rows by its state."""
+        measured = self.measures.shapes(name)
+        if measured is None:
+            raise Unknown(f"{name!r} is no tensor")
+        if len({len(shape) for shape in measured}) > 1:
+            raise Mixing("the rank of its output depends on the number of rows or on a size")
+        axis = state.axis if isinstance(state, Rows | Places | Selectors) else None
+        kept = self.node.op not in COMPUTED
+        first = BY_VALUES.get(self.node.op, len(self.facts))
+        free = any(fact is not None and fact.source != Source.FILE for fact in self.facts[first:])
+        shape = []
+        for at, lengths in enumerate(zip(*measured, strict=True)):
+            if at == axis and isinstance(state, Rows | Places | Selectors):
+                shape.append(state.outer * self.measures.rows * state.inner)
+            else:
+                candidates = self._lengths_like(at, len(measured[0]))
+                shape.append(self.measures.length(lengths, candidates, kept=kept, free=free))
+        return tuple(shape)
+
+    def measure_axis(self, axis: int, *, free: bool) -> Size:
+        """The measured length of an axis of the first output; ``free``: it may be another for other sizes."""
+        measured = self.measures.shapes(self.node.outputs[0])
+        if measured is None or any(len(shape) <= axis for shape in measured):
+            raise Unknown(f"{self.node.outputs[0]!r} is no tensor of this rank")
+        return self.measures.length(tuple(shape[axis] for shape in measured), (), kept=False, free=free)
+
+    def _lengths_like(self, at: int, rank: int) -> Iterator[Size]:
+        """Lengths of the operands: those of the same axis, counted from the end or from the start, then the others."""
+        shapes = [fact.shape for fact in self.facts if fact is not None and fact.shape is not None]
+        yield from (shape[at - rank] for shape in shapes if len(shape) >= rank - at)
+        yield from (shape[at] for shape in shapes if len(shape) > at)
+        for shape in shapes:
+            yield from shape
+
+
+Rule = Callable[[Step], Sequence[Fact | None]]
+
+
+def norm(axis: Any, rank: int) -> int:
+    """An axis counted from 0. Raises Unknown where it is none of the rank."""
+    if not isinstance(axis, int) or not -rank <= axis < rank:
+        raise Unknown(f"axis {axis} of a tensor with {rank} axes")
+    return axis % rank
+
+
+def explain(state: State) -> str:
+    if isinstance(state, Sized):
+        return "a number that depends on how many rows there are enters the data"
+    if isinstance(state, Places | Selectors):
+        return "the number of a row within its batch enters the data"
+    return "rows are not understood"
+
+
+def fixed(step: Step) -> list[Fact | None]:
+    """Every output is the same in every batch."""
+    return step.give_all(FIXED)

@@ -1,0 +1,96 @@
+"""Large weights are left where they are in the file: the rest is small, and quick to parse, change and write again."""
+
+import onnx
+
+_OWN = "weights-of-this-file"
+_LEAST_BYTES = 1 << 10
+_WORTH_BYTES = 1 << 16
+"""A smaller file is parsed as it is."""
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+
+
+def strip_weights(content: bytes) -> tuple[onnx.ModelProto, dict[str, bytes]]:
+    """The model, its initializers above 1 kB turned into external data that lies in the file itself.
+
+    Returns it with the files that hold such data, by name: none, or the content as it was given, without a copy.
+    Raises ValueError or IndexError for what is no ONNX file, and what the parser raises.
+    """
+    if len(content) < _WORTH_BYTES:
+        return onnx.load_model_from_string(content), {}
+    pieces: list[bytes] = []
+    view = memoryview(content)
+    for number, start, body, end in _fields(view, 0, len(view)):
+        if number == _GRAPH:
+            graph = _strip_graph(view, body, end)
+            pieces.append(_tag(_GRAPH, len(graph)) + graph)
+        else:
+            pieces.append(bytes(view[start:end]))
+    return onnx.load_model_from_string(b"".join(pieces)), {_OWN: content}
+
+
+def _strip_graph(view: memoryview, start: int, end: int) -> bytes:
+    pieces = []
+    for number, begin, body, stop in _fields(view, start, end):
+        stripped = _strip_tensor(view, body, stop) if number == _INITIALIZER else None
+        pieces.append(bytes(view[begin:stop]) if stripped is None else _tag(_INITIALIZER, len(stripped)) + stripped)
+    return b"".join(pieces)
+
+
+def _strip_tensor(view: memoryview, start: int, end: int) -> bytes | None:
+    """The tensor with its raw data named by place and length; None where it is small or lies elsewhere."""
+    fields = list(_fields(view, start, end))
+    raw = next(((body, stop) for number, _, body, stop in fields if number == _RAW_DATA), None)
+    if raw is None or raw[1] - raw[0] < _LEAST_BYTES:
+        return None
+    kept = b"".join(bytes(view[begin:stop]) for number, begin, _, stop in fields if number != _RAW_DATA)
+    place = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in (("location", _OWN), ("offset", str(raw[0])), ("length", str(raw[1] - raw[0]))):
+        place.external_data.add(key=key, value=value)
+    return kept + bytes(place.SerializeToString())
+
+
+def _fields(view: memoryview, at: int, end: int) -> "list[tuple[int, int, int, int]]":
+    """Number, start, start of the content and end of each field of a message of protocol buffers."""
+    found = []
+    while at < end:
+        start = at
+        key, at = _read_varint(view, at)
+        kind = key & 7
+        body = at
+        if kind == 0:
+            _, at = _read_varint(view, at)
+        elif kind == 2:
+            size, body = _read_varint(view, at)
+            at = body + size
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"expected a field of protocol buffers, got one of type {kind}")
+        found.append((key >> 3, start, body, at))
+    if at > end:
+        raise ValueError("a field reaches beyond the end of its message")
+    return found
+
+
+def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, lowest first, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = view[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def _tag(number: int, size: int) -> bytes:
+    """The head of a field with a length."""
+    head = bytearray()
+    for value in (number << 3 | 2, size):
+        while value > 127:
+            head.append(value & 127 | 128)
+            value >>= 7
+        head.append(value)
+    return bytes(head)

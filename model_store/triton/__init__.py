@@ -1,0 +1,62 @@
+"""Triton's ``config.pbtxt``: read, checked, and said in our own words.
+
+Not imported with ``model_store``, because it imports protobuf: only plain repositories need it.
+"""
+
+from itertools import islice
+
+from model_store.errors import BadConfig
+from model_store.triton.checks import check
+from model_store.triton.config import (
+    DynamicBatching,
+    InitialState,
+    QueuePolicy,
+    SequenceConfig,
+    SequenceControl,
+    SequenceState,
+    TensorConfig,
+    TritonConfig,
+    VersionPolicy,
+    Warmup,
+    WarmupInput,
+)
+from model_store.triton.parse import parse
+from model_store.triton.refusal import refusal, refuse_runner
+from model_store.triton.translation import translate, translate_head
+
+CONFIG_FILE = "config.pbtxt"
+
+__all__ = [
+    "CONFIG_FILE",
+    "DynamicBatching",
+    "InitialState",
+    "QueuePolicy",
+    "SequenceConfig",
+    "SequenceControl",
+    "SequenceState",
+    "TensorConfig",
+    "TritonConfig",
+    "VersionPolicy",
+    "Warmup",
+    "WarmupInput",
+    "read_config",
+    "refusal",
+]
+
+
+def read_config(text: str | bytes, where: str, folder: str | None = None) -> TritonConfig:
+    """Read a configuration, in UTF-8 where it is bytes.
+
+    ``where`` is the file's name for messages, ``folder`` the name of the folder that it lies in, which is that of the
+    model. Of a model that something else than ONNX Runtime runs, ``refusal`` tells so, and no more than its names are
+    read: what is missing there may be what its backend fills in. Raises BadConfig for a text that cannot be read (with
+    its line), or that contradicts itself or the folder.
+    """
+    message, unknown = parse(text, where)
+    head = translate_head(message, folder, unknown)
+    if refuse_runner(head) is not None:
+        return head
+    complaints = list(islice(check(message, folder), 3))
+    if complaints:
+        raise BadConfig(f"{where}: {'; '.join(complaints)}")
+    return translate(head, message)

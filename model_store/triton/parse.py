@@ -1,0 +1,97 @@
+"""The text form of a configuration, read into a message; what is wrong with a text, said for people."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf import text_format
+
+from model_store.errors import BadConfig
+from model_store.triton.schema import ModelConfig, field_names, value_names
+
+_MAX_SHOWN = 160
+_PLACE = re.compile(r"\A\d+:\d+ : ('.*': )?", re.DOTALL)
+_NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(.*)"\.')
+_NO_VALUE = re.compile(r'Enum type "(\w+)" has no value named (.*)\.', re.DOTALL)
+
+
+class _Fault(Exception):
+    """The text cannot be read. Lines and columns count from 1; column 0 is one that is not known."""
+
+    def __init__(self, said: str, lines: "_Lines", line: int | None, column: int | None) -> None:
+        self.line = line or lines.last
+        place = f"line {self.line}, column {column}" if column else f"line {self.line}"
+        shown = lines.show(self.line, column or 0)
+        super().__init__(f"{place}: {said}{f' (there: {shown!r})' if shown else ''}")
+
+
+class _Lines:
+    """Lines that know which of them was the last to be asked for: not every error of the parser says where it was."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.split("\n")
+        self.last = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self.last += 1
+            yield line
+
+    def show(self, number: int, column: int) -> str:
+        """A line, or of a long one what is around the column."""
+        line = self._lines[number - 1].strip()
+        return line if len(line) <= _MAX_SHOWN else line[max(0, column - _MAX_SHOWN // 2) :][:_MAX_SHOWN]
+
+
+def parse(text: str | bytes, where: str) -> tuple[Any, str]:
+    """The message of a text, and what was said of its first unknown field ("": there is none).
+
+    Raises BadConfig, which names ``where``, the line and what is wrong.
+    """
+    text = _decode(text, where)
+    try:
+        return _read(text), ""
+    except _Fault as error:
+        strict = error
+    try:
+        return _read(text, allow_unknown=True), str(strict)
+    except _Fault as error:
+        # An unknown field that cannot be skipped: that it is unknown says more.
+        raise BadConfig(f"{where}: {strict if strict.line == error.line else error}") from None
+
+
+def _decode(text: str | bytes, where: str) -> str:
+    if isinstance(text, str):
+        return text.removeprefix("\ufeff")
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise BadConfig(f"{where}: line {line}: expected UTF-8, got the byte {text[error.start]:#04x}") from None
+
+
+def _read(text: str, *, allow_unknown: bool = False) -> Any:
+    """Raises _Fault."""
+    lines = _Lines(text)
+    try:
+        return text_format.ParseLines(lines, ModelConfig(), allow_unknown_field=allow_unknown)
+    except text_format.ParseError as error:
+        line, column = error.GetLine(), error.GetColumn()
+        raise _Fault(_explain(str(error)), lines, line, column) from None
+    except RecursionError:
+        raise _Fault("messages are nested too deep", lines, None, None) from None
+    except ValueError as error:  # a number that its field cannot hold, a character that is none
+        raise _Fault(_explain(str(error)), lines, None, None) from None
+
+
+def _explain(said: str) -> str:
+    """The parser's words without the place and the line, and with the choice where there is one."""
+    said = _PLACE.sub("", said).encode("utf-8", "backslashreplace").decode()
+    if found := _NO_FIELD.fullmatch(said):
+        message, name = found[1], found[2][:_MAX_SHOWN]
+        close = difflib.get_close_matches(name, field_names(message), 1)
+        return f"{message} has no field {name!r}{f': is {close[0]!r} meant?' if close else ''}"
+    if found := _NO_VALUE.fullmatch(said):
+        return f"{found[2][:_MAX_SHOWN]!r} is none of {', '.join(value_names(found[1]))}"
+    return said[:1].lower() + said[1:_MAX_SHOWN].rstrip(".")

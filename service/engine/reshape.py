@@ -1,0 +1,45 @@
+"""Shapes of callers and of the graph where a configuration says that they differ: the same elements, in order."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from service.engine.tensors import Arrays
+
+Dims = tuple[int, ...]
+"""A shape without the batch; -1 stands for a size that both sides have, in the same order."""
+
+
+class Reshape:
+    """``inputs`` and ``outputs`` have, by name, the shape that the graph has and the shape that callers have.
+
+    ``has_batch`` says that a batch axis comes before each of them, which stays.
+    """
+
+    def __init__(
+        self, inputs: Mapping[str, tuple[Dims, Dims]], outputs: Mapping[str, tuple[Dims, Dims]], has_batch: bool
+    ) -> None:
+        self._inputs = inputs
+        self._outputs = outputs
+        self._lead = 1 if has_batch else 0
+
+    def enter(self, arrays: Arrays) -> Arrays:
+        """Inputs of callers as the graph takes them."""
+        return {
+            name: self._change(array, self._inputs[name][1], self._inputs[name][0]) if name in self._inputs else array
+            for name, array in arrays.items()
+        }
+
+    def leave(self, names: Sequence[str], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs of the graph as callers get them. An output of another rank than was configured stays as it is."""
+        return [
+            self._change(array, *self._outputs[name]) if name in self._outputs else array
+            for name, array in zip(names, arrays, strict=True)
+        ]
+
+    def _change(self, array: np.ndarray, old: Dims, new: Dims) -> np.ndarray:
+        lead, sizes = array.shape[: self._lead], array.shape[self._lead :]
+        if len(sizes) != len(old):
+            return array
+        free = iter([size for size, wanted in zip(sizes, old, strict=True) if wanted == -1])
+        return array.reshape(*lead, *(next(free) if size == -1 else size for size in new))

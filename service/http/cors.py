@@ -1,0 +1,66 @@
+"""Pages of other origins: whose browsers may give them our answers, and what these browsers ask beforehand.
+
+Off unless the settings name origins. Never with credentials: what a caller has to prove goes in headers, which pages
+set themselves. WHATWG Fetch, section "CORS protocol".
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from service.errors import Forbidden
+from service.http.calls import Header, Reply, request_id_of
+from service.http.status import error_reply
+
+_EXPOSED: Header = (
+    b"access-control-expose-headers",
+    b"Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After",
+)
+_OF_PREFLIGHTS: tuple[Header, ...] = (
+    (b"access-control-allow-methods", b"GET, HEAD, POST"),
+    (b"access-control-max-age", b"3600"),
+    (b"vary", b"Access-Control-Request-Headers"),
+)
+_NAMES = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+(?:[ \t]*,[ \t]*[-!#$%&'*+.^_`|~0-9A-Za-z]+)*")
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
+"""Which browsers leave out."""
+
+
+class Cors:
+    """``origins`` are such as ``https://app.example:8443``; ``*`` among them lets all in."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._of_all: tuple[Header, ...] | None = None
+        if "*" in origins:
+            self._of_all = ((b"access-control-allow-origin", b"*"), _EXPOSED)
+        self._allowed = {_as_browsers_write(origin) for origin in origins}
+
+    def headers_for(self, request: Mapping[bytes, bytes]) -> Sequence[Header]:
+        """What any answer to a request with these headers has besides its own; names in lower case."""
+        if self._of_all is not None:
+            return self._of_all
+        origin = request.get(b"origin")
+        if origin is None or origin not in self._allowed:
+            return ((b"vary", b"Origin"),)
+        return ((b"vary", b"Origin"), (b"access-control-allow-origin", origin), _EXPOSED)
+
+    def answer_preflight(self, method: str, request: Mapping[bytes, bytes]) -> Reply | None:
+        """The answer to a browser that asks whether a page may send a request; None if it asks no such thing."""
+        origin = request.get(b"origin")
+        if method != "OPTIONS" or origin is None or b"access-control-request-method" not in request:
+            return None
+        request_id = request_id_of(dict(request))
+        headers = [*self.headers_for(request), (b"x-request-id", request_id.encode())]
+        if self._of_all is None and origin not in self._allowed:
+            refusal = Forbidden(
+                f"origin {origin.decode('latin-1')!r:.120}: expected one that SLUICE_CORS_ORIGINS names"
+            )
+            reply = error_reply(refusal, request_id)
+            return Reply(reply.status, reply.chunks, [*reply.headers, *headers])
+        wanted = request.get(b"access-control-request-headers", b"")
+        allowed: list[Header] = [(b"access-control-allow-headers", wanted)] if _NAMES.fullmatch(wanted) else []
+        return Reply(200, [], [*headers, *_OF_PREFLIGHTS, *allowed])
+
+
+def _as_browsers_write(origin: str) -> bytes:
+    scheme, _, rest = origin.lower().partition("://")
+    return f"{scheme}://{rest.removesuffix(_USUAL_PORTS.get(scheme, '/'))}".encode()

@@ -1,0 +1,92 @@
+"""What the store has, for the registry: what is to serve, what cannot and why, and the index of the repository."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from model_store import ModelVersion, Store
+from model_store.listing import Contents, Unusable
+from model_store.store import read_number
+from service.errors import NotReady, UnknownModel
+from service.shelf import Shelf, State, find_number
+
+logger = logging.getLogger("sluice.registry")
+
+
+def read_store(store: Store, only: Sequence[str]) -> dict[str, Contents]:
+    """What the store has of the models that are to serve, which are all without ``only``. What cannot is logged."""
+    found: dict[str, Contents] = {}
+    try:
+        found = store.list_all()
+    except OSError as error:
+        logger.error("the store cannot be read: %s", error)
+    else:
+        if not found:
+            logger.warning("%s holds no models: expected files <name>/<version>/model.onnx in it", store.root)
+    for name in sorted(set(only) - set(found)):
+        logger.error("SLUICE_MODELS names %r, which is not in %s", name, store.root)
+    wanted = {name: contents for name, contents in found.items() if not only or name in only}
+    for contents in wanted.values():
+        for each in contents.unusable:
+            what = f"{each.name} version {each.version}" if each.version else each.name
+            logger.error("%s is unavailable: %s", what, each.reason)
+    return wanted
+
+
+class Listed(NamedTuple):
+    """A version for the index of the repository, or with "" for its version what is none of one."""
+
+    name: str
+    version: str
+    state: State
+    reason: str
+
+
+def make_index(
+    found: Mapping[str, Contents], shelves: Mapping[str, Shelf], *, lazy: bool, loaded: bool
+) -> list[Listed]:
+    """All that is in the store, and what is in service and not there any more. ``loaded``: every model was tried."""
+    numbers = {(name, number) for name, contents in found.items() for number in contents.folders}
+    numbers |= {(name, number) for name, shelf in shelves.items() for number in shelf.entries}
+    index = {(name, str(number)): _list(name, number, shelves.get(name), lazy, loaded) for name, number in numbers}
+    for contents in found.values():
+        for each in contents.unusable:
+            index.setdefault((each.name, each.version), Listed(each.name, each.version, State.UNAVAILABLE, each.reason))
+    return sorted(index.values(), key=lambda listed: (listed.name, read_number(listed.version) or 0, listed.version))
+
+
+def _list(name: str, number: int, shelf: Shelf | None, lazy: bool, loaded: bool) -> Listed:
+    entry = shelf.entries.get(number) if shelf else None
+    if entry is not None:
+        return Listed(name, str(number), entry.state, entry.reason)
+    if shelf is not None and not loaded:
+        return Listed(name, str(number), State.LOADING, "")
+    waits = shelf is not None and lazy and not shelf.entries and not shelf.reason
+    return Listed(name, str(number), State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded")
+
+
+def check_usable(name: str, version: str, unusable: Sequence[Unusable]) -> None:
+    """Raises NotReady with the reason if the version is one of those that cannot serve."""
+    for each in unusable:
+        if each.version == version:
+            raise NotReady(f"model {name!r} version {version} is not ready: {each.reason}")
+
+
+def choose_version(
+    name: str,
+    version: str | None,
+    versions: Sequence[ModelVersion],
+    aliases: Mapping[str, int],
+    unusable: Sequence[Unusable],
+) -> ModelVersion:
+    """Of ``versions``, oldest first, the one that a text means, or the newest. Raises UnknownModel, NotReady."""
+    if version is None:
+        return versions[-1]
+    check_usable(name, version, unusable)
+    number = find_number(name, aliases, version)
+    for each in versions:
+        if each.version == number:
+            return each
+    check_usable(name, str(number), unusable)
+    have = ", ".join(str(each.version) for each in versions)
+    raise UnknownModel(f"no version {version!r} of {name!r} in the store: there are {have}")

@@ -1,0 +1,156 @@
+"""Texts that cannot be read say where and why; those of either form can."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from model_store import BadConfig
+from model_store.triton import TritonConfig, read_config, refusal
+from model_store.triton.schema import ENUMS, MESSAGES, field_names
+from tests.model_store.triton import configs
+
+
+def read(text: str | bytes) -> TritonConfig:
+    return read_config(text, "digits/config.pbtxt")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('name: "x"\nmax_batch_size 8', r"line 2, column 16: expected \":\" \(there: 'max_batch_size 8'\)"),
+        ("input {\n  dims: [ 1 2 ]\n}", r"line 2, column 13: expected \",\""),
+        ("input {\n name: 'x'\n", 'line 2, column 8: expected "}"'),
+        ("# a comment\nmax_batch_size: many", "line 2, column 17: couldn't parse integer: many"),
+        ("max_batch_size: 3000000000", "line 1, column 17: value out of range: 3000000000"),
+        ("max_batch_size: 1\n\nmax_batch_size: 2", 'line 3, .* should not have multiple "max_batch_size" fields'),
+        ("dynamic_batching { }\nensemble_scheduling { }", 'line 2, .*"ensemble_scheduling" is specified along with'),
+        (
+            "input { data_type: TYPE_FLOAT }",
+            "line 1, column 20: 'TYPE_FLOAT' is none of TYPE_INVALID, TYPE_BOOL, .*TYPE_BF16",
+        ),
+        ("input { data_type: 99999999999 }", "line 1: value out of range: 99999999999"),
+        ('name: "x', "line 1, column 7: string missing ending quote"),
+        ('name: "\ud800"', r"line 1, .*surrogates not allowed \(there: 'name: \"\\ud800\"'\)"),
+        (b'name: "x"\nplatform: "\xff"', "line 2: expected UTF-8, got the byte 0xff"),
+        ("new_field [ { a: 1 } ]", r"line 1, column 1: ModelConfig has no field 'new_field' \(there"),
+        ("a: 1\nmax_batch_size 8", 'line 2, column 16: expected ":"'),
+        ("a {\n" * 9999, "line [0-9]+: messages are nested too deep"),
+    ],
+)
+def test_text_that_cannot_be_read_says_where_and_why(text: str | bytes, complaint: str) -> None:
+    """Each fault of a text is a BadConfig with the file, the line, what is wrong and the line itself."""
+    with pytest.raises(BadConfig, match=r"^digits/config\.pbtxt: " + complaint):
+        read(text)
+
+
+def test_long_line_is_told_by_the_part_that_is_wrong() -> None:
+    """A configuration on one line gives the words around the fault, and no more of it than can be read."""
+    with pytest.raises(BadConfig) as caught:
+        read(f"{'max_batch_size: 0 ' * 500}backend 'onnxruntime' {'max_batch_size: 0 ' * 500}")
+    assert "backend 'onnxruntime'" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_unknown_field_is_told_and_left_out() -> None:
+    """A field that Triton does not have does not keep a model from being served, and what may be meant is told."""
+    config = read("max_batchsize: 8\nnew_field: { a: 1 b { c: [ 1, 2 ] } }\nbackend: 'onnxruntime'")
+    assert (config.backend, config.max_batch_size) == ("onnxruntime", 0)
+    assert config.unknown.startswith("line 1, column 1: ModelConfig has no field 'max_batchsize': is 'max_batch_size' ")
+    assert read(configs.BATCHES).unknown == ""
+
+
+def test_list_and_repeated_form_say_the_same() -> None:
+    """Messages and numbers in a list, with a colon or without, are those that are given one by one."""
+    entry = '{ name: "x" data_type: TYPE_FP32 dims: [ 2, 3 ] }'
+    texts = (
+        f"input [ {entry}, {entry.replace('x', 'y')} ]",
+        f"input: [ {entry}, {entry.replace('x', 'y')} ] # and a comment",
+        f"input {entry}\r\ninput: {entry.replace('x', 'y').replace('[ 2, 3 ]', '2 dims: 3')}\r\n",
+        "\ufeffinput <name: 'x', data_type: 11; dims: 2; dims: 3> input <name: 'y' data_type: TYPE_FP32 dims: [2,3]>",
+    )
+    first, *others = (read(text) for text in (*texts, *(text.encode() for text in texts)))
+    assert [tensor.name for tensor in first.inputs] == ["x", "y"]
+    assert first.inputs[0].dims == (2, 3)
+    assert all(other == first for other in others)
+
+
+def test_list_of_instance_groups_is_read() -> None:
+    """A list of messages that this server has no use for does not end the reading."""
+    assert read("instance_group [ { kind: KIND_CPU } ]").speed_only == ("instance_group",)
+
+
+def test_store_is_imported_without_protobuf() -> None:
+    """Who reads no Triton configuration does not pay for protobuf."""
+    code = "import sys, model_store; sys.exit('google.protobuf' in sys.modules or 'model_store.triton' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+WORDS = sorted(
+    {word for names in ENUMS.values() for word in names.split()} | {n for m in MESSAGES for n in field_names(m)}
+)
+TOKENS = st.sampled_from([*WORDS, *"{}[]<>:,;\n#", '"x"', "'", "-1", "0", "1", "8", "2.5", "1e99", "9" * 5000, "true"])
+VALUES = st.sampled_from(['"x"', "[]", "[ 1 ]", "1", "0", "-1", "true", "[ true, false ]", "TYPE_FP32", "9999999999"])
+
+
+@st.composite
+def messages(draw: st.DrawFn, message: str = "ModelConfig", depth: int = 0) -> str:
+    """A text that mostly follows the table: known fields, with values that are often of the right kind."""
+    parts = []
+    for field in draw(st.lists(st.sampled_from(_split(message)), max_size=4 if depth else 6)):
+        name, kind = field.split()
+        kind = kind.rpartition("|")[2]
+        key, _, kind = kind.rpartition(">")
+        is_list = kind.endswith("*")
+        kind = kind.removesuffix("*")
+        value = draw(_values(kind, depth))
+        value = f'{{ key: "{draw(st.sampled_from("ab"))}" value: {value} }}' if key == "string" else value
+        parts.append(f"{name}: {f'[ {value} ]' if is_list else value}")
+    return " ".join(parts)
+
+
+def _split(message: str) -> list[str]:
+    return [field for field in MESSAGES[message].split(",") if field] or ["x string"]
+
+
+def _values(kind: str, depth: int) -> st.SearchStrategy[str]:
+    if kind in MESSAGES and depth < 5:
+        return messages(kind, depth + 1).map(lambda inner: f"{{ {inner} }}")
+    if kind in ENUMS:
+        return st.sampled_from([*ENUMS[kind].split(), "0", "99"])
+    right = {"string": ['"x"', '"y"', '""', '"../x"'], "bool": ["true", "false"]}.get(kind, ["0", "1", "2", "-1"])
+    return st.one_of(st.sampled_from(right), st.sampled_from(right), VALUES)
+
+
+def outcome(text: str | bytes) -> TritonConfig | str:
+    """What is read, or the text of the BadConfig; any other error is raised."""
+    try:
+        return read(text)
+    except BadConfig as error:
+        return str(error)
+
+
+@given(st.one_of(st.text(), st.binary(), st.lists(TOKENS, max_size=30).map(" ".join), messages(), messages()))
+@example("a: { b: " * 3000)
+@settings(deadline=None, max_examples=300)
+def test_any_text_is_a_configuration_or_a_bad_one(text: str | bytes) -> None:
+    """Whatever a file holds, reading it and asking whether it can be served gives an answer or a BadConfig."""
+    found = outcome(text)
+    if isinstance(found, str):
+        assert found.encode().startswith(b"digits/config.pbtxt: ")
+        assert len(found) < 3000
+    else:
+        assert isinstance(refusal(found), str | None)
+
+
+@given(st.sampled_from(configs.ALL), st.data())
+@settings(deadline=None, max_examples=100)
+def test_any_change_of_a_configuration_is_read_or_refused(text: str, data: st.DataObject) -> None:
+    """A word of a right configuration that is gone, doubled or another one never ends in another error."""
+    words = text.split(" ")
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(words) - 1))
+        words[at : at + 1] = data.draw(st.sampled_from([[], [words[at]] * 2, ["0"], ["-1"], ["{"], ["99"], ['"x"']]))
+    assert isinstance(outcome(" ".join(words)), TritonConfig | str)

@@ -1,0 +1,59 @@
+"""The table of messages: Triton's, all of them, and apart from what others register."""
+
+from typing import Any
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonsModelConfig
+
+from model_store.triton.parse import parse
+from model_store.triton.schema import MESSAGES, ModelConfig, field_names
+from tests.model_store.triton import configs
+
+
+def type_of(field: Any) -> tuple[Any, ...]:
+    """All that the text form asks of a field: its type, how often it comes, what it excludes, the numbers of values."""
+    values = field.enum_type and {value.name: value.number for value in field.enum_type.values}
+    others = field.containing_oneof and {other.name for other in field.containing_oneof.fields}
+    is_repeated = field.is_repeated
+    is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+    return field.type, is_repeated, is_map, values, others
+
+
+def compare(ours: Any, theirs: Any, seen: set[str]) -> None:
+    if theirs.full_name in seen:
+        return
+    seen.add(theirs.full_name)
+    for name, field in theirs.fields_by_name.items():
+        assert name in ours.fields_by_name, f"{theirs.full_name}.{name}"
+        own = ours.fields_by_name[name]
+        assert type_of(own) == type_of(field), f"{theirs.full_name}.{name}"
+        if field.message_type is not None:
+            compare(own.message_type, field.message_type, seen)
+
+
+def fields_set(message: Any) -> set[tuple[str, str]]:
+    """The fields that are set in a message and in all that it holds, by message and name."""
+    found = set()
+    for field, value in message.ListFields():
+        found.add((message.DESCRIPTOR.name, field.name))
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            value = value.values()
+        elif not field.is_repeated:
+            value = [value]
+        for inner in value:
+            if hasattr(inner, "ListFields"):
+                found |= fields_set(inner)
+    return found
+
+
+def test_every_field_of_tritons_own_messages_is_declared() -> None:
+    """Every field that Triton's client knows, at any depth, has the same type, numbers and choices here."""
+    seen: set[str] = set()
+    compare(ModelConfig.DESCRIPTOR, TritonsModelConfig.DESCRIPTOR, seen)
+    assert len(seen) > 40
+
+
+def test_complete_configurations_set_every_field() -> None:
+    """No field of the table is left out of what the other tests read, but for two whose enum has the value 0 alone."""
+    found = set().union(*(fields_set(parse(text, "config.pbtxt")[0]) for text in configs.ALL))
+    fields = {(message, field) for message in MESSAGES for field in field_names(message)}
+    assert fields - found == {("SecondaryDevice", "kind"), ("BatchOutput", "kind")}

@@ -1,0 +1,123 @@
+"""The health checks of gRPC, as any load balancer asks: bytes on the wire, without anybody's stubs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from service.grpc import health
+from service.grpc.messages import FULL_NAME, HEALTH_METHODS
+from tests import graphs
+from tests.grpc_servers import GrpcServing, channel, settings_of
+
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = b"\x08\x01", b"\x08\x02", b"\x08\x03"
+
+
+def asked(service: str) -> bytes:
+    name = service.encode()
+    return b"\x0a" + bytes([len(name)]) + name if name else b""
+
+
+def check(server: GrpcServing, service: str) -> bytes:
+    with channel(server) as open_channel:
+        answer: bytes = open_channel.unary_unary("/grpc.health.v1.Health/Check")(asked(service), timeout=20)
+        return answer
+
+
+def set_loaded(server: GrpcServing, loaded: bool) -> None:
+    """As if the models were still being loaded, or not any more."""
+
+    async def change() -> None:
+        server.runtime.registry.loaded = loaded
+
+    server.run(change)
+
+
+@pytest.fixture
+def watch(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Begins to watch a service; it is looked for all the time, so that a test need not wait."""
+    monkeypatch.setattr(health, "LOOK_AGAIN_S", 0.01)
+    with channel(server) as open_channel:
+        yield lambda service: open_channel.unary_stream("/grpc.health.v1.Health/Watch")(asked(service), timeout=60)
+
+
+def test_unknown_service_is_not_found(server: GrpcServing) -> None:
+    """A name that is neither a service nor a model is an error that says what there is."""
+    for service in ("inference.Other", "nobody", "../double", "double/"):
+        with pytest.raises(grpc.RpcError) as raised:
+            check(server, service)
+        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+        assert f"service {service!r}: expected nothing, {FULL_NAME} or the name of a model" in raised.value.details()
+
+
+def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
+    """Bytes that are no request are INVALID_ARGUMENT, for a check and for a watch."""
+    with channel(server) as open_channel:
+        for call in (
+            lambda: open_channel.unary_unary("/grpc.health.v1.Health/Check")(b"\x0a", timeout=20),
+            lambda: next(open_channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\x0a", timeout=20)),
+        ):
+            with pytest.raises(grpc.RpcError) as raised:
+                call()
+            assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "expected a HealthCheckRequest" in raised.value.details()
+
+
+def test_server_that_loads_its_models_does_not_serve(server: GrpcServing) -> None:
+    """Until all are tried neither the server nor a model is known to serve, or not to be there."""
+    set_loaded(server, False)
+    try:
+        assert check(server, "") == check(server, FULL_NAME) == check(server, "nobody") == NOT_SERVING
+    finally:
+        set_loaded(server, True)
+    assert check(server, "") == SERVING
+
+
+def test_model_that_cannot_serve_does_not_serve(server: GrpcServing) -> None:
+    """Models are known by their names."""
+    assert check(server, "broken") == NOT_SERVING
+    assert check(server, "double") == SERVING
+
+
+def test_ready_server_serves(server: GrpcServing) -> None:
+    """As a whole and by the name of its service; and the checks are counted."""
+    assert check(server, "") == check(server, FULL_NAME) == SERVING
+    text = server.runtime.metrics.expose("")[0].decode()
+    assert 'sluice_requests_total{model="",route="grpc Check",status="200"}' in text
+
+
+def test_changes_are_told_to_those_who_watch(server: GrpcServing, watch: Any) -> None:
+    """A watch begins with what is, and tells each change once."""
+    states = watch("")
+    assert next(states) == SERVING
+    set_loaded(server, False)
+    assert next(states) == NOT_SERVING
+    set_loaded(server, True)
+    assert next(states) == SERVING
+    states.cancel()
+
+
+def test_model_that_comes_and_goes_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown one is said to be unknown, and the watch goes on until the server stops, which is its end."""
+    monkeypatch.setattr(health, "LOOK_AGAIN_S", 0.01)
+    graphs.write_plain(tmp_path, "double", graphs.double())
+    with GrpcServing(settings_of(tmp_path)) as server, channel(server) as open_channel:
+        states = open_channel.unary_stream("/grpc.health.v1.Health/Watch")(asked("other"), timeout=60)
+        assert next(states) == SERVICE_UNKNOWN
+        graphs.write_plain(tmp_path, "other", graphs.double())
+        server.run(lambda: server.runtime.registry.load("other"))
+        assert next(states) == SERVING
+        server.run(lambda: server.runtime.registry.unload("other"))
+        assert next(states) == NOT_SERVING
+        server.run(lambda: server.runtime.registry.load("other"))
+        assert next(states) == SERVING
+        server.stop()
+        assert next(states) == NOT_SERVING
+        assert states.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_methods_are_those_of_the_health_service() -> None:
+    """One answer to a check, many to a watch; neither takes a stream."""
+    assert {name: method.streams for name, method in HEALTH_METHODS.items()} == {"Check": False, "Watch": False}

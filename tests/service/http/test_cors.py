@@ -1,0 +1,169 @@
+"""Pages of other origins, through both doors: what browsers are told, and that nothing is told where it is off."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.http.cors import Cors
+from tests import graphs
+from tests.servers import Door, Serving, settings_for
+from tests.wires import Wire, body_of, request_bytes
+
+INFER = "/v2/models/double/infer"
+PAGE, OTHER, STRANGER = "https://page.example", "http://localhost:8080", "https://page.example.evil.example"
+GOOD: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
+ROUTES = (
+    *(INFER, "/v2/models/double/versions/1/infer", "/v2/models/double/generate_stream", "/v1/models/double:predict"),
+    *("/classify", "/v2/models/double", "/v2/repository/index", "/readyz", "/metrics", "/", "/docs", "/nowhere"),
+)
+ANSWERS: dict[str, tuple[str, str, Any, int]] = {
+    "tensors": ("POST", INFER, GOOD, 200),
+    "malformed": ("POST", INFER, {}, 400),
+    "unknown model": ("POST", "/v2/models/nobody/infer", GOOD, 404),
+    "failure": ("POST", "/v2/models/exhausting/generate", {"x": 9}, 500),
+    "stream": ("POST", "/v2/models/double/generate_stream", {"x": [1, 2, 3]}, 200),
+    "too large": ("POST", INFER, "x" * 5000, 413),
+    "wrong method": ("GET", INFER, None, 405),
+    "metadata": ("GET", "/v2/models/double", None, 200),
+    "unknown route": ("GET", "/nowhere", None, 404),
+}
+
+
+@pytest.fixture(scope="module")
+def server(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    root = tmp_path_factory.mktemp("store")
+    graphs.write_plain(root, "double", graphs.double())
+    graphs.write_plain(root, "exhausting", graphs.exhausting())
+    settings = settings_for(root, max_body_bytes=4096, cors_origins=(PAGE, OTHER))
+    with Serving(settings, door) as serving:
+        yield serving
+
+
+@pytest.fixture
+def client(server: Serving) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+def ask(client: httpx.Client, case: tuple[str, str, Any, int], **headers: str) -> httpx.Response:
+    method, path, body, status = case
+    response = client.request(method, path, json=body, headers=headers)
+    assert response.status_code == status, response.text
+    return response
+
+
+def told(response: httpx.Response) -> dict[str, str]:
+    """What it says to browsers, besides what it varies with."""
+    return {name: value for name, value in response.headers.items() if name.startswith("access-control-")}
+
+
+def preflight(client: httpx.Client, path: str, origin: str, **more: str) -> httpx.Response:
+    headers = {"Origin": origin, "Access-Control-Request-Method": "POST", **more}
+    return client.options(path, headers=headers)
+
+
+@pytest.mark.parametrize("case", ANSWERS.values(), ids=ANSWERS.keys())
+def test_stranger_is_told_nothing(client: httpx.Client, case: tuple[str, str, Any, int]) -> None:
+    """An origin that is not named, one that begins like one that is, and none at all get an answer for no page."""
+    for headers in ({"Origin": STRANGER}, {"Origin": "null"}, {}):
+        response = ask(client, case, **headers)
+        assert told(response) == {}
+        assert response.headers["vary"] == "Origin"
+
+
+def test_preflight_of_a_stranger_is_refused(client: httpx.Client) -> None:
+    """It is 403 with the name of the setting, in the shape of all errors."""
+    for path in ROUTES:
+        response = preflight(client, path, STRANGER, **{"X-Request-Id": "mine"})
+        assert (response.status_code, told(response)) == (403, {})
+        assert f"origin {STRANGER!r}: expected one that SLUICE_CORS_ORIGINS names" in response.json()["error"]
+        assert response.json()["request_id"] == response.headers["x-request-id"] == "mine"
+
+
+def test_options_without_a_question_are_no_preflight(client: httpx.Client) -> None:
+    """They are what they were: a method that the route does not have."""
+    response = client.options(INFER, headers={"Origin": PAGE})
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.headers["access-control-allow-origin"] == PAGE
+    assert client.options(INFER, headers={"Access-Control-Request-Method": "POST"}).status_code == 405
+
+
+@pytest.mark.parametrize("origin", [PAGE, OTHER])
+def test_preflight_is_answered_on_every_route(client: httpx.Client, origin: str) -> None:
+    """Those of either door, with a version, of pages, and unknown ones: methods, the headers as asked, and for long."""
+    asked = "content-type,inference-header-content-length, x-key"
+    for path in ROUTES:
+        response = preflight(client, path, origin, **{"Access-Control-Request-Headers": asked})
+        assert (response.status_code, response.content) == (200, b"")
+        assert response.headers["access-control-allow-origin"] == origin
+        assert response.headers["access-control-allow-methods"] == "GET, HEAD, POST"
+        assert response.headers["access-control-allow-headers"] == asked
+        assert response.headers["access-control-max-age"] == "3600"
+        assert response.headers["vary"] == "Origin, Access-Control-Request-Headers"
+        assert "access-control-allow-credentials" not in response.headers
+
+
+def test_headers_that_are_no_names_are_not_echoed(client: httpx.Client) -> None:
+    """What could not be names of headers is not said back."""
+    response = preflight(client, INFER, PAGE, **{"Access-Control-Request-Headers": "a b; c"})
+    assert (response.status_code, "access-control-allow-headers" in response.headers) == (200, False)
+
+
+@pytest.mark.parametrize("case", ANSWERS.values(), ids=ANSWERS.keys())
+def test_named_origin_may_read_every_answer(client: httpx.Client, case: tuple[str, str, Any, int]) -> None:
+    """Answers, errors and streams of both doors name it, and which of their headers its page may see."""
+    response = ask(client, case, Origin=PAGE)
+    exposed = "Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After"
+    assert told(response) == {"access-control-allow-origin": PAGE, "access-control-expose-headers": exposed}
+    assert response.headers["vary"] == "Origin"
+
+
+def test_each_request_of_a_connection_is_told_its_own(server: Serving) -> None:
+    """Heads that come again, and others between them, on one connection: each answer is for its own origin."""
+    with Wire(server) as wire:
+        for origin in (PAGE, PAGE, OTHER, STRANGER, PAGE):
+            wire.send(request_bytes(body_of(1), INFER, f"Origin: {origin}"))
+            _, headers, _ = wire.read()
+            assert headers.get("access-control-allow-origin") == (None if origin == STRANGER else origin)
+
+
+def test_all_origins_may_read_where_the_setting_says_so(server: Serving, door: Door) -> None:
+    """With * every answer and preflight says *, never with credentials."""
+    assert server.runtime is not None
+    settings = server.runtime.settings.replace(cors_origins=(PAGE, "*"))
+    with Serving(settings, door) as other, other.client() as client:
+        for case in ANSWERS.values():
+            response = ask(client, case, Origin=STRANGER)
+            assert response.headers["access-control-allow-origin"] == "*"
+            assert "vary" not in response.headers
+            assert "access-control-allow-credentials" not in response.headers
+        response = preflight(client, INFER, "null")
+        assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, "*")
+
+
+def test_nothing_is_said_without_the_setting(server: Serving, door: Door) -> None:
+    """No header of any answer tells of origins, and a preflight is a method that there is not."""
+    assert server.runtime is not None
+    with Serving(server.runtime.settings.replace(cors_origins=()), door) as other, other.client() as client:
+        for case in ANSWERS.values():
+            response = ask(client, case, Origin=PAGE)
+            assert (told(response), "vary" in response.headers) == ({}, False)
+        response = preflight(client, INFER, PAGE)
+        assert (response.status_code, told(response)) == (405, {})
+
+
+@pytest.mark.parametrize(
+    ("setting", "origin"),
+    [
+        ("https://page.example:443", "https://page.example"),
+        ("http://page.example:80", "http://page.example"),
+        ("HTTPS://Page.Example", "https://page.example"),
+        ("app://page", "app://page"),
+    ],
+)
+def test_origins_are_compared_as_browsers_write_them(setting: str, origin: str) -> None:
+    """In lower case and without the usual port."""
+    headers = dict(Cors([setting]).headers_for({b"origin": origin.encode()}))
+    assert headers[b"access-control-allow-origin"] == origin.encode()

@@ -1,0 +1,46 @@
+"""Where a server listens."""
+
+import socket
+
+import pytest
+
+from service.addresses import find_address, join_address
+from service.settings import Settings, SettingsError
+
+
+@pytest.mark.parametrize("setting", ["port", "grpc_port"])
+def test_port_that_is_taken_is_refused(setting: str) -> None:
+    """Another server on the same address is told before the start, by the setting, for either port."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"^SLUICE_HOST=127.0.0.1 SLUICE_{setting.upper()}={taken}: expected"):
+            find_address(Settings(port=0).replace(host="localhost", **{setting: taken}))
+
+
+def test_one_port_for_both_is_refused() -> None:
+    """HTTP and gRPC cannot listen on the same port."""
+    with pytest.raises(SettingsError, match="SLUICE_GRPC_PORT=4000: expected another port than SLUICE_PORT"):
+        find_address(Settings(port=4000, grpc_port=4000))
+
+
+def test_host_name_becomes_an_address() -> None:
+    """The name of this machine to itself is its address of IPv4; addresses stay as they are."""
+    assert find_address(Settings(host="localhost", port=0)).host == "127.0.0.1"
+    for address in ("127.0.0.1", "0.0.0.0", "::1", "::"):  # noqa: S104
+        assert find_address(Settings(host=address, port=0)).host == address
+
+
+def test_port_of_a_server_that_has_just_ended_is_free() -> None:
+    """Connections that linger after their server do not keep the next one from starting."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted, _ = server.accept()
+            accepted.close()  # the server ends first, so its side lingers
+            client.recv(1)
+    assert find_address(Settings(port=port)).port == port
+
+
+def test_addresses_are_written_with_their_port() -> None:
+    """An address of IPv6 has colons of its own, so it goes into brackets."""
+    assert [join_address(host, 80) for host in ("127.0.0.1", "::1")] == ["127.0.0.1:80", "[::1]:80"]
