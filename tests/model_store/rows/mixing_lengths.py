@@ -5,6 +5,8 @@ from tests.model_store.rows.case import Case, mixing
 _X = "float[N,T] x => float[N,T] y"
 _LENGTHS = "s = Shape(x) n = Slice(s, [0], [1]) t = Slice(s, [1], [2]) odd = Mod(t, [2]) rest = Mod(t, [8]) "
 """n and t: the number of rows and the length of time; odd: 1 where that is odd; rest: what is over a multiple of 8."""
+_PLACES = _LENGTHS + "n0 = Squeeze(n, [0]) r = Range(0, n0, 1) u = Unsqueeze(r, [1]) "
+"""r and u: the places of the rows, with one axis and as a column."""
 _SOME = {"T": (8, 13)}
 
 CASES: list[Case] = [
@@ -118,6 +120,84 @@ CASES: list[Case] = [
         "s = Shape(x) t = Slice(s, [1], [2]) e = Div(t, [20]) one = Add(e, [1]) k = Concat<axis=0>(one, [1,1]) "
         "y = Expand(x, k)",
         "one row is repeated where time is long, two fail",
+        lengths={"T": (8, 24)},
+        seen="shape",
+    ),
+    mixing(
+        "flat_stride_beyond_cut",
+        "float[N,T] x => float[N,K] y",
+        _PLACES + "a = Slice(x, [8], [9999999], [1]) c = Concat<axis=1>(a, x) m = Mul(t, [2]) l = Sub(m, [8]) "
+        "f = Reshape(c, [-1]) l0 = Squeeze(l, [0]) b = Mul(u, l) q = Range(0, l0, 1) j = Add(b, q) "
+        "y = Gather(f, j)",
+        "what is cut off from the eighth step on is empty where rows are short, not less than that",
+        lengths={"T": (9, 6)},
+    ),
+    mixing(
+        "viewed_beyond_cut",
+        "float[N,T] x => float[N,K] y",
+        _LENGTHS + "a = Slice(x, [8], [9999999], [1]) c = Concat<axis=1>(a, x) m = Mul(t, [2]) l = Sub(m, [8]) "
+        "k = Concat<axis=0>([-1], l) v = Reshape(c, k) w0 = CumSum(v, 1) z = Shape(c) y = Reshape(w0, z)",
+        "a view by the length that a cut would leave of long rows",
+        lengths={"T": (9, 6)},
+        seen="failure",
+    ),
+    mixing(
+        "last_ten_viewed",
+        "float[N,T] x => float[N,K] y",
+        "a = Slice(x, [-10], [9999999], [1]) v = Reshape(a, [-1,10]) w0 = CumSum(v, 1) z = Shape(a) y = Reshape(w0, z)",
+        "the last ten steps of rows that may be shorter",
+        lengths={"T": (12, 5)},
+        seen="failure",
+    ),
+    mixing(
+        "largest_eight_viewed",
+        _X,
+        _LENGTHS + "m = Min(t, [8]) v, i = TopK(x, m) a = Reshape(v, [-1,8]) c = CumSum(a, 1) z = Shape(v) "
+        "y = Reshape(c, z)",
+        "the eight largest of rows that may be shorter",
+        lengths={"T": (9, 4)},
+        seen="failure",
+    ),
+    mixing(
+        "flat_stride_of_pool",
+        "float[N,T] x => float[N,K] y",
+        _PLACES
+        + "w0 = Unsqueeze(x, [1]) p = AveragePool<kernel_shape=[2], strides=[2], ceil_mode=1>(w0) h = Div(t, [2]) "
+        "h0 = Squeeze(h, [0]) f = Reshape(p, [-1]) b = Mul(u, h) q = Range(0, h0, 1) j = Add(b, q) "
+        "y = Gather(f, j)",
+        "a pool rounds up, the division rounds down",
+        lengths={"T": (8, 7)},
+    ),
+    mixing(
+        "view_of_convolution",
+        "float[N,1,T] x => float[N,1,K] y",
+        "s = Shape(x) t = Slice(s, [2], [3]) p = Conv<pads=[1,1], strides=[2]>(x, w[1,1,3]) h = Div(t, [2]) "
+        "k = Concat<axis=0>([-1,1], h) v = Reshape(p, k) c = CumSum(v, 2) z = Shape(p) y = Reshape(c, z)",
+        "a convolution in steps of two rounds up, the division rounds down",
+        lengths={"T": (8, 5)},
+        seen="failure",
+    ),
+    mixing(
+        "place_less_if_long",
+        _X,
+        _PLACES + "e = Div(t, [20]) j = Sub(r, e) y = Gather(x, j)",
+        "rows are those before where time is long",
+        lengths={"T": (8, 24)},
+    ),
+    mixing(
+        "places_from_one_if_long",
+        "float[N,T] x => float[M,T] y",
+        _PLACES + "e = Div(t, [20]) k = Squeeze(e, [0]) m = Squeeze(n, [0]) i = Range(k, m, 1) y = Gather(x, i)",
+        "places begin with the second row where time is long",
+        lengths={"T": (8, 24)},
+        seen="shape",
+    ),
+    mixing(
+        "places_in_steps_if_long",
+        "float[N,T] x => float[M,T] y",
+        _PLACES + "e = Div(t, [20]) o = Add(e, [1]) k = Squeeze(o, [0]) m = Squeeze(n, [0]) i = Range(0, m, k) "
+        "y = Gather(x, i)",
+        "every second place where time is long",
         lengths={"T": (8, 24)},
         seen="shape",
     ),
