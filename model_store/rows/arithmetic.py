@@ -5,7 +5,7 @@ comparison has a truth value only where it is the same for all sizes.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,11 +97,25 @@ def _each(operate: Callable[..., Element]) -> Callable[[Step], np.ndarray]:
         operands = np.broadcast_arrays(*(_values(step, at) for at in range(len(step.facts))))
         result = np.empty(operands[0].shape, object)
         for at in np.ndindex(result.shape):
-            taken = [operand[at] for operand in operands]
+            taken: list[Any] = [operand[at] for operand in operands]
             result[at] = None if None in taken else operate(*taken)
+            if result[at] is None:
+                result[at] = _derive(step, at, taken)
         return result
 
     return compute
+
+
+def _derive(step: Step, at: tuple[int, ...], operands: Sequence[Element]) -> Size | None:
+    """A whole number of which nothing is known but the sizes that it is computed from: the same from the same ones."""
+    measured = step.measures.values(step.node.outputs[0])
+    if measured is None or measured[0].dtype.kind == "b" or any(array.ndim != len(at) for array in measured):
+        return None
+    if not all(isinstance(operand, Size) and not operand.has_rows for operand in operands):
+        return None
+    ordered = sorted(operands, key=repr) if step.node.op in ("Min", "Max") else operands
+    key = (step.node.op, step.attribute("fmod", 0), *ordered)
+    return step.measures.derive(key, tuple(int(array[at]) for array in measured))
 
 
 def _quotient(step: Step) -> np.ndarray:

@@ -18,6 +18,8 @@ Pair = tuple[Size, Size]
 _KEEPING = "Identity Unsqueeze Squeeze Reshape Flatten Transpose Expand Tile Slice Gather GatherND GatherElements Split"
 _SAME = frozenset(_KEEPING.split())
 """Operators whose output has elements of the first input only."""
+_MOVING = frozenset(("Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Expand", "Tile"))
+"""Operators whose output has every element of the first input."""
 _DEEPEST = 64
 
 
@@ -51,6 +53,29 @@ class Bounds:
         if pair is None:
             raise Unknown(f"how large the numbers of {node} are is not known")
         return pair
+
+    def find_largest(self, name: str, depth: int = 0) -> Size | None:
+        """The largest number, where one that is in the tensor for every size is known."""
+        fact, node = self._facts(name), self._makers(name)
+        if fact is None or node is None or node.domain or not isinstance(fact.state, Fixed) or depth > _DEEPEST:
+            return None
+        if node.op == "Range":
+            return self._range(node, fact)[1]
+        if node.op in _MOVING or (node.op == "Cast" and node.attributes.get("to") in WHOLE):
+            return self.find_largest(node.inputs[0], depth + 1)
+        if node.op in ("Add", "Sub"):
+            return self._shift(node, depth)
+        return None
+
+    def _shift(self, node: Node, depth: int) -> Size | None:
+        """The largest number after a constant is added or taken away."""
+        left, right = node.inputs
+        for one, other in ((left, right), (right, left))[: 1 if node.op == "Sub" else 2]:
+            fact, largest = self._facts(other), self.find_largest(one, depth + 1)
+            values = None if fact is None or fact.values is None else fact.values.reshape(-1)
+            if largest is not None and values is not None and len(values) == 1 and isinstance(values[0], Size):
+                return largest + values[0] if node.op == "Add" else largest - values[0]
+        return None
 
     def _follow(self, node: Node, fact: Fact, depth: int) -> Pair | None:
         def operand(at: int) -> Pair:

@@ -4,10 +4,9 @@ import hashlib
 
 import onnx
 
+from model_store.rows.nodes import MOST_FLOATS
 from model_store.rows.weights import strip_weights
 
-_LOOKED_AT = 16
-"""Elements of a tensor of floats, such as the scales of a resize: of larger ones the values change nothing."""
 _FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 )
@@ -23,7 +22,7 @@ def fingerprint(content: bytes) -> bytes | None:
     if model.functions or any(node.op_type in _DECIDING for node in model.graph.node):
         return None
     for tensor in model.graph.initializer:
-        if tensor.data_type in _FLOATS and _count(tensor) > _LOOKED_AT:
+        if tensor.data_type in _FLOATS and _count(tensor) > MOST_FLOATS:
             for field in ("raw_data", "float_data", "double_data", "int32_data", "external_data", "data_location"):
                 tensor.ClearField(field)
     return hashlib.sha256(model.SerializeToString(deterministic=True)).digest()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from model_store.rows.bounds import is_never_negative
 from model_store.rows.facts import Mixing, Shape, Unknown
+from model_store.rows.measures import Measures
 from model_store.rows.sizes import ONE, Size, product
 from model_store.rows.steps import Step, norm
 
@@ -18,19 +19,34 @@ def compute_shape(step: Step) -> Shape | None:
     return None if rule is None else rule(step)
 
 
-def cut(length: Size, start: Size, end: Size) -> Size | None:
-    """What a slice in steps of 1 leaves of an axis; None where that depends on how long it is.
+def cut(measures: Measures, length: Size, start: Size, end: Size) -> Size | None:
+    """What a slice in steps of 1 leaves of an axis; None where it depends on sizes whether it counts from the end.
 
-    A part that lies beyond a short axis counts as cut off whole: it is empty then, and nothing can be made of it.
+    Where the part begins behind its end nothing is left, and this is a negative number.
     """
-    first, last = (length + at if (at.most() or 0) < 0 else at for at in (start, end))
-    if start.constant is not None and start.constant < 0 and not is_never_negative(first):
-        return None
-    if (end.constant is not None and end.constant >= ENDLESS) or is_never_negative(last - length):
-        last = length
-    elif not is_never_negative(length - last):
-        return None
-    return last - first
+    first, last = (_find_place(measures, length, place) for place in (start, end))
+    return None if first is None or last is None else last - first
+
+
+def _find_place(measures: Measures, length: Size, place: Size) -> Size | None:
+    """Where a slice cuts: negative places count from the end, and none lies beyond the axis."""
+    if place.constant is not None and place.constant >= ENDLESS:
+        return length
+    if place == 0:
+        return place
+    if is_never_negative(place):
+        return find_smaller(measures, length, place)
+    return length - find_smaller(measures, length, -place) if is_never_negative(-place) else None
+
+
+def find_smaller(measures: Measures, a: Size, b: Size) -> Size:
+    """The smaller one of two sizes."""
+    if is_never_negative(a - b):
+        return b
+    if is_never_negative(b - a):
+        return a
+    pairs = zip(measures.values_of(a), measures.values_of(b), strict=True)
+    return measures.derive(("Min", 0, *sorted((a, b), key=repr)), tuple(map(min, pairs)))
 
 
 def resolve(step: Step, before: Shape, target: Sequence[Size]) -> tuple[Shape, int | None]:
@@ -71,7 +87,17 @@ def _reshape(step: Step) -> Shape | None:
 
 def _expand(step: Step) -> Shape | None:
     target = step.sizes(1)
-    return None if target is None else broadcast_to(step.fact(0).dims, target)
+    if target is None:
+        return None
+    join_ends(step, step.fact(0).dims, target)
+    return broadcast_to(step.fact(0).dims, target)
+
+
+def join_ends(step: Step, before: Sequence[Size], target: Sequence[Size]) -> None:
+    """Lengths that meet when they are aligned at their end are equal, or one of them is 1."""
+    for one, other in zip(reversed(before), reversed(target), strict=False):
+        if ONE not in (one, other):
+            step.measures.join(one, other)
 
 
 def _fill(step: Step) -> Shape | None:
@@ -113,10 +139,38 @@ def _slice(step: Step) -> Shape | None:
     if axes is None or (step.has(4) and set(step.numbers(4) or [0]) != {1}):
         return None
     for start, end, axis in zip(starts, ends, (norm(axis, len(after)) for axis in axes), strict=True):
-        length = cut(after[axis], start, end)
+        length = cut(step.measures, after[axis], start, end)
         if length is None:
             length = step.measure_axis(axis, free=True)
+        _note_cut(step, length, after[axis], start, end)
         after[axis] = length
+    return tuple(after)
+
+
+def _note_cut(step: Step, length: Size, before: Size, start: Size, end: Size) -> None:
+    """A slice of a constant to a free length: no longer than the constant."""
+    most = before.constant
+    if start == 0 and most is not None and is_never_negative(end):
+        step.measures.note_cut(length, end, most)
+
+
+def read_padding(step: Step) -> tuple[list[int], list[Size] | None]:
+    """The axes that Pad pads, and how much at the begin of each, then at the ends. Raises Unknown."""
+    rank = step.fact(0).rank
+    axes = step.numbers(3) if step.has(3) else list(range(rank))
+    if axes is None:
+        raise Unknown("its axes are not known")
+    given = step.attribute("pads") or step.attribute("paddings") or ()
+    return [norm(axis, rank) for axis in axes], step.sizes(1) if step.has(1) else [Size.of(pad) for pad in given]
+
+
+def _pad(step: Step) -> Shape | None:
+    axes, pads = read_padding(step)
+    if pads is None:
+        return None
+    after = list(step.fact(0).dims)
+    for at, axis in enumerate(axes):
+        after[axis] += pads[at] + pads[at + len(axes)]
     return tuple(after)
 
 
@@ -135,4 +189,5 @@ _OPERATORS: Mapping[str, Callable[[Step], Shape | None]] = {
     "Range": _range,
     "Concat": _concat,
     "Slice": _slice,
+    "Pad": _pad,
 }

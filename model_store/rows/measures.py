@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from model_store.rows.facts import Fact, Places, Rows, Selectors, Shape, State, Unknown
+from model_store.rows.facts import Fact, Places, Rows, Selectors, Shape, Source, State, Unknown
 from model_store.rows.measuring import Run
 from model_store.rows.sizes import Size, Symbol, Values
 
@@ -29,6 +29,12 @@ class Measures:
         self._count = 0
         self._equal: list[tuple[Size, Size]] = []
         self._settled: dict[Symbol, Size] = {}
+        self._derived: dict[tuple[object, ...], Size] = {}
+        self._cut: dict[Symbol, tuple[Size, int]] = {}
+        self.limits: list[tuple[Size, int]] = []
+        """Sizes, each with the largest number that it may be: a longer one fails for every input."""
+        self.always = True
+        """Whether the node that is looked at runs whatever the inputs are."""
 
     def symbol(self, name: str, values: Values) -> Size:
         """The length of a free axis of an input."""
@@ -58,6 +64,23 @@ class Measures:
         self._count += 1
         return Size.of(values[0]) if self.exact else Size.of(Symbol(f"size{self._count}", values, minimum=least))
 
+    def limit(self, size: Size, most: int) -> None:
+        """A size that fails where it is larger, if the node that is looked at runs in any case."""
+        if self.always and most > 0:
+            self.limits.append((size, most))
+
+    def derive(self, key: tuple[object, ...], values: Values) -> Size:
+        """As ``new``, a number that is computed from sizes; the same again for what is computed alike."""
+        if key not in self._derived:
+            self._derived[key] = self.new(values, least=-1)
+        return self._derived[key]
+
+    def note_cut(self, cut: Size, wanted: Size, most: int) -> None:
+        """A length that is the smaller one of these two: what a slice leaves of a constant."""
+        symbol = _only_symbol(cut)
+        if symbol is not None:
+            self._cut[symbol] = wanted, most
+
     def learn(self, before: Size, after: Size) -> None:
         """Two numbers of elements that a reshape makes equal, whatever the sizes are."""
         pair = before.per_row(), after.per_row()
@@ -69,6 +92,11 @@ class Measures:
         a, b = self.settle(a), self.settle(b)
         if a == b or a.has_rows or b.has_rows or 1 in (*self.values_of(a), *self.values_of(b)):
             return
+        for one, other in ((a, b), (b, a)):
+            symbol = _only_symbol(one)
+            wanted, most = self._cut.get(symbol, (None, 0)) if symbol is not None else (None, 0)
+            if wanted == other and most > 1:  # the smaller of the two is as long as the first: that fits in the other
+                self.limit(other, most)
         for one, other in ((a, b), (b, a)):
             symbol = _only_symbol(one)
             if symbol is not None and symbol.minimum < 1 and symbol not in _symbols(other):
@@ -134,6 +162,12 @@ def settle(fact: Fact, measures: Measures) -> Fact:
     if isinstance(state, Places):
         state = dataclasses.replace(state, step=measures.settle(state.step))
     return dataclasses.replace(fact, state=state, shape=measures.settle_all(fact.shape or ()))
+
+
+def widen(fact: Fact) -> Fact:
+    """What is known of a tensor that is another in every turn of a loop: its layout, and nothing of its values."""
+    state = dataclasses.replace(fact.state, even=False) if isinstance(fact.state, Rows) else fact.state
+    return dataclasses.replace(fact, state=state, values=None, source=Source.CALLER)
 
 
 def check_shape(state: State, shape: Shape, measures: Measures) -> None:

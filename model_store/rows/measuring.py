@@ -26,20 +26,20 @@ class Run:
 
 
 class Meter:
-    """An unoptimised session that gives every tensor of the main graph.
+    """An unoptimised session that gives every tensor of the main graph, or without ``all_tensors`` its outputs.
 
     ``weights`` are the contents of the files that the model names as external data. Raises what ONNX Runtime raises for
     a model that it cannot load.
     """
 
-    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, bytes]) -> None:
+    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, bytes], *, all_tensors: bool = True) -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime as ort
 
         exposed = onnx.ModelProto()
         exposed.CopyFrom(model)
         given = {output.name for output in exposed.graph.output}
-        for node in exposed.graph.node:
+        for node in exposed.graph.node if all_tensors else ():
             for name in node.output:
                 if name and name not in given:
                     given.add(name)

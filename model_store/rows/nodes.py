@@ -8,15 +8,19 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from model_store.rows.unfolding import Inside
+
 OWN_DOMAINS = ("", "ai.onnx")
 MOST_KNOWN = 1024
-"""Elements of a constant whose values the analysis looks at."""
+"""Elements of a constant of whole numbers or truth values that the analysis looks at."""
+MOST_FLOATS = 16
+"""Elements of a constant of floats that it looks at, such as the scales of a resize."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``inputs`` are those of the node, then what its own graphs read from outside of them. ``guard`` is the tensor
-    whose truth led here, where the node stood in the branch of an If."""
+    """``inputs`` are those of the node, then what its own graphs read from outside of them, then what was written out
+    of it, which ``inside`` explains."""
 
     op: str
     domain: str
@@ -24,7 +28,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    guard: str = ""
+    inside: Inside | None = None
 
     def __str__(self) -> str:
         label = self.name or next((name for name in self.outputs if name), "")
@@ -40,24 +44,34 @@ class Axes:
     axes: tuple[int | str | None, ...] | None
 
 
-def read_nodes(graph: onnx.GraphProto, guards: Mapping[str, str]) -> list[Node]:
-    """The nodes that an output needs, each after those that it reads. ``guards`` has the guard of a node by output."""
-    wanted = {output.name for output in graph.output}
+def read_nodes(graph: onnx.GraphProto, inside: Mapping[str, Inside]) -> list[Node]:
+    """The nodes that an output needs, each after those that it reads. ``inside`` has what was written out of a node, by
+    its first output."""
+    needed = _list_needed(_sort(graph.node, inside), {output.name for output in graph.output})
+    return [_read_node(node, inside) for node in needed]
+
+
+def list_needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that an output needs, each after those that it reads."""
+    return _list_needed(_sort(graph.node, {}), {output.name for output in graph.output})
+
+
+def _list_needed(nodes: Sequence[tuple[onnx.NodeProto, set[str]]], wanted: set[str]) -> list[onnx.NodeProto]:
     kept: list[onnx.NodeProto] = []
-    for node, used in reversed(_sort(graph.node, guards)):
+    for node, used in reversed(nodes):
         if wanted.intersection(filter(None, node.output)):
             wanted |= used
             kept.append(node)
-    return [_read_node(node, guards) for node in reversed(kept)]
+    return kept[::-1]
 
 
-def _sort(nodes: Sequence[onnx.NodeProto], guards: Mapping[str, str]) -> list[tuple[onnx.NodeProto, set[str]]]:
-    """Each node after those that it reads and after its guard, with the tensors that it reads.
+def _sort(nodes: Sequence[onnx.NodeProto], inside: Mapping[str, Inside]) -> list[tuple[onnx.NodeProto, set[str]]]:
+    """Each node after those that it reads, with the tensors that it reads.
 
     ONNX asks for that order, and some tools append nodes all the same. Nodes that read each other in a circle are left
     out, and with them what they make.
     """
-    waiting = [(node, _names_used(node) | {guards[name] for name in node.output if name in guards}) for node in nodes]
+    waiting = [(node, read_names(node) | _names_inside(node, inside)) for node in nodes]
     ordered: list[tuple[onnx.NodeProto, set[str]]] = []
     made = {name for node in nodes for name in node.output if name}
     while waiting:
@@ -74,7 +88,7 @@ def _sort(nodes: Sequence[onnx.NodeProto], guards: Mapping[str, str]) -> list[tu
     return ordered
 
 
-def _names_used(node: onnx.NodeProto) -> set[str]:
+def read_names(node: onnx.NodeProto) -> set[str]:
     """The tensors that a node reads, those that its own graphs read from outside too."""
     return {name for name in node.input if name}.union(*(read_outer(graph) for graph in _graphs_of(node)))
 
@@ -85,7 +99,7 @@ def read_outer(graph: onnx.GraphProto) -> set[str]:
     own.update(tensor.values.name for tensor in graph.sparse_initializer)
     outer: set[str] = set()
     for node in graph.node:
-        outer |= _names_used(node) - own
+        outer |= read_names(node) - own
         own.update(node.output)
     return outer | ({output.name for output in graph.output} - own)
 
@@ -97,16 +111,26 @@ def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield attribute.g
 
 
-def _read_node(node: onnx.NodeProto, guards: Mapping[str, str]) -> Node:
+def _names_inside(node: onnx.NodeProto, inside: Mapping[str, Inside]) -> set[str]:
+    found = _find_inside(node, inside)
+    return set() if found is None else set(found.list_names())
+
+
+def _find_inside(node: onnx.NodeProto, inside: Mapping[str, Inside]) -> Inside | None:
+    return next((inside[name] for name in node.output if name in inside), None)
+
+
+def _read_node(node: onnx.NodeProto, inside: Mapping[str, Inside]) -> Node:
+    found = _find_inside(node, inside)
     outer = sorted(set().union(*(read_outer(graph) for graph in _graphs_of(node))))
     return Node(
         node.op_type,
         "" if node.domain in OWN_DOMAINS else node.domain,
         node.name,
-        (*node.input, *outer),
+        (*node.input, *outer, *(found.list_names() if found is not None else ())),
         tuple(node.output),
         {a.name: helper.get_attribute_value(a) for a in node.attribute},
-        next((guards[name] for name in node.output if name in guards), ""),
+        found,
     )
 
 
@@ -148,60 +172,5 @@ def read_small(tensor: onnx.TensorProto) -> np.ndarray | None:
         return None
     if tensor.data_type == onnx.TensorProto.STRING:
         return None
-    return numpy_helper.to_array(tensor)
-
-
-def flatten_branches(model: onnx.ModelProto, taken: Mapping[str, bool]) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The model with each If whose condition is in ``taken`` replaced by the nodes of that branch.
-
-    Also returns the guards: by the first output of each node that came out of a branch, the name of its condition.
-    """
-    flat = onnx.ModelProto()
-    flat.CopyFrom(model)
-    guards: dict[str, str] = {}
-    nodes: list[onnx.NodeProto] = []
-    for number, node in enumerate(model.graph.node):
-        if node.op_type != "If" or node.input[0] not in taken:
-            nodes.append(node)
-            continue
-        branch = "then_branch" if taken[node.input[0]] else "else_branch"
-        graph = next(a.g for a in node.attribute if a.name == branch)
-        inside = _rename(graph, f"{branch}{number}/")
-        flat.graph.initializer.extend(inside.initializer)
-        nodes.extend(inside.node)
-        results = [
-            helper.make_node("Identity", [o.name], [name]) for o, name in zip(inside.output, node.output, strict=True)
-        ]
-        nodes.extend(results)
-        for made in (*inside.node, *results):
-            for name in made.output:
-                guards[name] = node.input[0]
-    del flat.graph.node[:]
-    flat.graph.node.extend(nodes)
-    return flat, guards
-
-
-def _rename(graph: onnx.GraphProto, prefix: str) -> onnx.GraphProto:
-    """The graph with a prefix to each name that it defines, so that both branches may use one name."""
-    renamed = onnx.GraphProto()
-    renamed.CopyFrom(graph)
-    own = {name for node in graph.node for name in node.output if name} | {t.name for t in graph.initializer}
-    names = {name: prefix + name for name in own}
-    for tensor in renamed.initializer:
-        tensor.name = names[tensor.name]
-    _rename_nodes(renamed.node, names)
-    for output in renamed.output:
-        output.name = names.get(output.name, output.name)
-    return renamed
-
-
-def _rename_nodes(nodes: Sequence[onnx.NodeProto], names: Mapping[str, str]) -> None:
-    for node in nodes:
-        for places in (node.input, node.output):
-            for at, name in enumerate(places):
-                places[at] = names.get(name, name)
-        for attribute in node.attribute:
-            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                _rename_nodes(graph.node, names)
-                for output in graph.output:
-                    output.name = names.get(output.name, output.name)
+    values = numpy_helper.to_array(tensor)
+    return values if values.dtype.kind in "iub" or count <= MOST_FLOATS else None

@@ -1,7 +1,7 @@
 """One pass over a graph that was measured: what each tensor owes to the rows of the batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -24,14 +24,15 @@ from model_store.rows.facts import (
     Unknown,
 )
 from model_store.rows.lengths import compute_shape
-from model_store.rows.measures import Measures, check_shape, settle
+from model_store.rows.measures import Measures, check_shape, settle, widen
 from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Node, read_constants, read_nodes, read_small
 from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
 from model_store.rows.rules import SIZED as MAKES_ROWS
-from model_store.rows.rules.bodies import draws_numbers
+from model_store.rows.rules.bodies import Undecided, draws_numbers, follow_inside
 from model_store.rows.rules.elementwise import broadcast_shape, trains
 from model_store.rows.sizes import ONE, Size
 from model_store.rows.steps import Step, explain
+from model_store.rows.unfolding import Unfolded
 
 _OLDEST = 7
 """Before this version operators broadcast, and trained, in other ways."""
@@ -42,27 +43,44 @@ _BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 class Proof:
     """``axes`` has the axis of the rows of each output, None for one that is the same for every row.
 
-    ``failure`` says why the rows are not known to be independent; None where they are.
+    ``failure`` says why the rows are not known to be independent; None where they are. ``undecided`` is a condition of
+    an If: it may be known once the proof is split by its truth. ``limits`` are sizes and the largest number that each
+    may be: a graph with a larger one fails for every input.
     """
 
     axes: Mapping[str, int | None]
     failure: Failed | None
-    facts: Mapping[str, Fact]
+    undecided: str | None = None
+    limits: Sequence[tuple[Size, int]] = ()
 
 
-def prove(model: onnx.ModelProto, guards: Mapping[str, str], inputs: Mapping[str, Fact], measures: Measures) -> Proof:
-    """Follow the rows from the inputs to the outputs. ``inputs`` has a fact for each input of the graph."""
+def prove(
+    graph: Unfolded, inputs: Mapping[str, Fact], measures: Measures, assumed: Mapping[str, bool] | None = None
+) -> Proof:
+    """Follow the rows from the inputs to the outputs.
+
+    ``inputs`` has a fact for each input of the graph. ``assumed`` has the truth of conditions that the proof is for.
+    """
+    model = graph.model
     if any(o.domain in OWN_DOMAINS and o.version < _OLDEST for o in model.opset_import):
-        return Proof({}, Failed("unknown", f"operators of before version {_OLDEST}"), {})
-    prover = _Prover(model, inputs, measures)
-    for node in read_nodes(model.graph, guards):
+        return Proof({}, Failed("unknown", f"operators of before version {_OLDEST}"))
+    prover = _Prover(graph, inputs, measures, assumed or {})
+    for node in read_nodes(model.graph, graph.inside):
         prover.follow(node)
-    return prover.conclude([output.name for output in model.graph.output])
+    proof = prover.conclude([output.name for output in model.graph.output])
+    return replace(proof, limits=tuple(measures.limits))
 
 
 class _Prover:
-    def __init__(self, model: onnx.ModelProto, inputs: Mapping[str, Fact], measures: Measures) -> None:
+    def __init__(
+        self, graph: Unfolded, inputs: Mapping[str, Fact], measures: Measures, assumed: Mapping[str, bool]
+    ) -> None:
+        model = graph.model
         self._measures = measures
+        self._handed = graph.handed
+        self._written = graph.written
+        self._assumed = assumed
+        self._undecided: str | None = None
         self._opsets = {_name_domain(o.domain): o.version for o in model.opset_import}
         self._own = {(_name_domain(f.domain), f.name) for f in model.functions}
         self._constants: dict[str, np.ndarray | None] = {}
@@ -81,11 +99,12 @@ class _Prover:
             self._note_constant(node)
         elif node.op == "ConstantOfShape" and "value" in node.attributes:
             self._constants[node.outputs[0]] = read_small(node.attributes["value"])
-        self._makers.update(dict.fromkeys(node.outputs, node))
+        if self._handed.isdisjoint(node.outputs):
+            self._makers.update(dict.fromkeys(node.outputs, node))
         facts = tuple(self._look_up(name) if name else None for name in node.inputs)
         for name, fact in zip(node.outputs, self._find(node, facts), strict=False):
             if name and fact is not None:
-                self._facts[name] = fact
+                self._facts[name] = widen(fact) if name in self._handed else fact
         for name in node.outputs:
             if name:
                 self._facts.setdefault(name, Fact(Failed("unknown", f"{node}: nothing is known of {name!r}"), None))
@@ -104,6 +123,7 @@ class _Prover:
                 return [self._measure_values(self._step(node, facts))] if known else [Fact(SIZED, None)]
             return self._fail(node, facts, failed)
         step = self._step(node, facts)
+        self._measures.always = self._written.isdisjoint(node.outputs)
         try:
             return self._check(step, self._apply(step))
         except NotIndependent as error:
@@ -132,19 +152,14 @@ class _Prover:
         return [Fact(failed, shape)] * len(node.outputs)
 
     def _find_failure(self, node: Node, facts: Sequence[Fact | None]) -> Failed | None:
+        if node.inside is not None:
+            return None  # what a branch reads matters only where that is taken: its rule sees to it
         for fact in facts:
             if fact is not None and isinstance(fact.state, Failed):
                 return fact.state
         missing = [name for name, fact in zip(node.inputs, facts, strict=True) if name and fact is None]
         if missing:
             return Failed("unknown", f"{node}: nothing is known of its input {missing[0]!r}")
-        guard = self._facts.get(node.guard) if node.guard else None
-        if node.guard and (guard is None or not isinstance(guard.state, Fixed)):
-            if guard is not None and isinstance(guard.state, Failed):
-                return guard.state
-            return Failed(
-                "unknown", f"{node}: it depends on the rows or on their number which branch of an If is taken"
-            )
         return None
 
     def _apply(self, step: Step) -> Sequence[Fact | None]:
@@ -158,21 +173,41 @@ class _Prover:
             raise Mixing("it draws random numbers")
         if all(isinstance(state, Fixed) for state in states):
             return self._fix(step)
+        if node.inside is not None:
+            return self._follow_inside(step)
         if all(isinstance(state, Fixed | Sized) for state in states) and node.op not in _BODIES:
             found = self._measure_values(step)
             if isinstance(found.state, Fixed) or node.op not in MAKES_ROWS or node.domain:
                 return [found, *([Fact(SIZED, None)] * (len(node.outputs) - 1))]
         rule = RULES.get(node.domain, {}).get(node.op)
         if rule is None:
-            raise Unknown(f"no rule for {'this operator' if node.op not in _BODIES else node.op + ' on data'}")
+            raise Unknown("no rule for this operator")
         facts = rule(step)
         for at, fact in enumerate(step.facts):
             if fact is not None and at not in step.read and not isinstance(fact.state, Fixed):
                 raise Unknown(f"input {at} ({node.inputs[at]!r}) depends on the rows")
         return facts
 
+    def _follow_inside(self, step: Step) -> Sequence[Fact | None]:
+        """A node with graphs inside, by what was written out of it."""
+        try:
+            return follow_inside(step, self._assumed)
+        except Undecided as error:
+            self._undecided = self._undecided or error.condition
+            raise
+
+    def _limit_table(self, step: Step) -> None:
+        """Picking from a constant table by a number that grows with a free size fails where that is too large."""
+        table, largest = step.fact(0), self._bounds.find_largest(step.node.inputs[1])
+        if table.source == Source.FILE and largest is not None and largest.constant is None:
+            entries = table.dims[step.axis(table.rank, 0)].constant
+            if entries is not None:
+                self._measures.limit(largest + ONE, entries)
+
     def _fix(self, step: Step) -> Sequence[Fact | None]:
         """Outputs of fixed inputs are fixed; small whole numbers among them are known by what was measured."""
+        if step.node.op == "Gather" and not step.node.domain:
+            self._limit_table(step)
         facts: list[Fact | None] = []
         for at, name in enumerate(step.node.outputs):
             if not name:
@@ -256,12 +291,12 @@ class _Prover:
             fact = self._facts.get(name)
             failure = _find_fault(name, fact)
             if failure is not None:
-                return Proof({}, failure, self._facts)
+                return Proof({}, failure, self._undecided)
             state: State | None = fact.state if fact is not None else None
             axes[name] = state.axis if isinstance(state, Rows) else None
         if outputs and all(axis is None for axis in axes.values()):
-            return Proof({}, Failed("unknown", "no output has an axis of rows"), self._facts)
-        return Proof(axes, None, self._facts)
+            return Proof({}, Failed("unknown", "no output has an axis of rows"))
+        return Proof(axes, None)
 
 
 def _name_domain(domain: str) -> str:

@@ -1,31 +1,83 @@
-"""Which inputs of whole numbers pick from a table, and how long that table is."""
+"""Which inputs of whole numbers pick from a table, and which numbers such an input may have."""
 
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 import onnx
 
+from model_store.rows.nodes import list_needed, read_small
+
+Range = tuple[int, int]
+"""The least and the largest number."""
+
 _SAME_VALUES = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
+"""Operators whose output has all values of the first input, and no others."""
+_SAME_SHAPE = frozenset({"Identity", "Cast", "DequantizeLinear"})
 _WHOLE = frozenset({onnx.TensorProto.INT32, onnx.TensorProto.INT64})
 _PLACES = {"Gather": ((0, 1),), "EmbedLayerNormalization": ((2, 0), (4, 1))}
 """For each operator that picks: the place of its table and that of its indices."""
+_FROM_THE_END = frozenset({"Gather"})
+"""Operators that also take negative indices, which count from the end."""
 
 
-def find_tables(graph: onnx.GraphProto) -> dict[str, int]:
-    """The number of entries of the smallest table that each input picks from, with all of its values.
+def find_ranges(graph: onnx.GraphProto) -> dict[str, Range]:
+    """The numbers that each input may have which picks from tables with all of its values: others fail in any case."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    constants = {tensor.name: read_small(tensor) for tensor in graph.initializer}
+    whole = {value.name for value in graph.input if value.type.tensor_type.elem_type in _WHOLE}
+    shifted = {name: (name, 0) for name in whole - shapes.keys()}
+    ranges: dict[str, Range] = {}
+    for node in list_needed(graph):
+        _read_constant(node, constants)
+        _follow_shape(node, shapes)
+        _follow_values(node, shifted, constants)
+        for name, (least, largest) in _read_ranges(node, shapes, shifted):
+            lowest, highest = ranges.get(name, (least, largest))
+            ranges[name] = max(least, lowest), min(largest, highest)
+    return ranges
 
-    ONNX's Gather also takes negative indices, which count from the end.
-    """
-    sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    inputs = {value.name for value in graph.input if value.type.tensor_type.elem_type in _WHOLE} - sizes.keys()
-    source = {name: name for name in inputs}
-    tables: dict[str, int] = {}
-    for node in graph.node:
-        if node.op_type in _SAME_VALUES and node.input and node.input[0] in source:
-            source[node.output[0]] = source[node.input[0]]
-        for table, indices in _PLACES.get(node.op_type, ()):
-            if max(table, indices) >= len(node.input) or node.input[indices] not in source:
-                continue
-            dims = sizes.get(node.input[table])
-            if dims:
-                axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-                name = source[node.input[indices]]
-                tables[name] = min(tables.get(name, dims[axis]), dims[axis])
-    return tables
+
+def _read_constant(node: onnx.NodeProto, constants: dict[str, np.ndarray | None]) -> None:
+    if node.op_type == "Constant":
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                constants[node.output[0]] = read_small(attribute.t)
+            elif attribute.name == "value_int":
+                constants[node.output[0]] = np.array(attribute.i)
+
+
+def _follow_shape(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    if node.op_type in _SAME_SHAPE and node.input and node.input[0] in shapes:
+        shapes[node.output[0]] = shapes[node.input[0]]
+
+
+def _follow_values(
+    node: onnx.NodeProto, shifted: dict[str, tuple[str, int]], constants: Mapping[str, np.ndarray | None]
+) -> None:
+    """Tensors that have the values of an input, with a number added."""
+    if node.op_type in _SAME_VALUES and node.input and node.input[0] in shifted:
+        shifted[node.output[0]] = shifted[node.input[0]]
+    if node.op_type not in ("Add", "Sub"):
+        return
+    pairs = [tuple(node.input), tuple(reversed(node.input))][: 1 if node.op_type == "Sub" else 2]
+    for values, number in pairs:
+        constant = constants.get(number)
+        if values in shifted and constant is not None and constant.size == 1 and constant.dtype.kind in "iu":
+            name, shift = shifted[values]
+            by = int(constant.reshape(-1)[0])
+            shifted[node.output[0]] = name, shift + (by if node.op_type == "Add" else -by)
+
+
+def _read_ranges(
+    node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]], shifted: Mapping[str, tuple[str, int]]
+) -> Iterator[tuple[str, Range]]:
+    """The inputs whose values the node picks by, each with what those may be."""
+    for table, indices in _PLACES.get(node.op_type, ()):
+        if max(table, indices) >= len(node.input) or node.input[indices] not in shifted:
+            continue
+        dims = shapes.get(node.input[table])
+        if dims:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            name, shift = shifted[node.input[indices]]
+            least = -dims[axis] if node.op_type in _FROM_THE_END else 0
+            yield name, (least - shift, dims[axis] - 1 - shift)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from model_store.rows.nodes import Axes
+from model_store.rows.ranges import Range
 
 LADDER = (8, 32, 64, 96, 16, 224, 512, 128, 256, 1, 20, 1024, 4096, 16000)
 """Lengths that free axes are tried with, one after the other: short ones cost least, and many graphs ask for
@@ -58,7 +59,9 @@ def layouts(inputs: Sequence[Axes]) -> list[Layout]:
         joining = {i.name: 0 for i in inputs if i.name not in named and _is_free(i, 0)}
         found += [{**joining, **named}, named] if joining else [named]
     if not found:
-        found.append({i.name: 0 for i in inputs if _is_free(i, 0)})
+        first = {i.name: 0 for i in inputs if _is_free(i, 0)}
+        states = {i.name: 1 for i in inputs if i.name not in first and _is_free(i, 1)}
+        found += [first, {**first, **states}] if first and states else [first]
     if not any(found):  # states of several layers: [layers, batch, width]
         found.append({i.name: 1 for i in inputs if _is_free(i, 1)})
     unique = [axes for at, axes in enumerate(found) if axes and axes not in found[:at]]
@@ -107,9 +110,9 @@ def other_lengths(lengths: Lengths) -> Iterator[dict[str, int]]:
 
 
 def make_inputs(
-    inputs: Sequence[Axes], layout: Layout, rows: int, lengths: Lengths, tables: Mapping[str, int]
+    inputs: Sequence[Axes], layout: Layout, rows: int, lengths: Lengths, ranges: Mapping[str, Range]
 ) -> dict[str, np.ndarray]:
-    """Arrays of these sizes. ``tables`` has the length of the table that an input of whole numbers picks from."""
+    """Arrays of these sizes. ``ranges`` has the numbers that an input of whole numbers may have."""
     draw = np.random.default_rng(rows)
     arrays = {}
     for given in inputs:
@@ -119,11 +122,11 @@ def make_inputs(
                 shape.append(size)
             else:
                 shape.append(rows if axis == layout.axes.get(given.name) else lengths[layout.key(given, axis)])
-        arrays[given.name] = fill(given.type, shape, draw, tables.get(given.name))
+        arrays[given.name] = fill(given.type, shape, draw, ranges.get(given.name))
     return arrays
 
 
-def fill(kind: int, shape: Sequence[int], draw: np.random.Generator, table: int | None = None) -> np.ndarray:
+def fill(kind: int, shape: Sequence[int], draw: np.random.Generator, among: Range | None = None) -> np.ndarray:
     """Values that most graphs take: small floats, ones, truths, and texts that are also numbers."""
     if kind == onnx.TensorProto.STRING:
         return np.full(shape, "1", object)
@@ -134,4 +137,5 @@ def fill(kind: int, shape: Sequence[int], draw: np.random.Generator, table: int 
         return draw.standard_normal(shape).astype(dtype)
     if dtype.kind == "b":
         return np.ones(shape, bool)
-    return np.full(shape, 1 if table is None else min(1, table - 1), dtype)
+    least, largest = among or (1, 1)
+    return np.full(shape, min(max(1, least), largest), dtype)

@@ -157,6 +157,23 @@ def product(sizes: Iterable[Size]) -> Size:
     return result
 
 
+def solve(size: Size, most: int) -> list[tuple[str, int]]:
+    """The largest number that the size's symbol may have where the size must not exceed ``most``, with its name.
+
+    Empty where the size has several symbols, or is no multiple of one with something added.
+    """
+    if len(size.terms) > 2:
+        return []
+    terms = dict(size.terms)
+    left = most - terms.pop((), 0)
+    if len(terms) != 1:
+        return []
+    [(term, factor)] = terms.items()
+    if len(term) != 1 or term[0].is_rows or factor < 1 or left < factor:
+        return []
+    return [(term[0].name, left // factor)]
+
+
 def _leading(size: Size) -> tuple[_Term, int]:
     return max(size.terms.items(), key=lambda item: (len(item[0]), item[0]))
 

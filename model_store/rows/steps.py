@@ -29,12 +29,15 @@ _COMPUTED = (
     "OneHot TopK CenterCropPad NonMaxSuppression Conv ConvTranspose ConvInteger QLinearConv DeformConv MaxPool LpPool "
     "AveragePool Col2Im DepthToSpace SpaceToDepth STFT DFT Concat Flatten Size Shape MaxUnpool Einsum "
     "FusedConv NhwcConv NhwcMaxPool QLinearAveragePool MaxpoolWithMask UnfoldTensor Tokenizer StringSplit "
-    "TfIdfVectorizer ConcatFromSequence CropAndResize"
+    "TfIdfVectorizer ConcatFromSequence CropAndResize If Loop Scan SequenceMap"
 )
 COMPUTED = frozenset(_COMPUTED.split())
 """Operators that compute lengths: one that was measured like that of an operand may be another for other sizes."""
 _BY_PARAMETERS = "Slice Expand Tile Reshape Pad Resize Upsample Split OneHot TopK CenterCropPad CropAndResize"
-_BY_ALL = "Range ConstantOfShape NonZero Compress Unique NonMaxSuppression Tokenizer StringSplit SplitToSequence"
+_BY_ALL = (
+    "Range ConstantOfShape NonZero Compress Unique NonMaxSuppression Tokenizer StringSplit SplitToSequence If Loop "
+    "Scan SequenceMap"
+)
 BY_VALUES = {**dict.fromkeys(_BY_PARAMETERS.split(), 1), **dict.fromkeys(_BY_ALL.split(), 0)}
 """Operators whose lengths depend on the values of the inputs from this one on."""
 
@@ -66,6 +69,10 @@ class Step:
 
     def has(self, at: int) -> bool:
         return at < len(self.facts) and self.facts[at] is not None
+
+    def named(self, name: str) -> Fact:
+        """An input by its name, where the rule heeds how it depends on the rows."""
+        return self.look(self.node.inputs.index(name))
 
     def attribute(self, name: str, default: Any = None) -> Any:
         return self.node.attributes.get(name, default)
@@ -150,11 +157,11 @@ class Step:
                 shape.append(self.measures.length(lengths, candidates, kept=kept, free=free))
         return tuple(shape)
 
-    def measure_axis(self, axis: int, *, free: bool) -> Size:
-        """The measured length of an axis of the first output; ``free``: it may be another for other sizes."""
-        measured = self.measures.shapes(self.node.outputs[0])
+    def measure_axis(self, axis: int, *, free: bool, of: int = 0) -> Size:
+        """The measured length of an axis of an output; ``free``: it may be another for other sizes."""
+        measured = self.measures.shapes(self.node.outputs[of])
         if measured is None or any(len(shape) <= axis for shape in measured):
-            raise Unknown(f"{self.node.outputs[0]!r} is no tensor of this rank")
+            raise Unknown(f"{self.node.outputs[of]!r} is no tensor of this rank")
         return self.measures.length(tuple(shape[axis] for shape in measured), (), kept=False, free=free)
 
     def _lengths_like(self, at: int, rank: int) -> Iterator[Size]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from model_store.rows.facts import Fact, Mixing, Unknown
+from model_store.rows.facts import Fact, Mixing, Rows, Unknown
 from model_store.rows.rules import attention, products
 from model_store.rows.rules.algebra import RULES as ALGEBRA
 from model_store.rows.rules.algebra import all_on_first_axis, avoid, give_rows, keep
@@ -11,8 +11,8 @@ from model_store.rows.rules.elementwise import RULES as ELEMENTWISE
 from model_store.rows.rules.elementwise import broadcast
 from model_store.rows.rules.indexing import RULES as INDEXING
 from model_store.rows.rules.layout import RULES as LAYOUT
-from model_store.rows.rules.layout import concat
-from model_store.rows.sizes import ONE
+from model_store.rows.rules.layout import concat, relay
+from model_store.rows.sizes import ONE, product
 from model_store.rows.steps import Rule, Step
 
 
@@ -45,10 +45,11 @@ def _pick_columns(step: Step) -> list[Fact | None]:
     if picks is not None:
         if rows is not None:
             raise Mixing("every row picks from every other")
-        places = [size for axis, size in enumerate(step.fact(1).dims) if axis != picks.axis]
-        if any(size != ONE for size in places):
-            raise Unknown("it picks several places for each row")
-        return give_rows(step, picks.at(max(rank - 1, 1)))
+        dims = step.fact(1).dims
+        flat = relay(picks, dims, (product(dims),))
+        if not isinstance(flat, Rows):
+            raise Unknown("the number of a row within its batch picks from a table")
+        return give_rows(step, flat.at(max(rank - 1, 1)))
     if rows is not None and rows.axis == rank - 1:
         raise Mixing("it picks rows of the batch by their place")
     return give_rows(step, rows)

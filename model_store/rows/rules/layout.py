@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from model_store.rows.facts import FIXED, Fact, Fixed, Mixing, Places, Rows, Selectors, Shape, State, Unknown
-from model_store.rows.lengths import ENDLESS, cut, resolve
+from model_store.rows.facts import FIXED, Fact, Fixed, Mixing, Places, Rows, Selectors, Shape, Unknown
+from model_store.rows.lengths import ENDLESS, broadcast_to, compute_shape, cut, join_ends, read_padding, resolve
 from model_store.rows.rules.elementwise import join
 from model_store.rows.sizes import ONE, ZERO, Size, product
 from model_store.rows.steps import Rule, Step, explain, norm
@@ -153,8 +153,8 @@ def spread(step: Step, data: Fact, target: Sequence[Size]) -> list[Fact | None]:
     """Broadcast to a shape: along the batch a fixed tensor gives the same for every row."""
     rank = max(data.rank, len(target))
     before = (*[ONE] * (rank - data.rank), *data.dims)
-    wanted = (*[ONE] * (rank - len(target)), *target)
-    after = tuple(b if w == ONE else w for b, w in zip(before, wanted, strict=True))
+    join_ends(step, data.dims, target)
+    after = broadcast_to(data.dims, target)
     batched = [at for at, size in enumerate(after) if size.has_rows]
     state = data.state
     if isinstance(state, Rows | Places | Selectors):
@@ -351,7 +351,7 @@ def _cut_other(step: Step, axis: int, start: Size | None, end: Size | None, stri
         raise Unknown("where it cuts depends on the number of rows")
     else:
         known = before.constant is not None and start.constant is not None and end.constant is not None
-        length = cut(before, start, end) if stride == 1 else None
+        length = cut(step.measures, before, start, end) if stride == 1 else None
         if length is not None:
             return length
         if known:
@@ -377,27 +377,18 @@ def _cut_rows(step: Step, state: Lying, length: Size, start: Size, end: Size, st
 
 
 def _pad(step: Step) -> list[Fact | None]:
-    data, state = step.fact(0), lying(step, 0)
+    state = lying(step, 0)
     step.expect_fixed_after(0)
     if state is None:
         raise Unknown("a fixed tensor is padded by the number of rows")
-    pads = step.numbers(1) if step.has(1) else list(step.attribute("pads") or step.attribute("paddings") or ())
-    axes = step.numbers(3) if step.has(3) else list(range(data.rank))
-    if axes is None:
-        raise Unknown("its axes are not known")
-    places = [norm(axis, data.rank) for axis in axes]
+    places, pads = read_padding(step)
     if state.axis in places:
-        sizes = step.sizes(1) if pads is None else [Size.of(pad) for pad in pads]
-        if sizes is None:
+        if pads is None:
             raise Unknown("its padding is not known")
         at = places.index(state.axis)
-        if sizes[at] != 0 or sizes[at + len(places)] != 0:
+        if pads[at] != 0 or pads[at + len(places)] != 0:
             raise Mixing("it pads the batch")
-    return [step.give(state)]
-
-
-def _state(step: Step, at: int) -> State:
-    return lying(step, at) or FIXED
+    return [step.give(state, compute_shape(step))]
 
 
 def _same_axes(step: Step) -> list[Fact | None]:

@@ -1,0 +1,316 @@
+"""Runs of one graph at several sizes, and the proof that follows from them."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import onnx
+
+from model_store.rows.branches import lengths_that_decide, read_conditions
+from model_store.rows.facts import FIXED, Fact, Failed, Rows, Source
+from model_store.rows.measures import Measures
+from model_store.rows.measuring import Meter, Run
+from model_store.rows.nodes import Axes, read_inputs
+from model_store.rows.proof import Proof, prove
+from model_store.rows.ranges import find_ranges
+from model_store.rows.samples import Layout, Lengths, lengths_to_try, make_inputs, other_lengths
+from model_store.rows.sizes import Size, solve
+from model_store.rows.unfolding import Unfolded, unfold
+
+ROWS = (3, 1, 5)
+"""Numbers of rows of the measured runs."""
+_LONG_S = 0.5
+"""A graph that takes longer for three rows runs with fewer sizes: the proof does not rest on how many there are."""
+_MOST_LEFT_OUT = 64
+_PATIENCE = 6
+"""Lengths that are tried until every branch runs; after that, those that do not run are left out."""
+_MOST_SPLITS = 5
+_MOST_FORCED = 40
+_LONGEST_RUN_S = 2.0
+"""Runs that confirm how long an axis may be are left out where they would take longer."""
+_DEAD = 3
+"""A branch that fails for one row alone at so many lengths that lead to it, and runs at none, gives errors only."""
+
+Allow = Callable[[Lengths], bool]
+
+
+class DoesNotRun(Exception):
+    """A graph does not run at some lengths; ``part`` is what was written out and failed, None where it is the graph."""
+
+    def __init__(self, reason: str, part: str | None = None) -> None:
+        super().__init__(reason)
+        self.part = part
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Lengths that run, and the measured runs."""
+
+    lengths: Lengths
+    runs: Sequence[Run]
+    seconds: float
+
+
+@dataclass(slots=True)
+class Case:
+    """Settings that are proved together: with these truths of conditions, and one length of each ``pinned`` axis."""
+
+    graph: Unfolded
+    settings: list[Setting]
+    assumed: dict[str, bool] = field(default_factory=dict)
+    pinned: frozenset[str] = frozenset()
+    exact: bool = False
+
+
+class Analyst:
+    """``weights`` are the contents of the files that the model names as external data."""
+
+    def __init__(
+        self, model: onnx.ModelProto, weights: Mapping[str, bytes], hints: Sequence[Lengths], allow: Allow
+    ) -> None:
+        self.inputs = read_inputs(model.graph)
+        self.ranges = find_ranges(model.graph)
+        self.hints = hints
+        self._model = model
+        self._weights = weights
+        self._allow = allow
+        self._left_out: dict[frozenset[tuple[str, bool]], set[str]] = {}
+        self._opened: dict[tuple[object, ...], tuple[Unfolded, Meter] | DoesNotRun] = {}
+
+    @property
+    def operators(self) -> int:
+        return len(self._model.graph.node)
+
+    def run_whole(self, lengths: Lengths) -> None:
+        """Run the graph once where no axis is the batch. Raises whatever ONNX Runtime raises."""
+        self._run(Meter(self._model, self._weights), Layout({}), 1, lengths)
+
+    def measure(self, layout: Layout) -> Case:
+        """Runs at two lengths of each free axis, or at one where no other runs. Raises DoesNotRun."""
+        keys = layout.free(self.inputs)
+        why = DoesNotRun("it does not run")
+        running: list[Lengths] = []
+        for lengths in lengths_to_try(keys, self.hints):
+            try:
+                return self._measure_from(layout, lengths, leave_out=False)
+            except DoesNotRun as error:
+                why = error
+                if error.part is not None:
+                    running.append(lengths)
+            if len(running) == _PATIENCE:
+                break
+        for some in running:
+            try:
+                return self._measure_from(layout, some, leave_out=True)
+            except DoesNotRun as error:
+                why = error
+        raise why
+
+    def _measure_from(self, layout: Layout, lengths: Lengths, *, leave_out: bool) -> Case:
+        began = time.perf_counter()
+        settings = [self._measure_at(layout, lengths, {}, leave_out=leave_out)]
+        if lengths and time.perf_counter() - began < len(ROWS) * _LONG_S:
+            settings += self._measure_other(layout, lengths)
+        if _find_alike(settings):
+            settings = settings[:1]  # no other length of an axis runs, or it takes too long: the proof is for this one
+        return Case(self._open({})[0], settings, exact=len(settings) == 1)
+
+    def _measure_other(self, layout: Layout, lengths: Lengths) -> Iterator[Setting]:
+        """Runs at other lengths, if at any."""
+        for leave_out in (False, True):
+            for others in other_lengths(lengths):
+                try:
+                    yield self._measure_at(layout, others, {}, leave_out=leave_out)
+                except DoesNotRun:
+                    continue
+                return
+            if not self._open({})[0].parts:
+                return
+
+    def _measure_at(
+        self, layout: Layout, lengths: Lengths, assumed: Mapping[str, bool], *, leave_out: bool, forced: bool = False
+    ) -> Setting:
+        """Raises DoesNotRun. ``leave_out`` leaves out what was written out of the graph and fails."""
+        for _ in range(_MOST_LEFT_OUT):
+            try:
+                graph, meter = self._open(assumed, forced=forced)
+                began = time.perf_counter()
+                runs = [self._run_part(graph, meter, layout, ROWS[0], lengths)]
+                rows = ROWS[1:] if time.perf_counter() - began < _LONG_S else ROWS[1:2]
+                runs += [self._run_part(graph, meter, layout, count, lengths) for count in rows]
+            except DoesNotRun as error:
+                if error.part is None or not leave_out:
+                    raise
+                self._left_out.setdefault(frozenset(assumed.items()), set()).add(error.part)
+                continue
+            return Setting(lengths, runs, time.perf_counter() - began)
+        raise DoesNotRun("too many of its branches do not run")
+
+    def _open(self, assumed: Mapping[str, bool], *, forced: bool = False) -> tuple[Unfolded, Meter]:
+        """The graph with its parts written out, and a session of it; each is made once. Raises DoesNotRun."""
+        left_out = self._left_out.setdefault(frozenset(assumed.items()), set())
+        while True:
+            key = (frozenset(assumed.items()), frozenset(left_out), forced)
+            found = self._opened.get(key)
+            if isinstance(found, DoesNotRun):
+                raise found
+            if found is not None:
+                return found
+            graph = unfold(self._model, assumed, left_out, forced=forced)
+            try:
+                self._opened[key] = graph, Meter(graph.model, self._weights)
+            except Exception as error:  # noqa: BLE001  # whatever ONNX Runtime raises
+                part = graph.find_part(str(error))
+                if part is None or part in left_out:
+                    self._opened[key] = DoesNotRun(str(error))
+                else:
+                    left_out.add(part)
+
+    def _run_part(self, graph: Unfolded, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
+        try:
+            return self._run(meter, layout, rows, lengths)
+        except Exception as error:  # whatever ONNX Runtime raises
+            raise DoesNotRun(str(error), graph.find_part(str(error))) from error
+
+    def _run(self, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
+        if not self._allow(lengths):
+            raise ValueError(f"the process ended at {dict(lengths)}")
+        return meter.run(make_inputs(self.inputs, layout, rows, lengths, self.ranges), rows)
+
+    def settle(self, layout: Layout, case: Case, depth: int = 0) -> Proof:
+        """The proof for a case; where a condition stands in its way, one for either truth of it."""
+        proof = self._prove(layout, case)
+        if proof.failure is None or proof.undecided is None or depth == _MOST_SPLITS:
+            return proof
+        if proof.undecided in case.assumed:
+            return proof
+        found: Proof | None = None
+        for truth in (True, False):
+            try:
+                branch = self._measure_branch(layout, case, {**case.assumed, proof.undecided: truth})
+            except DoesNotRun:
+                return proof
+            if branch is None:
+                continue
+            settled = self.settle(layout, branch, depth + 1)
+            if settled.failure is None and found is not None and found.axes != settled.axes:
+                settled = Proof({}, Failed("unknown", "outputs lie otherwise for other sizes"))
+            found = replace(settled, limits=proof.limits)
+            if found.failure is not None:
+                break
+        return found or proof
+
+    def _measure_branch(self, layout: Layout, case: Case, assumed: dict[str, bool]) -> Case | None:
+        """Runs at lengths at which conditions have these truths; None where all such runs fail. Raises DoesNotRun."""
+        base = case.settings[0].lengths
+        leading = list(self._lengths_with(layout, base, assumed))
+        settings: list[Setting] = []
+        failed = 0
+        for lengths in leading:
+            try:
+                settings.append(self._measure_at(layout, lengths, assumed, leave_out=True))
+            except DoesNotRun:
+                failed += self._fails_alone(layout, lengths, assumed)
+            if len(settings) == (1 if case.exact else 2) or (failed >= 2 * _DEAD and not settings):
+                break
+        if not settings and failed >= _DEAD:
+            return None
+        if not settings:
+            return self._force_branch(layout, case, assumed)
+        once = _find_alike(settings)
+        if not case.exact and any(len({lengths[key] for lengths in leading}) > 1 for key in once):
+            raise DoesNotRun("only one size that leads to a branch runs")
+        return Case(self._open(assumed)[0], settings, assumed, case.pinned | once, case.exact)
+
+    def _force_branch(self, layout: Layout, case: Case, assumed: dict[str, bool]) -> Case:
+        """The branch in the place of its If, at lengths at which that runs. Raises DoesNotRun."""
+        settings: list[Setting] = []
+        for lengths in itertools.islice(lengths_that_decide(self._model, case.settings[0].lengths), _MOST_FORCED):
+            try:
+                settings.append(self._measure_at(layout, lengths, assumed, leave_out=True, forced=True))
+            except DoesNotRun:
+                continue
+            if len(settings) == (1 if case.exact else 2):
+                graph = self._open(assumed, forced=True)[0]
+                if case.exact or not _find_alike(settings) - case.pinned:
+                    return Case(graph, settings, assumed, case.pinned, case.exact)
+                settings.pop()
+        raise DoesNotRun("a branch runs at too few of the tried sizes")
+
+    def _lengths_with(self, layout: Layout, base: Lengths, assumed: Mapping[str, bool]) -> Iterator[Lengths]:
+        """Lengths at which the conditions have these truths, as far as those are tensors of the graph."""
+        conditions = read_conditions(self._open(assumed)[0].model, list(assumed))
+        if conditions is None:
+            return
+        meter = Meter(conditions, self._weights)
+        for lengths in lengths_that_decide(self._model, base):
+            try:
+                values = self._run(meter, layout, 1, lengths).values
+            except Exception:  # noqa: BLE001, S112  # lengths that do not fit
+                continue
+            if all(name in values and bool(values[name].reshape(-1)[0]) == truth for name, truth in assumed.items()):
+                yield lengths
+
+    def _fails_alone(self, layout: Layout, lengths: Lengths, assumed: Mapping[str, bool]) -> bool:
+        """Whether the graph itself fails for a single row; what was written out of it and fails was left out before."""
+        try:
+            self._run_part(*self._open(assumed), layout, 1, lengths)
+        except DoesNotRun as error:
+            return error.part is None
+        return False
+
+    def find_bounds(self, layout: Layout, case: Case, limits: Sequence[tuple[Size, int]]) -> dict[str, int]:
+        """The longest that free axes may be, as far as that is confirmed by running the graph in little time.
+
+        ``limits`` are sizes that fail where they are larger, see ``Proof``.
+        """
+        found: dict[str, int] = {}
+        for size, most in limits:
+            for name, largest in solve(size, most):
+                found[name] = min(found.get(name, largest), largest)
+        base, meter = case.settings[0].lengths, None
+        confirmed = {}
+        for name, largest in found.items():
+            if name not in base or case.settings[0].seconds * largest / base[name] > _LONGEST_RUN_S:
+                continue
+            try:
+                meter = meter or Meter(self._model, self._weights, all_tensors=False)
+                self._run(meter, layout, 1, {**base, name: largest})
+            except Exception:  # noqa: BLE001, S112  # lengths that do not fit
+                continue
+            try:
+                self._run(meter, layout, 1, {**base, name: largest + 1})
+            except Exception:  # noqa: BLE001  # it is as the graph says
+                confirmed[name] = largest
+        return confirmed
+
+    def _prove(self, layout: Layout, case: Case) -> Proof:
+        runs = [run for setting in case.settings for run in setting.runs]
+        places = [at for at, setting in enumerate(case.settings) for _ in setting.runs]
+        measures = Measures(runs, places, exact=case.exact, pinned=case.pinned)
+        counts = [case.settings[at].lengths for at in places]
+        facts = {given.name: self._describe(given, layout, measures, counts) for given in self.inputs}
+        constants = {tensor.name for tensor in self._model.graph.initializer}
+        for value in self._model.graph.input:
+            if value.name not in facts and value.name not in constants:
+                facts[value.name] = Fact(FIXED, None, source=Source.CALLER)
+        return prove(case.graph, facts, measures, case.assumed)
+
+    def _describe(self, given: Axes, layout: Layout, measures: Measures, counts: Sequence[Lengths]) -> Fact:
+        batch = layout.axes.get(given.name)
+        shape = []
+        for axis, size in enumerate(given.axes or ()):
+            if isinstance(size, int):
+                shape.append(Size.of(size))
+            elif axis == batch:
+                shape.append(measures.rows)
+            else:
+                key = layout.key(given, axis)
+                shape.append(measures.symbol(key, tuple(lengths[key] for lengths in counts)))
+        return Fact(FIXED if batch is None else Rows(batch), tuple(shape))
+
+
+def _find_alike(settings: Sequence[Setting]) -> set[str]:
+    """The free axes that have the same length in all settings."""
+    return {key for key in settings[0].lengths if len({setting.lengths[key] for setting in settings}) == 1}
