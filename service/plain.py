@@ -82,12 +82,17 @@ def apply_analysis(graph: Graph, found: Analysis) -> Graph:
 
 
 def mark_any_shape(graph: Graph, content: bytes) -> Graph:
-    """The graph with inputs marked that the file declares without a rank: ONNX Runtime tells them as scalars."""
-    unranked = {given.name for given in read_inputs(strip_weights(content)[0].graph) if given.axes is None}
+    """The graph with tensors marked that the file declares without a rank: ONNX Runtime tells them as scalars."""
+    declared = strip_weights(content)[0].graph
+    unranked = {given.name for given in read_inputs(declared) if given.axes is None}
+    unranked |= {given.name for given in declared.output if not given.type.tensor_type.HasField("shape")}
     if not unranked:
         return graph
-    inputs = tuple(t.model_copy(update={"any_shape": t.name in unranked}) for t in graph.inputs)
-    return graph.model_copy(update={"inputs": inputs})
+
+    def mark(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(t.model_copy(update={"any_shape": t.name in unranked and not t.shape}) for t in tensors)
+
+    return graph.model_copy(update={"inputs": mark(graph.inputs), "outputs": mark(graph.outputs)})
 
 
 def batch_anyway(graph: Graph, found: Analysis) -> Graph | None:

@@ -1,7 +1,7 @@
 """What Triton's ``config.pbtxt`` changes of a plain model: shapes as callers see them, largest batch, labels."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model_store import ModelVersion
@@ -66,12 +66,14 @@ class Configured:
 
 def configure_graph(graph: Graph, config: TritonConfig, version: ModelVersion) -> Configured:
     """Raises NotReady where the configuration does not fit the graph, StoreError where a file of labels is missing."""
-    has_batch = config.max_batch_size > 0
+    finds_batch = _finds_batch(graph, config)
+    has_batch = config.max_batch_size > 0 or finds_batch
     inputs, into = _configure(graph.inputs, config.inputs, has_batch, "input")
     outputs, out = _configure(graph.outputs, config.outputs, has_batch, "output")
     if config.inputs and (missing := {t.name for t in graph.inputs if not t.optional} - {t.name for t in inputs}):
         raise NotReady(f"{CONFIG_FILE} leaves out the inputs {', '.join(sorted(missing))} of the graph: name them too")
-    if not has_batch:
+    takes_batch = config.max_batch_size > 0 or _completes(config)
+    if not takes_batch or _lose_batch((*graph.inputs, *graph.outputs), (*inputs, *outputs)):
         inputs, outputs = [_alone(t) for t in inputs], [_alone(t) for t in outputs]
     delay_s = config.batching.max_delay_s if config.batching is not None else 0.0
     return Configured(
@@ -84,6 +86,25 @@ def configure_graph(graph: Graph, config: TritonConfig, version: ModelVersion) -
     )
 
 
+def _completes(config: TritonConfig) -> bool:
+    """Whether the graph says what the configuration leaves out: also, as in Triton, whether there is a batch."""
+    return not config.max_batch_size and not (config.inputs and config.outputs)
+
+
+def _finds_batch(graph: Graph, config: TritonConfig) -> bool:
+    """Whether a configuration with neither a largest batch nor all tensors gives its dims without the batch."""
+    said = [*_match(graph.inputs, config.inputs), *_match(graph.outputs, config.outputs)]
+    dims = [(tensor, each.graph_dims) for tensor, each in said if each.graph_dims is not None]
+    leaves_batch = all(t.shape and isinstance(t.shape[0], str) for t in (*graph.inputs, *graph.outputs))
+    return _completes(config) and leaves_batch and bool(dims) and all(len(t.shape) == len(d) + 1 for t, d in dims)
+
+
+def _match(tensors: tuple[Tensor, ...], said: tuple[TensorConfig, ...]) -> Iterator[tuple[Tensor, TensorConfig]]:
+    """The tensors of a graph that a configuration says something of."""
+    by_name = {config.name: config for config in said}
+    yield from ((tensor, by_name[tensor.name]) for tensor in tensors if tensor.name in by_name)
+
+
 def known_sizes(graph: Graph, config: TritonConfig) -> dict[str, int]:
     """Sizes of free axes that the configuration fixes, by name: what the graph is said to run at."""
     sizes: dict[str, int] = {}
@@ -91,13 +112,19 @@ def known_sizes(graph: Graph, config: TritonConfig) -> dict[str, int]:
     warm = config.warmups[0] if config.warmups else None
     for tensor in graph.inputs:
         said = next((t for t in config.inputs if t.name == tensor.name), None)
-        dims = [] if said is None else [-1] * lead + list(said.graph_dims)
+        dims = [] if said is None or said.graph_dims is None else [-1] * lead + list(said.graph_dims)
         if warm is not None and said is not None and said.reshape is None and tensor.name in warm.inputs:
             dims = [-1] * lead + list(warm.inputs[tensor.name].dims)
         if len(dims) == len(tensor.shape):
             fixed = zip(tensor.shape, dims, strict=True)
             sizes |= {name: size for name, size in fixed if isinstance(name, str) and size >= 0}
     return sizes
+
+
+def _lose_batch(tensors: Iterable[Tensor], configured: Iterable[Tensor]) -> bool:
+    """Whether callers see a tensor without the batch that it has in the graph."""
+    axes = {tensor.name: tensor.batch_axis for tensor in tensors}
+    return any(tensor.batch_axis is None and axes[tensor.name] is not None for tensor in configured)
 
 
 def _alone(tensor: Tensor) -> Tensor:
@@ -108,34 +135,37 @@ def _configure(
     tensors: tuple[Tensor, ...], said: tuple[TensorConfig, ...], has_batch: bool, kind: str
 ) -> tuple[list[Tensor], dict[str, tuple[Dims, Dims]]]:
     """The tensors with the shapes that callers see, and both shapes of those for which they differ."""
-    if not said:
-        return list(tensors), {}
     by_name = {tensor.name: tensor for tensor in tensors}
     found, reshaped = [], {}
-    for config in said:
+    for config in said or [TensorConfig(tensor.name) for tensor in tensors]:
         tensor = by_name.get(config.name)
         if tensor is None:
             raise NotReady(
                 f"{CONFIG_FILE} names an {kind} {config.name!r} that the graph has not: there are {', '.join(by_name)}"
             )
-        inner = _inner_dims(tensor, config, has_batch)
+        if config.dims is None and (tensor.any_shape or tensor.optional):
+            found.append(tensor)
+            continue
+        dims, inner = _find_dims(tensor, config, has_batch)
         _check(tensor, config, inner, has_batch, kind)
-        if inner != config.dims:
-            reshaped[tensor.name] = (inner, config.dims)
-        found.append(_as_callers_see(tensor, config, inner, has_batch))
+        if inner != dims:
+            reshaped[tensor.name] = (inner, dims)
+        found.append(_as_callers_see(tensor, dims, inner, has_batch))
     return found, reshaped
 
 
-def _inner_dims(tensor: Tensor, config: TensorConfig, has_batch: bool) -> Dims:
-    """The shape that the graph has. A scalar is configured as [1], for a configuration has no empty shape."""
-    lead = 1 if has_batch else 0
-    if config.reshape is None and config.dims == (1,) and len(tensor.shape) == lead and not tensor.any_shape:
-        return ()
-    return config.graph_dims
+def _find_dims(tensor: Tensor, config: TensorConfig, has_batch: bool) -> tuple[Dims, Dims]:
+    """The shapes that callers and the graph have. Callers see a scalar as [1], for no configuration has empty dims."""
+    own = tuple(size if isinstance(size, int) else -1 for size in tensor.shape[1 if has_batch else 0 :])
+    is_scalar = not own and not tensor.any_shape
+    dims = (own or (1,)) if config.dims is None else config.dims
+    if config.reshape is None:
+        return dims, () if is_scalar and dims == (1,) else dims
+    return dims, config.reshape
 
 
 def _check(tensor: Tensor, config: TensorConfig, inner: Dims, has_batch: bool, kind: str) -> None:
-    if config.datatype != tensor.datatype:
+    if config.datatype not in ("", tensor.datatype):
         raise NotReady(
             f"{CONFIG_FILE}: {kind} {config.name!r}: expected data_type {tensor.datatype} like the graph's, got "
             f"{config.datatype}"
@@ -152,19 +182,19 @@ def _check(tensor: Tensor, config: TensorConfig, inner: Dims, has_batch: bool, k
         )
 
 
-def _as_callers_see(tensor: Tensor, config: TensorConfig, inner: Dims, has_batch: bool) -> Tensor:
+def _as_callers_see(tensor: Tensor, dims: Dims, inner: Dims, has_batch: bool) -> Tensor:
     lead = tensor.shape[:1] if has_batch else ()
-    if inner == config.dims and not tensor.any_shape:
+    if inner == dims and not tensor.any_shape:
         own = tensor.shape[len(lead) :]
-        sizes = tuple(name if size == -1 else size for name, size in zip(own, config.dims, strict=True))
+        sizes = tuple(name if size == -1 else size for name, size in zip(own, dims, strict=True))
     else:
-        sizes = tuple(f"{tensor.name}_{at}" if size == -1 else size for at, size in enumerate(config.dims, len(lead)))
-    if has_batch and lead and isinstance(lead[0], int):
+        sizes = tuple(f"{tensor.name}_{at}" if size == -1 else size for at, size in enumerate(dims, len(lead)))
+    if has_batch and not (lead and isinstance(lead[0], str)):
         lead = ("batch",)
-    keeps_batch = tensor.batch_axis == 0 and has_batch
-    return tensor.model_copy(
-        update={"shape": (*lead, *sizes), "any_shape": False, "batch_axis": 0 if keeps_batch else None}
-    )
+    shape, axis = (*lead, *sizes), tensor.batch_axis
+    if axis is not None and not (axis == 0 if has_batch else inner == dims and isinstance(shape[axis], str)):
+        axis = None
+    return tensor.model_copy(update={"shape": shape, "any_shape": False, "batch_axis": axis})
 
 
 def _read_labels(version: ModelVersion, file: str) -> tuple[str, ...]:

@@ -105,6 +105,9 @@ def _each(value: Any) -> Iterator[Any]:
 
 
 def _datatype(number: int) -> str:
+    """ "" where the text has none."""
+    if not number:
+        return ""
     name = DATATYPES[number].removeprefix("TYPE_")
     return "BYTES" if name == "STRING" else name
 
@@ -125,7 +128,7 @@ def _input(tensor: Any) -> TensorConfig:
     return TensorConfig(
         name=tensor.name,
         datatype=_datatype(tensor.data_type),
-        dims=tuple(tensor.dims),
+        dims=_dims(tensor),
         reshape=_reshape(tensor),
         optional=tensor.optional,
         ragged=tensor.allow_ragged_batch,
@@ -138,12 +141,17 @@ def _output(tensor: Any) -> TensorConfig:
     return TensorConfig(
         name=tensor.name,
         datatype=_datatype(tensor.data_type),
-        dims=tuple(tensor.dims),
+        dims=_dims(tensor),
         reshape=_reshape(tensor),
         label_filename=tensor.label_filename,
         is_shape_tensor=tensor.is_shape_tensor,
         is_non_linear=tensor.is_non_linear_format_io,
     )
+
+
+def _dims(tensor: Any) -> tuple[int, ...] | None:
+    """No dims at all are those of the graph, unless a reshape says what they become."""
+    return tuple(tensor.dims) if tensor.dims or tensor.HasField("reshape") else None
 
 
 def _reshape(tensor: Any) -> tuple[int, ...] | None:

@@ -42,4 +42,4 @@ class Reshape:
         if len(sizes) != len(old):
             return array
         free = iter([size for size, wanted in zip(sizes, old, strict=True) if wanted == -1])
-        return array.reshape(*lead, *(next(free) if size == -1 else size for size in new))
+        return array.reshape((*lead, *(next(free) if size == -1 else size for size in new)))

@@ -45,13 +45,16 @@ class Signature:
         self.batches = any(axis is not None for axis in self.axes.values()) and any(
             axis is not None for axis in self.output_axes
         )
+        self._most_rows = graph.leading_rows
         every_axis = {*self.axes.values(), *self.output_axes}
         self.leads_with_rows = (self.batches and every_axis == {0}) or graph.leading_rows > 0
         """Whether the first axis of every tensor is that of the rows."""
         self._optional = {t.name for t in graph.inputs if t.optional}
         self._shared = [t.name for t in graph.inputs if t.batch_axis is None] if self.batches else []
         self.keeps_forms = not self._shared
-        self._one_rows_name = len({t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}) <= 1
+        self._one_rows_name = (
+            self._most_rows > 0 or len({t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}) <= 1
+        )
         self._shared_axes = _shared_axes(graph)
         self._limited = [name for name in (*graph.axis_ranges, *graph.proved_sizes) if name in _axes_of(graph)]
         self._bounded = [t for t in graph.inputs if (t.least, t.largest) != (None, None)]
@@ -95,6 +98,8 @@ class Signature:
                         raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {got}")
                     whole = True
                 count = shape[tensor.batch_axis]
+        if self._most_rows:
+            self._check_rows(inputs)
         if self._shared_axes:
             self._check_shared_axes(inputs)
         if self._limited:
@@ -111,6 +116,19 @@ class Signature:
         if inputs.keys() - self.inputs.keys() or self.inputs.keys() - inputs.keys() - self._optional:
             expected = [name + (" (optional)" if name in self._optional else "") for name in self.inputs]
             raise InvalidInput(f"inputs: expected {', '.join(expected) or 'none'}, got {', '.join(inputs) or 'none'}")
+
+    def _check_rows(self, inputs: Arrays) -> None:
+        """The first axis of every input has the rows of the request, as many as its configuration allows."""
+        rows = {name: len(array) for name, array in inputs.items() if array.ndim and name not in self._optional}
+        if len(set(rows.values())) > 1:
+            got = ", ".join(f"{name} {count}" for name, count in rows.items())
+            raise InvalidInput(f"inputs: expected as many rows in each, got {got}")
+        count = next(iter(rows.values()), 0)
+        if count > self._most_rows:
+            raise InvalidInput(
+                f"inputs: expected at most {self._most_rows} rows, the max_batch_size of the model's configuration, "
+                f"got {count}"
+            )
 
     def _key(self, inputs: Arrays) -> Hashable:
         """Requests share a batch where the shapes of their rows are equal, and the values that all rows share."""

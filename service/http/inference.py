@@ -93,7 +93,7 @@ class Inference:
         signature = model.signature
         if header_bytes == 0:
             model.dispatcher.admit(1, self._timeout_s(call, None))
-            header, inputs = parse_raw(call.body, signature.graph.inputs, signature.batches)
+            header, inputs = parse_raw(call.body, signature.graph.inputs, signature.leads_with_rows)
         else:
             # Every request that the model takes is read, and little of one that has far more than it can take.
             max_tensors = max(self._max_inputs, len(signature.inputs), len(signature.outputs))
