@@ -6,26 +6,34 @@ Runs in a thread and touches nothing that is shared; the registry puts the resul
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
+from model_store.graphs.analyst import analyst
+from model_store.graphs.batch import (
+    PROVED_BY_EXPORT,
+    batch_anyway,
+    describe_verdict,
+    settle_published,
+    without_batch,
+)
+from model_store.graphs.bits import Bits, settle
+from model_store.graphs.configuration import read_configuration
+from model_store.graphs.locales import with_available_locale
+from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.manifest import Graph, Manifest, Rows, Tensor
-from model_store.rows import Analysis
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
-from service.engine.locales import with_available_locale
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.plain import analyst, apply_analysis, batch_anyway, describe_verdict, make_samples, mark_any_shape
 from service.profile import learn, make_ready, quiet
 from service.settings import Settings, count_cores
-from service.triton import Configured, configure_graph, known_sizes, read_configuration
-from service.verify import Bits, Budget, check_golden, compare_bits, run, try_company
+from service.verify import Budget, check_golden, run, try_company
 
 logger = logging.getLogger("sluice.loading")
 
@@ -99,22 +107,18 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     session, golden, budget = opened.session, opened.golden, Budget()
     if golden is None and not _runs(opened):
-        opened = replace(opened, graph=_without_batch(opened.graph), samples=None, try_batch=None)
+        opened = replace(opened, graph=without_batch(opened.graph), samples=None, try_batch=None)
     max_rows = manifest.batching.max_rows or settings.max_rows
     try:
         graph = _settle_batch(opened, max_rows)
-        signature = Signature(graph, session.fragile)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
-        error = check_golden(session, signature, expected, golden) if golden and expected else None
-        bits = Bits("exact")
-        if signature.batches and opened.samples is not None:
-            bits = compare_bits(session, opened.samples, signature, max_rows)
+        error = check_golden(session, Signature(graph), expected, golden) if golden and expected else None
+        graph, bits = settle(lambda inputs: run(session, inputs), graph, opened.samples, max_rows)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
-    rows = graph.rows or _PROVED_BY_EXPORT
+    signature, rows = Signature(graph, session.fragile), graph.rows or PROVED_BY_EXPORT
     if bits.refuted:
         logger.warning("%s, graph %s: %s: its requests run one by one", manifest.name, name, bits.refuted)
-        signature, rows = Signature(_without_batch(graph), session.fragile), Rows(verdict="mixing", reason=bits.refuted)
     if settings.require_exact and not bits.is_exact and signature.batches:
         raise NotReady(f"its rows do not keep their bits in company ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
     if not signature.batches:
@@ -144,9 +148,6 @@ def _runs(opened: _Opened) -> bool:
     except NotReady:
         return False
     return True
-
-
-_PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
 
 
 def _learn(
@@ -181,15 +182,6 @@ def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
     return graph
 
 
-def _without_batch(graph: Graph) -> Graph:
-    """The graph as one whose requests run one by one."""
-
-    def alone(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(tensor.model_copy(update={"batch_axis": None}) for tensor in tensors)
-
-    return graph.model_copy(update={"inputs": alone(graph.inputs), "outputs": alone(graph.outputs)})
-
-
 def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
     manifest, contents = version.read_all()
     opened = {}
@@ -202,23 +194,10 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
         session = open_on(settings.intra_op_threads or 1)
         _check_signature(graph, session)
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
-        settled = graph if graph.rows or parity else _analyse_published(graph, contents[graph.file], external)
+        settled = settle_published(graph, parity is not None, contents[graph.file], external)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
         opened[name] = _Opened(settled, session, open_on, samples, stored)
     return manifest, opened
-
-
-def _analyse_published(graph: Graph, content: bytes, external: Mapping[str, bytes]) -> Graph:
-    """A graph of which nobody has shown that its rows are independent keeps its batch only if that can be proved."""
-    if all(tensor.batch_axis is None for tensor in graph.inputs):
-        return graph
-    found = analyst.analyse(content, external, {})
-    proved = found.rows == "proved" and all(
-        found.axes.get(tensor.name) == tensor.batch_axis for tensor in (*graph.inputs, *graph.outputs)
-    )
-    rows = Rows(verdict=found.rows, reason=found.reason)
-    settled = graph if proved else _without_batch(graph)
-    return settled.model_copy(update={"rows": rows})
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
@@ -227,40 +206,23 @@ def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Ma
     content = with_available_locale(plain.content)
     open_on = _opener(content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
-    declared = mark_any_shape(session.describe(plain.file), content)
-    found = analyst.analyse(content, plain.external, known_sizes(declared, config) if config else {})
-    graph = apply_analysis(declared, found)
-    configured = configure_graph(graph, config, version) if config else Configured(graph)
-    session.adopt(configured.graph, configured.reshape)
-    manifest = Manifest(
-        name=version.name,
-        task="tensors",
-        graphs={MAIN: configured.graph},
-        files={plain.file: plain.digest},
-        batching=configured.batching,
-        output_labels=configured.labels,
-    )
-    opened = _Opened(configured.graph, session, _adopting(open_on, configured), _samples_of(configured, found))
-    anyway = batch_anyway(configured.graph, found) if settings.batch_unproved and configured.reshape is None else None
+    described = describe_plain(version, plain, content, session.describe(plain.file), config)
+    session.adopt(described.graph, described.shapes)
+    opened = _Opened(described.graph, session, _adopting(open_on, described), described.samples)
+    found = described.found
+    anyway = batch_anyway(described.graph, found) if settings.batch_unproved and described.shapes is None else None
     if anyway is not None and found.sizes is not None:
         opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
-    return manifest, {MAIN: opened}
+    return described.manifest, {MAIN: opened}
 
 
-def _adopting(open_on: Callable[[int], Session], configured: Configured) -> Callable[[int], Session]:
+def _adopting(open_on: Callable[[int], Session], described: Described) -> Callable[[int], Session]:
     def open_again(threads: int) -> Session:
         session = open_on(threads)
-        session.adopt(configured.graph, configured.reshape)
+        session.adopt(described.graph, described.shapes)
         return session
 
     return open_again
-
-
-def _samples_of(configured: Configured, found: Analysis) -> Arrays | None:
-    """Eight rows at sizes at which the graph has run, in the shapes of callers; None where there are no such sizes."""
-    if found.sizes is None:
-        return None
-    return make_samples(configured.graph, found.sizes, 8)
 
 
 def _drawer(graph: Graph, sizes: Mapping[str, int]) -> Callable[[int], Arrays]:

@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from model_store.graphs.bits import Axes, differ, take_rows
 from service.engine.buckets import Buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
-from service.verify import Axes, Budget, differ, rows, run
+from service.verify import Budget, run
 
 _WARM_UP_S = 1.0
 """On the CPU larger batches are not tried if warm-up would take longer; the cost model scales from the largest."""
@@ -82,7 +83,7 @@ def make_ready(session: Session, samples: Arrays, sizes: Buckets, signature: Sig
     began = time.perf_counter()
     ready: dict[int, Arrays] = {}
     for size in sizes:
-        ready[size] = rows(samples, size, signature.axes) if signature.batches else samples
+        ready[size] = take_rows(samples, size, signature.axes) if signature.batches else samples
         run(session, ready[size])
         if session.on_cpu and time.perf_counter() - began > _WARM_UP_S / (1 + _ROUNDS):
             break
@@ -139,7 +140,7 @@ def _learn_cost(
 def _gives_same_bits(session: Session, wide: Session, ready: Mapping[int, Arrays], axes: Axes) -> bool:
     tried = [inputs for size, inputs in ready.items() if size <= _MOST_TRIED]
     # A row less too, for threads may halve a batch, and its last row be computed alone.
-    tried += [rows(inputs, size - 1, axes) for size, inputs in ready.items() if 2 < size <= _MOST_TRIED]
+    tried += [take_rows(inputs, size - 1, axes) for size, inputs in ready.items() if 2 < size <= _MOST_TRIED]
     return not any(differ(run(wide, inputs), run(session, inputs)) for inputs in tried)
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model_store.rows.operators import FRAGILE, find_fragile, read_operators
+from model_store.rows.operators import FRAGILE, find_fragile
 from service.engine.session import Session
 from tests import graphs
 
