@@ -87,11 +87,12 @@ def read_tensor(value: Any) -> Tensor:
 
 
 def read_shape(value: Any) -> tuple[int | str, ...]:
+    """Fixed sizes, and names of free axes. Sequences and maps have no shape."""
     return tuple(
         size
         if isinstance(size, int) and size >= 0
         else name_axis(value.name, axis, size if isinstance(size, str) else None)
-        for axis, size in enumerate(value.shape)
+        for axis, size in enumerate(value.shape or ())
     )
 
 
