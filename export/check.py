@@ -61,7 +61,7 @@ def _as_version(path: Path) -> ModelVersion:
     model = folder.parent if is_version else folder
     name = model.name if NAME.fullmatch(model.name) else "model"
     number = int(folder.name) if is_version else 1
-    return ModelVersion(name, number, folder, Boundary(model, follow_links=True), str(path.relative_to(folder)))
+    return ModelVersion(name, number, folder, Boundary(model.parent, follow_links=True), str(path.relative_to(folder)))
 
 
 def write_free_batch(path: Path, out: Path) -> None:
