@@ -6,32 +6,37 @@ Runs in a thread and touches nothing that is shared; the registry puts the resul
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
+from model_store.graphs.analyst import analyst
+from model_store.graphs.batch import (
+    PROVED_BY_EXPORT,
+    batch_anyway,
+    describe_verdict,
+    settle_published,
+    without_batch,
+)
+from model_store.graphs.bits import Axes, Bits, settle
+from model_store.graphs.configuration import read_configuration
+from model_store.graphs.locales import with_available_locale
+from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.manifest import Graph, Manifest, Rows, Tensor
-from model_store.rows import Analysis
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
-from service.engine.locales import with_available_locale
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.plain import analyst, apply_analysis, batch_anyway, describe_verdict, make_samples, mark_any_shape
 from service.profile import learn, make_ready, quiet
 from service.settings import Settings, count_cores
-from service.triton import Configured, configure_graph, known_sizes, read_configuration
-from service.verify import Axes, Bits, Budget, check_golden, compare_bits, try_company
+from service.verify import Budget, check_golden, run, try_company
 
 logger = logging.getLogger("sluice.loading")
-
-_LARGER = 4
-"""Times the sizes of the made-up inputs, for a second look at their bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,22 +112,19 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     max_rows = manifest.batching.max_rows or settings.max_rows
     try:
         graph = _settle_batch(opened, max_rows)
-        signature = Signature(graph, session.fragile)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
-        error = check_golden(session, signature, expected, golden) if golden and expected else None
-        tried = _try_rows(opened, signature, max_rows, budget)
+        error = check_golden(session, Signature(graph), expected, golden) if golden and expected else None
+        tried = _try_rows(opened, graph, max_rows)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
-    rows, bits = graph.rows or _PROVED_BY_EXPORT, tried.bits
+    graph, bits = tried.graph, tried.bits
+    signature, rows = Signature(graph, session.fragile), graph.rows or PROVED_BY_EXPORT
     if bits.refuted:
         logger.warning("%s, graph %s: %s: its requests run one by one", manifest.name, name, bits.refuted)
-        rows = Rows(verdict="mixing", reason=bits.refuted)
-    if settings.require_exact and not bits.is_exact and not bits.refuted:
+    if settings.require_exact and not bits.is_exact and signature.batches:
         raise NotReady(f"its rows do not keep their bits in company ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
-    if bits.refuted or not tried.ready:
-        signature, bits = Signature(_without_batch(graph), session.fragile), Bits("exact")
     if not signature.batches:
-        max_rows = 1
+        max_rows, bits = 1, Bits("exact")
     buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
     cost, wide = _learn(manifest.name, opened, tried.ready, settings, signature.axes, budget)
     return Proven(
@@ -139,43 +141,30 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     )
 
 
-def _compare_longer(session: Session, longer: Arrays, signature: Signature, max_rows: int, bits: Bits) -> Bits:
-    """The worse of the bits that were found and those at larger sizes, where the graph runs at these."""
-    try:
-        again = compare_bits(session, longer, signature, max_rows)
-    except NotReady:
-        return bits
-    return bits if again.is_exact and again.least_rows <= bits.least_rows else again
-
-
-_PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
-
-
 class _Tried(NamedTuple):
     """``ready`` has the inputs of each size that was run, by rows; none where nothing was found that runs."""
 
+    graph: Graph
     bits: Bits
     ready: Mapping[int, Arrays]
 
 
-def _try_rows(opened: _Opened, signature: Signature, max_rows: int, budget: Budget) -> _Tried:
+def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
     """Run rows in company, and every size. Raises NotReady where the graph fails on stored samples."""
     session, samples = opened.session, opened.samples
+    untested = _Tried(without_batch(graph), Bits("exact"), {})
     if samples is None:
-        return _Tried(Bits("exact"), {})
+        return untested
     try:
-        bits = Bits("exact")
-        if signature.batches:
-            bits = compare_bits(session, samples, signature, max_rows)
-            if opened.longer is not None and bits.is_exact and not budget.is_spent:
-                bits = _compare_longer(session, opened.longer, signature, max_rows, bits)
-        batches = signature.batches and not bits.refuted
-        sizes = make_buckets(max_rows, bits.least_rows) if batches else (1,)
-        return _Tried(bits, make_ready(session, samples, sizes, signature.axes if batches else None))
+        settled, bits = settle(lambda inputs: run(session, inputs), graph, samples, max_rows, opened.longer)
+        signature = Signature(settled)
+        sizes = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
+        ready = make_ready(session, samples, sizes, signature.axes if signature.batches else None)
     except NotReady:
         if opened.golden is not None:
             raise
-        return _Tried(Bits("exact"), {})
+        return untested
+    return _Tried(settled, bits, ready)
 
 
 def _learn(
@@ -209,15 +198,6 @@ def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
     return graph
 
 
-def _without_batch(graph: Graph) -> Graph:
-    """The graph as one whose requests run one by one."""
-
-    def alone(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(tensor.model_copy(update={"batch_axis": None}) for tensor in tensors)
-
-    return graph.model_copy(update={"inputs": alone(graph.inputs), "outputs": alone(graph.outputs)})
-
-
 def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
     manifest, contents = version.read_all()
     opened = {}
@@ -231,23 +211,10 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
         session = open_on(settings.intra_op_threads or 1)
         _check_signature(graph, session)
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
-        settled = graph if graph.rows or parity else _analyse_published(graph, content, external)
+        settled = settle_published(graph, parity is not None, content, external)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
         opened[name] = _Opened(settled, session, open_on, samples, stored)
     return manifest, opened
-
-
-def _analyse_published(graph: Graph, content: bytes, external: Mapping[str, bytes]) -> Graph:
-    """A graph of which nobody has shown that its rows are independent keeps its batch only if that can be proved."""
-    if all(tensor.batch_axis is None for tensor in graph.inputs):
-        return graph
-    found = analyst.analyse(content, external, {})
-    proved = found.rows == "proved" and all(
-        found.axes.get(tensor.name) == tensor.batch_axis for tensor in (*graph.inputs, *graph.outputs)
-    )
-    rows = Rows(verdict=found.rows, reason=found.reason)
-    settled = graph if proved else _without_batch(graph)
-    return settled.model_copy(update={"rows": rows})
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
@@ -256,48 +223,25 @@ def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Ma
     content = with_available_locale(plain.content)
     open_on = _opener(content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
-    declared = mark_any_shape(session.describe(plain.file), content)
-    found = analyst.analyse(content, plain.external, known_sizes(declared, config) if config else {})
-    graph = apply_analysis(declared, found)
-    configured = configure_graph(graph, config, version) if config else Configured(graph)
-    session.adopt(configured.graph, configured.reshape)
-    manifest = Manifest(
-        name=version.name,
-        task="tensors",
-        graphs={MAIN: configured.graph},
-        files={plain.file: plain.digest},
-        batching=configured.batching,
-        output_labels=configured.labels,
+    described = describe_plain(version, plain, content, session.describe(plain.file), config)
+    session.adopt(described.graph, described.shapes)
+    opened = _Opened(
+        described.graph, session, _adopting(open_on, described), described.samples, longer=described.longer
     )
-    samples, longer = _samples_of(configured, found)
-    opened = _Opened(configured.graph, session, _adopting(open_on, configured), samples, longer=longer)
-    anyway = batch_anyway(configured.graph, found) if settings.batch_unproved and configured.reshape is None else None
+    found = described.found
+    anyway = batch_anyway(described.graph, found) if settings.batch_unproved and described.shapes is None else None
     if anyway is not None and found.sizes is not None:
         opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
-    return manifest, {MAIN: opened}
+    return described.manifest, {MAIN: opened}
 
 
-def _adopting(open_on: Callable[[int], Session], configured: Configured) -> Callable[[int], Session]:
+def _adopting(open_on: Callable[[int], Session], described: Described) -> Callable[[int], Session]:
     def open_again(threads: int) -> Session:
         session = open_on(threads)
-        session.adopt(configured.graph, configured.reshape)
+        session.adopt(described.graph, described.shapes)
         return session
 
     return open_again
-
-
-def _samples_of(configured: Configured, found: Analysis) -> tuple[Arrays | None, Arrays | None]:
-    """Eight rows at sizes at which the graph has run, and at larger ones where sizes are free.
-
-    In the shapes of callers; None where there are no such sizes.
-    """
-    if found.sizes is None:
-        return None, None
-    samples = make_samples(configured.graph, found.sizes, 8)
-    if not found.sizes or found.only_sizes:
-        return samples, None
-    larger = {name: _LARGER * size for name, size in found.sizes.items()}
-    return samples, make_samples(configured.graph, larger, 8)
 
 
 def _drawer(graph: Graph, sizes: Mapping[str, int]) -> Callable[[int], Arrays]:

@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from model_store.graphs.bits import Axes, differ, take_rows
 from service.engine.buckets import Buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
 from service.engine.session import Session
 from service.engine.tensors import Arrays
-from service.verify import Axes, Budget, differ, rows, run
+from service.verify import Budget, run
 
 _WARM_UP_S = 1.0
 """On the CPU larger batches are not tried if warm-up would take longer; the cost model scales from the largest."""
@@ -86,7 +87,7 @@ def make_ready(session: Session, samples: Arrays, sizes: Buckets, axes: Axes | N
     began = time.perf_counter()
     ready: dict[int, Arrays] = {}
     for size in sizes:
-        ready[size] = samples if axes is None else rows(samples, size, axes)
+        ready[size] = samples if axes is None else take_rows(samples, size, axes)
         run(session, ready[size])
         if session.on_cpu and time.perf_counter() - began > _WARM_UP_S / (1 + _ROUNDS):
             break
@@ -166,7 +167,7 @@ def _learn_cost(
 def _gives_same_bits(session: Session, wide: Session, ready: Mapping[int, Arrays], axes: Axes) -> bool:
     tried = [inputs for size, inputs in ready.items() if size <= _MOST_TRIED]
     # A row less too, for threads may halve a batch, and its last row be computed alone.
-    tried += [rows(inputs, size - 1, axes) for size, inputs in ready.items() if 2 < size <= _MOST_TRIED]
+    tried += [take_rows(inputs, size - 1, axes) for size, inputs in ready.items() if 2 < size <= _MOST_TRIED]
     return not any(differ(run(wide, inputs), run(session, inputs)) for inputs in tried)
 
 

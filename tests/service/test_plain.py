@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from model_store.graphs.configuration import read_default_filename
 
 from model_store import Store
 from model_store.errors import BadConfig
 from service.errors import NotReady
 from service.loading import Loaded, load_version
 from service.settings import Settings
-from service.triton import read_default_filename
 from tests import graphs
 
 
@@ -140,7 +140,7 @@ def test_configuration_shapes_what_callers_see(tmp_path: Path) -> None:
 )
 def test_configuration_that_does_not_fit_the_graph_says_where(tmp_path: Path, config: str, reason: str) -> None:
     """The model is unavailable, with the tensor, what was expected and what came."""
-    with pytest.raises(NotReady, match=reason):
+    with pytest.raises(BadConfig, match=reason):
         load(tmp_path, graphs.double(), config)
 
 

@@ -4,12 +4,11 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from model_store import ModelVersion
 from model_store.errors import BadConfig
+from model_store.graphs.reshape import Dims, Reshape
 from model_store.manifest import Batching, Graph, Tensor
+from model_store.store import ModelVersion
 from model_store.triton import CONFIG_FILE, TensorConfig, TritonConfig, VersionPolicy, read_config, refusal
-from service.engine.reshape import Dims, Reshape
-from service.errors import NotReady
 
 logger = logging.getLogger("sluice.loading")
 
@@ -65,13 +64,13 @@ class Configured:
 
 
 def configure_graph(graph: Graph, config: TritonConfig, version: ModelVersion) -> Configured:
-    """Raises NotReady where the configuration does not fit the graph, StoreError where a file of labels is missing."""
+    """Raises BadConfig where the configuration does not fit the graph, StoreError where a file of labels is missing."""
     finds_batch = _finds_batch(graph, config)
     has_batch = config.max_batch_size > 0 or finds_batch
     inputs, into = _configure(graph.inputs, config.inputs, has_batch, "input")
     outputs, out = _configure(graph.outputs, config.outputs, has_batch, "output")
     if config.inputs and (missing := {t.name for t in graph.inputs if not t.optional} - {t.name for t in inputs}):
-        raise NotReady(f"{CONFIG_FILE} leaves out the inputs {', '.join(sorted(missing))} of the graph: name them too")
+        raise BadConfig(f"{CONFIG_FILE} leaves out the inputs {', '.join(sorted(missing))} of the graph: name them too")
     takes_batch = config.max_batch_size > 0 or _completes(config)
     if not takes_batch or _lose_batch((*graph.inputs, *graph.outputs), (*inputs, *outputs)):
         inputs, outputs = [_alone(t) for t in inputs], [_alone(t) for t in outputs]
@@ -140,7 +139,7 @@ def _configure(
     for config in said or [TensorConfig(tensor.name) for tensor in tensors]:
         tensor = by_name.get(config.name)
         if tensor is None:
-            raise NotReady(
+            raise BadConfig(
                 f"{CONFIG_FILE} names an {kind} {config.name!r} that the graph has not: there are {', '.join(by_name)}"
             )
         if config.dims is None and (tensor.any_shape or tensor.optional):
@@ -166,7 +165,7 @@ def _find_dims(tensor: Tensor, config: TensorConfig, has_batch: bool) -> tuple[D
 
 def _check(tensor: Tensor, config: TensorConfig, inner: Dims, has_batch: bool, kind: str) -> None:
     if config.datatype not in ("", tensor.datatype):
-        raise NotReady(
+        raise BadConfig(
             f"{CONFIG_FILE}: {kind} {config.name!r}: expected data_type {tensor.datatype} like the graph's, got "
             f"{config.datatype}"
         )
@@ -176,7 +175,7 @@ def _check(tensor: Tensor, config: TensorConfig, inner: Dims, has_batch: bool, k
     fits = len(inner) == len(sizes) and (not has_batch or len(tensor.shape) > 0)
     if not fits or any(isinstance(own, int) and size not in (own, -1) for own, size in zip(sizes, inner, strict=True)):
         batch = " after the batch of max_batch_size" if has_batch else ""
-        raise NotReady(
+        raise BadConfig(
             f"{CONFIG_FILE}: {kind} {config.name!r}: expected dims that fit the graph's {list(tensor.shape)}{batch}, "
             f"got {list(inner)}"
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from service.engine.tensors import Arrays
+from model_store.graphs import Arrays
 
 Dims = tuple[int, ...]
 """A shape without the batch; -1 stands for a size that both sides have, in the same order."""
