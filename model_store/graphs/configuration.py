@@ -87,7 +87,7 @@ def configure_graph(graph: Graph, config: TritonConfig, version: ModelVersion) -
 
 def _completes(config: TritonConfig) -> bool:
     """Whether the graph says what the configuration leaves out: also, as in Triton, whether there is a batch."""
-    return not config.max_batch_size and not (config.inputs and config.outputs)
+    return not config.says_max_batch_size and not (config.inputs and config.outputs)
 
 
 def _finds_batch(graph: Graph, config: TritonConfig) -> bool:

@@ -17,9 +17,12 @@ from model_store.graphs.reshape import Reshape
 from model_store.graphs.values import Values, needs_values
 from model_store.manifest import Graph, Tensor
 from model_store.rows.samples import name_axis
+from model_store.rows.weights import strip_weights
 
 CPU = "CPUExecutionProvider"
 LOG_ERRORS_ONLY, LOG_NOTHING = 3, 4
+FLOAT16 = 10
+"""ONNX's number for the type."""
 
 
 def first_line(error: BaseException) -> str:
@@ -45,9 +48,27 @@ def make_options(threads: int, external: Mapping[str, bytes], log_severity: int 
 def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
     """Raises BadGraph. ``enable_fallback`` would try again on the CPU, with a line on the standard output."""
     try:
-        return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
+        first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+        avoided = find_unsafe_fusions(content) if first == CPU else []
+        return ort.InferenceSession(
+            content, options, providers=providers, enable_fallback=0, disabled_optimizers=avoided
+        )
     except Exception as error:  # ONNX Runtime raises many types without a common base
         raise BadGraph(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
+
+
+def find_unsafe_fusions(content: bytes) -> list[str]:
+    """The optimisations of ONNX Runtime that end the process on this graph.
+
+    Version 1.32 ends it while it fuses a Transpose of FP16 with the MatMul behind it. FP16 gains nothing on the CPU.
+    """
+    if b"Transpose" not in content or b"MatMul" not in content:
+        return []
+    model = strip_weights(content)[0]
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    kinds = {value.type.tensor_type.elem_type for value in values} | {t.data_type for t in model.graph.initializer}
+    casts = {a.i for node in model.graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"}
+    return ["MatmulTransposeFusion"] if FLOAT16 in kinds | casts else []
 
 
 def list_values(session: Any) -> list[tuple[str, Any, bool]]:

@@ -156,6 +156,8 @@ class TritonConfig:
     backend: str = ""
     max_batch_size: int = 0
     """0: the model takes no batches, and all of a shape is in ``dims``."""
+    says_max_batch_size: bool = False
+    """Whether the file has the field: one that has not, and leaves tensors out too, has the batch of the graph."""
     version_policy: VersionPolicy = VersionPolicy()
     default_model_filename: str = ""
     inputs: tuple[TensorConfig, ...] = ()
