@@ -13,7 +13,7 @@ from typing import Literal
 import onnx
 from onnx import inliner
 
-from model_store.rows.analyst import ROWS, Analyst, Case, DoesNotRun
+from model_store.rows.analyst import Analyst, Case, DoesNotRun
 from model_store.rows.nodes import read_inputs
 from model_store.rows.operators import find_fragile_operator
 from model_store.rows.samples import Layout, Lengths, layouts, lengths_to_try
@@ -143,7 +143,7 @@ def _try(analyst: Analyst, layout: Layout) -> Analysis:
     try:
         case = analyst.measure(layout)
     except DoesNotRun as error:
-        why = f"it runs at none of the tried sizes with {ROWS[0]} rows ({first_line(error)})"
+        why = f"it runs at none of the tried sizes with several rows ({first_line(error)})"
         return Analysis("unknown", why, ranges=analyst.ranges)
     sizes = case.settings[0].lengths
     only = case.exact and bool(sizes)

@@ -18,10 +18,12 @@ from model_store.rows.samples import Layout, Lengths, lengths_to_try, make_input
 from model_store.rows.sizes import Size, solve
 from model_store.rows.unfolding import Unfolded, unfold
 
-ROWS = (3, 1, 5)
+ROWS = (1, 3, 5)
 """Numbers of rows of the measured runs."""
-_LONG_S = 0.5
-"""A graph that takes longer for three rows runs with fewer sizes: the proof does not rest on how many there are."""
+_FEW_ROWS = (2,)
+"""After the first run, those of a graph that takes long."""
+_LONG_S = 0.2
+"""A graph that takes longer for one row runs seldom: the proof does not rest on how many runs there are."""
 _MOST_LEFT_OUT = 64
 _PATIENCE = 6
 """Lengths that are tried until every branch runs; after that, those that do not run are left out."""
@@ -45,7 +47,7 @@ class DoesNotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Lengths that run, and the measured runs."""
+    """Lengths that run, the measured runs, and how long they took together."""
 
     lengths: Lengths
     runs: Sequence[Run]
@@ -110,7 +112,7 @@ class Analyst:
     def _measure_from(self, layout: Layout, lengths: Lengths, *, leave_out: bool) -> Case:
         began = time.perf_counter()
         settings = [self._measure_at(layout, lengths, {}, leave_out=leave_out)]
-        if lengths and time.perf_counter() - began < len(ROWS) * _LONG_S:
+        if lengths and time.perf_counter() - began < 10 * _LONG_S:
             settings += self._measure_other(layout, lengths)
         if _find_alike(settings):
             settings = settings[:1]  # no other length of an axis runs, or it takes too long: the proof is for this one
@@ -137,7 +139,7 @@ class Analyst:
                 graph, meter = self._open(assumed, forced=forced)
                 began = time.perf_counter()
                 runs = [self._run_part(graph, meter, layout, ROWS[0], lengths)]
-                rows = ROWS[1:] if time.perf_counter() - began < _LONG_S else ROWS[1:2]
+                rows = ROWS[1:] if time.perf_counter() - began < _LONG_S else _FEW_ROWS
                 runs += [self._run_part(graph, meter, layout, count, lengths) for count in rows]
             except DoesNotRun as error:
                 if error.part is None or not leave_out:

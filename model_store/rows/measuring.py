@@ -12,6 +12,8 @@ import onnx
 MOST_VALUES = 1 << 16
 """Elements of a tensor whose values are kept."""
 _QUIET = 4
+_LARGE_BYTES = 16 << 20
+"""Weights of a graph that runs on all processors: it is slow, and to start threads takes little time beside it."""
 _KEPT_KINDS = "iub"
 _KEPT_TYPES = {f"tensor({name})" for name in ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "bool")}
 
@@ -46,7 +48,9 @@ class Meter:
                     exposed.graph.output.append(onnx.ValueInfoProto(name=name))
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        large = sum(map(len, weights.values())) > _LARGE_BYTES
+        options.intra_op_num_threads, options.inter_op_num_threads = 0 if large else 1, 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _QUIET
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         if weights:
