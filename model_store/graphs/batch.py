@@ -7,7 +7,7 @@ from model_store.manifest import AxisRange, Graph, Rows, Tensor
 from model_store.rows import Analysis
 
 PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
-_NO_BATCH = Rows(verdict="unknown", reason="it was published without a batch")
+NO_BATCH = Rows(verdict="unknown", reason="it was published without a batch")
 
 
 def batches(graph: Graph) -> bool:
@@ -60,12 +60,17 @@ def settle_published(graph: Graph, has_parity: bool, content: bytes, external: M
     if graph.rows is not None:
         return graph if graph.rows.verdict == "proved" else without_batch(graph)
     if not batches(graph):
-        return graph.model_copy(update={"rows": _NO_BATCH})
+        return graph.model_copy(update={"rows": NO_BATCH})
     if has_parity:
         return graph.model_copy(update={"rows": PROVED_BY_EXPORT})
     found = analyst.analyse(content, external, {})
     settled = graph if found.rows == "proved" and agrees(graph, found) else without_batch(graph)
     return settled.model_copy(update={"rows": Rows(verdict=found.rows, reason=found.reason)})
+
+
+def places_inputs(graph: Graph, found: Analysis) -> bool:
+    """Whether the analysis looked for the rows of the inputs where the graph says that they lie."""
+    return all(found.axes.get(tensor.name) == tensor.batch_axis for tensor in graph.inputs)
 
 
 def agrees(graph: Graph, found: Analysis) -> bool:

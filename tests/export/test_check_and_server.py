@@ -104,10 +104,10 @@ def of_one_width() -> bytes:
 
 
 def never_runs() -> bytes:
-    """No size of the width runs."""
+    """No number of rows runs."""
     return build(
         [helper.make_node("Reshape", ["x", "to"], ["y"])],
-        [("x", FLOAT, ["batch", "width"])],
+        [("x", FLOAT, ["batch", 3])],
         [("y", FLOAT, ["batch", 999983])],
         {"to": np.array([0, 999983])},
     )
