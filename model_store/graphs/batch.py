@@ -1,6 +1,6 @@
 """Where the rows of a batch lie in a graph, by the analysis of its rows: only proved ones have a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from model_store.graphs.analyst import analyst
 from model_store.manifest import AxisRange, Graph, Rows, Tensor
@@ -51,11 +51,12 @@ def without_batch(graph: Graph) -> Graph:
     return graph.model_copy(update={"inputs": alone(graph.inputs), "outputs": alone(graph.outputs)})
 
 
-def settle_published(graph: Graph, has_parity: bool, content: bytes, external: Mapping[str, bytes]) -> Graph:
+def settle_published(graph: Graph, has_parity: bool, read: Callable[[str], bytes]) -> Graph:
     """A graph as its manifest has it, with the verdict on its rows. It keeps its batch only where that is proved.
 
     Manifests from before rows were analysed have no verdict: an export that compared the graph with its original
-    (``has_parity``) has proved its rows too, and any other graph is analysed now.
+    (``has_parity``) has proved its rows too, and any other graph is analysed now. ``read`` gives the content of a
+    file of the version.
     """
     if graph.rows is not None:
         return graph if graph.rows.verdict == "proved" else without_batch(graph)
@@ -63,7 +64,7 @@ def settle_published(graph: Graph, has_parity: bool, content: bytes, external: M
         return graph.model_copy(update={"rows": NO_BATCH})
     if has_parity:
         return graph.model_copy(update={"rows": PROVED_BY_EXPORT})
-    found = analyst.analyse(content, external, {})
+    found = analyst.analyse(read(graph.file), {file: read(file) for file in graph.external_data}, {})
     settled = graph if found.rows == "proved" and agrees(graph, found) else without_batch(graph)
     return settled.model_copy(update={"rows": Rows(verdict=found.rows, reason=found.reason)})
 
