@@ -78,6 +78,9 @@ class AxisRange(Facts):
     least: Annotated[int, Field(ge=0)] | None = None
     largest: Annotated[int, Field(ge=0)] | None = None
 
+    def allows(self, size: int) -> bool:
+        return (self.least is None or size >= self.least) and (self.largest is None or size <= self.largest)
+
 
 class Rows(Facts):
     """Whether the rows of a batch are independent, and how that is known.

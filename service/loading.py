@@ -211,7 +211,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
         session = open_on(settings.intra_op_threads or 1)
         _check_signature(graph, session)
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
-        settled = settle_published(graph, parity is not None, content, external)
+        settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
         opened[name] = _Opened(settled, session, open_on, samples, stored)
     return manifest, opened

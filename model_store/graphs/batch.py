@@ -1,13 +1,13 @@
 """Where the rows of a batch lie in a graph, by the analysis of its rows: only proved ones have a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from model_store.graphs.analyst import analyst
 from model_store.manifest import AxisRange, Graph, Rows, Tensor
 from model_store.rows import Analysis
 
 PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
-_NO_BATCH = Rows(verdict="unknown", reason="it was published without a batch")
+NO_BATCH = Rows(verdict="unknown", reason="it was published without a batch")
 
 
 def batches(graph: Graph) -> bool:
@@ -51,21 +51,27 @@ def without_batch(graph: Graph) -> Graph:
     return graph.model_copy(update={"inputs": alone(graph.inputs), "outputs": alone(graph.outputs)})
 
 
-def settle_published(graph: Graph, has_parity: bool, content: bytes, external: Mapping[str, bytes]) -> Graph:
+def settle_published(graph: Graph, has_parity: bool, read: Callable[[str], bytes]) -> Graph:
     """A graph as its manifest has it, with the verdict on its rows. It keeps its batch only where that is proved.
 
     Manifests from before rows were analysed have no verdict: an export that compared the graph with its original
-    (``has_parity``) has proved its rows too, and any other graph is analysed now.
+    (``has_parity``) has proved its rows too, and any other graph is analysed now. ``read`` gives the content of a
+    file of the version.
     """
     if graph.rows is not None:
         return graph if graph.rows.verdict == "proved" else without_batch(graph)
     if not batches(graph):
-        return graph.model_copy(update={"rows": _NO_BATCH})
+        return graph.model_copy(update={"rows": NO_BATCH})
     if has_parity:
         return graph.model_copy(update={"rows": PROVED_BY_EXPORT})
-    found = analyst.analyse(content, external, {})
+    found = analyst.analyse(read(graph.file), {file: read(file) for file in graph.external_data}, {})
     settled = graph if found.rows == "proved" and agrees(graph, found) else without_batch(graph)
     return settled.model_copy(update={"rows": Rows(verdict=found.rows, reason=found.reason)})
+
+
+def places_inputs(graph: Graph, found: Analysis) -> bool:
+    """Whether the analysis looked for the rows of the inputs where the graph says that they lie."""
+    return all(found.axes.get(tensor.name) == tensor.batch_axis for tensor in graph.inputs)
 
 
 def agrees(graph: Graph, found: Analysis) -> bool:

@@ -73,7 +73,11 @@ def describe_plain(
 
 def mark_any_shape(graph: Graph, content: bytes) -> Graph:
     """The graph with inputs marked that the file declares without a rank: ONNX Runtime tells them as scalars."""
-    unranked = {given.name for given in read_inputs(strip_weights(content)[0].graph) if given.axes is None}
+    try:
+        given = read_inputs(strip_weights(content)[0].graph)
+    except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
+        return graph
+    unranked = {one.name for one in given if one.axes is None}
     if not unranked:
         return graph
     inputs = tuple(t.model_copy(update={"any_shape": t.name in unranked}) for t in graph.inputs)

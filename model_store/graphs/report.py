@@ -35,7 +35,7 @@ def print_inspection(console: Console, found: Inspection) -> None:
 
 
 def print_manifest(console: Console, manifest: Manifest) -> None:
-    """What a published version says of its graphs."""
+    """The graphs of a published version, with the verdicts on their rows."""
     for name, graph in manifest.graphs.items():
         if len(manifest.graphs) > 1:
             _say(console, f"[bold]graph {escape(name)}[/]")

@@ -19,6 +19,7 @@ from sluice import main
 from tests.graphs import build, double, look_up, mixing, triple_bf16, write_plain
 
 FLOAT = TensorProto.FLOAT
+REPOSITORY = Path(__file__).parents[2]
 Writer = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
 
@@ -194,6 +195,21 @@ def test_weights_beside_the_file_are_read(write: Writer, capsys: Capture) -> Non
     code, text = shown(path, capsys)
     assert code == 2
     assert "w.bin is not there" in text
+
+
+def test_example_of_the_documentation_is_what_the_command_prints(tmp_path: Path, capsys: Capture) -> None:
+    """docs/check.md shows the output for a graph that picks from a table of four entries."""
+    example = (REPOSITORY / "docs" / "check.md").read_text().partition("```console\n")[2].partition("\n```")[0]
+    command, _, output = example.partition("\n")
+    content = build(
+        [helper.make_node("Gather", ["table", "ids"], ["y"])],
+        [("ids", TensorProto.INT64, ["batch", "length"])],
+        [("y", FLOAT, ["batch", "length"])],
+        {"table": np.arange(4, dtype=np.float32)},
+    )
+    path = write_plain(tmp_path, "ranker", content) / command.removeprefix("$ sluice check models/")
+    assert main(["check", str(path)]) == 0
+    assert capsys.readouterr().out.strip() == output.strip()
 
 
 def test_check_needs_no_torch(write: Writer) -> None:

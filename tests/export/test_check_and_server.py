@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import convert_model_to_external_data
@@ -104,10 +105,10 @@ def of_one_width() -> bytes:
 
 
 def never_runs() -> bytes:
-    """No size of the width runs."""
+    """No number of rows runs."""
     return build(
         [helper.make_node("Reshape", ["x", "to"], ["y"])],
-        [("x", FLOAT, ["batch", "width"])],
+        [("x", FLOAT, ["batch", 3])],
         [("y", FLOAT, ["batch", 999983])],
         {"to": np.array([0, 999983])},
     )
@@ -218,3 +219,14 @@ def test_neither_loads_weights_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ExportError) as unreadable:
         check_file(path)
     assert str(unreadable.value) == f"{path}: {refused.value}"
+
+
+def test_file_of_onnx_runtimes_own_format_is_served_whole(tmp_path: Path) -> None:
+    """ONNX Runtime loads what no ONNX parser reads: nothing is known of its rows, and it serves all the same."""
+    path = graphs.write_plain(tmp_path, "m", b"") / "m" / "1" / "model.onnx"
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    ort.InferenceSession(graphs.double(), options)
+    assert agree(path, tmp_path) == "whole"
