@@ -1,29 +1,33 @@
 """What the server would do with a plain version: in batches, request by request, or not at all, and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-import numpy as np
 
 from model_store.consistency import MAIN
 from model_store.datatypes import BY_ONNX
 from model_store.errors import BadGraph, StoreError
-from model_store.graphs import Arrays
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import batch_anyway, batches, without_batch
-from model_store.graphs.bits import Bits, settle
+from model_store.graphs.bits import Bits, settle, take_rows
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import Described, describe_plain
-from model_store.graphs.sessions import CpuSession, describe_session, first_line, list_values, read_shape
-from model_store.manifest import Manifest
+from model_store.graphs.sessions import CpuSession, describe_session, list_values, read_shape
+from model_store.manifest import Graph, Manifest
 from model_store.plain import PlainModel
 from model_store.store import ModelVersion
 from model_store.triton import CONFIG_FILE, TritonConfig
 
 _MAX_ROWS = 64
 """The server's largest batch, where nothing else is said."""
+_LARGER_S = 0.25
+"""For so long larger batches are tried, as the server does before it serves."""
+_UNTESTED = (
+    "it ran on none of the inputs that were made up for it, so it would serve untested: give samples of its inputs in "
+    f"model_warmup of {CONFIG_FILE}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +99,35 @@ def _settle(
     described: Described, session: CpuSession, config: TritonConfig | None, declared: tuple[Declared, ...]
 ) -> Inspection:
     """As the server does when it loads the version."""
-    graph, samples, manifest = described.graph, described.samples, described.manifest
-    notes = list(_note_batch(described, config))
-    if samples is None or not _runs(session, samples):
-        graph, samples = without_batch(graph), None
-        notes = [
-            "it ran on none of the inputs that were made up for it, so it would serve untested: give samples of its "
-            f"inputs in model_warmup of {CONFIG_FILE}"
-        ]
-
-    def run(inputs: Arrays) -> Sequence[np.ndarray]:
-        try:
-            return session.run(inputs)
-        except Exception as error:
-            raise BadGraph(f"the graph fails on its own samples: {first_line(error)}") from error
-
-    graph, bits = settle(run, graph, samples, manifest.batching.max_rows or _MAX_ROWS)
+    manifest = described.manifest
+    graph, bits, ran = _try_rows(described, session, manifest.batching.max_rows or _MAX_ROWS)
+    notes = [*_note_batch(described, config)] if ran else [_UNTESTED]
     return Inspection(
         declared=declared,
         manifest=manifest.model_copy(update={"graphs": {MAIN: graph}}),
         bits=bits if batches(graph) else Bits("exact"),
-        sizes=None if samples is None else described.found.sizes,
+        sizes=described.found.sizes if ran else None,
         notes=tuple(notes),
     )
+
+
+def _try_rows(described: Described, session: CpuSession, max_rows: int) -> tuple[Graph, Bits, bool]:
+    """The graph with the batch that it keeps, its bits, and whether it ran: alone, in company and in larger batches."""
+    samples, untested = described.samples, (without_batch(described.graph), Bits("exact"), False)
+    if samples is None:
+        return untested
+    try:
+        graph, bits = settle(session.run, described.graph, samples, max_rows, described.longer)
+        axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
+        ends_at, rows = time.perf_counter() + _LARGER_S, bits.least_rows
+        while time.perf_counter() < ends_at:
+            session.run(take_rows(samples, rows, axes) if batches(graph) else samples)
+            if rows == max_rows or not batches(graph):
+                break
+            rows = min(2 * rows, max_rows)
+    except Exception:  # noqa: BLE001  # ONNX Runtime raises many types
+        return untested
+    return graph, bits, True
 
 
 def _note_batch(described: Described, config: TritonConfig | None) -> Iterator[str]:
@@ -127,17 +137,9 @@ def _note_batch(described: Described, config: TritonConfig | None) -> Iterator[s
     if described.found.rows == "proved":
         if config is None:
             yield "no output has a row for each row of the inputs"
-        elif not config.max_batch_size:
+        elif not config.max_batch_size and (config.says_max_batch_size or (config.inputs and config.outputs)):
             yield f"max_batch_size of {CONFIG_FILE} is 0, so its requests share no batches"
         else:
-            yield f"{CONFIG_FILE} has the rows on axis 0, and the graph has them elsewhere"
+            yield f"the shapes in {CONFIG_FILE} have no rows where the graph has them"
     elif described.shapes is None and batch_anyway(described.graph, described.found) is not None:
         yield "SLUICE_BATCH_UNPROVED=true lets its rows share batches where they pass a trial"
-
-
-def _runs(session: CpuSession, samples: Arrays) -> bool:
-    try:
-        session.run(samples)
-    except Exception:  # noqa: BLE001  # ONNX Runtime raises many types
-        return False
-    return True

@@ -104,6 +104,20 @@ def of_one_width() -> bytes:
     )
 
 
+def few_rows_only() -> bytes:
+    """A constant of 40 rows is added to those that there are, so no more run: each row gets the same."""
+    return build(
+        [
+            helper.make_node("Shape", ["x"], ["rows"], start=0, end=1),
+            helper.make_node("Slice", ["constant", "zero", "rows"], ["ones"]),
+            helper.make_node("Add", ["x", "ones"], ["y"]),
+        ],
+        [("x", FLOAT, ["batch", 3])],
+        [("y", FLOAT, ["batch", 3])],
+        {"constant": np.ones((40, 3), np.float32), "zero": np.array([0])},
+    )
+
+
 def never_runs() -> bytes:
     """No number of rows runs."""
     return build(
@@ -169,7 +183,17 @@ BATCHES = (
     with_optional_input,
 )
 WHOLE = (
-    *(graphs.one_at_a_time, graphs.draw, graphs.mixing, graphs.exhausting, quantised, counting, total, never_runs),
+    *(
+        graphs.one_at_a_time,
+        graphs.draw,
+        graphs.mixing,
+        graphs.exhausting,
+        quantised,
+        counting,
+        total,
+        never_runs,
+        few_rows_only,
+    ),
     of_any_rank,
 )
 
@@ -194,6 +218,8 @@ def test_check_says_what_the_server_does(tmp_path: Path, make: Callable[[], byte
         ('max_batch_size: 8 input { name: "x" data_type: TYPE_FP32 dims: [3, 1] reshape { shape: 3 } }', "batches"),
         ('max_batch_size: 8 input { name: "x" data_type: TYPE_INT32 dims: 3 }', "refused"),
         ('max_batch_size: 8 output { name: "z" data_type: TYPE_FP32 dims: 3 }', "refused"),
+        ('input { name: "x" data_type: TYPE_FP32 dims: 3 }', "batches"),
+        ('input { name: "x" data_type: TYPE_FP32 dims: [-1, 3] } output { name: "y" }', "whole"),
         ('platform: "tensorrt_plan"', "refused"),
         ("max_batch_size: many", "refused"),
     ],
