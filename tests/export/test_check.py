@@ -137,7 +137,7 @@ def test_record_for_programs_has_the_same_facts(write: Writer, capsys: Capture) 
         "batches",
         True,
         "proved",
-        "each of 1 operators keeps rows apart",
+        "its one operator keeps rows apart",
         "exact",
         {"width": 8},
         "",

@@ -203,7 +203,7 @@ def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: py
     ids = Tensor(name="ids", datatype="INT64", shape=("batch", "time"), batch_axis=0, least=0, largest=9)
     scale = Tensor(name="scale", datatype="FP32", shape=(1,), optional=True)
     ranges = {"time": AxisRange(least=2, largest=512)}
-    rows = Rows(verdict="proved", reason="each of 3 operators keeps rows apart")
+    rows = Rows(verdict="proved", reason="each of its 3 operators keeps rows apart")
     graph = Graph(file="main.onnx", inputs=(ids, scale), outputs=(X,), axis_ranges=ranges, rows=rows)
     publish(root, graph.model_copy(update={"proved_sizes": {"time": 8}}), b"")
     assert run("show", "n", "--store", root) == 0
@@ -212,7 +212,7 @@ def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: py
         "│ ids │ input │ INT64 │ [batch, time] │ axis 0 │ 0 to 9 │",
         "│ scale │ input │ FP32 │ [1] │ shared by all │ optional │",
         "batches: rows of several requests share a run, along axis 0",
-        "rows: proved (each of 3 operators keeps rows apart)",
+        "rows: proved (each of its 3 operators keeps rows apart)",
         "that is proved at time=8: a request of other sizes runs alone",
         "axis time: 2 to 512, other sizes are refused",
         "bits: the model's card has those of the provider that serves",
@@ -235,7 +235,7 @@ def test_plain_version_is_shown_by_its_analysis(root: Path, capsys: pytest.Captu
     write_plain(root, "double", double("width"))
     assert run("show", "double", "--store", root) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "rows: proved (each of 1 operators keeps rows apart) bits: exact on CPUExecutionProvider" in text
+    assert "rows: proved (its one operator keeps rows apart) bits: exact on CPUExecutionProvider" in text
     assert run("show", "double", "--store", root, "--json") == 0
     main = Manifest.from_json(capsys.readouterr().out.encode(), "shown").graphs["main"]
     assert main.inputs == (Tensor(name="x", datatype="FP32", shape=("batch", "width"), batch_axis=0),)
