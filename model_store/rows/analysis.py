@@ -17,7 +17,7 @@ from model_store.rows.analyst import Analyst, Case, DoesNotRun
 from model_store.rows.nodes import read_inputs
 from model_store.rows.operators import find_fragile_operator
 from model_store.rows.samples import Layout, Lengths, layouts, lengths_to_try
-from model_store.rows.weights import strip_weights
+from model_store.rows.weights import embed_small, strip_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ def analyse(
     """
     try:
         model, weights = strip_weights(content)
+        if external:
+            embed_small(model, external)
         if model.functions:
             _write_out_defaults(model)
             model = inliner.inline_local_functions(model)

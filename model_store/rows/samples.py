@@ -15,11 +15,11 @@ from model_store.rows.ranges import Range
 LADDER = (8, 32, 64, 96, 16, 224, 512, 128, 256, 1, 20, 1024, 4096, 16000)
 """Lengths that free axes are tried with, one after the other: short ones cost least, and many graphs ask for
 multiples."""
-_MOST_ELEMENTS = 1 << 22
-"""Of all inputs together; more only where their fixed sizes ask for it."""
 _SUMS = (3, 5, 8, 2)
 """Different lengths of which some are sums of others, as the cache of a decoder and its new tokens are."""
 
+MOST_ELEMENTS = 1 << 25
+"""Of an input whose lengths are tried out."""
 UNKNOWN_NAMES = ("", "?", "-1")
 """What exporters write for a size that they do not know."""
 
@@ -120,22 +120,18 @@ def make_inputs(
     Raises ValueError for inputs so large that trying them would take the server's memory.
     """
     draw = np.random.default_rng(rows)
-    shapes = {given.name: _shape_of(given, layout, rows, lengths) for given in inputs}
-    least = {given.name: _shape_of(given, layout, rows, dict.fromkeys(lengths, 1)) for given in inputs}
-    most = max(_MOST_ELEMENTS, 4 * sum(map(math.prod, least.values())))
-    if sum(map(math.prod, shapes.values())) > most:
-        raise ValueError(f"inputs of more than {most} elements are not tried")
-    return {given.name: fill(given.type, shapes[given.name], draw, ranges.get(given.name)) for given in inputs}
-
-
-def _shape_of(given: Axes, layout: Layout, rows: int, lengths: Lengths) -> list[int]:
-    shape = []
-    for axis, size in enumerate(given.axes if given.axes is not None else (1,)):
-        if isinstance(size, int):
-            shape.append(size)
-        else:
-            shape.append(rows if axis == layout.axes.get(given.name) else lengths[layout.key(given, axis)])
-    return shape
+    arrays = {}
+    for given in inputs:
+        shape: list[int] = []
+        for axis, size in enumerate(given.axes if given.axes is not None else (1,)):
+            if isinstance(size, int):
+                shape.append(size)
+            else:
+                shape.append(rows if axis == layout.axes.get(given.name) else lengths[layout.key(given, axis)])
+        if math.prod(shape) > MOST_ELEMENTS and any(not isinstance(size, int) for size in given.axes or ()):
+            raise ValueError(f"input {given.name!r} of {shape} is too large to be tried")
+        arrays[given.name] = fill(given.type, shape, draw, ranges.get(given.name))
+    return arrays
 
 
 def fill(kind: int, shape: Sequence[int], draw: np.random.Generator, among: Range | None = None) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Large weights are left where they are in the file: the rest is small, and quick to parse, change and write again."""
 
+import math
+from collections.abc import Iterator, Mapping
+
 import onnx
 
 _OWN = "weights-of-this-file"
@@ -27,6 +30,36 @@ def strip_weights(content: bytes) -> tuple[onnx.ModelProto, dict[str, bytes]]:
         else:
             pieces.append(bytes(view[start:end]))
     return onnx.load_model_from_string(b"".join(pieces)), {_OWN: content}
+
+
+def embed_small(model: onnx.ModelProto, files: Mapping[str, bytes]) -> None:
+    """Take the small tensors out of the files that the model names as external data.
+
+    ONNX Runtime needs axes, shapes and other parameters in the model itself. ``files`` has the contents by name; a
+    tensor that lies beyond the end of its file stays as it is.
+    """
+    for tensor in _list_tensors(model.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        content, offset = files.get(place.get("location", "")), int(place.get("offset", 0))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        size = math.prod(tensor.dims) * dtype.itemsize
+        plain = dtype.kind in "iubf" and int(place.get("length", size)) == size
+        if content is None or not plain or size >= _LEAST_BYTES or offset + size > len(content):
+            continue
+        tensor.ClearField("external_data")
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        tensor.raw_data = bytes(content[offset : offset + size])
+
+
+def _list_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The initializers of a graph and of the graphs inside of its nodes."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _list_tensors(inner)
 
 
 def _strip_graph(view: memoryview, start: int, end: int) -> bytes:

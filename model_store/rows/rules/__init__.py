@@ -10,6 +10,7 @@ from model_store.rows.rules import (
     algebra,
     attention,
     bodies,
+    cutting,
     domains,
     elementwise,
     indexing,
@@ -23,6 +24,7 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "": {
         **elementwise.RULES,
         **layout.RULES,
+        **cutting.RULES,
         **algebra.RULES,
         **products.RULES,
         **attention.RULES,

@@ -7,11 +7,13 @@ from model_store.rows.facts import Fact, Mixing, Rows, Unknown
 from model_store.rows.rules import attention, products
 from model_store.rows.rules.algebra import RULES as ALGEBRA
 from model_store.rows.rules.algebra import all_on_first_axis, avoid, give_rows, keep
+from model_store.rows.rules.cutting import RULES as CUTTING
+from model_store.rows.rules.cutting import concat
 from model_store.rows.rules.elementwise import RULES as ELEMENTWISE
 from model_store.rows.rules.elementwise import broadcast
 from model_store.rows.rules.indexing import RULES as INDEXING
 from model_store.rows.rules.layout import RULES as LAYOUT
-from model_store.rows.rules.layout import concat, relay
+from model_store.rows.rules.layout import relay
 from model_store.rows.sizes import ONE, product
 from model_store.rows.steps import Rule, Step
 
@@ -153,7 +155,7 @@ CONTRIB: Mapping[str, Rule] = {
     "QLinearWhere": _qlinear_where,
     "QLinearConcat": _qlinear_concat,
     "QLinearSoftmax": _qlinear_softmax,
-    "Pad": LAYOUT["Pad"],
+    "Pad": CUTTING["Pad"],
     "ExpandDims": LAYOUT["Unsqueeze"],
     "GatherND": INDEXING["GatherND"],
     **dict.fromkeys(("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearConv"), keep),

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from model_store.rows.facts import FIXED, Fact, Fixed, Mixing, Rows, Unknown
+from model_store.rows.rules.cutting import concat
 from model_store.rows.rules.elementwise import join
-from model_store.rows.rules.layout import concat
 from model_store.rows.sizes import Size
 from model_store.rows.steps import Rule, Step
 
