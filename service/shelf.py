@@ -13,8 +13,9 @@ from model_store.store import read_number
 from service.engine.dispatcher import Dispatcher
 from service.engine.loop import Stepper
 from service.engine.tensors import Signature
-from service.errors import UnknownModel
+from service.errors import InvalidInput, UnknownModel
 from service.loading import Loaded
+from service.sequencing import Sequencing
 
 
 class State(enum.StrEnum):
@@ -45,6 +46,19 @@ class Model:
     @property
     def signature(self) -> Signature:
         return self.dispatcher.signature
+
+    @property
+    def sequencing(self) -> Sequencing | None:
+        return self.loaded.sequencing
+
+    def check_stateless(self) -> None:
+        """Raises InvalidInput where requests have to belong to a sequence: this one does not."""
+        sequencing = self.loaded.sequencing
+        if sequencing is not None and sequencing.is_required:
+            raise InvalidInput(
+                f"sequence_id: expected the id of a sequence by the infer route, for model {self.name!r} keeps state "
+                "from request to request, got none"
+            )
 
 
 @dataclass

@@ -29,6 +29,7 @@ STEPS = "steps"
 def open_generate(streams: bool, call: Call, registry: Registry, limits: Limits) -> Opening:
     """Raises InvalidInput for a request that does not fit the model, UnknownModel, NotReady."""
     model = registry.find(call.endpoint.model, call.endpoint.version)
+    model.check_stateless()
     signature = model.signature
     _refuse_binary(signature)
     request = read_generate(call.body, signature.graph.inputs)

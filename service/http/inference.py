@@ -96,18 +96,19 @@ class Inference:
             header, inputs = parse_raw(call.body, signature.graph.inputs, signature.leads_with_rows)
         else:
             # Every request that the model takes is read, and little of one that has far more than it can take.
-            max_tensors = max(self._max_inputs, len(signature.inputs), len(signature.outputs))
+            max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
             header, inputs = parse_infer(call.body, header_bytes, admit, max_tensors)
         call.details = header
-        if header.outputs is not None and not header.outputs.keys() <= signature.outputs.keys():
-            name = next(name for name in header.outputs if name not in signature.outputs)
-            have = ", ".join(signature.outputs)
+        if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
+            name = next(name for name in header.outputs if name not in signature.public_outputs)
+            have = ", ".join(signature.public_outputs)
             raise InvalidInput(f"outputs: no output {name!r:.60} in model {model.name!r}, there are {have}")
         if header.classes:
-            check_classification(header.classes, signature.outputs)
+            check_classification(header.classes, signature.public_outputs)
         if header.sequence is not None:
             self._start_in_sequence(call, model, header, header.sequence, inputs)
             return
+        model.check_stateless()
         rows = signature.check(inputs, may_be_empty=True)
         if header_bytes and header_bytes <= MAX_KEPT_BYTES:
             layout = find_layout(header, header_bytes)
@@ -126,7 +127,8 @@ class Inference:
                 return
 
         def render(call: Call, model: Model, answer: Answer) -> Reply:
-            reply = self._render(call, model, answer)
+            public = {name: answer.outputs[name] for name in model.signature.public_outputs}
+            reply = self._render(call, model, Answer(public, answer.queue_s, answer.batch_s, answer.compute_s))
             place.keep(answer.outputs)
             return reply
 
@@ -135,7 +137,7 @@ class Inference:
                 left_s = self._left_s(call, header.timeout_s)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
-                rows = model.signature.check(place.take(inputs), may_be_empty=True)
+                rows = place.take(inputs)
                 self._submit(call, model, rows, render, left_s, header.priority)
             except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
                 self._plane.fail(call, error)
