@@ -33,6 +33,7 @@ from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
 from service.profile import learn, make_ready, quiet
+from service.queueing import Queueing, read_queueing
 from service.sequencing import Sequencing, read_loop
 from service.settings import Settings, count_cores
 from service.verify import Budget, check_golden, run, try_company
@@ -75,6 +76,8 @@ class Loaded(Proven):
     graphs: Mapping[str, Proven]
     sequencing: Sequencing | None = None
     """What it keeps between the requests of a sequence; None: nothing."""
+    queueing: Queueing | None = None
+    """How its requests wait, where its configuration says so."""
 
 
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
@@ -89,7 +92,8 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
         raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     facts = {field.name: getattr(main, field.name) for field in fields(main)}
     load_s = time.perf_counter() - began
-    return Loaded(**facts, manifest=manifest, graphs=proven, load_s=load_s, sequencing=read.sequencing)
+    own = {"sequencing": read.sequencing, "queueing": read.queueing}
+    return Loaded(**facts, **own, manifest=manifest, graphs=proven, load_s=load_s)
 
 
 class _Read(NamedTuple):
@@ -98,6 +102,7 @@ class _Read(NamedTuple):
     manifest: Manifest
     graphs: Mapping[str, "_Opened"]
     sequencing: Sequencing | None = None
+    queueing: Queueing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +253,8 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
         opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
     sequences = described.sequences
     sequencing = None if sequences is None else Sequencing(sequences, is_required=True)
-    return _Read(described.manifest, {MAIN: opened}, sequencing)
+    queueing = None if config is None else read_queueing(config.batching)
+    return _Read(described.manifest, {MAIN: opened}, sequencing, queueing)
 
 
 def _adopting(open_on: Callable[[int], Session], described: Described) -> Callable[[int], Session]:

@@ -1,4 +1,4 @@
-"""``sequence_batching`` of a Triton configuration: what is kept of a graph from request to request, and what is filled in.
+"""``sequence_batching`` of a Triton configuration: what is kept of a graph between requests, and what is filled in.
 
 Arrays are as a request with one row has them.
 """

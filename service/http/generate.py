@@ -35,7 +35,7 @@ def open_generate(streams: bool, call: Call, registry: Registry, limits: Limits)
     request = read_generate(call.body, signature.graph.inputs)
     if request.parameters.get("sequence_id"):
         raise InvalidInput("sequence_id: expected none on this route: sequences go by infer")
-    timeout_s, priority = read_schedule(request.parameters)
+    timeout_s, priority = model.schedule(*read_schedule(request.parameters))
     steps = _read_steps(request, model, limits)
     inputs = request.inputs if steps is None else _begin(request.inputs, model)
     rows = signature.check(inputs).number

@@ -50,7 +50,8 @@ def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
         outputs = yield from infer_groups(groups)
         return Result({"predictions": in_order(groups, [_show(of_group) for of_group in outputs])})
 
-    return Opening(model, work)
+    timeout_s, priority = model.schedule(None, 0)
+    return Opening(model, work, timeout_s=timeout_s, priority=priority)
 
 
 def open_explain(call: Call, registry: Registry, limits: Limits) -> Opening:
