@@ -92,8 +92,14 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
         raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     facts = {field.name: getattr(main, field.name) for field in fields(main)}
     load_s = time.perf_counter() - began
-    own = {"sequencing": read.sequencing, "queueing": read.queueing}
-    return Loaded(**facts, **own, manifest=manifest, graphs=proven, load_s=load_s)
+    return Loaded(
+        **facts,
+        manifest=manifest,
+        graphs=proven,
+        load_s=load_s,
+        sequencing=read.sequencing,
+        queueing=read.queueing,
+    )
 
 
 class _Read(NamedTuple):

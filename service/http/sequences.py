@@ -149,7 +149,7 @@ class Sequences:
         elif sequence.state is None:
             del self._open[sequence.key]
         else:
-            idle_s = sequence.sequencing.idle_s or self._settings.sequence_idle_s
+            idle_s = sequence.sequencing.facts.idle_s or self._settings.sequence_idle_s
             sequence.timer = self._loop.call_later(idle_s, self._expire, sequence)
 
     def check_room(self, more_bytes: int) -> None:

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from model_store import Store
 from model_store.errors import BadConfig
-from service.errors import InvalidInput, NotReady
+from service.errors import InvalidInput
 from service.loading import Loaded, load_version
 from service.settings import Settings
 from tests import graphs
@@ -40,7 +40,7 @@ def shapes_of(loaded: Loaded) -> tuple[tuple[int | str, ...], ...]:
 )
 def test_configuration_that_does_not_fit_the_graph_is_refused(tmp_path: Path, config: str, text: str) -> None:
     """The model is not ready, and the reason has the tensor, what was expected and what came."""
-    with pytest.raises(NotReady, match=text):
+    with pytest.raises(BadConfig, match=text):
         load(tmp_path, config, graphs.double())
 
 

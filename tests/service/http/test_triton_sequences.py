@@ -12,7 +12,6 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from model_store.errors import BadConfig
-from service.errors import NotReady
 from service.http.app import AsgiCall
 from service.http.calls import Endpoint
 from service.http.inference import INFER
@@ -327,5 +326,5 @@ def test_sequence_batching_that_does_not_fit_the_graph_is_refused(tmp_path: Path
     content = model_of(nodes, inputs, [("y", "FP32", [-1, 1]), ("next_s", "FP32", [-1, 1])])
     (tmp_path / "model" / "initial_state").mkdir(parents=True)
     (tmp_path / "model" / "initial_state" / "short").write_bytes(b"abc")
-    with pytest.raises((NotReady, BadConfig), match=reason):
+    with pytest.raises(BadConfig, match=reason):
         load(tmp_path, head_text("model", 4) + f"sequence_batching {{ {text} }}", content)
