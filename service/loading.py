@@ -33,6 +33,8 @@ from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
 from service.profile import learn, make_ready, quiet
+from service.queueing import Queueing, read_queueing
+from service.sequencing import Sequencing, read_loop
 from service.settings import Settings, count_cores
 from service.verify import Budget, check_golden, run, try_company
 
@@ -72,19 +74,41 @@ class Loaded(Proven):
     manifest: Manifest
     load_s: float
     graphs: Mapping[str, Proven]
+    sequencing: Sequencing | None = None
+    """What it keeps between the requests of a sequence; None: nothing."""
+    queueing: Queueing | None = None
+    """How its requests wait, where its configuration says so."""
 
 
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
     with quiet.beside(), analyst.hold():
-        manifest, opened = (_load_plain if version.is_plain else _load_published)(version, settings)
-        proven = {name: _prove(name, manifest, graph, settings) for name, graph in opened.items()}
+        read = (_load_plain if version.is_plain else _load_published)(version, settings)
+        manifest = read.manifest
+        proven = {name: _prove(name, manifest, graph, settings) for name, graph in read.graphs.items()}
     main = proven.pop(MAIN)
     if manifest.loop is not None and not main.signature.batches:
         raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     facts = {field.name: getattr(main, field.name) for field in fields(main)}
-    return Loaded(**facts, manifest=manifest, graphs=proven, load_s=time.perf_counter() - began)
+    load_s = time.perf_counter() - began
+    return Loaded(
+        **facts,
+        manifest=manifest,
+        graphs=proven,
+        load_s=load_s,
+        sequencing=read.sequencing,
+        queueing=read.queueing,
+    )
+
+
+class _Read(NamedTuple):
+    """What a version in the store is, with its graphs opened."""
+
+    manifest: Manifest
+    graphs: Mapping[str, "_Opened"]
+    sequencing: Sequencing | None = None
+    queueing: Queueing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +222,7 @@ def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
     return graph
 
 
-def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
+def _load_published(version: ModelVersion, settings: Settings) -> _Read:
     manifest, contents = version.read_all()
     opened = {}
     for name, graph in manifest.graphs.items():
@@ -214,10 +238,10 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
         opened[name] = _Opened(settled, session, open_on, samples, stored)
-    return manifest, opened
+    return _Read(manifest, opened, read_loop(manifest))
 
 
-def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
+def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     """A plain repository: what a manifest would say is read from the ONNX file, analysed, and its configuration."""
     plain, config = version.read_plain(), read_configuration(version)
     content = with_available_locale(plain.content)
@@ -229,10 +253,14 @@ def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Ma
         described.graph, session, _adopting(open_on, described), described.samples, longer=described.longer
     )
     found = described.found
-    anyway = batch_anyway(described.graph, found) if settings.batch_unproved and described.shapes is None else None
+    may_batch = settings.batch_unproved and described.may_batch and described.shapes is None
+    anyway = batch_anyway(described.graph, found) if may_batch else None
     if anyway is not None and found.sizes is not None:
         opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
-    return described.manifest, {MAIN: opened}
+    sequences = described.sequences
+    sequencing = None if sequences is None else Sequencing(sequences, is_required=True)
+    queueing = None if config is None else read_queueing(config.batching)
+    return _Read(described.manifest, {MAIN: opened}, sequencing, queueing)
 
 
 def _adopting(open_on: Callable[[int], Session], described: Described) -> Callable[[int], Session]:

@@ -170,7 +170,8 @@ class Registry:
         meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
 
         def dispatch(graph: Proven) -> Dispatcher:
-            queue: BatchQueue[Job] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s)
+            most = loaded.queueing.max_requests if loaded.queueing else (None, None)
+            queue: BatchQueue[Job] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s, most)
             return Dispatcher(
                 graph.session,
                 graph.signature,

@@ -1,10 +1,12 @@
 """Triton's clients for HTTP and gRPC, asked alike, against one server that has both."""
 
+import asyncio
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import httpx
 import numpy as np
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
@@ -67,6 +69,18 @@ class TritonServing:
         self.grpc.close()
         self.http.close()
         self._serving.__exit__()
+
+    def client(self) -> httpx.Client:
+        return self._serving.client()
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
+
+        async def look() -> bool:
+            return holds()
+
+        while not asyncio.run_coroutine_threadsafe(look(), self.runtime.plane.errands.loop).result(30):
+            pass
 
     def ask(
         self,

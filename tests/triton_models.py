@@ -18,6 +18,7 @@ ONNX = {
     "INT32": TensorProto.INT32,
     "INT64": TensorProto.INT64,
     "UINT8": TensorProto.UINT8,
+    "UINT64": TensorProto.UINT64,
     "FP16": TensorProto.FLOAT16,
     "FP32": TensorProto.FLOAT,
     "FP64": TensorProto.DOUBLE,

@@ -12,6 +12,7 @@ from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import apply_analysis
 from model_store.graphs.configuration import Configured, configure_graph, known_sizes
 from model_store.graphs.reshape import Reshape
+from model_store.graphs.sequences import Sequences
 from model_store.manifest import Graph, Manifest, Tensor
 from model_store.plain import PlainModel
 from model_store.rows import Analysis
@@ -33,7 +34,8 @@ class Described:
 
     ``shapes`` is None where callers and graph have the same shapes. ``samples`` are inputs that were made up, at
     sizes at which the graph has run; None where there are no such sizes. ``longer`` are larger ones, on which it may
-    not run; None where no size is free.
+    not run; None where no size is free. ``may_batch``: as far as its configuration goes rows may share batches;
+    ``sequences`` is what that says of the requests of a sequence, None where these are nothing special.
     """
 
     manifest: Manifest
@@ -41,6 +43,8 @@ class Described:
     shapes: Reshape | None
     samples: Arrays | None
     longer: Arrays | None
+    may_batch: bool = True
+    sequences: Sequences | None = None
 
     @property
     def graph(self) -> Graph:
@@ -68,20 +72,26 @@ def describe_plain(
     if found.sizes and not found.only_sizes:
         larger = {name: _LARGER * size for name, size in found.sizes.items()}
         longer = make_samples(configured.graph, larger, _SAMPLES)
-    return Described(manifest, found, configured.reshape, samples, longer)
+    own = (configured.may_batch, configured.sequences)
+    return Described(manifest, found, configured.reshape, samples, longer, *own)
 
 
 def mark_any_shape(graph: Graph, content: bytes) -> Graph:
-    """The graph with inputs marked that the file declares without a rank: ONNX Runtime tells them as scalars."""
+    """The graph with tensors marked that the file declares without a rank: ONNX Runtime tells them as scalars."""
     try:
-        given = read_inputs(strip_weights(content)[0].graph)
+        declared = strip_weights(content)[0].graph
+        given = read_inputs(declared)
     except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
         return graph
     unranked = {one.name for one in given if one.axes is None}
+    unranked |= {one.name for one in declared.output if not one.type.tensor_type.HasField("shape")}
     if not unranked:
         return graph
-    inputs = tuple(t.model_copy(update={"any_shape": t.name in unranked}) for t in graph.inputs)
-    return graph.model_copy(update={"inputs": inputs})
+
+    def mark(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(t.model_copy(update={"any_shape": t.name in unranked and not t.shape}) for t in tensors)
+
+    return graph.model_copy(update={"inputs": mark(graph.inputs), "outputs": mark(graph.outputs)})
 
 
 def make_samples(graph: Graph, sizes: Mapping[str, int], rows: int, seed: int = 0) -> Arrays:

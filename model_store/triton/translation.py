@@ -37,6 +37,8 @@ _SPEED_ONLY = (
     "optimization.gather_kernel_buffer_threshold",
     "optimization.eager_batching",
     "parameters",
+    "dynamic_batching.preferred_batch_size",
+    "dynamic_batching.preserve_ordering",
     "sequence_batching.direct.max_queue_delay_microseconds",
     "sequence_batching.direct.minimum_slot_utilization",
     "sequence_batching.oldest.max_candidate_sequences",

@@ -42,8 +42,8 @@ def describe_model(model: Model, shelf: Shelf, one: bool) -> dict[str, Any]:
         "name": model.name,
         "versions": [model.version] if one else in_service,
         "platform": PLATFORM,
-        "inputs": [describe_tensor(t) for t in model.signature.inputs.values()],
-        "outputs": [describe_tensor(t) for t in model.signature.outputs.values()],
+        "inputs": [describe_tensor(t) for t in model.signature.public_inputs.values()],
+        "outputs": [describe_tensor(t) for t in model.signature.public_outputs.values()],
         "rows": model.loaded.rows.verdict,
         "rows_reason": model.loaded.rows.reason,
         "bits": model.loaded.bits,
@@ -98,7 +98,7 @@ def _most_rows(model: Model) -> int:
     """The rows of a request, where they are on the first axis of every tensor; else 0, and shapes are whole."""
     if not model.signature.leads_with_rows:
         return 0
-    return model.loaded.max_rows if model.signature.batches else model.signature.graph.leading_rows
+    return model.loaded.max_rows if model.signature.batches else model.signature.graph.leading_rows or 0
 
 
 def _configure_tensor(tensor: Tensor, batches: bool) -> dict[str, Any]:

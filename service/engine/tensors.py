@@ -45,10 +45,15 @@ class Signature:
         self.batches = any(axis is not None for axis in self.axes.values()) and any(
             axis is not None for axis in self.output_axes
         )
-        self._most_rows = graph.leading_rows
+        self.public_inputs = {t.name: t for t in graph.inputs if not t.internal}
+        self.public_outputs = {t.name: t for t in graph.outputs if not t.internal}
+        self._most_rows = graph.leading_rows or 0
         every_axis = {*self.axes.values(), *self.output_axes}
-        self.leads_with_rows = (self.batches and every_axis == {0}) or graph.leading_rows > 0
+        self.leads_with_rows = self._most_rows > 0
+        if graph.leading_rows is None:
+            self.leads_with_rows = self.batches and every_axis == {0}
         """Whether the first axis of every tensor is that of the rows."""
+        self._leading = [t.name for t in graph.inputs if not (t.optional or t.internal)]
         self._optional = {t.name for t in graph.inputs if t.optional}
         self._shared = [t.name for t in graph.inputs if t.batch_axis is None] if self.batches else []
         self.keeps_forms = not self._shared
@@ -76,7 +81,7 @@ class Signature:
         (``answer_no_rows``), and empty axes where the graph survives them.
         """
         if inputs.keys() != self.inputs.keys():
-            self._check_names(inputs)
+            self._check_names(inputs, self.inputs)
         count = -1
         whole = False
         for name, tensor, datatype, row_shape in self._checks:
@@ -111,15 +116,19 @@ class Signature:
             return Rows(inputs, 1, object(), whole=True)
         return Rows(inputs, count, self._one_key or self._key(inputs))
 
-    def _check_names(self, inputs: Arrays) -> None:
+    def check_public_names(self, inputs: Arrays) -> None:
+        """As for ``check``, of what callers send. Raises InvalidInput."""
+        self._check_names(inputs, self.public_inputs)
+
+    def _check_names(self, inputs: Arrays, known: Mapping[str, Tensor]) -> None:
         """Raises InvalidInput where an input is missing that has no value of its own, or one is not known."""
-        if inputs.keys() - self.inputs.keys() or self.inputs.keys() - inputs.keys() - self._optional:
-            expected = [name + (" (optional)" if name in self._optional else "") for name in self.inputs]
+        if inputs.keys() - known.keys() or known.keys() - inputs.keys() - self._optional:
+            expected = [name + (" (optional)" if name in self._optional else "") for name in known]
             raise InvalidInput(f"inputs: expected {', '.join(expected) or 'none'}, got {', '.join(inputs) or 'none'}")
 
     def _check_rows(self, inputs: Arrays) -> None:
         """The first axis of every input has the rows of the request, as many as its configuration allows."""
-        rows = {name: len(array) for name, array in inputs.items() if array.ndim and name not in self._optional}
+        rows = {name: len(inputs[name]) for name in self._leading if name in inputs and inputs[name].ndim}
         if len(set(rows.values())) > 1:
             got = ", ".join(f"{name} {count}" for name, count in rows.items())
             raise InvalidInput(f"inputs: expected as many rows in each, got {got}")
@@ -241,7 +250,7 @@ def _shared_axes(graph: Graph) -> Mapping[str, Sequence[tuple[str, int]]]:
     places: dict[str, list[tuple[str, int]]] = {}
     for tensor in graph.inputs:
         for axis, size in enumerate(tensor.shape):
-            if isinstance(size, str) and axis != tensor.batch_axis and not tensor.optional:
+            if isinstance(size, str) and axis != tensor.batch_axis and not (tensor.optional or tensor.internal):
                 places.setdefault(size, []).append((tensor.name, axis))
     return {name: found for name, found in places.items() if len(found) > 1}
 
