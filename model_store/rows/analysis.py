@@ -14,10 +14,14 @@ import onnx
 from onnx import inliner
 
 from model_store.rows.analyst import Analyst, Case, DoesNotRun
-from model_store.rows.nodes import read_inputs
+from model_store.rows.nodes import OWN_DOMAINS, read_inputs
 from model_store.rows.operators import find_fragile_operator
 from model_store.rows.samples import Layout, Lengths, layouts, lengths_to_try
 from model_store.rows.weights import embed_small, strip_weights
+
+_MORE_DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
+_OPERATOR_DOMAINS = frozenset((*OWN_DOMAINS, *_MORE_DOMAINS))
+"""Those of ONNX Runtime's operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,25 @@ def analyse(
         if external:
             embed_small(model, external)
         if model.functions:
-            _write_out_defaults(model)
-            model = inliner.inline_local_functions(model)
+            model = _write_out_functions(model)
         return _conclude(Analyst(model, {**(external or {}), **weights}, hints, allow))
     except Exception as error:  # noqa: BLE001  # parsers and runtimes raise many types
         return Analysis("unknown", f"it could not be analysed: {first_line(error)}")
+
+
+def _write_out_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the nodes of its functions in the place of their calls.
+
+    A function with the domain of operators stays: where there is an operator of its name, ONNX Runtime runs that.
+    """
+    _write_out_defaults(model)
+    kept = [function for function in model.functions if function.domain in _OPERATOR_DOMAINS]
+    others = [function for function in model.functions if function.domain not in _OPERATOR_DOMAINS]
+    del model.functions[:]
+    model.functions.extend(others)
+    model = inliner.inline_local_functions(model)
+    model.functions.extend(kept)
+    return model
 
 
 def _write_out_defaults(model: onnx.ModelProto) -> None:
@@ -117,13 +135,18 @@ def _conclude(analyst: Analyst) -> Analysis:
     first: Analysis | None = None
     for layout in layouts(analyst.inputs):
         found = _try(analyst, layout)
-        if found.rows == "proved":
+        if found.rows == "proved" and not found.only_sizes:
             return found
-        if first is None or (first.sizes is None and found.sizes is not None):
+        if first is None or _rank(found) > _rank(first):
             first = found
     if first is None or first.sizes is None:
         return _try_whole(analyst, first)
     return first
+
+
+def _rank(found: Analysis) -> int:
+    """How much is known: a proof for some sizes is more than none, and what runs is more than what does not."""
+    return 2 if found.rows == "proved" else int(found.sizes is not None)
 
 
 def _try_whole(analyst: Analyst, found: Analysis | None) -> Analysis:

@@ -10,7 +10,7 @@ import onnx
 from model_store.rows.branches import lengths_that_decide, read_conditions
 from model_store.rows.facts import FIXED, Fact, Failed, Rows, Source
 from model_store.rows.measures import Measures
-from model_store.rows.measuring import Meter, Run
+from model_store.rows.measuring import Meter, Run, is_large
 from model_store.rows.nodes import Axes, read_inputs
 from model_store.rows.proof import Proof, prove
 from model_store.rows.ranges import find_ranges
@@ -18,12 +18,12 @@ from model_store.rows.samples import Layout, Lengths, lengths_to_try, make_input
 from model_store.rows.sizes import Size, solve
 from model_store.rows.unfolding import Unfolded, unfold
 
-ROWS = (1, 3, 5)
-"""Numbers of rows of the measured runs."""
-_FEW_ROWS = (2,)
-"""After the first run, those of a graph that takes long."""
-_LONG_S = 0.2
-"""A graph that takes longer for one row runs seldom: the proof does not rest on how many runs there are."""
+_ROWS = (3, 1, 5)
+"""Numbers of rows of the measured runs. Several come first: some kernels end the process on those only."""
+_FEW_ROWS = (2, 1)
+"""Those of a graph with many weights, which is slow: the proof does not rest on how many runs there are."""
+_LONG_S = 0.5
+"""A graph whose first run takes longer runs once more, and at no other lengths."""
 _MOST_LEFT_OUT = 64
 _PATIENCE = 6
 """Lengths that are tried until every branch runs; after that, those that do not run are left out."""
@@ -77,6 +77,7 @@ class Analyst:
         self._model = model
         self._weights = weights
         self._allow = allow
+        self._plain: Meter | None = None
         self._left_out: dict[frozenset[tuple[str, bool]], set[str]] = {}
         self._opened: dict[tuple[object, ...], tuple[Unfolded, Meter] | DoesNotRun] = {}
 
@@ -86,7 +87,7 @@ class Analyst:
 
     def run_whole(self, lengths: Lengths) -> None:
         """Run the graph once where no axis is the batch. Raises whatever ONNX Runtime raises."""
-        self._run(Meter(self._model, self._weights), Layout({}), 1, lengths)
+        self._run(self._open_plain(), Layout({}), 1, lengths)
 
     def measure(self, layout: Layout) -> Case:
         """Runs at two lengths of each free axis, or at one where no other runs. Raises DoesNotRun."""
@@ -112,7 +113,7 @@ class Analyst:
     def _measure_from(self, layout: Layout, lengths: Lengths, *, leave_out: bool) -> Case:
         began = time.perf_counter()
         settings = [self._measure_at(layout, lengths, {}, leave_out=leave_out)]
-        if lengths and time.perf_counter() - began < 10 * _LONG_S:
+        if lengths and time.perf_counter() - began < 3 * _LONG_S:
             settings += self._measure_other(layout, lengths)
         if _find_alike(settings):
             settings = settings[:1]  # no other length of an axis runs, or it takes too long: the proof is for this one
@@ -138,9 +139,11 @@ class Analyst:
             try:
                 graph, meter = self._open(assumed, forced=forced)
                 began = time.perf_counter()
-                runs = [self._run_part(graph, meter, layout, ROWS[0], lengths)]
-                rows = ROWS[1:] if time.perf_counter() - began < _LONG_S else _FEW_ROWS
-                runs += [self._run_part(graph, meter, layout, count, lengths) for count in rows]
+                first, *rest = _FEW_ROWS if is_large(self._weights) else _ROWS
+                runs = [self._run_part(graph, meter, layout, first, lengths)]
+                if time.perf_counter() - began > _LONG_S:
+                    del rest[1:]
+                runs += [self._run_part(graph, meter, layout, count, lengths) for count in rest]
             except DoesNotRun as error:
                 if error.part is None or not leave_out:
                     raise
@@ -170,10 +173,25 @@ class Analyst:
                     left_out.add(part)
 
     def _run_part(self, graph: Unfolded, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
+        """Raises DoesNotRun, with a part only where the graph runs without what was written out of it."""
         try:
             return self._run(meter, layout, rows, lengths)
         except Exception as error:  # whatever ONNX Runtime raises
-            raise DoesNotRun(str(error), graph.find_part(str(error))) from error
+            part = graph.find_part(str(error))
+            if part is None:
+                raise DoesNotRun(str(error)) from error
+            failure = DoesNotRun(str(error), part)
+        try:
+            self._run(self._open_plain(), layout, rows, lengths)
+        except Exception as error:  # whatever ONNX Runtime raises
+            raise DoesNotRun(str(error)) from error
+        raise failure
+
+    def _open_plain(self) -> Meter:
+        """A session of the graph as it is."""
+        if self._plain is None:
+            self._plain = Meter(self._model, self._weights, all_tensors=False)
+        return self._plain
 
     def _run(self, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
         if not self._allow(lengths):
@@ -182,7 +200,7 @@ class Analyst:
 
     def settle(self, layout: Layout, case: Case, depth: int = 0) -> Proof:
         """The proof for a case; where a condition stands in its way, one for either truth of it."""
-        proof = self._prove(layout, case)
+        proof = self.prove(layout, case)
         if proof.failure is None or proof.undecided is None or depth == _MOST_SPLITS:
             return proof
         if proof.undecided in case.assumed:
@@ -271,23 +289,23 @@ class Analyst:
         for size, most in limits:
             for name, largest in solve(size, most):
                 found[name] = min(found.get(name, largest), largest)
-        base, meter = case.settings[0].lengths, None
+        base = case.settings[0].lengths
         confirmed = {}
         for name, largest in found.items():
             if name not in base or case.settings[0].seconds * largest / base[name] > _LONGEST_RUN_S:
                 continue
             try:
-                meter = meter or Meter(self._model, self._weights, all_tensors=False)
-                self._run(meter, layout, 1, {**base, name: largest})
+                self._run(self._open_plain(), layout, 1, {**base, name: largest})
             except Exception:  # noqa: BLE001, S112  # lengths that do not fit
                 continue
             try:
-                self._run(meter, layout, 1, {**base, name: largest + 1})
+                self._run(self._open_plain(), layout, 1, {**base, name: largest + 1})
             except Exception:  # noqa: BLE001  # it is as the graph says
                 confirmed[name] = largest
         return confirmed
 
-    def _prove(self, layout: Layout, case: Case) -> Proof:
+    def prove(self, layout: Layout, case: Case) -> Proof:
+        """The proof for a case as it is."""
         runs = [run for setting in case.settings for run in setting.runs]
         places = [at for at, setting in enumerate(case.settings) for _ in setting.runs]
         measures = Measures(runs, places, exact=case.exact, pinned=case.pinned)

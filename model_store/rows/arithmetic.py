@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from model_store.rows.facts import Fact
-from model_store.rows.nodes import MOST_KNOWN
+from model_store.rows.nodes import MOST_KNOWN, read_small
 from model_store.rows.sizes import Size
 from model_store.rows.steps import Step
 
@@ -205,11 +205,6 @@ def _count(step: Step) -> np.ndarray:
     return _array(total)
 
 
-def _constant(step: Step) -> np.ndarray | None:
-    known = step.constants(step.node.outputs[0])
-    return None if known is None else lift(known)
-
-
 def _cast(step: Step) -> np.ndarray:
     values, to = _values(step, 0), step.attribute("to")
     to_truth = to == 9
@@ -305,7 +300,8 @@ def _constant_of_shape(step: Step) -> np.ndarray:
     target = _numbers(step, 0)
     if math.prod(target) > MOST_KNOWN:
         raise ValueError("too large")
-    value = step.constants(step.node.outputs[0])
+    given = step.attribute("value")
+    value = None if given is None else read_small(given)
     filled = np.empty(target, object)
     filled[...] = Size.of(0) if value is None else lift(value.reshape(-1))[0]
     return filled
@@ -330,7 +326,6 @@ def _rounded(size: Size) -> Size:
 _OPERATORS: Mapping[str, Callable[[Step], np.ndarray | None]] = {
     "Shape": _shape,
     "Size": _count,
-    "Constant": _constant,
     "Identity": lambda step: _values(step, 0),
     "Cast": _cast,
     "Gather": _gather,

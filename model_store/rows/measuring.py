@@ -27,6 +27,11 @@ class Run:
     values: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+def is_large(weights: Mapping[str, bytes]) -> bool:
+    """Whether a graph with these weights is slow."""
+    return sum(map(len, weights.values())) > _LARGE_BYTES
+
+
 class Meter:
     """An unoptimised session that gives every tensor of the main graph, or without ``all_tensors`` its outputs.
 
@@ -42,14 +47,13 @@ class Meter:
         exposed.CopyFrom(model)
         given = {output.name for output in exposed.graph.output}
         for node in exposed.graph.node if all_tensors else ():
-            for name in node.output:
+            for name in node.output if node.op_type != "Constant" else ():  # they are read from the file
                 if name and name not in given:
                     given.add(name)
                     exposed.graph.output.append(onnx.ValueInfoProto(name=name))
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        large = sum(map(len, weights.values())) > _LARGE_BYTES
-        options.intra_op_num_threads, options.inter_op_num_threads = 0 if large else 1, 1
+        options.intra_op_num_threads, options.inter_op_num_threads = 0 if is_large(weights) else 1, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _QUIET
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)

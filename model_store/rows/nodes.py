@@ -1,5 +1,6 @@
 """An ONNX model as the analysis reads it: its nodes in order, without those that no output needs."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,12 @@ MOST_KNOWN = 1024
 """Elements of a constant of whole numbers or truth values that the analysis looks at."""
 MOST_FLOATS = 16
 """Elements of a constant of floats that it looks at, such as the scales of a resize."""
+
+
+_PLAIN_VALUES = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+
+Constant = tuple[tuple[int, ...], np.ndarray | None]
+"""The shape of a constant, and its values where they are few and no texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,22 +162,49 @@ def _read_axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return dim.dim_param or None
 
 
-def read_constants(graph: onnx.GraphProto) -> dict[str, tuple[tuple[int, ...], np.ndarray | None]]:
-    """Shape of each initializer, and its values where they are small whole numbers or truth values."""
-    constants: dict[str, tuple[tuple[int, ...], np.ndarray | None]] = {}
-    for tensor in graph.initializer:
-        constants[tensor.name] = (tuple(tensor.dims), read_small(tensor))
-    for sparse in graph.sparse_initializer:
-        constants[sparse.values.name] = (tuple(sparse.dims), None)
+def read_constants(graph: onnx.GraphProto) -> dict[str, Constant]:
+    """The initializers of a graph, by name."""
+    constants = {tensor.name: _read_tensor(tensor) for tensor in graph.initializer}
+    constants.update((sparse.values.name, _read_sparse(sparse)) for sparse in graph.sparse_initializer)
     return constants
+
+
+def read_constant(attributes: Mapping[str, Any]) -> Constant:
+    """What a Constant node gives, from its attributes. Raises ValueError for one of no known kind."""
+    for name, value in attributes.items():
+        if name == "value":
+            return _read_tensor(value)
+        if name == "sparse_value":
+            return _read_sparse(value)
+        if name in ("value_string", "value_strings"):
+            return (len(value),) if name == "value_strings" else (), None
+        if name in _PLAIN_VALUES:
+            array = np.array(value, _PLAIN_VALUES[name])
+            return array.shape, _keep_small(array)
+    raise ValueError("a constant of no known kind")
+
+
+def _read_tensor(tensor: onnx.TensorProto) -> Constant:
+    return tuple(tensor.dims), read_small(tensor)
+
+
+def _read_sparse(sparse: onnx.SparseTensorProto) -> Constant:
+    """A list of which only some elements are written has known values; other sparse tensors have none."""
+    dims = tuple(sparse.dims)
+    values, places = read_small(sparse.values), read_small(sparse.indices)
+    if len(dims) != 1 or dims[0] > MOST_KNOWN or values is None or places is None:
+        return dims, None
+    dense = np.zeros(dims, values.dtype)
+    dense[places.reshape(-1)] = values
+    return dims, _keep_small(dense)
 
 
 def read_small(tensor: onnx.TensorProto) -> np.ndarray | None:
     """The values of a small tensor; None for a large one, for one in another file, and for texts."""
-    count = int(np.prod(tensor.dims)) if tensor.dims else 1
-    if count > MOST_KNOWN or tensor.data_location == onnx.TensorProto.EXTERNAL:
+    if math.prod(tensor.dims) > MOST_KNOWN or tensor.data_location == onnx.TensorProto.EXTERNAL:
         return None
-    if tensor.data_type == onnx.TensorProto.STRING:
-        return None
-    values = numpy_helper.to_array(tensor)
-    return values if values.dtype.kind in "iub" or count <= MOST_FLOATS else None
+    return None if tensor.data_type == onnx.TensorProto.STRING else _keep_small(numpy_helper.to_array(tensor))
+
+
+def _keep_small(values: np.ndarray) -> np.ndarray | None:
+    return values if values.size <= (MOST_KNOWN if values.dtype.kind in "iub" else MOST_FLOATS) else None

@@ -1,7 +1,7 @@
 """One pass over a graph that was measured: what each tensor owes to the rows of the batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -25,7 +25,7 @@ from model_store.rows.facts import (
 )
 from model_store.rows.lengths import compute_shape
 from model_store.rows.measures import Measures, check_shape, settle, widen
-from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Node, read_constants, read_nodes, read_small
+from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Constant, Node, read_constant, read_constants, read_nodes
 from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
 from model_store.rows.rules import SIZED as MAKES_ROWS
 from model_store.rows.rules.bodies import Undecided, draws_numbers, follow_inside
@@ -45,13 +45,14 @@ class Proof:
 
     ``failure`` says why the rows are not known to be independent; None where they are. ``undecided`` is a condition of
     an If: it may be known once the proof is split by its truth. ``limits`` are sizes and the largest number that each
-    may be: a graph with a larger one fails for every input.
+    may be: a graph with a larger one fails for every input. ``facts`` has what is known of each tensor.
     """
 
     axes: Mapping[str, int | None]
     failure: Failed | None
     undecided: str | None = None
     limits: Sequence[tuple[Size, int]] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 def prove(
@@ -68,7 +69,7 @@ def prove(
     for node in read_nodes(model.graph, graph.inside):
         prover.follow(node)
     proof = prover.conclude([output.name for output in model.graph.output])
-    return replace(proof, limits=tuple(measures.limits))
+    return replace(proof, limits=tuple(measures.limits), facts=prover.facts)
 
 
 class _Prover:
@@ -83,34 +84,26 @@ class _Prover:
         self._undecided: str | None = None
         self._opsets = {_name_domain(o.domain): o.version for o in model.opset_import}
         self._own = {(_name_domain(f.domain), f.name) for f in model.functions}
-        self._constants: dict[str, np.ndarray | None] = {}
         self._makers: dict[str, Node] = {}
-        self._facts: dict[str, Fact] = {}
+        self.facts: dict[str, Fact] = {}
         self._bounds = Bounds(self._look_up, self._makers.get)
-        for name, (dims, values) in read_constants(model.graph).items():
-            self._constants[name] = values
-            known = None if values is None else lift(values)
-            self._facts[name] = Fact(FIXED, tuple(Size.of(dim) for dim in dims), known, Source.FILE)
-        self._facts.update(inputs)
+        self.facts.update((name, _know(constant)) for name, constant in read_constants(model.graph).items())
+        self.facts.update(inputs)
 
     def follow(self, node: Node) -> None:
         """Find what is known of the outputs of a node, from what is known of its inputs."""
-        if node.op == "Constant" and not node.domain:
-            self._note_constant(node)
-        elif node.op == "ConstantOfShape" and "value" in node.attributes:
-            self._constants[node.outputs[0]] = read_small(node.attributes["value"])
         if self._handed.isdisjoint(node.outputs):
             self._makers.update(dict.fromkeys(node.outputs, node))
         facts = tuple(self._look_up(name) if name else None for name in node.inputs)
         for name, fact in zip(node.outputs, self._find(node, facts), strict=False):
             if name and fact is not None:
-                self._facts[name] = widen(fact) if name in self._handed else fact
+                self.facts[name] = widen(fact) if name in self._handed else fact
         for name in node.outputs:
             if name:
-                self._facts.setdefault(name, Fact(Failed("unknown", f"{node}: nothing is known of {name!r}"), None))
+                self.facts.setdefault(name, Fact(Failed("unknown", f"{node}: nothing is known of {name!r}"), None))
 
     def _look_up(self, name: str) -> Fact | None:
-        fact = self._facts.get(name)
+        fact = self.facts.get(name)
         if fact is None or fact.shape is None or not self._measures.has_settled:
             return fact
         return settle(fact, self._measures)
@@ -144,7 +137,7 @@ class _Prover:
         if source == Source.SIZES and self._measures.exact:
             source = Source.FILE
         opset = self._opset(node)
-        return Step(node, tuple(facts), self._measures, opset, self._constants.get, self._bounds.find, source)
+        return Step(node, tuple(facts), self._measures, opset, self._bounds.find, source)
 
     def _fail(self, node: Node, facts: Sequence[Fact | None], failed: Failed) -> Sequence[Fact]:
         """Where only the shape of a failed tensor is asked for, nothing is lost."""
@@ -164,11 +157,13 @@ class _Prover:
 
     def _apply(self, step: Step) -> Sequence[Fact | None]:
         node = step.node
+        if node.op == "Constant" and not node.domain:
+            return [_know(read_constant(node.attributes))]
         if node.op in ("Shape", "Size") and not node.domain:
             return [self._measure_values(step)]
         states = [fact.state for fact in step.facts if fact is not None]
         if (node.domain, node.op) in self._own:
-            raise Unknown("a function of the file, for another version of the operators")
+            raise Unknown("a function of the file that is not written out")
         if _is_random(step):
             raise Mixing("it draws random numbers")
         if all(isinstance(state, Fixed) for state in states):
@@ -277,18 +272,10 @@ class _Prover:
                     raise Unknown(f"its shape is {shape} and not {list(fact.shape)}")
         return facts
 
-    def _note_constant(self, node: Node) -> None:
-        value = node.attributes.get("value")
-        for name, dtype in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32)):
-            if name in node.attributes:
-                self._constants[node.outputs[0]] = np.array(node.attributes[name], dtype)
-        if isinstance(value, onnx.TensorProto):
-            self._constants[node.outputs[0]] = read_small(value)
-
     def conclude(self, outputs: Sequence[str]) -> Proof:
         axes: dict[str, int | None] = {}
         for name in outputs:
-            fact = self._facts.get(name)
+            fact = self.facts.get(name)
             failure = _find_fault(name, fact)
             if failure is not None:
                 return Proof({}, failure, self._undecided)
@@ -297,6 +284,12 @@ class _Prover:
         if outputs and all(axis is None for axis in axes.values()):
             return Proof({}, Failed("unknown", "no output has an axis of rows"))
         return Proof(axes, None)
+
+
+def _know(constant: Constant) -> Fact:
+    """The fact of a constant of the file."""
+    dims, values = constant
+    return Fact(FIXED, tuple(map(Size.of, dims)), None if values is None else lift(values), Source.FILE)
 
 
 def _name_domain(domain: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
+from onnx import helper
 
-from model_store.rows.nodes import list_needed, read_small
+from model_store.rows.nodes import list_needed, read_constant, read_small
 
 Range = tuple[int, int]
 """The least and the largest number."""
@@ -39,11 +40,8 @@ def find_ranges(graph: onnx.GraphProto) -> dict[str, Range]:
 
 def _read_constant(node: onnx.NodeProto, constants: dict[str, np.ndarray | None]) -> None:
     if node.op_type == "Constant":
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                constants[node.output[0]] = read_small(attribute.t)
-            elif attribute.name == "value_int":
-                constants[node.output[0]] = np.array(attribute.i)
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        constants[node.output[0]] = read_constant(attributes)[1]
 
 
 def _follow_shape(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from model_store.rows.facts import (
     FIXED,
     Fact,
@@ -44,8 +42,8 @@ BY_VALUES = {**dict.fromkeys(_BY_PARAMETERS.split(), 1), **dict.fromkeys(_BY_ALL
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``opset`` is the version of the node's own operator set, ``constants`` gives the values of a small initializer
-    and ``bounds`` the least and the largest number in a tensor (``bounds.py``). ``source`` is that of the outputs.
+    """``opset`` is the version of the node's own operator set, ``bounds`` gives the least and the largest number in a
+    tensor (``bounds.py``). ``source`` is that of the outputs.
 
     ``read`` collects the inputs that a rule has looked at. One that depends on the rows and that no rule has looked at
     makes the node unknown, so a rule cannot forget an input.
@@ -55,7 +53,6 @@ class Step:
     facts: tuple[Fact | None, ...]
     measures: Measures
     opset: int
-    constants: Callable[[str], np.ndarray | None]
     bounds: Callable[[str], tuple[Size, Size]]
     source: Source
     read: set[int] = field(default_factory=set)
