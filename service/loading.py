@@ -26,6 +26,7 @@ from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Graph, Manifest, Rows, Tensor
+from model_store.triton import TritonConfig
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
@@ -82,6 +83,7 @@ class Loaded(Proven):
     """What it keeps between the requests of a sequence; None: nothing."""
     queueing: Queueing | None = None
     """How its requests wait, where its configuration says so."""
+    config: TritonConfig | None = None
 
 
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
@@ -103,6 +105,7 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
         load_s=load_s,
         sequencing=read.sequencing,
         queueing=read.queueing,
+        config=read.config,
     )
 
 
@@ -113,6 +116,7 @@ class _Read(NamedTuple):
     graphs: Mapping[str, "_Opened"]
     sequencing: Sequencing | None = None
     queueing: Queueing | None = None
+    config: TritonConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +278,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     sequences = described.sequences
     sequencing = None if sequences is None else Sequencing(sequences, is_required=True)
     queueing = None if config is None else read_queueing(config.batching)
-    return _Read(described.manifest, {MAIN: opened}, sequencing, queueing)
+    return _Read(described.manifest, {MAIN: opened}, sequencing, queueing, config)
 
 
 def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
