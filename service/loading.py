@@ -6,7 +6,7 @@ Runs in a thread and touches nothing that is shared; the registry puts the resul
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -24,7 +24,9 @@ from model_store.graphs.bits import Axes, Bits, settle
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import Described, describe_plain, make_samples
+from model_store.graphs.warmups import Sample
 from model_store.manifest import Graph, Manifest, Rows, Tensor
+from model_store.triton import TritonConfig
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
@@ -39,6 +41,9 @@ from service.settings import Settings, count_cores
 from service.verify import Budget, check_golden, run, try_company
 
 logger = logging.getLogger("sluice.loading")
+
+_MOST_WARMUPS = 100
+"""Runs of one sample of a configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,7 @@ class Loaded(Proven):
     """What it keeps between the requests of a sequence; None: nothing."""
     queueing: Queueing | None = None
     """How its requests wait, where its configuration says so."""
+    config: TritonConfig | None = None
 
 
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
@@ -99,6 +105,7 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
         load_s=load_s,
         sequencing=read.sequencing,
         queueing=read.queueing,
+        config=read.config,
     )
 
 
@@ -109,6 +116,7 @@ class _Read(NamedTuple):
     graphs: Mapping[str, "_Opened"]
     sequencing: Sequencing | None = None
     queueing: Queueing | None = None
+    config: TritonConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,8 @@ class _Opened:
     open_on: Callable[[int], Session]
     samples: Arrays | None
     golden: GoldenSamples | None = None
+    others: Sequence[Arrays] = ()
+    """Inputs to try where ``samples`` do not run."""
     longer: Arrays | None = None
     """Made-up inputs that are larger, where sizes are free: kernels are chosen by size, and bits with them."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
@@ -175,20 +185,22 @@ class _Tried(NamedTuple):
 
 def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
     """Run rows in company, and every size. Raises NotReady where the graph fails on stored samples."""
-    session, samples = opened.session, opened.samples
-    untested = _Tried(without_batch(graph), Bits("exact"), {})
-    if samples is None:
-        return untested
-    try:
-        settled, bits = settle(lambda inputs: run(session, inputs), graph, samples, max_rows, opened.longer)
-        signature = Signature(settled)
-        sizes = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
-        ready = make_ready(session, samples, sizes, signature.axes if signature.batches else None)
-    except NotReady:
-        if opened.golden is not None:
-            raise
-        return untested
-    return _Tried(settled, bits, ready)
+    session = opened.session
+    for samples in (opened.samples, *opened.others):
+        if samples is None:
+            continue
+        longer = opened.longer if samples is opened.samples else None
+        try:
+            settled, bits = settle(lambda inputs: run(session, inputs), graph, samples, max_rows, longer)
+            signature = Signature(settled)
+            sizes = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
+            ready = make_ready(session, samples, sizes, signature.axes if signature.batches else None)
+        except NotReady:
+            if opened.golden is not None:
+                raise
+        else:
+            return _Tried(settled, bits, ready)
+    return _Tried(without_batch(graph), Bits("exact"), {})
 
 
 def _learn(
@@ -250,8 +262,14 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     described = describe_plain(version, plain, content, session.describe(plain.file), config)
     session.adopt(described.graph, described.shapes)
     opened = _Opened(
-        described.graph, session, _adopting(open_on, described), described.samples, longer=described.longer
+        described.graph,
+        session,
+        _adopting(open_on, described),
+        described.samples,
+        others=[sample.inputs for sample in described.warmups],
+        longer=described.longer,
     )
+    _warm_up(version.name, session, described.warmups)
     found = described.found
     may_batch = settings.batch_unproved and described.may_batch and described.shapes is None
     anyway = batch_anyway(described.graph, found) if may_batch else None
@@ -260,7 +278,21 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     sequences = described.sequences
     sequencing = None if sequences is None else Sequencing(sequences, is_required=True)
     queueing = None if config is None else read_queueing(config.batching)
-    return _Read(described.manifest, {MAIN: opened}, sequencing, queueing)
+    return _Read(described.manifest, {MAIN: opened}, sequencing, queueing, config)
+
+
+def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
+    """Run the samples of a configuration as often as it says, within bounds. The log tells of one that fails."""
+    budget = Budget()
+    for sample in samples:
+        for number in range(min(sample.count, _MOST_WARMUPS)):
+            if number and budget.is_spent:
+                break
+            try:
+                run(session, sample.inputs)
+            except NotReady as error:
+                logger.warning("%s: model_warmup %r of its configuration: %s", name, sample.name, error)
+                break
 
 
 def _adopting(open_on: Callable[[int], Session], described: Described) -> Callable[[int], Session]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from model_store.consistency import MAIN
 from model_store.datatypes import BY_ONNX
 from model_store.errors import BadGraph, StoreError
+from model_store.graphs import Arrays
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import batch_anyway, batches, without_batch
 from model_store.graphs.bits import Bits, settle, take_rows
@@ -113,21 +114,26 @@ def _settle(
 
 def _try_rows(described: Described, session: CpuSession, max_rows: int) -> tuple[Graph, Bits, bool]:
     """The graph with the batch that it keeps, its bits, and whether it ran: alone, in company and in larger batches."""
-    samples, untested = described.samples, (without_batch(described.graph), Bits("exact"), False)
-    if samples is None:
-        return untested
-    try:
-        graph, bits = settle(session.run, described.graph, samples, max_rows, described.longer)
-        axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
-        ends_at, rows = time.perf_counter() + _LARGER_S, bits.least_rows
-        while time.perf_counter() < ends_at:
-            session.run(take_rows(samples, rows, axes) if batches(graph) else samples)
-            if rows == max_rows or not batches(graph):
-                break
-            rows = min(2 * rows, max_rows)
-    except Exception:  # noqa: BLE001  # ONNX Runtime raises many types
-        return untested
-    return graph, bits, True
+    for samples in described.candidates:
+        longer = described.longer if samples is described.samples else None
+        try:
+            graph, bits = settle(session.run, described.graph, samples, max_rows, longer)
+            _try_sizes(session, graph, samples, bits.least_rows, max_rows)
+        except Exception:  # noqa: BLE001, S112  # ONNX Runtime raises many types
+            continue
+        return graph, bits, True
+    return without_batch(described.graph), Bits("exact"), False
+
+
+def _try_sizes(session: CpuSession, graph: Graph, samples: Arrays, rows: int, max_rows: int) -> None:
+    """Larger and larger batches, for a while. Raises whatever ONNX Runtime raises."""
+    axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
+    ends_at = time.perf_counter() + _LARGER_S
+    while time.perf_counter() < ends_at:
+        session.run(take_rows(samples, rows, axes) if batches(graph) else samples)
+        if rows == max_rows or not batches(graph):
+            break
+        rows = min(2 * rows, max_rows)
 
 
 def _note_batch(described: Described, config: TritonConfig | None) -> Iterator[str]:

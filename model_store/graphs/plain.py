@@ -13,6 +13,7 @@ from model_store.graphs.batch import apply_analysis
 from model_store.graphs.configuration import Configured, configure_graph, known_sizes
 from model_store.graphs.reshape import Reshape
 from model_store.graphs.sequences import Sequences
+from model_store.graphs.warmups import Sample, read_samples
 from model_store.manifest import Graph, Manifest, Tensor
 from model_store.plain import PlainModel
 from model_store.rows import Analysis
@@ -35,7 +36,8 @@ class Described:
     ``shapes`` is None where callers and graph have the same shapes. ``samples`` are inputs that were made up, at
     sizes at which the graph has run; None where there are no such sizes. ``longer`` are larger ones, on which it may
     not run; None where no size is free. ``may_batch``: as far as its configuration goes rows may share batches;
-    ``sequences`` is what that says of the requests of a sequence, None where these are nothing special.
+    ``sequences`` is what that says of the requests of a sequence, None where these are nothing special, and ``warmups``
+    are its own samples of the inputs.
     """
 
     manifest: Manifest
@@ -45,10 +47,17 @@ class Described:
     longer: Arrays | None
     may_batch: bool = True
     sequences: Sequences | None = None
+    warmups: tuple[Sample, ...] = ()
 
     @property
     def graph(self) -> Graph:
         return self.manifest.graphs[MAIN]
+
+    @property
+    def candidates(self) -> tuple[Arrays, ...]:
+        """Inputs to try the graph with, the best first: made-up rows are all different."""
+        made_up = () if self.samples is None else (self.samples,)
+        return (*made_up, *(warmup.inputs for warmup in self.warmups))
 
 
 def describe_plain(
@@ -72,7 +81,8 @@ def describe_plain(
     if found.sizes and not found.only_sizes:
         larger = {name: _LARGER * size for name, size in found.sizes.items()}
         longer = make_samples(configured.graph, larger, _SAMPLES)
-    own = (configured.may_batch, configured.sequences)
+    warmups = () if config is None else read_samples(configured.graph, config, configured.sequences, version)
+    own = (configured.may_batch, configured.sequences, warmups)
     return Described(manifest, found, configured.reshape, samples, longer, *own)
 
 

@@ -37,6 +37,11 @@ class Reshape:
             for name, array in zip(names, arrays, strict=True)
         ]
 
+    def inner_dims(self, name: str) -> Dims | None:
+        """The shape that the graph has of a tensor, without the batch; None where callers have the same."""
+        found = self._inputs.get(name) or self._outputs.get(name)
+        return None if found is None else found[0]
+
     def _change(self, array: np.ndarray, old: Dims, new: Dims) -> np.ndarray:
         lead, sizes = array.shape[: self._lead], array.shape[self._lead :]
         if len(sizes) != len(old):

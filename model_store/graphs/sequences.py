@@ -162,7 +162,10 @@ def _read_initial(state: SequenceState, version: ModelVersion) -> np.ndarray | N
 
 
 def read_data(version: ModelVersion, folder: str, file: str, datatype: str, dims: Sequence[int]) -> np.ndarray:
-    """A tensor that a configuration has in a file, in the protocol's binary form. Raises StoreError."""
+    """A tensor that a configuration has in a file, in the protocol's binary form; what follows it there is passed over.
+
+    Raises StoreError.
+    """
     where = f"{folder}/{file}"
     content = version.read_beside(where)
     if content is None:
@@ -170,11 +173,11 @@ def read_data(version: ModelVersion, folder: str, file: str, datatype: str, dims
     found, count = DATATYPES[datatype], math.prod(dims)
     if not found.itemsize:
         return np.array(_read_texts(content, count, where), object).reshape(dims)
-    if len(content) != count * found.itemsize:
+    if len(content) < count * found.itemsize:
         raise BadConfig(
             f"{where}: expected {count * found.itemsize} bytes for {datatype} {list(dims)}, got {len(content)}"
         )
-    return np.frombuffer(content, found.dtype.newbyteorder("<")).astype(found.dtype).reshape(dims)
+    return np.frombuffer(content, found.dtype.newbyteorder("<"), count).astype(found.dtype).reshape(dims)
 
 
 def _read_texts(content: bytes, count: int, where: str) -> list[str]:

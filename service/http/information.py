@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.control.configuration import configure
 from service.control.control import Control
-from service.control.metadata import configure, describe_model, describe_server, describe_tensor, release
+from service.control.metadata import describe_model, describe_server, describe_tensor, release
 from service.control.statistics import tell_statistics
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.http.administration import Administration

@@ -199,18 +199,23 @@ class ModelMetadata(TypedDict):
 
 @_exact
 class VersionPolicy(TypedDict):
-    specific: dict[Literal["versions"], list[int]]
+    """One of the three: what a Triton configuration says, else the version itself."""
+
+    latest: NotRequired[dict[Literal["num_versions"], Count]]
+    all: NotRequired[dict[str, Any]]
+    specific: NotRequired[dict[Literal["versions"], list[int]]]
 
 
 @_exact
 class TensorConfig(TypedDict):
-    """Without the batch. A scalar has `reshape`; what a sequence carries is `optional`."""
+    """Without the batch. `reshape` is the shape that the graph has, where it is another one."""
 
     name: str
     optional: NotRequired[bool]
     data_type: Annotated[str, Field(pattern="^TYPE_")]
     dims: list[Annotated[int, Field(ge=-1)]]
     reshape: NotRequired[dict[Literal["shape"], list[int]]]
+    label_filename: NotRequired[str]
 
 
 @_exact
@@ -222,9 +227,9 @@ class InstanceGroup(TypedDict):
 
 @_exact
 class QueuePolicy(TypedDict):
-    timeout_action: Literal["REJECT"]
+    timeout_action: Literal["REJECT", "DELAY"]
     default_timeout_microseconds: Count
-    allow_timeout_override: Literal[True]
+    allow_timeout_override: bool
     max_queue_size: Count
 
 
@@ -236,6 +241,13 @@ class DynamicBatching(TypedDict):
     priority_levels: Count
     default_priority_level: Count
     default_queue_policy: QueuePolicy
+    priority_queue_policy: NotRequired[dict[str, QueuePolicy]]
+
+
+@_exact
+class DirectStrategy(TypedDict):
+    max_queue_delay_microseconds: Count
+    minimum_slot_utilization: float
 
 
 @_exact
@@ -247,20 +259,48 @@ class OldestStrategy(TypedDict):
 
 
 @_exact
+class Control(TypedDict):
+    """Its values of false and true, or the datatype of the id of a sequence."""
+
+    kind: Annotated[str, Field(pattern="^CONTROL_SEQUENCE_(START|END|READY|CORRID)$")]
+    int32_false_true: NotRequired[list[int]]
+    fp32_false_true: NotRequired[list[float]]
+    bool_false_true: NotRequired[list[bool]]
+    data_type: NotRequired[Annotated[str, Field(pattern="^TYPE_")]]
+
+
+@_exact
+class ControlInput(TypedDict):
+    name: str
+    control: list[Control]
+
+
+@_exact
+class InitialState(TypedDict):
+    name: str
+    data_type: Annotated[str, Field(pattern="^TYPE_")]
+    dims: list[Count]
+    zero_data: NotRequired[Literal[True]]
+    data_file: NotRequired[str]
+
+
+@_exact
 class StateConfig(TypedDict):
     input_name: str
     output_name: str
     data_type: Annotated[str, Field(pattern="^TYPE_")]
     dims: list[Annotated[int, Field(ge=-1)]]
+    initial_state: NotRequired[list[InitialState]]
 
 
 @_exact
 class SequenceBatching(TypedDict):
-    """Of models that carry state from request to request."""
+    """Of models that carry state from request to request. Both strategies are served alike: `oldest`."""
 
     max_sequence_idle_microseconds: Count
-    oldest: OldestStrategy
-    control_input: Annotated[list[Any], Field(max_length=0)]
+    direct: NotRequired[DirectStrategy]
+    oldest: NotRequired[OldestStrategy]
+    control_input: list[ControlInput]
     state: list[StateConfig]
 
 

@@ -11,7 +11,7 @@ from model_store.errors import BadConfig
 from service.errors import InvalidInput
 from service.loading import Loaded, load_version
 from service.settings import Settings
-from tests import graphs
+from tests import graphs, triton_sequences
 from tests.triton_models import model_of, tensor_text, write_model
 
 FIRST = 'input { name: "x" }'
@@ -123,3 +123,105 @@ def test_labels_are_those_of_their_output(tmp_path: Path) -> None:
     config = 'output [ { name: "y" label_filename: "labels.txt" } ]'
     loaded = load(tmp_path, config, graphs.echo(TensorProto.FLOAT), labels__txt="cat\nnewt\n")
     assert loaded.manifest.output_labels == {"y": ("cat", "newt")}
+
+
+def shifted_table() -> bytes:
+    """y = table[x - 100] of 10, 11, 12, 13: no value that anybody would make up for x is one that it takes."""
+    nodes = [
+        helper.make_node("Sub", ["x", "hundred"], ["at"]),
+        helper.make_node("Gather", ["table", "at"], ["y"]),
+    ]
+    constants = {"hundred": np.array(100), "table": np.array([10, 11, 12, 13], np.float32)}
+    return model_of(nodes, [("x", "INT64", ["batch", 2])], [("y", "FP32", ["batch", 2])], constants)
+
+
+def of_width(width: int) -> bytes:
+    """y [batch, 2] = x [batch, free] times a matrix, which takes this width only."""
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    weights = {"w": np.ones((width, 2), np.float32)}
+    return model_of([node], [("x", "FP32", ["batch", "width"])], [("y", "FP32", ["batch", 2])], weights)
+
+
+def warmup(inner: str, batch_size: int = 1, count: int = 1) -> str:
+    inputs = f'inputs {{ key: "x" value {{ {inner} }} }}'
+    return f'model_warmup [ {{ name: "sample" batch_size: {batch_size} count: {count} {inputs} }} ]'
+
+
+def test_warm_up_runs_what_nobody_could_make_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that fails on all made-up inputs and runs on those of its configuration serves tested, its cost known."""
+    untested = load(tmp_path / "plain", None, shifted_table())
+    assert "serves untested" in caplog.text
+    assert untested.cost.predict(1) == 0.0
+    caplog.clear()
+    numbers = np.array([100, 103, 7, 7], "<i8").tobytes()  # what follows the first two is passed over
+    (tmp_path / "triton" / "model" / "warmup").mkdir(parents=True)
+    (tmp_path / "triton" / "model" / "warmup" / "numbers").write_bytes(numbers)
+    config = "max_batch_size: 4\n" + warmup('data_type: TYPE_INT64 dims: [ 2 ] input_data_file: "numbers"', 2)
+    loaded = load(tmp_path / "triton", config, shifted_table())
+    assert loaded.cost.predict(1) > 0
+    assert "untested" not in caplog.text
+
+
+def test_shapes_of_a_warm_up_are_those_that_the_graph_is_analysed_at(tmp_path: Path) -> None:
+    """A size that a graph needs and does not declare is found in the samples, so its rows are proved independent."""
+    assert load(tmp_path / "plain", None, of_width(37)).rows.verdict == "unknown"
+    config = "max_batch_size: 4\n" + warmup("data_type: TYPE_FP32 dims: [ 37 ] random_data: true")
+    loaded = load(tmp_path / "triton", config, of_width(37))
+    assert (loaded.rows.verdict, loaded.signature.batches) == ("proved", True)
+
+
+def test_endless_warm_up_ends(tmp_path: Path) -> None:
+    """A count of a billion is cut short."""
+    config = "max_batch_size: 4\n" + warmup("data_type: TYPE_FP32 dims: [ 3 ] zero_data: true", count=10**9)
+    assert load(tmp_path, config, graphs.double()).signature.batches
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("data_type: TYPE_INT8 dims: [ 3 ] zero_data: true", "'x': expected FP32, got INT8"),
+        ("data_type: TYPE_FP32 dims: [ 4 ] zero_data: true", "'x': expected dims that fit ['batch', 3], got [4]"),
+        (
+            "data_type: TYPE_FP32 dims: [ 3, 3, 3 ] zero_data: true",
+            "expected dims that fit ['batch', 3], got [3, 3, 3]",
+        ),
+        ('data_type: TYPE_FP32 dims: [ 3 ] input_data_file: "none"', "names warmup/none, which is not in the folder"),
+        (
+            'dims: [ 3 ] zero_data: true data_type: TYPE_FP32 } } inputs { key: "z" value {',
+            "names the inputs z, the graph",
+        ),
+    ],
+)
+def test_warm_up_that_does_not_fit_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str
+) -> None:
+    """The log says why, and the model serves as if there were none."""
+    if "key" in text:
+        text += " data_type: TYPE_FP32 zero_data: true"
+    loaded = load(tmp_path, "max_batch_size: 4\n" + warmup(text), graphs.double())
+    assert loaded.signature.batches
+    assert "model_warmup 'sample' is left out: " in caplog.text
+    assert reason in caplog.text
+
+
+def test_warm_up_that_fails_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Inputs on which the graph fails are named in the log, and the model serves."""
+    config = "max_batch_size: 4\n" + warmup("data_type: TYPE_INT64 dims: [ 1 ] random_data: true")
+    node = helper.make_node("Gather", ["table", "x"], ["y"])
+    table = {"table": np.zeros(4, np.float32)}
+    content = model_of([node], [("x", "INT64", ["batch", 1])], [("y", "FP32", ["batch", 1])], table)
+    assert load(tmp_path / "table", config, content).signature.batches
+    assert "model_warmup" not in caplog.text  # random numbers for a table are places in it
+    config = config.replace("[ 1 ]", "[ 2 ]")
+    load(tmp_path / "shifted", config, shifted_table())
+    assert "model_warmup 'sample' of its configuration: the graph fails" in caplog.text
+
+
+def test_warm_up_of_sequences_has_what_the_server_fills_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Samples name what callers send; states begin as they do, and controls tell of a request."""
+    for max_rows in (4, 0):
+        name = triton_sequences.write_accumulator(tmp_path, "INT32", max_rows, name=f"model_{max_rows}")
+        config = tmp_path / name / "config.pbtxt"
+        config.write_text(config.read_text() + warmup("data_type: TYPE_INT32 dims: [ 1 ] random_data: true", 4))
+        assert load_version(Store(tmp_path).find(name), Settings(store=tmp_path, provider="cpu")).sequencing is not None
+    assert "model_warmup" not in caplog.text
