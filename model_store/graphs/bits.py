@@ -19,7 +19,9 @@ Axes = Mapping[str, int | None]
 _LONG_ROW_S = 0.1
 """A graph that takes longer for one row is tried with three rows in company instead of eight."""
 _SHORT_ROW_S = 0.01
-"""Of a graph that takes less for one row every row is run alone: a few numbers may be equal by chance."""
+"""A graph that takes longer for one row has one row run alone."""
+_ROWS_ALONE = 5
+"""Rows of other graphs that are run alone, for a few numbers of one row may be equal by chance."""
 _LONG_S = 0.3
 """A graph that takes longer for a comparison is not tried at larger sizes too."""
 _ROUNDING = {"FP16": 2e-2, "BF16": 5e-2}
@@ -71,10 +73,7 @@ def _compare_longer(run: Run, longer: Arrays, graph: Graph, max_rows: int, bits:
 
 
 def compare_bits(run: Run, samples: Arrays, graph: Graph, max_rows: int) -> Bits:
-    """Run the same rows in batches of three sizes. Rows are known to be independent: this could only refute it.
-
-    Of a graph that takes long only some rows are run alone and in pairs.
-    """
+    """Run the same rows in batches of three sizes. Rows are known to be independent: this could only refute it."""
     if max_rows == 1:
         return Bits("exact")
     axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
@@ -83,9 +82,9 @@ def compare_bits(run: Run, samples: Arrays, graph: Graph, max_rows: int) -> Bits
     row_s = time.perf_counter() - began
     count = min(8 if row_s < _LONG_ROW_S else 3, max_rows)
     together = run(take_rows(samples, count, axes, 0))
-    tried = range(1, count) if row_s < _SHORT_ROW_S else range(1, 2)
+    tried = range(1, min(count, _ROWS_ALONE + 1)) if row_s < _SHORT_ROW_S else range(1, 2)
     alone = [(first if at == 1 else run(take_rows(samples, 1, axes, at)), at, 1) for at in tried]
-    pairs = [(run(take_rows(samples, 2, axes, at)), at, 2) for at in tried if at + 2 <= count > 2]
+    pairs = [(run(take_rows(samples, 2, axes, at)), at, 2) for at in tried[::2] if at + 2 <= count > 2]
     ones = [(outputs, cut(together, at, size, graph)) for outputs, at, size in alone]
     twos = [(outputs, cut(together, at, size, graph)) for outputs, at, size in pairs]
     if not any(differ(*each) for each in (*ones, *twos)):
