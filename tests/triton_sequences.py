@@ -80,19 +80,17 @@ def write_begun(root: Path, name: str, datatype: str, initial: str, **files: byt
     return name
 
 
-def write_growing(root: Path) -> str:
-    """y = all x of the sequence so far, behind a first 0: the state has an open size, which begins as 1."""
+def write_growing(root: Path, name: str = "growing", initial: str = "") -> str:
+    """y = all x of the sequence so far, behind what it begins with: the state has an open size."""
     nodes = [helper.make_node("Concat", ["s", "x"], ["y"], axis=1), helper.make_node("Identity", ["y"], ["next_s"])]
     content = model_of(
         nodes,
         [("x", "FP32", [-1, 1]), ("s", "FP32", [-1, "length"])],
         [("y", "FP32", [-1, "longer"]), ("next_s", "FP32", [-1, "longer"])],
     )
-    config = (
-        head_text("growing", 8) + tensor_text("input", "x", "FP32", (1,)) + tensor_text("output", "y", "FP32", (-1,))
-    )
-    write_model(root, "growing", config + sequence_text(state_text("s", "next_s", "FP32", (-1,))), content)
-    return "growing"
+    config = head_text(name, 8) + tensor_text("input", "x", "FP32", (1,)) + tensor_text("output", "y", "FP32", (-1,))
+    write_model(root, name, config + sequence_text(state_text("s", "next_s", "FP32", (-1,), initial)), content)
+    return name
 
 
 def write_telling(root: Path, datatype: str) -> str:

@@ -158,7 +158,7 @@ def _check_initial_state(what: str, state: Any, initial: Any) -> Iterator[str]:
     if initial.data_type not in (0, state.data_type):
         yield f"{what}: data_type: expected that of the state"
     fits = len(initial.dims) == len(state.dims) and all(
-        size >= 1 and free in (-1, size) for size, free in zip(initial.dims, state.dims, strict=True)
+        size >= 0 and free in (-1, size) for size, free in zip(initial.dims, state.dims, strict=True)
     )
     if not fits:
         yield f"{what}: dims: expected known sizes that fit the state's {list(state.dims)}, got {list(initial.dims)}"

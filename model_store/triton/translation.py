@@ -24,7 +24,7 @@ from model_store.triton.config import (
 _VALUE_DATATYPES = dict(zip(BOOLEAN_VALUES, ("INT32", "FP32", "BOOL"), strict=True))
 _WARMUP_DATA: dict[str, WarmupData] = {"zero_data": "zero", "random_data": "random", "input_data_file": "file"}
 
-# Fields by their paths. The first change how fast the model runs and nothing else.
+# Fields by their paths. The first change how fast the model answers, or in which order, and nothing else.
 _SPEED_ONLY = (
     "instance_group",
     "instance_group.rate_limiter",
@@ -37,6 +37,7 @@ _SPEED_ONLY = (
     "optimization.gather_kernel_buffer_threshold",
     "optimization.eager_batching",
     "parameters",
+    "response_cache.enable",
     "dynamic_batching.preferred_batch_size",
     "dynamic_batching.preserve_ordering",
     "sequence_batching.direct.max_queue_delay_microseconds",

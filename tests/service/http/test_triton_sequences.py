@@ -42,6 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServing]:
     texts = b"\x03\x00\x00\x00one\x00\x00\x00\x00"
     models.write_begun(root, "texts", "BYTES", 'initial_state: { dims: [ 2 ] data_file: "texts" }', texts=texts)
     models.write_growing(root)
+    models.write_growing(root, "empty", "initial_state: { dims: [ 0 ] zero_data: true }")
     models.write_accumulator(root, "FP32", 0, name="any_size", size=-1)
     for datatype in ("UINT64", "INT32", "BYTES"):
         models.write_telling(root, datatype)
@@ -155,11 +156,13 @@ def test_sequence_begins_as_the_configuration_says(
 
 
 def test_state_of_an_open_size_begins_as_one_and_grows(server: TritonServing) -> None:
-    """A size of -1 is 1 at first, then that of the last output."""
+    """A size of -1 is 1 at first, or what the initial state says, then that of the last output."""
     outputs = [
         ask(server, "grpc", "growing", row(n), "grows", m)["y"].tolist() for n, m in ((1, "s"), (2, ""), (3, "e"))
     ]
     assert outputs == [[[0.0, 1.0]], [[0.0, 1.0, 2.0]], [[0.0, 1.0, 2.0, 3.0]]]
+    outputs = [ask(server, "grpc", "empty", row(n), "empty", m)["y"].tolist() for n, m in ((1, "s"), (2, "e"))]
+    assert outputs == [[[1.0]], [[1.0, 2.0]]]
 
 
 def test_whole_shapes_of_any_size_are_taken(server: TritonServing) -> None:
