@@ -10,7 +10,7 @@ COMMANDS = {
     "models": ("model_store.cli", "models_arguments", "models", "list, show and verify the models of a store"),
     "train": ("export.cli", "train_arguments", "train", "train a reference model and publish it"),
     "export": ("export.cli", "export_arguments", "export_model", "publish a PyTorch model of your own"),
-    "check": ("export.cli", "check_arguments", "check", "tell whether an ONNX file would be served in batches"),
+    "check": ("export.cli", "check_arguments", "check", "tell what the server would do with an ONNX file, and why"),
     "loadtest": ("loadtests.cli", "loadtest_arguments", "loadtest", "put load on a service and judge the answers"),
     "bench": ("loadtests.cli", "bench_arguments", "bench", "compare the service with others on this machine"),
 }

@@ -1,209 +1,144 @@
-"""What of an ONNX file would batch, what would not and why; and a copy of it whose batch axis is free.
+"""What the server would do with an ONNX file; and a copy of the file whose batch axis is free.
 
-The rule is the service's: axis 0 of every input and output is dynamic and has one name, or none everywhere. What the
-file declares is then tried: at several sizes, and every row among other neighbours.
+What is said of a file is what ``model_store.graphs`` finds in it, as the server does when it loads it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.comparison import measure_error
 from export.errors import ExportError
-from export.runtime import Runtime
-from model_store.datatypes import DATATYPES
+from model_store import ModelVersion, StoreError
+from model_store.graphs.analyst import analyst
+from model_store.graphs.batch import apply_analysis
+from model_store.graphs.bits import cut, find_rounding, limit_of, take_rows
+from model_store.graphs.inspection import Inspection, inspect
+from model_store.graphs.locales import with_available_locale
+from model_store.graphs.plain import make_samples
+from model_store.graphs.sessions import CpuSession, describe_session, first_line
+from model_store.links import Boundary
+from model_store.listing import NAME, NUMBER
+from model_store.manifest import Graph
+from model_store.plain import is_onnx
+from model_store.rows import Analysis
 
 BATCH = "batch"
-_SIZES = (2, 3, 5)
-_OTHER_AXES = 8
-"""The size that other dynamic axes are tried with."""
-_TOLERANCE = 1e-4
-"""Of the largest magnitude of an output: above it a difference is taken for influence, below for rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output as the file declares it; ``shape`` holds sizes, names, and "" for an axis without either."""
-
-    name: str
-    kind: str
-    dtype: np.dtype
-    shape: tuple[int | str, ...]
+_SIZES = (1, 2, 3, 5)
+_AGAIN = "export the model again with a dynamic axis 0"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``reasons`` say in words what is in the way of batches, or what was tried. ``fixable``: try ``free_batch``."""
+    """``fixable``: it does not batch because every axis 0 is fixed at 1, so ``free_batch`` may help."""
 
-    tensors: tuple[Tensor, ...]
-    batches: bool
-    reasons: tuple[str, ...]
+    found: Inspection
     fixable: bool = False
 
 
-def inspect(content: bytes) -> Verdict:
-    """What would become of this file in the service. Raises ExportError where it is not a valid ONNX graph."""
-    model = _parse(content)
-    tensors = _read_tensors(model)
-    obstacles = _list_obstacles(tensors)
-    if obstacles:
-        fixable = bool(tensors) and all(t.shape and t.shape[0] == 1 for t in tensors)
-        return Verdict(tensors, False, tuple(obstacles), fixable)
-    if untried := _find_untried(tensors):
-        return Verdict(tensors, True, (f"as declared: {untried}; the service tries it when it loads the version",))
-    inputs = [t for t in tensors if t.kind == "input"]
-    runtime = Runtime(content)
+def check_file(path: Path) -> Verdict:
+    """What the server would do with this file. Raises ExportError where it cannot be read or loaded, OSError."""
+    path.stat()
     try:
-        _try_sizes(runtime, inputs)
-    except ExportError as error:
-        return Verdict(tensors, False, (str(error),))
-    influence = _find_influence(runtime, inputs)
-    if influence is not None:
-        return Verdict(tensors, False, (influence,))
-    tried = ", ".join(map(str, _SIZES))
-    return Verdict(tensors, True, (f"tried with batches of {tried}: each row kept its answer among other neighbours",))
+        found = inspect(_as_version(path))
+    except StoreError as error:
+        raise ExportError(f"{path}: {error}") from error
+    given = [value for value in found.declared if not value.optional]
+    fixed = bool(given) and all(value.shape and value.shape[0] == 1 for value in given)
+    return Verdict(found, fixed and found.serves == "whole")
 
 
-def free_batch(content: bytes) -> bytes:
-    """The graph with its axis 0, fixed at 1 so far, free. Raises ExportError where that changes its answers."""
-    model = _parse(content)
-    tensors = _read_tensors(model)
-    if not all(t.shape and t.shape[0] == 1 for t in tensors):
+def _as_version(path: Path) -> ModelVersion:
+    """The file as a version of a plain repository: ``name/1/model.onnx``, or alone in a folder.
+
+    Its weights and ``config.pbtxt`` are found where the server looks for them.
+    """
+    path = path.absolute()
+    folder = path.parent.parent if is_onnx(path.parent.name) else path.parent
+    is_version = bool(NUMBER.fullmatch(folder.name))
+    model = folder.parent if is_version else folder
+    name = model.name if NAME.fullmatch(model.name) else "model"
+    number = int(folder.name) if is_version else 1
+    return ModelVersion(name, number, folder, Boundary(model.parent, follow_links=True), str(path.relative_to(folder)))
+
+
+def write_free_batch(path: Path, out: Path) -> None:
+    """Write a copy whose axis 0, fixed at 1 so far, is free. Raises ExportError, OSError; nothing is written then."""
+    try:
+        plain = _as_version(path).read_plain()
+        if plain.external and out.absolute().parent != path.absolute().parent:
+            raise ExportError(f"{path} has weights in other files: write the copy beside them, into {path.parent}")
+        changed = free_batch(plain.content, plain.external)
+    except StoreError as error:
+        raise ExportError(f"{path}: {error}") from error
+    out.write_bytes(changed)
+
+
+def free_batch(content: bytes, external: Mapping[str, bytes] | None = None) -> bytes:
+    """The graph with its axis 0 free. Raises ExportError where that changes its answers, BadGraph.
+
+    The rows of the copy are proved independent by their analysis, and one row is compared with the original. Where the
+    analysis knows neither this nor the contrary, rows of several batches are compared instead.
+    """
+    external = external or {}
+    before = CpuSession(with_available_locale(content), external)
+    declared = describe_session(before.raw, "model.onnx")
+    if not all(t.shape and t.shape[0] == 1 for t in (*declared.inputs, *declared.outputs) if not t.optional):
         raise ExportError("axis 0 of every input and output must be 1 to be made free: see what `sluice check` lists")
-    if untried := _find_untried(tensors):
-        raise ExportError(f"{untried}: export the model again with a dynamic axis 0")
-    for value in (*model.graph.input, *model.graph.output):
-        dimension = value.type.tensor_type.shape.dim[0]
-        dimension.Clear()
-        dimension.dim_param = BATCH
-    del model.graph.value_info[:]
-    _free_reshapes(model.graph)
-    changed: bytes = model.SerializeToString()
-    inputs = [t for t in tensors if t.kind == "input"]
-    before, after = Runtime(content), Runtime(changed)
-    rows = _make_rows(inputs, max(_SIZES), seed=0)
-    again = "export the model again with a dynamic axis 0"
-    for size in _SIZES:
-        try:
-            together = after.run({name: array[:size] for name, array in rows.items()})
-        except ExportError as error:
-            raise ExportError(f"the graph has the batch of 1 built in ({error}): {again}") from error
-        for row in range(size):
-            alone = before.run({name: array[row : row + 1] for name, array in rows.items()})
-            for name, expected in alone.items():
-                got = together[name]
-                if len(got) != size or not _is_close(expected[0], got[row]):
-                    raise ExportError(f"with {size} rows, row {row} of {name!r} is not what it is alone: {again}")
+    changed = _free(content)
+    with analyst.hold():
+        found = analyst.analyse(changed, external, {})
+    if found.rows == "mixing":
+        raise ExportError(f"with a free axis 0 its rows influence each other: {found.reason}: {_AGAIN}")
+    after = CpuSession(with_available_locale(changed), external)
+    graph = _with_batch(describe_session(after.raw, "model.onnx"), found)
+    proved = found.rows == "proved" and set(found.axes.values()) == {0}
+    _compare(before, after, graph, found, _SIZES[:1] if proved else _SIZES)
     return changed
 
 
-def _parse(content: bytes) -> onnx.ModelProto:
-    try:
-        model = onnx.load_from_string(content)
-        onnx.checker.check_model(model)
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ExportError(
-            f"not a valid ONNX file ({reason}): weights in other files must be put into this one"
-        ) from error
-    return model
+def _free(content: bytes) -> bytes:
+    model = onnx.load_model_from_string(content)
+    for value in (*model.graph.input, *model.graph.output):
+        if value.name not in {tensor.name for tensor in model.graph.initializer}:
+            dimension = value.type.tensor_type.shape.dim[0]
+            dimension.Clear()
+            dimension.dim_param = BATCH
+    del model.graph.value_info[:]
+    _free_reshapes(model.graph)
+    changed: bytes = model.SerializeToString()
+    return changed
 
 
-def _read_tensors(model: onnx.ModelProto) -> tuple[Tensor, ...]:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    return tuple(
-        Tensor(
-            value.name,
-            kind,
-            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
-            tuple(
-                int(axis.dim_value) if axis.HasField("dim_value") else axis.dim_param
-                for axis in value.type.tensor_type.shape.dim
-            ),
-        )
-        for kind, values in (("input", inputs), ("output", model.graph.output))
-        for value in values
+def _with_batch(graph: Graph, found: Analysis) -> Graph:
+    """The graph with all its rows on axis 0, and with the ranges of what picks from tables."""
+    graph = apply_analysis(graph, found)
+    inputs, outputs = (
+        tuple(tensor if tensor.optional else tensor.model_copy(update={"batch_axis": 0}) for tensor in tensors)
+        for tensors in (graph.inputs, graph.outputs)
     )
+    return graph.model_copy(update={"inputs": inputs, "outputs": outputs})
 
 
-def _list_obstacles(tensors: Sequence[Tensor]) -> list[str]:
-    """Why the declared shapes have no batch axis in common; empty where they have one."""
-    obstacles = []
-    for tensor in tensors:
-        if not tensor.shape:
-            obstacles.append(f"{tensor.kind} {tensor.name!r} is a scalar: give it one value a row, on axis 0")
-        elif isinstance(tensor.shape[0], int):
-            obstacles.append(
-                f"axis 0 of {tensor.kind} {tensor.name!r} is fixed at {tensor.shape[0]}: export it as dynamic"
-            )
-    names = {tensor.shape[0] for tensor in tensors if tensor.shape and isinstance(tensor.shape[0], str)}
-    if len(names) > 1:
-        shown = ", ".join(sorted(repr(name) for name in names))
-        obstacles.append(f"axis 0 has several names ({shown}): call the batch the same in every input and output")
-    return obstacles
-
-
-def _find_untried(tensors: Sequence[Tensor]) -> str | None:
-    """Why the graph cannot be run here; None where it can."""
-    found = next((t for t in tensors if t.dtype == DATATYPES["BF16"].dtype), None)
-    if found is None:
-        return None
-    return f"{found.kind} {found.name!r} is BF16, which ONNX Runtime takes from no array of NumPy"
-
-
-def _make_rows(inputs: Sequence[Tensor], rows: int, seed: int) -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(seed)
-    return {tensor.name: _draw(tensor, rows, draw) for tensor in inputs}
-
-
-def _draw(tensor: Tensor, rows: int, draw: np.random.Generator) -> np.ndarray:
-    shape = (rows, *(size if isinstance(size, int) else _OTHER_AXES for size in tensor.shape[1:]))
-    if tensor.dtype.kind == "f":
-        return draw.random(shape).astype(tensor.dtype)
-    if tensor.dtype.kind in "OSU":
-        return draw.choice(np.array(["a", "b"], dtype=object), shape)
-    return draw.integers(0, 2, shape).astype(tensor.dtype)  # indices this small are in every table
-
-
-def _try_sizes(runtime: Runtime, inputs: Sequence[Tensor]) -> None:
-    for size in _SIZES:
-        for name, output in runtime.run(_make_rows(inputs, size, seed=0)).items():
+def _compare(before: CpuSession, after: CpuSession, graph: Graph, found: Analysis, sizes: tuple[int, ...]) -> None:
+    """Raises ExportError unless each row of a batch gets what the original gives it alone."""
+    samples = make_samples(graph, found.sizes or {}, max(_SIZES))
+    axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
+    for size in sizes:
+        try:
+            together = after.run(take_rows(samples, size, axes))
+            alone = [before.run(take_rows(samples, 1, axes, row)) for row in range(size)]
+        except Exception as error:
+            raise ExportError(f"the graph has the batch of 1 built in ({first_line(error)}): {_AGAIN}") from error
+        for tensor, output in zip(graph.outputs, together, strict=True):
             if output.ndim == 0 or len(output) != size:
-                raise ExportError(
-                    f"output {name!r} has shape {output.shape} for a batch of {size}: return a row for each"
-                )
-
-
-def _find_influence(runtime: Runtime, inputs: Sequence[Tensor]) -> str | None:
-    """Which row changes when its neighbours are replaced, and by how much; None where none does."""
-    size = max(_SIZES)
-    rows, strangers = _make_rows(inputs, size, seed=0), _make_rows(inputs, size, seed=1)
-    before = runtime.run(rows)
-    for row in range(size):
-        mixed = {name: np.array(array) for name, array in strangers.items()}
-        for name, array in rows.items():
-            mixed[name][row] = array[row]
-        after = runtime.run(mixed)
-        for name, expected in before.items():
-            if not _is_close(expected[row], after[name][row]):
-                return (
-                    f"rows influence each other: row {row} of {name!r} changes with its neighbours: compute nothing "
-                    "across axis 0 (BatchNorm in training mode, attention or means over the batch)"
-                )
-    return None
-
-
-def _is_close(expected: np.ndarray, got: np.ndarray) -> bool:
-    if expected.shape != got.shape:
-        return False
-    if expected.dtype.kind not in "fiu":
-        return bool(np.array_equal(expected, got))
-    scale = max(1e-6, float(np.abs(np.nan_to_num(expected)).max(initial=0.0)))
-    return float(measure_error(expected, got).max(initial=0.0)) <= _TOLERANCE * scale
+                raise ExportError(f"with {size} rows, output {tensor.name!r} has shape {list(output.shape)}: {_AGAIN}")
+        for row, expected in enumerate(alone):
+            error_of, name = find_rounding(expected, cut(together, row, 1, graph), graph)
+            if error_of > limit_of(graph, name):
+                raise ExportError(f"with {size} rows, row {row} of {name!r} is not what it is alone: {_AGAIN}")
 
 
 def _free_reshapes(graph: onnx.GraphProto) -> None:

@@ -76,9 +76,9 @@ def export_model(args: argparse.Namespace) -> int:
     return _guard(lambda: _export(args))
 
 
-def _guard(command: Callable[[], int]) -> int:
+def _guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
     try:
-        _require_packages()
+        _require_packages(needed)
         return command()
     except Misuse as error:
         report.print_error(_console(), str(error))
@@ -144,8 +144,8 @@ def _part_of(outcome: Outcome) -> str:
     return f" a further time, after version {outcome.versions[-1][0].version}" if outcome.versions else ""
 
 
-def _require_packages() -> None:
-    for package in _NEEDED:
+def _require_packages(needed: Sequence[str]) -> None:
+    for package in needed:
         try:
             importlib.import_module(package)
         except ImportError as error:
@@ -168,27 +168,35 @@ def find_root(argument: Path | None, environment: Mapping[str, str]) -> Path:
 
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sluice check``."""
+    parser.description = (
+        "Tell what the server would do with an ONNX file: whether requests share batches, along which axis, and why "
+        "not; what it takes and gives; sizes and values that are refused. Weights in other files and a config.pbtxt "
+        "are read from where the server reads them. Ends with 0 if requests would share batches, 1 if each would be a "
+        "run of its own or the file would be refused, 2 if it cannot be read or loaded."
+    )
     parser.add_argument("file", metavar="FILE.onnx", type=Path, help="any ONNX file")
-    parser.add_argument("--free-batch", metavar="OUT.onnx", type=Path, help="write a copy whose axis 0 is free")
+    parser.add_argument(
+        "--free-batch",
+        metavar="OUT.onnx",
+        type=Path,
+        help="write a copy whose axis 0, fixed at 1 so far, is free, if that changes no answer, and tell of the copy",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
 def check(args: argparse.Namespace) -> int:
-    """``sluice check``: 0 if the file would be served in batches, 1 if request by request, 2 if it cannot be read."""
-    return _guard(lambda: _check(args))
+    """``sluice check``: 0 if requests would share batches, 1 if not, 2 if the file cannot be read or loaded."""
+    return _guard(lambda: _check(args), ("onnx", "onnxruntime"))
 
 
 def _check(args: argparse.Namespace) -> int:
-    from export.check import free_batch, inspect
+    from export.check import check_file, write_free_batch
 
     try:
-        content = args.file.read_bytes()
-        verdict = inspect(content)
         if args.free_batch is not None:
-            changed = free_batch(content)
-            args.free_batch.write_bytes(changed)
-            verdict = inspect(changed)
+            write_free_batch(args.file, args.free_batch)
+        verdict = check_file(args.free_batch or args.file)
     except (OSError, NotPublished) as error:
         raise Misuse(str(error)) from None
     report.print_verdict(Console(), verdict, args.json)
-    return 0 if verdict.batches else FAILED
+    return 0 if verdict.found.serves == "batches" else FAILED

@@ -1,6 +1,6 @@
 """From a spec to a version in the store: every step must pass, and only then is anything written."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from export.errors import ExportError, ParityError, QualityError
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
 from export.statistics import summarise
-from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Quality, Statistics
+from model_store.manifest import GOLDEN_FILE, Golden, Graph, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def prove(
 
     spec = candidate.spec
     runtimes, parity = _prove_graphs(candidate, progress)
-    manifest = draft_manifest(spec, {name: candidate.graphs[name] for name in runtimes})
+    manifest = draft_manifest(spec, judge_graphs(candidate, runtimes, progress))
     progress("golden samples")
     graphs = graphs_of(spec)
     samples = {name: make_golden(spec, graphs[name], runtime) for name, runtime in runtimes.items()}
@@ -128,6 +128,18 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
         else:
             runtimes[name] = runtime
     return runtimes, parity
+
+
+def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progress) -> dict[str, Graph]:
+    """The graphs, which have passed their trials, with the verdicts on their rows. Raises DependentRows."""
+    from export.candidate import graphs_of
+    from export.verdict import judge_rows
+
+    specs, graphs = graphs_of(candidate.spec), {}
+    for name in names:
+        progress(f"row analysis: {name}")
+        graphs[name] = judge_rows(specs[name], candidate.graphs[name], candidate.files[name])
+    return graphs
 
 
 def _beside(quality: Quality | None, full: Quality | None) -> Quality | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
-from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from export.check import Verdict
@@ -62,23 +61,12 @@ def print_error(console: Console, text: str) -> None:
 
 
 def print_verdict(console: Console, verdict: "Verdict", as_json: bool) -> None:
-    """What ``sluice check`` found: the tensors, whether they batch, why, and what to do."""
+    """What ``sluice check`` found."""
+    from model_store.graphs.report import as_record, print_inspection
+
     if as_json:
-        tensors = [
-            {"name": t.name, "kind": t.kind, "datatype": t.dtype.name, "shape": t.shape} for t in verdict.tensors
-        ]
-        found = {"batches": verdict.batches, "reasons": verdict.reasons, "fixable": verdict.fixable, "tensors": tensors}
-        console.print_json(json.dumps(found))
+        console.print_json(json.dumps({**as_record(verdict.found), "fixable": verdict.fixable}))
         return
-    table = Table(Column("tensor", no_wrap=True), "kind", "datatype", "shape")
-    for tensor in verdict.tensors:
-        shape = ", ".join(str(size or "?") for size in tensor.shape)
-        table.add_row(escape(tensor.name), tensor.kind, tensor.dtype.name, escape(f"[{shape}]"))
-    console.print(table)
-    console.print(
-        "[green]batches[/]" if verdict.batches else "[red]does not batch: it would run one request at a time[/]"
-    )
-    for reason in verdict.reasons:
-        console.print(f"- {escape(reason)}", highlight=False, soft_wrap=True)
+    print_inspection(console, verdict.found)
     if verdict.fixable:
-        console.print("- every axis 0 is 1: try --free-batch OUT.onnx", highlight=False, soft_wrap=True)
+        console.print("every axis 0 is 1: try --free-batch OUT.onnx", highlight=False, soft_wrap=True)

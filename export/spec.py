@@ -76,6 +76,9 @@ class GraphSpec:
     gradient takes."""
     row_atol: float = 0.0
     """A row run alone (padded to two) against the same row in company. 0: bit-equal."""
+    proved_by_trial: bool = False
+    """True: publish it though the analysis of the exported graph names a node that mixes rows, if no trial shows it.
+    For modules of which it is known for another reason that their rows are independent."""
     batches: tuple[int, ...] = (1, 2, 3, 17, 64)
     seeds: tuple[int, ...] = (0, 1, 2)
     lengths: tuple[Sizes, ...] | None = None

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from model_store import DEFAULT_ROOT
+from model_store.consistency import MAIN
 from model_store.errors import StoreError
 from model_store.listing import Contents, Unusable
+from model_store.manifest import Graph, Manifest
 from model_store.store import ModelVersion, Store, read_number
 
 
@@ -22,7 +25,7 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     texts = {
         "list": "every version of every model, and what else is in the store and cannot serve",
-        "show": "the manifest of one version",
+        "show": "what is known of one version: its manifest, what it takes, and whether requests share batches",
         "verify": "check every file of one model, or of all, against its digest, and that all are there",
     }
     for action, text in texts.items():
@@ -41,7 +44,8 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
 def models(args: argparse.Namespace) -> int:
     """0 if all is well, 1 if something is damaged or not there."""
     follow_links = args.follow_links or os.environ.get("SLUICE_FOLLOW_LINKS", "").strip().lower() in ("true", "1")
-    store = Store(args.store or Path(os.environ.get("SLUICE_STORE") or DEFAULT_ROOT), follow_links=follow_links)
+    root = args.store or Path(os.environ.get("SLUICE_STORE") or DEFAULT_ROOT)
+    store = Store(root, follow_links=follow_links, read_default=_read_default)
     actions: Mapping[str, Callable[[Store, argparse.Namespace], int]] = {
         "list": _list,
         "show": _show,
@@ -52,6 +56,12 @@ def models(args: argparse.Namespace) -> int:
     except (StoreError, OSError) as error:
         print(f"sluice models {args.action}: {error}", file=sys.stderr)
         return 1
+
+
+def _read_default(name: str, content: bytes) -> str | None:
+    from model_store.graphs.configuration import read_default_filename  # needs protobuf, which few stores do
+
+    return read_default_filename(name, content)
 
 
 def _list(store: Store, args: argparse.Namespace) -> int:
@@ -115,12 +125,45 @@ def _read_version(unusable: Unusable) -> int | str | None:
 
 
 def _show(store: Store, args: argparse.Namespace) -> int:
-    manifest = store.find(args.model, args.version).read_manifest()
+    version = store.find(args.model, args.version)
+    if version.is_plain:
+        return _show_plain(version, args.json)
+    manifest = version.read_manifest()
     if args.json:
         print(manifest.to_json().decode(), end="")
-    else:
-        Console().print_json(manifest.model_dump_json(exclude_none=True))
+        return 0
+    from model_store.graphs.report import print_manifest
+
+    settled = {name: _settle(version, manifest, name) for name in manifest.graphs}
+    Console().print_json(manifest.model_dump_json(exclude_none=True))
+    print_manifest(Console(), manifest.model_copy(update={"graphs": settled}))
     return 0
+
+
+def _settle(version: ModelVersion, manifest: Manifest, name: str) -> Graph:
+    """A graph with the verdict on its rows, as the server has it."""
+    from model_store.graphs.analyst import analyst
+    from model_store.graphs.batch import settle_published
+
+    graph = manifest.graphs[name]
+    parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
+    with analyst.hold():
+        return settle_published(graph, parity is not None, partial(version.read, manifest))
+
+
+def _show_plain(version: ModelVersion, as_json: bool) -> int:
+    """What a manifest would say of a version that has none. 1 if it would not be served."""
+    from model_store.graphs.inspection import inspect  # needs ONNX Runtime
+    from model_store.graphs.report import print_inspection
+
+    found = inspect(version)
+    if not as_json:
+        print_inspection(Console(), found)
+    elif found.manifest is not None:
+        print(found.manifest.to_json().decode(), end="")
+    else:
+        print(f"sluice models show: {version.name} version {version.version}: {found.refusal}", file=sys.stderr)
+    return 0 if found.manifest is not None else 1
 
 
 def _verify(store: Store, args: argparse.Namespace) -> int:

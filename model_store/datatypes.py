@@ -1,6 +1,7 @@
 """The tensor datatypes, one table: Open Inference Protocol name, NumPy dtype, ONNX Runtime type, bytes an element."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ml_dtypes
@@ -46,6 +47,10 @@ class Datatype:
     @property
     def is_float(self) -> bool:
         return self.kind == "f"
+
+    def zeros(self, shape: Sequence[int]) -> np.ndarray:
+        """Zeros, or empty texts."""
+        return np.zeros(shape, self.dtype) if self.itemsize else np.full(shape, "", object)
 
     @property
     def is_binary_only(self) -> bool:

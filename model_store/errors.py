@@ -6,6 +6,7 @@ StoreError
 ├── BadManifest       the manifest cannot be read or contradicts itself
 ├── BadConfig         a Triton configuration cannot be read or contradicts itself
 ├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
+├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
 └── IntegrityError    a file is missing, added, or not the one that was published
 """
 
@@ -31,6 +32,10 @@ class BadConfig(StoreError):
 
 
 class BadLayout(StoreError):
+    pass
+
+
+class BadGraph(StoreError):
     pass
 
 

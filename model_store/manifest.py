@@ -46,6 +46,8 @@ class Tensor(Facts):
     """True: an input that a request may leave out, for the graph has a value of its own for it."""
     any_shape: bool = False
     """True: the graph declares no rank, so any shape is taken and ``shape`` is empty."""
+    internal: bool = False
+    """True: the server fills or keeps it for a sequence, and callers neither send nor see it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -78,6 +80,9 @@ class AxisRange(Facts):
     least: Annotated[int, Field(ge=0)] | None = None
     largest: Annotated[int, Field(ge=0)] | None = None
 
+    def allows(self, size: int) -> bool:
+        return (self.least is None or size >= self.least) and (self.largest is None or size <= self.largest)
+
 
 class Rows(Facts):
     """Whether the rows of a batch are independent, and how that is known.
@@ -102,8 +107,9 @@ class Graph(Facts):
     """Of dynamic axes, by name: a request outside of them is refused."""
     proved_sizes: Mapping[str, int] = {}
     """Of dynamic axes, by name: rows are known to be independent at these sizes only; others run alone."""
-    leading_rows: Annotated[int, Field(ge=0)] = 0
-    """Above 0: the first axis of every tensor has up to so many rows of one request, by the model's configuration."""
+    leading_rows: Annotated[int, Field(ge=0)] | None = None
+    """By the model's configuration: the first axis of every tensor has up to so many rows of one request; 0: shapes of
+    requests are whole. None where no configuration says."""
     rows: Rows | None = None
     """None in versions that were published before rows were analysed."""
 

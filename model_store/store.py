@@ -91,7 +91,7 @@ class ModelVersion:
 
         Raises BadLayout for one that cannot be read.
         """
-        folder = self.folder if self.folder.name == self.name else self.folder.parent
+        folder = self.folder.parent if NUMBER.fullmatch(self.folder.name) else self.folder
         path = folder / file
         return self._bounds.read(path) if path.is_file() else None
 

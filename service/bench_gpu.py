@@ -25,6 +25,8 @@ import numpy as np
 import onnxruntime as ort
 
 from model_store.datatypes import DATATYPES
+from model_store.errors import BadGraph
+from model_store.graphs.batch import apply_analysis
 from model_store.manifest import Tensor
 from model_store.rows import analyse
 from service.engine.batching import BatchQueue
@@ -38,7 +40,6 @@ from service.engine.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady, ServiceError
 from service.gpu import find_lacking_gpu, read_driver, read_gpus
-from service.plain import apply_analysis
 from service.settings import count_cores
 
 ROUNDS = 5
@@ -76,7 +77,7 @@ class Sweep:
 
 
 def measure(path: Path, policy: str, batches: Sequence[int], seconds: float, tf32: bool = False) -> Sweep:
-    """Measure one file; each figure is the median of rounds of ``seconds``. Raises NotReady."""
+    """Measure one file; each figure is the median of rounds of ``seconds``. Raises BadGraph, NotReady."""
     content = path.read_bytes()
     modes = open_modes(content, policy, max(batches), tf32)
     signature = Signature(apply_analysis(modes["bare"].describe(path.name), analyse(content)))
@@ -294,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         sweeps = [measure(path, args.provider, args.batches, args.seconds, args.tf32) for path in args.files]
-    except (NotReady, OSError) as failure:
+    except (BadGraph, NotReady, OSError) as failure:
         sys.stderr.write(f"sluice bench --gpu: {failure}\n")
         return 1
     figures = write_markdown(sweeps, describe_run(args.provider, args.tf32, args.seconds, args.commit))

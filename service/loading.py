@@ -8,26 +8,42 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.consistency import MAIN
+from model_store.graphs.analyst import analyst
+from model_store.graphs.batch import (
+    PROVED_BY_EXPORT,
+    batch_anyway,
+    describe_verdict,
+    settle_published,
+    without_batch,
+)
+from model_store.graphs.bits import Axes, Bits, settle
+from model_store.graphs.configuration import read_configuration
+from model_store.graphs.locales import with_available_locale
+from model_store.graphs.plain import Described, describe_plain, make_samples
+from model_store.graphs.warmups import Sample
 from model_store.manifest import Graph, Manifest, Rows, Tensor
-from model_store.rows import Analysis
+from model_store.triton import TritonConfig
 from service.engine.buckets import Buckets, bucket_of, make_buckets
 from service.engine.cost import CostModel
 from service.engine.lane import Wide
-from service.engine.locales import with_available_locale
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.plain import analyst, apply_analysis, batch_anyway, describe_verdict, make_samples, mark_any_shape
 from service.profile import learn, make_ready, quiet
+from service.queueing import Queueing, read_queueing
+from service.sequencing import Sequencing, read_loop
 from service.settings import Settings, count_cores
-from service.triton import Configured, configure_graph, known_sizes, read_configuration
-from service.verify import Bits, Budget, check_golden, compare_bits, run, try_company
+from service.verify import Budget, check_golden, run, try_company
 
 logger = logging.getLogger("sluice.loading")
+
+_MOST_WARMUPS = 100
+"""Runs of one sample of a configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +79,44 @@ class Loaded(Proven):
     manifest: Manifest
     load_s: float
     graphs: Mapping[str, Proven]
+    sequencing: Sequencing | None = None
+    """What it keeps between the requests of a sequence; None: nothing."""
+    queueing: Queueing | None = None
+    """How its requests wait, where its configuration says so."""
+    config: TritonConfig | None = None
 
 
 def load_version(version: ModelVersion, settings: Settings) -> Loaded:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
     with quiet.beside(), analyst.hold():
-        manifest, opened = (_load_plain if version.is_plain else _load_published)(version, settings)
-        proven = {name: _prove(name, manifest, graph, settings) for name, graph in opened.items()}
+        read = (_load_plain if version.is_plain else _load_published)(version, settings)
+        manifest = read.manifest
+        proven = {name: _prove(name, manifest, graph, settings) for name, graph in read.graphs.items()}
     main = proven.pop(MAIN)
     if manifest.loop is not None and not main.signature.batches:
         raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     facts = {field.name: getattr(main, field.name) for field in fields(main)}
-    return Loaded(**facts, manifest=manifest, graphs=proven, load_s=time.perf_counter() - began)
+    load_s = time.perf_counter() - began
+    return Loaded(
+        **facts,
+        manifest=manifest,
+        graphs=proven,
+        load_s=load_s,
+        sequencing=read.sequencing,
+        queueing=read.queueing,
+        config=read.config,
+    )
+
+
+class _Read(NamedTuple):
+    """What a version in the store is, with its graphs opened."""
+
+    manifest: Manifest
+    graphs: Mapping[str, "_Opened"]
+    sequencing: Sequencing | None = None
+    queueing: Queueing | None = None
+    config: TritonConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,35 +133,34 @@ class _Opened:
     open_on: Callable[[int], Session]
     samples: Arrays | None
     golden: GoldenSamples | None = None
+    others: Sequence[Arrays] = ()
+    """Inputs to try where ``samples`` do not run."""
+    longer: Arrays | None = None
+    """Made-up inputs that are larger, where sizes are free: kernels are chosen by size, and bits with them."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> Proven:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     session, golden, budget = opened.session, opened.golden, Budget()
-    if golden is None and not _runs(opened):
-        opened = replace(opened, graph=_without_batch(opened.graph), samples=None, try_batch=None)
     max_rows = manifest.batching.max_rows or settings.max_rows
     try:
         graph = _settle_batch(opened, max_rows)
-        signature = Signature(graph, session.fragile)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
-        error = check_golden(session, signature, expected, golden) if golden and expected else None
-        bits = Bits("exact")
-        if signature.batches and opened.samples is not None:
-            bits = compare_bits(session, opened.samples, signature, max_rows)
+        error = check_golden(session, Signature(graph), expected, golden) if golden and expected else None
+        tried = _try_rows(opened, graph, max_rows)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
-    rows = graph.rows or _PROVED_BY_EXPORT
+    graph, bits = tried.graph, tried.bits
+    signature, rows = Signature(graph, session.fragile), graph.rows or PROVED_BY_EXPORT
     if bits.refuted:
         logger.warning("%s, graph %s: %s: its requests run one by one", manifest.name, name, bits.refuted)
-        signature, rows = Signature(_without_batch(graph), session.fragile), Rows(verdict="mixing", reason=bits.refuted)
     if settings.require_exact and not bits.is_exact and signature.batches:
         raise NotReady(f"its rows do not keep their bits in company ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
     if not signature.batches:
         max_rows, bits = 1, Bits("exact")
     buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
-    cost, wide = _learn(manifest.name, opened, signature, buckets, settings, budget)
+    cost, wide = _learn(manifest.name, opened, tried.ready, settings, signature.axes, budget)
     return Proven(
         session=session,
         signature=signature,
@@ -135,35 +175,48 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     )
 
 
-def _runs(opened: _Opened) -> bool:
-    """Whether the graph runs on inputs that were made up for it."""
-    if opened.samples is None:
-        return False
-    try:
-        run(opened.session, opened.samples)
-    except NotReady:
-        return False
-    return True
+class _Tried(NamedTuple):
+    """``ready`` has the inputs of each size that was run, by rows; none where nothing was found that runs."""
+
+    graph: Graph
+    bits: Bits
+    ready: Mapping[int, Arrays]
 
 
-_PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
+def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
+    """Run rows in company, and every size. Raises NotReady where the graph fails on stored samples."""
+    session = opened.session
+    for samples in (opened.samples, *opened.others):
+        if samples is None:
+            continue
+        longer = opened.longer if samples is opened.samples else None
+        try:
+            settled, bits = settle(lambda inputs: run(session, inputs), graph, samples, max_rows, longer)
+            signature = Signature(settled)
+            sizes = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
+            ready = make_ready(session, samples, sizes, signature.axes if signature.batches else None)
+        except NotReady:
+            if opened.golden is not None:
+                raise
+        else:
+            return _Tried(settled, bits, ready)
+    return _Tried(without_batch(graph), Bits("exact"), {})
 
 
 def _learn(
-    name: str, opened: _Opened, signature: Signature, buckets: Buckets, settings: Settings, budget: Budget
+    name: str, opened: _Opened, ready: Mapping[int, Arrays], settings: Settings, axes: Axes, budget: Budget
 ) -> tuple[CostModel, Wide | None]:
     """What batches cost. A graph that ran at no size that was tried has no cost yet: it serves untested."""
-    if opened.samples is None:
+    if not ready:
         logger.warning(
             "%s serves untested: it ran on none of the inputs that were made up for it; give samples of its inputs in "
             "model_warmup of config.pbtxt, or publish it with `sluice export`",
             name,
         )
         return CostModel(), None
-    ready = make_ready(opened.session, opened.samples, buckets, signature)
     may_widen = opened.session.on_cpu and not settings.intra_op_threads
     threads = count_cores() // settings.workers if may_widen else 1
-    return learn(opened.session, ready, opened.open_on, threads, signature.axes, budget)
+    return learn(opened.session, ready, opened.open_on, threads, axes, budget)
 
 
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
@@ -181,16 +234,7 @@ def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
     return graph
 
 
-def _without_batch(graph: Graph) -> Graph:
-    """The graph as one whose requests run one by one."""
-
-    def alone(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(tensor.model_copy(update={"batch_axis": None}) for tensor in tensors)
-
-    return graph.model_copy(update={"inputs": alone(graph.inputs), "outputs": alone(graph.outputs)})
-
-
-def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
+def _load_published(version: ModelVersion, settings: Settings) -> _Read:
     manifest, contents = version.read_all()
     opened = {}
     for name, graph in manifest.graphs.items():
@@ -198,69 +242,66 @@ def _load_published(version: ModelVersion, settings: Settings) -> tuple[Manifest
         max_rows = manifest.batching.max_rows or settings.max_rows
         golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         stored = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
-        open_on = _opener(contents[graph.file], external, settings, max_rows)
+        content = with_available_locale(contents[graph.file])
+        open_on = _opener(content, external, settings, max_rows)
         session = open_on(settings.intra_op_threads or 1)
         _check_signature(graph, session)
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
-        settled = graph if graph.rows or parity else _analyse_published(graph, contents[graph.file], external)
+        settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
         opened[name] = _Opened(settled, session, open_on, samples, stored)
-    return manifest, opened
+    return _Read(manifest, opened, read_loop(manifest))
 
 
-def _analyse_published(graph: Graph, content: bytes, external: Mapping[str, bytes]) -> Graph:
-    """A graph of which nobody has shown that its rows are independent keeps its batch only if that can be proved."""
-    if all(tensor.batch_axis is None for tensor in graph.inputs):
-        return graph
-    found = analyst.analyse(content, external, {})
-    proved = found.rows == "proved" and all(
-        found.axes.get(tensor.name) == tensor.batch_axis for tensor in (*graph.inputs, *graph.outputs)
-    )
-    rows = Rows(verdict=found.rows, reason=found.reason)
-    settled = graph if proved else _without_batch(graph)
-    return settled.model_copy(update={"rows": rows})
-
-
-def _load_plain(version: ModelVersion, settings: Settings) -> tuple[Manifest, Mapping[str, _Opened]]:
+def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     """A plain repository: what a manifest would say is read from the ONNX file, analysed, and its configuration."""
     plain, config = version.read_plain(), read_configuration(version)
     content = with_available_locale(plain.content)
     open_on = _opener(content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
-    declared = mark_any_shape(session.describe(plain.file), content)
-    found = analyst.analyse(content, plain.external, known_sizes(declared, config) if config else {})
-    graph = apply_analysis(declared, found)
-    configured = configure_graph(graph, config, version) if config else Configured(graph)
-    session.adopt(configured.graph, configured.reshape)
-    manifest = Manifest(
-        name=version.name,
-        task="tensors",
-        graphs={MAIN: configured.graph},
-        files={plain.file: plain.digest},
-        batching=configured.batching,
-        output_labels=configured.labels,
+    described = describe_plain(version, plain, content, session.describe(plain.file), config)
+    session.adopt(described.graph, described.shapes)
+    opened = _Opened(
+        described.graph,
+        session,
+        _adopting(open_on, described),
+        described.samples,
+        others=[sample.inputs for sample in described.warmups],
+        longer=described.longer,
     )
-    opened = _Opened(configured.graph, session, _adopting(open_on, configured), _samples_of(configured, found))
-    anyway = batch_anyway(configured.graph, found) if settings.batch_unproved and configured.reshape is None else None
+    _warm_up(version.name, session, described.warmups)
+    found = described.found
+    may_batch = settings.batch_unproved and described.may_batch and described.shapes is None
+    anyway = batch_anyway(described.graph, found) if may_batch else None
     if anyway is not None and found.sizes is not None:
         opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
-    return manifest, {MAIN: opened}
+    sequences = described.sequences
+    sequencing = None if sequences is None else Sequencing(sequences, is_required=True)
+    queueing = None if config is None else read_queueing(config.batching)
+    return _Read(described.manifest, {MAIN: opened}, sequencing, queueing, config)
 
 
-def _adopting(open_on: Callable[[int], Session], configured: Configured) -> Callable[[int], Session]:
+def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
+    """Run the samples of a configuration as often as it says, within bounds. The log tells of one that fails."""
+    budget = Budget()
+    for sample in samples:
+        for number in range(min(sample.count, _MOST_WARMUPS)):
+            if number and budget.is_spent:
+                break
+            try:
+                run(session, sample.inputs)
+            except NotReady as error:
+                logger.warning("%s: model_warmup %r of its configuration: %s", name, sample.name, error)
+                break
+
+
+def _adopting(open_on: Callable[[int], Session], described: Described) -> Callable[[int], Session]:
     def open_again(threads: int) -> Session:
         session = open_on(threads)
-        session.adopt(configured.graph, configured.reshape)
+        session.adopt(described.graph, described.shapes)
         return session
 
     return open_again
-
-
-def _samples_of(configured: Configured, found: Analysis) -> Arrays | None:
-    """Eight rows at sizes at which the graph has run, in the shapes of callers; None where there are no such sizes."""
-    if found.sizes is None:
-        return None
-    return make_samples(configured.graph, found.sizes, 8)
 
 
 def _drawer(graph: Graph, sizes: Mapping[str, int]) -> Callable[[int], Arrays]:

@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from model_store import ModelVersion, Store, StoreError
 from model_store.consistency import MAIN
 from model_store.errors import BadName
+from model_store.graphs.analyst import analyst
+from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents
 from model_store.manifest import Task
 from service.engine.batching import BatchQueue
@@ -30,11 +32,9 @@ from service.errors import NotReady, StillLoading, UnknownModel
 from service.listing import Listed, check_usable, choose_version, make_index, read_store
 from service.loading import Loaded, Proven, load_version
 from service.metrics import Metrics, ModelMeter
-from service.plain import analyst
 from service.settings import Settings, count_cores
 from service.shelf import Entry, Model, Shelf, State, find_number
 from service.tracing import Tracer
-from service.triton import choose_versions
 
 __all__ = ["Entry", "Listed", "Model", "Registry", "Shelf", "State"]
 
@@ -170,7 +170,8 @@ class Registry:
         meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
 
         def dispatch(graph: Proven) -> Dispatcher:
-            queue: BatchQueue[Job] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s)
+            most = loaded.queueing.max_requests if loaded.queueing else (None, None)
+            queue: BatchQueue[Job] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s, most)
             return Dispatcher(
                 graph.session,
                 graph.signature,

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from model_store import Store
+from model_store.graphs.configuration import read_default_filename
 from service.compiled import find_stale, is_compiled
 from service.control.control import Control
 from service.engine.device import GPU_INLINE_S, INLINE_S, Device
@@ -19,7 +20,6 @@ from service.http.relay import Relay
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings, SettingsError, count_cores
-from service.triton import read_default_filename
 
 if TYPE_CHECKING:
     from service.grpc.server import GrpcServer

@@ -13,8 +13,10 @@ from model_store.store import read_number
 from service.engine.dispatcher import Dispatcher
 from service.engine.loop import Stepper
 from service.engine.tensors import Signature
-from service.errors import UnknownModel
+from service.errors import InvalidInput, UnknownModel
 from service.loading import Loaded
+from service.protocol.header import priority_of
+from service.sequencing import Sequencing
 
 
 class State(enum.StrEnum):
@@ -45,6 +47,30 @@ class Model:
     @property
     def signature(self) -> Signature:
         return self.dispatcher.signature
+
+    @property
+    def sequencing(self) -> Sequencing | None:
+        return self.loaded.sequencing
+
+    def schedule(self, asked_s: float | None, level: int) -> tuple[float | None, int]:
+        """How long a request may take, None: as long as the server lets any, and its priority in the engine.
+
+        ``asked_s`` and ``level`` are what it asks for.
+        """
+        queueing = self.loaded.queueing
+        if queueing is None:
+            return asked_s, priority_of(level)
+        run_s = self.dispatcher.longest_run_s
+        return queueing.timeout_s(asked_s, level, run_s), queueing.priority_of(level)
+
+    def check_stateless(self) -> None:
+        """Raises InvalidInput where requests have to belong to a sequence: this one does not."""
+        sequencing = self.loaded.sequencing
+        if sequencing is not None and sequencing.is_required:
+            raise InvalidInput(
+                f"sequence_id: expected the id of a sequence by the infer route, for model {self.name!r} keeps state "
+                "from request to request, got none"
+            )
 
 
 @dataclass

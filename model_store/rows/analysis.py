@@ -179,7 +179,8 @@ def _try(analyst: Analyst, layout: Layout) -> Analysis:
         failure = proof.failure
         return Analysis(failure.verdict, failure.reason, seen, sizes, only, analyst.ranges, bounds=bounds)
     lies = {**layout.axes, **{name: axis for name, axis in proof.axes.items() if axis is not None}}
-    reason = f"each of {analyst.operators} operators keeps rows apart"
+    count = analyst.operators
+    reason = f"{'its one operator' if count == 1 else f'each of its {count} operators'} keeps rows apart"
     return Analysis("proved", reason, lies, sizes, only, analyst.ranges, bounds=bounds)
 
 

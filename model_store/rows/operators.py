@@ -15,7 +15,9 @@ import onnx
 from model_store.rows.nodes import OWN_DOMAINS
 from model_store.rows.weights import strip_weights
 
-FRAGILE = frozenset({"LSTM", "GRU", "RNN", "Unique", "ConvTranspose", "STFT", "Einsum", "Conv", "Scan"})
+FRAGILE = frozenset(
+    {"LSTM", "GRU", "RNN", "Unique", "ConvTranspose", "STFT", "Einsum", "Conv", "Scan", "InstanceNormalization"}
+)
 """Those of ONNX itself that do not survive an empty axis. ``RNN`` did, and is one with the first two in its code; of
 ``Conv`` it is an empty kernel that never comes back, and nobody misses an empty picture."""
 

@@ -115,7 +115,10 @@ def other_lengths(lengths: Lengths) -> Iterator[dict[str, int]]:
 def make_inputs(
     inputs: Sequence[Axes], layout: Layout, rows: int, lengths: Lengths, ranges: Mapping[str, Range]
 ) -> dict[str, np.ndarray]:
-    """Arrays of these sizes. ``ranges`` has the numbers that an input of whole numbers may have."""
+    """Arrays of these sizes. ``ranges`` has the numbers that an input of whole numbers may have.
+
+    Raises ValueError for inputs so large that trying them would take the server's memory.
+    """
     draw = np.random.default_rng(rows)
     arrays = {}
     for given in inputs:

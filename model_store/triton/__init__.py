@@ -3,6 +3,8 @@
 Not imported with ``model_store``, because it imports protobuf: only plain repositories need it.
 """
 
+import re
+from dataclasses import replace
 from itertools import islice
 
 from model_store.errors import BadConfig
@@ -25,6 +27,7 @@ from model_store.triton.refusal import refusal, refuse_runner
 from model_store.triton.translation import translate, translate_head
 
 CONFIG_FILE = "config.pbtxt"
+_MAX_BATCH_SIZE = re.compile(r"^[^#\n]*\bmax_batch_size\s*:", re.MULTILINE)
 
 __all__ = [
     "CONFIG_FILE",
@@ -53,10 +56,16 @@ def read_config(text: str | bytes, where: str, folder: str | None = None) -> Tri
     its line), or that contradicts itself or the folder.
     """
     message, unknown = parse(text, where)
-    head = translate_head(message, folder, unknown)
+    head = replace(translate_head(message, folder, unknown), says_max_batch_size=_says_max_batch_size(text))
     if refuse_runner(head) is not None:
         return head
     complaints = list(islice(check(message, folder), 3))
     if complaints:
         raise BadConfig(f"{where}: {'; '.join(complaints)}")
     return translate(head, message)
+
+
+def _says_max_batch_size(text: str | bytes) -> bool:
+    """A parsed message does not tell a 0 that was written from one that was not."""
+    written = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return _MAX_BATCH_SIZE.search(written) is not None

@@ -1,7 +1,8 @@
 """Whether a configuration contradicts itself: Triton's own checks, less those of what changes nothing but speed.
 
-Each check says what is wrong in texts that name the field. Some refusals of Triton are left out because this server can
-do what was asked: ``dims`` without a size and scalars for a graph that takes no batches, if a ``reshape`` fits them.
+Each check says what is wrong in texts that name the field. Some refusals of Triton are left out because this server
+can do what was asked: scalars for a graph that takes no batches, if a ``reshape`` fits them, and tensors without
+``dims`` or ``data_type``, which are those of the graph.
 """
 
 import math
@@ -80,11 +81,10 @@ def _check_sizes(what: str, sizes: Iterable[int]) -> Iterator[str]:
 def _check_tensor(what: str, tensor: Any) -> Iterator[str]:
     if not tensor.name:
         yield f"{what}: expected a name"
-    yield from _check_datatype(what, tensor.data_type)
+    if tensor.data_type:  # else it is that of the graph
+        yield from _check_datatype(what, tensor.data_type)
     yield from _check_sizes(f"{what}: dims", tensor.dims)
     if not tensor.HasField("reshape"):
-        if not tensor.dims:
-            yield f"{what}: dims: expected a size; for a scalar, give dims: [ 1 ] and reshape: {{ shape: [ ] }}"
         return
     dims, shape = list(tensor.dims), list(tensor.reshape.shape)
     yield from _check_sizes(f"{what}: reshape", shape)
@@ -158,7 +158,7 @@ def _check_initial_state(what: str, state: Any, initial: Any) -> Iterator[str]:
     if initial.data_type not in (0, state.data_type):
         yield f"{what}: data_type: expected that of the state"
     fits = len(initial.dims) == len(state.dims) and all(
-        size >= 1 and free in (-1, size) for size, free in zip(initial.dims, state.dims, strict=True)
+        size >= 0 and free in (-1, size) for size, free in zip(initial.dims, state.dims, strict=True)
     )
     if not fits:
         yield f"{what}: dims: expected known sizes that fit the state's {list(state.dims)}, got {list(initial.dims)}"

@@ -29,11 +29,11 @@ class VersionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TensorConfig:
-    """One input or output as callers see it."""
+    """One input or output as callers see it. What it leaves out ("", None) is as in the graph."""
 
     name: str
-    datatype: str
-    dims: tuple[int, ...]
+    datatype: str = ""
+    dims: tuple[int, ...] | None = None
     reshape: tuple[int, ...] | None = None
     """The shape that the graph takes or gives where it is another one: the same elements in the same order."""
     label_filename: str = ""
@@ -44,8 +44,8 @@ class TensorConfig:
     is_non_linear: bool = False
 
     @property
-    def graph_dims(self) -> tuple[int, ...]:
-        """The shape that the graph has, without the batch."""
+    def graph_dims(self) -> tuple[int, ...] | None:
+        """The shape that the graph has, without the batch; None where that is not said."""
         return self.dims if self.reshape is None else self.reshape
 
 
@@ -156,6 +156,8 @@ class TritonConfig:
     backend: str = ""
     max_batch_size: int = 0
     """0: the model takes no batches, and all of a shape is in ``dims``."""
+    says_max_batch_size: bool = False
+    """Whether the file has the field: one that has not, and leaves tensors out too, has the batch of the graph."""
     version_policy: VersionPolicy = VersionPolicy()
     default_model_filename: str = ""
     inputs: tuple[TensorConfig, ...] = ()

@@ -24,7 +24,7 @@ from model_store.triton.config import (
 _VALUE_DATATYPES = dict(zip(BOOLEAN_VALUES, ("INT32", "FP32", "BOOL"), strict=True))
 _WARMUP_DATA: dict[str, WarmupData] = {"zero_data": "zero", "random_data": "random", "input_data_file": "file"}
 
-# Fields by their paths. The first change how fast the model runs and nothing else.
+# Fields by their paths. The first change how fast the model answers, or in which order, and nothing else.
 _SPEED_ONLY = (
     "instance_group",
     "instance_group.rate_limiter",
@@ -37,6 +37,9 @@ _SPEED_ONLY = (
     "optimization.gather_kernel_buffer_threshold",
     "optimization.eager_batching",
     "parameters",
+    "response_cache.enable",
+    "dynamic_batching.preferred_batch_size",
+    "dynamic_batching.preserve_ordering",
     "sequence_batching.direct.max_queue_delay_microseconds",
     "sequence_batching.direct.minimum_slot_utilization",
     "sequence_batching.oldest.max_candidate_sequences",
@@ -105,6 +108,9 @@ def _each(value: Any) -> Iterator[Any]:
 
 
 def _datatype(number: int) -> str:
+    """ "" where the text has none."""
+    if not number:
+        return ""
     name = DATATYPES[number].removeprefix("TYPE_")
     return "BYTES" if name == "STRING" else name
 
@@ -125,7 +131,7 @@ def _input(tensor: Any) -> TensorConfig:
     return TensorConfig(
         name=tensor.name,
         datatype=_datatype(tensor.data_type),
-        dims=tuple(tensor.dims),
+        dims=_dims(tensor),
         reshape=_reshape(tensor),
         optional=tensor.optional,
         ragged=tensor.allow_ragged_batch,
@@ -138,12 +144,17 @@ def _output(tensor: Any) -> TensorConfig:
     return TensorConfig(
         name=tensor.name,
         datatype=_datatype(tensor.data_type),
-        dims=tuple(tensor.dims),
+        dims=_dims(tensor),
         reshape=_reshape(tensor),
         label_filename=tensor.label_filename,
         is_shape_tensor=tensor.is_shape_tensor,
         is_non_linear=tensor.is_non_linear_format_io,
     )
+
+
+def _dims(tensor: Any) -> tuple[int, ...] | None:
+    """No dims at all are those of the graph, unless a reshape says what they become."""
+    return tuple(tensor.dims) if tensor.dims or tensor.HasField("reshape") else None
 
 
 def _reshape(tensor: Any) -> tuple[int, ...] | None:

@@ -1,7 +1,8 @@
 """The batching core: who runs next, with whom. A plain object that is told the time; no clock, thread or loop here.
 
 Rules
-- A queue belongs to one model version. It counts rows, not requests, and never holds more than ``max_queue_rows``.
+- A queue belongs to one model version. It counts rows, not requests, and never holds more than ``max_queue_rows``; a
+  model may also limit its waiting requests, of each priority.
 - Requests run together only if their keys are equal. Within a priority they start in order of arrival.
 - Higher priority (smaller number) first; the rest of a batch is filled from the lower ones.
 - A batch has at most ``max_rows`` rows. A larger request is cut, and after each cut goes behind those who wait, so that
@@ -21,6 +22,7 @@ from service.engine.tensors import Rows
 from service.errors import QueueFull
 
 PRIORITIES = 2
+UNLIMITED = 1 << 62
 
 
 class Request:
@@ -101,10 +103,19 @@ class _Line(Generic[R]):
 class BatchQueue(Generic[R]):
     """The waiting requests of one model version."""
 
-    def __init__(self, max_rows: int, max_queue_rows: int, max_wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        max_rows: int,
+        max_queue_rows: int,
+        max_wait_s: float = 0.0,
+        max_requests: tuple[int | None, int | None] = (None, None),
+    ) -> None:
         self.max_rows = max_rows
         self.max_queue_rows = max_queue_rows
         self.max_wait_s = max_wait_s
+        self.max_requests = [UNLIMITED if most is None else most for most in max_requests]
+        self.requests_of = [0] * PRIORITIES
+        """How many requests of each priority wait."""
         self.waiting_rows = 0
         self._waiting_requests = 0
         self._lines: list[dict[Hashable, _Line[R]]] = [{} for _ in range(PRIORITIES)]
@@ -112,7 +123,7 @@ class BatchQueue(Generic[R]):
         self._order = itertools.count()
 
     def offer(self, request: R, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
-        """Add a request. Raises QueueFull, with ``retry_after_s()``, where its rows do not fit any more.
+        """Add a request. Raises QueueFull, with ``retry_after_s()``, where it or its rows do not fit any more.
 
         A request larger than the whole queue is accepted when nothing else waits, or it could never run.
         """
@@ -122,8 +133,14 @@ class BatchQueue(Generic[R]):
                 f"{self.waiting_rows} rows wait, {rows} more do not fit: the limit is {self.max_queue_rows}",
                 retry_after_s(),
             )
+        priority = request.priority
+        if self.requests_of[priority] >= self.max_requests[priority]:
+            raise QueueFull(
+                f"{self.requests_of[priority]} requests wait, the limit of the model's configuration", retry_after_s()
+            )
         request.waiting = True
         self.waiting_rows += rows
+        self.requests_of[priority] += 1
         self._waiting_requests += 1
         order = self._append(request)
         if request.deadline < math.inf:
@@ -205,6 +222,7 @@ class BatchQueue(Generic[R]):
                 self._append(request)
             else:
                 request.waiting = False
+                self.requests_of[request.priority] -= 1
                 self._waiting_requests -= 1
         return room
 
@@ -220,6 +238,7 @@ class BatchQueue(Generic[R]):
 
     def _leave(self, request: R) -> None:
         request.waiting = False
+        self.requests_of[request.priority] -= 1
         self._waiting_requests -= 1
         self.waiting_rows -= request.left_rows
         self._lines[request.priority][request.rows.key].rows -= request.left_rows

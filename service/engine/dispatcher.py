@@ -175,6 +175,11 @@ class Dispatcher:
         wait_s = self._device.next_lane_s() + whole * self._full_batch_s
         return _WAIT_MARGIN * wait_s + _MARGIN * self.cost.predict(math.ceil(rest))
 
+    @property
+    def longest_run_s(self) -> float:
+        """Seconds that a run may take, for a request whose time is one of waiting."""
+        return _WAIT_MARGIN * self._full_batch_s + _BATCH_OVERHEAD_S
+
     def _retry_after_s(self) -> float:
         return self.expected_wait_s(0)
 

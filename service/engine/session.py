@@ -16,10 +16,12 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
-from model_store.datatypes import BY_ONNX
+from model_store.errors import BadGraph
+from model_store.graphs.reshape import Reshape
+from model_store.graphs.sessions import describe_session, make_options, open_session, read_tensor
+from model_store.graphs.values import Values, needs_values
 from model_store.manifest import Graph, Tensor
 from model_store.rows.operators import find_fragile
-from model_store.rows.samples import name_axis
 from service.engine.binding import HOST, Bindings, Empty, Place, find_pinned_memory, read_slots
 from service.engine.buckets import make_buckets
 from service.engine.providers import (
@@ -32,14 +34,10 @@ from service.engine.providers import (
     plan_providers,
     profile_options,
 )
-from service.engine.reshape import Reshape
 from service.engine.tensors import Arrays
-from service.engine.values import Values, needs_values
 from service.errors import InvalidInput, NotReady
 
 logger = logging.getLogger("sluice.session")
-
-_LOG_ERRORS_ONLY = 3
 
 
 class Session:
@@ -52,7 +50,7 @@ class Session:
     gains nothing: bound took 1.2 times as long as plain ``run`` on a graph of 5 µs, and no difference stood out of the
     noise between 35 µs and 20 ms (medians of 11 alternating rounds, two cores shared with other work).
 
-    Raises NotReady if ONNX Runtime cannot load it or the provider policy is not met.
+    Raises BadGraph if ONNX Runtime cannot load it, NotReady if the provider policy is not met.
     """
 
     def __init__(
@@ -68,7 +66,7 @@ class Session:
         bound: bool | None = None,
     ) -> None:
         began = time.perf_counter()
-        options = functools.partial(_session_options, intra_op_threads, external or {})
+        options = functools.partial(make_options, intra_op_threads, external or {})
         available = available_providers(policy)
         wanted, buckets = choose_provider(policy, available), make_buckets(max_rows)
         profile: Mapping[str, str] = {}
@@ -77,16 +75,16 @@ class Session:
             gpu = _with_own_cache(gpu, content)
         capture = gpu.cuda_graphs and wanted == "cuda"
         try:
-            self._session = _open(content, options(), plan_providers(policy, available, gpu, profile))
+            self._session = open_session(content, options(), plan_providers(policy, available, gpu, profile))
             if capture and needs_values(self._session):
                 raise NotReady("a graph with tensors of BF16 does not run in buffers at fixed addresses")
-        except NotReady as refusal:
+        except (BadGraph, NotReady) as refusal:
             if not capture:
                 raise
             logger.warning("no CUDA graphs: %s", refusal)  # a part of the model runs on the CPU, or it has a loop
             capture = False
             plan = plan_providers(policy, available, replace(gpu, cuda_graphs=False))
-            self._session = _open(content, options(), plan)
+            self._session = open_session(content, options(), plan)
         self.provider = check_provider(policy, self._session.get_providers())
         self.on_cpu = self.provider == CPU
         if self.on_cpu and wanted != "cpu":
@@ -133,7 +131,9 @@ class Session:
         """Give these outputs only, and take and give tensors in the shapes of callers."""
         self.output_names = [tensor.name for tensor in graph.outputs]
         self.shapes = shapes
-        if self._bindings is not None and not isinstance(self._bindings, Values) and shapes is not None:
+        if isinstance(self._bindings, Values):
+            self._bindings.output_names = self.output_names
+        elif shapes is not None or self.output_names != [output.name for output in self._session.get_outputs()]:
             self._bindings = None
 
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
@@ -145,20 +145,8 @@ class Session:
         return array if self._bindings is None else self._bindings.upload(array)
 
     def describe(self, file: str) -> Graph:
-        """The graph as the ONNX file declares it, without a batch: what is one is for the row analysis to say.
-
-        Raises NotReady for a tensor that the protocol cannot carry.
-        """
-        inputs = [_tensor(value) for value in self._session.get_inputs()]
-        optional = [
-            _tensor(value).model_copy(update={"optional": True})
-            for value in self._session.get_overridable_initializers()
-        ]
-        return Graph(
-            file=file,
-            inputs=(*inputs, *optional),
-            outputs=tuple(_tensor(value) for value in self._session.get_outputs()),
-        )
+        """As ``describe_session``."""
+        return describe_session(self._session, file)
 
 
 def available_providers(policy: str) -> list[str]:
@@ -184,34 +172,11 @@ def _load_cuda_libraries() -> None:
         preload()
 
 
-def _session_options(intra_op_threads: int, external: Mapping[str, bytes]) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_ERRORS_ONLY
-    # Threads that spin while they wait take the core from the event loop, which shares it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Weights in other files are given from memory, after their digests were checked; nothing else is ever opened.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    if external:
-        names, contents = list(external), list(external.values())
-        options.add_external_initializers_from_files_in_memory(names, contents, [len(c) for c in contents])
-    return options
-
-
-def _open(content: bytes, options: Any, plan: Sequence[Any]) -> Any:
-    """Raises NotReady. ``enable_fallback`` would try again on the CPU, with a line on the standard output."""
-    try:
-        return ort.InferenceSession(content, options, providers=plan, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime raises many types without a common base
-        raise NotReady(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
-
-
 def _read_inputs(content: bytes, options: Any) -> list[Tensor]:
     """The inputs of a graph, before the provider that wants to know them builds it."""
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = _open(content, options, [CPU])
-    tensors = [_tensor(value) for value in session.get_inputs()]
+    session = open_session(content, options, [CPU])
+    tensors = [read_tensor(value) for value in session.get_inputs()]
     free = all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in tensors)
     return [tensor.model_copy(update={"batch_axis": 0}) if free else tensor for tensor in tensors]
 
@@ -223,10 +188,6 @@ def _with_own_cache(gpu: GpuOptions, content: bytes) -> GpuOptions:
     folder = gpu.engine_cache / f"{hashlib.sha256(content).hexdigest()[:32]}-{ort.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
     return replace(gpu, engine_cache=folder)
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 _NODE_ERROR = re.compile(r"while running (\S+) node\. Name:'([^']*)' Status Message:(.*)", re.DOTALL)
@@ -252,19 +213,3 @@ def find_refusal(error: BaseException) -> str | None:
 
 
 _CODES = {"InvalidArgument": "INVALID_ARGUMENT", "Fail": "FAIL", "RuntimeException": "RUNTIME_EXCEPTION"}
-
-
-def _tensor(value: Any) -> Tensor:
-    datatype = BY_ONNX.get(value.type)
-    if datatype is None:
-        advice = ""
-        if "map(" in value.type:
-            advice = ": convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}"
-        raise NotReady(f"tensor {value.name!r} has the type {value.type}, which this server cannot carry{advice}")
-    shape = tuple(
-        size
-        if isinstance(size, int) and size >= 0
-        else name_axis(value.name, axis, size if isinstance(size, str) else None)
-        for axis, size in enumerate(value.shape)
-    )
-    return Tensor(name=value.name, datatype=datatype.name, shape=shape)

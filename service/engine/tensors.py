@@ -45,13 +45,21 @@ class Signature:
         self.batches = any(axis is not None for axis in self.axes.values()) and any(
             axis is not None for axis in self.output_axes
         )
+        self.public_inputs = {t.name: t for t in graph.inputs if not t.internal}
+        self.public_outputs = {t.name: t for t in graph.outputs if not t.internal}
+        self._most_rows = graph.leading_rows or 0
         every_axis = {*self.axes.values(), *self.output_axes}
-        self.leads_with_rows = (self.batches and every_axis == {0}) or graph.leading_rows > 0
+        self.leads_with_rows = self._most_rows > 0
+        if graph.leading_rows is None:
+            self.leads_with_rows = self.batches and every_axis == {0}
         """Whether the first axis of every tensor is that of the rows."""
+        self._leading = [t.name for t in graph.inputs if not (t.optional or t.internal)]
         self._optional = {t.name for t in graph.inputs if t.optional}
         self._shared = [t.name for t in graph.inputs if t.batch_axis is None] if self.batches else []
         self.keeps_forms = not self._shared
-        self._one_rows_name = len({t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}) <= 1
+        self._one_rows_name = (
+            self._most_rows > 0 or len({t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}) <= 1
+        )
         self._shared_axes = _shared_axes(graph)
         self._limited = [name for name in (*graph.axis_ranges, *graph.proved_sizes) if name in _axes_of(graph)]
         self._bounded = [t for t in graph.inputs if (t.least, t.largest) != (None, None)]
@@ -73,7 +81,7 @@ class Signature:
         (``answer_no_rows``), and empty axes where the graph survives them.
         """
         if inputs.keys() != self.inputs.keys():
-            self._check_names(inputs)
+            self._check_names(inputs, self.inputs)
         count = -1
         whole = False
         for name, tensor, datatype, row_shape in self._checks:
@@ -95,6 +103,8 @@ class Signature:
                         raise InvalidInput(f"input {name!r}: expected {count} rows like the other inputs, got {got}")
                     whole = True
                 count = shape[tensor.batch_axis]
+        if self._most_rows:
+            self._check_rows(inputs)
         if self._shared_axes:
             self._check_shared_axes(inputs)
         if self._limited:
@@ -106,11 +116,28 @@ class Signature:
             return Rows(inputs, 1, object(), whole=True)
         return Rows(inputs, count, self._one_key or self._key(inputs))
 
-    def _check_names(self, inputs: Arrays) -> None:
+    def check_public_names(self, inputs: Arrays) -> None:
+        """As for ``check``, of what callers send. Raises InvalidInput."""
+        self._check_names(inputs, self.public_inputs)
+
+    def _check_names(self, inputs: Arrays, known: Mapping[str, Tensor]) -> None:
         """Raises InvalidInput where an input is missing that has no value of its own, or one is not known."""
-        if inputs.keys() - self.inputs.keys() or self.inputs.keys() - inputs.keys() - self._optional:
-            expected = [name + (" (optional)" if name in self._optional else "") for name in self.inputs]
+        if inputs.keys() - known.keys() or known.keys() - inputs.keys() - self._optional:
+            expected = [name + (" (optional)" if name in self._optional else "") for name in known]
             raise InvalidInput(f"inputs: expected {', '.join(expected) or 'none'}, got {', '.join(inputs) or 'none'}")
+
+    def _check_rows(self, inputs: Arrays) -> None:
+        """The first axis of every input has the rows of the request, as many as its configuration allows."""
+        rows = {name: len(inputs[name]) for name in self._leading if name in inputs and inputs[name].ndim}
+        if len(set(rows.values())) > 1:
+            got = ", ".join(f"{name} {count}" for name, count in rows.items())
+            raise InvalidInput(f"inputs: expected as many rows in each, got {got}")
+        count = next(iter(rows.values()), 0)
+        if count > self._most_rows:
+            raise InvalidInput(
+                f"inputs: expected at most {self._most_rows} rows, the max_batch_size of the model's configuration, "
+                f"got {count}"
+            )
 
     def _key(self, inputs: Arrays) -> Hashable:
         """Requests share a batch where the shapes of their rows are equal, and the values that all rows share."""
@@ -223,7 +250,7 @@ def _shared_axes(graph: Graph) -> Mapping[str, Sequence[tuple[str, int]]]:
     places: dict[str, list[tuple[str, int]]] = {}
     for tensor in graph.inputs:
         for axis, size in enumerate(tensor.shape):
-            if isinstance(size, str) and axis != tensor.batch_axis and not tensor.optional:
+            if isinstance(size, str) and axis != tensor.batch_axis and not (tensor.optional or tensor.internal):
                 places.setdefault(size, []).append((tensor.name, axis))
     return {name: found for name, found in places.items() if len(found) > 1}
 
@@ -256,15 +283,19 @@ _KEPT_SHAPES = 16
 
 
 _ALIGNED_BYTES = 16
+_LOOKED_AT_BYTES = 8192
+"""Smaller views are copied without a look at their address, which takes longer."""
 
 
 def is_aligned(array: np.ndarray) -> bool:
-    """Whether an array begins where arrays that NumPy makes begin.
+    """Whether an array is known to begin where arrays that NumPy makes begin.
 
     Views of a request's body begin anywhere. On such ones kernels of ONNX Runtime sum in another order, so a request
     alone would get other bits than in a batch, and than from plain ONNX Runtime.
     """
-    return array.flags.owndata or array.dtype.hasobject or not array.__array_interface__["data"][0] % _ALIGNED_BYTES
+    if array.flags.owndata or array.nbytes < _LOOKED_AT_BYTES:
+        return array.flags.owndata
+    return array.dtype.hasobject or not array.__array_interface__["data"][0] % _ALIGNED_BYTES
 
 
 class BatchBuffer:

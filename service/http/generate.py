@@ -29,12 +29,13 @@ STEPS = "steps"
 def open_generate(streams: bool, call: Call, registry: Registry, limits: Limits) -> Opening:
     """Raises InvalidInput for a request that does not fit the model, UnknownModel, NotReady."""
     model = registry.find(call.endpoint.model, call.endpoint.version)
+    model.check_stateless()
     signature = model.signature
     _refuse_binary(signature)
     request = read_generate(call.body, signature.graph.inputs)
     if request.parameters.get("sequence_id"):
         raise InvalidInput("sequence_id: expected none on this route: sequences go by infer")
-    timeout_s, priority = read_schedule(request.parameters)
+    timeout_s, priority = model.schedule(*read_schedule(request.parameters))
     steps = _read_steps(request, model, limits)
     inputs = request.inputs if steps is None else _begin(request.inputs, model)
     rows = signature.check(inputs).number

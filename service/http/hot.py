@@ -212,7 +212,7 @@ class HotProtocol(Http1Protocol):
         self._line.is_plain = False  # the next answer that ends sets a timer again
         if self.transport.is_closing() or not (self.cycle is None or self.cycle.response_complete):
             return
-        left_s = self._line.idle_since + self.timeout_keep_alive - self.loop.time()
+        left_s = self._line.idle_since + self.keep_alive_s - self.loop.time()
         if left_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:
@@ -344,9 +344,7 @@ class HotProtocol(Http1Protocol):
             self.flow.resume_reading()
         self._line.idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self.timeout_keep_alive_task = self.loop.call_later(self.keep_alive_s, self.timeout_keep_alive_handler)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn starts the next of the pipeline here; it may be one of ours.

@@ -25,13 +25,16 @@ PROTOCOL = "service.http.http1:Http1Protocol"
 class Http1Protocol(HttpToolsProtocol):
     """One connection."""
 
+    keep_alive_s: float
+    """How long it may be idle."""
+
     _again = b""  # the header to parse again, from its end on until the parser has stopped
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         plane: DataPlane | None = self.app_state.get(PLANE_STATE)
-        if plane is not None:
-            self.timeout_keep_alive = plane.keep_alive_s  # type: ignore[assignment]  # a timer takes any number
+        self.keep_alive_s = float(self.timeout_keep_alive if plane is None else plane.keep_alive_s)
+        self.timeout_keep_alive = self.keep_alive_s  # type: ignore[assignment]  # uvicorn's timer takes any number
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()

@@ -69,7 +69,10 @@ class Inference:
             self._start_anew(call, model, header_bytes)
             return
         header = call.details = form.header
-        timeout_s = self._timeout_s(call, header.timeout_s)
+        asked_s, priority = header.timeout_s, header.priority
+        if model.loaded.queueing is not None:
+            asked_s, priority = model.schedule(asked_s, header.level)
+        timeout_s = self._timeout_s(call, asked_s)
         # A server that is asked for too much has no time to lose on what it refuses, not even for an exception.
         refusal = model.dispatcher.find_refusal(form.number, timeout_s)
         if refusal is not None:
@@ -80,7 +83,7 @@ class Inference:
             model.signature.check_values(inputs)
         rows = Rows(inputs, form.number, form.key)
         done = self._receive(call, model, self._render)
-        call.job = model.dispatcher.enqueue(rows, done, timeout_s, header.priority)
+        call.job = model.dispatcher.enqueue(rows, done, timeout_s, priority)
 
     def _start_anew(self, call: Call, model: Model, header_bytes: int | None) -> None:
         """A request unlike those before it: everything is to be checked."""
@@ -88,26 +91,28 @@ class Inference:
         def admit(header: Header) -> None:  # before tensors are decoded
             shape = header.inputs[0].shape if header.inputs else ()
             rows = shape[0] if shape and model.signature.batches else 1
-            model.dispatcher.admit(rows, self._timeout_s(call, header.timeout_s))
+            asked_s, _ = model.schedule(header.timeout_s, header.level)
+            model.dispatcher.admit(rows, self._timeout_s(call, asked_s))
 
         signature = model.signature
         if header_bytes == 0:
-            model.dispatcher.admit(1, self._timeout_s(call, None))
-            header, inputs = parse_raw(call.body, signature.graph.inputs, signature.batches)
+            model.dispatcher.admit(1, self._timeout_s(call, model.schedule(None, 0)[0]))
+            header, inputs = parse_raw(call.body, signature.graph.inputs, signature.leads_with_rows)
         else:
             # Every request that the model takes is read, and little of one that has far more than it can take.
-            max_tensors = max(self._max_inputs, len(signature.inputs), len(signature.outputs))
+            max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
             header, inputs = parse_infer(call.body, header_bytes, admit, max_tensors)
         call.details = header
-        if header.outputs is not None and not header.outputs.keys() <= signature.outputs.keys():
-            name = next(name for name in header.outputs if name not in signature.outputs)
-            have = ", ".join(signature.outputs)
+        if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
+            name = next(name for name in header.outputs if name not in signature.public_outputs)
+            have = ", ".join(signature.public_outputs)
             raise InvalidInput(f"outputs: no output {name!r:.60} in model {model.name!r}, there are {have}")
         if header.classes:
-            check_classification(header.classes, signature.outputs)
+            check_classification(header.classes, signature.public_outputs)
         if header.sequence is not None:
             self._start_in_sequence(call, model, header, header.sequence, inputs)
             return
+        model.check_stateless()
         rows = signature.check(inputs, may_be_empty=True)
         if header_bytes and header_bytes <= MAX_KEPT_BYTES:
             layout = find_layout(header, header_bytes)
@@ -115,7 +120,8 @@ class Inference:
                 if len(model.forms) >= _KEPT_FORMS:
                     model.forms.clear()  # such as by an id in each request, which does not come again
                 model.forms[bytes(call.body[:header_bytes])] = _Form(header, layout, rows.number, rows.key)
-        self._submit(call, model, rows, self._render, self._timeout_s(call, header.timeout_s), header.priority)
+        asked_s, priority = model.schedule(header.timeout_s, header.level)
+        self._submit(call, model, rows, self._render, self._timeout_s(call, asked_s), priority)
 
     def _start_in_sequence(self, call: Call, model: Model, header: Header, step: SequenceStep, inputs: Arrays) -> None:
         """Submit a request when those before it in its sequence have been answered, or hand it on to who keeps that."""
@@ -126,7 +132,8 @@ class Inference:
                 return
 
         def render(call: Call, model: Model, answer: Answer) -> Reply:
-            reply = self._render(call, model, answer)
+            public = {name: answer.outputs[name] for name in model.signature.public_outputs}
+            reply = self._render(call, model, Answer(public, answer.queue_s, answer.batch_s, answer.compute_s))
             place.keep(answer.outputs)
             return reply
 
@@ -135,7 +142,7 @@ class Inference:
                 left_s = self._left_s(call, header.timeout_s)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
-                rows = model.signature.check(place.take(inputs), may_be_empty=True)
+                rows = place.take(inputs)
                 self._submit(call, model, rows, render, left_s, header.priority)
             except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
                 self._plane.fail(call, error)

@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.control.configuration import configure
 from service.control.control import Control
-from service.control.metadata import configure, describe_model, describe_server, describe_tensor, release
+from service.control.metadata import describe_model, describe_server, describe_tensor, release
 from service.control.statistics import tell_statistics
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.http.administration import Administration
@@ -166,8 +167,8 @@ def _card(name: str, shelf: Shelf) -> dict[str, Any]:
             "task": manifest.task,
             "description": manifest.description,
             "labels": manifest.labels,
-            "inputs": [describe_tensor(t) for t in serving.signature.inputs.values()],
-            "outputs": [describe_tensor(t) for t in serving.signature.outputs.values()],
+            "inputs": [describe_tensor(t) for t in serving.signature.public_inputs.values()],
+            "outputs": [describe_tensor(t) for t in serving.signature.public_outputs.values()],
             "quality": manifest.quality.model_dump() if manifest.quality else None,
             "parity": manifest.parity.model_dump() if manifest.parity else None,
             "licence": manifest.licence,

@@ -36,6 +36,7 @@ _FIELD = re.compile(r"[\w.\[\]]+")
 def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
     """Instances to predictions: an output's row each, or an object of them where there are several outputs."""
     model = registry.find(call.endpoint.model)
+    model.check_stateless()
     signature = model.signature
     if not signature.batches or not signature.leads_with_rows:
         raise InvalidInput(f"model {model.name!r} takes no rows: use /v2/models/{model.name}/infer")
@@ -49,7 +50,8 @@ def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
         outputs = yield from infer_groups(groups)
         return Result({"predictions": in_order(groups, [_show(of_group) for of_group in outputs])})
 
-    return Opening(model, work)
+    timeout_s, priority = model.schedule(None, 0)
+    return Opening(model, work, timeout_s=timeout_s, priority=priority)
 
 
 def open_explain(call: Call, registry: Registry, limits: Limits) -> Opening:

@@ -8,6 +8,7 @@ from service.examples import DIGITS, MODELS, PROTOCOL
 from service.http.generate import GENERATE, GENERATE_STREAM
 from service.http.kserve import EXPLAIN, FORECAST, PREDICT
 from service.protocol import schema
+from service.protocol.model_config import ModelConfig
 from service.protocol.timeseries import ForecastRequest
 
 _JSON = "application/json"
@@ -52,7 +53,7 @@ _OF_VERSIONS = (
     Operation("post", GENERATE_STREAM, "Flat JSON to events", schema.FlatAnswer, _TENSORS, schema.FlatRequest),
     Operation("get", _MODEL, "Inputs and outputs of a model", schema.ModelMetadata, _OF_MODEL),
     Operation("get", f"{_MODEL}/ready", "Whether a model serves", schema.ModelReady, _OF_MODEL),
-    Operation("get", f"{_MODEL}/config", "How a model is served", schema.ModelConfig, _OF_MODEL),
+    Operation("get", f"{_MODEL}/config", "How a model is served", ModelConfig, _OF_MODEL),
     Operation("get", f"{_MODEL}/stats", "Statistics of a model", schema.Statistics, _OF_MODEL),
 )
 """Those that are there below a version of a model too."""

@@ -52,7 +52,8 @@ class Header:
     """``outputs`` maps each wanted output to whether it comes back binary; None: all, by ``binary_default``.
 
     ``classes`` maps each output that is wanted as a classification to how many classes. ``timeout_s`` is None where the
-    request has none; of the two values of ``priority`` 0 goes before 1.
+    request has none; ``level`` is the priority that it asks for, 0 where it does not, and of the two values that the
+    engine has, ``priority``, 0 goes before 1.
     """
 
     id: str | None = None
@@ -62,6 +63,7 @@ class Header:
     classes: Mapping[str, int] = field(default_factory=dict)
     binary_default: bool = False
     timeout_s: float | None = None
+    level: int = 0
     priority: int = 1
     sequence: SequenceStep | None = None
     texts: dict[tuple[object, ...], bytes] = field(default_factory=dict, compare=False)
@@ -88,7 +90,7 @@ def parse_header(value: Any, max_tensors: int) -> Header:
         raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
     parameters = read_optional(header, "parameters", "parameters")
     check_parameters(parameters)
-    timeout_s, priority = read_schedule(parameters)
+    timeout_s, level = read_schedule(parameters)
     binary_default = _boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
     inputs = header.get("inputs")
     if not isinstance(inputs, list) or len(inputs) > max_tensors:
@@ -99,7 +101,8 @@ def parse_header(value: Any, max_tensors: int) -> Header:
     outputs, classes = _parse_outputs(header.get("outputs"), binary_default, max_tensors)
     binary_bytes = sum(item.size_bytes or 0 for item in parsed)
     sequence = _parse_sequence(parameters)
-    return Header(request_id, parsed, binary_bytes, outputs, classes, binary_default, timeout_s, priority, sequence)
+    schedule = (timeout_s, level, priority_of(level))
+    return Header(request_id, parsed, binary_bytes, outputs, classes, binary_default, *schedule, sequence)
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -131,15 +134,20 @@ def _parse_sequence(parameters: Mapping[str, Any]) -> SequenceStep | None:
 
 
 def read_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
-    """Seconds that the request may take, None where it does not say, and its priority. Raises InvalidInput."""
+    """Seconds that the request may take, None where it does not say, and its priority as it is asked for, 0 where it is
+    not. Raises InvalidInput."""
     timeout = parameters.get("timeout")
     if timeout is not None and not _is_count(timeout):
         raise InvalidInput(f"parameters.timeout: expected microseconds, a whole number, got {timeout!r:.40}")
     priority = parameters.get("priority", 0)
     if not _is_count(priority):
         raise InvalidInput(f"parameters.priority: expected a whole number from 0, got {priority!r:.40}")
-    # In the protocol 1 is the highest and 0 the default; the engine has two: 0 before 1.
-    return timeout / 1e6 if timeout else None, 0 if priority == 1 else 1
+    return timeout / 1e6 if timeout else None, priority
+
+
+def priority_of(level: int) -> int:
+    """The engine's priority, 0 before 1. In the protocol 1 is the highest and 0 is none."""
+    return 0 if level == 1 else 1
 
 
 def _parse_input(value: Any, where: str) -> InputHeader:

@@ -190,92 +190,11 @@ class ModelMetadata(TypedDict):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-    rows: str = Field(description="whether rows of a batch are independent: proved, mixing or unknown")
-    rows_reason: str = Field(description="how that is known, or the node at which it is not")
-    bits: str = Field(description="how a row's bits vary with the rows beside it, on the provider that serves")
-
-
-@_exact
-class VersionPolicy(TypedDict):
-    specific: dict[Literal["versions"], list[int]]
-
-
-@_exact
-class TensorConfig(TypedDict):
-    """Without the batch. A scalar has `reshape`; what a sequence carries is `optional`."""
-
-    name: str
-    optional: NotRequired[bool]
-    data_type: Annotated[str, Field(pattern="^TYPE_")]
-    dims: list[Annotated[int, Field(ge=-1)]]
-    reshape: NotRequired[dict[Literal["shape"], list[int]]]
-
-
-@_exact
-class InstanceGroup(TypedDict):
-    name: str
-    kind: Literal["KIND_CPU", "KIND_GPU"]
-    count: Annotated[int, Field(ge=1)]
-
-
-@_exact
-class QueuePolicy(TypedDict):
-    timeout_action: Literal["REJECT"]
-    default_timeout_microseconds: Count
-    allow_timeout_override: Literal[True]
-    max_queue_size: Count
-
-
-@_exact
-class DynamicBatching(TypedDict):
-    preferred_batch_size: list[Count]
-    max_queue_delay_microseconds: Count
-    preserve_ordering: Literal[False]
-    priority_levels: Count
-    default_priority_level: Count
-    default_queue_policy: QueuePolicy
-
-
-@_exact
-class OldestStrategy(TypedDict):
-    max_candidate_sequences: Count
-    preferred_batch_size: list[Count]
-    max_queue_delay_microseconds: Count
-    preserve_ordering: Literal[False]
-
-
-@_exact
-class StateConfig(TypedDict):
-    input_name: str
-    output_name: str
-    data_type: Annotated[str, Field(pattern="^TYPE_")]
-    dims: list[Annotated[int, Field(ge=-1)]]
-
-
-@_exact
-class SequenceBatching(TypedDict):
-    """Of models that carry state from request to request."""
-
-    max_sequence_idle_microseconds: Count
-    oldest: OldestStrategy
-    control_input: Annotated[list[Any], Field(max_length=0)]
-    state: list[StateConfig]
-
-
-@_exact
-class ModelConfig(TypedDict):
-    name: str
-    platform: str
-    backend: str
-    version_policy: VersionPolicy
-    max_batch_size: Annotated[int, Field(ge=0, description="0: its tensors have no batch")]
-    input: list[TensorConfig]
-    output: list[TensorConfig]
-    instance_group: list[InstanceGroup]
-    default_model_filename: str
-    parameters: dict[str, dict[Literal["string_value"], str]]
-    dynamic_batching: NotRequired[DynamicBatching]
-    sequence_batching: NotRequired[SequenceBatching]
+    rows: Annotated[str, Field(description="whether rows of a batch are independent: proved, mixing or unknown")]
+    rows_reason: Annotated[str, Field(description="how that is known, or the node at which it is not")]
+    bits: Annotated[
+        str, Field(description="how a row's bits vary with the rows beside it, on the provider that serves")
+    ]
 
 
 @_exact

@@ -89,9 +89,11 @@ def parse_infer(
     _check_lengths(header, at, len(body) - at)
     admit(header)
     inputs = {}
-    booleans = b"true" in text or b"false" in text
+    booleans: bool | None = None
     for item in header.inputs:
         if item.size_bytes is None:
+            if booleans is None:
+                booleans = b"true" in text or b"false" in text
             inputs[item.name] = _from_json(item, booleans)
         else:
             inputs[item.name] = read_tensor(item, body, at)
@@ -99,7 +101,7 @@ def parse_infer(
     return InferRequest(header, inputs)
 
 
-def parse_raw(body: bytes | memoryview, tensors: Sequence[Tensor], batches: bool) -> InferRequest:
+def parse_raw(body: bytes | memoryview, tensors: Sequence[Tensor], leads_with_rows: bool) -> InferRequest:
     """Decode a request of ``Inference-Header-Content-Length: 0``: one row, as the bytes of the model's only input.
 
     One open size of the row is found by the length of the body. For BYTES the body is the one element, without its
@@ -112,7 +114,8 @@ def parse_raw(body: bytes | memoryview, tensors: Sequence[Tensor], batches: bool
         )
     tensor, datatype = tensors[0], DATATYPES[tensors[0].datatype]
     count, rest = divmod(len(body), datatype.itemsize) if datatype.itemsize else (1, 0)
-    sizes: tuple[int | str, ...] = (1, *tensor.row_shape) if batches else tensor.shape
+    axis_of_rows = 0 if leads_with_rows else tensor.batch_axis
+    sizes = tuple(1 if axis == axis_of_rows else size for axis, size in enumerate(tensor.shape))
     known = math.prod(size for size in sizes if isinstance(size, int))
     open_sizes = sum(isinstance(size, str) for size in sizes)
     if open_sizes > 1:

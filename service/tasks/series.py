@@ -115,8 +115,7 @@ def resumable(manifest: Manifest) -> Mapping[str, str]:
 
 def zeros_of(tensor: Tensor) -> np.ndarray:
     """One row of zeros. Every size must be fixed."""
-    layout = _layout(tensor)
-    return np.zeros(layout.shape, layout.dtype)
+    return DATATYPES[tensor.datatype].zeros(_layout(tensor).shape)
 
 
 def _given_by_us(manifest: Manifest) -> set[str | None]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model_store import DEFAULT_ROOT, Store
-from tests import graphs
+from tests import graphs, triton_models, triton_sequences
 from tests.conformance.clients import free_port, run_client
 from tests.conformance.performance import CALLERS, FORMS, MODEL, measure
 from tests.processes import Process, served
@@ -72,9 +72,9 @@ def adder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         yield f"127.0.0.1:{process.port}", f"127.0.0.1:{port}"
 
 
-def analyze_sequences(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def analyze_sequences(url: str, *arguments: str, model: str = "adder") -> subprocess.CompletedProcess[str]:
     windows = ("--measurement-mode", "count_windows", "--measurement-request-count", "200", "-s", "50", "-r", "10")
-    return run_client("perf", "perf_analyzer", "-m", "adder", "-u", url, *windows, *arguments)
+    return run_client("perf", "perf_analyzer", "-m", model, "-u", url, *windows, *arguments)
 
 
 SEQUENCE_FORMS = {
@@ -109,6 +109,45 @@ def test_line_16_perf_analyzer_makes_sequences(adder: tuple[str, str], form: str
     done = analyze_sequences(adder[form == "grpc"], "-i", form, *made)
     assert done.returncode == 0, done.stdout + done.stderr
     assert float(re.findall(r"\(([\d.]+) seq/sec\)", done.stdout)[-1]) == pytest.approx(80, rel=0.2)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Where models of a Triton repository are served: over HTTP, over gRPC."""
+    root = tmp_path_factory.mktemp("repository")
+    triton_sequences.write_accumulator(root, "FP32", 8, name="accumulator")
+    triton_models.write_add_sub(root, ("FP32", "FP32", "INT32"), (16,), True, name="add_sub")
+    triton_models.write_identities(
+        root, "shaped", "FP32", [((1,), ()), ((4, 4), (16,))], [((1,), ()), ((16,), (16,))], True
+    )
+    port = free_port()
+    with served(settings_for(root, provider="cpu", grpc_port=port)) as process:
+        yield f"127.0.0.1:{process.port}", f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("form", SEQUENCE_FORMS)
+def test_perf_analyzer_checks_sequences_of_a_triton_configuration(
+    repository: tuple[str, str], tmp_path: Path, form: str
+) -> None:
+    """It reads from the configuration that there are sequences, leaves states and controls out, and gets the totals."""
+    told = tmp_path / "sequences.json"
+    totals = [[{"y": [total]} for total in sequence] for sequence in TOTALS]
+    told.write_text(json.dumps({**SEQUENCES, "validation_data": totals}))
+    url = repository["grpc" in form]
+    done = analyze_sequences(url, *SEQUENCE_FORMS[form], "--input-data", str(told), model="accumulator")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.findall(r"Sequence count: (\d+)", done.stdout)[-1]) >= 40
+
+
+@pytest.mark.parametrize("form", ["http", "grpc"])
+@pytest.mark.parametrize("name", ["add_sub", "shaped"])
+def test_perf_analyzer_sends_batches_of_a_triton_configuration(
+    repository: tuple[str, str], form: str, name: str
+) -> None:
+    """It makes requests of eight rows from the dims of the configuration, and all are answered."""
+    done = analyze_sequences(repository[form == "grpc"], "-i", form, "-b", "8", "--concurrency-range", "2", model=name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert float(re.findall(r"Throughput: ([\d.]+) infer/sec", done.stdout)[-1]) > 0
 
 
 def run_schemathesis(folder: Path, url: str, *arguments: str, options: Sequence[str] = ()) -> None:

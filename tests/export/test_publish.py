@@ -93,6 +93,7 @@ def test_failure_at_any_step_leaves_the_store_as_it_was(make_spec, make_real_sam
         "exporting to ONNX",
         "rows alone and in company",
         "parity with PyTorch",
+        "row analysis",
         "golden samples",
         "reference statistics",
         "quality",

@@ -9,8 +9,8 @@ import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import Manifest, Store, cli
-from model_store.manifest import Graph, Provenance, Quality, Tensor
-from tests.graphs import double, write_plain
+from model_store.manifest import AxisRange, Graph, Provenance, Quality, Rows, Tensor
+from tests.graphs import double, mixing, write_plain
 
 X = Tensor(name="x", datatype="FP32", shape=("batch", 1), batch_axis=0)
 MANIFEST = Manifest(
@@ -186,12 +186,83 @@ def test_list_for_programs_has_the_same_facts(root: Path, capsys: pytest.Capture
 
 
 def test_shown_manifest_is_the_published_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``show --json`` prints a manifest that reads back as the version's; without --json it is JSON for people."""
+    """``show --json`` prints a manifest that reads back as the version's; without --json people see it too."""
     assert run("show", "m", "--store", root, "--json") == 0
     shown = Manifest.from_json(capsys.readouterr().out.encode(), "shown")
     assert shown == Store(root).find("m", 2).read_manifest()
     assert run("show", "m", "--version", "stable", "--store", root) == 0
-    assert json.loads(capsys.readouterr().out)["name"] == "m"
+    assert '"accuracy": 0.987654' in capsys.readouterr().out
+
+
+def publish(root: Path, graph: Graph, content: bytes) -> None:
+    Store(root).publish(Manifest(name="n", task="tensors", graphs={"main": graph}), {"main.onnx": content})
+
+
+def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where rows lie, what inputs take and may be left out, sizes of axes, and where the bits are told."""
+    ids = Tensor(name="ids", datatype="INT64", shape=("batch", "time"), batch_axis=0, least=0, largest=9)
+    scale = Tensor(name="scale", datatype="FP32", shape=(1,), optional=True)
+    ranges = {"time": AxisRange(least=2, largest=512)}
+    rows = Rows(verdict="proved", reason="each of its 3 operators keeps rows apart")
+    graph = Graph(file="main.onnx", inputs=(ids, scale), outputs=(X,), axis_ranges=ranges, rows=rows)
+    publish(root, graph.model_copy(update={"proved_sizes": {"time": 8}}), b"")
+    assert run("show", "n", "--store", root) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "│ ids │ input │ INT64 │ [batch, time] │ axis 0 │ 0 to 9 │",
+        "│ scale │ input │ FP32 │ [1] │ shared by all │ optional │",
+        "batches: rows of several requests share a run, along axis 0",
+        "rows: proved (each of its 3 operators keeps rows apart)",
+        "that is proved at time=8: a request of other sizes runs alone",
+        "axis time: 2 to 512, other sizes are refused",
+        "bits: the model's card has those of the provider that serves",
+    ):
+        assert part in text
+
+
+def test_version_without_a_verdict_is_analysed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What nobody has proved is shown as the server has it: a graph that mixes its rows has no batch."""
+    wide = X.model_copy(update={"shape": ("batch", 2)})
+    y = wide.model_copy(update={"name": "y"})
+    publish(root, Graph(file="main.onnx", inputs=(wide.model_copy(update={"name": "x"}),), outputs=(y,)), mixing())
+    assert run("show", "n", "--store", root) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "does not batch: each request is a run of its own rows: mixing (ReduceMean 'mean'" in text
+
+
+def test_plain_version_is_shown_by_its_analysis(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has no manifest: what one would say is found in the file; with --json it is a manifest."""
+    write_plain(root, "double", double("width"))
+    assert run("show", "double", "--store", root) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "rows: proved (its one operator keeps rows apart) bits: exact on CPUExecutionProvider" in text
+    assert run("show", "double", "--store", root, "--json") == 0
+    main = Manifest.from_json(capsys.readouterr().out.encode(), "shown").graphs["main"]
+    assert main.inputs == (Tensor(name="x", datatype="FP32", shape=("batch", "width"), batch_axis=0),)
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_plain_version_that_would_be_refused_ends_with_1(
+    root: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason is told, whether its configuration is at fault or its file cannot be loaded."""
+    write_plain(root, "double", double())
+    (root / "double" / "config.pbtxt").write_text('input { name: "z" data_type: TYPE_FP32 dims: 3 }')
+    assert run("show", "double", "--store", root, *words) == 1
+    captured = capsys.readouterr()
+    assert "names an input 'z' that the graph has not" in captured.out + captured.err
+    assert run("show", "plain", "--store", root, *words) == 1
+    assert "ONNX Runtime cannot load the graph" in capsys.readouterr().err
+
+
+def test_configuration_names_the_file_of_a_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of several ONNX files the one that config.pbtxt names is listed, as the server serves it."""
+    write_plain(root, "two", b"")
+    (root / "two" / "1" / "model.onnx").rename(root / "two" / "1" / "a.onnx")
+    (root / "two" / "1" / "b.onnx").write_bytes(double())
+    (root / "two" / "config.pbtxt").write_text('max_batch_size: 4 default_model_filename: "b.onnx"')
+    assert run("show", "two", "--store", root) == 0
+    assert "at most 4 in one" in capsys.readouterr().out
 
 
 def test_verification_of_a_sound_store_ends_with_0(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

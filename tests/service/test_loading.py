@@ -12,6 +12,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import GoldenSamples, IntegrityError, Manifest, ModelVersion, Store
 from model_store.datatypes import DATATYPES
+from model_store.errors import BadGraph
 from model_store.manifest import Batching, Golden, Graph, Tensor
 from service.engine.providers import CPU, NAMES
 from service.errors import NotReady
@@ -99,7 +100,7 @@ def test_added_file_is_refused(store: Store) -> None:
 
 def test_graph_that_is_none_is_not_ready(store: Store) -> None:
     """A published file that ONNX Runtime cannot read is the reason why the version does not serve."""
-    with pytest.raises(NotReady, match="ONNX Runtime cannot load the graph"):
+    with pytest.raises(BadGraph, match="ONNX Runtime cannot load the graph"):
         load(publish(store, b"not onnx"))
 
 
@@ -135,7 +136,7 @@ def test_tampered_external_weights_are_refused(store: Store) -> None:
 def test_external_weights_that_are_too_short_are_not_ready(store: Store) -> None:
     """A weights file that was published too short is no crash but a reason."""
     content, weights = with_external_weights()
-    with pytest.raises(NotReady, match="ONNX Runtime cannot load the graph"):
+    with pytest.raises(BadGraph, match="ONNX Runtime cannot load the graph"):
         load(publish(store, content, *WIDE, external={"weights.bin": weights[:100]}))
 
 
@@ -146,7 +147,7 @@ def test_external_weights_without_a_digest_are_never_read(
     content, weights = with_external_weights()
     (tmp_path / "weights.bin").write_bytes(weights)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(NotReady, match="cannot load the graph"):
+    with pytest.raises(BadGraph, match="cannot load the graph"):
         load(publish(store, content, *WIDE))
 
 

@@ -9,11 +9,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store import Store
-from model_store.errors import BadConfig
-from service.errors import NotReady
+from model_store.errors import BadConfig, BadGraph
+from model_store.graphs.configuration import read_default_filename
 from service.loading import Loaded, load_version
 from service.settings import Settings
-from service.triton import read_default_filename
 from tests import graphs
 
 
@@ -80,7 +79,7 @@ def test_map_is_refused_with_the_option_that_helps(tmp_path: Path) -> None:
     )
     opsets = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 1)]
     content = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-    with pytest.raises(NotReady, match="zipmap"):
+    with pytest.raises(BadGraph, match="zipmap"):
         load(tmp_path, content)
 
 
@@ -140,7 +139,7 @@ def test_configuration_shapes_what_callers_see(tmp_path: Path) -> None:
 )
 def test_configuration_that_does_not_fit_the_graph_says_where(tmp_path: Path, config: str, reason: str) -> None:
     """The model is unavailable, with the tensor, what was expected and what came."""
-    with pytest.raises(NotReady, match=reason):
+    with pytest.raises(BadConfig, match=reason):
         load(tmp_path, graphs.double(), config)
 
 

@@ -32,6 +32,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Session, float]]:
         return seconds[session] * len(inputs["x"])
 
     monkeypatch.setattr(profile, "_measure", measure)
+    monkeypatch.setattr(profile, "_SLOW_S", float("inf"))
     monkeypatch.setattr(profile, "_COMPARE_S", 0.0)
     monkeypatch.setattr(profile, "_DOUBT_S", 0.0)
     with quiet.beside():
@@ -249,3 +250,29 @@ def test_measurement_that_fails_lets_the_others_go_on() -> None:
         raise ZeroDivisionError
     with own.beside(), own.alone():
         pass
+
+
+@pytest.mark.parametrize(("wide_s", "widens"), [(0.3, True), (0.6, False)])
+def test_graph_that_takes_long_is_run_once_each_way(
+    monkeypatch: pytest.MonkeyPatch, wide_s: float, widens: bool
+) -> None:
+    """A run of half a second is not repeated: one on one core and one on all of them say whether all of them pay."""
+    session, other = Session(graphs.double()), Session(graphs.double(), intra_op_threads=2)
+    clock, ran = iter([0.0, 0.6, 0.6 + wide_s]), []
+    monkeypatch.setattr(profile, "_measure", lambda *_: 0.6)
+    monkeypatch.setattr(profile, "run", lambda session, inputs: ran.append(session) or session.run(inputs))
+    monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))
+    with quiet.beside():
+        cost, wide = profile.learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, _Unspent())
+    assert (ran, cost.predict(8), wide is not None) == ([session, other], pytest.approx(0.6), widens)
+
+
+class _Unspent(Budget):
+    """A budget without an end, and without a look at the clock."""
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def is_spent(self) -> bool:
+        return False

@@ -246,4 +246,18 @@ CASES: list[Case] = [
         "l = LessOrEqual(c, 3) f = Cast<to=1>(l) u = Unsqueeze(f, [1]) y = Mul(x, u)",
         "an expert takes the first three rows that want it",
     ),
+    mixing(
+        "route_over_rows",
+        "float[N,4] x => float[N,4] y",
+        "g = MatMul(x, w[4,2]) p = Softmax<axis=0>(g) "
+        'y = com.microsoft.MoE<k=1, activation_type="relu">(x, p, w[2,4,8], w[2,8], w[2,8,4], w[2,4])',
+        "experts are weighted over the batch",
+    ),
+    mixing(
+        "inverse_of_moments",
+        _X,
+        "t = Transpose(x) g = MatMul(t, x) e = Add(g, eye) i = com.microsoft.Inverse(e) y = MatMul(x, i)",
+        "the inverse of the second moments of the batch",
+        constants={"eye": np.eye(4, dtype=np.float32) * 5},
+    ),
 ]

@@ -162,4 +162,22 @@ CASES: list[Case] = [
         "f = Slice(x, [0], [-1], [0]) p = Concat<axis=0>([-1], f) e = Equal(x, p) y = Not(e)",
         "whether a row differs from the one before",
     ),
+    mixing(
+        "region_of_eighth_picture",
+        "float[N,1,6,6] x, float[N,4] rois => float[N,1,2,2] y",
+        "s = Shape(x) n = Gather(s, 0) r = Range(0, n, 1) m = Min(r, 7) "
+        "y = RoiAlign<output_height=2, output_width=2, sampling_ratio=1>(x, rois, m)",
+        "from the ninth row on, regions are of the eighth picture",
+        draws={"rois": between(0.0, 5.0)},
+        unseen=(1, 3, 5, 8),
+    ),
+    mixing(
+        "transformation_of_first_row",
+        "float[N,1,5,5] x, float[N,2,3] theta => float[N,1,5,5] y",
+        "s = Shape(x) a = Slice(theta, [0], [1], [0]) z = Shape(theta) e = Expand(a, z) g = AffineGrid(e, s) "
+        "y = GridSample(x, g)",
+        "all pictures are turned as the first",
+        opset=20,
+        draws={"theta": between(-1.0, 1.0)},
+    ),
 ]

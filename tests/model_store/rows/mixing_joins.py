@@ -198,4 +198,16 @@ CASES: list[Case] = [
         "the first row once more, through a sequence",
         seen="shape",
     ),
+    mixing(
+        "sequence_stacked_first",
+        "float[N,4] x => float[N,2,4] y",
+        "m = Neg(x) q = SequenceConstruct(x, m) c = ConcatFromSequence<axis=0, new_axis=1>(q) y = Reshape(c, [-1,2,4])",
+        "two batches are stacked as [2,N] and read as [N,2]",
+    ),
+    mixing(
+        "sequence_joined_as_pairs",
+        "float[N,4] x => float[N,2,4] y",
+        "m = Neg(x) q = SequenceConstruct(x, m) c = ConcatFromSequence<axis=0>(q) y = Reshape(c, [-1,2,4])",
+        "two batches are joined and read as pairs",
+    ),
 ]

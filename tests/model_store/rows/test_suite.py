@@ -2,13 +2,12 @@
 
 import pytest
 
+from model_store.rows import analyse
 from tests.model_store.rows.case import Case
 from tests.model_store.rows.counterexample import find_counterexample
 from tests.model_store.rows.suite import CASES, INDEPENDENT, MIXING
 
 _SHARE_TO_PROVE = 0.95
-
-by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def test_suite_names_each_case_once() -> None:
@@ -38,17 +37,29 @@ def test_hidden_mixing_shows_nothing_at_some_sizes(case: Case) -> None:
 @pytest.mark.parametrize("case", MIXING, ids=lambda case: case.name)
 def test_analysis_never_proves_a_mixing_case(case: Case) -> None:
     """The analysis says ``mixing`` or ``unknown`` of each graph whose rows mix, and why."""
-    rows = pytest.importorskip("model_store.rows", reason="the analysis of rows does not exist yet")
-    verdict = rows.analyse(case.model.SerializeToString())
+    verdict = analyse(case.model.SerializeToString())
     assert verdict.rows in ("mixing", "unknown"), f"{case.name} is called proved, but: {case.note}"
     assert verdict.reason
 
 
 def test_analysis_proves_nearly_all_independent_cases() -> None:
     """The analysis proves at least 95 % of the graphs whose rows are independent."""
-    rows = pytest.importorskip("model_store.rows", reason="the analysis of rows does not exist yet")
-    verdicts = {case.name: rows.analyse(case.model.SerializeToString()) for case in INDEPENDENT}
+    verdicts = {case.name: analyse(case.model.SerializeToString()) for case in INDEPENDENT}
     missed = {name: verdict for name, verdict in verdicts.items() if verdict.rows != "proved"}
     report = "\n".join(f"{name}: {verdict.rows}: {verdict.reason}" for name, verdict in missed.items())
     print(report)
     assert len(missed) <= (1 - _SHARE_TO_PROVE) * len(INDEPENDENT), report
+
+
+def test_proof_names_the_axes_of_the_rows() -> None:
+    """A proof gives the batch axis of each input and output, and leaves out the inputs that all rows share."""
+    wrong = {}
+    for case in INDEPENDENT:
+        verdict = analyse(case.model.SerializeToString())
+        constants = {constant.name for constant in case.model.graph.initializer}
+        named = [value.name for value in (*case.model.graph.input, *case.model.graph.output)]
+        axes = {name: case.find_axis(name) for name in named if name not in constants}
+        expected = {name: axis for name, axis in axes.items() if axis is not None}
+        if verdict.rows == "proved" and dict(verdict.axes) != expected:
+            wrong[case.name] = f"{dict(verdict.axes)} instead of {expected}"
+    assert not wrong

@@ -71,6 +71,15 @@ def test_tensors_are_as_callers_and_the_graph_see_them() -> None:
     assert config.response_cache
 
 
+def test_what_a_tensor_leaves_out_is_that_of_the_graph() -> None:
+    """Without dims or datatype nothing is said of either, so the graph's can be taken; dims with a reshape are said."""
+    config = read('input { name: "x" dims: [ 2 ] } output { name: "y" data_type: TYPE_INT8 }')
+    assert config.inputs == (TensorConfig("x", "", (2,)),)
+    assert config.outputs == (TensorConfig("y", "INT8", None),)
+    assert config.outputs[0].graph_dims is None
+    assert read('input { name: "x" reshape { shape: [ 1 ] } }').inputs[0].dims == ()
+
+
 def test_every_datatype_has_our_name() -> None:
     """All of Triton's datatypes but the invalid one are in the table of datatypes, each under one name."""
     names = value_names("DataType")[1:]

@@ -40,6 +40,25 @@ def test_full_queue_refuses_and_keeps_what_it_has():
     assert rows_of(queue.take(0.0)) == [(first, 0, 3)]
 
 
+def test_requests_of_a_priority_may_be_limited():
+    """Where a model says so a priority holds so many requests, however few their rows, until one leaves by any door."""
+    queue: BatchQueue[Request] = BatchQueue(4, 100, max_requests=(None, 2))
+    first, second = request(1, deadline=1.0), request(6)
+    for each in (first, second, request(1, priority=0), request(1, priority=0), request(1, priority=0)):
+        queue.offer(each)
+    with pytest.raises(QueueFull, match="2 requests wait, the limit of the model's configuration") as refused:
+        queue.offer(request(1), lambda: 7.0)
+    assert refused.value.retry_after_s == 7.0
+    queue.expire(1.0)
+    third = request(1)
+    queue.offer(third)
+    queue.cancel(third)
+    queue.offer(request(1))
+    assert [batch.count for batch in iter(lambda: queue.take(2.0), None)] == [4, 4, 2]
+    for _ in range(2):
+        queue.offer(request(1))
+
+
 def test_request_larger_than_the_queue_is_accepted_when_nothing_waits():
     """A request of more rows than the limit can still run, alone: else it never could."""
     large = request(10)
@@ -240,6 +259,8 @@ class QueueMachine(RuleBasedStateMachine):
     def rows_are_counted(self) -> None:
         left = [r.left_rows for r in self.accepted if r not in self.ended]
         assert self.queue.waiting_rows == sum(left)
+        waiting = [r.priority for r in self.accepted if r not in self.ended]
+        assert self.queue.requests_of == [waiting.count(0), waiting.count(1)]
 
 
 TestQueueMachine = QueueMachine.TestCase

@@ -12,9 +12,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store.datatypes import DATATYPES
+from model_store.errors import BadGraph
+from model_store.graphs.sessions import first_line
 from service.engine import session as session_module
 from service.engine.providers import CPU, NAMES, GpuOptions
-from service.engine.session import Session, available_providers, first_line, host_allocator
+from service.engine.session import Session, available_providers, host_allocator
 from service.engine.tensors import Signature
 from service.errors import NotReady
 from tests import graphs
@@ -24,7 +26,7 @@ from tests.signatures import graph_of
 @pytest.mark.parametrize("content", [b"", b"not onnx", graphs.double()[:-20]])
 def test_graph_that_cannot_be_read_is_not_ready(content: bytes) -> None:
     """Bytes that are no ONNX graph end in one line that says so, whatever type ONNX Runtime raises."""
-    with pytest.raises(NotReady, match=r"^ONNX Runtime cannot load the graph: .+") as caught:
+    with pytest.raises(BadGraph, match=r"^ONNX Runtime cannot load the graph: .+") as caught:
         Session(content)
     assert "\n" not in str(caught.value)
 
@@ -54,7 +56,7 @@ def test_type_that_no_request_can_carry_is_refused() -> None:
     """A tensor of a type outside the protocol is named with its type."""
     content = graphs.echo(TensorProto.FLOAT8E4M3FN)
     with pytest.raises(
-        NotReady, match=r"tensor 'x' has the type tensor\(float8e4m3fn\), which this server cannot carry"
+        BadGraph, match=r"tensor 'x' has the type tensor\(float8e4m3fn\), which this server cannot carry"
     ):
         Session(content).describe("model.onnx")
 
@@ -149,8 +151,8 @@ class Pretence:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, active: list[str], refuses_graphs: bool = False) -> None:
         self.plans: list[Any] = []
-        self._active, self._refuses_graphs, self._open = active, refuses_graphs, session_module._open
-        monkeypatch.setattr(session_module, "_open", self.open)
+        self._active, self._refuses_graphs, self._open = active, refuses_graphs, session_module.open_session
+        monkeypatch.setattr(session_module, "open_session", self.open)
         monkeypatch.setattr(session_module, "available_providers", lambda policy: list(NAMES.values()))
 
     def open(self, content: bytes, options: Any, plan: Any) -> Any:

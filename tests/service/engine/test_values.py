@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store.datatypes import DATATYPES
+from model_store.errors import BadGraph
+from model_store.graphs.values import Values
 from service.engine.session import Session
-from service.engine.values import Values
-from service.errors import NotReady
 from tests import graphs
 
 BF16 = DATATYPES["BF16"].dtype
@@ -40,7 +40,7 @@ def test_graph_that_takes_strings_too_is_refused() -> None:
         [("y", KIND, ["batch"]), ("s", TensorProto.STRING, ["batch"])],
     )
     with pytest.raises(
-        NotReady, match="input 't' is of strings, which ONNX Runtime does not take beside tensors of BF"
+        BadGraph, match="input 't' is of strings, which ONNX Runtime does not take beside tensors of BF"
     ):
         Session(content)
 

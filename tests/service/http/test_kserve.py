@@ -54,7 +54,7 @@ REFUSED: dict[str, tuple[str, str, Any, str]] = {
     "empty": ("double", "predict", {"instances": []}, "expected an array of 1 to"),
     "wrong shape": ("double", "predict", {"instances": [[1, 2]]}, "expected a row of shape [3], got [2]"),
     "one input of two": ("add", "predict", {"instances": [{"a": [1, 2]}]}, "takes an object of a, b, got fields ['a']"),
-    "no rows": ("fixed", "predict", {"instances": [[[1, 2], [3, 4]]]}, "model 'fixed' takes no rows: use /v2/models/f"),
+    "no rows": ("fixed", "predict", {"instances": [[[1, 2], [3, 4]]]}, "model 'fixed' takes no rows"),
     "half precision": ("halves", "predict", {"instances": [[1]]}, "output 'y': FP16 has no JSON form"),
     "digit of wrong shape": ("digits-classifier", "explain", {"instances": [[1]]}, "expected a row of shape [1, 8, 8]"),
 }

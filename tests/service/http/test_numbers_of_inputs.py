@@ -100,7 +100,8 @@ def test_model_without_inputs_has_no_rows_for_kserve(client: httpx.Client):
     """The first protocol has rows, so it names the route that answers, and that one does."""
     refused = client.post("/v1/models/draw:predict", json={"instances": [{}]})
     assert refused.status_code == 400
-    assert refused.json()["error"] == "model 'draw' takes no rows: use /v2/models/draw/infer"
+    assert refused.json()["error"].startswith("model 'draw' takes no rows")
+    assert refused.json()["error"].endswith(": use /v2/models/draw/infer")
 
 
 def test_sequence_goes_on_without_any_input(client: httpx.Client):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.engine.reshape import Reshape
+from model_store.graphs.reshape import Reshape
 
 
 def test_free_sizes_keep_their_order_on_both_sides() -> None:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from service.errors import NotReady
+from model_store.errors import BadGraph
 
 logger = logging.getLogger("sluice.engine")
 
@@ -30,7 +30,7 @@ _OF_DOTLESS_I = ("az", "crh", "ku", "tr", "tt")
 def with_available_locale(content: bytes) -> bytes:
     """The ONNX file with C.UTF-8 in place of locales that this machine lacks and that change the case as it does.
 
-    Everything else stays byte for byte. Raises NotReady where a locale is needed that has no such substitute.
+    Everything else stays byte for byte. Raises BadGraph where a locale is needed that has no such substitute.
     """
     if _OPERATOR.encode() not in content or sys.platform != "linux":
         return content
@@ -69,14 +69,14 @@ def _walk(nodes: Sequence[Any]) -> Iterator[Any]:
 
 
 def _use_available(node: Any) -> bool:
-    """Name the substitute of a node's locale, where it needs one. Whether it did. Raises NotReady."""
+    """Name the substitute of a node's locale, where it needs one. Whether it did. Raises BadGraph."""
     given = {attribute.name: attribute for attribute in node.attribute}
     name = given["locale"].s.decode() if "locale" in given else DEFAULT
     if not _needs_locale(given) or has_locale(name):
         return False
     found = _NAME.fullmatch(name)
     if found is None or found[1].lower() in _OF_DOTLESS_I or not has_locale(SAME_CASE):
-        raise NotReady(
+        raise BadGraph(
             f"node {node.name!r} ({_OPERATOR}) changes the case of texts by the locale {name!r:.60}, which this "
             "machine lacks: install it, on Debian by the package locales and localedef, or name C.UTF-8 in the graph"
         )

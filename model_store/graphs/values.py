@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime as ort
 
 from model_store.datatypes import DATATYPES
-from service.engine.tensors import Arrays
-from service.errors import NotReady
+from model_store.errors import BadGraph
+from model_store.graphs import Arrays
 
 _BF16 = DATATYPES["BF16"]
 _BF16_NUMBER = 16
@@ -27,21 +27,21 @@ def needs_values(session: Any) -> bool:
 class Values:
     """Runs a session through values. ``run`` may be called from several threads at once.
 
-    Raises NotReady for a graph that takes strings too: of these ONNX Runtime makes no values.
+    Raises BadGraph for a graph that takes strings too: of these ONNX Runtime makes no values.
     """
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._names = [value.name for value in session.get_inputs()]
-        self._output_names = [value.name for value in session.get_outputs()]
+        self.output_names: Sequence[str] = [value.name for value in session.get_outputs()]
+        """What a run gives, in this order."""
         texts = [value.name for value in session.get_inputs() if value.type == DATATYPES["BYTES"].onnx]
         if texts:
-            raise NotReady(f"input {texts[0]!r} is of strings, which ONNX Runtime does not take beside tensors of BF16")
+            raise BadGraph(f"input {texts[0]!r} is of strings, which ONNX Runtime does not take beside tensors of BF16")
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
-        """Outputs in the graph's order. Raises whatever ONNX Runtime raises."""
-        lent = {name: _lend(inputs[name]) for name in self._names}
-        return [_read(value) for value in self._session.run_with_ort_values(self._output_names, lent)]
+        """Outputs in the order of ``output_names``. Raises whatever ONNX Runtime raises."""
+        lent = {name: _lend(array) for name, array in inputs.items()}
+        return [_read(value) for value in self._session.run_with_ort_values(list(self.output_names), lent)]
 
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
         """As ``run``: nothing stays on a device."""

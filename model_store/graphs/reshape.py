@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from service.engine.tensors import Arrays
+from model_store.graphs import Arrays
 
 Dims = tuple[int, ...]
 """A shape without the batch; -1 stands for a size that both sides have, in the same order."""
@@ -37,9 +37,14 @@ class Reshape:
             for name, array in zip(names, arrays, strict=True)
         ]
 
+    def inner_dims(self, name: str) -> Dims | None:
+        """The shape that the graph has of a tensor, without the batch; None where callers have the same."""
+        found = self._inputs.get(name) or self._outputs.get(name)
+        return None if found is None else found[0]
+
     def _change(self, array: np.ndarray, old: Dims, new: Dims) -> np.ndarray:
         lead, sizes = array.shape[: self._lead], array.shape[self._lead :]
         if len(sizes) != len(old):
             return array
         free = iter([size for size, wanted in zip(sizes, old, strict=True) if wanted == -1])
-        return array.reshape(*lead, *(next(free) if size == -1 else size for size in new))
+        return array.reshape((*lead, *(next(free) if size == -1 else size for size in new)))

@@ -13,9 +13,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from service.engine import locales
-from service.engine.locales import has_locale, with_available_locale
-from service.errors import NotReady
+from model_store.errors import BadGraph
+from model_store.graphs import locales
+from model_store.graphs.locales import has_locale, with_available_locale
 from tests import graphs
 
 LACKED = "xx_XX.UTF-8"
@@ -51,14 +51,14 @@ def locales_of(content: bytes) -> list[str]:
 @pytest.mark.parametrize("name", ["tr_XX.UTF-8", "AZ_XX", "crh-XX.utf8", "nonsense", "english of the queen"])
 def test_locale_without_substitute_is_refused(name: str) -> None:
     """Where i loses or keeps its dot in another way, or nobody knows the language, nothing may stand in for it."""
-    with pytest.raises(NotReady, match=rf"node 'lower' \(StringNormalizer\) .* locale '{name}'.*package locales"):
+    with pytest.raises(BadGraph, match=rf"node 'lower' \(StringNormalizer\) .* locale '{name}'.*package locales"):
         with_available_locale(normalizer(case_change_action="LOWER", locale=name))
 
 
 def test_machine_without_any_locale_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the substitute too, what is to be installed is named."""
     monkeypatch.setattr(locales, "has_locale", lambda name: False)
-    with pytest.raises(NotReady, match=r"locale 'en_US.UTF-8', which this machine lacks: install it"):
+    with pytest.raises(BadGraph, match=r"locale 'en_US.UTF-8', which this machine lacks: install it"):
         with_available_locale(normalizer(case_change_action="UPPER"))
 
 
@@ -140,7 +140,7 @@ def test_process_keeps_its_own_locale() -> None:
     """To look for a locale changes nothing that others in the process see."""
     code = (
         "import locale; before = locale.setlocale(locale.LC_ALL); "
-        "from service.engine.locales import has_locale; found = has_locale('C.UTF-8'), has_locale('xx_XX'); "
+        "from model_store.graphs.locales import has_locale; found = has_locale('C.UTF-8'), has_locale('xx_XX'); "
         "print(before == locale.setlocale(locale.LC_ALL), *found)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -156,7 +156,7 @@ def test_substitute_changes_every_letter_alike(tmp_path: Path) -> None:
     folder = tmp_path / "en_US.utf8"
     subprocess.run(["localedef", "--no-archive", "-i", "en_US", "-f", "UTF-8", folder], check=True)
     code = (
-        "import numpy as np, onnxruntime as ort; from tests.service.engine.test_locales import normalizer\n"
+        "import numpy as np, onnxruntime as ort; from tests.model_store.graphs.test_locales import normalizer\n"
         "letters = [c for c in map(chr, range(1, 0x20000)) if not '\\ud800' <= c <= '\\udfff']\n"
         "x = {'x': np.array([c for c in letters if c.lower() != c or c.upper() != c], object)}\n"
         "for do in ('LOWER', 'UPPER'):\n"

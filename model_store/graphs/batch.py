@@ -1,0 +1,101 @@
+"""Where the rows of a batch lie in a graph, by the analysis of its rows: only proved ones have a batch."""
+
+from collections.abc import Callable, Sequence
+
+from model_store.graphs.analyst import analyst
+from model_store.manifest import AxisRange, Graph, Rows, Tensor
+from model_store.rows import Analysis
+
+PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
+NO_BATCH = Rows(verdict="unknown", reason="it was published without a batch")
+
+
+def batches(graph: Graph) -> bool:
+    """Whether rows of several requests may share a run."""
+    return any(t.batch_axis is not None for t in graph.inputs) and any(t.batch_axis is not None for t in graph.outputs)
+
+
+def apply_analysis(graph: Graph, found: Analysis) -> Graph:
+    """The graph with its batch, where that is proved, and with the ranges that it implies."""
+    proved = found.rows == "proved"
+    return graph.model_copy(
+        update={
+            "inputs": tuple(_limit(_place(tensor, found, proved), found) for tensor in graph.inputs),
+            "outputs": tuple(_place(tensor, found, proved) for tensor in graph.outputs),
+            "axis_ranges": ranges_of(found),
+            "proved_sizes": dict(found.sizes or {}) if proved and found.only_sizes else {},
+            "rows": Rows(verdict=found.rows, reason=found.reason),
+        }
+    )
+
+
+def batch_anyway(graph: Graph, found: Analysis) -> Graph | None:
+    """The graph with the batch that was measured and not proved; None where there is none to see."""
+    outputs = {tensor.name for tensor in graph.outputs}
+    if found.rows != "unknown" or not outputs <= found.axes.keys():
+        return None
+    return graph.model_copy(
+        update={
+            "inputs": tuple(_place(tensor, found, True) for tensor in graph.inputs),
+            "outputs": tuple(_place(tensor, found, True) for tensor in graph.outputs),
+        }
+    )
+
+
+def without_batch(graph: Graph) -> Graph:
+    """The graph as one whose requests run one by one."""
+
+    def alone(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(tensor.model_copy(update={"batch_axis": None}) for tensor in tensors)
+
+    return graph.model_copy(update={"inputs": alone(graph.inputs), "outputs": alone(graph.outputs)})
+
+
+def settle_published(graph: Graph, has_parity: bool, read: Callable[[str], bytes]) -> Graph:
+    """A graph as its manifest has it, with the verdict on its rows. It keeps its batch only where that is proved.
+
+    Manifests from before rows were analysed have no verdict: an export that compared the graph with its original
+    (``has_parity``) has proved its rows too, and any other graph is analysed now. ``read`` gives the content of a
+    file of the version.
+    """
+    if graph.rows is not None:
+        return graph if graph.rows.verdict == "proved" else without_batch(graph)
+    if not batches(graph):
+        return graph.model_copy(update={"rows": NO_BATCH})
+    if has_parity:
+        return graph.model_copy(update={"rows": PROVED_BY_EXPORT})
+    found = analyst.analyse(read(graph.file), {file: read(file) for file in graph.external_data}, {})
+    settled = graph if found.rows == "proved" and agrees(graph, found) else without_batch(graph)
+    return settled.model_copy(update={"rows": Rows(verdict=found.rows, reason=found.reason)})
+
+
+def places_inputs(graph: Graph, found: Analysis) -> bool:
+    """Whether the analysis looked for the rows of the inputs where the graph says that they lie."""
+    return all(found.axes.get(tensor.name) == tensor.batch_axis for tensor in graph.inputs)
+
+
+def agrees(graph: Graph, found: Analysis) -> bool:
+    """Whether the analysis has seen the rows where the graph says that they lie."""
+    return all(found.axes.get(tensor.name) == tensor.batch_axis for tensor in (*graph.inputs, *graph.outputs))
+
+
+def ranges_of(found: Analysis) -> dict[str, AxisRange]:
+    """The sizes that free axes may have, by name."""
+    names = {*found.least, *found.bounds}
+    return {name: AxisRange(least=found.least.get(name), largest=found.bounds.get(name)) for name in sorted(names)}
+
+
+def _place(tensor: Tensor, found: Analysis, proved: bool) -> Tensor:
+    axis = found.axes.get(tensor.name) if proved else None
+    return tensor.model_copy(update={"batch_axis": axis})
+
+
+def _limit(tensor: Tensor, found: Analysis) -> Tensor:
+    """ONNX counts negative indices from the end of a table, so these are inside of it too."""
+    size = found.tables.get(tensor.name)
+    return tensor if size is None else tensor.model_copy(update={"least": -size, "largest": size - 1})
+
+
+def describe_verdict(found: Rows) -> str:
+    """The verdict and its reason, for people."""
+    return f"{found.verdict} ({found.reason})" if found.reason else str(found.verdict)

@@ -1,0 +1,150 @@
+"""ONNX Runtime as the server and the commands open it; and a session on the CPU for those who only try a graph."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# ONNX Runtime notes a device id and reports usage unless it is told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
+
+from model_store.datatypes import BY_ONNX
+from model_store.errors import BadGraph
+from model_store.graphs import Arrays
+from model_store.graphs.reshape import Reshape
+from model_store.graphs.values import Values, needs_values
+from model_store.manifest import Graph, Tensor
+from model_store.rows.samples import name_axis
+from model_store.rows.weights import strip_weights
+
+CPU = "CPUExecutionProvider"
+LOG_ERRORS_ONLY, LOG_NOTHING = 3, 4
+FLOAT16 = 10
+"""ONNX's number for the type."""
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def make_options(threads: int, external: Mapping[str, bytes], log_severity: int = LOG_ERRORS_ONLY) -> Any:
+    """For a session whose runs take so many threads. ``external`` has the files of weights that the graph names."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = log_severity
+    # Threads that spin while they wait take the core from the event loop, which shares it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights in other files are given from memory, after their digests were checked; nothing else is ever opened.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    if external:
+        names, contents = list(external), list(external.values())
+        options.add_external_initializers_from_files_in_memory(names, contents, [len(c) for c in contents])
+    return options
+
+
+def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
+    """Raises BadGraph. ``enable_fallback`` would try again on the CPU, with a line on the standard output."""
+    try:
+        first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+        avoided = find_unsafe_fusions(content) if first == CPU else []
+        return ort.InferenceSession(
+            content, options, providers=providers, enable_fallback=0, disabled_optimizers=avoided
+        )
+    except Exception as error:  # ONNX Runtime raises many types without a common base
+        raise BadGraph(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
+
+
+def find_unsafe_fusions(content: bytes) -> list[str]:
+    """The optimisations of ONNX Runtime that end the process on this graph.
+
+    Version 1.32 ends it while it fuses a Transpose of FP16 with the MatMul behind it. FP16 gains nothing on the CPU.
+    """
+    if b"Transpose" not in content or b"MatMul" not in content:
+        return []
+    try:
+        model = strip_weights(content)[0]
+    except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
+        return []
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    kinds = {value.type.tensor_type.elem_type for value in values} | {t.data_type for t in model.graph.initializer}
+    casts = {a.i for node in model.graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"}
+    return ["MatmulTransposeFusion"] if FLOAT16 in kinds | casts else []
+
+
+def list_values(session: Any) -> list[tuple[str, Any, bool]]:
+    """Inputs and outputs as ONNX Runtime tells them: which of both each is, and whether a request may leave it out."""
+    return [
+        *(("input", value, False) for value in session.get_inputs()),
+        *(("input", value, True) for value in session.get_overridable_initializers()),
+        *(("output", value, False) for value in session.get_outputs()),
+    ]
+
+
+def describe_session(session: Any, file: str) -> Graph:
+    """The graph as the ONNX file declares it, without a batch: what is one is for the row analysis to say.
+
+    Raises BadGraph for a tensor that the protocol cannot carry.
+    """
+    tensors = [
+        (kind, read_tensor(value).model_copy(update={"optional": optional}))
+        for kind, value, optional in list_values(session)
+    ]
+    return Graph(
+        file=file,
+        inputs=tuple(tensor for kind, tensor in tensors if kind == "input"),
+        outputs=tuple(tensor for kind, tensor in tensors if kind == "output"),
+    )
+
+
+def read_tensor(value: Any) -> Tensor:
+    """Raises BadGraph for a type that the protocol cannot carry."""
+    datatype = BY_ONNX.get(value.type)
+    if datatype is None:
+        advice = ""
+        if "map(" in value.type:
+            advice = ": convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}"
+        raise BadGraph(f"tensor {value.name!r} has the type {value.type}, which this server cannot carry{advice}")
+    return Tensor(name=value.name, datatype=datatype.name, shape=read_shape(value))
+
+
+def read_shape(value: Any) -> tuple[int | str, ...]:
+    """Fixed sizes, and names of free axes. Sequences and maps have no shape."""
+    return tuple(
+        size
+        if isinstance(size, int) and size >= 0
+        else name_axis(value.name, axis, size if isinstance(size, str) else None)
+        for axis, size in enumerate(value.shape or ())
+    )
+
+
+class CpuSession:
+    """A graph on the CPU and one thread, as the server runs it there, without what makes a server fast.
+
+    Raises BadGraph where ONNX Runtime cannot load it.
+    """
+
+    def __init__(self, content: bytes, external: Mapping[str, bytes] | None = None) -> None:
+        self.raw = open_session(content, make_options(1, external or {}, LOG_NOTHING), [CPU])
+        self.output_names: Sequence[str] = [output.name for output in self.raw.get_outputs()]
+        self._shapes: Reshape | None = None
+        self._values = Values(self.raw) if needs_values(self.raw) else None
+
+    def adopt(self, graph: Graph, shapes: Reshape | None) -> None:
+        """Give these outputs only, and take and give tensors in the shapes of callers."""
+        self.output_names = [tensor.name for tensor in graph.outputs]
+        self._shapes = shapes
+        if self._values is not None:
+            self._values.output_names = self.output_names
+
+    def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+        """Outputs in the order of ``output_names``. Raises whatever ONNX Runtime raises."""
+        if self._shapes is not None:
+            inputs = self._shapes.enter(inputs)
+        if self._values is not None:
+            outputs: list[np.ndarray] = self._values.run(inputs)
+        else:
+            outputs = self.raw.run(self.output_names, dict(inputs))
+        return outputs if self._shapes is None else self._shapes.leave(self.output_names, outputs)

@@ -1,0 +1,199 @@
+"""A version as Triton's model configuration: what is in force here. Each object is complete: clients index blindly."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from model_store.consistency import MAIN
+from model_store.manifest import Tensor
+from model_store.triton import QueuePolicy, SequenceConfig, SequenceControl, SequenceState, TritonConfig, VersionPolicy
+from service.control.metadata import PLATFORM, describe_sizes
+from service.registry import Model
+from service.settings import Settings
+
+_MICROSECONDS = 1_000_000
+_VALUES = {"INT32": "int32_false_true", "FP32": "fp32_false_true", "BOOL": "bool_false_true"}
+
+
+def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
+    """The version as a model configuration."""
+    session, given = model.loaded.session, model.loaded.config
+    most_rows = _most_rows(model)
+    config: dict[str, Any] = {
+        "name": model.name,
+        "platform": PLATFORM,
+        "backend": "onnxruntime",
+        "version_policy": _version_policy(model.version, given),
+        "max_batch_size": most_rows,
+        "input": [_tensor(t, model, most_rows > 0) for t in model.signature.public_inputs.values()],
+        "output": [_output(t, model, most_rows > 0) for t in model.signature.public_outputs.values()],
+        "instance_group": [
+            {"name": model.name, "kind": "KIND_CPU" if session.on_cpu else "KIND_GPU", "count": lanes},
+        ],
+        "default_model_filename": model.manifest.graphs[MAIN].file,
+        "parameters": {
+            "execution_provider": {"string_value": session.provider},
+            "rows": {"string_value": model.loaded.rows.verdict},
+            "rows_reason": {"string_value": model.loaded.rows.reason},
+            "bits": {"string_value": model.loaded.bits},
+        },
+    }
+    sequencing = model.sequencing
+    if sequencing is not None and settings.keeps_sequences:  # clients take one of the two
+        config["sequence_batching"] = _sequences(model, settings)
+        if not sequencing.is_required:
+            carried = {state.input for state in sequencing.facts.states}
+            for tensor in config["input"]:
+                tensor["optional"] = tensor["name"] in carried
+    elif model.signature.batches and most_rows:
+        config["dynamic_batching"] = _batching(model, settings)
+    return config
+
+
+def _most_rows(model: Model) -> int:
+    """The rows of a request, where they are on the first axis of every tensor; else 0, and shapes are whole."""
+    leading_rows = model.signature.graph.leading_rows
+    if leading_rows is not None and model.loaded.config is not None and model.loaded.config.max_batch_size:
+        return leading_rows
+    if not model.signature.leads_with_rows:
+        return 0
+    return model.loaded.max_rows if model.signature.batches else leading_rows or 0
+
+
+def _version_policy(version: str, given: TritonConfig | None) -> Mapping[str, Any]:
+    if given is None:
+        return {"specific": {"versions": [int(version)]}}
+    policy: VersionPolicy = given.version_policy
+    if policy.latest is not None:
+        return {"latest": {"num_versions": policy.latest}}
+    return {"all": {}} if policy.specific is None else {"specific": {"versions": [*policy.specific]}}
+
+
+def _datatype(name: str) -> str:
+    return f"TYPE_{'STRING' if name == 'BYTES' else name}"
+
+
+def _tensor(tensor: Tensor, model: Model, batches: bool) -> dict[str, Any]:
+    """A tensor as callers see it, without the batch. Dims may not be empty: a scalar is told as [1]."""
+    dims = [-1] if tensor.any_shape else describe_sizes(tensor.shape[1:] if batches else tensor.shape)
+    config: dict[str, Any] = {"name": tensor.name, "data_type": _datatype(tensor.datatype), "dims": dims or [1]}
+    shapes = model.loaded.session.shapes
+    inner = None if shapes is None else shapes.inner_dims(tensor.name)
+    if inner is not None or not dims:
+        config["reshape"] = {"shape": [*(inner or ())]}
+    if tensor.optional:
+        config["optional"] = True
+    return config
+
+
+def _output(tensor: Tensor, model: Model, batches: bool) -> dict[str, Any]:
+    config = _tensor(tensor, model, batches)
+    given = model.loaded.config
+    files = {} if given is None else {output.name: output.label_filename for output in given.outputs}
+    return {**config, "label_filename": files[tensor.name]} if files.get(tensor.name) else config
+
+
+def _sequences(model: Model, settings: Settings) -> Mapping[str, Any]:
+    """Rows of any sequences share batches. What is carried without changing is no state in this form."""
+    given = model.loaded.config
+    sequence = None if given is None else given.sequence
+    if sequence is not None:
+        return _configured_sequences(sequence, model, settings)
+    assert model.sequencing is not None  # noqa: S101  # asked by the caller
+    tensors = {t.name: _tensor(t, model, _most_rows(model) > 0) for t in model.signature.inputs.values()}
+    states = [
+        {
+            "input_name": state.input,
+            "output_name": state.output,
+            "data_type": tensors[state.input]["data_type"],
+            "dims": tensors[state.input]["dims"],
+        }
+        for state in model.sequencing.facts.states
+        if state.output is not None
+    ]
+    return {
+        "max_sequence_idle_microseconds": round(settings.sequence_idle_s * _MICROSECONDS),
+        "oldest": _oldest(model, settings),
+        "control_input": [],
+        "state": states,
+    }
+
+
+def _oldest(model: Model, settings: Settings) -> Mapping[str, Any]:
+    return {
+        "max_candidate_sequences": settings.max_sequences,
+        "preferred_batch_size": [model.dispatcher.batch_rows],
+        "max_queue_delay_microseconds": round(model.dispatcher.queue.max_wait_s * _MICROSECONDS),
+        "preserve_ordering": False,
+    }
+
+
+def _configured_sequences(sequence: SequenceConfig, model: Model, settings: Settings) -> Mapping[str, Any]:
+    strategy: Mapping[str, Any] = {"oldest": _oldest(model, settings)}
+    if sequence.strategy == "direct":
+        strategy = {"direct": {"max_queue_delay_microseconds": 0, "minimum_slot_utilization": 0.0}}
+    return {
+        "max_sequence_idle_microseconds": round(sequence.idle_s * _MICROSECONDS),
+        **strategy,
+        "control_input": [_control(control) for control in sequence.controls],
+        "state": [_state(state) for state in sequence.states],
+    }
+
+
+def _control(control: SequenceControl) -> Mapping[str, Any]:
+    told: dict[str, Any] = {"kind": f"CONTROL_SEQUENCE_{control.kind}"}
+    if control.kind == "CORRID":
+        told["data_type"] = _datatype(control.datatype)
+    else:
+        told[_VALUES[control.datatype]] = [control.false_value, control.true_value]
+    return {"name": control.name, "control": [told]}
+
+
+def _state(state: SequenceState) -> Mapping[str, Any]:
+    told: dict[str, Any] = {
+        "input_name": state.input_name,
+        "output_name": state.output_name,
+        "data_type": _datatype(state.datatype),
+        "dims": [*state.dims],
+    }
+    initial = state.initial
+    if initial is not None:
+        data = {"data_file": initial.data_file} if initial.data_file else {"zero_data": True}
+        told["initial_state"] = [
+            {"name": initial.name, "data_type": told["data_type"], "dims": [*initial.dims], **data}
+        ]
+    return told
+
+
+def _batching(model: Model, settings: Settings) -> Mapping[str, Any]:
+    queue, queueing = model.dispatcher.queue, model.loaded.queueing
+    told: dict[str, Any] = {
+        "preferred_batch_size": [model.dispatcher.batch_rows],
+        "max_queue_delay_microseconds": round(queue.max_wait_s * _MICROSECONDS),
+        "preserve_ordering": False,
+        "priority_levels": 2,
+        "default_priority_level": 2,
+        "default_queue_policy": {
+            "timeout_action": "REJECT",
+            "default_timeout_microseconds": round(settings.deadline_s * _MICROSECONDS),
+            "allow_timeout_override": True,
+            "max_queue_size": settings.max_queue_rows,
+        },
+    }
+    if queueing is None:
+        return told
+    batching = queueing.batching
+    told["priority_levels"] = batching.priority_levels
+    told["default_priority_level"] = batching.default_priority
+    told["default_queue_policy"] = _queue_policy(batching.queue)
+    if batching.queue_of_priority:
+        told["priority_queue_policy"] = {str(k): _queue_policy(v) for k, v in batching.queue_of_priority.items()}
+    return told
+
+
+def _queue_policy(policy: QueuePolicy) -> Mapping[str, Any]:
+    return {
+        "timeout_action": policy.on_timeout.upper(),
+        "default_timeout_microseconds": round((policy.timeout_s or 0) * _MICROSECONDS),
+        "allow_timeout_override": policy.allow_override,
+        "max_queue_size": policy.max_requests or 0,
+    }

@@ -1,0 +1,56 @@
+"""``dynamic_batching`` of a Triton configuration: which requests go first, how long they wait, and how many may."""
+
+from dataclasses import dataclass
+
+from model_store.triton import DynamicBatching, QueuePolicy
+
+
+@dataclass(frozen=True)
+class Queueing:
+    """How the requests of a model wait. Its priority levels are split in two halves: the engine has two priorities."""
+
+    batching: DynamicBatching
+
+    def level_of(self, level: int) -> int:
+        """The priority level of a request that asks for ``level``, which is 0 where it does not say."""
+        return level if 1 <= level <= self.batching.priority_levels else self.batching.default_priority
+
+    def priority_of(self, level: int) -> int:
+        """The engine's priority of a request: 0 goes before 1. Without levels all are equal, as in Triton."""
+        levels = self.batching.priority_levels
+        return 0 if levels and self.level_of(level) <= levels // 2 else 1
+
+    def timeout_s(self, asked_s: float | None, level: int, run_s: float) -> float | None:
+        """How long a request may take that asks for so long; None: as long as the server lets any.
+
+        A timeout of the configuration is one of the wait, after which a run may take ``run_s``.
+        """
+        policy = self.batching.queue_for(self.level_of(level))
+        if policy.timeout_s is None or policy.on_timeout == "delay":
+            return asked_s
+        if asked_s is None or not policy.allow_override:
+            return policy.timeout_s + run_s
+        return min(asked_s, policy.timeout_s) + run_s
+
+    @property
+    def max_requests(self) -> tuple[int | None, int | None]:
+        """How many requests of each of the engine's priorities may wait; None: any number."""
+        levels = range(1, self.batching.priority_levels + 1) or (0,)
+        policies = [(self.priority_of(level), self.batching.queue_for(level)) for level in levels]
+        first, second = ([policy for at, policy in policies if at == priority] for priority in (0, 1))
+        return _sum(first), _sum(second)
+
+
+def _sum(policies: list[QueuePolicy]) -> int | None:
+    sizes = [policy.max_requests for policy in policies]
+    return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
+
+
+def read_queueing(batching: DynamicBatching | None) -> Queueing | None:
+    """None where the configuration has neither priorities nor limits."""
+    if batching is None:
+        return None
+    limits = (batching.queue, *batching.queue_of_priority.values())
+    if not batching.priority_levels and all(policy == QueuePolicy() for policy in limits):
+        return None
+    return Queueing(batching)

@@ -1,0 +1,73 @@
+"""How a row's bits vary with the rows beside it: found by running it alone, in pairs and in company."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from model_store.graphs import Arrays
+from model_store.graphs.bits import Bits, settle
+from model_store.manifest import Graph, Rows, Tensor
+
+SHAPE = ("batch", 4)
+GRAPH = Graph(
+    file="model.onnx",
+    inputs=(Tensor(name="x", datatype="FP32", shape=SHAPE, batch_axis=0),),
+    outputs=(Tensor(name="y", datatype="FP32", shape=SHAPE, batch_axis=0),),
+    rows=Rows(verdict="proved", reason="by hand"),
+)
+ROWS = np.arange(32, dtype=np.float32).reshape(8, 4) + 1
+
+
+def settled(run: Callable[[np.ndarray], np.ndarray], longer: np.ndarray | None = None) -> tuple[Graph, Bits]:
+    """What is made of a graph that gives so."""
+
+    def runner(inputs: Arrays) -> Sequence[np.ndarray]:
+        return [run(inputs["x"])]
+
+    return settle(runner, GRAPH, {"x": ROWS}, 8, None if longer is None else {"x": longer})
+
+
+def test_rows_that_change_in_company_lose_their_batch() -> None:
+    """A proof that a trial refutes counts for nothing: the output, and by how much it changes, are the reason."""
+    graph, bits = settled(lambda x: x * len(x))
+    assert all(tensor.batch_axis is None for tensor in (*graph.inputs, *graph.outputs))
+    assert graph.rows is not None
+    assert (graph.rows.verdict, graph.rows.reason) == ("mixing", bits.refuted)
+    assert "output 'y' of a row changes by" in bits.refuted
+
+
+def test_number_of_rows_that_does_not_follow_the_batch_is_refuted() -> None:
+    """Shapes are compared as well as values."""
+    graph, bits = settled(lambda x: x[:, : max(1, 4 - len(x))])
+    assert graph.inputs[0].batch_axis is None
+    assert "in another shape" in bits.refuted
+
+
+def test_several_rows_are_tried_alone() -> None:
+    """One row may have the same bits alone by chance: one of another row that differs is enough."""
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return np.nextafter(x, np.inf) if len(x) == 1 and x[0, 0] == ROWS[4, 0] else x
+
+    graph, bits = settled(run)
+    assert (graph.inputs[0].batch_axis, bits.text, bits.least_rows) == (0, "exact padded to 2", 2)
+
+
+def test_bits_that_vary_among_batches_are_rounding() -> None:
+    """Where pairs differ from larger batches too, the card says by how much at most."""
+    _, bits = settled(lambda x: x * np.float32(1 + 1e-6 * len(x)))
+    assert (bits.is_exact, bits.text[:10]) == (False, "rounding ≤")
+
+
+@pytest.mark.parametrize(("fails", "text"), [(False, "exact padded to 2"), (True, "exact")], ids=["runs", "does not"])
+def test_larger_sizes_count_where_they_run(fails: bool, text: str) -> None:
+    """Kernels are chosen by size: what is exact at small sizes may need a pair at larger ones."""
+
+    def run(x: np.ndarray) -> np.ndarray:
+        if x.shape[1] == 16 and fails:
+            raise ValueError("such a size does not fit")
+        return np.nextafter(x, np.inf) if x.shape == (1, 16) else x
+
+    _, bits = settled(run, longer=np.ones((8, 16), np.float32))
+    assert (bits.text, bits.is_exact) == (text, True)

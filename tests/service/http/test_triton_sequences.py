@@ -1,0 +1,333 @@
+"""Sequences of plain models whose Triton configuration says what they carry, and what they are told of each request."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.utils import InferenceServerException
+
+from model_store.errors import BadConfig
+from service.http.app import AsgiCall
+from service.http.calls import Endpoint
+from service.http.inference import INFER
+from service.protocol.text import render_json
+from tests import triton_sequences as models
+from tests.clocks import run_virtual
+from tests.gates import gated
+from tests.servers import ReadyRuntime, settings_for
+from tests.service.test_triton import load
+from tests.triton_clients import FORMS, TritonServing
+from tests.triton_models import head_text, model_of, write_model
+
+TYPES = ("INT32", "FP32", "BOOL", "INT64", "FP64")
+_ids = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServing]:
+    root = tmp_path_factory.mktemp("sequences")
+    for datatype in TYPES:
+        for max_rows in (8, 0):
+            models.write_accumulator(root, datatype, max_rows)
+    models.write_accumulator(root, "INT32", 8, is_seen=True)
+    models.write_begun(root, "zeros", "FP32", "initial_state: { dims: [ 2 ] zero_data: true }")
+    models.write_begun(root, "undefined", "BYTES", "")
+    numbers = np.array([3, 4], "<i4").tobytes()
+    models.write_begun(root, "file", "INT32", 'initial_state: { dims: [ 2 ] data_file: "numbers" }', numbers=numbers)
+    texts = b"\x03\x00\x00\x00one\x00\x00\x00\x00"
+    models.write_begun(root, "texts", "BYTES", 'initial_state: { dims: [ 2 ] data_file: "texts" }', texts=texts)
+    models.write_growing(root)
+    models.write_growing(root, "empty", "initial_state: { dims: [ 0 ] zero_data: true }")
+    models.write_accumulator(root, "FP32", 0, name="any_size", size=-1)
+    for datatype in ("UINT64", "INT32", "BYTES"):
+        models.write_telling(root, datatype)
+    for max_rows in (4, 0):
+        models.write_layered(root, max_rows)
+    models.write_mixing(root)
+    write_model(root, "explicit", None, models.layered())
+    with TritonServing(settings_for(root, provider="cpu", lanes=1)) as serving:
+        yield serving
+
+
+def ask(
+    server: TritonServing, form: str, model: str, x: np.ndarray, sequence: Any, marks: str = "", **more: Any
+) -> Any:
+    """The outputs; ``marks`` has s where the sequence starts, e where it ends."""
+    steps = {"sequence_id": sequence, "sequence_start": "s" in marks, "sequence_end": "e" in marks}
+    return server.ask(form, model, {"x": x}, **steps, **more).outputs
+
+
+def row(*values: float, datatype: Any = np.float32) -> np.ndarray:
+    return np.array([values], datatype)
+
+
+@pytest.mark.parametrize("datatype", TYPES)
+def test_state_goes_from_request_to_request(server: TritonServing, datatype: str) -> None:
+    """Sequences of numbers and of texts add up, over each form, with a batch and without, and begin anew."""
+    dtype = {"BOOL": np.int32}.get(datatype, np.dtype(datatype.lower().replace("fp", "float")))
+    for name, lead in ((f"accumulate_{datatype.lower()}", 1), (f"accumulate_{datatype.lower()}_nobatch", 0)):
+        for form, begin in itertools.product(FORMS, (1, 10)):
+            sequence = next(_ids) if begin == 1 else f"text {next(_ids)}"
+            x = np.full((1,) * (lead + 1), begin, dtype)
+            outputs = [ask(server, form, name, x, sequence, marks) for marks in ("s", "", "", "s", "e")]
+            assert [int(each["y"].reshape(-1)[0]) // begin for each in outputs] == [1, 2, 3, 1, 2]
+            assert [*outputs[0]] == ["y"]
+            with pytest.raises(InferenceServerException, match="there is no sequence"):
+                ask(server, form, name, x, sequence)
+
+
+REFUSED: Mapping[str, tuple[Mapping[str, np.ndarray], Mapping[str, Any], str]] = {
+    "no sequence": ({"x": row(1, datatype=np.int32)}, {"sequence_id": 0}, "expected the id of a sequence by the infer"),
+    "two rows": ({"x": np.ones((2, 1), np.int32)}, {}, "a sequence takes one row a request, got shape [2, 1]"),
+    "no start": ({"x": row(1, datatype=np.int32)}, {"sequence_start": False}, "there is no sequence 'refused'"),
+    "state": (
+        {"x": row(1, datatype=np.int32), "s": row(1, datatype=np.int32)},
+        {},
+        "inputs: expected x, got x, s",
+    ),
+    "control": (
+        {"x": row(1, datatype=np.int32), "START": row(1, datatype=np.int32)},
+        {},
+        "inputs: expected x, got x, START",
+    ),
+    "no input": ({}, {}, "inputs: expected x, got none"),
+    "wanted state": ({"x": row(1, datatype=np.int32)}, {"outputs": ["next_s"]}, "no output 'next_s'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_request_that_is_none_of_a_sequence_is_refused(
+    server: TritonServing, case: tuple[Mapping[str, np.ndarray], Mapping[str, Any], str]
+) -> None:
+    """Without an id, with several rows, or with what the server keeps a request is an error, over each form."""
+    inputs, more, text = case
+    for form in FORMS:
+        steps = {"sequence_id": "refused", "sequence_start": True, **more}
+        with pytest.raises(InferenceServerException) as caught:
+            server.ask(form, "accumulate_int32", inputs, **steps)
+        assert text in str(caught.value)
+
+
+def test_other_routes_have_no_sequences(server: TritonServing) -> None:
+    """KServe's predict and generate tell callers of such a model to use infer."""
+    with server.client() as client:
+        for path, body in (
+            ("/v1/models/accumulate_int32:predict", {"instances": [[1]]}),
+            ("/v2/models/accumulate_int32/generate", {"x": 1}),
+        ):
+            response = client.post(path, json=body)
+            assert response.status_code == 400
+            assert "expected the id of a sequence by the infer route" in response.json()["error"]
+
+
+def test_state_that_is_an_output_too_is_given(server: TritonServing) -> None:
+    """Where the configuration lists the state among the outputs callers get it, and may ask for it alone."""
+    x = row(5, datatype=np.int32)
+    assert {n: int(a[0, 0]) for n, a in ask(server, "grpc", "accumulate_int32_seen", x, 1, "s").items()} == {
+        "y": 5,
+        "next_s": 5,
+    }
+    answered = ask(server, "http binary", "accumulate_int32_seen", x, 1, "e", outputs=["next_s"])
+    assert answered["next_s"].tolist() == [[10]]
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "first"),
+    [
+        ("zeros", row(1, 2), [[0.0, 0.0]]),
+        ("file", row(1, 2, datatype=np.int32), [[3, 4]]),
+        ("texts", np.array([[b"a", b"b"]], object), [[b"one", b""]]),
+        ("undefined", np.array([[b"a", b"b"]], object), [[b"", b""]]),
+    ],
+)
+def test_sequence_begins_as_the_configuration_says(
+    server: TritonServing, name: str, x: np.ndarray, first: list[list[Any]]
+) -> None:
+    """With zeros or empty texts, or with what a file has; without a word of it with zeros too."""
+    for _ in range(2):
+        sequence = next(_ids)
+        assert ask(server, "grpc", name, x, sequence, "s")["y"].tolist() == first
+        assert ask(server, "grpc", name, x, sequence, "e")["y"].tolist() == x.tolist()
+
+
+def test_state_of_an_open_size_begins_as_one_and_grows(server: TritonServing) -> None:
+    """A size of -1 is 1 at first, or what the initial state says, then that of the last output."""
+    outputs = [
+        ask(server, "grpc", "growing", row(n), "grows", m)["y"].tolist() for n, m in ((1, "s"), (2, ""), (3, "e"))
+    ]
+    assert outputs == [[[0.0, 1.0]], [[0.0, 1.0, 2.0]], [[0.0, 1.0, 2.0, 3.0]]]
+    outputs = [ask(server, "grpc", "empty", row(n), "empty", m)["y"].tolist() for n, m in ((1, "s"), (2, "e"))]
+    assert outputs == [[[1.0]], [[1.0, 2.0]]]
+
+
+def test_whole_shapes_of_any_size_are_taken(server: TritonServing) -> None:
+    """Without a batch a request may have any size that dims allow: the state begins as one number, and is broadcast."""
+    x = np.array([1, 2, 3], np.float32)
+    outputs = [ask(server, "grpc", "any_size", x, "any", marks)["y"].tolist() for marks in ("s", "", "e")]
+    assert outputs == [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 6.0, 9.0]]
+    assert ask(server, "grpc", "any_size", x[:1], "any", "se")["y"].tolist() == [1.0]
+
+
+def test_controls_tell_the_model_of_each_request(server: TritonServing) -> None:
+    """Start, end and ready have their own values of true and false, and the id is a number or a text."""
+    for name, sequence in (("telling_uint64", (1 << 64) - 1), ("telling_int32", 7), ("telling_bytes", "seven")):
+        outputs = [ask(server, "http binary", name, row(5), sequence, m) for m in ("s", "", "e", "se")]
+        assert [each["flags"].tolist()[0] for each in outputs] == [
+            [2, -1, 2, 5],
+            [-1, -1, 2, 5],
+            [-1, 2, 2, 5],
+            [2, 2, 2, 5],
+        ]
+        expected = sequence.encode() if isinstance(sequence, str) else sequence
+        assert all(each["id"].tolist() == [[expected]] for each in outputs)
+    for name, sequence, text in (("telling_bytes", 7, "expected a text"), ("telling_int32", "7", "expected a number")):
+        with pytest.raises(InferenceServerException, match=text):
+            ask(server, "grpc", name, row(5), sequence, "s")
+
+
+def share(server: TritonServing, name: str, x: np.ndarray, marks: str = "s") -> tuple[list[int], list[np.ndarray]]:
+    """The rows of each run while one request runs and those of four other sequences wait, and the five answers."""
+    model = server.runtime.registry.find(name)
+    with gated(model) as gate, ThreadPoolExecutor(5) as pool:
+        plug = pool.submit(ask, server, "grpc", name, x, f"{name} 0", marks)
+        gate.entered.acquire()
+        others = [pool.submit(ask, server, "grpc", name, (i + 1) * x, f"{name} {i}", marks) for i in range(1, 5)]
+        server.until(lambda: model.dispatcher.queue.waiting_rows == 4)
+        gate.opened.set()
+        return gate.rows, [each.result(20)["y"] for each in (plug, *others)]
+
+
+@pytest.mark.parametrize("name", ["layered", "layered_whole"])
+def test_state_on_another_axis_shares_batches(server: TritonServing, name: str) -> None:
+    """States of [layers, batch, width] are joined along their own axis, whether dims have the batch or not."""
+    x = row(1, 2, 3)
+    for marks, factor in (("s", 1.0), ("", 1.5), ("e", 1.75)):
+        rows, outputs = share(server, name, x, marks)
+        assert rows == [1, 4]
+        for number, y in enumerate(outputs):
+            assert y.tolist() == [[2 * factor * (number + 1) * value for value in (1, 2, 3)]]
+
+
+def test_explicit_state_on_another_axis_shares_batches(server: TritonServing) -> None:
+    """Without a configuration callers send the state with as many rows as they like, on its own axis."""
+    model = server.runtime.registry.find("explicit")
+
+    def one(count: int) -> Mapping[str, np.ndarray]:
+        inputs = {"x": np.full((count, 3), count, np.float32), "h": np.full((2, count, 3), 2 * count, np.float32)}
+        return server.ask("grpc", "explicit", inputs).outputs
+
+    with gated(model) as gate, ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(one, 1)]
+        gate.entered.acquire()
+        answers += [pool.submit(one, count) for count in (2, 3, 4)]
+        server.until(lambda: model.dispatcher.queue.waiting_rows == 9)
+        gate.opened.set()
+        outputs = [answer.result(20) for answer in answers]
+    assert gate.rows == [1, 9]
+    for count, output in enumerate(outputs, 1):
+        assert output["next_h"].tolist() == np.full((2, count, 3), 2.0 * count).tolist()
+        assert output["y"].tolist() == np.full((count, 3), 4.0 * count).tolist()
+
+
+def test_rows_that_mix_never_share_a_batch(server: TritonServing) -> None:
+    """Sequences of a model whose rows are not independent run one by one."""
+    rows, outputs = share(server, "mixing", row(3), "se")
+    assert rows == [1] * 5
+    assert [y.tolist() for y in outputs] == [[[1.0]]] * 5
+
+
+def test_sequences_that_share_batches_each_add_up(server: TritonServing) -> None:
+    """Of forty sequences at once, twelve requests each, every answer is that of its own sequence."""
+
+    def one(number: int) -> list[int]:
+        marks = ["s", *[""] * 10, "e"]
+        x = row(number, datatype=np.int32)
+        return [int(ask(server, "grpc", "accumulate_int32", x, f"many {number}", m)["y"][0, 0]) for m in marks]
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, totals in enumerate(pool.map(one, range(40))):
+            assert totals == [number * count for count in range(1, 13)]
+
+
+def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> None:
+    """Each model has its own time, from the last request of each sequence; without one it is a second, as in Triton."""
+    models.write_begun(tmp_path, "zeros", "FP32", "")
+    models.write_mixing(tmp_path)
+    config = tmp_path / "mixing" / "config.pbtxt"
+    config.write_text(config.read_text().replace("max_sequence_idle_microseconds: 60000000", ""))
+
+    async def status(runtime: ReadyRuntime, name: str, values: list[float], starts: bool = False) -> int:
+        call = AsgiCall(Endpoint(INFER, name), b"", {})
+        x = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
+        call.body = render_json({"inputs": [x], "parameters": {"sequence_id": 1, "sequence_start": starts}})
+        runtime.plane.start(call)
+        return (await call.answer).status
+
+    async def main() -> None:
+        runtime = ReadyRuntime(settings_for(tmp_path, provider="cpu"))
+        await runtime.start()
+        try:
+            assert await status(runtime, "zeros", [1, 2], True) == 200
+            assert await status(runtime, "mixing", [1], True) == 200
+            await asyncio.sleep(0.9)
+            assert await status(runtime, "mixing", [1]) == 200
+            await asyncio.sleep(0.9)
+            assert await status(runtime, "mixing", [1]) == 200
+            await asyncio.sleep(1.1)
+            assert [await status(runtime, "mixing", [1]), await status(runtime, "zeros", [1, 2])] == [400, 200]
+            await asyncio.sleep(59)
+            assert await status(runtime, "zeros", [1, 2]) == 200
+            await asyncio.sleep(61)
+            assert await status(runtime, "zeros", [1, 2]) == 400
+            assert (len(runtime.plane.sequences), runtime.plane.sequences.held_bytes) == (0, 0)
+        finally:
+            await runtime.stop()
+
+    run_virtual(main())
+
+
+def test_metadata_has_what_callers_send_and_get(server: TritonServing) -> None:
+    """What the server fills and keeps is not among the inputs and outputs."""
+    metadata = server.http.get_model_metadata("accumulate_int32")
+    assert [each["name"] for each in metadata["inputs"]] == ["x"]
+    assert [each["name"] for each in metadata["outputs"]] == ["y"]
+    assert metadata["inputs"][0]["shape"] == [-1, 1]
+    seen = server.http.get_model_metadata("accumulate_int32_seen")
+    assert [each["name"] for each in seen["outputs"]] == ["y", "next_s"]
+
+
+STATE = 'state { input_name: "s" output_name: "next_s" data_type: TYPE_FP32 dims: [ 1 ] %s }'
+FLAG = 'control_input { name: "%s" control { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } }'
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (FLAG % "FLAG", "control_input 'FLAG': the graph has none, there are x, s, wide, START"),
+        (FLAG % "wide", r"control_input 'wide': expected one element in each row, the graph has \['wide_0', 2\]"),
+        (FLAG.replace("fp32", "int32") % "START", "control_input 'START': expected FP32 like the graph's, got INT32"),
+        (STATE.replace('"s"', '"t"') % "", "state: input_name 't': the graph has none"),
+        (STATE.replace('"next_s"', '"t"') % "", "state: output_name 't': the graph has none, there are y, next_s"),
+        (STATE.replace("FP32", "INT8") % "", "state: input_name 's': expected FP32 like the graph's, got INT8"),
+        (STATE.replace("[ 1 ]", "[ 2 ]") % "", r"state 's': expected dims that fit the graph's \['s_0', 1\], without"),
+        (STATE % 'initial_state { dims: [ 1 ] data_file: "none" }', "names initial_state/none, which is not in the"),
+        (STATE % 'initial_state { dims: [ 1 ] data_file: "short" }', r"expected 4 bytes for FP32 \[1\], got 3"),
+    ],
+)
+def test_sequence_batching_that_does_not_fit_the_graph_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    """The reason names the control or the state, what was expected and what came."""
+    nodes = [
+        models.helper.make_node("Sum", ["x", "s", "START"], ["y"]),
+        models.helper.make_node("Identity", ["y"], ["next_s"]),
+    ]
+    inputs = [("x", "FP32", [-1, 1]), ("s", "FP32", [-1, 1]), ("wide", "FP32", [-1, 2]), ("START", "FP32", [-1, 1])]
+    content = model_of(nodes, inputs, [("y", "FP32", [-1, 1]), ("next_s", "FP32", [-1, 1])])
+    (tmp_path / "model" / "initial_state").mkdir(parents=True)
+    (tmp_path / "model" / "initial_state" / "short").write_bytes(b"abc")
+    with pytest.raises(BadConfig, match=reason):
+        load(tmp_path, head_text("model", 4) + f"sequence_batching {{ {text} }}", content)

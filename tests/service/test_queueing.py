@@ -1,0 +1,63 @@
+"""How requests wait by ``dynamic_batching`` of a Triton configuration."""
+
+import pytest
+
+from model_store.triton import read_config
+from service.queueing import Queueing, read_queueing
+
+
+def read(text: str) -> Queueing | None:
+    return read_queueing(read_config(f"dynamic_batching {{ {text} }}", "config.pbtxt").batching)
+
+
+def queueing(text: str) -> Queueing:
+    found = read(text)
+    assert found is not None
+    return found
+
+
+def test_configuration_without_limits_changes_nothing() -> None:
+    """Batch sizes and delays are no matter of the queue, and without priorities and limits there is nothing to ask."""
+    assert read_queueing(None) is None
+    assert read("preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 100 preserve_ordering: true") is None
+    assert read("default_queue_policy { }") is None
+
+
+@pytest.mark.parametrize(
+    ("levels", "priorities"),
+    [
+        ("priority_levels: 1 default_priority_level: 1", [1, 1, 1]),
+        ("priority_levels: 2 default_priority_level: 1", [0, 0, 1, 0]),
+        ("priority_levels: 2 default_priority_level: 2", [1, 0, 1, 1]),
+        ("priority_levels: 5 default_priority_level: 3", [1, 0, 0, 1, 1, 1, 1]),
+        ("default_queue_policy { max_queue_size: 1 }", [1, 1, 1]),
+    ],
+)
+def test_levels_are_split_in_halves(levels: str, priorities: list[int]) -> None:
+    """The upper half goes first; a request that does not say, or asks for a level that there is not, has the default.
+
+    Without levels all requests are equal.
+    """
+    found = queueing(levels)
+    assert [found.priority_of(level) for level in range(len(priorities))] == priorities
+
+
+def test_timeout_of_the_configuration_is_that_of_the_wait() -> None:
+    """Requests may wait for so long, and a shorter time of their own counts only where the configuration lets it."""
+    fixed = queueing("default_queue_policy { default_timeout_microseconds: 2000000 }")
+    assert [fixed.timeout_s(asked_s, 0, run_s=0.5) for asked_s in (None, 1.0, 9.0)] == [2.5, 2.5, 2.5]
+    free = queueing("default_queue_policy { default_timeout_microseconds: 2000000 allow_timeout_override: true }")
+    assert [free.timeout_s(asked_s, 0, run_s=0.5) for asked_s in (None, 1.0, 9.0)] == [2.5, 1.5, 2.5]
+    late = queueing("default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 1 max_queue_size: 3 }")
+    assert [late.timeout_s(asked_s, 0, run_s=0.5) for asked_s in (None, 1.0)] == [None, 1.0]
+
+
+def test_each_level_has_its_own_policy() -> None:
+    """Where a level has a policy this counts, else the default one; the limits of levels that go together add up."""
+    levels = "priority_levels: 4 default_priority_level: 4 default_queue_policy { max_queue_size: 5 }"
+    policy = "priority_queue_policy { key: 1 value { max_queue_size: 2 default_timeout_microseconds: 1000000 } }"
+    found = queueing(levels + policy)
+    assert found.max_requests == (7, 10)
+    assert [found.timeout_s(None, level, 0.0) for level in (0, 1, 2)] == [None, 1.0, None]
+    assert queueing(levels + "priority_queue_policy { key: 3 value { } }").max_requests == (10, None)
+    assert queueing("default_queue_policy { max_queue_size: 5 }").max_requests == (None, 5)
