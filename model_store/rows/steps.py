@@ -45,7 +45,8 @@ BY_VALUES = {**dict.fromkeys(_BY_PARAMETERS.split(), 1), **dict.fromkeys(_BY_ALL
 @dataclass(frozen=True, slots=True)
 class Step:
     """``opset`` is the version of the node's own operator set, ``bounds`` gives the least and the largest number in a
-    tensor (``bounds.py``). ``source`` is that of the outputs.
+    tensor (``bounds.py``), ``trace`` the node that made a tensor and what is known of it. ``source`` is that of the
+    outputs.
 
     ``read`` collects the inputs that a rule has looked at. One that depends on the rows and that no rule has looked at
     makes the node unknown, so a rule cannot forget an input.
@@ -56,6 +57,7 @@ class Step:
     measures: Measures
     opset: int
     bounds: Callable[[str], tuple[Size, Size]]
+    trace: Callable[[str], tuple[Node | None, Fact | None]]
     source: Source
     read: set[int] = field(default_factory=set)
 
