@@ -6,6 +6,7 @@ from typing import Any
 
 from model_store.rows.facts import (
     FIXED,
+    Counted,
     Fact,
     Fixed,
     Mixing,
@@ -192,6 +193,8 @@ def explain(state: State) -> str:
         return "a number that depends on how many rows there are enters the data"
     if isinstance(state, Places | Selectors):
         return "the number of a row within its batch enters the data"
+    if isinstance(state, Counted):
+        return "places counted over the whole batch enter the data"
     return "rows are not understood"
 
 

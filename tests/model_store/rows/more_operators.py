@@ -18,6 +18,19 @@ CASES: list[Case] = [
         "x[x > 1] = -5: the places of all rows are listed, and all get the same",
     ),
     mixing(
+        "unpooled_in_a_larger_picture",
+        "float[N,1,4,4] x => float[N,1,4,5] y",
+        "p, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) s = Shape(x) w = Add(s, [0,0,0,1]) "
+        "y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(p, i, w)",
+        "the places of the second row lie in the first picture",
+    ),
+    mixing(
+        "places_of_maxima",
+        "float[N,1,4,4] x => float[N,1,2,2] y",
+        "p, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) y = Cast<to=1>(i)",
+        "they are counted over the whole batch",
+    ),
+    mixing(
         "assigned_one_after_the_other",
         "float[N,4] x => float[N,4] y",
         _WHERE + _COUNT + "m = Squeeze(n) r = Range(0, m, 1) u = Cast<to=1>(r) y = ScatterND(x, i, u)",
