@@ -1,9 +1,11 @@
 """Runs of a graph with every tensor exposed: the shapes of all of them, and the values of small whole-number ones."""
 
+import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ import onnx
 MOST_VALUES = 1 << 16
 """Elements of a tensor whose values are kept."""
 _QUIET = 4
+_PART_OF_MEMORY = 4
+_CONTROL_GROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _LARGE_BYTES = 16 << 20
 """Weights of a graph that runs on all processors: it is slow, and to start threads takes little time beside it."""
 _KEPT_KINDS = "iub"
@@ -25,6 +29,26 @@ class Run:
     rows: int
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     values: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@functools.cache
+def _limit_memory(ort: Any) -> None:
+    """Give the sessions of this module memory of their own, of which there is a part of the machine's: a length that is
+    tried may ask for more than there is."""
+    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    limit = find_memory() // _PART_OF_MEMORY
+    ort.create_and_register_allocator(info, ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": 1}))
+
+
+def find_memory() -> int:
+    """The bytes of memory that this process may have: those of the machine, or of its control group."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _CONTROL_GROUP_FILES:
+        try:
+            limits.append(int(Path(path).read_text()))
+        except (OSError, ValueError):  # there is no such group, or it says that it has no limit
+            continue
+    return min(limits)
 
 
 def is_large(weights: Mapping[str, bytes]) -> bool:
@@ -51,7 +75,9 @@ class Meter:
                 if name and name not in given:
                     given.add(name)
                     exposed.graph.output.append(onnx.ValueInfoProto(name=name))
+        _limit_memory(ort)
         options = ort.SessionOptions()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads, options.inter_op_num_threads = 0 if is_large(weights) else 1, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -63,6 +89,8 @@ class Meter:
         content = exposed.SerializeToString()
         self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._ort = ort
+        self._run_options = ort.RunOptions()
+        self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, np.ndarray], rows: int) -> Run:
@@ -83,9 +111,9 @@ class Meter:
     def _run(self, inputs: Mapping[str, np.ndarray]) -> Sequence[Any]:
         """Values of ONNX Runtime's own, which have a shape even where NumPy has no such type; texts have none."""
         if any(array.dtype.hasobject for array in inputs.values()):
-            return self._session.run(self._names, dict(inputs))  # type: ignore[no-any-return]
+            return self._session.run(self._names, dict(inputs), self._run_options)  # type: ignore[no-any-return]
         given = {name: _value_of(self._ort, array) for name, array in inputs.items()}
-        return self._session.run_with_ort_values(self._names, given)  # type: ignore[no-any-return]
+        return self._session.run_with_ort_values(self._names, given, self._run_options)  # type: ignore[no-any-return]
 
 
 def _value_of(ort: Any, array: np.ndarray) -> Any:
