@@ -6,6 +6,7 @@ The states
 - ``Rows``: one axis has the length outer · rows · inner, and each element depends on the row of its own place only.
 - ``Places``: as ``Rows``, and the value is step · (number of the row) + something that is the same for every row.
 - ``Selectors``: index tuples whose first component is the number of the row of their own place, see GatherND.
+- ``Filled``: texts of each row along axis 0, filled up at their end to as many as the row with most has.
 - ``Failed``: rows are mixed, or not understood, on the way to this tensor.
 """
 
@@ -80,12 +81,17 @@ class Selectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Filled:
+    filler: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     verdict: Literal["mixing", "unknown"]
     reason: str
 
 
-State = Fixed | Sized | Rows | Places | Selectors | Failed
+State = Fixed | Sized | Rows | Places | Selectors | Filled | Failed
 
 
 class Source(IntEnum):

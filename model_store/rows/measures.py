@@ -28,8 +28,8 @@ class Measures:
         self._pinned = frozenset(pinned)
         self._count = 0
         self._equal: list[tuple[Size, Size]] = []
-        self._settled: dict[Symbol, Size] = {}
         self._derived: dict[tuple[object, ...], Size] = {}
+        self._smaller: dict[Symbol, tuple[Size, Size]] = {}
         self._cut: dict[Symbol, tuple[Size, int]] = {}
         self.limits: list[tuple[Size, int]] = []
         """Sizes, each with the largest number that it may be: a longer one fails for every input."""
@@ -40,21 +40,36 @@ class Measures:
         """The length of a free axis of an input."""
         return Size.of(values[0]) if self.exact or name in self._pinned else Size.of(Symbol(name, values))
 
-    def length(self, values: Values, candidates: Iterable[Size], *, kept: bool, free: bool) -> Size:
-        """A measured length that does not depend on the rows. Raises Unknown where it does.
-
-        ``candidates`` are lengths of the operands, the likeliest first. ``kept`` says that it is one of them where it
-        was measured like one; otherwise that may be an accident of the sizes that were tried. ``free`` says that it may
-        be another for other sizes although it was always the same.
-        """
+    def length(self, values: Values, *, free: bool) -> Size:
+        """A measured length that no operand has. ``free`` says that it may be another for other sizes although it was
+        always the same. Raises Unknown where it depends on the rows."""
         alike = len(set(values)) == 1
-        if alike and (self.exact or not free):
-            return Size.of(values[0])
+        return Size.of(values[0]) if alike and (self.exact or not free) else self.new(values, least=0)
+
+    def choose(self, values: Values, candidates: Iterable[Size]) -> Size | None:
+        """The length of an operand that was measured like this; None where there is none.
+
+        Where several were, they are equal or one of them is 1 for other sizes, and the result may be either.
+        """
+        found: Size | None = None
         for candidate in candidates:
-            known = kept or candidate.constant is not None
-            if known and not candidate.has_rows and self.values_of(candidate) == values:
-                return candidate
-        return self.new(values, least=0)
+            if candidate.has_rows or candidate == found or self.values_of(candidate) != values:
+                continue
+            found = candidate if found is None else self._join_lengths(found, candidate)
+        return found
+
+    def _join_lengths(self, a: Size, b: Size) -> Size:
+        for one, other in ((a, b), (b, a)):
+            symbol = _only_symbol(one)
+            if symbol is not None and other in self._smaller.get(symbol, ()):
+                return other  # the smaller of two lengths meets one of them
+        return self.new(self.values_of(a), least=0)
+
+    def note_smaller(self, smaller: Size, a: Size, b: Size) -> None:
+        """A size that is the smaller one of two."""
+        symbol = _only_symbol(smaller)
+        if symbol is not None:
+            self._smaller[symbol] = a, b
 
     def new(self, values: Values, least: int) -> Size:
         """A size of which nothing is known but what was measured. Raises Unknown where it depends on the rows."""
@@ -89,34 +104,11 @@ class Measures:
 
     def join(self, a: Size, b: Size) -> None:
         """Two lengths that an operator asks to be equal, or one of them to be 1."""
-        a, b = self.settle(a), self.settle(b)
-        if a == b or a.has_rows or b.has_rows or 1 in (*self.values_of(a), *self.values_of(b)):
-            return
-        for one, other in ((a, b), (b, a)):
-            symbol = _only_symbol(one)
+        for cut, whole in ((a, b), (b, a)):
+            symbol = _only_symbol(cut)
             wanted, most = self._cut.get(symbol, (None, 0)) if symbol is not None else (None, 0)
-            if wanted == other and most > 1:  # the smaller of the two is as long as the first: that fits in the other
-                self.limit(other, most)
-        for one, other in ((a, b), (b, a)):
-            symbol = _only_symbol(one)
-            if symbol is not None and symbol.minimum < 1 and symbol not in _symbols(other):
-                self._settled[symbol] = other
-                return
-
-    @property
-    def has_settled(self) -> bool:
-        return bool(self._settled)
-
-    def settle(self, size: Size) -> Size:
-        """The size with each symbol replaced by what it was found to be equal to."""
-        for _ in range(8):
-            if not any(symbol in self._settled for symbol in _symbols(size)):
-                break
-            size = size.replace(self._settled)
-        return size
-
-    def settle_all(self, sizes: Sequence[Size]) -> Shape:
-        return tuple(map(self.settle, sizes)) if self._settled else tuple(sizes)
+            if wanted == whole and most > 1:  # the smaller of the two is as long as the first: that fits in the other
+                self.limit(whole, most)
 
     def divide(self, size: Size, by: Size) -> Size | None:
         """An exact quotient, by what reshapes have taught where the sizes alone do not show it."""
@@ -150,20 +142,6 @@ def _only_symbol(size: Size) -> Symbol | None:
     return term[0] if len(term) == 1 and factor == 1 else None
 
 
-def _symbols(size: Size) -> set[Symbol]:
-    return {symbol for term in size.terms for symbol in term}
-
-
-def settle(fact: Fact, measures: Measures) -> Fact:
-    """The fact with the sizes replaced that were found to be equal to others."""
-    state = fact.state
-    if isinstance(state, Rows | Places | Selectors):
-        state = dataclasses.replace(state, outer=measures.settle(state.outer), inner=measures.settle(state.inner))
-    if isinstance(state, Places):
-        state = dataclasses.replace(state, step=measures.settle(state.step))
-    return dataclasses.replace(fact, state=state, shape=measures.settle_all(fact.shape or ()))
-
-
 def widen(fact: Fact) -> Fact:
     """What is known of a tensor that is another in every turn of a loop: its layout, and nothing of its values."""
     state = dataclasses.replace(fact.state, even=False) if isinstance(fact.state, Rows) else fact.state
@@ -175,7 +153,7 @@ def check_shape(state: State, shape: Shape, measures: Measures) -> None:
     axis = -1
     if isinstance(state, Rows | Places | Selectors):
         axis = state.axis
-        if axis >= len(shape) or shape[axis] != measures.settle(state.outer * measures.rows * state.inner):
+        if axis >= len(shape) or shape[axis] != state.outer * measures.rows * state.inner:
             raise Unknown(f"its shape is {list(shape)}, and axis {axis} is not that of the rows")
     if any(size.has_rows for at, size in enumerate(shape) if at != axis):
         raise Unknown(f"its shape is {list(shape)}: more than the axis of the rows depends on how many there are")

@@ -24,7 +24,7 @@ from model_store.rows.facts import (
     Unknown,
 )
 from model_store.rows.lengths import compute_shape
-from model_store.rows.measures import Measures, check_shape, settle, widen
+from model_store.rows.measures import Measures, check_shape, widen
 from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Constant, Node, read_constant, read_constants, read_nodes
 from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
 from model_store.rows.rules import SIZED as MAKES_ROWS
@@ -86,7 +86,7 @@ class _Prover:
         self._own = {(_name_domain(f.domain), f.name) for f in model.functions}
         self._makers: dict[str, Node] = {}
         self.facts: dict[str, Fact] = {}
-        self._bounds = Bounds(self._look_up, self._makers.get)
+        self._bounds = Bounds(self.facts.get, self._makers.get)
         self.facts.update((name, _know(constant)) for name, constant in read_constants(model.graph).items())
         self.facts.update(inputs)
 
@@ -94,19 +94,13 @@ class _Prover:
         """Find what is known of the outputs of a node, from what is known of its inputs."""
         if self._handed.isdisjoint(node.outputs):
             self._makers.update(dict.fromkeys(node.outputs, node))
-        facts = tuple(self._look_up(name) if name else None for name in node.inputs)
+        facts = tuple(self.facts.get(name) if name else None for name in node.inputs)
         for name, fact in zip(node.outputs, self._find(node, facts), strict=False):
             if name and fact is not None:
                 self.facts[name] = widen(fact) if name in self._handed else fact
         for name in node.outputs:
             if name:
                 self.facts.setdefault(name, Fact(Failed("unknown", f"{node}: nothing is known of {name!r}"), None))
-
-    def _look_up(self, name: str) -> Fact | None:
-        fact = self.facts.get(name)
-        if fact is None or fact.shape is None or not self._measures.has_settled:
-            return fact
-        return settle(fact, self._measures)
 
     def _find(self, node: Node, facts: Sequence[Fact | None]) -> Sequence[Fact | None]:
         failed = self._find_failure(node, facts)
@@ -247,7 +241,7 @@ class _Prover:
         if measured is None or len({len(shape) for shape in measured}) > 1:
             return None
         try:
-            return tuple(self._measures.length(n, (), kept=False, free=True) for n in zip(*measured, strict=True))
+            return tuple(self._measures.length(n, free=True) for n in zip(*measured, strict=True))
         except NotIndependent:
             return None
 

@@ -1,6 +1,6 @@
 """One node of the graph with what is known of its inputs: what the rules are given, and how they say what comes out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,9 @@ _COMPUTED = (
     "OneHot TopK CenterCropPad NonMaxSuppression Conv ConvTranspose ConvInteger QLinearConv DeformConv MaxPool LpPool "
     "AveragePool Col2Im DepthToSpace SpaceToDepth STFT DFT Concat Flatten Size Shape MaxUnpool Einsum "
     "FusedConv NhwcConv NhwcMaxPool QLinearAveragePool MaxpoolWithMask UnfoldTensor Tokenizer StringSplit "
-    "TfIdfVectorizer ConcatFromSequence CropAndResize If Loop Scan SequenceMap"
+    "TfIdfVectorizer ConcatFromSequence CropAndResize If Loop Scan SequenceMap BlackmanWindow HannWindow HammingWindow "
+    "MelWeightMatrix ImageDecoder AffineGrid RoiAlign ArrayFeatureExtractor FeatureVectorizer NhwcFusedConv Rfft Irfft "
+    "DynamicTimeWarping ConvTransposeWithDynamicPads QLinearConcat QLinearReduceMean"
 )
 COMPUTED = frozenset(_COMPUTED.split())
 """Operators that compute lengths: one that was measured like that of an operand may be another for other sizes."""
@@ -96,7 +98,7 @@ class Step:
         if fact.values is None:
             return None
         found = list(fact.values.reshape(-1))
-        return list(map(self.measures.settle, found)) if all(isinstance(size, Size) for size in found) else None
+        return found if all(isinstance(size, Size) for size in found) else None
 
     def look(self, at: int) -> Fact:
         """An input of which the rule heeds how it depends on the rows. Raises Unknown where it is missing."""
@@ -128,7 +130,7 @@ class Step:
         """The fact of an output: the shape as it is given, or as it was measured."""
         if shape is None:
             shape = self.measure(self.node.outputs[output], state)
-        return Fact(state, self.measures.settle_all(shape), source=self.source)
+        return Fact(state, shape, source=self.source)
 
     def give_all(self, state: State) -> list[Fact | None]:
         """Every output alike."""
@@ -142,7 +144,6 @@ class Step:
         if len({len(shape) for shape in measured}) > 1:
             raise Mixing("the rank of its output depends on the number of rows or on a size")
         axis = state.axis if isinstance(state, Rows | Places | Selectors) else None
-        kept = self.node.op not in COMPUTED
         first = BY_VALUES.get(self.node.op, len(self.facts))
         free = any(fact is not None and fact.source != Source.FILE for fact in self.facts[first:])
         shape = []
@@ -150,24 +151,28 @@ class Step:
             if at == axis and isinstance(state, Rows | Places | Selectors):
                 shape.append(state.outer * self.measures.rows * state.inner)
             else:
-                candidates = self._lengths_like(at, len(measured[0]))
-                shape.append(self.measures.length(lengths, candidates, kept=kept, free=free))
+                shape.append(self._find_length(lengths, at, len(measured[0]), free=free))
         return tuple(shape)
+
+    def _find_length(self, lengths: tuple[int, ...], at: int, rank: int, *, free: bool) -> Size:
+        """A measured length as a size: that of an operand, of the same axis if there is one, or a new one."""
+        kept = self.node.op not in COMPUTED
+        shapes = [fact.shape for fact in self.facts if fact is not None and fact.shape is not None]
+        from_end = [shape[at - rank] for shape in shapes if len(shape) >= rank - at]
+        from_start = [shape[at] for shape in shapes if len(shape) > at]
+        for candidates in (from_end, from_start, [size for shape in shapes for size in shape]):
+            known = [size for size in candidates if kept or size.constant is not None]
+            found = self.measures.choose(lengths, known)
+            if found is not None:
+                return found
+        return self.measures.length(lengths, free=free)
 
     def measure_axis(self, axis: int, *, free: bool, of: int = 0) -> Size:
         """The measured length of an axis of an output; ``free``: it may be another for other sizes."""
         measured = self.measures.shapes(self.node.outputs[of])
         if measured is None or any(len(shape) <= axis for shape in measured):
             raise Unknown(f"{self.node.outputs[of]!r} is no tensor of this rank")
-        return self.measures.length(tuple(shape[axis] for shape in measured), (), kept=False, free=free)
-
-    def _lengths_like(self, at: int, rank: int) -> Iterator[Size]:
-        """Lengths of the operands: those of the same axis, counted from the end or from the start, then the others."""
-        shapes = [fact.shape for fact in self.facts if fact is not None and fact.shape is not None]
-        yield from (shape[at - rank] for shape in shapes if len(shape) >= rank - at)
-        yield from (shape[at] for shape in shapes if len(shape) > at)
-        for shape in shapes:
-            yield from shape
+        return self.measures.length(tuple(shape[axis] for shape in measured), free=free)
 
 
 Rule = Callable[[Step], Sequence[Fact | None]]

@@ -79,21 +79,32 @@ def _make_selectors(step: Step, states: Sequence[Lying], axis: int) -> Selectors
 def _split(step: Step) -> list[Fact | None]:
     data, state = step.fact(0), lying(step, 0)
     axis = step.axis(data.rank, 0)
-    if state is None or axis != state.axis:
+    lengths = _split_lengths(step, data.dims[axis])
+    cuts_rows = state is not None and axis == state.axis
+    if not cuts_rows:
         step.expect_fixed_after(0)
-        return step.give_all(FIXED if state is None else state)
-    count = len(step.node.outputs)
-    lengths = step.sizes(1) if step.has(1) else None
-    if not step.has(1):
-        even = data.dims[axis].divide(Size.of(count))
-        lengths = None if step.attribute("split") or even is None else [even] * count
-    if lengths is None:
+    elif lengths is None:
         raise Mixing("it cuts the batch")
-    return [
-        step.give(_block(step, state, length), (*data.dims[:axis], length, *data.dims[axis + 1 :]), at)
-        for at, length in enumerate(lengths)
-        if step.node.outputs[at]
-    ]
+    found: list[Fact | None] = []
+    for at, name in enumerate(step.node.outputs):
+        if not name:
+            found.append(None)
+            continue
+        length = step.measure_axis(axis, free=True, of=at) if lengths is None else lengths[at]
+        part = _block(step, state, length) if state is not None and cuts_rows else state
+        found.append(step.give(part or FIXED, (*data.dims[:axis], length, *data.dims[axis + 1 :]), at))
+    return found
+
+
+def _split_lengths(step: Step, length: Size) -> list[Size] | None:
+    """How long the parts are: as it is said, or all alike; None where that is not known."""
+    if step.has(1):
+        return step.sizes(1)
+    if step.attribute("split"):
+        return [Size.of(part) for part in step.attribute("split")]
+    count = len(step.node.outputs)
+    even = length.divide(Size.of(count))
+    return None if even is None else [even] * count
 
 
 def _block(step: Step, state: Lying, length: Size) -> Lying:

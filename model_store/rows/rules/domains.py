@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from model_store.rows.facts import Fact, Mixing, Rows, Unknown
+from model_store.rows.facts import Fact, Filled, Mixing, Rows, Unknown
 from model_store.rows.rules import attention, products
 from model_store.rows.rules.algebra import RULES as ALGEBRA
 from model_store.rows.rules.algebra import all_on_first_axis, avoid, give_rows, keep
@@ -118,7 +118,16 @@ _ESTIMATORS = (
 
 
 def _tokenize(step: Step) -> list[Fact | None]:
-    raise Mixing("it fills each row up to the longest of the batch")
+    """Tokenizer: one text for each row, cut into parts."""
+    rows, filler = step.rows(0), step.attribute("pad_value")
+    if (
+        rows is None
+        or step.fact(0).rank != 1
+        or (rows.outer, rows.inner) != (ONE, ONE)
+        or not isinstance(filler, bytes)
+    ):
+        raise Mixing("it fills each row up to the longest of the batch")
+    return [Fact(Filled(filler), None)]
 
 
 ML: Mapping[str, Rule] = {
@@ -176,8 +185,13 @@ CONTRIB: Mapping[str, Rule] = {
 
 
 def _count_words(step: Step) -> list[Fact | None]:
-    """TfIdfVectorizer: a vector of texts is one document."""
-    return _table(step)
+    """TfIdfVectorizer: a vector of texts is one document. Fillers at its end count only where they are sought."""
+    state = step.look(0).state
+    if not isinstance(state, Filled):
+        return _table(step)
+    if state.filler in (step.attribute("pool_strings") or [state.filler]):
+        raise Mixing("it counts the fillers of shorter rows")
+    return [step.give(Rows(0))]
 
 
 TEXT: Mapping[str, Rule] = {"TfIdfVectorizer": _count_words}

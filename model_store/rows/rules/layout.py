@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from model_store.rows.facts import FIXED, Fact, Fixed, Mixing, Places, Rows, Selectors, Shape, Unknown
+from model_store.rows.facts import FIXED, Fact, Filled, Fixed, Mixing, Places, Rows, Selectors, Shape, Unknown
 from model_store.rows.lengths import broadcast_to, join_ends, resolve
 from model_store.rows.sizes import ONE, Size, product
 from model_store.rows.steps import Rule, Step, explain, norm
@@ -95,6 +95,9 @@ def _reshape(step: Step) -> list[Fact | None]:
 
 
 def _flatten(step: Step) -> list[Fact | None]:
+    filled = step.look(0)
+    if isinstance(filled.state, Filled) and step.attribute("axis", 1) == 1:
+        return [filled]
     data, state = step.fact(0), lying(step, 0)
     axis = step.attribute("axis", 1)
     axis = axis + data.rank if axis < 0 else axis

@@ -13,6 +13,13 @@ _LATE = _ROWS + "m7 = Sub(n1, [7]) k0 = Max(m7, [0]) "
 _LOW = (1, 3, 5)
 
 
+_WORDS = (
+    "f = Reshape(x, [-1]) "
+    't = com.microsoft.Tokenizer<mark=0, mincharnum=1, pad_value="#", tokenexp="[a-zA-Z]+">(f) '
+    "g = Flatten(t) y = TfIdfVectorizer"
+)
+
+
 def _loop(body: str, shape: str = "float[N,4]") -> str:
     return f"y = Loop<body = step (int64 i, bool go, {shape} a) => (bool on, {shape} b) {{ on = Identity(go) {body} }}>"
 
@@ -139,6 +146,20 @@ PARAMETERS: list[Case] = [
         "y = local.Gelu(x)",
         "a function of the file for an older version of the operators has the name of an operator",
         functions="def Gelu (x) => (y) { m = ReduceMean<axes=[0]>(x) y = Sub(x, m) }",
+    ),
+    independent(
+        "words_counted",
+        "string[N,1] x => float[N,3] y",
+        _WORDS + '<mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=0, ngram_counts=[0], '
+        'ngram_indexes=[0,1,2], pool_strings=["a","the","cat"]>(g)',
+        "texts with fewer words are filled up, and no filler is counted",
+    ),
+    mixing(
+        "fillers_counted",
+        "string[N,1] x => float[N,3] y",
+        _WORDS + '<mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=0, ngram_counts=[0], '
+        'ngram_indexes=[0,1,2], pool_strings=["a","#","cat"]>(g)',
+        "how many fillers a text gets depends on the longest of the batch",
     ),
     independent(
         "axes_from_the_rank",

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.rows import Analysis, analyse
-from tests.model_store.rows.assumed import CASES
+from tests.model_store.rows import assumed, more_operators
 from tests.model_store.rows.case import Case, between, independent, mixing
 from tests.model_store.rows.counterexample import find_counterexample
 
@@ -14,6 +14,9 @@ from tests.model_store.rows.counterexample import find_counterexample
 def judge(signature: str, body: str, **options: object) -> Analysis:
     """The analysis of a graph in the notation of the suite."""
     return analyse(independent("graph", signature, body, "", **options).model.SerializeToString())
+
+
+CASES = [*assumed.CASES, *more_operators.CASES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
