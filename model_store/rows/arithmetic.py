@@ -113,9 +113,9 @@ def _derive(step: Step, at: tuple[int, ...], operands: Sequence[Element]) -> Siz
         return None
     if not all(isinstance(operand, Size) and not operand.has_rows for operand in operands):
         return None
-    ordered = sorted(operands, key=repr) if step.node.op in ("Min", "Max") else operands
-    key = (step.node.op, step.attribute("fmod", 0), *ordered)
-    return step.measures.derive(key, tuple(int(array[at]) for array in measured))
+    operator = "fmod" if step.attribute("fmod", 0) else step.node.op
+    sizes = [operand for operand in operands if isinstance(operand, Size)]
+    return step.measures.derive(operator, sizes, tuple(int(array[at]) for array in measured))
 
 
 def _quotient(step: Step) -> np.ndarray:

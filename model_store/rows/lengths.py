@@ -46,7 +46,7 @@ def find_smaller(measures: Measures, a: Size, b: Size) -> Size:
     if is_never_negative(b - a):
         return a
     pairs = zip(measures.values_of(a), measures.values_of(b), strict=True)
-    smaller = measures.derive(("Min", 0, *sorted((a, b), key=repr)), tuple(map(min, pairs)))
+    smaller = measures.derive("Min", (a, b), tuple(map(min, pairs)))
     measures.note_smaller(smaller, a, b)
     return smaller
 

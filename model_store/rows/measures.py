@@ -84,10 +84,12 @@ class Measures:
         if self.always and most > 0:
             self.limits.append((size, most))
 
-    def derive(self, key: tuple[object, ...], values: Values) -> Size:
+    def derive(self, operator: str, operands: Sequence[Size], values: Values) -> Size:
         """As ``new``, a number that is computed from sizes; the same again for what is computed alike."""
+        ordered = sorted(operands, key=repr) if operator in ("Min", "Max") else operands
+        key = (operator, *ordered)
         if key not in self._derived:
-            self._derived[key] = self.new(values, least=-1)
+            self._derived[key] = self.new(values, least=_find_least(operator, operands))
         return self._derived[key]
 
     def note_cut(self, cut: Size, wanted: Size, most: int) -> None:
@@ -140,6 +142,18 @@ def _only_symbol(size: Size) -> Symbol | None:
         return None
     [(term, factor)] = size.terms.items()
     return term[0] if len(term) == 1 and factor == 1 else None
+
+
+def _find_least(operator: str, operands: Sequence[Size]) -> int:
+    """The least that a number which is computed from sizes may be; -1 where it may be negative."""
+    leasts = [least if least is not None and least >= 0 else -1 for least in (size.least() for size in operands)]
+    if operator == "Min":
+        return min(leasts)
+    if operator == "Max":
+        return max(leasts)
+    if operator == "Mod" or (operator == "Div" and leasts[0] >= 0):
+        return 0 if leasts[1] > 0 else -1
+    return -1
 
 
 def widen(fact: Fact) -> Fact:
