@@ -6,6 +6,8 @@ The states
 - ``Rows``: one axis has the length outer · rows · inner, and each element depends on the row of its own place only.
 - ``Places``: as ``Rows``, and the value is step · (number of the row) + something that is the same for every row.
 - ``Selectors``: index tuples whose first component is the number of the row of their own place, see GatherND.
+- ``Counted``: places within a tensor that has its rows on axis 0, counted over the whole batch: those of a row are its
+  own, and what lies before the row besides.
 - ``Filled``: texts of each row along axis 0, filled up at their end to as many as the row with most has.
 - ``Failed``: rows are mixed, or not understood, on the way to this tensor.
 """
@@ -81,6 +83,13 @@ class Selectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """``each`` is how many places a row has."""
+
+    each: Size
+
+
+@dataclass(frozen=True, slots=True)
 class Filled:
     filler: bytes
 
@@ -91,7 +100,7 @@ class Failed:
     reason: str
 
 
-State = Fixed | Sized | Rows | Places | Selectors | Filled | Failed
+State = Fixed | Sized | Rows | Places | Selectors | Counted | Filled | Failed
 
 
 class Source(IntEnum):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from model_store.rows.facts import Fact, Places, Rows, Selectors, Shape, Source, State, Unknown
+from model_store.rows.facts import Counted, Fact, Places, Rows, Selectors, Shape, Source, State, Unknown
 from model_store.rows.measuring import Run
 from model_store.rows.sizes import Size, Symbol, Values
 
@@ -164,7 +164,7 @@ def widen(fact: Fact) -> Fact:
 
 def check_shape(state: State, shape: Shape, measures: Measures) -> None:
     """Raises Unknown where a shape depends on the number of rows otherwise than the state says."""
-    axis = -1
+    axis = 0 if isinstance(state, Counted) else -1
     if isinstance(state, Rows | Places | Selectors):
         axis = state.axis
         if axis >= len(shape) or shape[axis] != state.outer * measures.rows * state.inner:

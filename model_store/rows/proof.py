@@ -28,6 +28,7 @@ from model_store.rows.measures import Measures, check_shape, widen
 from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Constant, Node, read_constant, read_constants, read_nodes
 from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
 from model_store.rows.rules import SIZED as MAKES_ROWS
+from model_store.rows.rules.assigning import assign_by_mask
 from model_store.rows.rules.bodies import Undecided, draws_numbers, follow_inside
 from model_store.rows.rules.elementwise import broadcast_shape, trains
 from model_store.rows.sizes import ONE, Size
@@ -108,16 +109,23 @@ class _Prover:
             if node.op in ("Shape", "Size") and not node.domain:
                 known = facts[0] is not None and facts[0].shape is not None
                 return [self._measure_values(self._step(node, facts))] if known else [Fact(SIZED, None)]
-            return self._fail(node, facts, failed)
+            if node.op != "ScatterND" or node.domain:
+                return self._fail(node, facts, failed)
         step = self._step(node, facts)
         self._measures.always = self._written.isdisjoint(node.outputs)
         try:
-            return self._check(step, self._apply(step))
+            assigned = None if failed is None else assign_by_mask(step)
+            if failed is not None and assigned is None:
+                return self._fail(node, facts, failed)
+            return self._check(step, assigned or self._apply(step))
         except NotIndependent as error:
             return self._fail(node, facts, Failed(error.verdict, f"{node}: {error}"))
         except (ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
             # A rule read the node otherwise than it is: no proof, and never a reason not to serve.
             return self._fail(node, facts, Failed("unknown", f"{node}: not understood ({error})"))
+
+    def _trace(self, name: str) -> tuple[Node | None, Fact | None]:
+        return self._makers.get(name), self.facts.get(name)
 
     def _opset(self, node: Node) -> int:
         return int(self._opsets.get(node.domain, 1))
@@ -131,7 +139,7 @@ class _Prover:
         if source == Source.SIZES and self._measures.exact:
             source = Source.FILE
         opset = self._opset(node)
-        return Step(node, tuple(facts), self._measures, opset, self._bounds.find, source)
+        return Step(node, tuple(facts), self._measures, opset, self._bounds.find, self._trace, source)
 
     def _fail(self, node: Node, facts: Sequence[Fact | None], failed: Failed) -> Sequence[Fact]:
         """Where only the shape of a failed tensor is asked for, nothing is lost."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from model_store.rows.facts import (
     FIXED,
+    Counted,
     Fact,
     Fixed,
     Mixing,
@@ -45,7 +46,8 @@ BY_VALUES = {**dict.fromkeys(_BY_PARAMETERS.split(), 1), **dict.fromkeys(_BY_ALL
 @dataclass(frozen=True, slots=True)
 class Step:
     """``opset`` is the version of the node's own operator set, ``bounds`` gives the least and the largest number in a
-    tensor (``bounds.py``). ``source`` is that of the outputs.
+    tensor (``bounds.py``), ``trace`` the node that made a tensor and what is known of it. ``source`` is that of the
+    outputs.
 
     ``read`` collects the inputs that a rule has looked at. One that depends on the rows and that no rule has looked at
     makes the node unknown, so a rule cannot forget an input.
@@ -56,6 +58,7 @@ class Step:
     measures: Measures
     opset: int
     bounds: Callable[[str], tuple[Size, Size]]
+    trace: Callable[[str], tuple[Node | None, Fact | None]]
     source: Source
     read: set[int] = field(default_factory=set)
 
@@ -190,6 +193,8 @@ def explain(state: State) -> str:
         return "a number that depends on how many rows there are enters the data"
     if isinstance(state, Places | Selectors):
         return "the number of a row within its batch enters the data"
+    if isinstance(state, Counted):
+        return "places counted over the whole batch enter the data"
     return "rows are not understood"
 
 

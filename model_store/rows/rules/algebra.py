@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from model_store.rows.facts import FIXED, Fact, Failed, Fixed, Mixing, Rows, Unknown
+from model_store.rows.facts import FIXED, Counted, Fact, Failed, Fixed, Mixing, Rows, Unknown
 from model_store.rows.rules.elementwise import join
-from model_store.rows.sizes import ONE, Size
+from model_store.rows.sizes import ONE, Size, product
 from model_store.rows.steps import Rule, Step, norm
-
-_COUNTS = Failed("mixing", "MaxPool counts the places of its maxima over the whole batch")
 
 
 def keep(step: Step, *, least_axis: int = 0, most_axis: int | None = None) -> list[Fact | None]:
@@ -207,10 +205,17 @@ def read_first_axis(step: Step, places: Sequence[int]) -> Rows | None:
     return rows
 
 
+_COUNTS = Failed("mixing", "MaxPool counts the places of its maxima over the whole batch")
+
+
 def _pool(step: Step) -> list[Fact | None]:
-    """Its second output counts places over the whole batch."""
+    """Its second output counts places over the whole batch, all places of the first row first."""
     first, *others = keep(step)
-    return [first, *(None if other is None else Fact(_COUNTS, other.shape) for other in others)]
+    rows = step.rows(0)
+    if rows is None:
+        return [first, *others]
+    counted = Counted(product(step.fact(0).dims[1:])) if (rows.outer, rows.inner) == (ONE, ONE) else _COUNTS
+    return [first, *(None if other is None else Fact(counted, other.shape) for other in others)]
 
 
 def _recur(step: Step) -> list[Fact | None]:

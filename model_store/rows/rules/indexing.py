@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from model_store.rows.bounds import is_never_negative
-from model_store.rows.facts import FIXED, Fact, Failed, Mixing, Places, Rows, Selectors, Unknown
+from model_store.rows.facts import FIXED, Counted, Fact, Failed, Mixing, Places, Rows, Selectors, Unknown
 from model_store.rows.rules.algebra import avoid, give_rows
 from model_store.rows.rules.elementwise import join
 from model_store.rows.rules.layout import lying, move
-from model_store.rows.sizes import ONE, ZERO
+from model_store.rows.sizes import ONE, ZERO, product
 from model_store.rows.steps import Rule, Step, norm
 
 
@@ -215,7 +215,17 @@ def _compress(step: Step) -> list[Fact | None]:
 
 
 def _unpool(step: Step) -> list[Fact | None]:
-    raise Unknown("its indices count over the whole batch")
+    """MaxUnpool: places that were counted in a tensor with as many for each row as the result has."""
+    rows, places = step.rows(0), step.look(1).state
+    if rows is None or not isinstance(places, Counted) or (rows.axis, rows.outer, rows.inner) != (0, ONE, ONE):
+        raise Unknown("its indices are not known to be those of the rows")
+    sizes = step.sizes(2) if step.has(2) else None
+    if step.has(2) and (sizes is None or any(size.has_rows for size in sizes[1:])):
+        raise Unknown("how large its result is is not known")
+    result = step.give(Rows(0), None if sizes is None else tuple(sizes))
+    if product(result.dims[1:]) != places.each:
+        raise Mixing("its indices were counted in a tensor of another size")
+    return [result]
 
 
 _DATA_DEPENDENT = "NonZero Unique NonMaxSuppression"

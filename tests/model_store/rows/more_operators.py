@@ -7,7 +7,54 @@ from tests.model_store.rows.case import Case, independent, mixing
 _BYTE = {"z": np.array(10, np.uint8)}
 _PAIR = "uint8[N,4] a, uint8[N,4] b => uint8[N,8] y"
 
+_WHERE = "k = Greater(x, 1.0) z = NonZero(k) i = Transpose<perm=[1,0]>(z) f = Reshape(k, [-1]) c = Cast<to=7>(f) "
+_COUNT = "n = ReduceSum<keepdims=1>(c, [0]) "
+
 CASES: list[Case] = [
+    independent(
+        "assigned_where_true",
+        "float[N,4] x => float[N,4] y",
+        _WHERE + _COUNT + "u = Expand(-5.0, n) y = ScatterND(x, i, u)",
+        "x[x > 1] = -5: the places of all rows are listed, and all get the same",
+    ),
+    mixing(
+        "unpooled_in_a_larger_picture",
+        "float[N,1,4,4] x => float[N,1,4,5] y",
+        "p, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) s = Shape(x) w = Add(s, [0,0,0,1]) "
+        "y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(p, i, w)",
+        "the places of the second row lie in the first picture",
+    ),
+    mixing(
+        "places_of_maxima",
+        "float[N,1,4,4] x => float[N,1,2,2] y",
+        "p, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) y = Cast<to=1>(i)",
+        "they are counted over the whole batch",
+    ),
+    mixing(
+        "assigned_one_after_the_other",
+        "float[N,4] x => float[N,4] y",
+        _WHERE + _COUNT + "m = Squeeze(n) r = Range(0, m, 1) u = Cast<to=1>(r) y = ScatterND(x, i, u)",
+        "the places of all rows are counted, and each gets its number",
+    ),
+    mixing(
+        "assigned_how_many_there_are",
+        "float[N,4] x => float[N,4] y",
+        _WHERE + _COUNT + "v = Cast<to=1>(n) u = Expand(v, n) y = ScatterND(x, i, u)",
+        "each gets how many places there are",
+    ),
+    mixing(
+        "assigned_in_the_first_rows",
+        "float[N,4] x => float[N,4] y",
+        _WHERE + _COUNT + "u = Expand(-5.0, n) j = Mul(i, [0, 1]) y = ScatterND(x, j, u)",
+        "what is true in any row is written into the first one",
+    ),
+    mixing(
+        "assigned_as_often_as_there_are_rows",
+        "float[N,4] x => float[N,4] y",
+        _WHERE + "s = Shape(x) m = Slice(s, [0], [1]) u = Expand(-5.0, m) y = ScatterND(x, i, u)",
+        "it runs where there are as many places as rows, and that is no matter of a single row",
+        seen="failure",
+    ),
     independent(
         "qlinear_concat",
         _PAIR,
