@@ -61,6 +61,8 @@ def _list(name: str, number: int, shelf: Shelf | None, lazy: bool, loaded: bool)
         return Listed(name, str(number), entry.state, entry.reason)
     if shelf is not None and not loaded:
         return Listed(name, str(number), State.LOADING, "")
+    if shelf is not None and shelf.chosen is not None and number not in shelf.chosen:
+        return Listed(name, str(number), State.UNAVAILABLE, "the version_policy of config.pbtxt leaves it out")
     waits = shelf is not None and lazy and not shelf.entries and not shelf.reason
     return Listed(name, str(number), State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded")
 

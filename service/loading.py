@@ -135,8 +135,8 @@ class _Opened:
     golden: GoldenSamples | None = None
     others: Sequence[Arrays] = ()
     """Inputs to try where ``samples`` do not run."""
-    longer: Arrays | None = None
-    """Made-up inputs that are larger, where sizes are free: kernels are chosen by size, and bits with them."""
+    longer: tuple[Arrays, ...] = ()
+    """Made-up inputs of larger sizes, where sizes are free: kernels are chosen by size, and bits with them."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
 
 
@@ -189,7 +189,7 @@ def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
     for samples in (opened.samples, *opened.others):
         if samples is None:
             continue
-        longer = opened.longer if samples is opened.samples else None
+        longer = opened.longer if samples is opened.samples else ()
         try:
             settled, bits = settle(lambda inputs: run(session, inputs), graph, samples, max_rows, longer)
             signature = Signature(settled)

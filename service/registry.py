@@ -108,11 +108,14 @@ class Registry:
                 shelf.reason = str(error)
                 logger.error("model %s is unavailable: %s", name, error)
                 return
-            shelf.unusable = found.unusable
+            shelf.unusable, shelf.chosen = found.unusable, chosen
             shelf.reason = "" if found.folders else found.why or "it is not in the store any more"
             versions = self._store.versions_of(name, found)
             for version in [v for v in versions[:-1] if v.version in {*shelf.aliases.values(), *(chosen or ())}]:
                 await self._load_entry(shelf, version)
+            if chosen is not None and not chosen:
+                shelf.reason = "the version_policy of config.pbtxt names none of the versions that are there"
+                logger.error("model %s is unavailable: %s", name, shelf.reason)
             for version in reversed(versions):
                 if shelf.serving is None and (chosen is None or version.version in chosen):
                     shelf.serving = (await self._load_entry(shelf, version)).model

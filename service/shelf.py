@@ -91,6 +91,8 @@ class Shelf:
     aliases: dict[str, int] = field(default_factory=dict)
     serving: Model | None = None
     reason: str = ""
+    chosen: Sequence[int] | None = None
+    """The versions that a version policy lets serve; None without one."""
     unusable: Sequence[Unusable] = ()
     """What else is in its folder, and cannot serve."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -163,7 +163,7 @@ def exhausting() -> bytes:
         [
             helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
             helper.make_node("Sub", ["largest", "three"], ["above"]),
-            helper.make_node("Max", ["above", "zero"], ["excess"]),
+            helper.make_node("Clip", ["above", "none", "one"], ["excess"]),
             helper.make_node("Mul", ["excess", "huge"], ["size"]),
             helper.make_node("ConstantOfShape", ["size"], ["filled"]),
             helper.make_node("ReduceSum", ["filled"], ["nothing"], keepdims=0),
@@ -172,7 +172,7 @@ def exhausting() -> bytes:
         ],
         [("x", TensorProto.INT64, ["batch", 1])],
         [("y", TensorProto.FLOAT, ["batch", 1])],
-        {"three": np.array([3]), "zero": np.array([0]), "huge": np.array([1 << 44])},
+        {"three": np.array([3]), "none": np.array(0), "one": np.array(1), "huge": np.array([1 << 36])},
     )
 
 

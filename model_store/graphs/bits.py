@@ -45,18 +45,20 @@ class Bits:
 
 
 def settle(
-    run: Run, graph: Graph, samples: Arrays | None, max_rows: int, longer: Arrays | None = None
+    run: Run, graph: Graph, samples: Arrays | None, max_rows: int, longer: Sequence[Arrays] = ()
 ) -> tuple[Graph, Bits]:
     """The graph with the batch that it keeps, and its bits: rows that change in company lose it. Raises as ``run``.
 
-    ``longer`` are samples of larger sizes: kernels are chosen by size, and bits with them.
+    ``longer`` are samples of other sizes: kernels are chosen by size and by where a row begins in memory, and bits with
+    them.
     """
     if not batches(graph) or samples is None:
         return graph, Bits("exact")
     began = time.perf_counter()
     bits = compare_bits(run, samples, graph, max_rows)
-    if longer is not None and bits.is_exact and time.perf_counter() - began < _LONG_S:
-        bits = _compare_longer(run, longer, graph, max_rows, bits)
+    for other in longer:
+        if bits.is_exact and time.perf_counter() - began < _LONG_S:
+            bits = _compare_longer(run, other, graph, max_rows, bits)
     if not bits.refuted:
         return graph, bits
     rows = Rows(verdict="mixing", reason=bits.refuted)
@@ -145,6 +147,17 @@ def differ(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:
     for a, b in zip(left, right, strict=True):
         if a.shape != b.shape:
             return True
-        if not np.array_equal(a, b) if a.dtype.hasobject else a.tobytes() != b.tobytes():
+        if a.dtype.hasobject:
+            if not np.array_equal(a, b):
+                return True
+        elif a.tobytes() != b.tobytes() and not _differ_in_nans_only(a, b):
             return True
     return False
+
+
+def _differ_in_nans_only(a: np.ndarray, b: np.ndarray) -> bool:
+    """NaN is NaN, whatever its sign and the bits of its payload."""
+    if not datatype_of(a).is_float:
+        return False
+    nans = np.isnan(a)
+    return bool(np.array_equal(nans, np.isnan(b))) and a[~nans].tobytes() == b[~nans].tobytes()

@@ -201,6 +201,11 @@ def _find_dims(tensor: Tensor, config: TensorConfig, has_batch: bool) -> tuple[D
 
 
 def _check(tensor: Tensor, config: TensorConfig, inner: Dims, has_batch: bool, kind: str) -> None:
+    if has_batch and kind == "input" and tensor.shape and isinstance(tensor.shape[0], int):
+        raise BadConfig(
+            f"{CONFIG_FILE}: max_batch_size needs a free first axis, but that of input {config.name!r} is fixed at "
+            f"{tensor.shape[0]}: set max_batch_size to 0, or export the model with a dynamic batch"
+        )
     if config.datatype not in ("", tensor.datatype):
         raise BadConfig(
             f"{CONFIG_FILE}: {kind} {config.name!r}: expected data_type {tensor.datatype} like the graph's, got "

@@ -115,7 +115,7 @@ def _settle(
 def _try_rows(described: Described, session: CpuSession, max_rows: int) -> tuple[Graph, Bits, bool]:
     """The graph with the batch that it keeps, its bits, and whether it ran: alone, in company and in larger batches."""
     for samples in described.candidates:
-        longer = described.longer if samples is described.samples else None
+        longer = described.longer if samples is described.samples else ()
         try:
             graph, bits = settle(session.run, described.graph, samples, max_rows, longer)
             _try_sizes(session, graph, samples, bits.least_rows, max_rows)

@@ -26,7 +26,7 @@ _SIZE = 8
 """Of a free axis of which no size is known."""
 _SAMPLES = 8
 _LARGER = 4
-"""Times the sizes of the made-up inputs, for a second look at their bits."""
+"""Times the sizes of the made-up inputs, and one more, for a second look at their bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Described:
 
     ``shapes`` is None where callers and graph have the same shapes. ``samples`` are inputs that were made up, at
     sizes at which the graph has run; None where there are no such sizes. ``longer`` are larger ones, on which it may
-    not run; None where no size is free. ``may_batch``: as far as its configuration goes rows may share batches;
+    not run; none where no size is free. ``may_batch``: as far as its configuration goes rows may share batches;
     ``sequences`` is what that says of the requests of a sequence, None where these are nothing special, and ``warmups``
     are its own samples of the inputs.
     """
@@ -44,7 +44,7 @@ class Described:
     found: Analysis
     shapes: Reshape | None
     samples: Arrays | None
-    longer: Arrays | None
+    longer: tuple[Arrays, ...]
     may_batch: bool = True
     sequences: Sequences | None = None
     warmups: tuple[Sample, ...] = ()
@@ -77,10 +77,11 @@ def describe_plain(
         output_labels=configured.labels,
     )
     samples = None if found.sizes is None else make_samples(configured.graph, found.sizes, _SAMPLES)
-    longer = None
+    longer: tuple[Arrays, ...] = ()
     if found.sizes and not found.only_sizes:
-        larger = {name: _LARGER * size for name, size in found.sizes.items()}
-        longer = make_samples(configured.graph, larger, _SAMPLES)
+        sizes = found.sizes
+        others = ({name: _LARGER * size + more for name, size in sizes.items()} for more in (1, 0))
+        longer = tuple(make_samples(configured.graph, other, _SAMPLES) for other in others)
     warmups = () if config is None else read_samples(configured.graph, config, configured.sequences, version)
     own = (configured.may_batch, configured.sequences, warmups)
     return Described(manifest, found, configured.reshape, samples, longer, *own)

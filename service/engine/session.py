@@ -39,6 +39,10 @@ from service.errors import InvalidInput, NotReady
 
 logger = logging.getLogger("sluice.session")
 
+_QUIET = ort.RunOptions()
+_QUIET.log_severity_level = 4
+"""What a run says of a caller's values is the caller's answer, not a line of ONNX Runtime in the log."""
+
 
 class Session:
     """A loaded graph. ``run`` may be called from several threads at once; they share the weights.
@@ -119,7 +123,7 @@ class Session:
             if self._bindings is not None:
                 outputs = self._bindings.run(inputs)
             else:
-                outputs = self._session.run(self.output_names, inputs)
+                outputs = self._session.run(self.output_names, inputs, _QUIET)
         except Exception as error:
             refusal = find_refusal(error)
             if refusal is None:
@@ -195,12 +199,18 @@ _SOURCE = re.compile(r"^\S+\.(?:cc|h|cu|cuh|hpp):\d+ [^\n]*?\)(?: const)? ")
 """Where in its source ONNX Runtime raised an error, which says nothing to a caller."""
 _INPUT_ERRORS = ("InvalidArgument", "Fail", "RuntimeException")
 """Kinds of errors that the kernels of ONNX Runtime raise for shapes and values that do not fit."""
+_ASKED_BYTES = re.compile(r"Failed to allocate memory for requested buffer of size (\d+)")
+_ABSURD_BYTES = 1 << 40
+"""Who asks for more than this has sent a wrong size: no machine lacks so much for another reason."""
 _OWN_FAULTS = ("Failed to allocate memory", "bad allocation", "out of memory", "CUDA", "CUDNN", "cuDNN", "CUBLAS")
 
 
 def find_refusal(error: BaseException) -> str | None:
     """What is wrong with a request on whose values ONNX Runtime could not run a graph; None for another failure."""
     kind, text = type(error).__name__, str(error)
+    asked = _ASKED_BYTES.search(text)
+    if asked is not None and int(asked[1]) >= _ABSURD_BYTES:
+        return f"inputs: the graph cannot be run on them: they ask for a tensor of {int(asked[1])} bytes"
     if kind not in _INPUT_ERRORS or any(sign in text for sign in _OWN_FAULTS):
         return None
     reason, place = text, ""

@@ -56,6 +56,8 @@ class Signature:
         self._leading = [t.name for t in graph.inputs if not (t.optional or t.internal)]
         self._optional = {t.name for t in graph.inputs if t.optional}
         self._shared = [t.name for t in graph.inputs if t.batch_axis is None] if self.batches else []
+        self._shares_outputs = None in self.output_axes
+        """An output that is the same for every row has a value also where there are no rows."""
         self.keeps_forms = not self._shared
         self._one_rows_name = (
             self._most_rows > 0 or len({t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}) <= 1
@@ -112,6 +114,9 @@ class Signature:
         self.check_values(inputs)
         if not self.batches:
             return Rows(inputs, 1, None)
+        if whole or (count == 0 and self._shares_outputs):
+            whole = True
+            self._check_empty_run(inputs)
         if whole:
             return Rows(inputs, 1, object(), whole=True)
         return Rows(inputs, count, self._one_key or self._key(inputs))
@@ -191,18 +196,27 @@ class Signature:
         will_run = not self.batches or not any(
             axis is not None and inputs[name].shape[axis] == 0 for name, axis in self.axes.items() if name in inputs
         )
-        if will_run and self.fragile is not None:
-            raise InvalidInput(
-                f"inputs: expected no empty axis, which ONNX Runtime may not survive in {self.fragile}, got {got}"
-            )
+        if will_run:
+            self._check_empty_run(inputs)
         # Its other sizes cost a request nothing, but the model makes outputs of them.
         if any(math.prod(size or 1 for size in a.shape) > MAX_EMPTY for a in inputs.values() if not a.size):
             raise InvalidInput(
                 f"inputs: expected sizes beside an empty axis of at most {MAX_EMPTY} together, got {got}"
             )
 
+    def _check_empty_run(self, inputs: Arrays) -> None:
+        """Raises InvalidInput where the graph may not survive a run on tensors without elements."""
+        if self.fragile is not None and not all(array.size for array in inputs.values()):
+            got = ", ".join(f"{name} {list(a.shape)}" for name, a in inputs.items())
+            raise InvalidInput(
+                f"inputs: expected no empty axis, which ONNX Runtime may not survive in {self.fragile}, got {got}"
+            )
+
     def answer_no_rows(self, inputs: Arrays) -> Arrays:
-        """The outputs for no rows: none, for rows are independent. Open sizes are those of the inputs' axes, or 0."""
+        """The outputs for no rows: none, for rows are independent, and each output has an axis of rows.
+
+        Open sizes are those of the inputs' axes, or 0.
+        """
         sizes = {
             axis: size
             for name in inputs

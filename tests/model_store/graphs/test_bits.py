@@ -25,7 +25,7 @@ def settled(run: Callable[[np.ndarray], np.ndarray], longer: np.ndarray | None =
     def runner(inputs: Arrays) -> Sequence[np.ndarray]:
         return [run(inputs["x"])]
 
-    return settle(runner, GRAPH, {"x": ROWS}, 8, None if longer is None else {"x": longer})
+    return settle(runner, GRAPH, {"x": ROWS}, 8, () if longer is None else ({"x": longer},))
 
 
 def test_rows_that_change_in_company_lose_their_batch() -> None:
@@ -71,3 +71,16 @@ def test_larger_sizes_count_where_they_run(fails: bool, text: str) -> None:
 
     _, bits = settled(run, longer=np.ones((8, 16), np.float32))
     assert (bits.text, bits.is_exact) == (text, True)
+
+
+def test_nan_is_nan_whatever_its_bits() -> None:
+    """The sign and the payload of a NaN are no difference; a number in its place is one."""
+    signs = np.array([np.nan, -np.nan], np.float32)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        y = x.copy()
+        y[:, 0] = signs[len(x) % 2]
+        return y
+
+    assert settled(run)[1].text == "exact"
+    assert settled(lambda x: np.where(len(x) == 1, np.nan, x))[1].refuted

@@ -18,7 +18,7 @@ from service.engine import session as session_module
 from service.engine.providers import CPU, NAMES, GpuOptions
 from service.engine.session import Session, available_providers, host_allocator
 from service.engine.tensors import Signature
-from service.errors import NotReady
+from service.errors import InvalidInput, NotReady
 from tests import graphs
 from tests.signatures import graph_of
 
@@ -247,3 +247,14 @@ def test_libraries_of_cuda_are_sought_unless_only_the_cpu_is_wanted(monkeypatch:
 def test_batches_lie_in_ordinary_memory_on_the_cpu() -> None:
     """There is nothing to page-lock memory for."""
     assert host_allocator("cpu") is np.empty
+
+
+def test_size_that_no_machine_has_is_the_callers_fault() -> None:
+    """A request that asks for terabytes has sent a wrong number; one that asks for less may lack memory here."""
+    content = graphs.build(
+        [helper.make_node("ConstantOfShape", ["x"], ["y"])],
+        [("x", TensorProto.INT64, [1])],
+        [("y", TensorProto.FLOAT, ["n"])],
+    )
+    with pytest.raises(InvalidInput, match="they ask for a tensor of 4000000000000 bytes"):
+        Session(content).run({"x": np.array([10**12])})

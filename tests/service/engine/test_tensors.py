@@ -164,6 +164,17 @@ def test_requests_share_a_batch_only_where_they_share_a_value() -> None:
     assert not signature.keeps_forms
 
 
+def test_no_rows_run_where_an_output_does_not_depend_on_them() -> None:
+    """An output that is the same for every row has a value without any: the graph is run for it, if it survives."""
+    tensors = (tensor("x", "batch", 3), tensor("s", 4, axis=None))
+    outputs = (tensor("y", "batch", 3), tensor("t", 4, axis=None))
+    graph = Graph(file="model.onnx", inputs=tensors, outputs=outputs)
+    inputs = {"x": floats(0, 3), "s": floats(4)}
+    assert Signature(graph).check(inputs, may_be_empty=True).whole
+    with pytest.raises(InvalidInput, match="may not survive in LSTM"):
+        Signature(graph, "LSTM").check(inputs, may_be_empty=True)
+
+
 def test_rows_on_another_axis_are_counted_there() -> None:
     """The number of rows is the size of the batch axis, wherever it lies; the other sizes are the key."""
     signature = sign(tensor("x", 2, "batch", "width", axis=1), output=tensor("y", "batch"))
