@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.rows import Analysis, analyse
-from tests.model_store.rows import assumed, more_operators
+from tests.model_store.rows import assumed, more_operators, versions
 from tests.model_store.rows.case import Case, between, independent, mixing
 from tests.model_store.rows.counterexample import find_counterexample
 
@@ -16,7 +16,7 @@ def judge(signature: str, body: str, **options: object) -> Analysis:
     return analyse(independent("graph", signature, body, "", **options).model.SerializeToString())
 
 
-CASES = [*assumed.CASES, *more_operators.CASES]
+CASES = [*assumed.CASES, *more_operators.CASES, *versions.CASES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
