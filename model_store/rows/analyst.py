@@ -1,6 +1,7 @@
 """Runs of one graph at several sizes, and the proof that follows from them."""
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,10 +30,14 @@ _PATIENCE = 6
 """Lengths that are tried until every branch runs; after that, those that do not run are left out."""
 _MOST_SPLITS = 5
 _MOST_FORCED = 40
+_DECIDING_S = 3.0
+"""How long lengths are looked for at which a condition has another truth."""
 _LONGEST_RUN_S = 2.0
 """Runs that confirm how long an axis may be are left out where they would take longer."""
 _DEAD = 3
-"""A branch that fails for one row alone at so many lengths that lead to it, and runs at none, gives errors only."""
+"""A branch gives errors only if it runs at none of so many lengths that lead to it, and that because a tensor has too
+many or too few axes, which does not depend on lengths."""
+_WRONG_RANK = re.compile(r"dimensions only|\brank\b", re.IGNORECASE)
 
 Allow = Callable[[Lengths], bool]
 
@@ -263,8 +268,10 @@ class Analyst:
         conditions = read_conditions(self._open(assumed)[0].model, list(assumed))
         if conditions is None:
             return
-        meter = Meter(conditions, self._weights)
+        meter, began = Meter(conditions, self._weights), time.perf_counter()
         for lengths in lengths_that_decide(self._model, base):
+            if time.perf_counter() - began > _DECIDING_S:
+                return
             try:
                 values = self._run(meter, layout, 1, lengths).values
             except Exception:  # noqa: BLE001, S112  # lengths that do not fit
@@ -273,11 +280,12 @@ class Analyst:
                 yield lengths
 
     def _fails_alone(self, layout: Layout, lengths: Lengths, assumed: Mapping[str, bool]) -> bool:
-        """Whether the graph itself fails for a single row; what was written out of it and fails was left out before."""
+        """Whether the graph itself fails for a single row, and would at any lengths. What was written out of it and
+        fails was left out before."""
         try:
             self._run_part(*self._open(assumed), layout, 1, lengths)
         except DoesNotRun as error:
-            return error.part is None
+            return error.part is None and _WRONG_RANK.search(str(error)) is not None
         return False
 
     def find_bounds(self, layout: Layout, case: Case, limits: Sequence[tuple[Size, int]]) -> dict[str, int]:

@@ -190,6 +190,17 @@ BODIES: list[Case] = [
         lengths={"T": (777, 777)},
     ),
     mixing(
+        "branch_that_runs_at_one_of_its_lengths",
+        _XT,
+        _LENGTH
+        + "c = Greater(t, 100) "
+        + _choose(
+            "r = Reshape(x, [-1,7,111]) f = Reshape(r, [-1,777]) p = CumSum(f, 0)", "q = Relu(x)", "c", "float[N,T]"
+        ),
+        "long rows fail, but for those of one length, and these are summed up",
+        lengths={"T": (777, 777)},
+    ),
+    mixing(
         "branch_of_a_number_of_the_caller",
         "float[N,4] x, int64 rate => float[N,4] y",
         "c = Equal(rate, 8000) " + _choose("p = CumSum(x, 0)", "q = Relu(x)", "c", "float[N,4]"),
