@@ -91,9 +91,11 @@ def _place(tensor: Tensor, found: Analysis, proved: bool) -> Tensor:
 
 
 def _limit(tensor: Tensor, found: Analysis) -> Tensor:
-    """ONNX counts negative indices from the end of a table, so these are inside of it too."""
-    size = found.tables.get(tensor.name)
-    return tensor if size is None else tensor.model_copy(update={"least": -size, "largest": size - 1})
+    """The tensor with the least and the largest number that the graph takes in it."""
+    if tensor.name not in found.ranges:
+        return tensor
+    least, largest = found.ranges[tensor.name]
+    return tensor.model_copy(update={"least": least, "largest": largest})
 
 
 def describe_verdict(found: Rows) -> str:

@@ -45,11 +45,6 @@ class Analysis:
     least: Mapping[str, int] = field(default_factory=dict)
     bounds: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def tables(self) -> dict[str, int]:
-        """The number of entries of the table that an input picks from just as it is."""
-        return {name: largest + 1 for name, (least, largest) in self.ranges.items() if least in (0, -largest - 1)}
-
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 

@@ -65,6 +65,18 @@ def test_ids_outside_a_table_are_named_with_the_range(tmp_path: Path) -> None:
     assert (x.least, x.largest) == (-4, 3)
 
 
+def test_ids_that_are_shifted_before_they_pick_have_the_range_that_is_left(tmp_path: Path) -> None:
+    """A graph that adds 2 to its ids takes those that are in the table then, counted from either end."""
+    content = graphs.build(
+        [helper.make_node("Add", ["x", "two"], ["at"]), helper.make_node("Gather", ["table", "at"], ["y"])],
+        [("x", TensorProto.INT64, ["batch", 1])],
+        [("y", TensorProto.FLOAT, ["batch", 1])],
+        {"two": np.array(2), "table": np.arange(8, dtype=np.float32)},
+    )
+    [x] = load(tmp_path, content).signature.graph.inputs
+    assert (x.least, x.largest) == (-10, 5)
+
+
 def test_map_is_refused_with_the_option_that_helps(tmp_path: Path) -> None:
     """A ZipMap at the end of a classifier is no tensor; the reason names the option that leaves it out."""
     maps = helper.make_sequence_type_proto(
