@@ -41,3 +41,8 @@ class BadGraph(StoreError):
 
 class IntegrityError(StoreError):
     pass
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the error's text; the name of its type where the text is empty."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -11,7 +11,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
-from model_store.errors import BadGraph
+from model_store.errors import BadGraph, first_line
 from model_store.graphs import Arrays
 from model_store.graphs.reshape import Reshape
 from model_store.graphs.values import Values, needs_values
@@ -23,10 +23,6 @@ CPU = "CPUExecutionProvider"
 LOG_ERRORS_ONLY, LOG_NOTHING = 3, 4
 FLOAT16 = 10
 """ONNX's number for the type."""
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def make_options(threads: int, external: Mapping[str, bytes], log_severity: int = LOG_ERRORS_ONLY) -> Any:

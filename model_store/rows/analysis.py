@@ -13,6 +13,7 @@ from typing import Literal
 import onnx
 from onnx import inliner
 
+from model_store.errors import first_line
 from model_store.rows.analyst import Analyst, Case, DoesNotRun
 from model_store.rows.nodes import OWN_DOMAINS, read_inputs
 from model_store.rows.operators import find_fragile_operator
@@ -22,6 +23,8 @@ from model_store.rows.weights import embed_small, strip_weights
 _MORE_DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 _OPERATOR_DOMAINS = frozenset((*OWN_DOMAINS, *_MORE_DOMAINS))
 """Those of ONNX Runtime's operators."""
+LONGEST_REASON = 300
+"""Characters of an error of ONNX Runtime that a reason repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def analyse(
             model = _write_out_functions(model)
         return _conclude(Analyst(model, {**(external or {}), **weights}, hints, allow))
     except Exception as error:  # noqa: BLE001  # parsers and runtimes raise many types
-        return Analysis("unknown", f"it could not be analysed: {first_line(error)}")
+        return Analysis("unknown", f"it could not be analysed: {first_line(error)[:LONGEST_REASON]}")
 
 
 def _write_out_functions(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -118,10 +121,6 @@ def is_risky(content: bytes) -> bool:
     return (len(names) > 1 or len(free) > 1) and find_fragile_operator(model) is not None
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
-
-
 def _conclude(analyst: Analyst) -> Analysis:
     """The first layout of the batch that is proved; else what was found of the likeliest."""
     for given in analyst.inputs:
@@ -153,7 +152,7 @@ def _try_whole(analyst: Analyst, found: Analysis | None) -> Analysis:
         try:
             analyst.run_whole(lengths)
         except Exception as error:  # noqa: BLE001  # whatever ONNX Runtime raises: other lengths may run
-            reason = f"{reason.partition(' (')[0]} ({first_line(error)})"
+            reason = f"{reason.partition(' (')[0]} ({first_line(error)[:LONGEST_REASON]})"
             continue
         return Analysis("unknown", reason, sizes=lengths, ranges=analyst.ranges)
     return Analysis("unknown", reason, ranges=analyst.ranges)
@@ -163,7 +162,7 @@ def _try(analyst: Analyst, layout: Layout) -> Analysis:
     try:
         case = analyst.measure(layout)
     except DoesNotRun as error:
-        why = f"it runs at none of the tried sizes with several rows ({first_line(error)})"
+        why = f"it runs at none of the tried sizes with several rows ({first_line(error)[:LONGEST_REASON]})"
         return Analysis("unknown", why, ranges=analyst.ranges)
     sizes = case.settings[0].lengths
     only = case.exact and bool(sizes)

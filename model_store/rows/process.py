@@ -15,7 +15,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
-from model_store.rows.analysis import Analysis, analyse, first_line
+from model_store.errors import first_line
+from model_store.rows.analysis import LONGEST_REASON, Analysis, analyse
 from model_store.rows.samples import Lengths
 
 _MOST_ENDED = 6
@@ -129,7 +130,7 @@ def serve() -> None:
         try:
             found = analyse(files.pop(""), files, hints=message["hints"], allow=may)
         except MemoryError as error:
-            found = Analysis("unknown", f"it could not be analysed: {first_line(error)}")
+            found = Analysis("unknown", f"it could not be analysed: {first_line(error)[:LONGEST_REASON]}")
         _tell(answers, {"found": found.to_json()})
 
 

@@ -12,8 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store.datatypes import DATATYPES
-from model_store.errors import BadGraph
-from model_store.graphs.sessions import first_line
+from model_store.errors import BadGraph, first_line
 from service.engine import session as session_module
 from service.engine.providers import CPU, NAMES, GpuOptions
 from service.engine.session import Session, available_providers, host_allocator
