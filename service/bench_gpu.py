@@ -29,9 +29,9 @@ from model_store.errors import BadGraph
 from model_store.graphs.batch import apply_analysis
 from model_store.manifest import Tensor
 from model_store.rows import analyse
-from service.engine.batching import BatchQueue
-from service.engine.buckets import bucket_of, make_buckets
-from service.engine.cost import CostModel
+from service.engine.batching.buckets import bucket_of, make_buckets
+from service.engine.batching.cost import CostModel
+from service.engine.batching.queue import BatchQueue
 from service.engine.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.dispatcher import Dispatcher
 from service.engine.job import Answer, Job

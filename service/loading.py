@@ -27,8 +27,8 @@ from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Graph, Manifest, Rows, Tensor
 from model_store.triton import TritonConfig
-from service.engine.buckets import Buckets, bucket_of, make_buckets
-from service.engine.cost import CostModel
+from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
+from service.engine.batching.cost import CostModel
 from service.engine.lane import Wide
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session

@@ -22,7 +22,7 @@ from model_store.graphs.analyst import analyst
 from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents
 from model_store.manifest import Task
-from service.engine.batching import BatchQueue
+from service.engine.batching.queue import BatchQueue
 from service.engine.device import Device
 from service.engine.dispatcher import Dispatcher
 from service.engine.job import Job

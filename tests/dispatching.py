@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from service.engine.batching import BatchQueue
-from service.engine.cost import CostModel
+from service.engine.batching.cost import CostModel
+from service.engine.batching.queue import BatchQueue
 from service.engine.device import INLINE_S, Device
 from service.engine.dispatcher import Dispatcher
 from service.engine.job import Answer, Job

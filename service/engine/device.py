@@ -16,7 +16,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from service.engine.fairness import FairShare
+from service.engine.batching.fair_share import FairShare
 from service.engine.lane import Lanes, Run, User
 from service.engine.outbox import Outbox
 from service.engine.tensors import BatchBuffer

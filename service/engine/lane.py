@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from service.engine.cost import CostModel
+from service.engine.batching.cost import CostModel
 from service.engine.outbox import Outbox
 from service.engine.tensors import Arrays, BatchBuffer
 from service.times import Tally, Times

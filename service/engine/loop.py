@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model_store.tasks import Carry
-from service.engine.cost import CostModel, may_try
+from service.engine.batching.cost import CostModel, may_try
 from service.engine.course import Course
 from service.engine.decoding import Beams, Greedy
 from service.engine.journey import Done, Journey, Stretch, Tensors, advance

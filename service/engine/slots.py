@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from service.engine.batching import PRIORITIES
+from service.engine.batching.queue import PRIORITIES
 from service.errors import QueueFull
 
 _FEW = 64

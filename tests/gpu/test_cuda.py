@@ -12,8 +12,8 @@ from onnx import TensorProto
 
 from loadtests.bench.resnet import build_resnet
 from model_store import DEFAULT_ROOT, Store
-from service.engine.batching import BatchQueue
-from service.engine.buckets import make_buckets
+from service.engine.batching.buckets import make_buckets
+from service.engine.batching.queue import BatchQueue
 from service.engine.device import Device
 from service.engine.dispatcher import Dispatcher
 from service.engine.job import Answer, Job

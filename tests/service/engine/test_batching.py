@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.engine.batching import Batch, BatchQueue, Request
+from service.engine.batching.queue import Batch, BatchQueue, Request
 from service.engine.tensors import Rows
 from service.errors import QueueFull
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.buckets import bucket_of, make_buckets
+from service.engine.batching.buckets import bucket_of, make_buckets
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.cost import CostModel
+from service.engine.batching.cost import CostModel
 
 sizes = st.integers(1, 1000)
 seconds = st.floats(1e-6, 100)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.engine.cost import CostModel
+from service.engine.batching.cost import CostModel
 from service.engine.job import Answer
 from service.engine.lane import Wide
 from service.engine.tensors import Arrays

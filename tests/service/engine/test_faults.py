@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.engine.batching import BatchQueue
+from service.engine.batching.queue import BatchQueue
 from service.engine.course import Course
 from service.engine.device import Device
 from service.engine.dispatcher import Dispatcher

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from model_store.tasks import Carry
-from service.engine.cost import CostModel
+from service.engine.batching.cost import CostModel
 from service.engine.course import Course, Decoding, Path
 from service.engine.device import Device
 from service.engine.lane import StepRunner

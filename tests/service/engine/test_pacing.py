@@ -4,10 +4,10 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from service.engine.cost import CostModel
+from service.engine.batching.cost import CostModel
+from service.engine.batching.policy import ROW_AROUND_S, Reunion, gathers, half_batch, takes_turns
 from service.engine.job import Answer
 from service.engine.lane import Wide
-from service.engine.pacing import ROW_AROUND_S, Reunion, gathers, half_batch, takes_turns
 from tests import graphs
 from tests.clocks import run_virtual
 from tests.dispatching import Bench, Gated

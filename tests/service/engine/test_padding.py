@@ -10,7 +10,7 @@ import pytest
 
 from model_store import Store
 from service import loading, profile
-from service.engine.batching import BatchQueue
+from service.engine.batching.queue import BatchQueue
 from service.engine.device import Device
 from service.engine.dispatcher import Dispatcher
 from service.engine.job import Answer

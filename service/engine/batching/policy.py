@@ -9,7 +9,7 @@ A memory-bound MLP with 64 clients on two cores, interleaved rounds: 15,200 requ
 
 import math
 
-from service.engine.cost import CostModel
+from service.engine.batching.cost import CostModel
 
 ROW_AROUND_S = 35e-6
 """What the event loop does for a row besides its run: read, check and write it. Measured with one row a request."""
