@@ -32,9 +32,9 @@ from model_store.rows import analyse
 from service.engine.batching.buckets import bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
 from service.engine.batching.queue import BatchQueue
-from service.engine.device import GPU_INLINE_S, INLINE_S, Device
-from service.engine.dispatcher import Dispatcher
-from service.engine.job import Answer, Job
+from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
+from service.engine.execution.dispatcher import Dispatcher
+from service.engine.execution.queued_request import Answer, Job
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature

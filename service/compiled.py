@@ -9,7 +9,7 @@ _SUFFIX = ".so"
 
 def is_compiled() -> bool:
     """Whether this process takes requests by compiled code; all of it was compiled together, or none."""
-    from service.engine import dispatcher
+    from service.engine.execution import dispatcher
 
     return Path(dispatcher.__file__ or "").suffix == _SUFFIX
 

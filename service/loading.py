@@ -29,7 +29,7 @@ from model_store.manifest import Graph, Manifest, Rows, Tensor
 from model_store.triton import TritonConfig
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
-from service.engine.lane import Wide
+from service.engine.execution.lane import Wide
 from service.engine.providers import GPU_LANES, GpuOptions
 from service.engine.session import Session
 from service.engine.tensors import Arrays, Signature

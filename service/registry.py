@@ -23,9 +23,9 @@ from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents
 from model_store.manifest import Task
 from service.engine.batching.queue import BatchQueue
-from service.engine.device import Device
-from service.engine.dispatcher import Dispatcher
-from service.engine.job import Job
+from service.engine.execution.device import Device
+from service.engine.execution.dispatcher import Dispatcher
+from service.engine.execution.queued_request import Job
 from service.engine.loop import Stepper
 from service.engine.slots import SlotTable
 from service.errors import NotReady, StillLoading, UnknownModel

@@ -9,10 +9,10 @@ import numpy as np
 
 from service.engine.batching.cost import CostModel
 from service.engine.batching.queue import BatchQueue
-from service.engine.device import INLINE_S, Device
-from service.engine.dispatcher import Dispatcher
-from service.engine.job import Answer, Job
-from service.engine.lane import Runner, Silence, Wide
+from service.engine.execution.device import INLINE_S, Device
+from service.engine.execution.dispatcher import Dispatcher
+from service.engine.execution.lane import Runner, Silence, Wide
+from service.engine.execution.queued_request import Answer, Job
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError

@@ -23,8 +23,8 @@ from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, may_try
 from service.engine.course import Course
 from service.engine.decoding import Beams, Greedy
+from service.engine.execution.lane import Lanes, Observer, Silence, StepRunner
 from service.engine.journey import Done, Journey, Stretch, Tensors, advance
-from service.engine.lane import Lanes, Observer, Silence, StepRunner
 from service.engine.slots import Crew, SlotTable, Span
 from service.engine.step import Step, StepGraph
 from service.engine.tensors import BatchBuffer, Signature

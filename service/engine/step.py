@@ -6,8 +6,8 @@ import numpy as np
 
 from model_store.tasks import Carry
 from service.engine.decoding import Beams
+from service.engine.execution.lane import Run, StepRunner, User
 from service.engine.journey import Journey, Stretch, Tensors
-from service.engine.lane import Run, StepRunner, User
 from service.engine.slots import Crew, Span
 from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
-from service.engine.job import Job
+from service.engine.execution.queued_request import Job
 from service.registry import Model
 
 if TYPE_CHECKING:

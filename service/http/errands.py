@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from model_store.manifest import Task as TaskName
 from service.engine.course import Path
-from service.engine.job import Answer
+from service.engine.execution.queued_request import Answer
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
 from service.http import events, kserve
 from service.http import generate as generate_routes

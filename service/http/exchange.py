@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.engine.outbox import Outbox
+from service.engine.execution.write_coalescer import Outbox
 from service.errors import ServiceError
 from service.http.calls import MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from model_store.manifest import Manifest
-from service.engine.job import Answer, Done
+from service.engine.execution.queued_request import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.http.calls import JSON, Call, Reply

@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from service.engine.job import Answer
-from service.engine.outbox import Outbox
+from service.engine.execution.queued_request import Answer
+from service.engine.execution.write_coalescer import Outbox
 from service.errors import (
     Cancelled,
     ModelFailure,

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from service.engine.job import Answer
+from service.engine.execution.queued_request import Answer
 from service.errors import DeadlinePassed, NotReady, QueueFull
 from service.http.app import AsgiCall
 from service.http.calls import LINGER_S, Call, Endpoint, Handed, Reply

@@ -14,9 +14,9 @@ from loadtests.bench.resnet import build_resnet
 from model_store import DEFAULT_ROOT, Store
 from service.engine.batching.buckets import make_buckets
 from service.engine.batching.queue import BatchQueue
-from service.engine.device import Device
-from service.engine.dispatcher import Dispatcher
-from service.engine.job import Answer, Job
+from service.engine.execution.device import Device
+from service.engine.execution.dispatcher import Dispatcher
+from service.engine.execution.queued_request import Answer, Job
 from service.engine.providers import NAMES, GpuOptions
 from service.engine.session import Session, host_allocator
 from service.errors import NotReady, ServiceError

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from service import profile
-from service.engine.lane import Wide
+from service.engine.execution.lane import Wide
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from service.engine.batching.cost import CostModel
-from service.engine.job import Answer
-from service.engine.lane import Wide
+from service.engine.execution.lane import Wide
+from service.engine.execution.queued_request import Answer
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
 from tests import graphs

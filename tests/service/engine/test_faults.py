@@ -7,10 +7,10 @@ import pytest
 
 from service.engine.batching.queue import BatchQueue
 from service.engine.course import Course
-from service.engine.device import Device
-from service.engine.dispatcher import Dispatcher
-from service.engine.job import Answer, Job
-from service.engine.lane import Observer, Runner
+from service.engine.execution.device import Device
+from service.engine.execution.dispatcher import Dispatcher
+from service.engine.execution.lane import Observer, Runner
+from service.engine.execution.queued_request import Answer, Job
 from service.engine.loop import Stepper
 from service.engine.session import Session
 from service.engine.slots import SlotTable

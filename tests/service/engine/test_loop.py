@@ -14,8 +14,8 @@ from onnx import TensorProto, helper
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel
 from service.engine.course import Course, Decoding, Path
-from service.engine.device import Device
-from service.engine.lane import StepRunner
+from service.engine.execution.device import Device
+from service.engine.execution.lane import StepRunner
 from service.engine.loop import Stepper
 from service.engine.session import Session
 from service.engine.slots import SlotTable

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.engine.outbox import TOGETHER, Outbox
+from service.engine.execution.write_coalescer import TOGETHER, Outbox
 
 
 class Caller(asyncio.WriteTransport):

@@ -6,8 +6,8 @@ import pytest
 
 from service.engine.batching.cost import CostModel
 from service.engine.batching.policy import ROW_AROUND_S, Reunion, gathers, half_batch, takes_turns
-from service.engine.job import Answer
-from service.engine.lane import Wide
+from service.engine.execution.lane import Wide
+from service.engine.execution.queued_request import Answer
 from tests import graphs
 from tests.clocks import run_virtual
 from tests.dispatching import Bench, Gated

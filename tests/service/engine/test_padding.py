@@ -11,9 +11,9 @@ import pytest
 from model_store import Store
 from service import loading, profile
 from service.engine.batching.queue import BatchQueue
-from service.engine.device import Device
-from service.engine.dispatcher import Dispatcher
-from service.engine.job import Answer
+from service.engine.execution.device import Device
+from service.engine.execution.dispatcher import Dispatcher
+from service.engine.execution.queued_request import Answer
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto, helper
 
-from service.engine.job import Answer
+from service.engine.execution.queued_request import Answer
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput

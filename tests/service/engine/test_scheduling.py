@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.engine.device import Device
+from service.engine.execution.device import Device
 from service.engine.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, ModelFailure, TooLate

@@ -17,8 +17,8 @@ from queue import SimpleQueue
 import numpy as np
 
 from service.engine.batching.fair_share import FairShare
-from service.engine.lane import Lanes, Run, User
-from service.engine.outbox import Outbox
+from service.engine.execution.lane import Lanes, Run, User
+from service.engine.execution.write_coalescer import Outbox
 from service.engine.tensors import BatchBuffer
 
 INLINE_S = 1e-3

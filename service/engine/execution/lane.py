@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from service.engine.batching.cost import CostModel
-from service.engine.outbox import Outbox
+from service.engine.execution.write_coalescer import Outbox
 from service.engine.tensors import Arrays, BatchBuffer
 from service.times import Tally, Times
 

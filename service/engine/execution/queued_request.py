@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from service.engine.batching.queue import Batch, Request
-from service.engine.lane import Run, User, Wide
+from service.engine.execution.lane import Run, User, Wide
 from service.engine.tensors import Rows
 from service.errors import ServiceError
 

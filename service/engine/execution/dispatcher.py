@@ -21,9 +21,9 @@ import numpy as np
 from service.engine.batching.cost import CostModel, may_try
 from service.engine.batching.policy import Reunion, gathers, half_batch, takes_turns
 from service.engine.batching.queue import BatchQueue, Slice
-from service.engine.interpreter import let_others_run
-from service.engine.job import Answer, BatchRun, Done, Job
-from service.engine.lane import Lanes, Observer, Runner, Silence, Wide
+from service.engine.execution.interpreter import let_others_run
+from service.engine.execution.lane import Lanes, Observer, Runner, Silence, Wide
+from service.engine.execution.queued_request import Answer, BatchRun, Done, Job
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from service.times import Tally, Times

@@ -1,0 +1,1 @@
+"""Batches on a device: lanes, dispatchers and the requests that they pass around."""
