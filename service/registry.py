@@ -26,8 +26,8 @@ from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.queued_request import Job
-from service.engine.loop import Stepper
-from service.engine.slots import SlotTable
+from service.engine.loop.continuous_batcher import Stepper
+from service.engine.loop.slots import SlotTable
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.listing import Listed, check_usable, choose_version, make_index, read_store
 from service.loading import Loaded, Proven, load_version

@@ -11,7 +11,7 @@ from model_store.listing import Unusable
 from model_store.manifest import Manifest
 from model_store.store import read_number
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.loop import Stepper
+from service.engine.loop.continuous_batcher import Stepper
 from service.engine.tensors import Signature
 from service.errors import InvalidInput, UnknownModel
 from service.loading import Loaded

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from model_store import DEFAULT_ROOT
 from model_store.datatypes import BY_ONNX
 from model_store.manifest import Graph, Manifest, Tensor
-from service.engine.course import Course, Path
+from service.engine.loop.request import Course, Path
 from service.engine.tensors import Signature
 from service.protocol.text import render_json
 from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Subject, Work

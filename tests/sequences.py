@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from model_store.datatypes import BY_ONNX, DATATYPES
 from model_store.manifest import File, Graph, Manifest, Tensor
 from model_store.tasks import Carry, Forecast, Loop, Text
-from service.engine.course import Course, Path, Sentence, Value
+from service.engine.loop.request import Course, Path, Sentence, Value
 from service.engine.tensors import Signature
 from service.tasks.work import Limits, Subject
 from tests.driving import Drives

@@ -15,8 +15,8 @@ from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from model_store.manifest import Task as TaskName
-from service.engine.course import Path
 from service.engine.execution.queued_request import Answer
+from service.engine.loop.request import Path
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
 from service.http import events, kserve
 from service.http import generate as generate_routes

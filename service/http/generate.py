@@ -10,7 +10,7 @@ from typing import Any
 
 from model_store.datatypes import DATATYPES
 from model_store.tasks import Carry
-from service.engine.course import Course, Path
+from service.engine.loop.request import Course, Path
 from service.engine.tensors import Arrays, Signature
 from service.errors import InvalidInput
 from service.http.calls import Call

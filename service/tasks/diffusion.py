@@ -12,8 +12,8 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.manifest import Tensor
 from model_store.tasks import Diffusion, Generation, Picture
-from service.engine.course import ByStep, Course, Watch
-from service.engine.noise import draw_normal
+from service.engine.loop.noise import draw_normal
+from service.engine.loop.request import ByStep, Course, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import show_row

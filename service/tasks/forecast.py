@@ -10,8 +10,8 @@ from pydantic import Field
 from model_store.consistency import MAIN
 from model_store.datatypes import are_finite
 from model_store.tasks import Forecast, Loop
-from service.engine.course import ByStep, Course, Path, Watch
-from service.engine.noise import LARGEST_SEED, draw_normal
+from service.engine.loop.noise import LARGEST_SEED, draw_normal
+from service.engine.loop.request import ByStep, Course, Path, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.groups import group_rows, infer_rows, stack_rows

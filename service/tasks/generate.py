@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from model_store.datatypes import DATATYPES
 from model_store.manifest import Tensor
 from model_store.tasks import Generation, Picture
-from service.engine.course import Path
-from service.engine.noise import LARGEST_SEED, draw_normal
+from service.engine.loop.noise import LARGEST_SEED, draw_normal
+from service.engine.loop.request import Path
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import Form, check_answer, check_finite, require_picture, show_row, show_rows, show_together

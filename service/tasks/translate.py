@@ -10,7 +10,7 @@ from pydantic import Field
 
 from model_store.consistency import MAIN
 from model_store.tasks import Loop, Text
-from service.engine.course import Course, Decoding, Path, Sentence, Watch
+from service.engine.loop.request import Course, Decoding, Path, Sentence, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.text import type_name

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from model_store.manifest import Manifest
-from service.engine.course import Course
+from service.engine.loop.request import Course
 from service.engine.tensors import Arrays
 
 

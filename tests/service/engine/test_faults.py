@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from service.engine.batching.queue import BatchQueue
-from service.engine.course import Course
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.lane import Observer, Runner
 from service.engine.execution.queued_request import Answer, Job
-from service.engine.loop import Stepper
+from service.engine.loop.continuous_batcher import Stepper
+from service.engine.loop.request import Course
+from service.engine.loop.slots import SlotTable
 from service.engine.session import Session
-from service.engine.slots import SlotTable
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure
 from tests import graphs

@@ -13,12 +13,12 @@ from onnx import TensorProto, helper
 
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel
-from service.engine.course import Course, Decoding, Path
 from service.engine.execution.device import Device
 from service.engine.execution.lane import StepRunner
-from service.engine.loop import Stepper
+from service.engine.loop.continuous_batcher import Stepper
+from service.engine.loop.request import Course, Decoding, Path
+from service.engine.loop.slots import SlotTable
 from service.engine.session import Session
-from service.engine.slots import SlotTable
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from tests import graphs

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.noise import LARGEST_SEED, draw_normal
+from service.engine.loop.noise import LARGEST_SEED, draw_normal
 
 EXPECTED = "233881bfe684953ecd5880bcc0925cbf"
 SEEDS = st.integers(0, LARGEST_SEED)

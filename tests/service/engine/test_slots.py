@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.slots import Crew, SlotTable, Span, Ticket
+from service.engine.loop.slots import Crew, SlotTable, Span, Ticket
 from service.errors import QueueFull
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.noise import draw_normal
+from service.engine.loop.noise import draw_normal
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.text import render_json
 from service.tasks.forecast import MAX_VALUES

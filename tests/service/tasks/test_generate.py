@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from service.engine.noise import LARGEST_SEED, draw_normal
+from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.text import render_json
 from service.tasks import generate

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.course import Path, Sentence
+from service.engine.loop.request import Path, Sentence
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.request import TaskRequest
 from service.tasks.sequence import Options, work

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from model_store.tasks import Carry
-from service.engine.decoding import Beams
 from service.engine.execution.lane import Run, StepRunner, User
-from service.engine.journey import Journey, Stretch, Tensors
-from service.engine.slots import Crew, Span
+from service.engine.loop.decoding import Beams
+from service.engine.loop.sequence import Journey, Stretch, Tensors
+from service.engine.loop.slots import Crew, Span
 from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
 

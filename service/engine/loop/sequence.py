@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from service.engine.course import Course, Path
-from service.engine.decoding import Beams, Greedy
-from service.engine.slots import Crew, Span, Ticket
+from service.engine.loop.decoding import Beams, Greedy
+from service.engine.loop.request import Course, Path
+from service.engine.loop.slots import Crew, Span, Ticket
 from service.errors import ServiceError
 
 logger = logging.getLogger("sluice.engine")

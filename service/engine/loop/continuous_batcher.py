@@ -21,12 +21,12 @@ from typing import Any
 
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, may_try
-from service.engine.course import Course
-from service.engine.decoding import Beams, Greedy
 from service.engine.execution.lane import Lanes, Observer, Silence, StepRunner
-from service.engine.journey import Done, Journey, Stretch, Tensors, advance
-from service.engine.slots import Crew, SlotTable, Span
-from service.engine.step import Step, StepGraph
+from service.engine.loop.decoding import Beams, Greedy
+from service.engine.loop.request import Course
+from service.engine.loop.sequence import Done, Journey, Stretch, Tensors, advance
+from service.engine.loop.slots import Crew, SlotTable, Span
+from service.engine.loop.step import Step, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
 from service.times import Tally, Times

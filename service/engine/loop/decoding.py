@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.engine.course import Sentence
+from service.engine.loop.request import Sentence
 
 
 @dataclass(slots=True)
