@@ -35,8 +35,8 @@ from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.queued_request import Answer, Job
-from service.engine.providers import GPU_LANES, GpuOptions
-from service.engine.session import Session, available_providers, host_allocator
+from service.engine.onnx.providers import GPU_LANES, GpuOptions
+from service.engine.onnx.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady, ServiceError
 from service.gpu import find_lacking_gpu, read_driver, read_gpus

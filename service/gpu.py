@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.engine.providers import NAMES
+from service.engine.onnx.providers import NAMES
 
 Reading = tuple[str, tuple[str, ...], float]
 """Metric, labels, value."""

@@ -30,8 +30,8 @@ from model_store.triton import TritonConfig
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
 from service.engine.execution.lane import Wide
-from service.engine.providers import GPU_LANES, GpuOptions
-from service.engine.session import Session
+from service.engine.onnx.providers import GPU_LANES, GpuOptions
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
 from service.profile import learn, make_ready, quiet

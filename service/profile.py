@@ -12,7 +12,7 @@ from model_store.graphs.bits import Axes, differ, take_rows
 from service.engine.batching.buckets import Buckets
 from service.engine.batching.cost import CostModel
 from service.engine.execution.lane import Wide
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.verify import Budget, run
 

@@ -11,8 +11,8 @@ from model_store.graphs.configuration import read_default_filename
 from service.compiled import find_stale, is_compiled
 from service.control.control import Control
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
-from service.engine.providers import count_lanes, runs_on_cpu
-from service.engine.session import available_providers, host_allocator
+from service.engine.onnx.providers import count_lanes, runs_on_cpu
+from service.engine.onnx.session import available_providers, host_allocator
 from service.gpu import device_memory, worker_memory
 from service.http.information import Information
 from service.http.plane import DataPlane

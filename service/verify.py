@@ -13,7 +13,7 @@ from model_store.datatypes import datatype_of
 from model_store.errors import first_line
 from model_store.graphs.bits import cut, find_rounding, limit_of, take_rows
 from model_store.manifest import Golden
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
 

@@ -13,7 +13,7 @@ from service.engine.execution.device import INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.lane import Runner, Silence, Wide
 from service.engine.execution.queued_request import Answer, Job
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError
 from tests import graphs

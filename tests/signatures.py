@@ -3,7 +3,7 @@
 from model_store.graphs.batch import apply_analysis
 from model_store.manifest import Graph
 from model_store.rows import analyse
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Signature
 
 

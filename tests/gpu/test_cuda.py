@@ -17,8 +17,8 @@ from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.queued_request import Answer, Job
-from service.engine.providers import NAMES, GpuOptions
-from service.engine.session import Session, host_allocator
+from service.engine.onnx.providers import NAMES, GpuOptions
+from service.engine.onnx.session import Session, host_allocator
 from service.errors import NotReady, ServiceError
 from service.gpu import read_gpus
 from service.loading import load_version

@@ -8,7 +8,7 @@ import pytest
 
 from service import bench_gpu
 from service.bench_gpu import Point, Sweep, main, name_of, put_figures, write_markdown
-from service.engine.providers import CPU, NAMES
+from service.engine.onnx.providers import CPU, NAMES
 from service.errors import ModelFailure, NotReady
 from tests import graphs
 

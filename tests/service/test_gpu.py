@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import gpu
-from service.engine.providers import CPU, NAMES
+from service.engine.onnx.providers import CPU, NAMES
 from service.gpu import Gpu, device_memory, find_lacking_gpu, read_driver, read_gpus, worker_memory
 from service.metrics import Metrics
 

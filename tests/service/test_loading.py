@@ -14,7 +14,7 @@ from model_store import GoldenSamples, IntegrityError, Manifest, ModelVersion, S
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph
 from model_store.manifest import Batching, Golden, Graph, Tensor
-from service.engine.providers import CPU, NAMES
+from service.engine.onnx.providers import CPU, NAMES
 from service.errors import NotReady
 from service.loading import Loaded, load_version
 from service.settings import Settings

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from service import profile
 from service.engine.execution.lane import Wide
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady
 from service.profile import Quiet, learn, quiet

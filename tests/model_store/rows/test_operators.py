@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store.rows.operators import FRAGILE, find_fragile
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from tests import graphs
 
 

@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store.datatypes import DATATYPES
-from service.engine import binding as binding_module
-from service.engine.binding import HOST, Bindings, Place, Station, find_pinned_memory, read_slots, resolve_shape
-from service.engine.providers import CPU
-from service.engine.session import Session
+from service.engine.onnx import binding as binding_module
+from service.engine.onnx.binding import HOST, Bindings, Place, Station, find_pinned_memory, read_slots, resolve_shape
+from service.engine.onnx.providers import CPU
+from service.engine.onnx.session import Session
 from tests import graphs
 
 

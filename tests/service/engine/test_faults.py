@@ -13,7 +13,7 @@ from service.engine.execution.queued_request import Answer, Job
 from service.engine.loop.continuous_batcher import Stepper
 from service.engine.loop.request import Course
 from service.engine.loop.slots import SlotTable
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure
 from tests import graphs

@@ -18,7 +18,7 @@ from service.engine.execution.lane import StepRunner
 from service.engine.loop.continuous_batcher import Stepper
 from service.engine.loop.request import Course, Decoding, Path
 from service.engine.loop.slots import SlotTable
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from tests import graphs

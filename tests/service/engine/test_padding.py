@@ -14,7 +14,7 @@ from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.queued_request import Answer
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError
 from service.loading import Loaded, load_version

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model_store.manifest import Tensor
-from service.engine.providers import (
+from service.engine.onnx.providers import (
     CPU,
     NAMES,
     GpuOptions,

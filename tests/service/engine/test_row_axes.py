@@ -7,7 +7,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from service.engine.execution.queued_request import Answer
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from tests import graphs

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.engine.execution.device import Device
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, ModelFailure, TooLate
 from tests import graphs

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph, first_line
-from service.engine import session as session_module
-from service.engine.providers import CPU, NAMES, GpuOptions
-from service.engine.session import Session, available_providers, host_allocator
+from service.engine.onnx import session as session_module
+from service.engine.onnx.providers import CPU, NAMES, GpuOptions
+from service.engine.onnx.session import Session, available_providers, host_allocator
 from service.engine.tensors import Signature
 from service.errors import InvalidInput, NotReady
 from tests import graphs

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph
 from model_store.graphs.values import Values
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from tests import graphs
 
 BF16 = DATATYPES["BF16"].dtype

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from service.engine.session import Session
+from service.engine.onnx.session import Session
 from service.errors import InvalidInput
 from service.protocol.answers import render_infer
 from service.protocol.escape import read_bytes, read_texts, write_bytes, write_texts

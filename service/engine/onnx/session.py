@@ -23,8 +23,8 @@ from model_store.graphs.values import Values, needs_values
 from model_store.manifest import Graph, Tensor
 from model_store.rows.operators import find_fragile
 from service.engine.batching.buckets import make_buckets
-from service.engine.binding import HOST, Bindings, Empty, Place, find_pinned_memory, read_slots
-from service.engine.providers import (
+from service.engine.onnx.binding import HOST, Bindings, Empty, Place, find_pinned_memory, read_slots
+from service.engine.onnx.providers import (
     CPU,
     GPU_LANES,
     NAMES,

@@ -1,0 +1,1 @@
+"""Graphs in ONNX Runtime: sessions, execution providers and bound buffers."""
