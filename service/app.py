@@ -17,14 +17,14 @@ from typing import Annotated, Any
 import bentoml
 from pydantic import Field, create_model
 
-from service.http.app import ASGIApp, AsgiCall, AsgiDoor
-from service.http.calls import Endpoint
 from service.protocol.text import parse_object, render_json
 from service.runtime import Runtime
 from service.schema import describe_options
 from service.settings import Settings, SettingsError
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
+from service.transport.asgi import ASGIApp, AsgiCall, AsgiDoor
+from service.transport.request import Endpoint
 
 logger = logging.getLogger("sluice")
 
@@ -62,7 +62,8 @@ def _open_runtime() -> Runtime:
 def _open_door(is_hot: bool) -> None:
     """BentoML's worker asks for the application before it builds its server, so this is in time."""
     try:
-        from service.http import hot, http1
+        from service.http import hot
+        from service.transport import http1
     except ImportError:
         logger.warning("httptools is not installed: tensors go by the slower ASGI door")
         return

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from service.addresses import find_address
 from service.settings import PREFIX, Settings, SettingsError
-from service.tls import read_identity
+from service.transport.addresses import find_address
+from service.transport.tls import read_identity
 
 _FLAGS = ("store", "models", "host", "port", "workers", "provider", "max_rows", "deadline_s", "log_level")
 """The settings that have a flag; all have a variable."""

@@ -11,11 +11,11 @@ from typing import Self
 import httpx
 import uvicorn
 
-from service.http.app import AsgiDoor
 from service.http.hot import HotProtocol
-from service.http.http1 import Http1Protocol
 from service.runtime import Runtime
 from service.settings import Settings
+from service.transport.asgi import AsgiDoor
+from service.transport.http1 import Http1Protocol
 
 
 class ReadyRuntime(Runtime):

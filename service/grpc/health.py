@@ -16,10 +16,10 @@ from service.grpc.inference import Context, abort
 from service.grpc.messages import FULL_NAME, HEALTH_MESSAGES
 from service.grpc.questions import Question, ask_route
 from service.grpc.translation import read_as
-from service.http.app import ASGIApp
-from service.http.calls import request_id_of
-from service.http.status import error_reply
 from service.metrics import Metrics
+from service.transport.asgi import ASGIApp
+from service.transport.request import request_id_of
+from service.transport.status import error_reply
 
 FULL_HEALTH_NAME = "grpc.health.v1.Health"
 LOOK_AGAIN_S = 1.0

@@ -12,11 +12,11 @@ import grpc
 from service.errors import Draining, QueueFull, ServiceError
 from service.grpc.status import metadata_of, refusal_of
 from service.grpc.translation import read_message, write_answer, write_body, write_streamed
-from service.http.app import AsgiCall
-from service.http.calls import Endpoint, Reply, request_id_of
 from service.http.inference import GRPC_INFER, GRPC_STREAM_INFER
 from service.http.plane import DataPlane
-from service.http.status import error_reply
+from service.transport.asgi import AsgiCall
+from service.transport.request import Endpoint, Reply, request_id_of
+from service.transport.status import error_reply
 
 Context = Any
 """``grpc.aio.ServicerContext`` of bytes: grpcio has no types."""

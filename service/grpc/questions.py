@@ -17,10 +17,10 @@ from service.grpc.inference import Context, abort
 from service.grpc.messages import METHODS
 from service.grpc.status import metadata_of
 from service.grpc.translation import read_message, read_parameters
-from service.http.app import ASGIApp, Message
-from service.http.calls import Reply, request_id_of
-from service.http.status import error_reply
 from service.metrics import Metrics
+from service.transport.asgi import ASGIApp, Message
+from service.transport.request import Reply, request_id_of
+from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.grpc")
 

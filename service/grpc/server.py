@@ -6,18 +6,18 @@ from typing import Any
 
 import grpc
 
-from service.addresses import join_address
 from service.errors import NotOffered
 from service.grpc.health import FULL_HEALTH_NAME, Health
 from service.grpc.inference import Context, Inference, abort
 from service.grpc.messages import FULL_NAME
 from service.grpc.questions import QUESTIONS, Questions
-from service.http.app import ASGIApp
 from service.http.plane import DataPlane
-from service.http.status import error_reply
 from service.metrics import Metrics
 from service.settings import Settings, SettingsError
-from service.tls import read_identity
+from service.transport.addresses import join_address
+from service.transport.asgi import ASGIApp
+from service.transport.status import error_reply
+from service.transport.tls import read_identity
 
 logger = logging.getLogger("sluice.grpc")
 

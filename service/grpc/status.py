@@ -1,6 +1,6 @@
 """The one table from HTTP statuses to gRPC codes, and what of an answer's headers goes with it.
 
-Errors get their HTTP status in `service/http/status.py`, their gRPC code by way of that.
+Errors get their HTTP status in `service/transport/status.py`, their gRPC code by way of that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from grpc import StatusCode
 
-from service.http.calls import Reply
+from service.transport.request import Reply
 
 CODES: Mapping[int, StatusCode] = {
     200: StatusCode.OK,

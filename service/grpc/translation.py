@@ -15,8 +15,8 @@ from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput
 from service.grpc.messages import MESSAGES
 from service.grpc.status import refusal_of
-from service.http.calls import Reply
 from service.protocol.header import LENGTH_BYTES
+from service.transport.request import Reply
 
 _Answer = MESSAGES["ModelInferResponse"]
 _RAW_OUTPUT_CONTENTS = _Answer.DESCRIPTOR.fields_by_name["raw_output_contents"].number

@@ -18,15 +18,16 @@ from model_store.manifest import Task as TaskName
 from service.engine.execution.queued_request import Answer
 from service.engine.loop.request import Path
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
-from service.http import events, kserve
 from service.http import generate as generate_routes
-from service.http.calls import JSON, Call, Reply
+from service.http import kserve
 from service.http.opening import Opener, Opening
 from service.protocol.text import render_json
 from service.registry import Model, Registry
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions, TaskRequest, read_request
 from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, Result, Subject, Work
+from service.transport import sse
+from service.transport.request import JSON, Call, Reply
 
 
 class Task(Protocol):
@@ -152,11 +153,11 @@ class Errand:
             self._fail(error)
 
     def _emit(self, content: Mapping[str, Any]) -> None:
-        self._send(events.event(render_json(content)))
+        self._send(sse.event(render_json(content)))
 
     def _send(self, chunk: bytes) -> None:
         if not self._call.opened:
-            self._call.open(200, [*events.HEADERS, (b"x-request-id", self._call.request_id.encode())])
+            self._call.open(200, [*sse.HEADERS, (b"x-request-id", self._call.request_id.encode())])
         self._call.send(chunk)
 
     def _fail(self, error: Exception) -> None:
@@ -166,7 +167,7 @@ class Errand:
     def _finish(self, result: Result) -> None:
         self._close()
         if self._opening.streams:
-            self._send(events.event(render_json(result.body), self._opening.last_event))
+            self._send(sse.event(render_json(result.body), self._opening.last_event))
             self._errands.plane.finish_stream(self._call, 200)
             return
         if result.media_type is None:

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from service.engine.execution.write_coalescer import Outbox
 from service.errors import ServiceError
-from service.http.calls import MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply
+from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply
 
 if TYPE_CHECKING:
     from service.http.line import Line

@@ -13,13 +13,13 @@ from model_store.tasks import Carry
 from service.engine.loop.request import Course, Path
 from service.engine.tensors import Arrays, Signature
 from service.errors import InvalidInput
-from service.http.calls import Call
 from service.http.opening import Opener, Opening
 from service.protocol.generate import GenerateRequest, describe_generated, read_generate
 from service.protocol.header import read_schedule
 from service.registry import Model, Registry
 from service.tasks.series import zeros_of
 from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work
+from service.transport.request import Call
 
 GENERATE = "/v2/models/{model}/generate"
 GENERATE_STREAM = "/v2/models/{model}/generate_stream"

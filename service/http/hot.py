@@ -26,12 +26,12 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
-from service.http.calls import LINGER_S, Endpoint, request_id_of
 from service.http.exchange import HotCall, write_reply
-from service.http.http1 import Http1Protocol
 from service.http.line import Line, learn_head
 from service.http.plane import PLANE_STATE, DataPlane
-from service.http.status import error_reply
+from service.transport.http1 import Http1Protocol
+from service.transport.request import LINGER_S, Endpoint, request_id_of
+from service.transport.status import error_reply
 
 PROTOCOL = "service.http.hot:HotProtocol"
 

@@ -18,14 +18,14 @@ from service.control.metadata import describe_model, describe_server, describe_t
 from service.control.statistics import tell_statistics
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.http.administration import Administration
-from service.http.calls import Reply
 from service.http.kserve import KServeQuestions
 from service.http.openapi import make_document
 from service.http.routes import Handler, Routes, make_routes
-from service.http.status import error_reply
 from service.metrics import Metrics
 from service.protocol.text import render_json
 from service.registry import Model, Registry, Shelf, State
+from service.transport.request import Reply
+from service.transport.status import error_reply
 
 
 class Information:

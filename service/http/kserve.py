@@ -12,10 +12,8 @@ from starlette.responses import JSONResponse, Response
 from model_store.datatypes import DATATYPES, datatype_of
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ServiceError
-from service.http.calls import Call, Reply
 from service.http.opening import Opener, Opening
 from service.http.routes import Routes
-from service.http.status import error_reply
 from service.protocol.answers import to_json, to_nested
 from service.protocol.text import parse_object, render_json, type_name
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
@@ -26,6 +24,8 @@ from service.tasks.request import TaskRequest
 from service.tasks.rows import decode_rows, in_order, infer_groups
 from service.tasks.series import VALUES
 from service.tasks.work import Emit, Limits, Result, Subject, Work
+from service.transport.request import Call, Reply
+from service.transport.status import error_reply
 
 PREDICT = "/v1/models/{model}:predict"
 EXPLAIN = "/v1/models/{model}:explain"

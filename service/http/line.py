@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from service.http.calls import Endpoint
 from service.http.exchange import HotCall
 from service.http.plane import DataPlane
+from service.transport.request import Endpoint
 
 _VIEW_FROM_BYTES = 16 << 10
 """Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""

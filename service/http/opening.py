@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from service.http.calls import Call
 from service.registry import Model, Registry
 from service.tasks.work import Emit, Limits, Work
+from service.transport.request import Call
 
 
 class Opening(NamedTuple):

@@ -28,21 +28,21 @@ from service.errors import (
     TryLater,
     UnsupportedCoding,
 )
-from service.http import events
-from service.http.calls import JSON, Call, Endpoint, Handed, Reply
-from service.http.cors import Cors
 from service.http.errands import OPENERS, Errand, Errands
 from service.http.generate import GENERATE_STREAM
 from service.http.inference import BINARY, ROUTES, Inference
-from service.http.intake import Intake
 from service.http.kserve import FORECAST, forecast_error_reply
 from service.http.sequences import Sequences
-from service.http.status import error_reply
 from service.metrics import Metrics
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
 from service.registry import Registry
 from service.settings import Settings
 from service.tasks.work import Limits
+from service.transport import sse
+from service.transport.body_budget import Intake
+from service.transport.cors import Cors
+from service.transport.request import JSON, Call, Endpoint, Handed, Reply
+from service.transport.status import error_reply
 
 if TYPE_CHECKING:
     from service.http.relay import Relay
@@ -211,7 +211,7 @@ class DataPlane:
         reply = make(error, call.request_id)
         if call.opened:  # the status has gone out: what is left is to say it in the stream
             name = None if call.endpoint.route == GENERATE_STREAM else "error"
-            call.send(events.event(b"".join(reply.chunks), name))
+            call.send(sse.event(b"".join(reply.chunks), name))
             self.finish_stream(call, reply.status)
         else:
             self.finish(call, reply, None)

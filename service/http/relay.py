@@ -32,12 +32,12 @@ import orjson
 
 from service.engine.execution.queued_request import Answer
 from service.errors import DeadlinePassed, NotReady, QueueFull
-from service.http.app import AsgiCall
-from service.http.calls import LINGER_S, Call, Endpoint, Handed, Reply
 from service.http.inference import HANDED_INFER
-from service.http.intake import Intake
 from service.settings import Settings
 from service.siblings import Rank
+from service.transport.asgi import AsgiCall
+from service.transport.body_budget import Intake
+from service.transport.request import LINGER_S, Call, Endpoint, Handed, Reply
 
 logger = logging.getLogger("sluice.relay")
 

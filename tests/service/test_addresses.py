@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from service.addresses import find_address, join_address
 from service.settings import Settings, SettingsError
+from service.transport.addresses import find_address, join_address
 
 
 @pytest.mark.parametrize("setting", ["port", "grpc_port"])

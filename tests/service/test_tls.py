@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings, SettingsError
-from service.tls import read_identity
+from service.transport.tls import read_identity
 from tests.certificates import Authority
 
 

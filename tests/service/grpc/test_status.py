@@ -7,7 +7,7 @@ import pytest
 from service import errors
 from service.errors import ServiceError
 from service.grpc.status import CODES, refusal_of
-from service.http.status import STATUS, error_reply
+from service.transport.status import STATUS, error_reply
 
 INTENDED = {
     "BodyTooLarge": "RESOURCE_EXHAUSTED",

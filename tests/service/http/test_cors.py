@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.http.cors import Cors
+from service.transport.cors import Cors
 from tests import graphs
 from tests.servers import Door, Serving, settings_for
 from tests.wires import Wire, body_of, request_bytes

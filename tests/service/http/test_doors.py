@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from service.http.hot import HotProtocol
-from service.http.intake import Intake
 from service.registry import Model
+from service.transport.body_budget import Intake
 from tests.certificates import Authority
 from tests.gates import gated
 from tests.servers import DOORS, HOT, Door, Serving, settings_for

@@ -21,10 +21,10 @@ from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT, Store
 from model_store.datatypes import DATATYPES
-from service.http.app import AsgiCall
-from service.http.calls import JSON, Endpoint, Reply
 from service.http.inference import INFER
 from service.http.plane import DataPlane
+from service.transport.asgi import AsgiCall
+from service.transport.request import JSON, Endpoint, Reply
 from tests import graphs
 from tests.servers import Door, Serving, settings_for
 

@@ -16,8 +16,8 @@ from service.http.errands import OPENERS, ROUTES
 from service.http.inference import INFER
 from service.http.openapi import make_document
 from service.http.operations import list_operations
-from service.http.status import STATUS
 from service.schema import OPTIONS
+from service.transport.status import STATUS
 from tests.servers import Door, Serving, settings_for
 
 CASES = [(task, name) for task, examples in EXAMPLES.items() for name in examples]

@@ -11,13 +11,13 @@ import pytest
 import uvloop
 
 from service.http import relay
-from service.http.app import AsgiCall
-from service.http.calls import Endpoint, Reply
 from service.http.inference import GRPC_INFER, HANDED_INFER, INFER
 from service.http.relay import Relay
 from service.protocol.text import parse_json, render_json
 from service.registry import Model
 from service.runtime import Runtime
+from service.transport.asgi import AsgiCall
+from service.transport.request import Endpoint, Reply
 from tests import graphs
 from tests.gates import gated
 from tests.servers import ReadyRuntime, settings_for

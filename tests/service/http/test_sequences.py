@@ -13,13 +13,13 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
-from service.http.app import AsgiCall
-from service.http.calls import Endpoint, Reply
 from service.http.inference import INFER
 from service.http.plane import DataPlane
 from service.http.sequences import MAX_WAITING
 from service.protocol.text import parse_json, render_json
 from service.registry import Model
+from service.transport.asgi import AsgiCall
+from service.transport.request import Endpoint, Reply
 from tests import graphs
 from tests.clocks import VirtualLoop
 from tests.gates import gated

@@ -8,8 +8,8 @@ import pytest
 
 from service import errors
 from service.errors import ServiceError
-from service.http.calls import Reply, request_id_of
-from service.http.status import STATUS, error_reply, status_of
+from service.transport.request import Reply, request_id_of
+from service.transport.status import STATUS, error_reply, status_of
 
 INTENDED = {
     "CallerError": 400,

@@ -11,12 +11,12 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from service.http import events
-from service.http.app import AsgiCall
-from service.http.calls import MAX_UNREAD_BYTES, Call, Endpoint, Handed
 from service.http.inference import INFER as INFER_ROUTE
 from service.http.plane import DataPlane
 from service.settings import Settings
+from service.transport import sse
+from service.transport.asgi import AsgiCall
+from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Handed
 from tests.servers import DOORS, Door, ReadyRuntime, Serving, settings_for
 from tests.wires import Wire
 
@@ -71,7 +71,7 @@ class Stage:
     def begin(self) -> Call:
         """The next call, its stream opened."""
         call = self.puppets.begun.get(timeout=20)
-        self.do(lambda: call.open(200, [*events.HEADERS, (b"x-request-id", call.request_id.encode())]))
+        self.do(lambda: call.open(200, [*sse.HEADERS, (b"x-request-id", call.request_id.encode())]))
         return call
 
     def send(self, call: Call, *pieces: bytes) -> None:
@@ -263,7 +263,7 @@ def test_caller_that_goes_before_the_stream_cancels_it(stage: Stage, server: Ser
         wire.send(request(STREAM))
         call = stage.puppets.begun.get(timeout=20)
     assert stage.puppets.cancelled.get(timeout=20) is call
-    stage.do(lambda: call.open(200, events.HEADERS))
+    stage.do(lambda: call.open(200, sse.HEADERS))
     stage.send(call, b"one")
     stage.end(call)
     with ChunkedWire(server) as wire:
@@ -377,7 +377,7 @@ def test_every_door_sends_the_same_bytes(store: Path):
             wire.send(request(STREAM, "X-Request-Id: mine"), request(STREAM, "X-Request-Id: mine", "Connection: close"))
             for _ in range(2):
                 call = stage.begin()
-                stage.send(call, events.event(b"{}"), events.event(b"{}", "done"))
+                stage.send(call, sse.event(b"{}"), sse.event(b"{}", "done"))
                 stage.end(call)
             lines = wire.read_rest().splitlines(keepends=True)
             return [line for line in lines if not line.startswith(b"date:")]
@@ -392,7 +392,7 @@ def test_stream_of_a_call_in_process_is_collected():
 
     async def collect() -> tuple[int, bytes]:
         call = AsgiCall(Endpoint("/classify"), b"", {})
-        call.open(201, events.HEADERS)
+        call.open(201, sse.HEADERS)
         call.send(b"one")
         call.send(b"two")
         assert not call.answer.done()
@@ -407,7 +407,7 @@ def test_stream_of_a_call_in_process_is_collected():
 def test_name_of_an_event_is_one_line(name: str):
     """A name that could be taken for another field is refused."""
     with pytest.raises(ValueError, match="expected one line"):
-        events.event(b"{}", name)
+        sse.event(b"{}", name)
 
 
 @pytest.mark.parametrize(
@@ -423,4 +423,4 @@ def test_name_of_an_event_is_one_line(name: str):
 )
 def test_event_is_rendered_as_the_standard_reads_it(data: bytes, name: str | None, rendered: bytes):
     """Each line of the data is a field of its own, and an empty line ends the event."""
-    assert events.event(data, name) == rendered
+    assert sse.event(data, name) == rendered

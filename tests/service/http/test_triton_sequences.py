@@ -12,10 +12,10 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from model_store.errors import BadConfig
-from service.http.app import AsgiCall
-from service.http.calls import Endpoint
 from service.http.inference import INFER
 from service.protocol.text import render_json
+from service.transport.asgi import AsgiCall
+from service.transport.request import Endpoint
 from tests import triton_sequences as models
 from tests.clocks import run_virtual
 from tests.gates import gated

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any, Protocol
 
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
-from service.http.calls import LINGER_S, MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply, request_id_of
 from service.http.information import Information
 from service.http.plane import PLANE_STATE, DataPlane
 from service.metrics import Metrics
+from service.transport.request import LINGER_S, MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply, request_id_of
 
 logger = logging.getLogger("sluice.http")
 

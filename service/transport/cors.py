@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from service.errors import Forbidden
-from service.http.calls import Header, Reply, request_id_of
-from service.http.status import error_reply
+from service.transport.request import Header, Reply, request_id_of
+from service.transport.status import error_reply
 
 _EXPOSED: Header = (
     b"access-control-expose-headers",

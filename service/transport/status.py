@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 
 from service import errors
-from service.http.calls import JSON, Header, Reply
 from service.protocol.text import render_json
+from service.transport.request import JSON, Header, Reply
 
 STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.InvalidInput: 400,

@@ -5,7 +5,7 @@ WHATWG HTML, section "Server-sent events".
 
 import re
 
-from service.http.calls import Header
+from service.transport.request import Header
 
 HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.plane import PLANE_STATE, DataPlane
 
-PROTOCOL = "service.http.http1:Http1Protocol"
+PROTOCOL = "service.transport.http1:Http1Protocol"
 
 
 class Http1Protocol(HttpToolsProtocol):
