@@ -62,12 +62,12 @@ def _open_runtime() -> Runtime:
 def _open_door(is_hot: bool) -> None:
     """BentoML's worker asks for the application before it builds its server, so this is in time."""
     try:
-        from service.http import hot
         from service.transport import http1
+        from service.transport.fast import protocol
     except ImportError:
         logger.warning("httptools is not installed: tensors go by the slower ASGI door")
         return
-    http1.open_door(hot.PROTOCOL if is_hot else http1.PROTOCOL)
+    http1.open_door(protocol.PROTOCOL if is_hot else http1.PROTOCOL)
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily imported names are Any to mypy

@@ -11,10 +11,10 @@ from typing import Self
 import httpx
 import uvicorn
 
-from service.http.hot import HotProtocol
 from service.runtime import Runtime
 from service.settings import Settings
 from service.transport.asgi import AsgiDoor
+from service.transport.fast.protocol import HotProtocol
 from service.transport.http1 import Http1Protocol
 
 

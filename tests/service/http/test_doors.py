@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.http.hot import HotProtocol
 from service.registry import Model
 from service.transport.body_budget import Intake
+from service.transport.fast.protocol import HotProtocol
 from tests.certificates import Authority
 from tests.gates import gated
 from tests.servers import DOORS, HOT, Door, Serving, settings_for

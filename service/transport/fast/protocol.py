@@ -26,14 +26,14 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
-from service.http.exchange import HotCall, write_reply
-from service.http.line import Line, learn_head
 from service.http.plane import PLANE_STATE, DataPlane
+from service.transport.fast.connection import Line, learn_head
+from service.transport.fast.request import HotCall, write_reply
 from service.transport.http1 import Http1Protocol
 from service.transport.request import LINGER_S, Endpoint, request_id_of
 from service.transport.status import error_reply
 
-PROTOCOL = "service.http.hot:HotProtocol"
+PROTOCOL = "service.transport.fast.protocol:HotProtocol"
 
 MAX_HEADER_BYTES = 64 << 10
 _TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from service.http.exchange import HotCall
 from service.http.plane import DataPlane
+from service.transport.fast.request import HotCall
 from service.transport.request import Endpoint
 
 _VIEW_FROM_BYTES = 16 << 10

@@ -19,7 +19,7 @@ from service.errors import ServiceError
 from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply
 
 if TYPE_CHECKING:
-    from service.http.line import Line
+    from service.transport.fast.connection import Line
 
 _JOIN_BELOW_BYTES = 64 << 10
 """Answers up to this size are joined and written at once: a system call costs more than the copy."""

@@ -1,0 +1,1 @@
+"""The fast path: requests that carry tensors, answered below ASGI."""
