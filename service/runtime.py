@@ -22,7 +22,7 @@ from service.registry import Registry
 from service.settings import Settings, SettingsError, count_cores
 
 if TYPE_CHECKING:
-    from service.grpc.server import GrpcServer
+    from service.transport.grpc.server import GrpcServer
 
 logger = logging.getLogger("sluice")
 
@@ -65,7 +65,7 @@ class Runtime:
 
     def _open_grpc(self) -> "GrpcServer":
         try:
-            from service.grpc.server import GrpcServer
+            from service.transport.grpc.server import GrpcServer
         except ModuleNotFoundError as error:
             raise SettingsError(
                 f"SLUICE_GRPC_PORT={self.settings.grpc_port}: {error.name} is not installed: "

@@ -14,9 +14,9 @@ import tritonclient.grpc as triton
 import uvloop
 
 from model_store.datatypes import datatype_of
-from service.grpc.server import GrpcServer
 from service.registry import Model
 from service.settings import Settings
+from service.transport.grpc.server import GrpcServer
 from tests.servers import ReadyRuntime
 
 T = TypeVar("T")

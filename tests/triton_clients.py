@@ -13,8 +13,8 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from model_store.datatypes import datatype_of
-from service.grpc.server import GrpcServer
 from service.settings import Settings
+from service.transport.grpc.server import GrpcServer
 from tests.servers import ReadyRuntime, Serving
 
 HTTP_FORMS = ("http binary", "http json")

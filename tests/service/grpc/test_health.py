@@ -7,8 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from service.grpc import health
-from service.grpc.messages import FULL_NAME, HEALTH_METHODS
+from service.transport.grpc import health
+from service.transport.grpc.messages import FULL_NAME, HEALTH_METHODS
 from tests import graphs
 from tests.grpc_servers import GrpcServing, channel, settings_of
 

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from service.grpc.messages import MESSAGES, METHODS, SERVICE, ProtoError, read_proto
+from service.transport.grpc.messages import MESSAGES, METHODS, SERVICE, ProtoError, read_proto
 
 THEIRS = {**service_pb2.DESCRIPTOR.message_types_by_name, **model_config_pb2.DESCRIPTOR.message_types_by_name}
 THEIR_METHODS = service_pb2.DESCRIPTOR.services_by_name[SERVICE].methods

@@ -15,9 +15,9 @@ from starlette.routing import Route
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
-from service.grpc.messages import METHODS
-from service.grpc.questions import QUESTIONS, Questions
 from service.metrics import Metrics
+from service.transport.grpc.messages import METHODS
+from service.transport.grpc.questions import QUESTIONS, Questions
 from tests.grpc_servers import GrpcServing, ones, settings_of
 
 DURATION = {"count": 3, "ns": 5}

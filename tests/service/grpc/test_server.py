@@ -123,7 +123,7 @@ def test_runtime_listens_where_the_settings_say(small_store: Path, shared_port: 
 
 def test_server_without_grpcio_says_what_to_install(small_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port in the settings on a machine without the extra is an error that names it."""
-    monkeypatch.setitem(sys.modules, "service.grpc.server", None)
+    monkeypatch.setitem(sys.modules, "service.transport.grpc.server", None)
 
     async def make() -> None:
         Runtime(settings_of(small_store, grpc_port=1))

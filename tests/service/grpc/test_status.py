@@ -6,7 +6,7 @@ import pytest
 
 from service import errors
 from service.errors import ServiceError
-from service.grpc.status import CODES, refusal_of
+from service.transport.grpc.codes import CODES, refusal_of
 from service.transport.status import STATUS, error_reply
 
 INTENDED = {

@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from service.grpc.inference import MAX_STREAM_CALLS
+from service.transport.grpc.inference import MAX_STREAM_CALLS
 from tests.gates import gated
 from tests.grpc_servers import GrpcServing, channel, ones, settings_of, tensor, waiting_rows
 

@@ -9,9 +9,9 @@ import pytest
 
 from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput
-from service.grpc.messages import MESSAGES
-from service.grpc.translation import read_message, write_answer, write_body, write_streamed
 from service.protocol.v2 import parse_infer
+from service.transport.grpc.messages import MESSAGES
+from service.transport.grpc.translation import read_message, write_answer, write_body, write_streamed
 from service.transport.request import Reply
 
 Request = MESSAGES["ModelInferRequest"]

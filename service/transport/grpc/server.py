@@ -7,15 +7,15 @@ from typing import Any
 import grpc
 
 from service.errors import NotOffered
-from service.grpc.health import FULL_HEALTH_NAME, Health
-from service.grpc.inference import Context, Inference, abort
-from service.grpc.messages import FULL_NAME
-from service.grpc.questions import QUESTIONS, Questions
 from service.http.plane import DataPlane
 from service.metrics import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
 from service.transport.asgi import ASGIApp
+from service.transport.grpc.health import FULL_HEALTH_NAME, Health
+from service.transport.grpc.inference import Context, Inference, abort
+from service.transport.grpc.messages import FULL_NAME
+from service.transport.grpc.questions import QUESTIONS, Questions
 from service.transport.status import error_reply
 from service.transport.tls import read_identity
 

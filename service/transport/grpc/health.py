@@ -12,12 +12,12 @@ from urllib.parse import quote
 import grpc
 
 from service.errors import Draining, InvalidInput
-from service.grpc.inference import Context, abort
-from service.grpc.messages import FULL_NAME, HEALTH_MESSAGES
-from service.grpc.questions import Question, ask_route
-from service.grpc.translation import read_as
 from service.metrics import Metrics
 from service.transport.asgi import ASGIApp
+from service.transport.grpc.inference import Context, abort
+from service.transport.grpc.messages import FULL_NAME, HEALTH_MESSAGES
+from service.transport.grpc.questions import Question, ask_route
+from service.transport.grpc.translation import read_as
 from service.transport.request import request_id_of
 from service.transport.status import error_reply
 

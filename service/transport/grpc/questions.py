@@ -13,12 +13,12 @@ import orjson
 from google.protobuf import json_format
 
 from service.errors import InvalidInput, ModelFailure, NotOffered, ServiceError
-from service.grpc.inference import Context, abort
-from service.grpc.messages import METHODS
-from service.grpc.status import metadata_of
-from service.grpc.translation import read_message, read_parameters
 from service.metrics import Metrics
 from service.transport.asgi import ASGIApp, Message
+from service.transport.grpc.codes import metadata_of
+from service.transport.grpc.inference import Context, abort
+from service.transport.grpc.messages import METHODS
+from service.transport.grpc.translation import read_message, read_parameters
 from service.transport.request import Reply, request_id_of
 from service.transport.status import error_reply
 

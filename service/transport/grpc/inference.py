@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 
 from service.errors import Draining, QueueFull, ServiceError
-from service.grpc.status import metadata_of, refusal_of
-from service.grpc.translation import read_message, write_answer, write_body, write_streamed
 from service.http.inference import GRPC_INFER, GRPC_STREAM_INFER
 from service.http.plane import DataPlane
 from service.transport.asgi import AsgiCall
+from service.transport.grpc.codes import metadata_of, refusal_of
+from service.transport.grpc.translation import read_message, write_answer, write_body, write_streamed
 from service.transport.request import Endpoint, Reply, request_id_of
 from service.transport.status import error_reply
 

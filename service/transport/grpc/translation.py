@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 
 from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput
-from service.grpc.messages import MESSAGES
-from service.grpc.status import refusal_of
 from service.protocol.header import LENGTH_BYTES
+from service.transport.grpc.codes import refusal_of
+from service.transport.grpc.messages import MESSAGES
 from service.transport.request import Reply
 
 _Answer = MESSAGES["ModelInferResponse"]
