@@ -5,11 +5,11 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from service.api.routes import Routes
 from service.control.control import Control
 from service.control.repository import read_index, read_version, render_index
 from service.control.switches import read_trace, render_trace
 from service.errors import BodyTooLarge, Cancelled
-from service.http.routes import Routes
 from service.protocol.text import parse_object
 from service.registry import Registry
 

@@ -12,15 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.api.kserve import KServeQuestions
+from service.api.routes import Handler, Routes, make_routes
 from service.control.configuration import configure
 from service.control.control import Control
 from service.control.metadata import describe_model, describe_server, describe_tensor, release
 from service.control.statistics import tell_statistics
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.http.administration import Administration
-from service.http.kserve import KServeQuestions
 from service.http.openapi import make_document
-from service.http.routes import Handler, Routes, make_routes
 from service.metrics import Metrics
 from service.protocol.text import render_json
 from service.registry import Model, Registry, Shelf, State

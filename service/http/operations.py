@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from service.api.generate import GENERATE, GENERATE_STREAM
+from service.api.kserve import EXPLAIN, FORECAST, PREDICT
 from service.examples import DIGITS, MODELS, PROTOCOL
-from service.http.generate import GENERATE, GENERATE_STREAM
-from service.http.kserve import EXPLAIN, FORECAST, PREDICT
 from service.protocol import schema
 from service.protocol.model_config import ModelConfig
 from service.protocol.timeseries import ForecastRequest

@@ -30,9 +30,9 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
+from service.api.v2 import HANDED_INFER
 from service.engine.execution.queued_request import Answer
 from service.errors import DeadlinePassed, NotReady, QueueFull
-from service.http.inference import HANDED_INFER
 from service.settings import Settings
 from service.siblings import Rank
 from service.transport.asgi import AsgiCall

@@ -12,9 +12,9 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
+from service.api.handler import PLANE_STATE, DataPlane
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
 from service.http.information import Information
-from service.http.plane import PLANE_STATE, DataPlane
 from service.metrics import Metrics
 from service.transport.request import LINGER_S, MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply, request_id_of
 

@@ -17,7 +17,7 @@ import httptools
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.plane import PLANE_STATE, DataPlane
+from service.api.handler import PLANE_STATE, DataPlane
 
 PROTOCOL = "service.transport.http1:Http1Protocol"
 

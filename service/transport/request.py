@@ -14,7 +14,7 @@ from service.engine.execution.queued_request import Job
 from service.registry import Model
 
 if TYPE_CHECKING:
-    from service.http.errands import Errand
+    from service.api.tasks import Errand
     from service.http.sequences import Place
 
 Header = tuple[bytes, bytes]

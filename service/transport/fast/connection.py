@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from service.http.plane import DataPlane
+from service.api.handler import DataPlane
 from service.transport.fast.request import HotCall
 from service.transport.request import Endpoint
 

@@ -25,8 +25,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from service.api.handler import PLANE_STATE, DataPlane
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
-from service.http.plane import PLANE_STATE, DataPlane
 from service.transport.fast.connection import Line, learn_head
 from service.transport.fast.request import HotCall, write_reply
 from service.transport.http1 import Http1Protocol

@@ -9,9 +9,9 @@ from typing import Any
 
 import grpc
 
+from service.api.handler import DataPlane
+from service.api.v2 import GRPC_INFER, GRPC_STREAM_INFER
 from service.errors import Draining, QueueFull, ServiceError
-from service.http.inference import GRPC_INFER, GRPC_STREAM_INFER
-from service.http.plane import DataPlane
 from service.transport.asgi import AsgiCall
 from service.transport.grpc.codes import metadata_of, refusal_of
 from service.transport.grpc.translation import read_message, write_answer, write_body, write_streamed

@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 
+from service.api.handler import DataPlane
 from service.errors import NotOffered
-from service.http.plane import DataPlane
 from service.metrics import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address

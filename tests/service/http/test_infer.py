@@ -21,8 +21,8 @@ from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT, Store
 from model_store.datatypes import DATATYPES
-from service.http.inference import INFER
-from service.http.plane import DataPlane
+from service.api.handler import DataPlane
+from service.api.v2 import INFER
 from service.transport.asgi import AsgiCall
 from service.transport.request import JSON, Endpoint, Reply
 from tests import graphs

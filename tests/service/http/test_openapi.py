@@ -11,9 +11,9 @@ import pytest
 from openapi_spec_validator import validate
 
 from model_store import DEFAULT_ROOT
+from service.api.tasks import OPENERS, ROUTES
+from service.api.v2 import INFER
 from service.examples import EXAMPLES
-from service.http.errands import OPENERS, ROUTES
-from service.http.inference import INFER
 from service.http.openapi import make_document
 from service.http.operations import list_operations
 from service.schema import OPTIONS

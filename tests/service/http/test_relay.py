@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import uvloop
 
+from service.api.v2 import GRPC_INFER, HANDED_INFER, INFER
 from service.http import relay
-from service.http.inference import GRPC_INFER, HANDED_INFER, INFER
 from service.http.relay import Relay
 from service.protocol.text import parse_json, render_json
 from service.registry import Model

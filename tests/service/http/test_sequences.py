@@ -13,8 +13,8 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
-from service.http.inference import INFER
-from service.http.plane import DataPlane
+from service.api.handler import DataPlane
+from service.api.v2 import INFER
 from service.http.sequences import MAX_WAITING
 from service.protocol.text import parse_json, render_json
 from service.registry import Model

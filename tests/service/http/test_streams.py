@@ -11,8 +11,8 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from service.http.inference import INFER as INFER_ROUTE
-from service.http.plane import DataPlane
+from service.api.handler import DataPlane
+from service.api.v2 import INFER as INFER_ROUTE
 from service.settings import Settings
 from service.transport import sse
 from service.transport.asgi import AsgiCall

@@ -12,7 +12,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from model_store.errors import BadConfig
-from service.http.inference import INFER
+from service.api.v2 import INFER
 from service.protocol.text import render_json
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint

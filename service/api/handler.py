@@ -18,6 +18,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from service.api.generate import GENERATE_STREAM
+from service.api.kserve import FORECAST, forecast_error_reply
+from service.api.tasks import OPENERS, Errand, Errands
+from service.api.v2 import BINARY, ROUTES, Inference
 from service.engine.execution.queued_request import Answer
 from service.engine.execution.write_coalescer import Outbox
 from service.errors import (
@@ -28,10 +32,6 @@ from service.errors import (
     TryLater,
     UnsupportedCoding,
 )
-from service.http.errands import OPENERS, Errand, Errands
-from service.http.generate import GENERATE_STREAM
-from service.http.inference import BINARY, ROUTES, Inference
-from service.http.kserve import FORECAST, forecast_error_reply
 from service.http.sequences import Sequences
 from service.metrics import Metrics
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding

@@ -23,7 +23,7 @@ from service.transport.request import JSON, Call, Reply
 from service.transport.request import Header as HeaderField
 
 if TYPE_CHECKING:
-    from service.http.plane import DataPlane
+    from service.api.handler import DataPlane
 
 INFER = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"

@@ -15,12 +15,12 @@ from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from model_store.manifest import Task as TaskName
+from service.api import generate as generate_routes
+from service.api import kserve
+from service.api.task_plan import Opener, Opening
 from service.engine.execution.queued_request import Answer
 from service.engine.loop.request import Path
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
-from service.http import generate as generate_routes
-from service.http import kserve
-from service.http.opening import Opener, Opening
 from service.protocol.text import render_json
 from service.registry import Model, Registry
 from service.tasks import classify, generate, reconstruct, sequence

@@ -10,10 +10,10 @@ from typing import Any
 
 from model_store.datatypes import DATATYPES
 from model_store.tasks import Carry
+from service.api.task_plan import Opener, Opening
 from service.engine.loop.request import Course, Path
 from service.engine.tensors import Arrays, Signature
 from service.errors import InvalidInput
-from service.http.opening import Opener, Opening
 from service.protocol.generate import GenerateRequest, describe_generated, read_generate
 from service.protocol.header import read_schedule
 from service.registry import Model, Registry

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from model_store.datatypes import DATATYPES, datatype_of
+from service.api.routes import Routes
+from service.api.task_plan import Opener, Opening
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ServiceError
-from service.http.opening import Opener, Opening
-from service.http.routes import Routes
 from service.protocol.answers import to_json, to_nested
 from service.protocol.text import parse_object, render_json, type_name
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
