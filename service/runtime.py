@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from model_store import Store
 from model_store.graphs.configuration import read_default_filename
 from service.api.handler import DataPlane
+from service.api.info.info import Information
 from service.compiled import find_stale, is_compiled
 from service.control.control import Control
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator
 from service.gpu import device_memory, worker_memory
-from service.http.information import Information
 from service.http.relay import Relay
 from service.metrics import Metrics
 from service.registry import Registry

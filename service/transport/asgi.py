@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any, Protocol
 
 from service.api.handler import PLANE_STATE, DataPlane
+from service.api.info.info import Information
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
-from service.http.information import Information
 from service.metrics import Metrics
 from service.transport.request import LINGER_S, MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply, request_id_of
 

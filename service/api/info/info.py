@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.api.info.configuration import configure
+from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
+from service.api.info.statistics import tell_statistics
 from service.api.kserve import KServeQuestions
 from service.api.routes import Handler, Routes, make_routes
-from service.control.configuration import configure
 from service.control.control import Control
-from service.control.metadata import describe_model, describe_server, describe_tensor, release
-from service.control.statistics import tell_statistics
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.http.administration import Administration
 from service.http.openapi import make_document

@@ -6,7 +6,7 @@ from typing import Any
 from model_store.consistency import MAIN
 from model_store.manifest import Tensor
 from model_store.triton import QueuePolicy, SequenceConfig, SequenceControl, SequenceState, TritonConfig, VersionPolicy
-from service.control.metadata import PLATFORM, describe_sizes
+from service.api.info.metadata import PLATFORM, describe_sizes
 from service.registry import Model
 from service.settings import Settings
 
