@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from model_store import Store
 from model_store.graphs.configuration import read_default_filename
+from service.api.admin.control import Control
 from service.api.handler import DataPlane
 from service.api.info.info import Information
 from service.compiled import find_stale, is_compiled
-from service.control.control import Control
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator

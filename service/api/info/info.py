@@ -12,14 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.api.admin.admin import Administration
+from service.api.admin.control import Control
 from service.api.info.configuration import configure
 from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
 from service.api.kserve import KServeQuestions
 from service.api.routes import Handler, Routes, make_routes
-from service.control.control import Control
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
-from service.http.administration import Administration
 from service.http.openapi import make_document
 from service.metrics import Metrics
 from service.protocol.text import render_json

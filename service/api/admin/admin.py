@@ -5,10 +5,10 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from service.api.admin.control import Control
+from service.api.admin.diagnostics import read_trace, render_trace
+from service.api.admin.repository import read_index, read_version, render_index
 from service.api.routes import Routes
-from service.control.control import Control
-from service.control.repository import read_index, read_version, render_index
-from service.control.switches import read_trace, render_trace
 from service.errors import BodyTooLarge, Cancelled
 from service.protocol.text import parse_object
 from service.registry import Registry

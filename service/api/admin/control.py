@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.control.switches import Logs
+from service.api.admin.diagnostics import Logs
 from service.errors import Forbidden, NotOffered, NotReady, ServiceError
 from service.registry import Registry
 from service.settings import Settings

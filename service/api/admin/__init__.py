@@ -1,0 +1,1 @@
+"""What callers may change while the server runs."""
