@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import bentoml
 from pydantic import Field, create_model
 
+from service.api.openapi.task_types import describe_options
 from service.protocol.text import parse_object, render_json
 from service.runtime import Runtime
-from service.schema import describe_options
 from service.settings import Settings, SettingsError
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions

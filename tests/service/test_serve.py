@@ -16,7 +16,7 @@ import psutil
 import pytest
 import tritonclient.grpc as triton
 
-from service.examples import EXAMPLES
+from service.api.openapi.examples import EXAMPLES
 from tests import graphs
 from tests.certificates import Authority
 

@@ -18,9 +18,9 @@ from service.api.info.configuration import configure
 from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
 from service.api.kserve import KServeQuestions
+from service.api.openapi.document import make_document
 from service.api.routes import Handler, Routes, make_routes
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
-from service.http.openapi import make_document
 from service.metrics import Metrics
 from service.protocol.text import render_json
 from service.registry import Model, Registry, Shelf, State

@@ -11,12 +11,12 @@ import pytest
 from openapi_spec_validator import validate
 
 from model_store import DEFAULT_ROOT
+from service.api.openapi.document import make_document
+from service.api.openapi.examples import EXAMPLES
+from service.api.openapi.operations import list_operations
+from service.api.openapi.task_types import OPTIONS
 from service.api.tasks import OPENERS, ROUTES
 from service.api.v2 import INFER
-from service.examples import EXAMPLES
-from service.http.openapi import make_document
-from service.http.operations import list_operations
-from service.schema import OPTIONS
 from service.transport.status import STATUS
 from tests.servers import Door, Serving, settings_for
 

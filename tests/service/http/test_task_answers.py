@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from model_store import DEFAULT_ROOT
-from service.examples import EXAMPLES
+from service.api.openapi.examples import EXAMPLES
 from tests import failing
 from tests.servers import Door, Serving, settings_for
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.examples import EXAMPLES
+from service.api.openapi.examples import EXAMPLES
 from tests import failing
 from tests.servers import Door, Serving, settings_for
 

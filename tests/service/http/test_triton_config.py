@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import json_format
 from pydantic import TypeAdapter
 
-from service.protocol.model_config import ModelConfig
+from service.api.openapi.model_config import ModelConfig
 from tests import graphs, triton_sequences
 from tests import triton_models as models
 from tests.servers import settings_for

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from service.api.generate import GENERATE, GENERATE_STREAM
 from service.api.kserve import EXPLAIN, FORECAST, PREDICT
-from service.examples import DIGITS, MODELS, PROTOCOL
-from service.protocol import schema
-from service.protocol.model_config import ModelConfig
+from service.api.openapi import protocol_types
+from service.api.openapi.examples import DIGITS, MODELS, PROTOCOL
+from service.api.openapi.model_config import ModelConfig
 from service.protocol.timeseries import ForecastRequest
 
 _JSON = "application/json"
@@ -48,56 +48,70 @@ class Operation(NamedTuple):
 
 
 _OF_VERSIONS = (
-    Operation("post", f"{_MODEL}/infer", "Tensors to tensors", schema.InferAnswer, _INFER, schema.InferRequest),
-    Operation("post", GENERATE, "Flat JSON to flat JSON", schema.FlatAnswer, _TENSORS, schema.FlatRequest),
-    Operation("post", GENERATE_STREAM, "Flat JSON to events", schema.FlatAnswer, _TENSORS, schema.FlatRequest),
-    Operation("get", _MODEL, "Inputs and outputs of a model", schema.ModelMetadata, _OF_MODEL),
-    Operation("get", f"{_MODEL}/ready", "Whether a model serves", schema.ModelReady, _OF_MODEL),
+    Operation(
+        "post", f"{_MODEL}/infer", "Tensors to tensors", protocol_types.InferAnswer, _INFER, protocol_types.InferRequest
+    ),
+    Operation(
+        "post", GENERATE, "Flat JSON to flat JSON", protocol_types.FlatAnswer, _TENSORS, protocol_types.FlatRequest
+    ),
+    Operation(
+        "post", GENERATE_STREAM, "Flat JSON to events", protocol_types.FlatAnswer, _TENSORS, protocol_types.FlatRequest
+    ),
+    Operation("get", _MODEL, "Inputs and outputs of a model", protocol_types.ModelMetadata, _OF_MODEL),
+    Operation("get", f"{_MODEL}/ready", "Whether a model serves", protocol_types.ModelReady, _OF_MODEL),
     Operation("get", f"{_MODEL}/config", "How a model is served", ModelConfig, _OF_MODEL),
-    Operation("get", f"{_MODEL}/stats", "Statistics of a model", schema.Statistics, _OF_MODEL),
+    Operation("get", f"{_MODEL}/stats", "Statistics of a model", protocol_types.Statistics, _OF_MODEL),
 )
 """Those that are there below a version of a model too."""
 
 _CHANGE_OF_MODEL = (*_CHANGE, 404)
 _OTHERS = (
-    Operation("get", "/v2", "Name, version and extensions of the server", schema.ServerMetadata),
-    Operation("get", "/v2/health/live", "Whether the server runs", schema.Live),
-    Operation("get", "/v2/health/ready", "Whether a model serves", schema.Ready, (503,)),
-    Operation("get", "/v2/models", "Names of all models", schema.Names),
-    Operation("get", "/v2/models/stats", "Statistics of all versions in service", schema.Statistics),
+    Operation("get", "/v2", "Name, version and extensions of the server", protocol_types.ServerMetadata),
+    Operation("get", "/v2/health/live", "Whether the server runs", protocol_types.Live),
+    Operation("get", "/v2/health/ready", "Whether a model serves", protocol_types.Ready, (503,)),
+    Operation("get", "/v2/models", "Names of all models", protocol_types.Names),
+    Operation("get", "/v2/models/stats", "Statistics of all versions in service", protocol_types.Statistics),
     Operation(
         *("post", "/v2/repository/index", "All versions and their states"),
-        *(list[schema.IndexEntry], (400, 413), schema.IndexRequest),
+        *(list[protocol_types.IndexEntry], (400, 413), protocol_types.IndexRequest),
     ),
     Operation(
         *("post", f"{_REPOSITORY}/load", "Serve the newest version of a model, or the one that is named"),
-        *(schema.Loaded, _CHANGE_OF_MODEL, schema.LoadRequest),
+        *(protocol_types.Loaded, _CHANGE_OF_MODEL, protocol_types.LoadRequest),
     ),
     Operation(
         *("post", f"{_REPOSITORY}/unload", "Take a model out of service, or a version of it"),
-        *(schema.Unloaded, _CHANGE_OF_MODEL, schema.LoadRequest),
+        *(protocol_types.Unloaded, _CHANGE_OF_MODEL, protocol_types.LoadRequest),
     ),
-    Operation("get", "/v2/trace/setting", "How requests are traced", schema.TraceSettings),
+    Operation("get", "/v2/trace/setting", "How requests are traced", protocol_types.TraceSettings),
     Operation(
         *("post", "/v2/trace/setting", "Change how requests are traced"),
-        *(schema.TraceSettings, _CHANGE, schema.TraceChanges),
+        *(protocol_types.TraceSettings, _CHANGE, protocol_types.TraceChanges),
     ),
-    Operation("get", f"{_MODEL}/trace/setting", "How requests of a model are traced", schema.TraceSettings, (404,)),
+    Operation(
+        "get", f"{_MODEL}/trace/setting", "How requests of a model are traced", protocol_types.TraceSettings, (404,)
+    ),
     Operation(
         *("post", f"{_MODEL}/trace/setting", "Change how requests of a model are traced"),
-        *(schema.TraceSettings, _CHANGE_OF_MODEL, schema.TraceChanges),
+        *(protocol_types.TraceSettings, _CHANGE_OF_MODEL, protocol_types.TraceChanges),
     ),
-    Operation("get", "/v2/logging", "What is logged", schema.LogSettings),
-    Operation("post", "/v2/logging", "Change what is logged", schema.LogSettings, _CHANGE, schema.LogChanges),
-    Operation("get", "/", "Whether the server runs; who wants HTML gets a page", schema.Alive),
-    Operation("get", "/v1/models", "Names of all models", schema.Names),
-    Operation("get", "/v1/models/{model}", "Whether a model serves", schema.ModelReady, _OF_MODEL),
-    Operation("post", PREDICT, "Rows to rows of the outputs", schema.Predictions, _TENSORS, schema.Instances),
-    Operation("post", EXPLAIN, "Rows to labels, and why", schema.Explanations, _TENSORS, schema.Instances),
+    Operation("get", "/v2/logging", "What is logged", protocol_types.LogSettings),
+    Operation(
+        "post", "/v2/logging", "Change what is logged", protocol_types.LogSettings, _CHANGE, protocol_types.LogChanges
+    ),
+    Operation("get", "/", "Whether the server runs; who wants HTML gets a page", protocol_types.Alive),
+    Operation("get", "/v1/models", "Names of all models", protocol_types.Names),
+    Operation("get", "/v1/models/{model}", "Whether a model serves", protocol_types.ModelReady, _OF_MODEL),
+    Operation(
+        "post", PREDICT, "Rows to rows of the outputs", protocol_types.Predictions, _TENSORS, protocol_types.Instances
+    ),
+    Operation(
+        "post", EXPLAIN, "Rows to labels, and why", protocol_types.Explanations, _TENSORS, protocol_types.Instances
+    ),
     Operation("get", "/v1/timeseries/models", "Names of the models that forecast", list[str]),
     Operation(
-        *("post", FORECAST, "Series to their forecasts", schema.ForecastAnswer, _TENSORS),
-        *(ForecastRequest, schema.ForecastError),
+        *("post", FORECAST, "Series to their forecasts", protocol_types.ForecastAnswer, _TENSORS),
+        *(ForecastRequest, protocol_types.ForecastError),
     ),
 )
 

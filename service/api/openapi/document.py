@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from service import schema
-from service.examples import EXAMPLES
-from service.http.operations import describe_operation, list_operations, list_types
+from service.api.openapi import task_types
+from service.api.openapi.examples import EXAMPLES
+from service.api.openapi.operations import describe_operation, list_operations, list_types
 from service.protocol.images import MEDIA_TYPES
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.pictures import MEDIA_TYPE as PNG
@@ -59,8 +59,8 @@ _ROUTES = (
         "classify",
         "Rows to labels with probabilities, and why",
         classify.Options,
-        schema.Row,
-        schema.ClassifyAnswer,
+        task_types.Row,
+        task_types.ClassifyAnswer,
         takes_pictures=True,
         picture="the explanation over the row, which `explain` asks for",
     ),
@@ -68,16 +68,16 @@ _ROUTES = (
         "predict_sequence",
         "Series to their forecasts, texts to texts",
         sequence.Options,
-        list[float] | schema.Series | str,
-        schema.SequenceAnswer,
-        events=schema.ForecastEvent | schema.TextEvent,
+        list[float] | task_types.Series | str,
+        task_types.SequenceAnswer,
+        events=task_types.ForecastEvent | task_types.TextEvent,
     ),
     Route(
         "reconstruct",
         "Rows to rows like them, with how far they are apart, and whether that is too far",
         reconstruct.Options,
-        schema.Row,
-        schema.ReconstructAnswer,
+        task_types.Row,
+        task_types.ReconstructAnswer,
         takes_pictures=True,
         picture="the outputs in a grid",
     ),
@@ -86,8 +86,8 @@ _ROUTES = (
         "New rows from noise",
         generate.Options,
         None,
-        schema.GenerateAnswer,
-        events=schema.GenerateEvent,
+        task_types.GenerateAnswer,
+        events=task_types.GenerateEvent,
         picture="the rows in a grid",
     ),
 )
@@ -95,10 +95,10 @@ _ROUTES = (
 
 def make_document(release: str) -> dict[str, Any]:
     """The document of this version of the service, as a value for JSON."""
-    types: dict[str, Any] = {"Error": schema.Error}
+    types: dict[str, Any] = {"Error": task_types.Error}
     for route in _ROUTES:
         name = _name(route)
-        types |= {f"{name}Request": schema.request_of(f"{name}Request", route.options, route.rows)}
+        types |= {f"{name}Request": task_types.request_of(f"{name}Request", route.options, route.rows)}
         types |= {f"{name}Answer": route.answer}
         if route.events is not None:
             types |= {f"{name}Event": route.events}
@@ -156,7 +156,7 @@ def _parameter(name: str, of: Mapping[str, Any]) -> dict[str, Any]:
     """An option in the query string: lists are parts between commas, objects are JSON. No text stands for null."""
     choices = [choice for choice in of.get("anyOf", [of]) if choice.get("type") != "null"]
     schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
-    schema = {key: value for key, value in schema.items() if key not in ("description", "title")}
+    schema = {key: value for key, value in task_types.items() if key not in ("description", "title")}
     parameter: dict[str, Any] = {"name": name, "in": "query", "description": of["description"]}
     if "$ref" in schema:
         return {**parameter, "content": {_JSON: {"schema": schema}}}
