@@ -18,7 +18,7 @@ from service.engine.onnx.session import available_providers, host_allocator
 from service.gpu import device_memory, worker_memory
 from service.http.relay import Relay
 from service.metrics import Metrics
-from service.registry import Registry
+from service.models.registry import Registry
 from service.settings import Settings, SettingsError, count_cores
 
 if TYPE_CHECKING:

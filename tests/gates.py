@@ -9,7 +9,7 @@ import numpy as np
 from service.engine.batching.cost import CostModel
 from service.engine.execution.lane import Runner
 from service.engine.tensors import Arrays
-from service.registry import Model
+from service.models.registry import Model
 
 
 class Gate:

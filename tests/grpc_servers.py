@@ -14,7 +14,7 @@ import tritonclient.grpc as triton
 import uvloop
 
 from model_store.datatypes import datatype_of
-from service.registry import Model
+from service.models.registry import Model
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
 from tests.servers import ReadyRuntime

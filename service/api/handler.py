@@ -34,8 +34,8 @@ from service.errors import (
 )
 from service.http.sequences import Sequences
 from service.metrics import Metrics
+from service.models.registry import Registry
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
-from service.registry import Registry
 from service.settings import Settings
 from service.tasks.work import Limits
 from service.transport import sse

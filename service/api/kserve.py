@@ -14,10 +14,10 @@ from service.api.routes import Routes
 from service.api.task_plan import Opener, Opening
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ServiceError
+from service.models.registry import Model, Registry
 from service.protocol.answers import to_json, to_nested
 from service.protocol.text import parse_object, render_json, type_name
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
-from service.registry import Model, Registry
 from service.tasks import classify
 from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskRequest

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from service.registry import Model, Registry
+from service.models.registry import Model, Registry
 from service.tasks.work import Emit, Limits, Work
 from service.transport.request import Call
 

@@ -21,8 +21,8 @@ from service.api.task_plan import Opener, Opening
 from service.engine.execution.queued_request import Answer
 from service.engine.loop.request import Path
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
+from service.models.registry import Model, Registry
 from service.protocol.text import render_json
-from service.registry import Model, Registry
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions, TaskRequest, read_request
 from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, Result, Subject, Work

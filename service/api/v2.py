@@ -13,11 +13,11 @@ from model_store.manifest import Manifest
 from service.engine.execution.queued_request import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
+from service.models.registry import Model, Registry
 from service.protocol.answers import render_infer
 from service.protocol.classification import check_classification, classify
 from service.protocol.header import Header, SequenceStep
 from service.protocol.v2 import MAX_KEPT_BYTES, Layout, find_layout, parse_infer, parse_raw
-from service.registry import Model, Registry
 from service.settings import Settings
 from service.transport.request import JSON, Call, Reply
 from service.transport.request import Header as HeaderField

@@ -19,8 +19,8 @@ import numpy as np
 
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import InvalidInput, NotOffered, QueueFull
+from service.models.registry import Model
 from service.protocol.header import SequenceStep
-from service.registry import Model
 from service.sequencing import Sequencing
 from service.settings import Settings
 

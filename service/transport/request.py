@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mypy_extensions import mypyc_attr
 
 from service.engine.execution.queued_request import Job
-from service.registry import Model
+from service.models.registry import Model
 
 if TYPE_CHECKING:
     from service.api.tasks import Errand

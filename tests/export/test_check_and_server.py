@@ -15,7 +15,7 @@ from export.errors import ExportError
 from model_store import Store, StoreError
 from model_store.consistency import MAIN
 from service.errors import NotReady
-from service.loading import load_version
+from service.models.loading import load_version
 from service.settings import Settings
 from tests import graphs
 from tests.graphs import build

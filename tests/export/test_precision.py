@@ -6,7 +6,7 @@ import pytest
 from export import ExportError, GraphSpec, ParityError, QualityError, SpecError, publish
 from model_store.manifest import Quality
 from model_store.tasks import Classes
-from service.loading import load_version
+from service.models.loading import load_version
 from service.settings import Settings
 
 torch = pytest.importorskip("torch")

@@ -9,7 +9,7 @@ from export import ExportError, publish
 from export.runtime import Runtime
 from export.weights import restore, serialise
 from model_store import IntegrityError
-from service.loading import load_version
+from service.models.loading import load_version
 from service.settings import Settings
 
 torch = pytest.importorskip("torch")

@@ -21,7 +21,7 @@ from service.engine.onnx.providers import NAMES, GpuOptions
 from service.engine.onnx.session import Session, host_allocator
 from service.errors import NotReady, ServiceError
 from service.gpu import read_gpus
-from service.loading import load_version
+from service.models.loading import load_version
 from service.settings import Settings
 from tests import graphs
 

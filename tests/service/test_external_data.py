@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from model_store import Store
 from model_store.errors import BadLayout
 from service.engine.tensors import Arrays
-from service.loading import load_version
+from service.models.loading import load_version
 from service.settings import Settings
 from tests.graphs import write_plain
 

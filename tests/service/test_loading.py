@@ -16,7 +16,7 @@ from model_store.errors import BadGraph
 from model_store.manifest import Batching, Golden, Graph, Tensor
 from service.engine.onnx.providers import CPU, NAMES
 from service.errors import NotReady
-from service.loading import Loaded, load_version
+from service.models.loading import Loaded, load_version
 from service.settings import Settings
 from tests import graphs
 

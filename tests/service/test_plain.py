@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store import Store
 from model_store.errors import BadConfig, BadGraph
 from model_store.graphs.configuration import read_default_filename
-from service.loading import Loaded, load_version
+from service.models.loading import Loaded, load_version
 from service.settings import Settings
 from tests import graphs
 

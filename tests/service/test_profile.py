@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from service import profile
 from service.engine.execution.lane import Wide
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady
-from service.profile import Quiet, learn, quiet
-from service.verify import Budget
+from service.models import profile
+from service.models.profile import Quiet, learn, quiet
+from service.models.verify import Budget
 from tests import graphs
 
 READY: Mapping[int, Arrays] = {

@@ -3,7 +3,7 @@
 import pytest
 
 from model_store.triton import read_config
-from service.queueing import Queueing, read_queueing
+from service.models.schedule_policy import Queueing, read_queueing
 
 
 def read(text: str) -> Queueing | None:

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from model_store import Store
 from model_store.errors import BadConfig
 from service.errors import InvalidInput
-from service.loading import Loaded, load_version
+from service.models.loading import Loaded, load_version
 from service.settings import Settings
 from tests import graphs, triton_sequences
 from tests.triton_models import model_of, tensor_text, write_model

@@ -10,8 +10,8 @@ from service.api.admin.diagnostics import read_trace, render_trace
 from service.api.admin.repository import read_index, read_version, render_index
 from service.api.routes import Routes
 from service.errors import BodyTooLarge, Cancelled
+from service.models.registry import Registry
 from service.protocol.text import parse_object
-from service.registry import Registry
 
 MAX_BODY_BYTES = 64 << 10
 """These requests are small."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from service.api.admin.diagnostics import Logs
 from service.errors import Forbidden, NotOffered, NotReady, ServiceError
-from service.registry import Registry
+from service.models.registry import Registry
 from service.settings import Settings
 from service.siblings import Command, Siblings
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from service.errors import InvalidInput, NotOffered
+from service.models.registry import Listed, State
 from service.protocol.header import read_optional
 from service.protocol.text import type_name
-from service.registry import Listed, State
 
 
 def read_index(request: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from model_store.consistency import MAIN
 from model_store.manifest import Tensor
 from model_store.triton import QueuePolicy, SequenceConfig, SequenceControl, SequenceState, TritonConfig, VersionPolicy
 from service.api.info.metadata import PLATFORM, describe_sizes
-from service.registry import Model
+from service.models.registry import Model
 from service.settings import Settings
 
 _MICROSECONDS = 1_000_000

@@ -22,8 +22,8 @@ from service.api.openapi.document import make_document
 from service.api.routes import Handler, Routes, make_routes
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.metrics import Metrics
+from service.models.registry import Model, Registry, Shelf, State
 from service.protocol.text import render_json
-from service.registry import Model, Registry, Shelf, State
 from service.transport.request import Reply
 from service.transport.status import error_reply
 

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from model_store.manifest import Tensor
-from service.registry import Model, Shelf
+from service.models.registry import Model, Shelf
 from service.settings import Settings
 
 NAME = "sluice"

@@ -11,7 +11,7 @@ from typing import Any
 
 from service.cells import Labels
 from service.metrics import BATCHES, REQUESTS, Metrics
-from service.registry import Model
+from service.models.registry import Model
 
 _Sums = dict[str, float]
 

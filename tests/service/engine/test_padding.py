@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from model_store import Store
-from service import loading, profile
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
@@ -17,7 +16,8 @@ from service.engine.execution.queued_request import Answer
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError
-from service.loading import Loaded, load_version
+from service.models import loading, profile
+from service.models.loading import Loaded, load_version
 from service.settings import Settings
 from tests import graphs
 from tests.clocks import run_virtual

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.registry import Model
+from service.models.registry import Model
 from service.transport.body_budget import Intake
 from service.transport.fast.protocol import HotProtocol
 from tests.certificates import Authority

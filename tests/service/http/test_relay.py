@@ -13,8 +13,8 @@ import uvloop
 from service.api.v2 import GRPC_INFER, HANDED_INFER, INFER
 from service.http import relay
 from service.http.relay import Relay
+from service.models.registry import Model
 from service.protocol.text import parse_json, render_json
-from service.registry import Model
 from service.runtime import Runtime
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint, Reply

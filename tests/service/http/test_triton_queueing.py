@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.registry import Model
+from service.models.registry import Model
 from tests import graphs
 from tests.gates import Gate, gated
 from tests.servers import settings_for

@@ -14,7 +14,7 @@ from service.engine.batching.cost import CostModel
 from service.engine.execution.lane import Wide
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
-from service.verify import Budget, run
+from service.models.verify import Budget, run
 
 _WARM_UP_S = 1.0
 """On the CPU larger batches are not tried if warm-up would take longer; the cost model scales from the largest."""

@@ -34,11 +34,11 @@ from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.profile import learn, make_ready, quiet
-from service.queueing import Queueing, read_queueing
+from service.models.profile import learn, make_ready, quiet
+from service.models.schedule_policy import Queueing, read_queueing
+from service.models.verify import Budget, check_golden, run, try_company
 from service.sequencing import Sequencing, read_loop
 from service.settings import Settings, count_cores
-from service.verify import Budget, check_golden, run, try_company
 
 logger = logging.getLogger("sluice.loading")
 

@@ -14,7 +14,7 @@ from service.engine.execution.dispatcher import Dispatcher
 from service.engine.loop.continuous_batcher import Stepper
 from service.engine.tensors import Signature
 from service.errors import InvalidInput, UnknownModel
-from service.loading import Loaded
+from service.models.loading import Loaded
 from service.protocol.header import priority_of
 from service.sequencing import Sequencing
 

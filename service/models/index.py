@@ -8,7 +8,7 @@ from model_store import ModelVersion, Store
 from model_store.listing import Contents, Unusable
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
-from service.shelf import Shelf, State, find_number
+from service.models.entry import Shelf, State, find_number
 
 logger = logging.getLogger("sluice.registry")
 

@@ -1,0 +1,1 @@
+"""Which versions serve, and how each has proved itself."""
