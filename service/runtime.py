@@ -16,9 +16,9 @@ from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator
 from service.gpu import device_memory, worker_memory
-from service.http.relay import Relay
 from service.metrics import Metrics
 from service.models.registry import Registry
+from service.sequences.forwarding import Relay
 from service.settings import Settings, SettingsError, count_cores
 
 if TYPE_CHECKING:

@@ -32,10 +32,10 @@ from service.errors import (
     TryLater,
     UnsupportedCoding,
 )
-from service.http.sequences import Sequences
 from service.metrics import Metrics
 from service.models.registry import Registry
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
+from service.sequences.sequences import Sequences
 from service.settings import Settings
 from service.tasks.work import Limits
 from service.transport import sse
@@ -45,7 +45,7 @@ from service.transport.request import JSON, Call, Endpoint, Handed, Reply
 from service.transport.status import error_reply
 
 if TYPE_CHECKING:
-    from service.http.relay import Relay
+    from service.sequences.forwarding import Relay
 
 logger = logging.getLogger("sluice.http")
 

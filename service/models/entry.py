@@ -16,7 +16,7 @@ from service.engine.tensors import Signature
 from service.errors import InvalidInput, UnknownModel
 from service.models.loading import Loaded
 from service.protocol.header import priority_of
-from service.sequencing import Sequencing
+from service.sequences.rules import Sequencing
 
 
 class State(enum.StrEnum):

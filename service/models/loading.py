@@ -37,7 +37,7 @@ from service.errors import NotReady
 from service.models.profile import learn, make_ready, quiet
 from service.models.schedule_policy import Queueing, read_queueing
 from service.models.verify import Budget, check_golden, run, try_company
-from service.sequencing import Sequencing, read_loop
+from service.sequences.rules import Sequencing, read_loop
 from service.settings import Settings, count_cores
 
 logger = logging.getLogger("sluice.loading")

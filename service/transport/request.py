@@ -15,7 +15,7 @@ from service.models.registry import Model
 
 if TYPE_CHECKING:
     from service.api.tasks import Errand
-    from service.http.sequences import Place
+    from service.sequences.sequences import Place
 
 Header = tuple[bytes, bytes]
 

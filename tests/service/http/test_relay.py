@@ -11,11 +11,11 @@ import pytest
 import uvloop
 
 from service.api.v2 import GRPC_INFER, HANDED_INFER, INFER
-from service.http import relay
-from service.http.relay import Relay
 from service.models.registry import Model
 from service.protocol.text import parse_json, render_json
 from service.runtime import Runtime
+from service.sequences import forwarding
+from service.sequences.forwarding import Relay
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint, Reply
 from tests import graphs
@@ -256,7 +256,7 @@ def test_deadline_goes_with_the_call(store: Path, tmp_path: Path) -> None:
 
 def test_worker_that_is_stuck_is_504(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that takes a request and never answers is not waited for beyond the deadline."""
-    monkeypatch.setattr(relay, "GRACE_S", 0.01)
+    monkeypatch.setattr(forwarding, "GRACE_S", 0.01)
 
     async def main() -> None:
         async with worker(store, tmp_path) as one:
@@ -277,7 +277,7 @@ def test_worker_that_is_stuck_is_504(store: Path, tmp_path: Path, monkeypatch: p
 
 def test_number_under_way_is_bounded(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the bound the next request is 429 at once, and those under way are answered."""
-    monkeypatch.setattr(relay, "MAX_UNDER_WAY", 2)
+    monkeypatch.setattr(forwarding, "MAX_UNDER_WAY", 2)
 
     async def act(pair: Pair) -> None:
         calls = [begin(pair.one, body_of(1, pair.theirs, *marks)) for marks in (("start",), (), ())]

@@ -15,9 +15,9 @@ import tritonclient.http as triton
 
 from service.api.handler import DataPlane
 from service.api.v2 import INFER
-from service.http.sequences import MAX_WAITING
 from service.models.registry import Model
 from service.protocol.text import parse_json, render_json
+from service.sequences.sequences import MAX_WAITING
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint, Reply
 from tests import graphs
