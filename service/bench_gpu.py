@@ -39,7 +39,7 @@ from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady, ServiceError
-from service.gpu import find_lacking_gpu, read_driver, read_gpus
+from service.metrics.devices import find_lacking_gpu, read_driver, read_gpus
 from service.settings import count_cores
 
 ROUNDS = 5

@@ -15,8 +15,8 @@ from service.compiled import find_stale, is_compiled
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator
-from service.gpu import device_memory, worker_memory
-from service.metrics import Metrics
+from service.metrics.devices import device_memory, worker_memory
+from service.metrics.meters import Metrics
 from service.models.registry import Registry
 from service.sequences.forwarding import Relay
 from service.settings import Settings, SettingsError, count_cores

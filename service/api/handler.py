@@ -32,7 +32,7 @@ from service.errors import (
     TryLater,
     UnsupportedCoding,
 )
-from service.metrics import Metrics
+from service.metrics.meters import Metrics
 from service.models.registry import Registry
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
 from service.sequences.sequences import Sequences

@@ -29,12 +29,12 @@ from service.engine.execution.queued_request import Job
 from service.engine.loop.continuous_batcher import Stepper
 from service.engine.loop.slots import SlotTable
 from service.errors import NotReady, StillLoading, UnknownModel
-from service.metrics import Metrics, ModelMeter
+from service.metrics.meters import Metrics, ModelMeter
+from service.metrics.tracing import Tracer
 from service.models.entry import Entry, Model, Shelf, State, find_number
 from service.models.index import Listed, check_usable, choose_version, make_index, read_store
 from service.models.loading import Loaded, Proven, load_version
 from service.settings import Settings, count_cores
-from service.tracing import Tracer
 
 __all__ = ["Entry", "Listed", "Model", "Registry", "Shelf", "State"]
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from service.api.handler import PLANE_STATE, DataPlane
 from service.api.info.info import Information
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
-from service.metrics import Metrics
+from service.metrics.meters import Metrics
 from service.transport.request import LINGER_S, MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply, request_id_of
 
 logger = logging.getLogger("sluice.http")
@@ -127,7 +127,7 @@ class AsgiDoor:
         try:
             await information(scope, receive, send_with_id)
         finally:
-            service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
+            service.metrics.meters.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
 
     async def _carry(self, plane: DataPlane, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """One call of the data plane: body in, reply out, or cancelled when the caller goes."""

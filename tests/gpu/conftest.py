@@ -3,7 +3,7 @@
 import onnxruntime as ort
 import pytest
 
-from service.gpu import find_lacking_gpu
+from service.metrics.devices import find_lacking_gpu
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from service.engine.execution.queued_request import Answer, Job
 from service.engine.onnx.providers import NAMES, GpuOptions
 from service.engine.onnx.session import Session, host_allocator
 from service.errors import NotReady, ServiceError
-from service.gpu import read_gpus
+from service.metrics.devices import read_gpus
 from service.models.loading import load_version
 from service.settings import Settings
 from tests import graphs

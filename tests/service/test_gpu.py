@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import gpu
 from service.engine.onnx.providers import CPU, NAMES
-from service.gpu import Gpu, device_memory, find_lacking_gpu, read_driver, read_gpus, worker_memory
-from service.metrics import Metrics
+from service.metrics.devices import Gpu, device_memory, find_lacking_gpu, read_driver, read_gpus, worker_memory
+from service.metrics.meters import Metrics, devices
 
 
 class FakeNvml:
@@ -115,7 +114,7 @@ def test_worker_memory_is_the_sum_of_the_living() -> None:
 
 def test_memory_that_cannot_be_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system without /proc exposes no figure rather than a zero."""
-    monkeypatch.setattr(gpu, "_resident_bytes", lambda pid: 0)
+    monkeypatch.setattr(devices, "_resident_bytes", lambda pid: 0)
     assert list(worker_memory([1, 2])) == []
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import DEFINITIONS, ROWS, SECONDS, Metrics, ModelMeter
+from service.metrics.meters import DEFINITIONS, ROWS, SECONDS, Metrics, ModelMeter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -22,7 +22,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 WORKER = """
 import sys
 from pathlib import Path
-from service.metrics import Metrics
+from service.metrics.meters import Metrics
 metrics = Metrics(Path(sys.argv[1]))
 print("ready", flush=True)
 for line in sys.stdin:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.errors import InvalidInput, NotOffered
+from service.metrics.tracing import TraceSettings
 from service.protocol.text import type_name
-from service.tracing import TraceSettings
 
 LOGS = "sluice"
 TRACES = "sluice.trace"

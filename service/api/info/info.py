@@ -21,7 +21,7 @@ from service.api.kserve import KServeQuestions
 from service.api.openapi.document import make_document
 from service.api.routes import Handler, Routes, make_routes
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
-from service.metrics import Metrics
+from service.metrics.meters import Metrics
 from service.models.registry import Model, Registry, Shelf, State
 from service.protocol.text import render_json
 from service.transport.request import Reply

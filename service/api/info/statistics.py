@@ -9,8 +9,8 @@ out of it and the cutting apart.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from service.cells import Labels
-from service.metrics import BATCHES, REQUESTS, Metrics
+from service.metrics.meters import BATCHES, REQUESTS, Metrics
+from service.metrics.storage import Labels
 from service.models.registry import Model
 
 _Sums = dict[str, float]

@@ -26,7 +26,7 @@ from service.engine.execution.lane import Lanes, Observer, Runner, Silence, Wide
 from service.engine.execution.queued_request import Answer, BatchRun, Done, Job
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
-from service.times import Tally, Times
+from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
 

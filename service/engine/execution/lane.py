@@ -9,7 +9,7 @@ import numpy as np
 from service.engine.batching.cost import CostModel
 from service.engine.execution.write_coalescer import Outbox
 from service.engine.tensors import Arrays, BatchBuffer
-from service.times import Tally, Times
+from service.metrics.times import Tally, Times
 
 
 class Runner(Protocol):

@@ -29,7 +29,7 @@ from service.engine.loop.slots import Crew, SlotTable, Span
 from service.engine.loop.step import Step, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
-from service.times import Tally, Times
+from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
 

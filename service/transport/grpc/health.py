@@ -12,7 +12,7 @@ from urllib.parse import quote
 import grpc
 
 from service.errors import Draining, InvalidInput
-from service.metrics import Metrics
+from service.metrics.meters import Metrics
 from service.transport.asgi import ASGIApp
 from service.transport.grpc.inference import Context, abort
 from service.transport.grpc.messages import FULL_NAME, HEALTH_MESSAGES

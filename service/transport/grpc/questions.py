@@ -13,7 +13,7 @@ import orjson
 from google.protobuf import json_format
 
 from service.errors import InvalidInput, ModelFailure, NotOffered, ServiceError
-from service.metrics import Metrics
+from service.metrics.meters import Metrics
 from service.transport.asgi import ASGIApp, Message
 from service.transport.grpc.codes import metadata_of
 from service.transport.grpc.inference import Context, abort

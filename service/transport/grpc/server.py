@@ -8,7 +8,7 @@ import grpc
 
 from service.api.handler import DataPlane
 from service.errors import NotOffered
-from service.metrics import Metrics
+from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
 from service.transport.asgi import ASGIApp

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
-from service.metrics import Metrics
+from service.metrics.meters import Metrics
 from service.transport.grpc.messages import METHODS
 from service.transport.grpc.questions import QUESTIONS, Questions
 from tests.grpc_servers import GrpcServing, ones, settings_of

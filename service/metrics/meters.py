@@ -14,9 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from service.cells import Cells, Counter, Definition, Gauge, Histogram, Labels, Record, read_cells
-from service.times import Tally, Times
-from service.tracing import DEFAULTS, Sampler
+from service.metrics.storage import Cells, Counter, Definition, Gauge, Histogram, Labels, Record, read_cells
+from service.metrics.times import Tally, Times
+from service.metrics.tracing import DEFAULTS, Sampler
 
 SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),

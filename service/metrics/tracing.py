@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from service.times import Times
+from service.metrics.times import Times
 
 logger = logging.getLogger("sluice.trace")
 
