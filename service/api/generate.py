@@ -11,13 +11,13 @@ from typing import Any
 from model_store.datatypes import DATATYPES
 from model_store.tasks import Carry
 from service.api.task_plan import Opener, Opening
+from service.codecs.series import zeros_of
 from service.engine.loop.request import Course, Path
 from service.engine.tensors import Arrays, Signature
 from service.errors import InvalidInput
 from service.models.registry import Model, Registry
 from service.protocol.generate import GenerateRequest, describe_generated, read_generate
 from service.protocol.header import read_schedule
-from service.tasks.series import zeros_of
 from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work
 from service.transport.request import Call
 

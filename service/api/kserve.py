@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from model_store.datatypes import DATATYPES, datatype_of
 from service.api.routes import Routes
 from service.api.task_plan import Opener, Opening
+from service.codecs.series import VALUES
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ServiceError
 from service.models.registry import Model, Registry
@@ -22,7 +23,6 @@ from service.tasks import classify
 from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskRequest
 from service.tasks.rows import decode_rows, in_order, infer_groups
-from service.tasks.series import VALUES
 from service.tasks.work import Emit, Limits, Result, Subject, Work
 from service.transport.request import Call, Reply
 from service.transport.status import error_reply

@@ -11,10 +11,10 @@ from model_store.consistency import MAIN
 from model_store.datatypes import DATATYPES
 from model_store.graphs.sequences import Flag, Id, Sequences, State
 from model_store.manifest import Manifest, Tensor
+from service.codecs.series import zeros_of
 from service.engine.tensors import Arrays, Rows, Signature, show_shape
 from service.errors import InvalidInput
 from service.protocol.header import SequenceStep
-from service.tasks.series import zeros_of
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 from model_store.datatypes import are_finite, datatype_of
 from model_store.manifest import Tensor
 from model_store.tasks import Picture
+from service.codecs.picture_writer import MEDIA_TYPE as PNG
+from service.codecs.picture_writer import encode_grid, encode_png
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.answers import to_nested
-from service.protocol.pictures import MEDIA_TYPE as PNG
-from service.protocol.pictures import encode_grid, encode_png
 from service.tasks.request import TaskOptions, TaskRequest
 from service.tasks.work import Aside, Result, Subject, call_aside
 

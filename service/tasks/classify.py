@@ -8,10 +8,10 @@ from pydantic import Field
 
 from model_store.datatypes import are_finite
 from model_store.manifest import Manifest
+from service.codecs.picture_writer import MEDIA_TYPE as PNG
+from service.codecs.picture_writer import encode_heat, to_pixels
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
-from service.protocol.pictures import MEDIA_TYPE as PNG
-from service.protocol.pictures import encode_heat, to_pixels
 from service.tasks.answer import Form, as_image, check_answer
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
 from service.tasks.request import TaskOptions, TaskRequest

@@ -10,14 +10,14 @@ from pydantic import Field
 from model_store.consistency import MAIN
 from model_store.datatypes import are_finite
 from model_store.tasks import Forecast, Loop
+from service.codecs.groups import group_rows, infer_rows, stack_rows
+from service.codecs.series import SeriesReader, resumable, zeros_of
+from service.codecs.state import origin_of, seal
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.engine.loop.request import ByStep, Course, Path, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
-from service.tasks.groups import group_rows, infer_rows, stack_rows
 from service.tasks.request import FromText, TaskOptions
-from service.tasks.series import SeriesReader, resumable, zeros_of
-from service.tasks.state import origin_of, seal
 from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, Subject, call_aside
 
 DEFAULT_HORIZON = 12

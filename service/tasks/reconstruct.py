@@ -8,9 +8,9 @@ import numpy as np
 
 from model_store.datatypes import are_finite
 from model_store.tasks import Picture, Reconstruction
+from service.codecs.picture_writer import encode_heat, to_pixels
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
-from service.protocol.pictures import encode_heat, to_pixels
 from service.tasks.answer import Form, as_image, check_answer, check_finite, require_picture, show_rows, show_together
 from service.tasks.request import TaskOptions, TaskRequest
 from service.tasks.rows import Group, decode_rows, in_order, infer_groups, shown_input

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from model_store.manifest import describe
+from service.codecs.picture_reader import MEDIA_TYPES
 from service.errors import InvalidInput, UnsupportedMedia
-from service.protocol.images import MEDIA_TYPES
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.multipart import File, parse_multipart
 from service.protocol.text import parse_json, parse_object, type_name

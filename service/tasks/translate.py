@@ -10,13 +10,13 @@ from pydantic import Field
 
 from model_store.consistency import MAIN
 from model_store.tasks import Loop, Text
+from service.codecs.groups import group_rows, infer_rows, stack_rows
+from service.codecs.series import zeros_of
 from service.engine.loop.request import Course, Decoding, Path, Sentence, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.text import type_name
-from service.tasks.groups import group_rows, infer_rows, stack_rows
 from service.tasks.request import TaskOptions
-from service.tasks.series import zeros_of
 from service.tasks.work import Emit, Infer, Iterate, Limits, Subject
 
 MAX_BEAMS = 8

@@ -8,9 +8,9 @@ from pydantic import TypeAdapter
 from service.api.openapi import task_types
 from service.api.openapi.examples import EXAMPLES
 from service.api.openapi.operations import describe_operation, list_operations, list_types
-from service.protocol.images import MEDIA_TYPES
+from service.codecs.picture_reader import MEDIA_TYPES
+from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
-from service.protocol.pictures import MEDIA_TYPE as PNG
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
 

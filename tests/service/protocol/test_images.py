@@ -15,8 +15,8 @@ from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngImageFile
 
 from model_store.tasks import Image
+from service.codecs.picture_reader import decode_base64, decode_image
 from service.errors import InvalidInput, UnsupportedMedia
-from service.protocol.images import decode_base64, decode_image
 
 MAX_PIXELS = 10_000
 GREY = Image(input="image", channels=1, height=2, width=3)

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image as Pillow
 
 from model_store.tasks import Image, Picture
-from service.protocol.images import decode_base64, decode_image
-from service.protocol.pictures import encode_grid, encode_heat, encode_png, encode_rows_base64, to_pixels
+from service.codecs.picture_reader import decode_base64, decode_image
+from service.codecs.picture_writer import encode_grid, encode_heat, encode_png, encode_rows_base64, to_pixels
 
 GREY = Picture(channels=1)
 COLOUR = Picture(channels=3)

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
+from service.codecs.picture_reader import decode_base64, decode_image
 from service.errors import InvalidInput, ModelFailure, UnsupportedMedia
-from service.protocol.images import decode_base64, decode_image
 from service.tasks import reconstruct
 from service.tasks.request import Picture, TaskRequest
 from service.tasks.work import Limits, Result

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store.manifest import File, Graph, Manifest
+from service.codecs.state import MAX_CHARACTERS, Layout, Origin, open_state, origin_of, seal
 from service.errors import InvalidInput
-from service.tasks.state import MAX_CHARACTERS, Layout, Origin, open_state, origin_of, seal
 from service.tasks.work import Subject
 
 KEY = b"k" * 32

@@ -9,11 +9,11 @@ from model_store.consistency import MAIN
 from model_store.datatypes import DATATYPES, are_finite
 from model_store.manifest import Graph, Manifest, Tensor
 from model_store.tasks import Forecast
+from service.codecs.state import Layout, open_state, origin_of
 from service.engine.tensors import Arrays, show_shape
 from service.errors import InvalidInput
 from service.protocol.numbers import array_of
 from service.protocol.text import type_name
-from service.tasks.state import Layout, open_state, origin_of
 from service.tasks.work import Limits, Subject
 
 VALUES = "values"

@@ -1,0 +1,1 @@
+"""Pictures, series and texts to tensors, and back."""
