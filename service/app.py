@@ -19,12 +19,12 @@ from pydantic import Field, create_model
 
 from service.api.openapi.task_types import describe_options
 from service.protocol.text import parse_object, render_json
-from service.runtime import Runtime
 from service.settings import Settings, SettingsError
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
 from service.transport.asgi import ASGIApp, AsgiCall, AsgiDoor
 from service.transport.request import Endpoint
+from service.worker import Runtime
 
 logger = logging.getLogger("sluice")
 

@@ -11,11 +11,11 @@ from typing import Self
 import httpx
 import uvicorn
 
-from service.runtime import Runtime
 from service.settings import Settings
 from service.transport.asgi import AsgiDoor
 from service.transport.fast.protocol import HotProtocol
 from service.transport.http1 import Http1Protocol
+from service.worker import Runtime
 
 
 class ReadyRuntime(Runtime):

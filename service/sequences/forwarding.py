@@ -34,10 +34,10 @@ from service.api.v2 import HANDED_INFER
 from service.engine.execution.queued_request import Answer
 from service.errors import DeadlinePassed, NotReady, QueueFull
 from service.settings import Settings
-from service.siblings import Rank
 from service.transport.asgi import AsgiCall
 from service.transport.body_budget import Intake
 from service.transport.request import LINGER_S, Call, Endpoint, Handed, Reply
+from service.workers import Rank
 
 logger = logging.getLogger("sluice.relay")
 

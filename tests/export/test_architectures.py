@@ -10,8 +10,8 @@ import pytest
 from export import ExportSpec, publish
 from model_store import Store
 from model_store.tasks import Classes
-from service.runtime import Runtime
 from service.settings import Settings
+from service.worker import Runtime
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.siblings import Command, Rank, Siblings
+from service.workers import Command, Rank, Siblings
 
 
 def make(folder: Path | None, heard: list[Command], answer: str = "") -> Siblings:
@@ -104,7 +104,7 @@ def test_workers_have_different_ranks(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from service.siblings import Rank
+from service.workers import Rank
 rank = Rank(Path(sys.argv[1]), 1)
 print(rank.take(), flush=True)
 sys.stdin.read()

@@ -12,7 +12,7 @@ from service.api.admin.diagnostics import Logs
 from service.errors import Forbidden, NotOffered, NotReady, ServiceError
 from service.models.registry import Registry
 from service.settings import Settings
-from service.siblings import Command, Siblings
+from service.workers import Command, Siblings
 
 
 class Control:

@@ -12,8 +12,8 @@ import grpc
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from service.runtime import Runtime
 from service.settings import Settings, SettingsError
+from service.worker import Runtime
 from tests import graphs
 from tests.gates import gated
 from tests.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows

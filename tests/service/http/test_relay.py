@@ -13,11 +13,11 @@ import uvloop
 from service.api.v2 import GRPC_INFER, HANDED_INFER, INFER
 from service.models.registry import Model
 from service.protocol.text import parse_json, render_json
-from service.runtime import Runtime
 from service.sequences import forwarding
 from service.sequences.forwarding import Relay
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint, Reply
+from service.worker import Runtime
 from tests import graphs
 from tests.gates import gated
 from tests.servers import ReadyRuntime, settings_for
