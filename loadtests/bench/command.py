@@ -110,7 +110,7 @@ def _bench_gpu() -> int:
 
     with tempfile.TemporaryDirectory(prefix="sluice-bench-gpu-") as folder:
         files = [*write_networks(Path(folder)), *sorted(Path("model_store/models").glob("*/*/main.onnx"))]
-        command = [sys.executable, "-m", "service.bench_gpu", *map(str, files), "--output", "docs/gpu.md"]
+        command = [sys.executable, "-m", "benchmarks.gpu", *map(str, files), "--output", "docs/gpu.md"]
         return subprocess.run(command, check=False).returncode
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service import bench_gpu
-from service.bench_gpu import Point, Sweep, main, name_of, put_figures, write_markdown
+from benchmarks import gpu
+from benchmarks.gpu import Point, Sweep, main, name_of, put_figures, write_markdown
 from service.engine.onnx.providers import CPU, NAMES
 from service.errors import ModelFailure, NotReady
 from tests import graphs
@@ -26,7 +26,7 @@ def test_machine_without_a_gpu_skips_and_says_why(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing measured, nothing written, no failure: a machine without a GPU is no broken one."""
-    monkeypatch.setattr(bench_gpu, "find_lacking_gpu", lambda available: "there is no NVIDIA GPU")
+    monkeypatch.setattr(gpu, "find_lacking_gpu", lambda available: "there is no NVIDIA GPU")
     assert run(file, "--output", tmp_path / "gpu.md") == 0
     assert capsys.readouterr().out.startswith("skipped: there is no NVIDIA GPU.")
     assert not (tmp_path / "gpu.md").exists()
@@ -104,7 +104,7 @@ def test_page_keeps_what_people_wrote() -> None:
     assert page.startswith("# Title\n\nText.\n\n<!--")
     again = put_figures(page + "\nMore text.\n", "second")
     assert "first" not in again
-    assert again.count("second") == again.count(bench_gpu.BEGIN) == again.count(bench_gpu.END) == 1
+    assert again.count("second") == again.count(gpu.BEGIN) == again.count(gpu.END) == 1
     assert again.startswith("# Title\n\nText.\n")
     assert again.endswith("\nMore text.\n")
 
@@ -113,8 +113,8 @@ def test_figures_of_a_gpu_are_written_to_the_page(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a GPU the page gets the tables, and a folder for it is made."""
-    monkeypatch.setattr(bench_gpu, "find_lacking_gpu", lambda available: "")
-    monkeypatch.setattr(bench_gpu, "measure", lambda *args: SWEEP)
+    monkeypatch.setattr(gpu, "find_lacking_gpu", lambda available: "")
+    monkeypatch.setattr(gpu, "measure", lambda *args: SWEEP)
     page = tmp_path / "docs" / "gpu.md"
     assert run(file, "--output", page, "--commit", "abc") == 0
     assert "### net on CUDAExecutionProvider" in page.read_text()
@@ -129,7 +129,7 @@ def test_engine_that_fails_is_not_a_figure() -> None:
             asyncio.get_running_loop().call_soon(done, ModelFailure("broken"))  # type: ignore[arg-type]
 
     async def drive() -> float:
-        load = bench_gpu.Load(Failing(), None, 60.0)  # type: ignore[arg-type]
+        load = gpu.Load(Failing(), None, 60.0)  # type: ignore[arg-type]
         return await load.run(3)
 
     with pytest.raises(NotReady, match="the engine failed on the benchmark's own rows"):
@@ -145,14 +145,14 @@ def test_files_are_called_as_people_know_them() -> None:
 def test_calls_take_turns_and_run_at_least_once_a_round() -> None:
     """Every mode is measured in every round, so that a slow moment of the machine falls on all of them."""
     seen: list[str] = []
-    times = bench_gpu.time_alternately({m: lambda m=m: seen.append(m) for m in ("a", "b")}, 0.0)  # type: ignore[misc]
-    assert seen == ["a", "b"] * (1 + bench_gpu.ROUNDS)
+    times = gpu.time_alternately({m: lambda m=m: seen.append(m) for m in ("a", "b")}, 0.0)  # type: ignore[misc]
+    assert seen == ["a", "b"] * (1 + gpu.ROUNDS)
     assert times.keys() == {"a", "b"}
     assert all(np.isfinite(t) and t >= 0 for t in times.values())
 
 
 def test_cpu_has_no_graphs() -> None:
     """CUDA graphs are a mode only where they were really captured."""
-    modes = bench_gpu.open_modes(graphs.double(), "cpu", 4, tf32=False)
+    modes = gpu.open_modes(graphs.double(), "cpu", 4, tf32=False)
     assert list(modes) == ["bare", "bound"]
     assert all(session.provider == CPU for session in modes.values())

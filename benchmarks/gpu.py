@@ -270,7 +270,7 @@ def put_figures(page: str, figures: str) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m service.bench_gpu", description="Measure the engine on a GPU, without HTTP."
+        prog="python -m benchmarks.gpu", description="Measure the engine on a GPU, without HTTP."
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.onnx", help="networks to measure")
     parser.add_argument("--provider", default="cuda", choices=("cuda", "tensorrt", "cpu"), help="what runs (cuda)")

@@ -1,0 +1,1 @@
+"""Benches that run the engine in process, without HTTP."""
