@@ -1,4 +1,4 @@
-"""What can go wrong with a request, by whose fault it is. No HTTP here: `service/transport/status.py` is the one mapping.
+"""What can go wrong with a request, by whose fault it is. No HTTP here: `transport/status.py` has the one mapping.
 
 ServiceError
 ├── CallerError               the request is at fault; its text is for the caller

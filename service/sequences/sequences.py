@@ -2,7 +2,7 @@
 
 Rules
 - One request of a sequence runs at a time, with one row; the next ones wait in their order.
-- A sequence begins as the model says (``service/sequences/rules.py``), or with what its first request sends in its place,
+- A sequence begins as the model says (``rules.py``), or with what its first request sends in its place,
   and goes on with what the last request that was answered left. A request that fails changes nothing.
 - It is let go of with the request that ends it, or when it has been idle for as long as the model says.
 - Requests that wait have no timers of their own: those before them end by their own deadlines.

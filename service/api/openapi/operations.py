@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from service.api.generate import GENERATE, GENERATE_STREAM
 from service.api.kserve import EXPLAIN, FORECAST, PREDICT
-from service.api.openapi import protocol_types
+from service.api.openapi import protocol_types as types
 from service.api.openapi.examples import DIGITS, MODELS, PROTOCOL
 from service.api.openapi.model_config import ModelConfig
 from service.protocol.timeseries import ForecastRequest
@@ -48,70 +48,56 @@ class Operation(NamedTuple):
 
 
 _OF_VERSIONS = (
-    Operation(
-        "post", f"{_MODEL}/infer", "Tensors to tensors", protocol_types.InferAnswer, _INFER, protocol_types.InferRequest
-    ),
-    Operation(
-        "post", GENERATE, "Flat JSON to flat JSON", protocol_types.FlatAnswer, _TENSORS, protocol_types.FlatRequest
-    ),
-    Operation(
-        "post", GENERATE_STREAM, "Flat JSON to events", protocol_types.FlatAnswer, _TENSORS, protocol_types.FlatRequest
-    ),
-    Operation("get", _MODEL, "Inputs and outputs of a model", protocol_types.ModelMetadata, _OF_MODEL),
-    Operation("get", f"{_MODEL}/ready", "Whether a model serves", protocol_types.ModelReady, _OF_MODEL),
+    Operation("post", f"{_MODEL}/infer", "Tensors to tensors", types.InferAnswer, _INFER, types.InferRequest),
+    Operation("post", GENERATE, "Flat JSON to flat JSON", types.FlatAnswer, _TENSORS, types.FlatRequest),
+    Operation("post", GENERATE_STREAM, "Flat JSON to events", types.FlatAnswer, _TENSORS, types.FlatRequest),
+    Operation("get", _MODEL, "Inputs and outputs of a model", types.ModelMetadata, _OF_MODEL),
+    Operation("get", f"{_MODEL}/ready", "Whether a model serves", types.ModelReady, _OF_MODEL),
     Operation("get", f"{_MODEL}/config", "How a model is served", ModelConfig, _OF_MODEL),
-    Operation("get", f"{_MODEL}/stats", "Statistics of a model", protocol_types.Statistics, _OF_MODEL),
+    Operation("get", f"{_MODEL}/stats", "Statistics of a model", types.Statistics, _OF_MODEL),
 )
 """Those that are there below a version of a model too."""
 
 _CHANGE_OF_MODEL = (*_CHANGE, 404)
 _OTHERS = (
-    Operation("get", "/v2", "Name, version and extensions of the server", protocol_types.ServerMetadata),
-    Operation("get", "/v2/health/live", "Whether the server runs", protocol_types.Live),
-    Operation("get", "/v2/health/ready", "Whether a model serves", protocol_types.Ready, (503,)),
-    Operation("get", "/v2/models", "Names of all models", protocol_types.Names),
-    Operation("get", "/v2/models/stats", "Statistics of all versions in service", protocol_types.Statistics),
+    Operation("get", "/v2", "Name, version and extensions of the server", types.ServerMetadata),
+    Operation("get", "/v2/health/live", "Whether the server runs", types.Live),
+    Operation("get", "/v2/health/ready", "Whether a model serves", types.Ready, (503,)),
+    Operation("get", "/v2/models", "Names of all models", types.Names),
+    Operation("get", "/v2/models/stats", "Statistics of all versions in service", types.Statistics),
     Operation(
         *("post", "/v2/repository/index", "All versions and their states"),
-        *(list[protocol_types.IndexEntry], (400, 413), protocol_types.IndexRequest),
+        *(list[types.IndexEntry], (400, 413), types.IndexRequest),
     ),
     Operation(
         *("post", f"{_REPOSITORY}/load", "Serve the newest version of a model, or the one that is named"),
-        *(protocol_types.Loaded, _CHANGE_OF_MODEL, protocol_types.LoadRequest),
+        *(types.Loaded, _CHANGE_OF_MODEL, types.LoadRequest),
     ),
     Operation(
         *("post", f"{_REPOSITORY}/unload", "Take a model out of service, or a version of it"),
-        *(protocol_types.Unloaded, _CHANGE_OF_MODEL, protocol_types.LoadRequest),
+        *(types.Unloaded, _CHANGE_OF_MODEL, types.LoadRequest),
     ),
-    Operation("get", "/v2/trace/setting", "How requests are traced", protocol_types.TraceSettings),
+    Operation("get", "/v2/trace/setting", "How requests are traced", types.TraceSettings),
     Operation(
         *("post", "/v2/trace/setting", "Change how requests are traced"),
-        *(protocol_types.TraceSettings, _CHANGE, protocol_types.TraceChanges),
+        *(types.TraceSettings, _CHANGE, types.TraceChanges),
     ),
-    Operation(
-        "get", f"{_MODEL}/trace/setting", "How requests of a model are traced", protocol_types.TraceSettings, (404,)
-    ),
+    Operation("get", f"{_MODEL}/trace/setting", "How requests of a model are traced", types.TraceSettings, (404,)),
     Operation(
         *("post", f"{_MODEL}/trace/setting", "Change how requests of a model are traced"),
-        *(protocol_types.TraceSettings, _CHANGE_OF_MODEL, protocol_types.TraceChanges),
+        *(types.TraceSettings, _CHANGE_OF_MODEL, types.TraceChanges),
     ),
-    Operation("get", "/v2/logging", "What is logged", protocol_types.LogSettings),
-    Operation(
-        "post", "/v2/logging", "Change what is logged", protocol_types.LogSettings, _CHANGE, protocol_types.LogChanges
-    ),
-    Operation("get", "/", "Whether the server runs; who wants HTML gets a page", protocol_types.Alive),
-    Operation("get", "/v1/models", "Names of all models", protocol_types.Names),
-    Operation("get", "/v1/models/{model}", "Whether a model serves", protocol_types.ModelReady, _OF_MODEL),
-    Operation(
-        "post", PREDICT, "Rows to rows of the outputs", protocol_types.Predictions, _TENSORS, protocol_types.Instances
-    ),
-    Operation(
-        "post", EXPLAIN, "Rows to labels, and why", protocol_types.Explanations, _TENSORS, protocol_types.Instances
-    ),
+    Operation("get", "/v2/logging", "What is logged", types.LogSettings),
+    Operation("post", "/v2/logging", "Change what is logged", types.LogSettings, _CHANGE, types.LogChanges),
+    Operation("get", "/", "Whether the server runs; who wants HTML gets a page", types.Alive),
+    Operation("get", "/v1/models", "Names of all models", types.Names),
+    Operation("get", "/v1/models/{model}", "Whether a model serves", types.ModelReady, _OF_MODEL),
+    Operation("post", PREDICT, "Rows to rows of the outputs", types.Predictions, _TENSORS, types.Instances),
+    Operation("post", EXPLAIN, "Rows to labels, and why", types.Explanations, _TENSORS, types.Instances),
     Operation("get", "/v1/timeseries/models", "Names of the models that forecast", list[str]),
     Operation(
-        *("post", FORECAST, "Series to their forecasts", protocol_types.ForecastAnswer, _TENSORS),
-        *(ForecastRequest, protocol_types.ForecastError),
+        *("post", FORECAST, "Series to their forecasts", types.ForecastAnswer, _TENSORS),
+        *(ForecastRequest, types.ForecastError),
     ),
 )
 

@@ -1,1 +1,0 @@
-"""The HTTP surface: routes, statuses, and the doors that requests come in by."""
