@@ -14,8 +14,8 @@ import onnxruntime
 
 from model_store import DEFAULT_ROOT
 from tests.conformance.clients import free_port, run_client
-from tests.processes import served
-from tests.servers import settings_for
+from tests.support.processes import served
+from tests.support.servers import settings_for
 
 MODEL = "digits-classifier"
 CALLERS = (1, 2, 4, 8, 16, 32)

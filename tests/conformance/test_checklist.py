@@ -18,9 +18,9 @@ from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
 from model_store.datatypes import DATATYPES, datatype_of
-from tests import graphs
-from tests.gates import gated
-from tests.servers import HOT, Serving, settings_for
+from tests.support.gates import gated
+from tests.support.models import graphs
+from tests.support.servers import HOT, Serving, settings_for
 
 BASE = "/team/sluice"
 LENGTH = "inference-header-content-length"

@@ -14,10 +14,10 @@ import pytest
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-from tests import graphs
-from tests.inferring import Plain, Refused, find_difference, infer, load, open_plain
-from tests.processes import served
-from tests.servers import HOT, settings_for
+from tests.support.inferring import Plain, Refused, find_difference, infer, load, open_plain
+from tests.support.models import graphs
+from tests.support.processes import served
+from tests.support.servers import HOT, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from model_store import DEFAULT_ROOT, Store
-from tests import graphs, triton_models, triton_sequences
 from tests.conformance.clients import free_port, run_client
 from tests.conformance.performance import CALLERS, FORMS, MODEL, measure
-from tests.processes import Process, served
-from tests.servers import settings_for
+from tests.support.models import graphs, triton_models, triton_sequences
+from tests.support.processes import Process, served
+from tests.support.servers import settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GRPC_PORT = free_port()

@@ -10,9 +10,9 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from model_store.datatypes import DATATYPES
-from tests import triton_models as models
-from tests.servers import settings_for
-from tests.triton_clients import FORMS, Answered, TritonServing
+from tests.support.models import triton_models as models
+from tests.support.servers import settings_for
+from tests.support.triton_clients import FORMS, Answered, TritonServing
 
 TYPES = [
     *("UINT8 UINT8 UINT8", "INT8 INT8 INT8", "INT16 INT16 INT16", "INT32 INT32 INT32", "INT64 INT64 INT64"),

@@ -16,7 +16,7 @@ from export.check import check_file, free_batch, write_free_batch
 from export.errors import ExportError
 from export.runtime import Runtime
 from sluice import main
-from tests.graphs import build, double, look_up, mixing, triple_bf16, write_plain
+from tests.support.models.graphs import build, double, look_up, mixing, triple_bf16, write_plain
 
 FLOAT = TensorProto.FLOAT
 REPOSITORY = Path(__file__).parents[2]

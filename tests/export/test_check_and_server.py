@@ -17,8 +17,8 @@ from model_store.consistency import MAIN
 from service.errors import NotReady
 from service.models.loading import load_version
 from service.settings import Settings
-from tests import graphs
-from tests.graphs import build
+from tests.support.models import graphs
+from tests.support.models.graphs import build
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 SETTINGS = Settings(provider="cpu")

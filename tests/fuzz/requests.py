@@ -11,7 +11,7 @@ import numpy as np
 from onnx import TensorProto
 
 from model_store.datatypes import DATATYPES
-from tests import graphs
+from tests.support.models import graphs
 
 LENGTH = "Inference-Header-Content-Length"
 Json = dict[str, Any]

@@ -8,8 +8,8 @@ from service.settings import Settings
 from tests.fuzz.calls import LIMIT_S, Caller, fuzz
 from tests.fuzz.mutations import mutate
 from tests.fuzz.requests import make_request, write_models
-from tests.processes import served
-from tests.servers import DOORS, Door, settings_for
+from tests.support.processes import served
+from tests.support.servers import DOORS, Door, settings_for
 
 SEED = 6
 FEW, MANY = 1_000, 50_000

@@ -23,7 +23,7 @@ from service.errors import NotReady, ServiceError
 from service.metrics.devices import read_gpus
 from service.models.loading import load_version
 from service.settings import Settings
-from tests import graphs
+from tests.support.models import graphs
 
 pytestmark = pytest.mark.gpu
 

@@ -10,7 +10,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import Manifest, Store, cli
 from model_store.manifest import AxisRange, Graph, Provenance, Quality, Rows, Tensor
-from tests.graphs import double, mixing, write_plain
+from tests.support.models.graphs import double, mixing, write_plain
 
 X = Tensor(name="x", datatype="FP32", shape=("batch", 1), batch_axis=0)
 MANIFEST = Manifest(

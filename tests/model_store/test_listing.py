@@ -12,7 +12,7 @@ from model_store import Manifest, Store
 from model_store.errors import BadLayout, NotInStore
 from model_store.listing import Contents
 from model_store.manifest import Graph, Tensor
-from tests.graphs import write_plain
+from tests.support.models.graphs import write_plain
 
 ONNX = b"onnx"
 X = Tensor(name="x", datatype="FP32", shape=(1,))

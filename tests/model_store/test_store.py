@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from model_store import BadManifest, BadName, GoldenSamples, IntegrityError, Manifest, NotInStore, Store
 from model_store.manifest import MANIFEST_FILE, File, Golden, Graph, Tensor
 from model_store.store import ALIASES_FILE, PLAIN_FILE
-from tests.graphs import write_plain
+from tests.support.models.graphs import write_plain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 X = Tensor(name="x", datatype="FP32", shape=("batch", 1), batch_axis=0)

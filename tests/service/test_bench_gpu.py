@@ -10,7 +10,7 @@ from benchmarks import gpu
 from benchmarks.gpu import Point, Sweep, main, name_of, put_figures, write_markdown
 from service.engine.onnx.providers import CPU, NAMES
 from service.errors import ModelFailure, NotReady
-from tests import graphs
+from tests.support.models import graphs
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests import graphs
-from tests.inferring import Refused, find_difference, infer
-from tests.processes import served
-from tests.servers import HOT, settings_for
+from tests.support.inferring import Refused, find_difference, infer
+from tests.support.models import graphs
+from tests.support.processes import served
+from tests.support.servers import HOT, settings_for
 
 
 def transpose_in_float16() -> bytes:

@@ -14,7 +14,7 @@ from model_store.errors import BadLayout
 from service.engine.tensors import Arrays
 from service.models.loading import load_version
 from service.settings import Settings
-from tests.graphs import write_plain
+from tests.support.models.graphs import write_plain
 
 FLOAT = TensorProto.FLOAT
 W = np.arange(1, 4, dtype=np.float32)

@@ -18,7 +18,7 @@ from service.engine.onnx.providers import CPU, NAMES
 from service.errors import NotReady
 from service.models.loading import Loaded, load_version
 from service.settings import Settings
-from tests import graphs
+from tests.support.models import graphs
 
 BF16 = DATATYPES["BF16"].dtype
 SETTINGS = Settings(provider="cpu", max_rows=8)

@@ -13,7 +13,7 @@ from model_store.errors import BadConfig, BadGraph
 from model_store.graphs.configuration import read_default_filename
 from service.models.loading import Loaded, load_version
 from service.settings import Settings
-from tests import graphs
+from tests.support.models import graphs
 
 
 def load(root: Path, content: bytes, config: str = "", **settings: object) -> Loaded:

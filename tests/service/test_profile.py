@@ -16,7 +16,7 @@ from service.errors import NotReady
 from service.models import profile
 from service.models.profile import Quiet, learn, quiet
 from service.models.verify import Budget
-from tests import graphs
+from tests.support.models import graphs
 
 READY: Mapping[int, Arrays] = {
     rows: {"x": np.arange(3.0 * rows).reshape(rows, 3).astype("f4")} for rows in (1, 2, 4, 8)

@@ -9,11 +9,11 @@ import httpx
 import numpy as np
 import pytest
 
-from tests import graphs
-from tests.inferring import Plain, Tensors, find_difference, infer, load, read_bits
-from tests.processes import Process, served
-from tests.servers import HOT, settings_for
-from tests.service.real_packages import FILES, RealFile, read
+from tests.support.inferring import Plain, Tensors, find_difference, infer, load, read_bits
+from tests.support.models import graphs
+from tests.support.models.real_packages import FILES, RealFile, read
+from tests.support.processes import Process, served
+from tests.support.servers import HOT, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -17,8 +17,8 @@ import pytest
 import tritonclient.grpc as triton
 
 from service.api.openapi.examples import EXAMPLES
-from tests import graphs
-from tests.certificates import Authority
+from tests.support.certificates import Authority
+from tests.support.models import graphs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}

@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import graphs
-from tests.inferring import Refused, find_difference, infer, load, open_plain, read_bits
-from tests.processes import Process, served
-from tests.servers import HOT, settings_for
+from tests.support.inferring import Refused, find_difference, infer, load, open_plain, read_bits
+from tests.support.models import graphs
+from tests.support.processes import Process, served
+from tests.support.servers import HOT, settings_for
 
-models = pytest.importorskip("tests.service.sklearn_models", exc_type=ImportError)
+models = pytest.importorskip("tests.support.models.sklearn_models", exc_type=ImportError)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 

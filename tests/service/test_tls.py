@@ -9,7 +9,7 @@ import pytest
 
 from service.settings import Settings, SettingsError
 from service.transport.tls import read_identity
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 
 @pytest.fixture(scope="module")

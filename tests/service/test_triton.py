@@ -11,8 +11,8 @@ from model_store.errors import BadConfig
 from service.errors import InvalidInput
 from service.models.loading import Loaded, load_version
 from service.settings import Settings
-from tests import graphs, triton_sequences
-from tests.triton_models import model_of, tensor_text, write_model
+from tests.support.models import graphs, triton_sequences
+from tests.support.models.triton_models import model_of, tensor_text, write_model
 
 FIRST = 'input { name: "x" }'
 LAST = 'output { name: "y" }'

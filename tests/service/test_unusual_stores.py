@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from service.settings import Settings, SettingsError
-from tests import graphs
-from tests.servers import HOT, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import HOT, Serving, settings_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import tritonclient.grpc as triton
 
-from tests import graphs
-from tests.servers import Serving, settings_for
 from tests.service.test_serve import Served, free_port
+from tests.support.models import graphs
+from tests.support.servers import Serving, settings_for
 
 PLAYERS = 12
 STEPS = 6

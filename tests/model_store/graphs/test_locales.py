@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from model_store.errors import BadGraph
 from model_store.graphs import locales
 from model_store.graphs.locales import has_locale, with_available_locale
-from tests import graphs
+from tests.support.models import graphs
 
 LACKED = "xx_XX.UTF-8"
 """Of no language: no machine has it."""

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.inferring import Plain
+from tests.support.inferring import Plain
 
 _MOST_ELEMENTS = 20_000
 _TRIES = 60

@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from model_store.rows import Analysis, analyse
-from tests.inferring import Plain, Tensors
 from tests.model_store.rows.mixers import MIXERS, find_places, mix
+from tests.support.inferring import Plain, Tensors
 
 architectures = pytest.importorskip("tests.model_store.rows.architectures", exc_type=ImportError)
 

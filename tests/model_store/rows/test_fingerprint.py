@@ -4,7 +4,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from model_store.rows.fingerprint import fingerprint
-from tests import graphs
+from tests.support.models import graphs
 
 
 def dense(weights: np.ndarray) -> bytes:

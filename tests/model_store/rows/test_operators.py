@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from model_store.rows.operators import FRAGILE, find_fragile
 from service.engine.onnx.session import Session
-from tests import graphs
+from tests.support.models import graphs
 
 
 def nested(inner: str) -> bytes:
@@ -88,5 +88,7 @@ def test_weights_are_stepped_over() -> None:
 @pytest.mark.timeout(600)
 def test_no_other_operator_ends_the_process() -> None:
     """Every case of ONNX's own tests with each of its axes emptied, in a process of its own: all raise or answer."""
-    found = subprocess.run([sys.executable, "-m", "tests.emptying"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.support.models.emptying"], capture_output=True, text=True, check=False
+    )
     assert (found.returncode, found.stdout.splitlines()[:-1]) == (0, []), found.stdout + found.stderr

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from model_store.rows import analyse
-from tests.inferring import Tensors
+from tests.support.inferring import Tensors
 
 architectures = pytest.importorskip("tests.model_store.rows.architectures", exc_type=ImportError)
 

@@ -16,7 +16,7 @@ from service.engine.onnx import binding as binding_module
 from service.engine.onnx.binding import HOST, Bindings, Place, Station, find_pinned_memory, read_slots, resolve_shape
 from service.engine.onnx.providers import CPU
 from service.engine.onnx.session import Session
-from tests import graphs
+from tests.support.models import graphs
 
 
 def open_bindings(content: bytes, **options: Any) -> Bindings:

@@ -10,9 +10,9 @@ from service.engine.execution.lane import Wide
 from service.engine.execution.queued_request import Answer
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
-from tests import graphs
-from tests.clocks import run_virtual
-from tests.dispatching import SLOW_S, Bench, Counting, Gated, Leaving, on_double, on_gate
+from tests.support.clocks import run_virtual
+from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, Leaving, on_double, on_gate
+from tests.support.models import graphs
 
 
 def widen(bench: Bench, content: bytes = b"") -> Wide:

@@ -16,10 +16,10 @@ from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure
-from tests import graphs
-from tests.clocks import run_virtual
 from tests.service.engine.test_loop import HOP, hop
-from tests.signatures import signature_of
+from tests.support.clocks import run_virtual
+from tests.support.models import graphs
+from tests.support.signatures import signature_of
 
 
 class Broken:

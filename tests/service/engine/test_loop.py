@@ -21,9 +21,9 @@ from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
-from tests import graphs
-from tests.clocks import run_virtual
-from tests.signatures import signature_of
+from tests.support.clocks import run_virtual
+from tests.support.models import graphs
+from tests.support.signatures import signature_of
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 SLOW_S = 0.1

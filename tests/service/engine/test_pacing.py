@@ -8,9 +8,9 @@ from service.engine.batching.cost import CostModel
 from service.engine.batching.policy import ROW_AROUND_S, Reunion, gathers, half_batch, takes_turns
 from service.engine.execution.lane import Wide
 from service.engine.execution.queued_request import Answer
-from tests import graphs
-from tests.clocks import run_virtual
-from tests.dispatching import Bench, Gated
+from tests.support.clocks import run_virtual
+from tests.support.dispatching import Bench, Gated
+from tests.support.models import graphs
 
 
 def linear(fixed_s: float, row_s: float) -> CostModel:

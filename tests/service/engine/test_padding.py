@@ -19,8 +19,8 @@ from service.errors import ServiceError
 from service.models import loading, profile
 from service.models.loading import Loaded, load_version
 from service.settings import Settings
-from tests import graphs
-from tests.clocks import run_virtual
+from tests.support.clocks import run_virtual
+from tests.support.models import graphs
 
 
 class Elsewhere(Session):

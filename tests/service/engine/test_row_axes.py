@@ -10,9 +10,9 @@ from service.engine.execution.queued_request import Answer
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
-from tests import graphs
-from tests.clocks import run_virtual
-from tests.dispatching import Bench
+from tests.support.clocks import run_virtual
+from tests.support.dispatching import Bench
+from tests.support.models import graphs
 
 
 class Noting:

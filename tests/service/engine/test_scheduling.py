@@ -11,9 +11,9 @@ from service.engine.execution.device import Device
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, ModelFailure, TooLate
-from tests import graphs
-from tests.clocks import VirtualLoop, run_virtual
-from tests.dispatching import SLOW_S, Bench, Gated, Leaving, on_double, on_gate, on_runner
+from tests.support.clocks import VirtualLoop, run_virtual
+from tests.support.dispatching import SLOW_S, Bench, Gated, Leaving, on_double, on_gate, on_runner
+from tests.support.models import graphs
 
 SHORT_S = 5e-4
 

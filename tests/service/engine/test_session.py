@@ -18,8 +18,8 @@ from service.engine.onnx.providers import CPU, NAMES, GpuOptions
 from service.engine.onnx.session import Session, available_providers, host_allocator
 from service.engine.tensors import Signature
 from service.errors import InvalidInput, NotReady
-from tests import graphs
-from tests.signatures import graph_of
+from tests.support.models import graphs
+from tests.support.signatures import graph_of
 
 
 @pytest.mark.parametrize("content", [b"", b"not onnx", graphs.double()[:-20]])

@@ -11,7 +11,7 @@ from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph
 from model_store.graphs.values import Values
 from service.engine.onnx.session import Session
-from tests import graphs
+from tests.support.models import graphs
 
 BF16 = DATATYPES["BF16"].dtype
 KIND = TensorProto.BFLOAT16

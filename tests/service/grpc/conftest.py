@@ -7,8 +7,8 @@ import tritonclient.grpc as triton
 from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT
-from tests import graphs
-from tests.grpc_servers import GrpcServing, settings_of
+from tests.support.grpc_servers import GrpcServing, settings_of
+from tests.support.models import graphs
 
 
 @pytest.fixture(scope="session")

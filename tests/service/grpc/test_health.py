@@ -9,8 +9,8 @@ import pytest
 
 from service.transport.grpc import health
 from service.transport.grpc.messages import FULL_NAME, HEALTH_METHODS
-from tests import graphs
-from tests.grpc_servers import GrpcServing, channel, settings_of
+from tests.support.grpc_servers import GrpcServing, channel, settings_of
+from tests.support.models import graphs
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = b"\x08\x01", b"\x08\x02", b"\x08\x03"
 

@@ -15,8 +15,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from model_store.datatypes import DATATYPES
-from tests.gates import gated
-from tests.grpc_servers import GrpcServing, channel, ones, tensor, waiting_rows
+from tests.support.gates import gated
+from tests.support.grpc_servers import GrpcServing, channel, ones, tensor, waiting_rows
 
 Client = triton.InferenceServerClient
 

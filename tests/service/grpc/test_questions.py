@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 from service.metrics.meters import Metrics
 from service.transport.grpc.messages import METHODS
 from service.transport.grpc.questions import QUESTIONS, Questions
-from tests.grpc_servers import GrpcServing, ones, settings_of
+from tests.support.grpc_servers import GrpcServing, ones, settings_of
 
 DURATION = {"count": 3, "ns": 5}
 STATISTICS = {

@@ -14,8 +14,8 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from service.transport.grpc.inference import MAX_STREAM_CALLS
-from tests.gates import gated
-from tests.grpc_servers import GrpcServing, channel, ones, settings_of, tensor, waiting_rows
+from tests.support.gates import gated
+from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, tensor, waiting_rows
 
 Given = tuple[triton.InferResult | None, Exception | None]
 

@@ -8,9 +8,9 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from tests import graphs
-from tests.certificates import Authority
-from tests.grpc_servers import GrpcServing, ones, settings_of
+from tests.support.certificates import Authority
+from tests.support.grpc_servers import GrpcServing, ones, settings_of
+from tests.support.models import graphs
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT
-from tests import graphs
-from tests.servers import DOORS, Door, Serving, settings_for
-from tests.wires import Wire
+from tests.support.models import graphs
+from tests.support.servers import DOORS, Door, Serving, settings_for
+from tests.support.wires import Wire
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from service.transport.cors import Cors
-from tests import graphs
-from tests.servers import Door, Serving, settings_for
-from tests.wires import Wire, body_of, request_bytes
+from tests.support.models import graphs
+from tests.support.servers import Door, Serving, settings_for
+from tests.support.wires import Wire, body_of, request_bytes
 
 INFER = "/v2/models/double/infer"
 PAGE, OTHER, STRANGER = "https://page.example", "http://localhost:8080", "https://page.example.evil.example"

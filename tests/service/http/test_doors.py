@@ -13,10 +13,10 @@ import pytest
 from service.models.registry import Model
 from service.transport.body_budget import Intake
 from service.transport.fast.protocol import HotProtocol
-from tests.certificates import Authority
-from tests.gates import gated
-from tests.servers import DOORS, HOT, Door, Serving, settings_for
-from tests.wires import INFER, Wire, body_of, request_bytes
+from tests.support.certificates import Authority
+from tests.support.gates import gated
+from tests.support.servers import DOORS, HOT, Door, Serving, settings_for
+from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from onnx import TensorProto
 
-from tests import graphs
-from tests.servers import Door, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import Door, Serving, settings_for
 
 Json = dict[str, Any]
 

@@ -25,8 +25,8 @@ from service.api.handler import DataPlane
 from service.api.v2 import INFER
 from service.transport.asgi import AsgiCall
 from service.transport.request import JSON, Endpoint, Reply
-from tests import graphs
-from tests.servers import Door, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import Door, Serving, settings_for
 
 BF16 = DATATYPES["BF16"].dtype.type
 LIMIT_BYTES = 4 << 20

@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto
 
 from model_store import Store
-from tests import graphs
-from tests.servers import HOT, Door, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import HOT, Door, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 

@@ -12,8 +12,8 @@ from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT
 from service.protocol.timeseries import TimeSeries, find_next
-from tests import graphs
-from tests.servers import Door, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import Door, Serving, settings_for
 
 Json = dict[str, Any]
 REFERENCE = ("digits-classifier", "sunspots-forecaster", "elnino-forecaster", "date-translator")

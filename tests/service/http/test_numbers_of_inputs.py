@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests import graphs
-from tests.servers import Door, Serving, settings_for
-from tests.wires import Wire, request_bytes
+from tests.support.models import graphs
+from tests.support.servers import Door, Serving, settings_for
+from tests.support.wires import Wire, request_bytes
 
 MANY = 300
 

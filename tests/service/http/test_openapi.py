@@ -18,7 +18,7 @@ from service.api.openapi.task_types import OPTIONS
 from service.api.tasks import OPENERS, ROUTES
 from service.api.v2 import INFER
 from service.transport.status import STATUS
-from tests.servers import Door, Serving, settings_for
+from tests.support.servers import Door, Serving, settings_for
 
 CASES = [(task, name) for task, examples in EXAMPLES.items() for name in examples]
 JSON = "application/json"

@@ -18,9 +18,9 @@ from service.sequences.forwarding import Relay
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint, Reply
 from service.worker import Runtime
-from tests import graphs
-from tests.gates import gated
-from tests.servers import ReadyRuntime, settings_for
+from tests.support.gates import gated
+from tests.support.models import graphs
+from tests.support.servers import ReadyRuntime, settings_for
 
 Json = dict[str, Any]
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from model_store import DEFAULT_ROOT, Store
-from tests import graphs
-from tests.servers import HOT, Door, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import HOT, Door, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 Y = [2.0, 4.0, 6.0]

@@ -16,8 +16,8 @@ import tritonclient.http as triton
 from PIL import Image
 
 from model_store import GoldenSamples, Store
-from tests import graphs
-from tests.servers import Door, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import Door, Serving, settings_for
 
 INFER = "/v2/models/{}/infer"
 

@@ -20,11 +20,11 @@ from service.protocol.text import parse_json, render_json
 from service.sequences.sequences import MAX_WAITING
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint, Reply
-from tests import graphs
-from tests.clocks import VirtualLoop
-from tests.gates import gated
-from tests.grpc_servers import GrpcServing, settings_of
-from tests.servers import Door, ReadyRuntime, Serving, settings_for
+from tests.support.clocks import VirtualLoop
+from tests.support.gates import gated
+from tests.support.grpc_servers import GrpcServing, settings_of
+from tests.support.models import graphs
+from tests.support.servers import Door, ReadyRuntime, Serving, settings_for
 
 Json = dict[str, Any]
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import graphs
-from tests.servers import HOT, Door, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import HOT, Door, Serving, settings_for
 
 KEYS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
 ROW = [1.0, 2.0, 3.0]

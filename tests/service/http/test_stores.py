@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import graphs
-from tests.servers import Door, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import Door, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 

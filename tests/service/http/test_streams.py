@@ -17,8 +17,8 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.asgi import AsgiCall
 from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Handed
-from tests.servers import DOORS, Door, ReadyRuntime, Serving, settings_for
-from tests.wires import Wire
+from tests.support.servers import DOORS, Door, ReadyRuntime, Serving, settings_for
+from tests.support.wires import Wire
 
 INFER = "/v2/models/double/infer"
 PLAIN = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[4,4,4]}]}'

@@ -16,8 +16,8 @@ from PIL import Image, ImageFilter
 
 from model_store import DEFAULT_ROOT
 from service.api.openapi.examples import EXAMPLES
-from tests import failing
-from tests.servers import Door, Serving, settings_for
+from tests.support.models import failing
+from tests.support.servers import Door, Serving, settings_for
 
 PHOTO = {"model": "photo-restorer"}
 SUNSPOTS = EXAMPLES["predict_sequence"]["stream"][1]["inputs"][0]

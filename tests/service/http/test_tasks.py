@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from service.api.openapi.examples import EXAMPLES
-from tests import failing
-from tests.servers import Door, Serving, settings_for
+from tests.support.models import failing
+from tests.support.servers import Door, Serving, settings_for
 
 ROUTES = tuple(failing.GOOD)
 PNG = {"content-type": "image/png"}

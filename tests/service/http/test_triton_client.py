@@ -11,8 +11,8 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from tests import graphs
-from tests.servers import HOT, Serving, settings_for
+from tests.support.models import graphs
+from tests.support.servers import HOT, Serving, settings_for
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from google.protobuf import json_format
 from pydantic import TypeAdapter
 
 from service.api.openapi.model_config import ModelConfig
-from tests import graphs, triton_sequences
-from tests import triton_models as models
-from tests.servers import settings_for
-from tests.triton_clients import TritonServing
+from tests.support.models import graphs, triton_sequences
+from tests.support.models import triton_models as models
+from tests.support.servers import settings_for
+from tests.support.triton_clients import TritonServing
 
 BATCHING = """
 dynamic_batching {

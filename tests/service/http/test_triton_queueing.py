@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from service.models.registry import Model
-from tests import graphs
-from tests.gates import Gate, gated
-from tests.servers import settings_for
-from tests.triton_clients import TritonServing
-from tests.triton_models import write_model
+from tests.support.gates import Gate, gated
+from tests.support.models import graphs
+from tests.support.models.triton_models import write_model
+from tests.support.servers import settings_for
+from tests.support.triton_clients import TritonServing
 
 CONFIGS = {
     "limited": "default_queue_policy { max_queue_size: 2 }",

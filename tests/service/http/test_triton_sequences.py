@@ -16,13 +16,13 @@ from service.api.v2 import INFER
 from service.protocol.text import render_json
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint
-from tests import triton_sequences as models
-from tests.clocks import run_virtual
-from tests.gates import gated
-from tests.servers import ReadyRuntime, settings_for
 from tests.service.test_triton import load
-from tests.triton_clients import FORMS, TritonServing
-from tests.triton_models import head_text, model_of, write_model
+from tests.support.clocks import run_virtual
+from tests.support.gates import gated
+from tests.support.models import triton_sequences as models
+from tests.support.models.triton_models import head_text, model_of, write_model
+from tests.support.servers import ReadyRuntime, settings_for
+from tests.support.triton_clients import FORMS, TritonServing
 
 TYPES = ("INT32", "FP32", "BOOL", "INT64", "FP64")
 _ids = itertools.count(1)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import HOT, Door, Serving
-from tests.wires import INFER, Wire, body_of, request_bytes
+from tests.support.servers import HOT, Door, Serving
+from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
 """What Java's client sends with each request."""

@@ -13,7 +13,7 @@ from service.protocol.answers import render_infer
 from service.protocol.escape import read_bytes, read_texts, write_bytes, write_texts
 from service.protocol.generate import describe_generated
 from service.protocol.v2 import InferRequest, parse_infer
-from tests import graphs
+from tests.support.models import graphs
 
 CHARACTERS = [chr(number) for number in range(0x10FF80, 0x110000)]
 """Those that bytes become; here as what somebody sends."""

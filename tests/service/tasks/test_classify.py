@@ -12,8 +12,8 @@ from model_store.tasks import Classes
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.classify import Options, predictions, work
 from service.tasks.request import Picture, TaskRequest
-from tests.driving import LIMITS, body_of, make
-from tests.graphs import classifier
+from tests.support.driving import LIMITS, body_of, make
+from tests.support.models.graphs import classifier
 
 LABELS = ("ant", "bee", "cat", "dog")
 

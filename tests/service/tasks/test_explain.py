@@ -13,8 +13,8 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks import classify
 from service.tasks.request import TaskRequest
 from service.tasks.work import Result
-from tests.driving import LIMITS, Driver, body_of, load, make
-from tests.graphs import build, classifier
+from tests.support.driving import LIMITS, Driver, body_of, load, make
+from tests.support.models.graphs import build, classifier
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 LABELS = ("ant", "bee", "cat")

@@ -15,7 +15,7 @@ from service.tasks.forecast import MAX_VALUES
 from service.tasks.request import TaskRequest
 from service.tasks.sequence import Options, work
 from service.tasks.work import Emit, Limits, Subject
-from tests.sequences import (
+from tests.support.models.sequences import (
     LIMITS,
     Model,
     monthly_forecaster,

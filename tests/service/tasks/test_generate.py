@@ -20,8 +20,8 @@ from service.tasks import generate
 from service.tasks.diffusion import choose_levels, plan_course, read_sampling
 from service.tasks.request import TaskRequest
 from service.tasks.work import Limits, Result
-from tests.driving import LIMITS, Driver, body_of, load, make
-from tests.graphs import build
+from tests.support.driving import LIMITS, Driver, body_of, load, make
+from tests.support.models.graphs import build
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 LABELS = ("ant", "bee", "cat")

@@ -17,8 +17,8 @@ from service.errors import InvalidInput, ModelFailure, UnsupportedMedia
 from service.tasks import reconstruct
 from service.tasks.request import Picture, TaskRequest
 from service.tasks.work import Limits, Result
-from tests.driving import LIMITS, Driver, body_of, make
-from tests.graphs import build
+from tests.support.driving import LIMITS, Driver, body_of, make
+from tests.support.models.graphs import build
 
 FLOAT = TensorProto.FLOAT
 SHAPE = ["batch", 1, "height", "width"]

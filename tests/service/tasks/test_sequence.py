@@ -7,8 +7,8 @@ import pytest
 from service.errors import InvalidInput
 from service.tasks.request import Picture, TaskRequest
 from service.tasks.sequence import NAME, Options, work
-from tests.graphs import double
-from tests.sequences import (
+from tests.support.models.graphs import double
+from tests.support.models.sequences import (
     LIMITS,
     Model,
     monthly_forecaster,

@@ -13,7 +13,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.request import TaskRequest
 from service.tasks.sequence import Options, work
 from service.tasks.work import Emit, Iterate, Limits
-from tests.sequences import LIMITS, SCORE, Model, translator
+from tests.support.models.sequences import LIMITS, SCORE, Model, translator
 
 RIGHT = math.exp(SCORE) / (math.exp(SCORE) + 4)
 """The probability of each right symbol."""

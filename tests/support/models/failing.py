@@ -8,8 +8,8 @@ from onnx import TensorProto, helper
 
 from model_store import Store
 from model_store.tasks import Carry, Classes, Forecast, Generation, Loop, Reconstruction
-from tests import graphs
-from tests.driving import make
+from tests.support.driving import make
+from tests.support.models import graphs
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 HUGE = 3e38

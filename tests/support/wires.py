@@ -4,7 +4,7 @@ import json
 import socket
 import ssl
 
-from tests.servers import Serving
+from tests.support.servers import Serving
 
 INFER = "/v2/models/double/infer"
 

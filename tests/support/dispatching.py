@@ -16,9 +16,9 @@ from service.engine.execution.queued_request import Answer, Job
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError
-from tests import graphs
-from tests.clocks import run_virtual
-from tests.signatures import signature_of
+from tests.support.clocks import run_virtual
+from tests.support.models import graphs
+from tests.support.signatures import signature_of
 
 R = TypeVar("R", bound=Runner)
 

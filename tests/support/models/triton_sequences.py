@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from tests.triton_models import ONNX, head_text, model_of, tensor_text, write_model
+from tests.support.models.triton_models import ONNX, head_text, model_of, tensor_text, write_model
 
 Nodes = list[onnx.NodeProto]
 

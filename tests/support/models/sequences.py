@@ -13,8 +13,8 @@ from model_store.tasks import Carry, Forecast, Loop, Text
 from service.engine.loop.request import Course, Path, Sentence, Value
 from service.engine.tensors import Signature
 from service.tasks.work import Limits, Subject
-from tests.driving import Drives
-from tests.graphs import build
+from tests.support.driving import Drives
+from tests.support.models.graphs import build
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 node = helper.make_node

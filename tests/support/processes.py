@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from service.settings import Settings
-from tests.servers import DOORS, HOT, Door, Serving
+from tests.support.servers import DOORS, HOT, Door, Serving
 
 
 class Process:

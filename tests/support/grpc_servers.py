@@ -17,7 +17,7 @@ from model_store.datatypes import datatype_of
 from service.models.registry import Model
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
-from tests.servers import ReadyRuntime
+from tests.support.servers import ReadyRuntime
 
 T = TypeVar("T")
 

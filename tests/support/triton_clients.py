@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from model_store.datatypes import datatype_of
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
-from tests.servers import ReadyRuntime, Serving
+from tests.support.servers import ReadyRuntime, Serving
 
 HTTP_FORMS = ("http binary", "http json")
 GRPC_FORMS = ("grpc", "grpc stream")

@@ -1,0 +1,1 @@
+"""Servers, clients and doubles that tests share."""
