@@ -16,7 +16,7 @@ from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure
-from tests.service.engine.test_loop import HOP, hop
+from tests.service.engine.loop.test_continuous_batcher import HOP, hop
 from tests.support.clocks import run_virtual
 from tests.support.models import graphs
 from tests.support.signatures import signature_of
