@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.settings import Settings, SettingsError
 from service.worker import Runtime
-from tests.service.grpc.test_streams import Stream, request_of
+from tests.service.transport.grpc.test_streams import Stream, request_of
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows
 from tests.support.models import graphs
