@@ -1,128 +1,124 @@
-"""Sequences of a server with two workers, as `sluice serve` starts them: whoever gets a request, the numbers are those
-of one worker."""
+"""Commands between the workers of one server."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
-import httpx
-import numpy as np
-import psutil
-import pytest
-import tritonclient.grpc as triton
-
-from tests.service.test_serve import Served, free_port
-from tests.support.models import graphs
-from tests.support.servers import Serving, settings_for
-
-PLAYERS = 12
-STEPS = 6
-Totals = dict[str, list[float]]
+from service.workers import Command, Rank, Siblings
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("adder")
-    graphs.write_loop(root, "adder", graphs.add_up(), {"total": "next_total", "x": None})
-    return root
+def make(folder: Path | None, heard: list[Command], answer: str = "") -> Siblings:
+    async def obey(command: Command) -> str:
+        heard.append(command)
+        return answer
+
+    return Siblings(folder, obey)
 
 
-def post(url: str, name: str, number: float = 1, **marks: bool) -> httpx.Response:
-    """One request over a connection of its own: the kernel may give it to either worker."""
-    x = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [number]}
-    body = {"inputs": [x], "parameters": {"sequence_id": name, **marks}}
-    with httpx.Client(verify=False) as client:  # noqa: S501  # plain HTTP: reading root certificates takes longer
-        return client.post(f"{url}/v2/models/adder/infer", json=body)
+def test_worker_that_died_without_a_word_is_passed_over(tmp_path: Path) -> None:
+    """A socket that nobody listens on, as a killed worker leaves it, neither fails nor holds up a command."""
+
+    async def main() -> None:
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(tmp_path / "1-0.worker"))
+        heard: list[Command] = []
+        one, two = make(tmp_path, []), make(tmp_path, heard)
+        await one.open()
+        await two.open()
+        assert await one.tell({"do": "x"}) == []
+        assert heard == [{"do": "x"}]
+        await one.close()
+        await two.close()
+
+    asyncio.run(main())
 
 
-def add_over_http(url: str, name: str, number: float, **marks: bool) -> float:
-    answer = post(url, name, number, **marks)
-    assert answer.status_code == 200, answer.text
-    return float(np.float32(answer.json()["outputs"][0]["data"][0]))
+def test_worker_that_dies_in_the_middle_is_passed_over(tmp_path: Path) -> None:
+    """A connection that ends without an answer is that of a worker that has ended: nothing is left to complain of."""
+
+    async def main() -> None:
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.close()
+
+        server = await asyncio.start_unix_server(hang_up, tmp_path / "1-0.worker")
+        assert await make(tmp_path, []).tell({"do": "x"}) == []
+        server.close()
+
+    asyncio.run(main())
 
 
-def add_over_grpc(url: str, name: str, number: float, **marks: bool) -> float:
-    x = triton.InferInput("x", [1, 1], "FP32")
-    x.set_data_from_numpy(np.array([[number]], np.float32))
-    options = [("grpc.use_local_subchannel_pool", 1)]  # again a connection of its own
-    with triton.InferenceServerClient(url, channel_args=options) as client:
-        return float(client.infer("adder", [x], sequence_id=name, **marks).as_numpy("next_total")[0, 0])
+def test_complaint_and_failure_come_back(tmp_path: Path) -> None:
+    """Who could not do it says why; one whose code fails says so, and listens on."""
+
+    async def main() -> None:
+        async def explode(command: Command) -> str:
+            raise RuntimeError("secret")
+
+        one, two, three = make(tmp_path, []), make(tmp_path, [], "no room"), Siblings(tmp_path, explode)
+        for worker in (one, two, three):
+            await worker.open()
+        for _ in range(2):
+            complaints = await one.tell({"do": "x"})
+            who = f"worker {os.getpid()}"
+            assert sorted(complaints) == [f"{who}: it failed unexpectedly: see the log", f"{who}: no room"]
+        for worker in (one, two, three):
+            await worker.close()
+
+    asyncio.run(main())
 
 
-def play(url: str) -> Totals:
-    """The totals of two sequences for each of twelve callers at once, their requests interleaved."""
-    add = add_over_http if url.startswith("http") else add_over_grpc
+def test_one_that_has_closed_is_not_asked(tmp_path: Path) -> None:
+    """A worker that ends takes its socket with it; alone, or without a folder, a worker tells nobody."""
 
-    def play_two(player: int) -> Totals:
-        totals: Totals = {f"sequence {player}": [], f"sequence {player + PLAYERS}": []}
-        for step in range(STEPS):
-            for name, found in totals.items():
-                number = 0.1 * (player + 1) + step / 7
-                found.append(add(url, name, number, sequence_start=step == 0, sequence_end=step == STEPS - 1))
-        return totals
+    async def main() -> None:
+        heard: list[Command] = []
+        one, two, alone = make(tmp_path, []), make(tmp_path, heard), make(None, [])
+        await one.open()
+        await two.open()
+        await two.close()
+        assert await one.tell({"do": "x"}) == []
+        await one.close()
+        await alone.open()
+        assert await alone.tell({"do": "x"}) == []
+        await alone.close()
+        assert heard == []
 
-    with ThreadPoolExecutor(PLAYERS) as pool:
-        return {name: totals for played in pool.map(play_two, range(PLAYERS)) for name, totals in played.items()}
-
-
-@pytest.fixture(scope="module")
-def expected(store: Path) -> Totals:
-    with Serving(settings_for(store, provider="cpu")) as alone:
-        return play(alone.url)
+    asyncio.run(main())
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture(params=[True, False], ids=["hot", "asgi"])
-def served(request: pytest.FixtureRequest, store: Path) -> Iterator[tuple[Served, str]]:
-    """Two workers behind one door, and where they answer over gRPC."""
-    grpc_port = free_port()
-    environment = {"SLUICE_HOT_DOOR": str(request.param), "SLUICE_GRPC_PORT": str(grpc_port)}
-    server = Served("--store", str(store), workers=2, environment=environment)
-    yield server, f"127.0.0.1:{grpc_port}"
-    server.kill()
+def test_workers_have_different_ranks(tmp_path: Path) -> None:
+    """Each takes the least that is free; one more than there are gets none; what is given back is the next one's."""
+    ranks = [Rank(tmp_path, 2) for _ in range(3)]
+    assert [rank.take() for rank in ranks] == [0, 1, None]
+    ranks[0].give_back()
+    assert ranks[2].take() == 0
+    for rank in ranks:
+        rank.give_back()
 
 
-def test_sequences_over_two_workers_are_those_of_one(served: tuple[Served, str], expected: Totals) -> None:
-    """Through both doors and gRPC, over connections that either worker may get, the numbers are exactly the same."""
-    server, grpc_url = served
-    for url in (server.url, grpc_url):
-        assert play(url) == expected
-    assert "sequence" in httpx.get(f"{server.url}/v2").json()["extensions"]
-    assert "sequence_batching" in httpx.get(f"{server.url}/v2/models/adder/config").json()
-    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
-    prefix = 'sluice_requests_total{model="adder",route="infer handed on",status="200"}'
-    [handed_on] = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix)]
-    assert 0 < handed_on < 2 * 2 * PLAYERS * STEPS
+HOLDER = """
+import sys
+from pathlib import Path
+from service.workers import Rank
+rank = Rank(Path(sys.argv[1]), 1)
+print(rank.take(), flush=True)
+sys.stdin.read()
+"""
 
 
-def keeps_rank(process: psutil.Process, number: int) -> bool:
-    return any(file.path.endswith(f"/{number}.rank") for file in process.open_files())
-
-
-@pytest.mark.slow
-def test_sequences_of_a_killed_worker_are_gone_and_the_others_go_on(store: Path) -> None:
-    """Of two workers one is killed: what it kept is 503 until another takes its place, and 400 then."""
-    server = Served("--store", str(store), workers=2)
-
-    def ask(name: str, **marks: bool) -> httpx.Response:
-        while True:
-            try:
-                return post(server.url, name, **marks)
-            except httpx.TransportError:  # a connection that the killed worker had been given
-                continue
-
-    try:
-        names = [f"sequence {i}" for i in range(16)]
-        assert {ask(name, sequence_start=True).status_code for name in names} == {200}
-        workers = psutil.Process(server.process.pid).children(recursive=True)
-        next(worker for worker in workers if keeps_rank(worker, 0)).kill()
-        answers = {name: [ask(name)] for name in names}
-        for name, found in answers.items():
-            while found[-1].status_code == 503:
-                assert int(found[-1].headers["retry-after"]) >= 1
-                found.append(ask(name))
-        ends = [found[-1].status_code for found in answers.values()]
-        assert set(ends) == {200, 400}
-        assert 1 < ends.count(400) < 15
-        assert {ask(name, sequence_start=True).status_code for name in names} == {200}
-    finally:
-        server.kill()
+def test_rank_of_a_killed_worker_is_free(tmp_path: Path) -> None:
+    """While a process lives nobody else has its rank; when it is killed the next one takes it."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    rank = Rank(tmp_path, 1)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "0\n"
+        assert rank.take() is None
+        holder.kill()
+    assert rank.take() == 0
+    rank.give_back()

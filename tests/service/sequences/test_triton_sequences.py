@@ -16,7 +16,7 @@ from service.api.v2 import INFER
 from service.protocol.text import render_json
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint
-from tests.service.test_triton import load
+from tests.service.models.test_triton import load
 from tests.support.clocks import run_virtual
 from tests.support.gates import gated
 from tests.support.models import triton_sequences as models
