@@ -3,8 +3,8 @@
 Some of its kernels end the process on an empty axis, and with it the requests of everybody: they divide by a size, or
 fail where no error can be raised. A process that has ended says nothing, so what is known was tried beforehand, each in
 a process of its own: every axis emptied in all 1,731 cases of the ONNX operators' own tests and in 324 graphs besides
-(ONNX Runtime 1.32.0, CPU). ``tests/support/models/emptying.py`` tries the former again. Other domains have more such kernels, and not
-all of them were tried.
+(ONNX Runtime 1.32.0, CPU). ``tests/support/models/emptying.py`` tries the former again. Other domains have more such
+kernels, and not all of them were tried.
 """
 
 from collections.abc import Iterable, Iterator

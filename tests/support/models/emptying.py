@@ -1,4 +1,6 @@
-"""Which kernels of ONNX Runtime end the process on a tensor without elements: ``python -m tests.support.models.emptying``.
+"""Which kernels of ONNX Runtime end the process on a tensor without elements.
+
+``python -m tests.support.models.emptying`` tells.
 
 Runs the cases of the ONNX operators' own tests, their shapes made open, with each axis of each input emptied, and all
 axes of one size together; each case in a child process. Prints those that end it or take longer than ``LIMIT_S``,
