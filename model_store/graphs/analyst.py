@@ -5,7 +5,7 @@ import threading
 from collections.abc import Hashable, Iterator, Mapping
 
 from model_store.rows import Analysis, AnalystProcess, analyse, is_risky
-from model_store.rows.fingerprint import fingerprint
+from model_store.rows.graph.fingerprint import fingerprint
 
 _MOST_KNOWN = 1024
 """Graphs whose analysis is remembered."""

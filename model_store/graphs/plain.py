@@ -17,8 +17,8 @@ from model_store.graphs.warmups import Sample, read_samples
 from model_store.manifest import Graph, Manifest, Tensor
 from model_store.plain import PlainModel
 from model_store.rows import Analysis
-from model_store.rows.nodes import read_inputs
-from model_store.rows.weights import strip_weights
+from model_store.rows.graph.nodes import read_inputs
+from model_store.rows.graph.weights import strip_weights
 from model_store.store import ModelVersion
 from model_store.triton import TritonConfig
 

@@ -16,8 +16,8 @@ from model_store.graphs import Arrays
 from model_store.graphs.reshape import Reshape
 from model_store.graphs.values import Values, needs_values
 from model_store.manifest import Graph, Tensor
-from model_store.rows.samples import name_axis
-from model_store.rows.weights import strip_weights
+from model_store.rows.graph.samples import name_axis
+from model_store.rows.graph.weights import strip_weights
 
 CPU = "CPUExecutionProvider"
 LOG_ERRORS_ONLY, LOG_NOTHING = 3, 4

@@ -39,7 +39,7 @@ tests.
 """
 
 from model_store.rows.analysis import Analysis, analyse, is_risky
-from model_store.rows.operators import find_fragile
+from model_store.rows.graph.operators import find_fragile
 from model_store.rows.process import AnalystProcess
 
 __all__ = ["Analysis", "AnalystProcess", "analyse", "find_fragile", "is_risky"]

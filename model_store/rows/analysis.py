@@ -15,10 +15,10 @@ from onnx import inliner
 
 from model_store.errors import first_line
 from model_store.rows.analyst import Analyst, Case, DoesNotRun
-from model_store.rows.nodes import OWN_DOMAINS, read_inputs
-from model_store.rows.operators import find_fragile_operator
-from model_store.rows.samples import Layout, Lengths, layouts, lengths_to_try
-from model_store.rows.weights import embed_small, strip_weights
+from model_store.rows.graph.nodes import OWN_DOMAINS, read_inputs
+from model_store.rows.graph.operators import find_fragile_operator
+from model_store.rows.graph.samples import Layout, Lengths, layouts, lengths_to_try
+from model_store.rows.graph.weights import embed_small, strip_weights
 
 _MORE_DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 _OPERATOR_DOMAINS = frozenset((*OWN_DOMAINS, *_MORE_DOMAINS))

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 
 import onnx
 
-from model_store.rows.branches import lengths_that_decide, read_conditions
 from model_store.rows.facts import FIXED, Fact, Failed, Rows, Source
+from model_store.rows.graph.branches import lengths_that_decide, read_conditions
+from model_store.rows.graph.nodes import Axes, read_inputs
+from model_store.rows.graph.ranges import find_ranges
+from model_store.rows.graph.samples import Layout, Lengths, lengths_to_try, make_inputs, other_lengths
+from model_store.rows.graph.unfolding import Unfolded, unfold
 from model_store.rows.measures import Measures
 from model_store.rows.measuring import Meter, Run, is_large
-from model_store.rows.nodes import Axes, read_inputs
 from model_store.rows.proof import Proof, prove
-from model_store.rows.ranges import find_ranges
-from model_store.rows.samples import Layout, Lengths, lengths_to_try, make_inputs, other_lengths
 from model_store.rows.sizes import Size, solve
-from model_store.rows.unfolding import Unfolded, unfold
 
 _ROWS = (3, 1, 5)
 """Numbers of rows of the measured runs. Several come first: some kernels end the process on those only."""

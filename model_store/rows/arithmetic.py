@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from model_store.rows.facts import Fact
-from model_store.rows.nodes import MOST_KNOWN, read_small
+from model_store.rows.graph.nodes import MOST_KNOWN, read_small
 from model_store.rows.sizes import Size
 from model_store.rows.steps import Step
 

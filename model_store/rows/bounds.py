@@ -9,7 +9,7 @@ from typing import Any
 
 from model_store.rows.arithmetic import WHOLE
 from model_store.rows.facts import Fact, Fixed, Places, Rows, Unknown
-from model_store.rows.nodes import Node
+from model_store.rows.graph.nodes import Node
 from model_store.rows.sizes import ONE, ZERO, Size
 
 Pair = tuple[Size, Size]

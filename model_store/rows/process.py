@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from model_store.errors import first_line
 from model_store.rows.analysis import LONGEST_REASON, Analysis, analyse
-from model_store.rows.samples import Lengths
+from model_store.rows.graph.samples import Lengths
 
 _MOST_ENDED = 6
 """Children that one file may end."""

@@ -23,9 +23,18 @@ from model_store.rows.facts import (
     State,
     Unknown,
 )
+from model_store.rows.graph.nodes import (
+    MOST_KNOWN,
+    OWN_DOMAINS,
+    Constant,
+    Node,
+    read_constant,
+    read_constants,
+    read_nodes,
+)
+from model_store.rows.graph.unfolding import Unfolded
 from model_store.rows.lengths import compute_shape
 from model_store.rows.measures import Measures, check_shape, widen
-from model_store.rows.nodes import MOST_KNOWN, OWN_DOMAINS, Constant, Node, read_constant, read_constants, read_nodes
 from model_store.rows.rules import ELEMENTWISE, RANDOM, RULES
 from model_store.rows.rules import SIZED as MAKES_ROWS
 from model_store.rows.rules.assigning import assign_by_mask
@@ -33,7 +42,6 @@ from model_store.rows.rules.bodies import Undecided, draws_numbers, follow_insid
 from model_store.rows.rules.elementwise import broadcast_shape, trains
 from model_store.rows.sizes import ONE, Size
 from model_store.rows.steps import Step, explain
-from model_store.rows.unfolding import Unfolded
 
 _OLDEST = 7
 """Before this version operators broadcast, and trained, in other ways."""

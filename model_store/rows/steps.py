@@ -19,8 +19,8 @@ from model_store.rows.facts import (
     State,
     Unknown,
 )
+from model_store.rows.graph.nodes import Node
 from model_store.rows.measures import Measures
-from model_store.rows.nodes import Node
 from model_store.rows.sizes import Size
 
 _COMPUTED = (

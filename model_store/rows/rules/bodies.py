@@ -6,14 +6,14 @@ from dataclasses import replace
 import onnx
 
 from model_store.rows.facts import Fact, Failed, Fixed, Mixing, Rows, Unknown
+from model_store.rows.graph.nodes import read_outer
+from model_store.rows.graph.unfolding import TURNS
 from model_store.rows.measures import widen
-from model_store.rows.nodes import read_outer
 from model_store.rows.rules.algebra import all_on_first_axis
 from model_store.rows.rules.elementwise import join
 from model_store.rows.rules.indexing import RANDOM
 from model_store.rows.sizes import ONE, Size
 from model_store.rows.steps import BY_VALUES, Rule, Step, explain, norm
-from model_store.rows.unfolding import TURNS
 
 _MAY_DRAW = RANDOM | {"Dropout"}
 

@@ -21,7 +21,7 @@ from model_store.graphs.reshape import Reshape
 from model_store.graphs.sessions import describe_session, make_options, open_session, read_tensor
 from model_store.graphs.values import Values, needs_values
 from model_store.manifest import Graph, Tensor
-from model_store.rows.operators import find_fragile
+from model_store.rows.graph.operators import find_fragile
 from service.engine.batching.buckets import make_buckets
 from service.engine.onnx.binding import HOST, Bindings, Empty, Place, find_pinned_memory, read_slots
 from service.engine.onnx.providers import (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from model_store.rows.analyst import Analyst
 from model_store.rows.facts import Fact
-from model_store.rows.samples import layouts
+from model_store.rows.graph.samples import layouts
 from model_store.rows.sizes import Size
 from tests.model_store.rows.case import independent
 from tests.support.inferring import Plain

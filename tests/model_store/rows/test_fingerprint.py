@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto, helper
 
-from model_store.rows.fingerprint import fingerprint
+from model_store.rows.graph.fingerprint import fingerprint
 from tests.support.models import graphs
 
 

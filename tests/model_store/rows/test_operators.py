@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from model_store.rows.operators import FRAGILE, find_fragile
+from model_store.rows.graph.operators import FRAGILE, find_fragile
 from service.engine.onnx.session import Session
 from tests.support.models import graphs
 

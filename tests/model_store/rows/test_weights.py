@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from model_store.rows import analyse
-from model_store.rows.weights import embed_small, strip_weights
+from model_store.rows.graph.weights import embed_small, strip_weights
 from tests.model_store.rows.case import Case, independent, mixing
 
 _LARGE = "w[96,96]"

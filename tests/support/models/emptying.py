@@ -20,7 +20,7 @@ import onnx
 import onnxruntime as ort
 from onnx.backend.test.case.node import collect_testcases
 
-from model_store.rows.operators import FRAGILE
+from model_store.rows.graph.operators import FRAGILE
 
 LIMIT_S = 20
 _FATAL_ONLY = 4

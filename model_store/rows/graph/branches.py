@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from model_store.rows.nodes import read_names
-from model_store.rows.samples import LADDER, Lengths
+from model_store.rows.graph.nodes import read_names
+from model_store.rows.graph.samples import LADDER, Lengths
 
 _SHORT = (1, 2, 3, 4, 5, 6, 7)
 _LONGEST = 20_000

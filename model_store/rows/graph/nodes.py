@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from model_store.rows.unfolding import Inside
+from model_store.rows.graph.unfolding import Inside
 
 OWN_DOMAINS = ("", "ai.onnx")
 MOST_KNOWN = 1024

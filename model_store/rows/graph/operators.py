@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import onnx
 
-from model_store.rows.nodes import OWN_DOMAINS
-from model_store.rows.weights import strip_weights
+from model_store.rows.graph.nodes import OWN_DOMAINS
+from model_store.rows.graph.weights import strip_weights
 
 FRAGILE = frozenset(
     {"LSTM", "GRU", "RNN", "Unique", "ConvTranspose", "STFT", "Einsum", "Conv", "Scan", "InstanceNormalization"}

@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import onnx
 
-from model_store.rows.nodes import Axes
-from model_store.rows.ranges import Range
+from model_store.rows.graph.nodes import Axes
+from model_store.rows.graph.ranges import Range
 
 LADDER = (8, 32, 64, 96, 16, 224, 512, 128, 256, 1, 20, 1024, 4096, 16000)
 """Lengths that free axes are tried with, one after the other: short ones cost least, and many graphs ask for

@@ -4,8 +4,8 @@ import hashlib
 
 import onnx
 
-from model_store.rows.nodes import MOST_FLOATS
-from model_store.rows.weights import strip_weights
+from model_store.rows.graph.nodes import MOST_FLOATS
+from model_store.rows.graph.weights import strip_weights
 
 _FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from model_store.rows.nodes import list_needed, read_constant, read_small
+from model_store.rows.graph.nodes import list_needed, read_constant, read_small
 
 Range = tuple[int, int]
 """The least and the largest number."""
