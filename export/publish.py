@@ -15,7 +15,7 @@ from model_store.manifest import GOLDEN_FILE, Golden, Graph, Manifest, Parity, Q
 from model_store.store import GoldenSamples, ModelVersion, Store
 
 if TYPE_CHECKING:
-    from export.candidate import Candidate
+    from export.onnx.candidate import Candidate
     from export.runtime import Runtime
 
 _GOLDEN_SEED = 0
@@ -46,10 +46,10 @@ def publish_each(
 ) -> Iterator[ModelVersion]:
     """As ``publish``, with any number of precisions: each version as soon as it is in the store."""
     # torch takes seconds to import, and who only reads a spec or the errors does not need it.
-    from export.candidate import make_candidate
+    from export.onnx.candidate import make_candidate
 
     if precisions:
-        from export.precision import check_precision, lower
+        from export.onnx.precision import check_precision, lower
 
         for precision in precisions:
             check_precision(spec, precision)
@@ -72,7 +72,7 @@ def prove(
 
     ``full`` is the number and the quality of the version that this one is a lower precision of. Raises NotPublished.
     """
-    from export.candidate import draft_manifest, graphs_of
+    from export.onnx.candidate import draft_manifest, graphs_of
     from export.provenance import describe_origin
 
     spec = candidate.spec
@@ -111,7 +111,7 @@ def prove(
 
 def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str, "Runtime"], dict[str, Parity]]:
     """Every graph, loaded and equal to its original. In a lower precision ``explain`` is left out if it is not."""
-    from export.gradients import EXPLAIN
+    from export.onnx.gradients import EXPLAIN
     from export.parity import check_parity
     from export.runtime import Runtime
 
@@ -132,7 +132,7 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
 
 def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progress) -> dict[str, Graph]:
     """The graphs, which have passed their trials, with the verdicts on their rows. Raises DependentRows."""
-    from export.candidate import graphs_of
+    from export.onnx.candidate import graphs_of
     from export.verdict import judge_rows
 
     specs, graphs = graphs_of(candidate.spec), {}

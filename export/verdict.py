@@ -2,8 +2,8 @@
 
 from export.errors import DependentRows
 from export.inputs import lengths_of
+from export.onnx.weights import Files
 from export.spec import BATCH, GraphSpec
-from export.weights import Files
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import NO_BATCH, PROVED_BY_EXPORT, agrees, places_inputs, ranges_of
 from model_store.manifest import AxisRange, Graph, Rows

@@ -4,9 +4,9 @@ import onnx
 import pytest
 
 from export import ExportError
-from export.exporter import export_graph
+from export.onnx.exporter import export_graph
+from export.onnx.weights import serialise
 from export.original import Original
-from export.weights import serialise
 
 torch = pytest.importorskip("torch")
 

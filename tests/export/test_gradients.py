@@ -13,7 +13,7 @@ from model_store.tasks import Classes
 
 torch = pytest.importorskip("torch")
 
-from export.gradients import EXPLAIN, OUTPUTS, make_explain  # noqa: E402  # needs torch
+from export.onnx.gradients import EXPLAIN, OUTPUTS, make_explain  # noqa: E402  # needs torch
 
 
 @pytest.fixture

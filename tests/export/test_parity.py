@@ -1,11 +1,11 @@
 import pytest
 
 from export import ParityError, SpecError
-from export.exporter import export_graph
+from export.onnx.exporter import export_graph
+from export.onnx.weights import serialise
 from export.original import Original
 from export.parity import check_parity, count_cases, make_cases
 from export.runtime import Runtime
-from export.weights import serialise
 
 torch = pytest.importorskip("torch")
 

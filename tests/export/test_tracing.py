@@ -44,8 +44,8 @@ def test_where_both_exporters_fail_the_first_reason_is_told_and_the_other(make_m
 )
 def test_fault_of_forward_is_not_traced_around(make_module, make_spec, body):
     """A size or a decision that forward fixes would be fixed by the other exporter in silence: it is not asked."""
+    from export.onnx.tracing import trace_module
     from export.original import Original
-    from export.tracing import trace_module
 
     with pytest.raises(ExportError) as caught:
         trace_module(Original(make_spec(make_module(body))))
@@ -98,9 +98,9 @@ def test_module_that_breaks_the_newer_exporter_goes_by_the_older_one(
 
 def test_older_exporter_gives_the_same_bytes_twice(make_module, make_spec):
     """Its graph has no counter or path in it that changes from export to export."""
-    from export.exporter import export_graph
+    from export.onnx.exporter import export_graph
+    from export.onnx.weights import serialise
     from export.original import Original
-    from export.weights import serialise
 
     original = Original(make_spec(make_module(break_exporter)))
     first, second = (serialise(export_graph(original).model).content for _ in range(2))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from export import DependentRows, ExportSpec, publish
-from export.weights import Files
+from export.onnx.weights import Files
 from model_store import Store
 from model_store.graphs.analyst import Analyst
 from model_store.manifest import AxisRange, Graph, Tensor

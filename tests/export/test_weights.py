@@ -6,8 +6,8 @@ import pytest
 from onnx import numpy_helper
 
 from export import ExportError, publish
+from export.onnx.weights import restore, serialise
 from export.runtime import Runtime
-from export.weights import restore, serialise
 from model_store import IntegrityError
 from service.models.loading import load_version
 from service.settings import Settings
@@ -116,7 +116,7 @@ def test_restored_model_is_the_one_that_was_taken_apart():
 
 def test_check_of_a_model_without_its_weights_still_finds_what_does_not_fit():
     """Large weights become inputs of the same shape, so that the checker needs no message of 2 GB."""
-    from export.weights import without_weights
+    from export.onnx.weights import without_weights
 
     light = without_weights(make_model())
     assert [value.name for value in light.graph.input] == ["x", "a", "b"]

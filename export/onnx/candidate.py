@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pydantic import ValidationError
 
 from export.errors import SpecError
-from export.exporter import describe_graph, export_graph, opset_of
-from export.gradients import EXPLAIN, make_explain
+from export.onnx.exporter import describe_graph, export_graph, opset_of
+from export.onnx.gradients import EXPLAIN, make_explain
+from export.onnx.weights import Files, serialise
 from export.original import Original
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
-from export.weights import Files, serialise
 from model_store.manifest import Graph, Manifest, describe
 
 

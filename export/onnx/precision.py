@@ -18,15 +18,15 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from export.candidate import Candidate, graphs_of, name_external
 from export.errors import ExportError, NotPublished, SpecError
-from export.exporter import check_graph, describe_graph, strip
-from export.gradients import EXPLAIN
 from export.inputs import in_chunks, real_samples, take_rows
+from export.onnx.candidate import Candidate, graphs_of, name_external
+from export.onnx.exporter import check_graph, describe_graph, strip
+from export.onnx.gradients import EXPLAIN
+from export.onnx.tracing import quiet
+from export.onnx.weights import restore, serialise
 from export.original import Original
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress, Sizes
-from export.tracing import quiet
-from export.weights import restore, serialise
 
 _CALIBRATION_ROWS = 512
 

@@ -6,10 +6,10 @@ from typing import Any
 import onnx
 
 from export.errors import ExportError
+from export.onnx.tracing import Traced, trace_module
+from export.onnx.weights import count_weights, without_weights
 from export.original import Original
 from export.spec import BATCH, GraphSpec
-from export.tracing import Traced, trace_module
-from export.weights import count_weights, without_weights
 from model_store.datatypes import BY_DTYPE
 from model_store.manifest import Graph, Tensor
 

@@ -1,0 +1,1 @@
+"""PyTorch to ONNX: tracing, weights, precision, the graph of gradients."""
