@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.comparison import measure_magnitude
 from export.errors import ExportError, ParityError, QualityError
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
+from export.proof.comparison import measure_magnitude
+from export.proof.statistics import summarise
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
-from export.statistics import summarise
 from model_store.manifest import GOLDEN_FILE, Golden, Graph, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
 
@@ -112,7 +112,7 @@ def prove(
 def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str, "Runtime"], dict[str, Parity]]:
     """Every graph, loaded and equal to its original. In a lower precision ``explain`` is left out if it is not."""
     from export.onnx.gradients import EXPLAIN
-    from export.parity import check_parity
+    from export.proof.parity import check_parity
     from export.runtime import Runtime
 
     runtimes, parity = {}, {}
@@ -133,7 +133,7 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
 def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progress) -> dict[str, Graph]:
     """The graphs, which have passed their trials, with the verdicts on their rows. Raises DependentRows."""
     from export.onnx.candidate import graphs_of
-    from export.verdict import judge_rows
+    from export.proof.verdict import judge_rows
 
     specs, graphs = graphs_of(candidate.spec), {}
     for name in names:

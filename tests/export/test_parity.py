@@ -4,7 +4,7 @@ from export import ParityError, SpecError
 from export.onnx.exporter import export_graph
 from export.onnx.weights import serialise
 from export.original import Original
-from export.parity import check_parity, count_cases, make_cases
+from export.proof.parity import check_parity, count_cases, make_cases
 from export.runtime import Runtime
 
 torch = pytest.importorskip("torch")

@@ -14,7 +14,7 @@ from model_store.rows import Analysis
 
 torch = pytest.importorskip("torch")
 
-from export import verdict  # noqa: E402  # needs torch
+from export.proof import verdict  # noqa: E402  # needs torch
 
 Make = Callable[..., Any]
 

@@ -5,9 +5,9 @@ Each row is run alone, cut to its length, and then in a batch of rows of other l
 
 import numpy as np
 
-from export.comparison import NO_DIFFERENCE, compare, measure_magnitude
 from export.errors import ParityError, SpecError
 from export.inputs import count_rows, take_rows
+from export.proof.comparison import NO_DIFFERENCE, compare, measure_magnitude
 from export.runtime import Runtime
 from export.spec import Arrays, GraphSpec
 

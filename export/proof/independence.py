@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from export.comparison import measure_error, measure_magnitude
 from export.errors import DependentRows, Element
 from export.inputs import count_rows, take_rows
 from export.original import Original
+from export.proof.comparison import measure_error, measure_magnitude
 from export.runtime import Runtime
 from export.spec import Arrays, GraphSpec
 

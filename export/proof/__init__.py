@@ -1,0 +1,1 @@
+"""The proof of an exported graph: equal to the original, rows independent."""
