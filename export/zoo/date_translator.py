@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from export.original import limit_threads
 from export.spec import Arrays, ExportSpec, GraphSpec, Predict, Progress, Sizes
-from export.zoo import dates
+from export.zoo.data import dates
 from model_store.manifest import Quality
 from model_store.tasks import Carry, Loop, Text
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from export.errors import NotPublished
 from export.runtime import Runtime
-from export.zoo.digits import Part
+from export.zoo.data.digits import Part
 from model_store import DEFAULT_ROOT, Store, StoreError
 
 CLASSIFIER = "digits-classifier"

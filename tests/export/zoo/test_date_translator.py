@@ -11,7 +11,8 @@ pytest.importorskip("babel")
 pytest.importorskip("torch")
 import torch
 
-from export.zoo import date_translator, dates
+from export.zoo import date_translator
+from export.zoo.data import dates
 
 LARGEST_BYTES = 500_000
 

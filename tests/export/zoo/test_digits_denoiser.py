@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export.runtime import Runtime
-from export.zoo.digits import load_digits
+from export.zoo.data.digits import load_digits
 from export.zoo.fidelity import measure_psnr
 from model_store import DEFAULT_ROOT, Store
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export.runtime import Runtime
-from export.zoo.digits import Part, load_digits
+from export.zoo.data.digits import Part, load_digits
 from export.zoo.judge import judge, measure_generation
 from model_store import DEFAULT_ROOT, Store
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export.runtime import Runtime
-from export.zoo import photos
+from export.zoo.data import photos
 from model_store import DEFAULT_ROOT, Store
 
 LARGEST_BYTES = 500_000

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 from export.zoo.calibration import measure_calibration_error
-from export.zoo.digits import load_digits
+from export.zoo.data.digits import load_digits
 from model_store import DEFAULT_ROOT, Store
 
 LARGEST_BYTES = 1_000_000

@@ -7,7 +7,7 @@ import pytest
 
 from export import QualityError, UnknownRecipe
 from export.zoo import RECIPES, load_recipe
-from export.zoo.digits import load_digits
+from export.zoo.data.digits import load_digits
 from model_store import Store
 
 

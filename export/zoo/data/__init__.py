@@ -1,0 +1,1 @@
+"""Data sets that packages bring along."""
