@@ -8,8 +8,8 @@ from torch.nn import functional
 from export.errors import QualityError
 from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
-from export.zoo.calibration import fit_temperature, measure_calibration_error
 from export.zoo.data import digits
+from export.zoo.quality.calibration import fit_temperature, measure_calibration_error
 from model_store.manifest import Quality
 from model_store.tasks import Classes, Image
 

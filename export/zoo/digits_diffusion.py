@@ -17,7 +17,7 @@ from torch.nn import functional
 from export.original import limit_threads
 from export.spec import Arrays, ExportSpec, Predict, Progress
 from export.zoo.data import digits
-from export.zoo.judge import CLASSES, CLASSIFIER, measure_generation
+from export.zoo.quality.judge import CLASSES, CLASSIFIER, measure_generation
 from model_store.manifest import Quality
 from model_store.tasks import Carry, Diffusion, Generation, Loop, Picture
 

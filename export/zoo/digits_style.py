@@ -14,7 +14,7 @@ from torch.nn import functional
 from export.original import limit_threads
 from export.spec import ExportSpec, GraphSpec, Predict, Progress
 from export.zoo.data import digits
-from export.zoo.judge import measure_agreement
+from export.zoo.quality.judge import measure_agreement
 from model_store.manifest import Quality
 from model_store.tasks import Image, Reconstruction
 

@@ -14,7 +14,7 @@ from torch import nn
 from export.errors import QualityError
 from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
-from export.zoo.linear import forecast_linearly
+from export.zoo.quality.linear import forecast_linearly
 from model_store.manifest import Quality
 from model_store.tasks import Forecast
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
 from export.zoo.data import photos
-from export.zoo.fidelity import measure_psnr
+from export.zoo.quality.fidelity import measure_psnr
 from model_store.manifest import Quality
 from model_store.tasks import Image, Reconstruction
 

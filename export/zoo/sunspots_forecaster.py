@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from export.original import limit_threads
 from export.spec import ExportSpec, GraphSpec, Predict, Progress, Sizes
-from export.zoo.linear import forecast_linearly
+from export.zoo.quality.linear import forecast_linearly
 from model_store.manifest import Quality
 from model_store.tasks import Carry, Forecast, Loop
 

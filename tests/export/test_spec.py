@@ -88,7 +88,7 @@ def test_spec_cannot_be_changed(make_spec):
 def test_importing_the_package_imports_no_torch():
     """The errors, the spec, the registry, the command line and the digits can be used where torch is slow or absent."""
     code = (
-        "import sys, export, export.cli, export.zoo, export.zoo.data.digits, export.zoo.calibration; "
+        "import sys, export, export.cli, export.zoo, export.zoo.data.digits, export.zoo.quality.calibration; "
         "sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from export.zoo.calibration import fit_temperature, measure_calibration_error
+from export.zoo.quality.calibration import fit_temperature, measure_calibration_error
 
 
 def make_logits(rows, temperature):

@@ -3,7 +3,7 @@ import pytest
 
 from export.runtime import Runtime
 from export.zoo.data.digits import load_digits
-from export.zoo.fidelity import measure_psnr
+from export.zoo.quality.fidelity import measure_psnr
 from model_store import DEFAULT_ROOT, Store
 
 LARGEST_BYTES = 500_000

@@ -4,7 +4,7 @@ import pytest
 from export.errors import ExportError
 from export.runtime import Runtime
 from export.zoo.data.digits import load_digits
-from export.zoo.judge import measure_generation
+from export.zoo.quality.judge import measure_generation
 from model_store import DEFAULT_ROOT, Store
 
 LARGEST_BYTES = 500_000

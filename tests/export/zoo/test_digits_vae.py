@@ -3,7 +3,7 @@ import pytest
 
 from export.runtime import Runtime
 from export.zoo.data.digits import Part, load_digits
-from export.zoo.judge import judge, measure_generation
+from export.zoo.quality.judge import judge, measure_generation
 from model_store import DEFAULT_ROOT, Store
 
 

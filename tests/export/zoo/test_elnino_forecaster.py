@@ -8,7 +8,7 @@ from model_store import DEFAULT_ROOT, Store
 pytest.importorskip("statsmodels")
 pytest.importorskip("torch")
 from export.zoo import elnino_forecaster
-from export.zoo.linear import forecast_linearly
+from export.zoo.quality.linear import forecast_linearly
 
 
 @pytest.fixture(scope="module")

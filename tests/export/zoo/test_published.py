@@ -4,8 +4,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from export.zoo.calibration import measure_calibration_error
 from export.zoo.data.digits import load_digits
+from export.zoo.quality.calibration import measure_calibration_error
 from model_store import DEFAULT_ROOT, Store
 
 LARGEST_BYTES = 1_000_000

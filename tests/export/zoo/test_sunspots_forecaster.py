@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 import torch
 
 from export.zoo import sunspots_forecaster
-from export.zoo.linear import forecast_linearly
+from export.zoo.quality.linear import forecast_linearly
 
 HIDDEN = sunspots_forecaster.HIDDEN
 LARGEST_BYTES = 100_000
