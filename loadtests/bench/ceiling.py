@@ -15,7 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
-from loadtests.bench.model import INPUT, BenchModel, open_session
+from loadtests.bench.models.model import INPUT, BenchModel, open_session
 
 CANDIDATES = 3
 

@@ -24,13 +24,13 @@ from loadtests.bench.environment import cache_root
 from loadtests.bench.figures import Figures
 from loadtests.bench.machine import Machine, count_cores, describe_machine
 from loadtests.bench.measurement import measure_figures
-from loadtests.bench.model import MODELS
+from loadtests.bench.models.model import MODELS
+from loadtests.bench.models.picture import PNG, make_classifier
 from loadtests.bench.network import NoPrivateNetwork, private_network
 from loadtests.bench.peer import ENCODINGS, Peer
 from loadtests.bench.peers import PEERS
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER
-from loadtests.bench.picture import PNG, make_classifier
 from loadtests.bench.report import write_json, write_markdown
 from loadtests.bench.result import Cell, Result
 from loadtests.bench.task_figures import TaskFigures
@@ -106,7 +106,7 @@ def find_lacking() -> str:
 
 def _bench_gpu() -> int:
     """The engine against bare ONNX Runtime, in a process of its own: this package knows the service by HTTP only."""
-    from loadtests.bench.resnet import write_networks  # needs onnx, which the other servers do without
+    from loadtests.bench.models.resnet import write_networks  # needs onnx, which the other servers do without
 
     with tempfile.TemporaryDirectory(prefix="sluice-bench-gpu-") as folder:
         files = [*write_networks(Path(folder)), *sorted(Path("model_store/models").glob("*/*/main.onnx"))]

@@ -16,7 +16,7 @@ import numpy as np
 
 from loadtests.bench.ceiling import Ceiling, Yardstick
 from loadtests.bench.environment import NotInstalled, prepare_python, read_versions
-from loadtests.bench.model import BenchModel
+from loadtests.bench.models.model import BenchModel
 from loadtests.bench.openloop import Outcome, Plan, generate
 from loadtests.bench.peer import BINARY, Peer, Site
 from loadtests.bench.result import IN_PROCESS, Absence, Cell

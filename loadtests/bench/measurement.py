@@ -14,7 +14,7 @@ import numpy as np
 from loadtests.bench.comparison import Comparison, Contender
 from loadtests.bench.environment import NotInstalled
 from loadtests.bench.figures import Figures, Latency, Overload, Poisoning, summarise_overload, summarise_poisoning
-from loadtests.bench.model import INPUT, MODELS, POISON, POISONED, BenchModel, open_session
+from loadtests.bench.models.model import INPUT, MODELS, POISON, POISONED, BenchModel, open_session
 from loadtests.bench.openloop import GeneratorFailed, Outcome, Plan, render_request
 from loadtests.bench.peer import BINARY, Peer
 from loadtests.bench.server import ServerFailed

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.bench.model import BenchModel
+from loadtests.bench.models.model import BenchModel
 from loadtests.exchange import Answer, Request
 
 JSON, BINARY = "json", "binary"

@@ -14,7 +14,7 @@ from typing import Any
 from loadtests.bench.comparison import Comparison
 from loadtests.bench.crowd import Client, Reply, ask_together
 from loadtests.bench.environment import NotInstalled
-from loadtests.bench.model import BenchModel
+from loadtests.bench.models.model import BenchModel
 from loadtests.bench.openloop import render_request
 from loadtests.bench.peer import Peer
 from loadtests.bench.server import ServerFailed

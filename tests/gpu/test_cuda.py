@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from loadtests.bench.resnet import build_resnet
+from loadtests.bench.models.resnet import build_resnet
 from model_store import DEFAULT_ROOT, Store
 from service.engine.batching.buckets import make_buckets
 from service.engine.batching.queue import BatchQueue

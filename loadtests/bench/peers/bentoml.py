@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from loadtests.bench.model import BenchModel
+from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import JSON, Peer, Site
 from loadtests.exchange import Answer, Request
 from loadtests.wire import WrongAnswer, shorten

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from loadtests.bench.model import BenchModel
+from loadtests.bench.models.model import BenchModel
+from loadtests.bench.models.picture import PNG, encode_png
 from loadtests.bench.peer import Peer, Site
 from loadtests.bench.peers.bentoml import PEER as BENTOML
-from loadtests.bench.picture import PNG, encode_png
 from loadtests.exchange import Answer, Request
 from loadtests.wire import WrongAnswer
 

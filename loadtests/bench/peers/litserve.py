@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from loadtests.bench.model import BenchModel
+from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
 from loadtests.bench.peers.session import OPEN_SESSION, describe_site, read_rows
 from loadtests.exchange import Answer, Request

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from loadtests.bench.model import INPUT, BenchModel
+from loadtests.bench.models.model import INPUT, BenchModel
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
 from loadtests.bench.peers.session import OPEN_SESSION, describe_site
 from loadtests.bench.protocol import read_v2_scores

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from loadtests.bench.model import CLASSES
+from loadtests.bench.models.model import CLASSES
 from loadtests.bench.peer import BINARY, Site
 from loadtests.exchange import Answer, Request
 from loadtests.wire import WrongAnswer, shorten

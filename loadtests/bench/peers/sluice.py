@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.bench.model import BenchModel
+from loadtests.bench.models.model import BenchModel
+from loadtests.bench.models.picture import PNG, encode_png
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
-from loadtests.bench.picture import PNG, encode_png
 from loadtests.bench.protocol import make_v2_request, read_v2_scores
 from loadtests.exchange import Answer, Request
 from loadtests.wire import WrongAnswer

@@ -6,7 +6,7 @@ The source is a launcher: it lays the model and the backend out as pytriton does
 
 from collections.abc import Mapping
 
-from loadtests.bench.model import CLASSES, INPUT, OUTPUT
+from loadtests.bench.models.model import CLASSES, INPUT, OUTPUT
 from loadtests.bench.peer import ENCODINGS, Peer, Site
 from loadtests.bench.peers.session import OPEN_SESSION, describe_site
 from loadtests.bench.protocol import make_v2_request, read_v2_scores

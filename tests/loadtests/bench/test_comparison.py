@@ -16,7 +16,7 @@ from loadtests.bench import command, comparison
 from loadtests.bench.ceiling import Ceiling, Point
 from loadtests.bench.comparison import Comparison, Schedule
 from loadtests.bench.environment import NotInstalled
-from loadtests.bench.model import MODELS
+from loadtests.bench.models.model import MODELS
 from loadtests.bench.network import NoPrivateNetwork
 from loadtests.bench.peer import BINARY, JSON, Peer, Site
 from loadtests.bench.wrk import Sample, WrkFailed

@@ -11,7 +11,7 @@ import pytest
 from loadtests.bench import openloop
 from loadtests.bench.figures import summarise_overload, summarise_poisoning
 from loadtests.bench.measurement import set_deadline
-from loadtests.bench.model import MODELS
+from loadtests.bench.models.model import MODELS
 from loadtests.bench.openloop import (
     Generator,
     GeneratorFailed,

@@ -14,7 +14,7 @@ from loadtests.bench import ceiling as ceiling_module
 from loadtests.bench import environment
 from loadtests.bench.ceiling import Ceiling, Point, Yardstick, measure_ceiling
 from loadtests.bench.environment import NotInstalled, cache_root, digest_requirements, fill_requirements, prepare_python
-from loadtests.bench.model import INPUT, MODELS, OUTPUT, BenchModel
+from loadtests.bench.models.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Site
 from loadtests.bench.peers import PEERS
 from loadtests.bench.peers.sluice import read_facts

@@ -8,8 +8,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from loadtests.bench import resnet
-from loadtests.bench.resnet import build_resnet, main, write_networks
+from loadtests.bench.models import resnet
+from loadtests.bench.models.resnet import build_resnet, main, write_networks
 
 SMALL = ((8, 2), (16, 1))
 

@@ -15,11 +15,11 @@ from PIL import Image
 from loadtests.bench import command, tasks
 from loadtests.bench.comparison import Comparison
 from loadtests.bench.crowd import Client, Reply
+from loadtests.bench.models.picture import PNG, encode_png, make_classifier
 from loadtests.bench.network import NoPrivateNetwork
 from loadtests.bench.openloop import split_answer
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER
-from loadtests.bench.picture import PNG, encode_png, make_classifier
 from loadtests.bench.promise import Row
 from loadtests.bench.report import write_json, write_markdown
 from loadtests.bench.result import Cell, Result

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.bench.model import IR_VERSION, OPSET, SEED, Graph
+from loadtests.bench.models.model import IR_VERSION, OPSET, SEED, Graph
 
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
 """Width and number of blocks; a block gives four times its width."""
@@ -99,7 +99,7 @@ def write_networks(folder: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.bench.resnet", description="Write the networks.")
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench.models.resnet", description="Write the networks.")
     parser.add_argument("folder", type=Path)
     for path in write_networks(parser.parse_args(arguments).folder):
         sys.stdout.write(f"{path}\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from loadtests.bench.model import BenchModel, Graph, open_session
+from loadtests.bench.models.model import BenchModel, Graph, open_session
 
 PNG = "png"
 SIDE, MODEL_SIDE = 28, 8
