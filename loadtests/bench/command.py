@@ -17,11 +17,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtests.bench.ceiling import Ceiling, measure_ceiling
 from loadtests.bench.chart import can_draw, draw_chart
 from loadtests.bench.comparison import Comparison, Schedule
 from loadtests.bench.environment import cache_root
 from loadtests.bench.figures import Figures
+from loadtests.bench.load.ceiling import Ceiling, measure_ceiling
 from loadtests.bench.machine import Machine, count_cores, describe_machine
 from loadtests.bench.measurement import measure_figures
 from loadtests.bench.models.model import MODELS

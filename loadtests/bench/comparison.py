@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.bench.ceiling import Ceiling, Yardstick
 from loadtests.bench.environment import NotInstalled, prepare_python, read_versions
+from loadtests.bench.load.ceiling import Ceiling, Yardstick
+from loadtests.bench.load.openloop import Outcome, Plan, generate
+from loadtests.bench.load.wrk import Sample, Shot, WrkFailed, run_wrk
 from loadtests.bench.models.model import BenchModel
-from loadtests.bench.openloop import Outcome, Plan, generate
 from loadtests.bench.peer import BINARY, Peer, Site
 from loadtests.bench.result import IN_PROCESS, Absence, Cell
 from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, resume, run_server
-from loadtests.bench.wrk import Sample, Shot, WrkFailed, run_wrk
 from loadtests.exchange import Request, Unreachable, exchange
 from loadtests.wire import WrongAnswer
 

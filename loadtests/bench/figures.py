@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from loadtests.bench.openloop import Outcome, Plan, count_statuses, quantile
+from loadtests.bench.load.openloop import Outcome, Plan, count_statuses, quantile
 
 REFUSALS = (429, 503, 504)
 

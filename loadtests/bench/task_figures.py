@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from loadtests.bench.crowd import Reply
+from loadtests.bench.load.crowd import Reply
 from loadtests.bench.promise import Ratio, compare_rounds
 
 

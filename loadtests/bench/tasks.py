@@ -12,10 +12,11 @@ from statistics import median
 from typing import Any
 
 from loadtests.bench.comparison import Comparison
-from loadtests.bench.crowd import Client, Reply, ask_together
 from loadtests.bench.environment import NotInstalled
+from loadtests.bench.load.crowd import Client, Reply, ask_together
+from loadtests.bench.load.openloop import render_request
+from loadtests.bench.load.wrk import WrkFailed
 from loadtests.bench.models.model import BenchModel
-from loadtests.bench.openloop import render_request
 from loadtests.bench.peer import Peer
 from loadtests.bench.server import ServerFailed
 from loadtests.bench.task_figures import (
@@ -28,7 +29,6 @@ from loadtests.bench.task_figures import (
     measure_pace,
 )
 from loadtests.bench.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FORECASTS
-from loadtests.bench.wrk import WrkFailed
 from loadtests.exchange import Request, Unreachable
 from loadtests.wire import WrongAnswer
 

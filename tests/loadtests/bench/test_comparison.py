@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from loadtests.bench import command, comparison
-from loadtests.bench.ceiling import Ceiling, Point
 from loadtests.bench.comparison import Comparison, Schedule
 from loadtests.bench.environment import NotInstalled
+from loadtests.bench.load.ceiling import Ceiling, Point
+from loadtests.bench.load.wrk import Sample, WrkFailed
 from loadtests.bench.models.model import MODELS
 from loadtests.bench.network import NoPrivateNetwork
 from loadtests.bench.peer import BINARY, JSON, Peer, Site
-from loadtests.bench.wrk import Sample, WrkFailed
 from loadtests.exchange import Answer, Request
 
 TINY = MODELS["tiny"]

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from loadtests.bench import crowd
-from loadtests.bench.crowd import Client, ask_together, split_any_answer
-from loadtests.bench.openloop import render_request
+from loadtests.bench.load import crowd
+from loadtests.bench.load.crowd import Client, ask_together, split_any_answer
+from loadtests.bench.load.openloop import render_request
 from loadtests.exchange import Request
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

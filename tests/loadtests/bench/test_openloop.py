@@ -8,11 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from loadtests.bench import openloop
 from loadtests.bench.figures import summarise_overload, summarise_poisoning
-from loadtests.bench.measurement import set_deadline
-from loadtests.bench.models.model import MODELS
-from loadtests.bench.openloop import (
+from loadtests.bench.load import openloop
+from loadtests.bench.load.openloop import (
     Generator,
     GeneratorFailed,
     Outcome,
@@ -22,6 +20,8 @@ from loadtests.bench.openloop import (
     render_request,
     split_answer,
 )
+from loadtests.bench.measurement import set_deadline
+from loadtests.bench.models.model import MODELS
 from loadtests.bench.peer import BINARY
 from loadtests.bench.peers import PEERS
 from loadtests.exchange import Request

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from loadtests.bench import ceiling as ceiling_module
 from loadtests.bench import environment
-from loadtests.bench.ceiling import Ceiling, Point, Yardstick, measure_ceiling
 from loadtests.bench.environment import NotInstalled, cache_root, digest_requirements, fill_requirements, prepare_python
+from loadtests.bench.load import ceiling as ceiling_module
+from loadtests.bench.load.ceiling import Ceiling, Point, Yardstick, measure_ceiling
 from loadtests.bench.models.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Site
 from loadtests.bench.peers import PEERS

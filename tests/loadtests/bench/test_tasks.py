@@ -14,10 +14,11 @@ from PIL import Image
 
 from loadtests.bench import command, tasks
 from loadtests.bench.comparison import Comparison
-from loadtests.bench.crowd import Client, Reply
+from loadtests.bench.load.crowd import Client, Reply
+from loadtests.bench.load.openloop import split_answer
+from loadtests.bench.load.wrk import Sample
 from loadtests.bench.models.picture import PNG, encode_png, make_classifier
 from loadtests.bench.network import NoPrivateNetwork
-from loadtests.bench.openloop import split_answer
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER
 from loadtests.bench.promise import Row
@@ -36,7 +37,6 @@ from loadtests.bench.task_figures import (
 from loadtests.bench.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FIRST_STEP, FORECASTS, SAMENESS
 from loadtests.bench.tasks import Effort, Trials, answer_alone, answer_in_company, measure_tasks
 from loadtests.bench.verdict import judge
-from loadtests.bench.wrk import Sample
 from loadtests.exchange import Answer
 from loadtests.wire import WrongAnswer
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.bench.wrk import Shot, WrkFailed, parse_output, quote_lua, run_wrk
+from loadtests.bench.load.wrk import Shot, WrkFailed, parse_output, quote_lua, run_wrk
 from loadtests.exchange import Request, exchange
 
 OUTPUT = """\

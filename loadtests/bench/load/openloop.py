@@ -4,7 +4,7 @@ A closed loop such as wrk's slows down with the server and so never overloads it
 ``n / rate``, its time counts from then until its answer is read, both late by up to a tick, and what is not sent for
 want of a free connection is counted, not forgotten.
 
-Run as a process of its own: ``python -m loadtests.bench.openloop`` reads a ``Plan`` as JSON from its input and writes
+Run as a process of its own: ``python -m loadtests.bench.load.openloop`` reads a ``Plan`` as JSON from its input and writes
 an ``Outcome`` as JSON. Bounded: so many requests, so many connections, and an end to waiting for the last answers.
 """
 
@@ -248,7 +248,7 @@ class Generator:
 
 def generate(plan: Plan) -> Outcome:
     """Run the plan in a process of its own; raises GeneratorFailed."""
-    command = [sys.executable, "-m", "loadtests.bench.openloop"]
+    command = [sys.executable, "-m", "loadtests.bench.load.openloop"]
     limit_s = plan.duration_s + LAST_ANSWERS_S + GRACE_S
     try:
         done = subprocess.run(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from urllib.parse import urlsplit
 
-from loadtests.bench.openloop import READ_BYTES, Connection, split_answer
+from loadtests.bench.load.openloop import READ_BYTES, Connection, split_answer
 
 LIMIT_S = 60.0
 """After so long the run ends, whatever is not answered then."""

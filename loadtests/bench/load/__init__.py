@@ -1,0 +1,1 @@
+"""What makes the load, and ONNX Runtime alone as the ceiling."""
