@@ -17,10 +17,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtests.bench.chart import can_draw, draw_chart
 from loadtests.bench.comparison import Comparison, Schedule
 from loadtests.bench.environment import cache_root
-from loadtests.bench.figures import Figures
 from loadtests.bench.load.ceiling import Ceiling, measure_ceiling
 from loadtests.bench.machine import Machine, count_cores, describe_machine
 from loadtests.bench.measurement import measure_figures
@@ -31,11 +29,13 @@ from loadtests.bench.peer import ENCODINGS, Peer
 from loadtests.bench.peers import PEERS
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER
-from loadtests.bench.report import write_json, write_markdown
-from loadtests.bench.result import Cell, Result
-from loadtests.bench.task_figures import TaskFigures
+from loadtests.bench.results.chart import can_draw, draw_chart
+from loadtests.bench.results.figures import Figures
+from loadtests.bench.results.report import write_json, write_markdown
+from loadtests.bench.results.result import Cell, Result
+from loadtests.bench.results.task_figures import TaskFigures
+from loadtests.bench.results.verdict import SELF
 from loadtests.bench.tasks import QUICK, Effort, measure_tasks
-from loadtests.bench.verdict import SELF
 from loadtests.termination import exit_on_sigterm
 
 MEASURED, INCOMPLETE, USAGE = 0, 1, 2

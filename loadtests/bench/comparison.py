@@ -20,7 +20,7 @@ from loadtests.bench.load.openloop import Outcome, Plan, generate
 from loadtests.bench.load.wrk import Sample, Shot, WrkFailed, run_wrk
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import BINARY, Peer, Site
-from loadtests.bench.result import IN_PROCESS, Absence, Cell
+from loadtests.bench.results.result import IN_PROCESS, Absence, Cell
 from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, resume, run_server
 from loadtests.exchange import Request, Unreachable, exchange
 from loadtests.wire import WrongAnswer

@@ -13,11 +13,18 @@ import numpy as np
 
 from loadtests.bench.comparison import Comparison, Contender
 from loadtests.bench.environment import NotInstalled
-from loadtests.bench.figures import Figures, Latency, Overload, Poisoning, summarise_overload, summarise_poisoning
 from loadtests.bench.load.openloop import GeneratorFailed, Outcome, Plan, render_request
 from loadtests.bench.load.wrk import Sample, WrkFailed
 from loadtests.bench.models.model import INPUT, MODELS, POISON, POISONED, BenchModel, open_session
 from loadtests.bench.peer import BINARY, Peer
+from loadtests.bench.results.figures import (
+    Figures,
+    Latency,
+    Overload,
+    Poisoning,
+    summarise_overload,
+    summarise_poisoning,
+)
 from loadtests.bench.server import ServerFailed
 from loadtests.exchange import Request, Unreachable
 from loadtests.wire import HEADER_LENGTH, WrongAnswer

@@ -18,8 +18,7 @@ from loadtests.bench.load.openloop import render_request
 from loadtests.bench.load.wrk import WrkFailed
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import Peer
-from loadtests.bench.server import ServerFailed
-from loadtests.bench.task_figures import (
+from loadtests.bench.results.task_figures import (
     Contest,
     FirstStep,
     Pace,
@@ -28,7 +27,8 @@ from loadtests.bench.task_figures import (
     count_failed,
     measure_pace,
 )
-from loadtests.bench.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FORECASTS
+from loadtests.bench.results.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FORECASTS
+from loadtests.bench.server import ServerFailed
 from loadtests.exchange import Request, Unreachable
 from loadtests.wire import WrongAnswer
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.bench.chart import draw_chart, label_bar, order_cells
 from loadtests.bench.load.wrk import Sample
 from loadtests.bench.machine import Machine
-from loadtests.bench.result import Cell, Result
+from loadtests.bench.results.chart import draw_chart, label_bar, order_cells
+from loadtests.bench.results.result import Cell, Result
 
 MACHINE = Machine("A CPU", 2, "Linux 6", "3.11.7", "abc123", "2026-01-01T00:00:00+00:00")
 

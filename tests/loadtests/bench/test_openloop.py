@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from loadtests.bench.figures import summarise_overload, summarise_poisoning
 from loadtests.bench.load import openloop
 from loadtests.bench.load.openloop import (
     Generator,
@@ -24,6 +23,7 @@ from loadtests.bench.measurement import set_deadline
 from loadtests.bench.models.model import MODELS
 from loadtests.bench.peer import BINARY
 from loadtests.bench.peers import PEERS
+from loadtests.bench.results.figures import summarise_overload, summarise_poisoning
 from loadtests.exchange import Request
 from loadtests.wire import HEADER_LENGTH
 

@@ -8,8 +8,8 @@ import pytest
 from loadtests.bench.load.ceiling import Ceiling, Point, batch_sizes
 from loadtests.bench.load.wrk import Sample
 from loadtests.bench.machine import Machine, read_cpu_model
-from loadtests.bench.report import write_json, write_markdown
-from loadtests.bench.result import Absence, Cell, Result, compare
+from loadtests.bench.results.report import write_json, write_markdown
+from loadtests.bench.results.result import Absence, Cell, Result, compare
 
 MACHINE = Machine("A CPU", 2, "Linux 6", "3.11.7", "abc123", "2026-01-01T00:00:00+00:00")
 CEILING = Ceiling("tiny", (Point(1, 1, 2, 500.0), Point(8, 1, 2, 1000.0)))

@@ -21,10 +21,10 @@ from loadtests.bench.models.picture import PNG, encode_png, make_classifier
 from loadtests.bench.network import NoPrivateNetwork
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER
-from loadtests.bench.promise import Row
-from loadtests.bench.report import write_json, write_markdown
-from loadtests.bench.result import Cell, Result
-from loadtests.bench.task_figures import (
+from loadtests.bench.results.promise import Row
+from loadtests.bench.results.report import write_json, write_markdown
+from loadtests.bench.results.result import Cell, Result
+from loadtests.bench.results.task_figures import (
     Contest,
     FirstStep,
     Pace,
@@ -34,9 +34,17 @@ from loadtests.bench.task_figures import (
     digest_outputs,
     measure_pace,
 )
-from loadtests.bench.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FIRST_STEP, FORECASTS, SAMENESS
+from loadtests.bench.results.task_verdict import (
+    AGAIN,
+    ARRIVING,
+    ARRIVING_LONG,
+    AT_ONCE,
+    FIRST_STEP,
+    FORECASTS,
+    SAMENESS,
+)
+from loadtests.bench.results.verdict import judge
 from loadtests.bench.tasks import Effort, Trials, answer_alone, answer_in_company, measure_tasks
-from loadtests.bench.verdict import judge
 from loadtests.exchange import Answer
 from loadtests.wire import WrongAnswer
 

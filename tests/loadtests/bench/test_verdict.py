@@ -2,11 +2,11 @@
 
 import pytest
 
-from loadtests.bench.figures import Figures, Latency, Overload, OverloadRound, Poisoning
 from loadtests.bench.load.wrk import Sample
 from loadtests.bench.machine import Machine
-from loadtests.bench.result import Cell, Result
-from loadtests.bench.verdict import Row, judge
+from loadtests.bench.results.figures import Figures, Latency, Overload, OverloadRound, Poisoning
+from loadtests.bench.results.result import Cell, Result
+from loadtests.bench.results.verdict import Row, judge
 
 MACHINE = Machine("A CPU", 2, "Linux 6", "3.11.7", "abc123", "2026-01-01T00:00:00+00:00")
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from loadtests.bench.result import IN_PROCESS, Cell, Result, compare
+from loadtests.bench.results.result import IN_PROCESS, Cell, Result, compare
 
 OWN, OTHER, CEILING = "#d9480f", "#74879a", "#343a40"
 PANEL_WIDTH_IN, BAR_HEIGHT_IN, PANEL_MARGIN_IN = 4.6, 0.27, 0.75

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from statistics import median
 
-from loadtests.bench.result import IN_PROCESS, Cell, Result, compare
-from loadtests.bench.task_figures import Pace, TaskFigures
-from loadtests.bench.verdict import judge
+from loadtests.bench.results.result import IN_PROCESS, Cell, Result, compare
+from loadtests.bench.results.task_figures import Pace, TaskFigures
+from loadtests.bench.results.verdict import judge
 
 
 def write_json(result: Result) -> str:

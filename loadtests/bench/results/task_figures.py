@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from loadtests.bench.load.crowd import Reply
-from loadtests.bench.promise import Ratio, compare_rounds
+from loadtests.bench.results.promise import Ratio, compare_rounds
 
 
 @dataclass(frozen=True)

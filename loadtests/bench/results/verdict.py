@@ -5,12 +5,12 @@ A promise on several cells holds if it holds in the worst of them. What could no
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from loadtests.bench.figures import Figures
 from loadtests.bench.models.picture import PNG
 from loadtests.bench.peer import BINARY, JSON
-from loadtests.bench.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
-from loadtests.bench.result import IN_PROCESS, Cell, Result, compare
-from loadtests.bench.task_verdict import judge_tasks
+from loadtests.bench.results.figures import Figures
+from loadtests.bench.results.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
+from loadtests.bench.results.result import IN_PROCESS, Cell, Result, compare
+from loadtests.bench.results.task_verdict import judge_tasks
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"

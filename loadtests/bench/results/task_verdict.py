@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from loadtests.bench.promise import NOT_MEASURED, Row, write_ratio
-from loadtests.bench.task_figures import Contest, TaskFigures
+from loadtests.bench.results.promise import NOT_MEASURED, Row, write_ratio
+from loadtests.bench.results.task_figures import Contest, TaskFigures
 
 DIFFUSION = "32 diffusion requests against one after the other: "
 ARRIVING = DIFFUSION + "50 steps, over the first second"

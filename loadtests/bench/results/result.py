@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from loadtests.bench.figures import Figures
 from loadtests.bench.load.ceiling import Ceiling
 from loadtests.bench.load.wrk import Sample
 from loadtests.bench.machine import Machine
-from loadtests.bench.promise import Ratio, compare_rounds
-from loadtests.bench.task_figures import TaskFigures
+from loadtests.bench.results.figures import Figures
+from loadtests.bench.results.promise import Ratio, compare_rounds
+from loadtests.bench.results.task_figures import TaskFigures
 
 IN_PROCESS = "onnxruntime"
 """The name that ONNX Runtime in process, the ceiling, has among the peers."""
