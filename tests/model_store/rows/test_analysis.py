@@ -6,9 +6,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.rows import Analysis, analyse
-from tests.model_store.rows import assumed, more_operators, versions
-from tests.model_store.rows.case import Case, between, independent, mixing
-from tests.model_store.rows.counterexample import find_counterexample
+from tests.support.rows import assumed, more_operators, versions
+from tests.support.rows.case import Case, between, independent, mixing
+from tests.support.rows.counterexample import find_counterexample
 
 
 def judge(signature: str, body: str, **options: object) -> Analysis:

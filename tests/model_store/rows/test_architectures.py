@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 from model_store.rows import Analysis, analyse
-from tests.model_store.rows.mixers import MIXERS, find_places, mix
 from tests.support.inferring import Plain, Tensors
+from tests.support.rows.mixers import MIXERS, find_places, mix
 
-architectures = pytest.importorskip("tests.model_store.rows.architectures", exc_type=ImportError)
+architectures = pytest.importorskip("tests.support.rows.architectures", exc_type=ImportError)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 

@@ -11,8 +11,8 @@ from model_store.rows.analyst import Analyst
 from model_store.rows.facts import Fact
 from model_store.rows.graph.samples import layouts
 from model_store.rows.sizes import Size
-from tests.model_store.rows.case import independent
 from tests.support.inferring import Plain
+from tests.support.rows.case import independent
 
 _OPERATORS = ("Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Equal", "Greater", "Less", "GreaterOrEqual", "Where")
 _NUMBERS = 6

@@ -5,7 +5,7 @@ import pytest
 
 from model_store.rows import analyse
 from model_store.rows.measuring import Meter, find_memory
-from tests.model_store.rows.case import independent
+from tests.support.rows.case import independent
 
 
 def test_run_tells_every_tensor_that_is_no_constant() -> None:

@@ -12,7 +12,7 @@ import pytest
 from model_store.rows import analyse
 from tests.support.inferring import Tensors
 
-architectures = pytest.importorskip("tests.model_store.rows.architectures", exc_type=ImportError)
+architectures = pytest.importorskip("tests.support.rows.architectures", exc_type=ImportError)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 

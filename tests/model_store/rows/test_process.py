@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from model_store.rows import AnalystProcess, analyse, is_risky
-from tests.model_store.rows.case import independent
+from tests.support.rows.case import independent
 
 _FRAME = 20
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from model_store.rows import analyse
-from tests.model_store.rows.random_graphs import LENGTH, WIDTH, write_graph
 from tests.support.inferring import Plain
+from tests.support.rows.random_graphs import LENGTH, WIDTH, write_graph
 
 _GRAPHS = 600
 _LEAST_PROVED = 25

@@ -3,9 +3,9 @@
 import pytest
 
 from model_store.rows import analyse
-from tests.model_store.rows.case import Case
-from tests.model_store.rows.counterexample import find_counterexample
-from tests.model_store.rows.suite import CASES, INDEPENDENT, MIXING
+from tests.support.rows.case import Case
+from tests.support.rows.counterexample import find_counterexample
+from tests.support.rows.suite import CASES, INDEPENDENT, MIXING
 
 _SHARE_TO_PROVE = 0.98
 
