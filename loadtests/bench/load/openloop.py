@@ -4,8 +4,9 @@ A closed loop such as wrk's slows down with the server and so never overloads it
 ``n / rate``, its time counts from then until its answer is read, both late by up to a tick, and what is not sent for
 want of a free connection is counted, not forgotten.
 
-Run as a process of its own: ``python -m loadtests.bench.load.openloop`` reads a ``Plan`` as JSON from its input and writes
-an ``Outcome`` as JSON. Bounded: so many requests, so many connections, and an end to waiting for the last answers.
+Run as a process of its own: ``python -m loadtests.bench.load.openloop`` reads a ``Plan`` as JSON from its input and
+writes an ``Outcome`` as JSON. Bounded: so many requests, so many connections, and an end to waiting for the last
+answers.
 """
 
 import base64

@@ -156,7 +156,7 @@ def _parameter(name: str, of: Mapping[str, Any]) -> dict[str, Any]:
     """An option in the query string: lists are parts between commas, objects are JSON. No text stands for null."""
     choices = [choice for choice in of.get("anyOf", [of]) if choice.get("type") != "null"]
     schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
-    schema = {key: value for key, value in task_types.items() if key not in ("description", "title")}
+    schema = {key: value for key, value in schema.items() if key not in ("description", "title")}
     parameter: dict[str, Any] = {"name": name, "in": "query", "description": of["description"]}
     if "$ref" in schema:
         return {**parameter, "content": {_JSON: {"schema": schema}}}

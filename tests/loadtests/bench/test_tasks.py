@@ -47,8 +47,7 @@ from loadtests.bench.results.verdict import judge
 from loadtests.bench.tasks import Effort, Trials, answer_alone, answer_in_company, measure_tasks
 from loadtests.exchange import Answer
 from loadtests.wire import WrongAnswer
-
-from .test_result import MACHINE
+from tests.loadtests.bench.results.test_result import MACHINE
 
 CLASSIFIER = make_classifier(STORE)
 

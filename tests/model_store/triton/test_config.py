@@ -17,7 +17,7 @@ from model_store.triton import (
     read_config,
 )
 from model_store.triton.schema import value_names
-from tests.support.models import triton_texts
+from tests.support.models import triton_texts as configs
 
 
 def read(text: str) -> TritonConfig:
@@ -58,7 +58,7 @@ def test_defaults_are_tritons() -> None:
 
 def test_tensors_are_as_callers_and_the_graph_see_them() -> None:
     """Names, datatypes and shapes of both sides; an empty reshape is a scalar, none is the same shape."""
-    config = read(triton_texts.BATCHES)
+    config = read(configs.BATCHES)
     image, text, scalar = config.inputs
     assert image == TensorConfig("IMAGE", "UINT8", (224, 224, 3), (1, 224, 224, 3), optional=True)
     assert (text.datatype, text.dims, text.reshape, text.graph_dims) == ("BYTES", (-1, 2), None, (-1, 2))
@@ -90,7 +90,7 @@ def test_every_datatype_has_our_name() -> None:
 
 def test_batching_and_queues_are_in_seconds() -> None:
     """Delays and timeouts are seconds; a priority without a policy of its own has the default one."""
-    batching = read(triton_texts.BATCHES).batching
+    batching = read(configs.BATCHES).batching
     assert batching == DynamicBatching(
         max_delay_s=0.0015,
         preferred_rows=(4, 8),
@@ -106,7 +106,7 @@ def test_batching_and_queues_are_in_seconds() -> None:
 
 def test_warmups_are_those_that_run() -> None:
     """A warm-up without rows is none, and one without a count runs once."""
-    once, thrice = read(triton_texts.BATCHES).warmups
+    once, thrice = read(configs.BATCHES).warmups
     assert once.inputs == {
         "IMAGE": WarmupInput("UINT8", (224, 224, 3), "random"),
         "SCALAR": WarmupInput("BF16", (), "zero"),
@@ -118,7 +118,7 @@ def test_warmups_are_those_that_run() -> None:
 
 def test_sequences_have_controls_and_states() -> None:
     """Flags have their values and datatype, the id its datatype; states start from a file, zeros, or nothing said."""
-    config = read(triton_texts.SEQUENCE)
+    config = read(configs.SEQUENCE)
     sequence = config.sequence
     assert sequence.controls == (
         SequenceControl("START", "START", "INT32", 0, 1),
@@ -137,12 +137,12 @@ def test_sequences_have_controls_and_states() -> None:
 
 def test_fields_that_are_not_used_are_named() -> None:
     """What concerns speed only is told apart from what else is left out, and fields that are not set are in neither."""
-    config = read(triton_texts.BATCHES)
+    config = read(configs.BATCHES)
     assert {"instance_group", "instance_group.rate_limiter", "optimization.cuda", "parameters"} < set(config.speed_only)
     assert config.left_out == (
         *("runtime", "cc_model_filenames", "metric_tags", "model_operations", "model_repository_agents"),
         "model_metrics",
     )
     assert read("instance_group { }").speed_only == ("instance_group",)
-    assert "sequence_batching.oldest.preferred_batch_size" in read(triton_texts.SEQUENCE).speed_only
-    assert read(triton_texts.RAGGED).speed_only == read(triton_texts.RAGGED).left_out == ()
+    assert "sequence_batching.oldest.preferred_batch_size" in read(configs.SEQUENCE).speed_only
+    assert read(configs.RAGGED).speed_only == read(configs.RAGGED).left_out == ()

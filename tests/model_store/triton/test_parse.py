@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model_store import BadConfig
 from model_store.triton import TritonConfig, read_config, refusal
 from model_store.triton.schema import ENUMS, MESSAGES, field_names
-from tests.support.models import triton_texts
+from tests.support.models import triton_texts as configs
 
 
 def read(text: str | bytes) -> TritonConfig:
@@ -59,7 +59,7 @@ def test_unknown_field_is_told_and_left_out() -> None:
     config = read("max_batchsize: 8\nnew_field: { a: 1 b { c: [ 1, 2 ] } }\nbackend: 'onnxruntime'")
     assert (config.backend, config.max_batch_size) == ("onnxruntime", 0)
     assert config.unknown.startswith("line 1, column 1: ModelConfig has no field 'max_batchsize': is 'max_batch_size' ")
-    assert read(triton_texts.BATCHES).unknown == ""
+    assert read(configs.BATCHES).unknown == ""
 
 
 def test_list_and_repeated_form_say_the_same() -> None:
@@ -145,7 +145,7 @@ def test_any_text_is_a_configuration_or_a_bad_one(text: str | bytes) -> None:
         assert isinstance(refusal(found), str | None)
 
 
-@given(st.sampled_from(triton_texts.ALL), st.data())
+@given(st.sampled_from(configs.ALL), st.data())
 @settings(deadline=None, max_examples=100)
 def test_any_change_of_a_configuration_is_read_or_refused(text: str, data: st.DataObject) -> None:
     """A word of a right configuration that is gone, doubled or another one never ends in another error."""

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from model_store.triton import read_config, refusal
-from tests.support.models import triton_texts
+from tests.support.models import triton_texts as configs
 
 INPUT = 'name: "x" data_type: TYPE_FP32 dims: [ 1 ]'
 
@@ -14,23 +14,23 @@ INPUT = 'name: "x" data_type: TYPE_FP32 dims: [ 1 ]'
     ("text", "reason"),
     [
         (
-            triton_texts.ENSEMBLE,
+            configs.ENSEMBLE,
             r"an ensemble of other models \(preprocess, classify\): pipelines of models are not served",
         ),
         ('ensemble_scheduling { step { model_name: "a" } }', r"an ensemble of other models \(a\)"),
-        (triton_texts.TENSORRT, "backend 'tensorrt': this server runs ONNX files only"),
+        (configs.TENSORRT, "backend 'tensorrt': this server runs ONNX files only"),
         ('platform: "pytorch_libtorch"', "platform 'pytorch_libtorch': this server runs ONNX files only"),
         ('backend: "onnxruntime" platform: "tensorrt_plan"', "platform 'tensorrt_plan'"),
         ('default_model_filename: "model.py"', "default_model_filename 'model.py': .*, Python runs this one"),
         ('backend: "python" input { name: "x" }', "backend 'python'"),
-        (triton_texts.RAGGED, "'INDEX' has allow_ragged_batch"),
-        (triton_texts.RAGGED.replace("allow_ragged_batch: true", ""), r"batch_output \('COUNTS', 'SCATTERED'\)"),
+        (configs.RAGGED, "'INDEX' has allow_ragged_batch"),
+        (configs.RAGGED.replace("allow_ragged_batch: true", ""), r"batch_output \('COUNTS', 'SCATTERED'\)"),
         ("batch_input { }", r"batch_output \(''\)"),
         (f"input {{ {INPUT} is_shape_tensor: true }}", "'x' has is_shape_tensor"),
         (f"output {{ {INPUT} is_shape_tensor: true }}", "'x' has is_shape_tensor"),
         (f"output {{ {INPUT} is_non_linear_format_io: true }}", "'x' has is_non_linear_format_io"),
         ("model_transaction_policy { decoupled: true }", "model_transaction_policy is decoupled"),
-        (triton_texts.ITERATIVE, "sequence_batching has iterative_sequence"),
+        (configs.ITERATIVE, "sequence_batching has iterative_sequence"),
     ],
 )
 def test_model_that_cannot_be_served_is_refused_with_the_reason(text: str, reason: str) -> None:
@@ -46,8 +46,8 @@ def test_model_that_cannot_be_served_is_refused_with_the_reason(text: str, reaso
         'platform: "onnxruntime_onnx"',
         'platform: "onnxruntime_onnx" backend: "onnxruntime" default_model_filename: "model.py"',
         'default_model_filename: "network.onnx"',
-        triton_texts.BATCHES,
-        triton_texts.SEQUENCE,
+        configs.BATCHES,
+        configs.SEQUENCE,
     ],
 )
 def test_onnx_model_is_not_refused(text: str) -> None:

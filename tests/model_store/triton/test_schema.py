@@ -6,7 +6,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonsModelConfig
 
 from model_store.triton.parse import parse
 from model_store.triton.schema import MESSAGES, ModelConfig, field_names
-from tests.support.models import triton_texts
+from tests.support.models import triton_texts as configs
 
 
 def type_of(field: Any) -> tuple[Any, ...]:
@@ -54,6 +54,6 @@ def test_every_field_of_tritons_own_messages_is_declared() -> None:
 
 def test_complete_configurations_set_every_field() -> None:
     """No field of the table is left out of what the other tests read, but for two whose enum has the value 0 alone."""
-    found = set().union(*(fields_set(parse(text, "config.pbtxt")[0]) for text in triton_texts.ALL))
+    found = set().union(*(fields_set(parse(text, "config.pbtxt")[0]) for text in configs.ALL))
     fields = {(message, field) for message in MESSAGES for field in field_names(message)}
     assert fields - found == {("SecondaryDevice", "kind"), ("BatchOutput", "kind")}

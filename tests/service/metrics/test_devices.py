@@ -9,8 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.engine.onnx.providers import CPU, NAMES
+from service.metrics import devices
 from service.metrics.devices import Gpu, device_memory, find_lacking_gpu, read_driver, read_gpus, worker_memory
-from service.metrics.meters import Metrics, devices
+from service.metrics.meters import Metrics
 
 
 class FakeNvml:

@@ -1,32 +1,30 @@
 """All cases, by theme."""
 
-from tests.model_store.rows import (
-    independent_attention,
-    independent_contrib,
-    independent_control,
-    independent_indices,
-    independent_layouts,
-    independent_operators,
-    independent_series,
-    independent_tables,
-    independent_traps,
-    independent_vision,
-    mixing_contrib,
-    mixing_control,
-    mixing_data,
-    mixing_indices,
-    mixing_joins,
-    mixing_layouts,
-    mixing_lengths,
-    mixing_networks,
-    mixing_parameters,
-    mixing_places,
-    mixing_reductions,
-    mixing_sizes,
-    mixing_tables,
-    mixing_traps,
-)
 from tests.support.rows.case import Case
+from tests.support.rows.independent import attention as independent_attention
+from tests.support.rows.independent import contrib as independent_contrib
+from tests.support.rows.independent import control as independent_control
+from tests.support.rows.independent import indices as independent_indices
+from tests.support.rows.independent import layouts as independent_layouts
+from tests.support.rows.independent import operators as independent_operators
+from tests.support.rows.independent import series as independent_series
+from tests.support.rows.independent import tables as independent_tables
+from tests.support.rows.independent import traps as independent_traps
+from tests.support.rows.independent import vision as independent_vision
+from tests.support.rows.mixing import contrib as mixing_contrib
+from tests.support.rows.mixing import control as mixing_control
+from tests.support.rows.mixing import data as mixing_data
+from tests.support.rows.mixing import indices as mixing_indices
+from tests.support.rows.mixing import joins as mixing_joins
+from tests.support.rows.mixing import layouts as mixing_layouts
+from tests.support.rows.mixing import lengths as mixing_lengths
+from tests.support.rows.mixing import networks as mixing_networks
+from tests.support.rows.mixing import parameters as mixing_parameters
+from tests.support.rows.mixing import places as mixing_places
+from tests.support.rows.mixing import reductions as mixing_reductions
+from tests.support.rows.mixing import sizes as mixing_sizes
+from tests.support.rows.mixing import tables as mixing_tables
+from tests.support.rows.mixing import traps as mixing_traps
 
 CASES: list[Case] = [
     *independent_attention.CASES,
