@@ -60,7 +60,7 @@ test-slow: $(VENV)/.test-$(DEVICE) clients
 lint: $(VENV)/.test-$(DEVICE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p service -p export -p model_store -p loadtests
+	$(BIN)/mypy -p service -p export -p model_store -p loadtests -p benchmarks
 	$(BIN)/mypy sluice.py
 	$(BIN)/lint-imports
 

@@ -127,7 +127,7 @@ class AsgiDoor:
         try:
             await information(scope, receive, send_with_id)
         finally:
-            service.metrics.meters.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
+            service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
 
     async def _carry(self, plane: DataPlane, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """One call of the data plane: body in, reply out, or cancelled when the caller goes."""
