@@ -41,6 +41,7 @@ COPY README.md LICENSE mypyc.ini sluice.py ./
 COPY model_store model_store
 COPY export export
 COPY loadtests loadtests
+COPY benchmarks benchmarks
 COPY service service
 RUN HATCH_BUILD_HOOKS_ENABLE="${COMPILED}" \
         python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir --no-deps .
