@@ -34,7 +34,7 @@ from service.engine.batching.cost import CostModel
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.queued_request import Answer, Job
+from service.engine.execution.queued_request import Answer, QueuedRequest
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature
@@ -167,7 +167,7 @@ async def _drive(
     for point in points:
         cost.observe(point.rows, point.seconds[mode])
     buckets = make_buckets(max_rows)
-    queue: BatchQueue[Job] = BatchQueue(max_rows, 8 * max_rows, 0.0)
+    queue: BatchQueue[QueuedRequest] = BatchQueue(max_rows, 8 * max_rows, 0.0)
     pad = None if session.on_cpu else functools.partial(bucket_of, buckets=buckets)
     dispatcher = Dispatcher(session, signature, device, queue, cost=cost, pad=pad)
     try:

@@ -25,7 +25,7 @@ from model_store.manifest import Task
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.queued_request import Job
+from service.engine.execution.queued_request import QueuedRequest
 from service.engine.loop.continuous_batcher import Stepper
 from service.engine.loop.slots import SlotTable
 from service.errors import NotReady, StillLoading, UnknownModel
@@ -174,7 +174,7 @@ class Registry:
 
         def dispatch(graph: Proven) -> Dispatcher:
             most = loaded.queueing.max_requests if loaded.queueing else (None, None)
-            queue: BatchQueue[Job] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s, most)
+            queue: BatchQueue[QueuedRequest] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s, most)
             return Dispatcher(
                 graph.session,
                 graph.signature,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
-from service.engine.execution.queued_request import Job
+from service.engine.execution.queued_request import QueuedRequest
 from service.models.registry import Model
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Call(abc.ABC):
         self.endpoint = endpoint
         self.query = query
         self.headers = headers
-        self.job: Job | Errand | Handed | None = None
+        self.job: QueuedRequest | Errand | Handed | None = None
         self.request_id = request_id_of(headers)
 
     @abc.abstractmethod

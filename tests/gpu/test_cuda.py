@@ -16,7 +16,7 @@ from service.engine.batching.buckets import make_buckets
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.queued_request import Answer, Job
+from service.engine.execution.queued_request import Answer, QueuedRequest
 from service.engine.onnx.providers import NAMES, GpuOptions
 from service.engine.onnx.session import Session, host_allocator
 from service.errors import NotReady, ServiceError
@@ -137,7 +137,7 @@ def test_requests_of_one_row_get_their_own_answers(tmp_path: Path, network: byte
     async def main() -> Sequence[Answer | ServiceError]:
         loop = asyncio.get_running_loop()
         device = Device(2, loop, splits=False, empty=host_allocator("cuda"))
-        queue: BatchQueue[Job] = BatchQueue(loaded.max_rows, 1000, 0.0)
+        queue: BatchQueue[QueuedRequest] = BatchQueue(loaded.max_rows, 1000, 0.0)
         dispatcher = Dispatcher(loaded.session, loaded.signature, device, queue, cost=loaded.cost, pad=loaded.pad)
         futures = [loop.create_future() for _ in rows]
         for row, future in zip(rows, futures, strict=True):

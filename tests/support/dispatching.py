@@ -12,7 +12,7 @@ from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.lane import Runner, Silence, Wide
-from service.engine.execution.queued_request import Answer, Job
+from service.engine.execution.queued_request import Answer, QueuedRequest
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError
@@ -115,7 +115,7 @@ class Bench:
             wide=wide,
         )
 
-    def ask(self, inputs: Mapping[str, np.ndarray], **options: float) -> tuple[Job, asyncio.Future[Answer]]:
+    def ask(self, inputs: Mapping[str, np.ndarray], **options: float) -> tuple[QueuedRequest, asyncio.Future[Answer]]:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Answer | ServiceError) -> None:

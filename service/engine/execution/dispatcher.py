@@ -23,7 +23,7 @@ from service.engine.batching.policy import Reunion, gathers, half_batch, takes_t
 from service.engine.batching.queue import BatchQueue, Slice
 from service.engine.execution.interpreter import let_others_run
 from service.engine.execution.lane import Lanes, Observer, Runner, Silence, Wide
-from service.engine.execution.queued_request import Answer, BatchRun, Done, Job
+from service.engine.execution.queued_request import Answer, BatchRun, Done, QueuedRequest
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from service.metrics.times import Tally, Times
@@ -59,7 +59,7 @@ class Dispatcher:
         runner: Runner,
         signature: Signature,
         device: Lanes,
-        queue: BatchQueue[Job],
+        queue: BatchQueue[QueuedRequest],
         *,
         cost: CostModel | None = None,
         pad: Callable[[int], int] | None = None,
@@ -89,15 +89,15 @@ class Dispatcher:
         self._tries = False
         self._draining: asyncio.Future[None] | None = None
 
-    def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Job:
+    def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> QueuedRequest:
         """Queue checked rows. ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate."""
         self.admit(rows.number, timeout_s)
         return self.enqueue(rows, done, timeout_s, priority)
 
-    def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> Job:
+    def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> QueuedRequest:
         """Queue checked rows that ``find_refusal`` has just found nothing against. Raises QueueFull."""
         now = self._device.clock()
-        job = Job(rows, now, now + timeout_s, priority, done)
+        job = QueuedRequest(rows, now, now + timeout_s, priority, done)
         try:
             self.queue.offer(job, self._retry_after_s)
         except QueueFull:
@@ -143,7 +143,7 @@ class Dispatcher:
             expected_s - timeout_s,
         )
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: QueuedRequest) -> None:
         """The caller has gone: a waiting request leaves the queue, the answer of a running one is thrown away."""
         if not job.finished:
             self.observer.failed(self._device.clock() - job.arrived)
@@ -395,7 +395,7 @@ class Dispatcher:
         if tally.requests:
             observer.answered(tally)
 
-    def _rows_of(self, run: BatchRun, part: Slice[Job], begin: int, end: int) -> Arrays | None:
+    def _rows_of(self, run: BatchRun, part: Slice[QueuedRequest], begin: int, end: int) -> Arrays | None:
         """The outputs of the request of ``part``, whose rows here are ``begin`` to ``end``; None while some lack."""
         names, axes, job = self.signature.output_names, self.signature.output_axes, part.request
         if run.whole:
@@ -412,7 +412,7 @@ class Dispatcher:
         return dict(zip(names, outputs, strict=True))
 
 
-def _part(part: Slice[Job], name: str, axis: int) -> np.ndarray:
+def _part(part: Slice[QueuedRequest], name: str, axis: int) -> np.ndarray:
     array = part.request.rows.inputs[name]
     return array if part.count == array.shape[axis] else _cut(array, axis, part.start, part.stop)
 

@@ -26,7 +26,7 @@ class Answer:
 Done = Callable[[Answer | ServiceError], None]
 
 
-class Job(Request):
+class QueuedRequest(Request):
     """A request with the one who waits for it. ``done`` is called exactly once, unless the caller cancels first.
 
     ``rows_done`` are the rows so far of a request that is answered by several batches.
@@ -70,7 +70,12 @@ class BatchRun(Run):
     """A batch on its way through a lane, where it runs with so many ``rows``."""
 
     def __init__(
-        self, dispatcher: User, taken_at: float, estimate_s: float, batch: Batch[Job], wide: Wide | None = None
+        self,
+        dispatcher: User,
+        taken_at: float,
+        estimate_s: float,
+        batch: Batch[QueuedRequest],
+        wide: Wide | None = None,
     ) -> None:
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
