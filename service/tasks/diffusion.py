@@ -13,7 +13,7 @@ from model_store.datatypes import DATATYPES
 from model_store.manifest import Tensor
 from model_store.tasks import Diffusion, Generation, Picture
 from service.engine.loop.noise import draw_normal
-from service.engine.loop.request import ByStep, Course, Watch
+from service.engine.loop.request import ByStep, LoopRequest, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import show_row
@@ -66,7 +66,7 @@ def plan_course(
     facts: Generation,
     emit: Emit | None,
     picture: Picture | None,
-) -> Course:
+) -> LoopRequest:
     """The steps of rows that begin with the noise and the label in ``begin``; a preview goes to ``emit`` after each."""
     diffusion = facts.diffusion
     assert diffusion is not None  # noqa: S101  # asked by the caller
@@ -89,7 +89,7 @@ def plan_course(
         else:
             constant[diffusion.step_noise] = np.zeros(noise.shape, dtype)
     watch = None if emit is None else _watch(emit, diffusion, sampling.steps, picture)
-    return Course(
+    return LoopRequest(
         constant, sampling.steps, by_step, last=(facts.output,), show=(diffusion.preview,) if emit else (), watch=watch
     )
 

@@ -14,7 +14,7 @@ from service.codecs.groups import group_rows, infer_rows, stack_rows
 from service.codecs.series import SeriesReader, resumable, zeros_of
 from service.codecs.state import origin_of, seal
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
-from service.engine.loop.request import ByStep, Course, Path, Watch
+from service.engine.loop.request import ByStep, LoopRequest, Path, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.request import FromText, TaskOptions
@@ -170,14 +170,14 @@ class _RollOut:
             begun[self._facts.noise] = zeros_of(inputs[self._facts.noise])
         return begun
 
-    def _course(self, begin: Arrays, positions: Sequence[int]) -> Course:
+    def _course(self, begin: Arrays, positions: Sequence[int]) -> LoopRequest:
         if self._paths:
             begin = {name: np.concatenate([a, np.repeat(a, self._paths, axis=0)]) for name, a in begin.items()}
         by_step: dict[str, ByStep] = {}
         if self._facts.noise is not None and self._paths:
             by_step[self._facts.noise] = _draw(self._options.seed, len(positions), self._paths)
         watch = _watch(self._emit, self._facts.output, positions) if self._emit else None
-        return Course(begin, self._horizon, by_step, keep=(self._facts.output,), watch=watch)
+        return LoopRequest(begin, self._horizon, by_step, keep=(self._facts.output,), watch=watch)
 
     def _find_quantiles(self, draws: np.ndarray) -> Generator[Aside, Any, dict[str, np.ndarray]]:
         """By their text, [series, steps], of ``draws`` [series, paths, steps]."""

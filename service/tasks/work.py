@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from model_store.manifest import Manifest
-from service.engine.loop.request import Course
+from service.engine.loop.request import LoopRequest
 from service.engine.tensors import Arrays
 
 
@@ -23,7 +23,7 @@ class Infer(NamedTuple):
 class Iterate(NamedTuple):
     """Run the loop of the model; sent back: a ``Path``."""
 
-    course: Course
+    course: LoopRequest
 
 
 class Aside(NamedTuple):

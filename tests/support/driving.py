@@ -11,7 +11,7 @@ import onnxruntime as ort
 from model_store import DEFAULT_ROOT
 from model_store.datatypes import BY_ONNX
 from model_store.manifest import Graph, Manifest, Tensor
-from service.engine.loop.request import Course, Path
+from service.engine.loop.request import LoopRequest, Path
 from service.engine.tensors import Signature
 from service.protocol.text import render_json
 from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Subject, Work
@@ -23,7 +23,7 @@ class Drives(abc.ABC):
     """Runs tasks to their end, and notes what they asked for."""
 
     def __init__(self) -> None:
-        self.courses: list[Course] = []
+        self.courses: list[LoopRequest] = []
         self.asides = 0
 
     def drive(self, work: Work) -> Result:
@@ -49,7 +49,7 @@ class Drives(abc.ABC):
         """One run of a graph."""
 
     @abc.abstractmethod
-    def iterate(self, course: Course) -> Path:
+    def iterate(self, course: LoopRequest) -> Path:
         """A course to its end."""
 
 
@@ -76,7 +76,7 @@ class Driver(Drives):
         names = [output.name for output in session.get_outputs()]
         return {name: array[:rows] for name, array in zip(names, session.run(names, padded), strict=True)}
 
-    def iterate(self, course: Course) -> Path:
+    def iterate(self, course: LoopRequest) -> Path:
         """All rows step by step together."""
         assert self.manifest.loop is not None
         carried, everyone = dict(course.begin), slice(0, course.rows)

@@ -23,7 +23,7 @@ from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, may_try
 from service.engine.execution.lane import Lanes, Observer, Silence, StepRunner
 from service.engine.loop.decoding import Beams, Greedy
-from service.engine.loop.request import Course
+from service.engine.loop.request import LoopRequest
 from service.engine.loop.sequence import Done, Journey, Stretch, Tensors, advance
 from service.engine.loop.slots import Crew, SlotTable, Span
 from service.engine.loop.step import Step, StepGraph
@@ -75,7 +75,7 @@ class Stepper:
         self._max_rows = min(max_rows, table.max_slots)
         self._step_rows = self.cost.efficient(self._max_rows, _STEP_OVERHEAD_S, _EFFICIENT_WITHIN)
 
-    def submit(self, course: Course, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Journey:
+    def submit(self, course: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Journey:
         """Begin a course. Raises InvalidInput, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit."""
         key = self._check(course)
         width = course.decoding.width if course.decoding else 1
@@ -307,7 +307,7 @@ class Stepper:
         if tally.requests:
             self.observer.answered(tally)
 
-    def _check(self, course: Course) -> tuple[tuple[int, ...], ...]:
+    def _check(self, course: LoopRequest) -> tuple[tuple[int, ...], ...]:
         """The key of courses that may share their first step. Raises ModelFailure if it does not fit the graph."""
         token = {course.decoding.token} if course.decoding else set()
         given = {*course.begin, *course.by_step, *token}

@@ -35,7 +35,7 @@ class Decoding:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class LoopRequest:
     """A request to a loop.
 
     ``begin`` has [rows, ...] for every carried input and every input that stays the same; ``by_step`` is asked for the

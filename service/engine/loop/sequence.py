@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.engine.loop.decoding import Beams, Greedy
-from service.engine.loop.request import Course, Path
+from service.engine.loop.request import LoopRequest, Path
 from service.engine.loop.slots import Crew, Span, Ticket
 from service.errors import ServiceError
 
@@ -23,7 +23,7 @@ Done = Callable[[Path | ServiceError], None]
 class Journey(Ticket):
     """A course under way, with the one who waits for it. ``done`` is called exactly once, unless the caller cancels."""
 
-    course: Course = field(kw_only=True)
+    course: LoopRequest = field(kw_only=True)
     done: Done = field(kw_only=True)
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     last: dict[str, np.ndarray] = field(default_factory=dict)

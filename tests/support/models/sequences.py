@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from model_store.datatypes import BY_ONNX, DATATYPES
 from model_store.manifest import File, Graph, Manifest, Tensor
 from model_store.tasks import Carry, Forecast, Loop, Text
-from service.engine.loop.request import Course, Path, Sentence, Value
+from service.engine.loop.request import LoopRequest, Path, Sentence, Value
 from service.engine.tensors import Signature
 from service.tasks.work import Limits, Subject
 from tests.support.driving import Drives
@@ -42,14 +42,14 @@ class Model(Drives):
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    def iterate(self, course: Course) -> Path:
+    def iterate(self, course: LoopRequest) -> Path:
         """All rows step by step together; sentences, which end at different steps, one after the other."""
         if course.decoding is None:
             return Path(self._walk(course, slice(0, course.rows))[0], {}, [], 0.0, 0.0)
         sentences = [self._walk(course, slice(row, row + 1))[1] for row in range(course.rows)]
         return Path({}, {}, sentences, 0.0, 0.0)
 
-    def _walk(self, course: Course, rows: slice) -> tuple[dict[str, np.ndarray], Sentence]:
+    def _walk(self, course: LoopRequest, rows: slice) -> tuple[dict[str, np.ndarray], Sentence]:
         assert self.manifest.loop is not None
         decoding = course.decoding
         carried = {name: array[rows] for name, array in course.begin.items()}

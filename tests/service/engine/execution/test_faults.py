@@ -11,7 +11,7 @@ from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.lane import Observer, Runner
 from service.engine.execution.queued_request import Answer, QueuedRequest
 from service.engine.loop.continuous_batcher import Stepper
-from service.engine.loop.request import Course
+from service.engine.loop.request import LoopRequest
 from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
@@ -96,7 +96,7 @@ def test_crew_that_cannot_be_taken_on_is_answered_with_a_failure(slow_s: float):
         outcomes = []
         for _ in range(2):
             answer: asyncio.Future[object] = loop.create_future()
-            stepper.submit(Course({"place": np.zeros((1, 1), np.int64)}, 5, last=("next",)), answer.set_result)
+            stepper.submit(LoopRequest({"place": np.zeros((1, 1), np.int64)}, 5, last=("next",)), answer.set_result)
             outcomes.append(await answer)
         assert isinstance(outcomes[0], ModelFailure)
         assert outcomes[1].last["next"].tolist() == [[1]]  # type: ignore[attr-defined]

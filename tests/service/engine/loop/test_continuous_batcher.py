@@ -16,7 +16,7 @@ from service.engine.batching.cost import CostModel
 from service.engine.execution.device import Device
 from service.engine.execution.lane import StepRunner
 from service.engine.loop.continuous_batcher import Stepper
-from service.engine.loop.request import Course, Decoding, Path
+from service.engine.loop.request import Decoding, LoopRequest, Path
 from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
@@ -143,7 +143,7 @@ class Bench:
             pad=lambda rows: max(rows, least_rows),
         )
 
-    def ask(self, course: Course, **options: float) -> "asyncio.Future[Path]":
+    def ask(self, course: LoopRequest, **options: float) -> "asyncio.Future[Path]":
         answer: asyncio.Future[Path] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Path | ServiceError) -> None:
@@ -156,10 +156,10 @@ class Bench:
         return answer
 
 
-def walking(start: float, steps: int, rows: int = 1, **more: object) -> Course:
+def walking(start: float, steps: int, rows: int = 1, **more: object) -> LoopRequest:
     """Rows that begin at ``start``, ``start`` + 1 and so on, and are kicked by their number and step."""
     value = np.array([[start + r, -start] for r in range(rows)], np.float32)
-    return Course(
+    return LoopRequest(
         {"value": value, "total": np.zeros_like(value)},
         steps,
         {"kick": lambda rows, step: np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + step},
@@ -169,7 +169,7 @@ def walking(start: float, steps: int, rows: int = 1, **more: object) -> Course:
     )
 
 
-def walk_by_hand(course: Course) -> tuple[np.ndarray, np.ndarray]:
+def walk_by_hand(course: LoopRequest) -> tuple[np.ndarray, np.ndarray]:
     value, total = course.begin["value"], course.begin["total"]
     path = []
     for step in range(course.steps):
@@ -186,7 +186,8 @@ def test_row_that_fails_a_step_fails_alone():
     async def main() -> None:
         bench = Bench(hop(), HOP)
         answers = [
-            bench.ask(Course({"place": np.array([[place]], np.int64)}, 6, keep=("next",))) for place in (0, 1, 99, 2, 3)
+            bench.ask(LoopRequest({"place": np.array([[place]], np.int64)}, 6, keep=("next",)))
+            for place in (0, 1, 99, 2, 3)
         ]
         with pytest.raises(ModelFailure):
             await answers[2]
@@ -308,7 +309,7 @@ def test_course_without_an_input_of_the_step_is_a_failure_of_the_service():
     async def main() -> None:
         bench = Bench(walk(), WALK)
         with pytest.raises(ModelFailure, match="kick"):
-            bench.ask(Course({"value": np.zeros((1, 2), np.float32)}, 3))
+            bench.ask(LoopRequest({"value": np.zeros((1, 2), np.float32)}, 3))
 
     run_virtual(main())
 
@@ -371,12 +372,12 @@ def test_rows_join_a_running_loop_at_the_next_step():
     run_virtual(main())
 
 
-def growing(start: float, steps: int, rows: int = 1) -> Course:
+def growing(start: float, steps: int, rows: int = 1) -> LoopRequest:
     memory = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2) + start
-    return Course({"memory": memory, "x": memory[:, :1] * 10}, steps, last=("longer",))
+    return LoopRequest({"memory": memory, "x": memory[:, :1] * 10}, steps, last=("longer",))
 
 
-def grow_by_hand(course: Course) -> np.ndarray:
+def grow_by_hand(course: LoopRequest) -> np.ndarray:
     return np.concatenate([course.begin["memory"], *[course.begin["x"]] * course.steps], axis=1)
 
 
@@ -505,9 +506,9 @@ def test_company_changes_no_bit(courses, max_rows, max_slots, gaps, bound, in_la
     run_virtual(main())
 
 
-def speaking(table: int, width: int = 1, rows: int = 1, steps: int = 6) -> Course:
+def speaking(table: int, width: int = 1, rows: int = 1, steps: int = 6) -> LoopRequest:
     begin = {"table": np.full(rows, table, np.int64)}
-    return Course(begin, steps, decoding=Decoding("token", "scores", begin=0, end=SYMBOLS - 1, width=width))
+    return LoopRequest(begin, steps, decoding=Decoding("token", "scores", begin=0, end=SYMBOLS - 1, width=width))
 
 
 def say_likeliest(table: int, steps: int) -> tuple[list[int], float]:
@@ -569,7 +570,7 @@ def test_state_that_is_left_on_the_device_serves_beams_and_failures_too():
             course = speaking(table, width=3)
             assert (await bound.ask(course)).sentences == (await plain.ask(course)).sentences
         bench = Bench(hop(), HOP, runner=Counting(hop(), bound=True))
-        answers = [bench.ask(Course({"place": np.array([[p]], np.int64)}, 4, last=("next",))) for p in (3, 77)]
+        answers = [bench.ask(LoopRequest({"place": np.array([[p]], np.int64)}, 4, last=("next",))) for p in (3, 77)]
         assert (await answers[0]).last["next"].tolist() == [[3]]
         with pytest.raises(ModelFailure):
             await answers[1]
