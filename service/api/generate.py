@@ -12,7 +12,7 @@ from model_store.datatypes import DATATYPES
 from model_store.tasks import Carry
 from service.api.task_plan import Opener, Opening
 from service.codecs.series import zeros_of
-from service.engine.loop.request import LoopRequest, Path
+from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays, Signature
 from service.errors import InvalidInput
 from service.models.registry import Model, Registry
@@ -99,5 +99,7 @@ def _walk(
         if show is not None and step < steps - 1:
             show({name: shown[name] for name in names})
 
-    path: Path = yield Iterate(LoopRequest(inputs, steps, last=names, show=names, watch=watch if show else None))
-    return path.last
+    result: LoopResult = yield Iterate(
+        LoopRequest(inputs, steps, last=names, show=names, watch=watch if show else None)
+    )
+    return result.last

@@ -1,7 +1,7 @@
 """Task routes: a task's generator, driven by what the engine answers.
 
 Life of an errand: the request is read and its model found (`opening.py`); the task says what it wants next (a
-run of a graph, a course through the loop, something slow done aside) and is sent the answer, until it returns its
+run of a graph, a loop request through the loop, something slow done aside) and is sent the answer, until it returns its
 result. What it emits on the way goes out at once as server-sent events, where the caller asked for a stream.
 
 Everything is on the event loop's thread, apart from what is done aside. An errand that its caller leaves gives back
@@ -19,7 +19,7 @@ from service.api import generate as generate_routes
 from service.api import kserve
 from service.api.task_plan import Opener, Opening
 from service.engine.execution.queued_request import Answer
-from service.engine.loop.request import Path
+from service.engine.loop.request import LoopResult
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
 from service.models.registry import Model, Registry
 from service.protocol.text import render_json
@@ -127,17 +127,17 @@ class Errand:
         loop = model.loop
         if loop is None:
             raise ModelFailure(f"the manifest of {model.name!r} describes no loop")
-        journey = loop.submit(wish.course, self._took, timeout_s=left_s, priority=priority)
+        journey = loop.submit(wish.request, self._took, timeout_s=left_s, priority=priority)
         self._release = functools.partial(loop.cancel, journey)
 
-    def _took(self, outcome: Answer | Path | ServiceError) -> None:
+    def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
         """The engine has answered."""
         if isinstance(outcome, ServiceError):
             self._fail(outcome)
             return
         self._queue_s += outcome.queue_s
         self._compute_s += outcome.compute_s
-        if isinstance(outcome, Path):
+        if isinstance(outcome, LoopResult):
             self._go_on(outcome)
         else:
             self._batch_s += outcome.batch_s

@@ -414,7 +414,7 @@ class Registry:
     @staticmethod
     async def _drain(models: Sequence[Model]) -> None:
         await asyncio.gather(*(model.loop.drain() for model in models if model.loop is not None))
-        # A course may be followed by a run of another graph, so these come last.
+        # A loop request may be followed by a run of another graph, so these come last.
         await asyncio.gather(*(dispatcher.drain() for model in models for dispatcher in model.graphs.values()))
 
     def close(self) -> None:

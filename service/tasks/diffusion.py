@@ -58,7 +58,7 @@ def choose_levels(times: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return levels, np.append(levels[1:], -1)
 
 
-def plan_course(
+def plan_loop_request(
     begin: Arrays,
     seed: int,
     sampling: Sampling,

@@ -14,7 +14,7 @@ from service.codecs.groups import group_rows, infer_rows, stack_rows
 from service.codecs.series import SeriesReader, resumable, zeros_of
 from service.codecs.state import origin_of, seal
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
-from service.engine.loop.request import ByStep, LoopRequest, Path, Watch
+from service.engine.loop.request import ByStep, LoopRequest, LoopResult, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.request import FromText, TaskOptions
@@ -100,7 +100,7 @@ def _choose_columns(asked: Sequence[float] | None, facts: Forecast, model: str) 
 class _RollOut:
     """One request to a forecaster that is a loop.
 
-    The rows of a course are the centre path of each series, then ``paths`` rows a series with drawn noise.
+    The rows of a loop request are the centre path of each series, then ``paths`` rows a series with drawn noise.
     """
 
     def __init__(
@@ -144,8 +144,8 @@ class _RollOut:
         begun = [self._begin(row) for row in started]
         predictions: list[dict[str, Any]] = [{} for _ in rows]
         for positions in group_rows(begun):
-            path: Path = yield Iterate(self._course(stack_rows(begun, positions), positions))
-            values = _check_finite(path.kept[self._facts.output], self._subject.name)
+            result: LoopResult = yield Iterate(self._loop_request(stack_rows(begun, positions), positions))
+            values = _check_finite(result.kept[self._facts.output], self._subject.name)
             count = len(positions)
             quantiles = yield from self._find_quantiles(values[count:].reshape(count, self._paths, self._horizon))
             for at, position in enumerate(positions):
@@ -170,7 +170,7 @@ class _RollOut:
             begun[self._facts.noise] = zeros_of(inputs[self._facts.noise])
         return begun
 
-    def _course(self, begin: Arrays, positions: Sequence[int]) -> LoopRequest:
+    def _loop_request(self, begin: Arrays, positions: Sequence[int]) -> LoopRequest:
         if self._paths:
             begin = {name: np.concatenate([a, np.repeat(a, self._paths, axis=0)]) for name, a in begin.items()}
         by_step: dict[str, ByStep] = {}
@@ -195,7 +195,7 @@ class _RollOut:
 
 
 def _draw(seed: int, series: int, paths: int) -> ByStep:
-    """The noise of a course's rows: 0 for the first ``series``, then standard normal numbers, ``paths`` a series.
+    """The noise of a loop request's rows: 0 for the first ``series``, then standard normal numbers, ``paths`` a series.
 
     They depend on the seed, the path and the step alone. Every series takes the same ones, so its quantiles are those
     that it has alone and in any order.

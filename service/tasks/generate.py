@@ -11,11 +11,11 @@ from model_store.datatypes import DATATYPES
 from model_store.manifest import Tensor
 from model_store.tasks import Generation, Picture
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
-from service.engine.loop.request import Path
+from service.engine.loop.request import LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import Form, check_answer, check_finite, require_picture, show_row, show_rows, show_together
-from service.tasks.diffusion import plan_course, read_sampling
+from service.tasks.diffusion import plan_loop_request, read_sampling
 from service.tasks.request import FromText, TaskOptions, TaskRequest
 from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Subject, Work
 
@@ -73,8 +73,8 @@ def work(options: Options, request: TaskRequest, subject: Subject, limits: Limit
         rows = yield from _run_once(begin, subject, facts, picture, emit)
     else:
         sampling = read_sampling(facts.diffusion, subject, limits, options.steps, options.guidance, options.eta)
-        path: Path = yield Iterate(plan_course(begin, seed, sampling, subject, facts, emit, picture))
-        rows = path.last[facts.output]
+        result: LoopResult = yield Iterate(plan_loop_request(begin, seed, sampling, subject, facts, emit, picture))
+        rows = result.last[facts.output]
     check_finite(subject, facts.output, rows)
     if request.wants_picture and picture is not None:
         return (yield from show_together(rows, picture))

@@ -12,7 +12,7 @@ from model_store.consistency import MAIN
 from model_store.tasks import Loop, Text
 from service.codecs.groups import group_rows, infer_rows, stack_rows
 from service.codecs.series import zeros_of
-from service.engine.loop.request import Decoding, LoopRequest, Path, Sentence, Watch
+from service.engine.loop.request import Decoding, LoopRequest, LoopResult, Sentence, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.text import type_name
@@ -54,8 +54,10 @@ def translate(
     predictions: list[dict[str, Any]] = [{} for _ in rows]
     for positions in group_rows(begun):
         watch = _watch(emit, facts, positions) if emit else None
-        path: Path = yield Iterate(LoopRequest(stack_rows(begun, positions), steps, decoding=decoding, watch=watch))
-        for position, sentence in zip(positions, path.sentences, strict=True):
+        result: LoopResult = yield Iterate(
+            LoopRequest(stack_rows(begun, positions), steps, decoding=decoding, watch=watch)
+        )
+        for position, sentence in zip(positions, result.sentences, strict=True):
             predictions[position] = _predict(sentence, steps, facts, subject.name)
     return predictions
 

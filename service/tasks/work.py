@@ -21,9 +21,9 @@ class Infer(NamedTuple):
 
 
 class Iterate(NamedTuple):
-    """Run the loop of the model; sent back: a ``Path``."""
+    """Run the loop of the model; sent back: a ``LoopResult``."""
 
-    course: LoopRequest
+    request: LoopRequest
 
 
 class Aside(NamedTuple):

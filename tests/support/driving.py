@@ -11,7 +11,7 @@ import onnxruntime as ort
 from model_store import DEFAULT_ROOT
 from model_store.datatypes import BY_ONNX
 from model_store.manifest import Graph, Manifest, Tensor
-from service.engine.loop.request import LoopRequest, Path
+from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
 from service.protocol.text import render_json
 from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Subject, Work
@@ -23,7 +23,7 @@ class Drives(abc.ABC):
     """Runs tasks to their end, and notes what they asked for."""
 
     def __init__(self) -> None:
-        self.courses: list[LoopRequest] = []
+        self.requests: list[LoopRequest] = []
         self.asides = 0
 
     def drive(self, work: Work) -> Result:
@@ -37,8 +37,8 @@ class Drives(abc.ABC):
             if isinstance(wish, Infer):
                 answer = self.infer(wish.graph, wish.inputs)
             elif isinstance(wish, Iterate):
-                self.courses.append(wish.course)
-                answer = self.iterate(wish.course)
+                self.requests.append(wish.request)
+                answer = self.iterate(wish.request)
             else:
                 assert isinstance(wish, Aside)
                 self.asides += 1
@@ -49,8 +49,8 @@ class Drives(abc.ABC):
         """One run of a graph."""
 
     @abc.abstractmethod
-    def iterate(self, course: LoopRequest) -> Path:
-        """A course to its end."""
+    def iterate(self, request: LoopRequest) -> LoopResult:
+        """A loop request to its end."""
 
 
 class Driver(Drives):
@@ -76,26 +76,26 @@ class Driver(Drives):
         names = [output.name for output in session.get_outputs()]
         return {name: array[:rows] for name, array in zip(names, session.run(names, padded), strict=True)}
 
-    def iterate(self, course: LoopRequest) -> Path:
+    def iterate(self, request: LoopRequest) -> LoopResult:
         """All rows step by step together."""
         assert self.manifest.loop is not None
-        carried, everyone = dict(course.begin), slice(0, course.rows)
-        kept: dict[str, list[np.ndarray]] = {name: [] for name in course.keep}
+        carried, everyone = dict(request.begin), slice(0, request.rows)
+        kept: dict[str, list[np.ndarray]] = {name: [] for name in request.keep}
         outputs: dict[str, np.ndarray] = {}
-        for step in range(course.steps):
+        for step in range(request.steps):
             inputs = dict(carried)
-            for name, value_of in course.by_step.items():
+            for name, value_of in request.by_step.items():
                 value = np.asarray(value_of(everyone, step))
-                inputs[name] = value if value.ndim else np.full(course.rows, value)
+                inputs[name] = value if value.ndim else np.full(request.rows, value)
             outputs = self._run("main", inputs)
             carried |= {c.input: outputs[c.output] for c in self.manifest.loop.carries if c.output}
             for name, values in kept.items():
                 values.append(outputs[name])
-            if course.watch is not None:
-                for row in range(course.rows):
-                    course.watch(row, step, {name: outputs[name][row] for name in (*course.keep, *course.show)})
-        last = {name: outputs[name] for name in course.last}
-        return Path({name: np.stack(values, axis=1) for name, values in kept.items()}, last, [], 0.0, 0.0)
+            if request.watch is not None:
+                for row in range(request.rows):
+                    request.watch(row, step, {name: outputs[name][row] for name in (*request.keep, *request.show)})
+        last = {name: outputs[name] for name in request.last}
+        return LoopResult({name: np.stack(values, axis=1) for name, values in kept.items()}, last, [], 0.0, 0.0)
 
 
 def make(graphs: Mapping[str, bytes], *, task: str = "tensors", **facts: Any) -> Driver:

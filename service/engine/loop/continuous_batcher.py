@@ -1,6 +1,6 @@
 """The loop of a model version: rows of many requests, each at its own step, in one batch.
 
-Life of a course
+Life of a loop request
 1. ``submit`` checks that it can end in time, and offers its rows to the slot table.
 2. Whenever a lane is free, the table gives a crew: rows that wait for their first step join rows that are in the middle
    of theirs. What a crew carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of a step
@@ -75,18 +75,18 @@ class Stepper:
         self._max_rows = min(max_rows, table.max_slots)
         self._step_rows = self.cost.efficient(self._max_rows, _STEP_OVERHEAD_S, _EFFICIENT_WITHIN)
 
-    def submit(self, course: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Journey:
-        """Begin a course. Raises InvalidInput, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit."""
-        key = self._check(course)
-        width = course.decoding.width if course.decoding else 1
+    def submit(self, request: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Journey:
+        """Begin a request. Raises InvalidInput, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit."""
+        key = self._check(request)
+        width = request.decoding.width if request.decoding else 1
         if width > self._max_rows:
             raise InvalidInput(f"beams: expected at most {self._max_rows}, got {width}")
-        self.admit(course.rows * width, course.steps, timeout_s)
+        self.admit(request.rows * width, request.steps, timeout_s)
         now = self._device.clock()
-        journey = Journey(key, course.rows, now, now + timeout_s, priority, width, course=course, done=done)
-        if course.decoding is not None:
-            end = course.decoding.end
-            journey.sentences = [Beams(width, end) if width > 1 else Greedy(end) for _ in range(course.rows)]
+        journey = Journey(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
+        if request.decoding is not None:
+            end = request.decoding.end
+            journey.sentences = [Beams(width, end) if width > 1 else Greedy(end) for _ in range(request.rows)]
         try:
             self.table.offer(journey, lambda: self.expected_s(0, 1))
         except QueueFull:
@@ -133,7 +133,7 @@ class Stepper:
         self.settle()
 
     async def drain(self) -> None:
-        """Refuse new courses and return when the last accepted one is answered."""
+        """Refuse new loop requests and return when the last accepted one is answered."""
         if self._draining is None:
             self._draining = asyncio.get_running_loop().create_future()
         self.settle()
@@ -291,34 +291,36 @@ class Stepper:
         for journey in finished:
             if journey.answered:
                 continue
-            path = journey.describe()
-            journey.finish(path)
+            result = journey.describe()
+            journey.finish(result)
             total_s = now - journey.arrived
             # Between its steps a row waits for lanes and for what its company's inputs are put together from.
-            between_s = max(0.0, total_s - path.queue_s - path.compute_s)
+            between_s = max(0.0, total_s - result.queue_s - result.compute_s)
             tally.requests += 1
             tally.total_s += total_s
-            tally.queue_s += path.queue_s
+            tally.queue_s += result.queue_s
             tally.batch_s += between_s
-            tally.compute_s += path.compute_s
+            tally.compute_s += result.compute_s
             if self.observer.traces:
-                times = Times(journey.rows, journey.arrived, now, path.queue_s, between_s, path.compute_s)
+                times = Times(journey.rows, journey.arrived, now, result.queue_s, between_s, result.compute_s)
                 self.observer.traced(times)
         if tally.requests:
             self.observer.answered(tally)
 
-    def _check(self, course: LoopRequest) -> tuple[tuple[int, ...], ...]:
-        """The key of courses that may share their first step. Raises ModelFailure if it does not fit the graph."""
-        token = {course.decoding.token} if course.decoding else set()
-        given = {*course.begin, *course.by_step, *token}
+    def _check(self, request: LoopRequest) -> tuple[tuple[int, ...], ...]:
+        """The key of requests that may share their first step. Raises ModelFailure if it does not fit the graph."""
+        token = {request.decoding.token} if request.decoding else set()
+        given = {*request.begin, *request.by_step, *token}
         if given != self._graph.signature.inputs.keys():
-            raise ModelFailure(f"a course has {sorted(given)}, a step takes {sorted(self._graph.signature.inputs)}")
-        absent = [name for name in self._carried if name not in course.begin]
+            raise ModelFailure(
+                f"a loop request has {sorted(given)}, a step takes {sorted(self._graph.signature.inputs)}"
+            )
+        absent = [name for name in self._carried if name not in request.begin]
         if absent:
-            raise ModelFailure(f"a course does not begin with {absent}, which are carried")
-        if course.steps < 1 or course.rows < 1:
-            raise ModelFailure(f"a course of {course.rows} rows and {course.steps} steps")
-        return self._key_of(course.begin)
+            raise ModelFailure(f"a loop request does not begin with {absent}, which are carried")
+        if request.steps < 1 or request.rows < 1:
+            raise ModelFailure(f"a loop request of {request.rows} rows and {request.steps} steps")
+        return self._key_of(request.begin)
 
     def _key_of(self, arrays: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
         """The key of rows that may share a step: the shapes of what they carry."""

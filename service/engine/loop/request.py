@@ -73,8 +73,8 @@ class Sentence(NamedTuple):
     has_ended: bool = True
 
 
-class Path(NamedTuple):
-    """What a course came to.
+class LoopResult(NamedTuple):
+    """What a loop request came to.
 
     ``kept`` [rows, steps, ...] and ``last`` [rows, ...] by output; ``sentences`` one a row where there is a decoding.
     Times in seconds: until the first step began, and in the runs that a row was part of, the mean over the rows.

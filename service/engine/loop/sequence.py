@@ -1,4 +1,4 @@
-"""A course under way: what it has come to so far, and how a step takes it on."""
+"""A loop request under way: what it has come to so far, and how a step takes it on."""
 
 import logging
 import math
@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.engine.loop.decoding import Beams, Greedy
-from service.engine.loop.request import LoopRequest, Path
+from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.loop.slots import Crew, Span, Ticket
 from service.errors import ServiceError
 
 logger = logging.getLogger("sluice.engine")
 
-Done = Callable[[Path | ServiceError], None]
+Done = Callable[[LoopResult | ServiceError], None]
 
 
 @dataclass(slots=True, eq=False)
 class Journey(Ticket):
-    """A course under way, with the one who waits for it. ``done`` is called exactly once, unless the caller cancels."""
+    """A request under way, with the one who waits for it. ``done`` is called exactly once, unless the caller cancels."""
 
-    course: LoopRequest = field(kw_only=True)
+    request: LoopRequest = field(kw_only=True)
     done: Done = field(kw_only=True)
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     last: dict[str, np.ndarray] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Journey(Ticket):
     compute_s: float = 0.0
     answered: bool = False
 
-    def finish(self, outcome: Path | ServiceError) -> None:
+    def finish(self, outcome: LoopResult | ServiceError) -> None:
         if self.answered:
             return
         self.answered = True
@@ -42,10 +42,10 @@ class Journey(Ticket):
         except Exception:  # the others of the crew must go on whatever one of their callers does
             logger.exception("the receiver of an answer failed")
 
-    def describe(self) -> Path:
+    def describe(self) -> LoopResult:
         """What it has come to, when the last row has ended."""
         sentences = [sentence.best() for sentence in self.sentences]
-        return Path(self.kept, self.last, sentences, max(0.0, self.began_at - self.arrived), self.compute_s)
+        return LoopResult(self.kept, self.last, sentences, max(0.0, self.began_at - self.arrived), self.compute_s)
 
 
 class Tensors(NamedTuple):
@@ -72,13 +72,13 @@ class Stretch:
         kept: dict[str, list[np.ndarray]] = {}
         at = 0
         for span in crew.spans:
-            course = span.ticket.course
+            request = span.ticket.request
             end = at + span.slots
-            if course.by_step:
+            if request.by_step:
                 self.changing.append((span, at, end))
-            singly = course.watch is not None or course.decoding is not None
-            self.quiet_steps = min(self.quiet_steps, 1 if singly else course.steps - span.step)
-            for name in course.keep:
+            singly = request.watch is not None or request.decoding is not None
+            self.quiet_steps = min(self.quiet_steps, 1 if singly else request.steps - span.step)
+            for name in request.keep:
                 kept.setdefault(name, [])
             span.place, span.offset = self, at
             at = end
@@ -98,15 +98,15 @@ class Stretch:
 
     def flush(self, span: Span[Journey]) -> None:
         """Tell a span, or a part of one, what it has come to."""
-        journey, course = span.ticket, span.ticket.course
+        journey, request = span.ticket, span.ticket.request
         steps = slice(span.step, span.step + self.count)
-        for name in course.keep:
+        for name in request.keep:
             stacked = self._stacked.get(name)
             if stacked is None or len(stacked) != self.count:
                 stacked = self._stacked[name] = np.stack(self._kept[name])
             whole = journey.kept.get(name)
             if whole is None:
-                shape = (journey.rows, course.steps, *stacked.shape[2:])
+                shape = (journey.rows, request.steps, *stacked.shape[2:])
                 whole = journey.kept[name] = np.zeros(shape, stacked.dtype)
             of_span = stacked[:, span.offset : span.offset + span.slots : journey.width]
             whole[span.start : span.stop, steps] = of_span.swapaxes(0, 1)
@@ -117,11 +117,11 @@ class Stretch:
 
 def advance(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> list[Span[Journey]]:
     """Note what a step gave the rows of a span, which has been flushed; returns what of it goes on."""
-    journey, course = span.ticket, span.ticket.course
-    if course.watch is not None:
+    journey, request = span.ticket, span.ticket.request
+    if request.watch is not None:
         _tell(span, outputs, place, at)
     ends = _find_ends(span, outputs, place, at)
-    if course.last and ends:
+    if request.last and ends:
         _note_last(span, outputs, at, ends)
     if not ends:
         return [span]
@@ -132,8 +132,8 @@ def advance(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tenso
 def _find_ends(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> Sequence[int]:
     """The rows of a span that have ended, counted from its start."""
     journey = span.ticket
-    decoding = journey.course.decoding
-    all_end = span.step == journey.course.steps
+    decoding = journey.request.decoding
+    all_end = span.step == journey.request.steps
     ended = []
     if decoding is not None:
         tokens = place.arrays[decoding.token]
@@ -151,7 +151,7 @@ def _find_ends(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Te
 
 def _note_last(span: Span[Journey], outputs: Mapping[str, np.ndarray], at: int, ends: Sequence[int]) -> None:
     journey = span.ticket
-    for name in journey.course.last:
+    for name in journey.request.last:
         given = outputs[name]
         whole = journey.last.get(name)
         if whole is None:
@@ -162,17 +162,17 @@ def _note_last(span: Span[Journey], outputs: Mapping[str, np.ndarray], at: int, 
 
 def _tell(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> None:
     """Show the kept outputs, and the symbol that was chosen, to the one who watches."""
-    course, width = span.ticket.course, span.ticket.width
-    assert course.watch is not None  # noqa: S101  # asked by the caller
-    shown = {name: outputs[name] for name in (*course.keep, *course.show)}
-    if course.decoding is not None:
-        shown[course.decoding.token] = place.arrays[course.decoding.token]
+    request, width = span.ticket.request, span.ticket.width
+    assert request.watch is not None  # noqa: S101  # asked by the caller
+    shown = {name: outputs[name] for name in (*request.keep, *request.show)}
+    if request.decoding is not None:
+        shown[request.decoding.token] = place.arrays[request.decoding.token]
     try:
         for number in range(span.rows):
             of_row = {name: array[at + number * width] for name, array in shown.items()}
-            course.watch(span.start + number, span.step - 1, of_row)
+            request.watch(span.start + number, span.step - 1, of_row)
     except Exception:  # the others of the crew must go on whatever one of their callers does
-        logger.exception("the one who watches a course failed")
+        logger.exception("the one who watches a loop request failed")
 
 
 def _gaps(ends: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:

@@ -93,7 +93,7 @@ class StepGraph:
         if place is not None and place.slots == slots and _follow_each_other(spans):
             return Tensors(place.arrays, slots)
         padding = self._pad(slots) - slots
-        changing = {name for span in spans for name in span.ticket.course.changing}
+        changing = {name for span in spans for name in span.ticket.request.changing}
         arrays = {}
         for name in self.signature.inputs:
             parts = [self._part(span, name) for span in spans]
@@ -108,13 +108,13 @@ class StepGraph:
         if span.place is not None:
             array: np.ndarray = span.place.arrays[name][span.offset : span.offset + span.slots]
             return array
-        course = span.ticket.course
-        if name in course.begin:
-            rows = course.begin[name][span.start : span.stop]
+        request = span.ticket.request
+        if name in request.begin:
+            rows = request.begin[name][span.start : span.stop]
             return np.repeat(rows, span.ticket.width, axis=0) if span.ticket.width > 1 else rows
-        if course.decoding is not None and name == course.decoding.token:
-            return np.full(span.slots, course.decoding.begin, np.int64)
-        sample = np.asarray(course.by_step[name](slice(span.start, span.start + 1), span.step))
+        if request.decoding is not None and name == request.decoding.token:
+            return np.full(span.slots, request.decoding.begin, np.int64)
+        sample = np.asarray(request.by_step[name](slice(span.start, span.start + 1), span.step))
         return np.zeros((span.slots, *sample.shape[1:]), self.signature.dtypes[name])
 
     def _isolate(self, run: Step, error: BaseException) -> dict[str, np.ndarray]:
@@ -151,7 +151,7 @@ class StepGraph:
         tensors = run.stretch.tensors
         for taken, given in self._fed_back.items():
             tensors.arrays[taken] = run.outputs[given]
-        decoding = next((s.ticket.course.decoding for s in run.crew.spans if s.ticket.course.decoding), None)
+        decoding = next((s.ticket.request.decoding for s in run.crew.spans if s.ticket.request.decoding), None)
         if decoding is not None:
             self._choose(run, decoding.token, decoding.scores, tensors.arrays)
         return tensors
@@ -194,7 +194,7 @@ def _fill_in(stretch: Stretch) -> None:
     """What changes with the step."""
     for span, at, end in stretch.changing:
         step = span.step + stretch.count
-        for name, value_of in span.ticket.course.by_step.items():
+        for name, value_of in span.ticket.request.by_step.items():
             value = value_of(slice(span.start, span.stop), step)
             many = span.ticket.width > 1 and isinstance(value, np.ndarray) and value.ndim
             stretch.arrays[name][at:end] = np.repeat(value, span.ticket.width, axis=0) if many else value

@@ -242,10 +242,10 @@ def test_loop_has_twelve_steps_by_default() -> None:
 
 
 def test_loop_without_a_start_graph_begins_with_the_series() -> None:
-    """The history itself is carried where the manifest says so, beside zeros; two lengths are two courses."""
+    """The history itself is carried where the manifest says so, beside zeros; two lengths are two loop requests."""
     model = sliding_forecaster()
     assert means(ask(model, [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=3)) == [[6, 12, 23], [9, 15, 26], [3, 6, 12]]
-    assert [course.rows for course in model.courses] == [2, 1]
+    assert [request.rows for request in model.requests] == [2, 1]
 
 
 def test_loop_without_noise_rolls_out() -> None:
@@ -257,7 +257,7 @@ def test_series_share_one_course() -> None:
     """Series of different lengths roll out together, for what they carry has one shape."""
     model = rolling_forecaster()
     ask(model, [[1, 2], [1, 2, 3], [1] * 20], horizon=2)
-    assert [course.rows for course in model.courses] == [3]
+    assert [request.rows for request in model.requests] == [3]
 
 
 def test_quantiles_are_those_of_the_drawn_paths() -> None:
@@ -345,7 +345,7 @@ def test_stream_of_a_model_at_once_is_its_answer_step_by_step() -> None:
 
 
 def test_stream_names_the_rows_of_the_request() -> None:
-    """Where a request becomes several courses, events carry the position in the request."""
+    """Where a request becomes several loop requests, events carry the position in the request."""
     events: list[Any] = []
     ask(sliding_forecaster(), [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=1, emit=events.append)
     assert sorted(tuple(event.values()) for event in events) == [(0, 0, 6), (1, 0, 9), (2, 0, 3)]

@@ -17,7 +17,7 @@ from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.text import render_json
 from service.tasks import generate
-from service.tasks.diffusion import choose_levels, plan_course, read_sampling
+from service.tasks.diffusion import choose_levels, plan_loop_request, read_sampling
 from service.tasks.request import TaskRequest
 from service.tasks.work import Limits, Result
 from tests.support.driving import LIMITS, Driver, body_of, load, make
@@ -356,9 +356,9 @@ def test_diffusion_has_the_defaults_of_the_manifest() -> None:
     """Steps and guidance of the model; nothing is drawn between the steps."""
     model = diffuser()
     assert outputs(model, seed=1).tobytes() == outputs(model, seed=1, steps=5, guidance=0.5, eta=0).tobytes()
-    course = model.courses[0]
-    assert (course.steps, course.last, course.keep, course.watch) == (5, ("preview",), (), None)
-    assert not course.begin["noise"].any()
+    request = model.requests[0]
+    assert (request.steps, request.last, request.keep, request.watch) == (5, ("preview",), (), None)
+    assert not request.begin["noise"].any()
     assert outputs(model, seed=1).tobytes() != outputs(model, seed=1, eta=1).tobytes()
 
 
@@ -370,8 +370,8 @@ def test_graph_that_always_draws_gets_its_noise() -> None:
     assert facts.diffusion is not None
     sampling = read_sampling(facts.diffusion, model.subject, LIMITS, None, None, None)
     begin = {"sample": np.zeros((2, 1, 2, 2), np.float32)}
-    course = plan_course(begin, 5, sampling, model.subject, facts, None, None)
-    drawn = course.by_step["noise"](slice(1, 2), 3)
+    request = plan_loop_request(begin, 5, sampling, model.subject, facts, None, None)
+    drawn = request.by_step["noise"](slice(1, 2), 3)
     np.testing.assert_array_equal(drawn, draw_normal(5, 1, 4, (1, 2, 2))[None])
 
 

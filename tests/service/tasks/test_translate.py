@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.loop.request import Path, Sentence
+from service.engine.loop.request import LoopResult, Sentence
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.request import TaskRequest
 from service.tasks.sequence import Options, work
@@ -71,7 +71,7 @@ def test_probability_that_is_no_number_is_a_failure_of_the_model() -> None:
     while not isinstance(wish, Iterate):
         wish = task.send(MODEL.infer(wish.graph, wish.inputs))
     with pytest.raises(ModelFailure, match="model 'm' gave probabilities that are not numbers"):
-        task.send(Path({}, {}, [Sentence([2], math.nan)], 0.0, 0.0))
+        task.send(LoopResult({}, {}, [Sentence([2], math.nan)], 0.0, 0.0))
 
 
 def test_text_that_does_not_end_is_said_to_be_incomplete() -> None:
@@ -98,7 +98,7 @@ def test_texts_are_padded_to_the_lengths_of_the_model() -> None:
     model = translator()
     ask(["a", "abc", "bb", "abca"], model=model)
     assert [run for run in model.runs if run[0] == "read"] == [("read", 2), ("read", 2)]
-    assert [course.begin["memory"].shape for course in model.courses] == [(2, 3), (2, 5)]
+    assert [request.begin["memory"].shape for request in model.requests] == [(2, 3), (2, 5)]
 
 
 @pytest.mark.parametrize(("beams", "width"), [(None, 1), (1, 1), (8, 8)])
@@ -106,7 +106,7 @@ def test_beams_are_the_width_of_the_search(beams: int | None, width: int) -> Non
     """The loop is asked for so many hypotheses, between the begin and the end of the manifest."""
     model = translator()
     ask(["a"], model=model, **({"beams": beams} if beams else {}))
-    decoding = model.courses[0].decoding
+    decoding = model.requests[0].decoding
     assert decoding is not None
     assert (decoding.width, decoding.begin, decoding.end) == (width, 0, 1)
 

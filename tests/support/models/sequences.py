@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from model_store.datatypes import BY_ONNX, DATATYPES
 from model_store.manifest import File, Graph, Manifest, Tensor
 from model_store.tasks import Carry, Forecast, Loop, Text
-from service.engine.loop.request import LoopRequest, Path, Sentence, Value
+from service.engine.loop.request import LoopRequest, LoopResult, Sentence, Value
 from service.engine.tensors import Signature
 from service.tasks.work import Limits, Subject
 from tests.support.driving import Drives
@@ -42,37 +42,37 @@ class Model(Drives):
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    def iterate(self, course: LoopRequest) -> Path:
+    def iterate(self, request: LoopRequest) -> LoopResult:
         """All rows step by step together; sentences, which end at different steps, one after the other."""
-        if course.decoding is None:
-            return Path(self._walk(course, slice(0, course.rows))[0], {}, [], 0.0, 0.0)
-        sentences = [self._walk(course, slice(row, row + 1))[1] for row in range(course.rows)]
-        return Path({}, {}, sentences, 0.0, 0.0)
+        if request.decoding is None:
+            return LoopResult(self._walk(request, slice(0, request.rows))[0], {}, [], 0.0, 0.0)
+        sentences = [self._walk(request, slice(row, row + 1))[1] for row in range(request.rows)]
+        return LoopResult({}, {}, sentences, 0.0, 0.0)
 
-    def _walk(self, course: LoopRequest, rows: slice) -> tuple[dict[str, np.ndarray], Sentence]:
+    def _walk(self, request: LoopRequest, rows: slice) -> tuple[dict[str, np.ndarray], Sentence]:
         assert self.manifest.loop is not None
-        decoding = course.decoding
-        carried = {name: array[rows] for name, array in course.begin.items()}
-        kept: dict[str, list[np.ndarray]] = {name: [] for name in course.keep}
+        decoding = request.decoding
+        carried = {name: array[rows] for name, array in request.begin.items()}
+        kept: dict[str, list[np.ndarray]] = {name: [] for name in request.keep}
         tokens, log_probability = [], 0.0
         if decoding:
             carried[decoding.token] = np.array([decoding.begin])
-        for step in range(course.steps):
-            drawn = {name: self._fill(name, of(rows, step), rows) for name, of in course.by_step.items()}
+        for step in range(request.steps):
+            drawn = {name: self._fill(name, of(rows, step), rows) for name, of in request.by_step.items()}
             outputs = self.infer("main", {**carried, **drawn})
             for carry in self.manifest.loop.carries:
                 if carry.output:
                     carried[carry.input] = outputs[carry.output]
             for name, values in kept.items():
                 values.append(outputs[name])
-            shown = {name: outputs[name] for name in (*course.keep, *course.show)}
+            shown = {name: outputs[name] for name in (*request.keep, *request.show)}
             if decoding:
                 scores = outputs[decoding.scores][0]
                 token = int(np.argmax(scores))
                 shown[decoding.token] = np.array([token])
-            if course.watch:
+            if request.watch:
                 for at, row in enumerate(range(rows.start, rows.stop)):
-                    course.watch(row, step, {name: array[at] for name, array in shown.items()})
+                    request.watch(row, step, {name: array[at] for name, array in shown.items()})
             if decoding:
                 log_probability += float(scores[token])
                 if token == decoding.end:

@@ -16,7 +16,7 @@ from service.engine.batching.cost import CostModel
 from service.engine.execution.device import Device
 from service.engine.execution.lane import StepRunner
 from service.engine.loop.continuous_batcher import Stepper
-from service.engine.loop.request import Decoding, LoopRequest, Path
+from service.engine.loop.request import Decoding, LoopRequest, LoopResult
 from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
@@ -143,16 +143,16 @@ class Bench:
             pad=lambda rows: max(rows, least_rows),
         )
 
-    def ask(self, course: LoopRequest, **options: float) -> "asyncio.Future[Path]":
-        answer: asyncio.Future[Path] = asyncio.get_running_loop().create_future()
+    def ask(self, request: LoopRequest, **options: float) -> "asyncio.Future[LoopResult]":
+        answer: asyncio.Future[LoopResult] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Path | ServiceError) -> None:
-            if isinstance(outcome, Path):
+        def done(outcome: LoopResult | ServiceError) -> None:
+            if isinstance(outcome, LoopResult):
                 answer.set_result(outcome)
             else:
                 answer.set_exception(outcome)
 
-        answer.job = self.stepper.submit(course, done, **options)  # type: ignore[attr-defined, arg-type]
+        answer.job = self.stepper.submit(request, done, **options)  # type: ignore[attr-defined, arg-type]
         return answer
 
 
@@ -169,11 +169,11 @@ def walking(start: float, steps: int, rows: int = 1, **more: object) -> LoopRequ
     )
 
 
-def walk_by_hand(course: LoopRequest) -> tuple[np.ndarray, np.ndarray]:
-    value, total = course.begin["value"], course.begin["total"]
+def walk_by_hand(request: LoopRequest) -> tuple[np.ndarray, np.ndarray]:
+    value, total = request.begin["value"], request.begin["total"]
     path = []
-    for step in range(course.steps):
-        kick = course.by_step["kick"](slice(0, course.rows), step)
+    for step in range(request.steps):
+        kick = request.by_step["kick"](slice(0, request.rows), step)
         value = value * np.float32(0.5) + np.asarray(kick, np.float32)
         total = total + value
         path.append(value)
@@ -262,7 +262,7 @@ def test_request_that_cannot_end_in_time_is_refused_at_once():
 
 
 def test_loop_that_seems_too_slow_is_tried_again():
-    """When it has rested for ten times of what a course seems to take, one is begun: the loop may be fast by now."""
+    """When it has rested for ten times of what a request seems to take, one is begun: the loop may be fast by now."""
 
     async def main() -> None:
         bench = Bench(walk(), WALK, cost_s=SLOW_S)
@@ -304,7 +304,7 @@ def test_more_hypotheses_than_a_step_has_rows_are_refused():
 
 
 def test_course_without_an_input_of_the_step_is_a_failure_of_the_service():
-    """What a step takes and a course does not give is found before anything runs."""
+    """What a step takes and a loop request does not give is found before anything runs."""
 
     async def main() -> None:
         bench = Bench(walk(), WALK)
@@ -331,7 +331,7 @@ def test_drain_refuses_new_courses_and_ends_the_old_ones():
 
 
 def test_watcher_that_raises_harms_nobody():
-    """Steps are shown to the one who watches; what it raises is logged, and all courses go on."""
+    """Steps are shown to the one who watches; what it raises is logged, and all loop requests go on."""
     seen = []
 
     def watch(row: int, step: int, outputs: Arrays) -> None:
@@ -364,10 +364,10 @@ def test_rows_join_a_running_loop_at_the_next_step():
         bench.counting.gate.set()
         answers = await asyncio.gather(one, other)
         assert bench.counting.steps == [2, 3, 3, 3]
-        for course, path in zip((first, second), answers, strict=True):
-            kept, total = walk_by_hand(course)
-            np.testing.assert_array_equal(path.kept["next"], kept)
-            np.testing.assert_array_equal(path.last["next_total"], total)
+        for request, result in zip((first, second), answers, strict=True):
+            kept, total = walk_by_hand(request)
+            np.testing.assert_array_equal(result.kept["next"], kept)
+            np.testing.assert_array_equal(result.last["next_total"], total)
 
     run_virtual(main())
 
@@ -377,29 +377,29 @@ def growing(start: float, steps: int, rows: int = 1) -> LoopRequest:
     return LoopRequest({"memory": memory, "x": memory[:, :1] * 10}, steps, last=("longer",))
 
 
-def grow_by_hand(course: LoopRequest) -> np.ndarray:
-    return np.concatenate([course.begin["memory"], *[course.begin["x"]] * course.steps], axis=1)
+def grow_by_hand(request: LoopRequest) -> np.ndarray:
+    return np.concatenate([request.begin["memory"], *[request.begin["x"]] * request.steps], axis=1)
 
 
 def test_what_grows_is_in_no_step_with_what_is_shorter():
     """Callers who come while others step get the same as alone, though what each carries has another length by then."""
-    courses = [growing(start, 6) for start in range(4)]
-    answers: list[asyncio.Future[Path]] = []
+    requests = [growing(start, 6) for start in range(4)]
+    answers: list[asyncio.Future[LoopResult]] = []
 
     async def main() -> None:
         class Busy(Counting):
             """One more caller comes in the middle of each step."""
 
             def step(self, inputs: Arrays, stay: Collection[str]) -> Sequence[np.ndarray]:
-                if len(answers) < len(courses):
-                    answers.append(bench.ask(courses[len(answers)]))
+                if len(answers) < len(requests):
+                    answers.append(bench.ask(requests[len(answers)]))
                 return super().step(inputs, stay)
 
         bench = Bench(graphs.grow(), GROW, runner=Busy(graphs.grow()))
-        answers.append(bench.ask(courses[0]))
+        answers.append(bench.ask(requests[0]))
         await answers[0]
-        for course, answer in zip(courses, answers, strict=True):
-            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(course))
+        for request, answer in zip(requests, answers, strict=True):
+            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(request))
         assert bench.stepper.table.is_empty
 
     run_virtual(main())
@@ -410,9 +410,9 @@ def test_what_has_grown_to_one_length_shares_its_steps():
 
     async def main() -> None:
         bench = Bench(graphs.grow(), GROW)
-        courses = [growing(start, 6) for start in range(4)]
-        for course, answer in zip(courses, [bench.ask(c) for c in courses], strict=True):
-            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(course))
+        requests = [growing(start, 6) for start in range(4)]
+        for request, answer in zip(requests, [bench.ask(c) for c in requests], strict=True):
+            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(request))
         assert bench.counting.steps == [4] * 6
 
     run_virtual(main())
@@ -425,8 +425,8 @@ def test_rows_of_one_request_that_grow_apart_step_apart():
         bench = Bench(graphs.grow(), GROW, max_slots=3)
         first, late = growing(1, 2, rows=1), growing(5, 6, rows=3)
         answers = [bench.ask(first), bench.ask(late)]
-        for course, answer in zip((first, late), answers, strict=True):
-            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(course))
+        for request, answer in zip((first, late), answers, strict=True):
+            np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(request))
         assert bench.counting.steps[:2] == [3, 3]
         assert max(bench.counting.steps[2:]) == 2
 
@@ -438,10 +438,10 @@ def test_lone_row_is_padded_and_the_padding_is_nobodys():
 
     async def main() -> None:
         bench = Bench(walk(), WALK, least_rows=2)
-        course = walking(3, 5)
-        path = await bench.ask(course)
+        request = walking(3, 5)
+        result = await bench.ask(request)
         assert bench.counting.steps == [2] * 5
-        np.testing.assert_array_equal(path.kept["next"], walk_by_hand(course)[0])
+        np.testing.assert_array_equal(result.kept["next"], walk_by_hand(request)[0])
 
     run_virtual(main())
 
@@ -466,12 +466,12 @@ def test_slow_steps_go_side_by_side_on_two_lanes():
 @given(
     bound=st.booleans(),
     in_lanes=st.booleans(),
-    courses=st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=10),
+    requests=st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=10),
     max_rows=st.integers(1, 6),
     max_slots=st.integers(6, 12),
     gaps=st.lists(st.integers(0, 3), min_size=10, max_size=10),
 )
-def test_company_changes_no_bit(courses, max_rows, max_slots, gaps, bound, in_lanes):
+def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
     """Whatever joins and leaves, every request gets the bits that it gets when it runs alone.
 
     ``bound``: with the state left on the device between steps (here the device is the host).
@@ -490,17 +490,17 @@ def test_company_changes_no_bit(courses, max_rows, max_slots, gaps, bound, in_la
             least_rows=2,
             runner=runner,
         )
-        made = [walking(start, steps, rows) for start, steps, rows in courses]
+        made = [walking(start, steps, rows) for start, steps, rows in requests]
         answers = []
-        for course, gap in zip(made, gaps, strict=False):
-            answers.append(bench.ask(course))
+        for request, gap in zip(made, gaps, strict=False):
+            answers.append(bench.ask(request))
             for _ in range(gap):
                 await asyncio.sleep(0)
-        for course, answer in zip(made, answers, strict=True):
-            kept, total = walk_by_hand(course)
-            path = await answer
-            np.testing.assert_array_equal(path.kept["next"], kept)
-            np.testing.assert_array_equal(path.last["next_total"], total)
+        for request, answer in zip(made, answers, strict=True):
+            kept, total = walk_by_hand(request)
+            result = await answer
+            np.testing.assert_array_equal(result.kept["next"], kept)
+            np.testing.assert_array_equal(result.last["next_total"], total)
         assert bench.stepper.table.is_empty
 
     run_virtual(main())
@@ -567,8 +567,8 @@ def test_state_that_is_left_on_the_device_serves_beams_and_failures_too():
     async def main() -> None:
         plain, bound = Bench(speak(), SPEAK), Bench(speak(), SPEAK, runner=Counting(speak(), bound=True))
         for table in (0, 1):
-            course = speaking(table, width=3)
-            assert (await bound.ask(course)).sentences == (await plain.ask(course)).sentences
+            request = speaking(table, width=3)
+            assert (await bound.ask(request)).sentences == (await plain.ask(request)).sentences
         bench = Bench(hop(), HOP, runner=Counting(hop(), bound=True))
         answers = [bench.ask(LoopRequest({"place": np.array([[p]], np.int64)}, 4, last=("next",))) for p in (3, 77)]
         assert (await answers[0]).last["next"].tolist() == [[3]]
@@ -585,7 +585,7 @@ def test_beams_keep_to_their_row():
         bench = Bench(speak(), SPEAK, max_rows=12)
         alone = [(await bench.ask(speaking(table, width=3))).sentences[0] for table in (0, 1)]
         together = await asyncio.gather(*(bench.ask(speaking(t, width=3, rows=2)) for t in (0, 1, 0)))
-        for table, path in zip((0, 1, 0), together, strict=True):
-            assert list(path.sentences) == [alone[table]] * 2
+        for table, result in zip((0, 1, 0), together, strict=True):
+            assert list(result.sentences) == [alone[table]] * 2
 
     run_virtual(main())
