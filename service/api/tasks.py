@@ -127,8 +127,8 @@ class Errand:
         loop = model.loop
         if loop is None:
             raise ModelFailure(f"the manifest of {model.name!r} describes no loop")
-        journey = loop.submit(wish.request, self._took, timeout_s=left_s, priority=priority)
-        self._release = functools.partial(loop.cancel, journey)
+        sequence = loop.submit(wish.request, self._took, timeout_s=left_s, priority=priority)
+        self._release = functools.partial(loop.cancel, sequence)
 
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
         """The engine has answered."""

@@ -24,7 +24,7 @@ from service.engine.batching.cost import CostModel, may_try
 from service.engine.execution.lane import Lanes, Observer, Silence, StepRunner
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest
-from service.engine.loop.sequence import Done, Journey, Stretch, Tensors, advance
+from service.engine.loop.sequence import Done, LoopSequence, Stretch, Tensors, advance
 from service.engine.loop.slots import Crew, SlotTable, Span
 from service.engine.loop.step import Step, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
@@ -54,7 +54,7 @@ class Stepper:
         signature: Signature,
         carries: Sequence[Carry],
         device: Lanes,
-        table: SlotTable[Journey],
+        table: SlotTable[LoopSequence],
         *,
         max_rows: int,
         cost: CostModel | None = None,
@@ -75,7 +75,9 @@ class Stepper:
         self._max_rows = min(max_rows, table.max_slots)
         self._step_rows = self.cost.efficient(self._max_rows, _STEP_OVERHEAD_S, _EFFICIENT_WITHIN)
 
-    def submit(self, request: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Journey:
+    def submit(
+        self, request: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1
+    ) -> LoopSequence:
         """Begin a request. Raises InvalidInput, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit."""
         key = self._check(request)
         width = request.decoding.width if request.decoding else 1
@@ -83,18 +85,18 @@ class Stepper:
             raise InvalidInput(f"beams: expected at most {self._max_rows}, got {width}")
         self.admit(request.rows * width, request.steps, timeout_s)
         now = self._device.clock()
-        journey = Journey(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
+        sequence = LoopSequence(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
         if request.decoding is not None:
             end = request.decoding.end
-            journey.sentences = [Beams(width, end) if width > 1 else Greedy(end) for _ in range(request.rows)]
+            sequence.sentences = [Beams(width, end) if width > 1 else Greedy(end) for _ in range(request.rows)]
         try:
-            self.table.offer(journey, lambda: self.expected_s(0, 1))
+            self.table.offer(sequence, lambda: self.expected_s(0, 1))
         except QueueFull:
             self.observer.failed()
             raise
         self.observer.depth(self.table.waiting_rows)
         self._device.wake(self)
-        return journey
+        return sequence
 
     def admit(self, slots: int, steps: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
@@ -122,13 +124,13 @@ class Stepper:
         turns = max(1.0, together / (self._step_rows * self._device.lanes))
         return _MARGIN * steps * turns * self.cost.predict(a_step)
 
-    def cancel(self, journey: Journey) -> None:
+    def cancel(self, sequence: LoopSequence) -> None:
         """The caller has gone: the rows leave before their next step."""
-        if not journey.answered:
-            self.observer.failed(self._device.clock() - journey.arrived)
-        journey.answered = True
-        if not journey.gone:
-            self.table.leave(journey)
+        if not sequence.answered:
+            self.observer.failed(self._device.clock() - sequence.arrived)
+        sequence.answered = True
+        if not sequence.gone:
+            self.table.leave(sequence)
         self.observer.depth(self.table.waiting_rows)
         self.settle()
 
@@ -154,9 +156,9 @@ class Stepper:
 
     def expire(self, now: float) -> None:
         expired = self.table.expire(now)
-        for journey in expired:
-            self.observer.failed(now - journey.arrived)
-            journey.finish(DeadlinePassed("the deadline passed before the last step"))
+        for sequence in expired:
+            self.observer.failed(now - sequence.arrived)
+            sequence.finish(DeadlinePassed("the deadline passed before the last step"))
         if expired:  # mostly nobody, and this is asked before each step
             self.observer.depth(self.table.waiting_rows)
         self.settle()
@@ -178,16 +180,16 @@ class Stepper:
         step.has_siblings = self._device.lanes > 1 and self.table.can_step
         return step
 
-    def _meet(self, crew: Crew[Journey], now: float) -> None:
+    def _meet(self, crew: Crew[LoopSequence], now: float) -> None:
         """Rows are together that were not before."""
         waits_s = []
         for span in crew.spans:
             if isinstance(span.place, Stretch):
                 span.place.flush(span)
-            journey = span.ticket
-            if math.isnan(journey.began_at):
-                journey.began_at = now
-                waits_s.append(max(0.0, now - journey.arrived))
+            sequence = span.ticket
+            if math.isnan(sequence.began_at):
+                sequence.began_at = now
+                waits_s.append(max(0.0, now - sequence.arrived))
         self.observer.queued(waits_s)
         self.observer.depth(self.table.waiting_rows)
 
@@ -244,56 +246,56 @@ class Stepper:
     def _part(self, run: Step, stretch: Stretch, place: Tensors) -> None:
         """Look at the rows one by one: some end, fail, have left, or are watched."""
         self._lose(run)
-        going: list[Span[Journey]] = []
+        going: list[Span[LoopSequence]] = []
         at = 0
         for span in run.crew.spans:
-            journey = span.ticket
-            if not journey.gone:
+            sequence = span.ticket
+            if not sequence.gone:
                 stretch.flush(span)
                 going += advance(span, run.outputs, place, at)
-                if journey.rows_done == journey.rows:
-                    journey.gone = True
-                    run.finished.append(journey)
+                if sequence.rows_done == sequence.rows:
+                    sequence.gone = True
+                    run.finished.append(sequence)
             at += span.slots
         self.table.rest(run.crew, going)
 
     def _lose(self, run: Step) -> None:
         for number, error in run.failed.items():
-            journey = run.crew.spans[number].ticket
-            run.lost.append((journey, error))
-            self.table.leave(journey)
+            sequence = run.crew.spans[number].ticket
+            run.lost.append((sequence, error))
+            self.table.leave(sequence)
 
     def complete(self, run: Step) -> Sequence[Step]:
         """Answer those requests whose last row has ended, or that have failed."""
-        for journey, error in run.lost:
-            if not journey.answered:
-                logger.error("the model failed at a step of a request of %d rows", journey.rows, exc_info=error)
-                self.observer.failed(run.ended_at - journey.arrived)
-                journey.finish(ModelFailure(f"{type(error).__name__}: {error}"))
+        for sequence, error in run.lost:
+            if not sequence.answered:
+                logger.error("the model failed at a step of a request of %d rows", sequence.rows, exc_info=error)
+                self.observer.failed(run.ended_at - sequence.arrived)
+                sequence.finish(ModelFailure(f"{type(error).__name__}: {error}"))
         if run.finished:
             self._answer(run.finished, self._device.clock())
         return ()
 
     def abandon(self, run: Step) -> None:
         """End the requests that could not be answered, or all of a crew that could not be taken on."""
-        ended = [*run.finished, *(journey for journey, _ in run.lost)]
+        ended = [*run.finished, *(sequence for sequence, _ in run.lost)]
         if not run.has_landed:
             ended += [span.ticket for span in run.crew.spans]
             self.table.rest(run.crew, ())
-        for journey in ended:
-            if not journey.gone:
-                self.table.leave(journey)
-            journey.finish(ModelFailure("a fault of the server"))
+        for sequence in ended:
+            if not sequence.gone:
+                self.table.leave(sequence)
+            sequence.finish(ModelFailure("a fault of the server"))
 
-    def _answer(self, finished: Sequence[Journey], now: float) -> None:
+    def _answer(self, finished: Sequence[LoopSequence], now: float) -> None:
         """Answer those whose last row has ended, and count them."""
         tally = Tally()
-        for journey in finished:
-            if journey.answered:
+        for sequence in finished:
+            if sequence.answered:
                 continue
-            result = journey.describe()
-            journey.finish(result)
-            total_s = now - journey.arrived
+            result = sequence.describe()
+            sequence.finish(result)
+            total_s = now - sequence.arrived
             # Between its steps a row waits for lanes and for what its company's inputs are put together from.
             between_s = max(0.0, total_s - result.queue_s - result.compute_s)
             tally.requests += 1
@@ -302,7 +304,7 @@ class Stepper:
             tally.batch_s += between_s
             tally.compute_s += result.compute_s
             if self.observer.traces:
-                times = Times(journey.rows, journey.arrived, now, result.queue_s, between_s, result.compute_s)
+                times = Times(sequence.rows, sequence.arrived, now, result.queue_s, between_s, result.compute_s)
                 self.observer.traced(times)
         if tally.requests:
             self.observer.answered(tally)

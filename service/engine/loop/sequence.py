@@ -20,7 +20,7 @@ Done = Callable[[LoopResult | ServiceError], None]
 
 
 @dataclass(slots=True, eq=False)
-class Journey(Ticket):
+class LoopSequence(Ticket):
     """A request under way, with the one who waits for it. ``done`` is called exactly once, unless the caller cancels."""
 
     request: LoopRequest = field(kw_only=True)
@@ -61,12 +61,12 @@ class Stretch:
     Its spans are told what they came to by ``flush``, before anything changes about them.
     """
 
-    def __init__(self, crew: Crew[Journey], tensors: Tensors) -> None:
+    def __init__(self, crew: Crew[LoopSequence], tensors: Tensors) -> None:
         self.tensors = tensors
         self.count = 0
         self.quiet_steps = sys.maxsize
         """How many steps there are before the rows must be looked at one by one."""
-        self.changing: list[tuple[Span[Journey], int, int]] = []
+        self.changing: list[tuple[Span[LoopSequence], int, int]] = []
         """The spans whose inputs change with the step, and their slots."""
         self._compute_s = 0.0
         kept: dict[str, list[np.ndarray]] = {}
@@ -96,28 +96,30 @@ class Stretch:
         for name, steps in self._kept.items():
             steps.append(outputs[name][:])  # a copy on the host of what is on a device
 
-    def flush(self, span: Span[Journey]) -> None:
+    def flush(self, span: Span[LoopSequence]) -> None:
         """Tell a span, or a part of one, what it has come to."""
-        journey, request = span.ticket, span.ticket.request
+        sequence, request = span.ticket, span.ticket.request
         steps = slice(span.step, span.step + self.count)
         for name in request.keep:
             stacked = self._stacked.get(name)
             if stacked is None or len(stacked) != self.count:
                 stacked = self._stacked[name] = np.stack(self._kept[name])
-            whole = journey.kept.get(name)
+            whole = sequence.kept.get(name)
             if whole is None:
-                shape = (journey.rows, request.steps, *stacked.shape[2:])
-                whole = journey.kept[name] = np.zeros(shape, stacked.dtype)
-            of_span = stacked[:, span.offset : span.offset + span.slots : journey.width]
+                shape = (sequence.rows, request.steps, *stacked.shape[2:])
+                whole = sequence.kept[name] = np.zeros(shape, stacked.dtype)
+            of_span = stacked[:, span.offset : span.offset + span.slots : sequence.width]
             whole[span.start : span.stop, steps] = of_span.swapaxes(0, 1)
-        journey.compute_s += self._compute_s * span.rows / journey.rows
+        sequence.compute_s += self._compute_s * span.rows / sequence.rows
         span.step += self.count
         span.place = self.tensors
 
 
-def advance(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> list[Span[Journey]]:
+def advance(
+    span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int
+) -> list[Span[LoopSequence]]:
     """Note what a step gave the rows of a span, which has been flushed; returns what of it goes on."""
-    journey, request = span.ticket, span.ticket.request
+    sequence, request = span.ticket, span.ticket.request
     if request.watch is not None:
         _tell(span, outputs, place, at)
     ends = _find_ends(span, outputs, place, at)
@@ -125,21 +127,21 @@ def advance(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tenso
         _note_last(span, outputs, at, ends)
     if not ends:
         return [span]
-    journey.rows_done += len(ends)
+    sequence.rows_done += len(ends)
     return [span.cut(first, last) for first, last in _gaps(ends, span.rows)]
 
 
-def _find_ends(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> Sequence[int]:
+def _find_ends(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> Sequence[int]:
     """The rows of a span that have ended, counted from its start."""
-    journey = span.ticket
-    decoding = journey.request.decoding
-    all_end = span.step == journey.request.steps
+    sequence = span.ticket
+    decoding = sequence.request.decoding
+    all_end = span.step == sequence.request.steps
     ended = []
     if decoding is not None:
         tokens = place.arrays[decoding.token]
         scores = outputs[decoding.scores]
         for number in range(span.rows):
-            sentence = journey.sentences[span.start + number]
+            sentence = sequence.sentences[span.start + number]
             if isinstance(sentence, Greedy):
                 token = int(tokens[at + number])
                 if sentence.take(token, float(scores[at + number, token])):
@@ -149,18 +151,18 @@ def _find_ends(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Te
     return range(span.rows) if all_end else ended
 
 
-def _note_last(span: Span[Journey], outputs: Mapping[str, np.ndarray], at: int, ends: Sequence[int]) -> None:
-    journey = span.ticket
-    for name in journey.request.last:
+def _note_last(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], at: int, ends: Sequence[int]) -> None:
+    sequence = span.ticket
+    for name in sequence.request.last:
         given = outputs[name]
-        whole = journey.last.get(name)
+        whole = sequence.last.get(name)
         if whole is None:
-            whole = journey.last[name] = np.zeros((journey.rows, *given.shape[1:]), given.dtype)
+            whole = sequence.last[name] = np.zeros((sequence.rows, *given.shape[1:]), given.dtype)
         for number in ends:
-            whole[span.start + number] = given[at + number * journey.width]
+            whole[span.start + number] = given[at + number * sequence.width]
 
 
-def _tell(span: Span[Journey], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> None:
+def _tell(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> None:
     """Show the kept outputs, and the symbol that was chosen, to the one who watches."""
     request, width = span.ticket.request, span.ticket.width
     assert request.watch is not None  # noqa: S101  # asked by the caller

@@ -7,7 +7,7 @@ import numpy as np
 from model_store.tasks import Carry
 from service.engine.execution.lane import Run, StepRunner, User
 from service.engine.loop.decoding import Beams
-from service.engine.loop.sequence import Journey, Stretch, Tensors
+from service.engine.loop.sequence import LoopSequence, Stretch, Tensors
 from service.engine.loop.slots import Crew, Span
 from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
@@ -22,7 +22,7 @@ class Step(Run):
     """
 
     def __init__(
-        self, dispatcher: User, taken_at: float, estimate_s: float, crew: Crew[Journey], departures: int
+        self, dispatcher: User, taken_at: float, estimate_s: float, crew: Crew[LoopSequence], departures: int
     ) -> None:
         super().__init__(dispatcher, taken_at, estimate_s)
         self.crew = crew
@@ -31,8 +31,8 @@ class Step(Run):
         self.outputs: Mapping[str, np.ndarray] = {}
         self.steps = 1
         self.failed: dict[int, BaseException] = {}
-        self.lost: list[tuple[Journey, BaseException]] = []
-        self.finished: list[Journey] = []
+        self.lost: list[tuple[LoopSequence, BaseException]] = []
+        self.finished: list[LoopSequence] = []
         self.has_landed = False
 
 
@@ -86,7 +86,7 @@ class StepGraph:
                 raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
         return outputs
 
-    def _gather(self, crew: Crew[Journey]) -> Tensors:
+    def _gather(self, crew: Crew[LoopSequence]) -> Tensors:
         """The crew's tensors: those of the last step if the same rows make it, else put together anew."""
         spans, slots = crew.spans, crew.slots
         place = spans[0].place
@@ -103,7 +103,7 @@ class StepGraph:
             arrays[name] = joined if name in changing else self._runner.settle(joined)
         return Tensors(arrays, slots)
 
-    def _part(self, span: Span[Journey], name: str) -> np.ndarray:
+    def _part(self, span: Span[LoopSequence], name: str) -> np.ndarray:
         """What the slots of a span take for an input, as far as it is known before the step."""
         if span.place is not None:
             array: np.ndarray = span.place.arrays[name][span.offset : span.offset + span.slots]
@@ -180,7 +180,7 @@ class StepGraph:
                 arrays[taken] = arrays[taken][order]
 
 
-def _follow_each_other(spans: Sequence[Span[Journey]]) -> bool:
+def _follow_each_other(spans: Sequence[Span[LoopSequence]]) -> bool:
     """Whether the spans lie in the same tensors, one after the other from the start."""
     at = 0
     for span in spans:
