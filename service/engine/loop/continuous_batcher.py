@@ -2,8 +2,8 @@
 
 Life of a loop request
 1. ``submit`` checks that it can end in time, and offers its rows to the slot table.
-2. Whenever a lane is free, the table gives a crew: rows that wait for their first step join rows that are in the middle
-   of theirs. What a crew carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of a step
+2. Whenever a lane is free, the table gives a batch: rows that wait for their first step join rows that are in the middle
+   of theirs. What a batch carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of a step
    are the inputs of the next as they are; else the arrays are put together anew, which is one copy.
 3. A step that fails is run again in halves until those who fail it are alone; the others do not notice.
 4. After each step the rows go on, or end; a request is answered when its last row has ended. In between it may leave at
@@ -25,7 +25,7 @@ from service.engine.execution.lane import Lanes, Observer, Silence, StepRunner
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest
 from service.engine.loop.sequence import Done, LoopSequence, Stretch, Tensors, advance
-from service.engine.loop.slots import Crew, SlotTable, Span
+from service.engine.loop.slots import RunningBatch, SlotTable, Span
 from service.engine.loop.step import Step, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
@@ -37,9 +37,9 @@ _MARGIN = 1.2
 _WORTH_SHARING = 0.8
 _STEP_OVERHEAD_S = 150e-6
 _VISIT_S = 4e-3
-"""How long a crew may go on in a lane, a step after the other, when nobody waits."""
+"""How long a batch may go on in a lane, a step after the other, when nobody waits."""
 _EFFICIENT_WITHIN = 0.3
-"""A crew is no larger than brings the cost of a row within this share of the best: who joins waits for such a step."""
+"""A batch is no larger than brings the cost of a row within this share of the best: who joins waits for such a step."""
 
 
 class Stepper:
@@ -164,26 +164,26 @@ class Stepper:
         self.settle()
 
     def take(self, now: float, idle_lanes: int = 1) -> Step | None:
-        """The next crew: those who wait first, no larger than its share where steps side by side are faster.
+        """The next batch: those who wait first, no larger than its share where steps side by side are faster.
 
         None for a lane that is not free yet: until then more rows will have made their step.
         """
         if not idle_lanes:
             return None
         self.expire(now)
-        crew = self.table.take(self._share())
-        if crew is None:
+        batch = self.table.take(self._share())
+        if batch is None:
             return None
-        if crew.stretch is None:
-            self._meet(crew, now)
-        step = Step(self, now, self.cost.predict(crew.slots), crew, self.table.departures)
+        if batch.stretch is None:
+            self._meet(batch, now)
+        step = Step(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
         step.has_siblings = self._device.lanes > 1 and self.table.can_step
         return step
 
-    def _meet(self, crew: Crew[LoopSequence], now: float) -> None:
+    def _meet(self, batch: RunningBatch[LoopSequence], now: float) -> None:
         """Rows are together that were not before."""
         waits_s = []
-        for span in crew.spans:
+        for span in batch.spans:
             if isinstance(span.place, Stretch):
                 span.place.flush(span)
             sequence = span.ticket
@@ -204,7 +204,7 @@ class Stepper:
 
     def execute(self, run: Step, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         def may_go_on(now: float) -> bool:
-            """A hop to the event loop and back is saved, where nobody waits for this crew or this lane."""
+            """A hop to the event loop and back is saved, where nobody waits for this batch or this lane."""
             return (
                 run.in_lane
                 and now - run.started_at < _VISIT_S
@@ -216,29 +216,29 @@ class Stepper:
         self._graph.execute(run, clock, may_go_on)
 
     def land(self, run: Step) -> None:
-        """Take every row one step on: those that have not ended rest until a crew takes them."""
-        crew, compute_s = run.crew, (run.ended_at - run.started_at) / run.steps
+        """Take every row one step on: those that have not ended rest until a batch takes them."""
+        batch, compute_s = run.batch, (run.ended_at - run.started_at) / run.steps
         self._ran_at = run.ended_at
         if run.error is not None:
-            run.failed = dict.fromkeys(range(len(crew.spans)), run.error)
+            run.failed = dict.fromkeys(range(len(batch.spans)), run.error)
         elif not run.failed:
-            self.cost.observe(crew.slots, compute_s)
+            self.cost.observe(batch.slots, compute_s)
             for _ in range(run.steps):
-                self.observer.ran(crew.slots, (run.started_at - run.taken_at) / run.steps, compute_s)
+                self.observer.ran(batch.slots, (run.started_at - run.taken_at) / run.steps, compute_s)
         stretch = run.stretch
         if stretch is not None and run.outputs:
             place = self._graph.feed_back(run)
             if self._may_grow:  # what has made fewer steps would no longer fit
-                crew.key = self._key_of(place.arrays)
+                batch.key = self._key_of(place.arrays)
             stretch.note(run.outputs, compute_s)
             quiet = stretch.count < stretch.quiet_steps and run.departures == self.table.departures
             if quiet and not run.failed:
-                self.table.rest_whole(crew)
+                self.table.rest_whole(batch)
             else:
                 self._part(run, stretch, place)
         else:
             self._lose(run)
-            self.table.rest(crew, ())
+            self.table.rest(batch, ())
         run.has_landed = True
         if self.table.can_step:
             self._device.wake(self)
@@ -248,7 +248,7 @@ class Stepper:
         self._lose(run)
         going: list[Span[LoopSequence]] = []
         at = 0
-        for span in run.crew.spans:
+        for span in run.batch.spans:
             sequence = span.ticket
             if not sequence.gone:
                 stretch.flush(span)
@@ -257,11 +257,11 @@ class Stepper:
                     sequence.gone = True
                     run.finished.append(sequence)
             at += span.slots
-        self.table.rest(run.crew, going)
+        self.table.rest(run.batch, going)
 
     def _lose(self, run: Step) -> None:
         for number, error in run.failed.items():
-            sequence = run.crew.spans[number].ticket
+            sequence = run.batch.spans[number].ticket
             run.lost.append((sequence, error))
             self.table.leave(sequence)
 
@@ -277,11 +277,11 @@ class Stepper:
         return ()
 
     def abandon(self, run: Step) -> None:
-        """End the requests that could not be answered, or all of a crew that could not be taken on."""
+        """End the requests that could not be answered, or all of a batch that could not be taken on."""
         ended = [*run.finished, *(sequence for sequence, _ in run.lost)]
         if not run.has_landed:
-            ended += [span.ticket for span in run.crew.spans]
-            self.table.rest(run.crew, ())
+            ended += [span.ticket for span in run.batch.spans]
+            self.table.rest(run.batch, ())
         for sequence in ended:
             if not sequence.gone:
                 self.table.leave(sequence)

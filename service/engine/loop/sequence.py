@@ -11,7 +11,7 @@ import numpy as np
 
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest, LoopResult
-from service.engine.loop.slots import Crew, Span, Ticket
+from service.engine.loop.slots import RunningBatch, Span, Ticket
 from service.errors import ServiceError
 
 logger = logging.getLogger("sluice.engine")
@@ -39,7 +39,7 @@ class LoopSequence(Ticket):
         self.answered = True
         try:
             self.done(outcome)
-        except Exception:  # the others of the crew must go on whatever one of their callers does
+        except Exception:  # the others of the batch must go on whatever one of their callers does
             logger.exception("the receiver of an answer failed")
 
     def describe(self) -> LoopResult:
@@ -49,19 +49,19 @@ class LoopSequence(Ticket):
 
 
 class Tensors(NamedTuple):
-    """Inputs of a step, by name, for the slots of a crew and what they are padded with. Never changed by two crews."""
+    """Inputs of a step, by name, for the slots of a batch and what they are padded with. Never changed by two batches."""
 
     arrays: dict[str, Any]
     slots: int
 
 
 class Stretch:
-    """Steps of a crew while nobody joins, leaves or ends: noted once for all of its rows, not a row at a time.
+    """Steps of a batch while nobody joins, leaves or ends: noted once for all of its rows, not a row at a time.
 
     Its spans are told what they came to by ``flush``, before anything changes about them.
     """
 
-    def __init__(self, crew: Crew[LoopSequence], tensors: Tensors) -> None:
+    def __init__(self, batch: RunningBatch[LoopSequence], tensors: Tensors) -> None:
         self.tensors = tensors
         self.count = 0
         self.quiet_steps = sys.maxsize
@@ -71,7 +71,7 @@ class Stretch:
         self._compute_s = 0.0
         kept: dict[str, list[np.ndarray]] = {}
         at = 0
-        for span in crew.spans:
+        for span in batch.spans:
             request = span.ticket.request
             end = at + span.slots
             if request.by_step:
@@ -173,7 +173,7 @@ def _tell(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Te
         for number in range(span.rows):
             of_row = {name: array[at + number * width] for name, array in shown.items()}
             request.watch(span.start + number, span.step - 1, of_row)
-    except Exception:  # the others of the crew must go on whatever one of their callers does
+    except Exception:  # the others of the batch must go on whatever one of their callers does
         logger.exception("the one who watches a loop request failed")
 
 

@@ -2,13 +2,13 @@
 
 Rules
 - A *span* is neighbouring rows of one ticket that are at the same step. Spans of equal key that step together are a
-  *crew*; a step never has more slots than the limit it is given, unless one row alone needs more.
+  *batch*; a step never has more slots than the limit it is given, unless one row alone needs more.
 - A row holds its slots (one, or one a hypothesis) from its first step to its last. Never are more than ``max_slots``
   held, so what the rows carry has a bound.
 - Nothing waits for company: whoever waits gets into the next step that has room, and such a step goes first. Within a
-  priority rows begin in order of arrival. Else the crew goes that has rested longest.
-- Nobody rests for ever: after a step that went first while others rested, the crew goes that has rested longest.
-- Resting crews that fit into one step become one crew.
+  priority rows begin in order of arrival. Else the batch goes that has rested longest.
+- Nobody rests for ever: after a step that went first while others rested, the batch goes that has rested longest.
+- Resting batches that fit into one step become one batch.
 - A ticket that ends, is cancelled or late leaves between steps, whole; its slots are free at once.
 """
 
@@ -75,11 +75,11 @@ class Span(Generic[T]):
 
 
 @dataclass(slots=True, eq=False)
-class Crew(Generic[T]):
+class RunningBatch(Generic[T]):
     """Spans that step together; ``slots`` is their sum.
 
     ``key`` is that of its tickets until the shell gives it another, after a step, where others fit to its rows by then.
-    ``stretch`` is the shell's: what it knows of the crew for as long as nobody joins or leaves; then it is None.
+    ``stretch`` is the shell's: what it knows of the batch for as long as nobody joins or leaves; then it is None.
     """
 
     key: Hashable
@@ -99,7 +99,7 @@ class SlotTable(Generic[T]):
         self.departures = 0
         """How many tickets have been taken out."""
         self._waiting: list[deque[Span[T]]] = [deque() for _ in range(PRIORITIES)]
-        self._resting: list[Crew[T]] = []
+        self._resting: list[RunningBatch[T]] = []
         """In the order in which they step; who has stepped rests at the end."""
         self._passed_over = False
         """Whether the last step went first while others rested: it is their turn."""
@@ -109,7 +109,7 @@ class SlotTable(Generic[T]):
 
     @property
     def can_step(self) -> bool:
-        """Whether ``take`` would give a crew."""
+        """Whether ``take`` would give a batch."""
         return bool(self._resting) or self._head() is not None
 
     @property
@@ -145,10 +145,10 @@ class SlotTable(Generic[T]):
         self.departures += 1
         self.waiting_rows -= ticket.waiting_rows
         ticket.waiting_rows = 0
-        for crew in list(self._resting):
-            if any(span.ticket is ticket for span in crew.spans):
-                self._resting.remove(crew)
-                self.rest(crew, crew.spans)
+        for batch in list(self._resting):
+            if any(span.ticket is ticket for span in batch.spans):
+                self._resting.remove(batch)
+                self.rest(batch, batch.spans)
 
     def expire(self, now: float) -> list[T]:
         """Take out every ticket whose deadline has passed."""
@@ -165,41 +165,41 @@ class SlotTable(Generic[T]):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
-    def take(self, limit: int) -> Crew[T] | None:
-        """The next crew to step, of at most ``limit`` slots; None where nothing can. Call ``expire`` first."""
+    def take(self, limit: int) -> RunningBatch[T] | None:
+        """The next batch to step, of at most ``limit`` slots; None where nothing can. Call ``expire`` first."""
         head = None if self._passed_over and self._resting else self._head()
         if head is not None:
-            crew = self._find_company(head, limit)
+            batch = self._find_company(head, limit)
         elif self._resting:
-            crew = self._resting.pop(0)
+            batch = self._resting.pop(0)
         else:
             return None
         self._passed_over = head is not None and bool(self._resting)
-        if crew.slots > limit:
-            self._split(crew, limit)
+        if batch.slots > limit:
+            self._split(batch, limit)
         if self.waiting_rows:
-            self._board(crew, limit)
-        for other in [c for c in self._resting if c.key == crew.key and crew.slots + c.slots <= limit]:
-            if crew.slots + other.slots <= limit:
+            self._board(batch, limit)
+        for other in [c for c in self._resting if c.key == batch.key and batch.slots + c.slots <= limit]:
+            if batch.slots + other.slots <= limit:
                 self._resting.remove(other)
-                crew.spans += other.spans
-                crew.slots += other.slots
-                crew.stretch = None
-        return crew
+                batch.spans += other.spans
+                batch.slots += other.slots
+                batch.stretch = None
+        return batch
 
-    def rest_whole(self, crew: Crew[T]) -> None:
-        """A crew has stepped, and nobody of it has left since it was taken."""
-        self._resting.append(crew)
+    def rest_whole(self, batch: RunningBatch[T]) -> None:
+        """A batch has stepped, and nobody of it has left since it was taken."""
+        self._resting.append(batch)
 
-    def rest(self, crew: Crew[T], spans: Sequence[Span[T]]) -> None:
-        """A crew has stepped; ``spans`` are those of its rows that go on."""
-        crew.stretch = None
-        self.used_slots -= crew.slots
-        crew.spans = [span for span in spans if not span.ticket.gone]
-        crew.slots = sum(span.slots for span in crew.spans)
-        if crew.spans:
-            self.used_slots += crew.slots
-            self._resting.append(crew)
+    def rest(self, batch: RunningBatch[T], spans: Sequence[Span[T]]) -> None:
+        """A batch has stepped; ``spans`` are those of its rows that go on."""
+        batch.stretch = None
+        self.used_slots -= batch.slots
+        batch.spans = [span for span in spans if not span.ticket.gone]
+        batch.slots = sum(span.slots for span in batch.spans)
+        if batch.spans:
+            self.used_slots += batch.slots
+            self._resting.append(batch)
 
     def _head(self) -> Span[T] | None:
         """The span that begins next; None if none waits, or there is no slot for it."""
@@ -210,21 +210,21 @@ class SlotTable(Generic[T]):
                 return line[0] if line[0].ticket.width <= self.max_slots - self.used_slots else None
         return None
 
-    def _find_company(self, head: Span[T], limit: int) -> Crew[T]:
-        """The smallest resting crew in which the span's first row has room, else a new one."""
+    def _find_company(self, head: Span[T], limit: int) -> RunningBatch[T]:
+        """The smallest resting batch in which the span's first row has room, else a new one."""
         fitting = [c for c in self._resting if c.key == head.ticket.key and c.slots + head.ticket.width <= limit]
         if not fitting:
-            return Crew(head.ticket.key)
-        crew = min(fitting, key=lambda c: c.slots)
-        self._resting.remove(crew)
-        return crew
+            return RunningBatch(head.ticket.key)
+        batch = min(fitting, key=lambda c: c.slots)
+        self._resting.remove(batch)
+        return batch
 
-    def _split(self, crew: Crew[T], limit: int) -> None:
+    def _split(self, batch: RunningBatch[T], limit: int) -> None:
         """Leave what does not fit into one step resting, next in turn."""
         kept: list[Span[T]] = []
         rest: list[Span[T]] = []
         room = limit
-        for span in crew.spans:
+        for span in batch.spans:
             rows = span.rows if span.slots <= room else max(0, room) // span.ticket.width
             if not kept and not rows:
                 rows = 1
@@ -237,11 +237,11 @@ class SlotTable(Generic[T]):
                 rest.append(span if not rows else span.cut(rows, span.rows))
         if rest:
             left = sum(span.slots for span in rest)
-            crew.spans, crew.slots, crew.stretch = kept, crew.slots - left, None
-            self._resting.insert(0, Crew(crew.key, rest, left))
+            batch.spans, batch.slots, batch.stretch = kept, batch.slots - left, None
+            self._resting.insert(0, RunningBatch(batch.key, rest, left))
 
-    def _board(self, crew: Crew[T], limit: int) -> None:
-        """Let waiting rows of the crew's key in, up to ``limit`` slots."""
+    def _board(self, batch: RunningBatch[T], limit: int) -> None:
+        """Let waiting rows of the batch's key in, up to ``limit`` slots."""
         for line in self._waiting:
             while line:
                 span = line[0]
@@ -249,15 +249,15 @@ class SlotTable(Generic[T]):
                     line.popleft()
                     continue
                 width = span.ticket.width
-                free = min(limit - crew.slots, self.max_slots - self.used_slots)
-                if not crew.spans:
+                free = min(limit - batch.slots, self.max_slots - self.used_slots)
+                if not batch.spans:
                     free = max(free, width)  # a row that needs more than a step has goes alone
                 rows = min(span.rows, max(0, free) // width)
-                if span.ticket.key != crew.key or not rows:
+                if span.ticket.key != batch.key or not rows:
                     return
-                crew.spans.append(span.cut(0, rows))
-                crew.slots += rows * width
-                crew.stretch = None
+                batch.spans.append(span.cut(0, rows))
+                batch.slots += rows * width
+                batch.stretch = None
                 self.used_slots += rows * width
                 self.waiting_rows -= rows
                 span.ticket.waiting_rows -= rows

@@ -1,4 +1,4 @@
-"""One step of a crew: its inputs put together, run, and what of the outputs the next step takes."""
+"""One step of a batch: its inputs put together, run, and what of the outputs the next step takes."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,13 +8,13 @@ from model_store.tasks import Carry
 from service.engine.execution.lane import Run, StepRunner, User
 from service.engine.loop.decoding import Beams
 from service.engine.loop.sequence import LoopSequence, Stretch, Tensors
-from service.engine.loop.slots import Crew, Span
+from service.engine.loop.slots import RunningBatch, Span
 from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
 
 
 class Step(Run):
-    """A crew on its way through a lane.
+    """A batch on its way through a lane.
 
     ``departures`` is that of the slot table when it was taken: if there are more, somebody may have left.
     ``outputs`` are those of the last step. ``failed`` maps the spans that failed to why; ``lost`` and ``finished`` are
@@ -22,10 +22,10 @@ class Step(Run):
     """
 
     def __init__(
-        self, dispatcher: User, taken_at: float, estimate_s: float, crew: Crew[LoopSequence], departures: int
+        self, dispatcher: User, taken_at: float, estimate_s: float, batch: RunningBatch[LoopSequence], departures: int
     ) -> None:
         super().__init__(dispatcher, taken_at, estimate_s)
-        self.crew = crew
+        self.batch = batch
         self.departures = departures
         self.stretch: Stretch | None = None
         self.outputs: Mapping[str, np.ndarray] = {}
@@ -51,13 +51,13 @@ class StepGraph:
     def execute(self, run: Step, clock: Callable[[], float], may_go_on: Callable[[float], bool]) -> None:
         """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane.
 
-        After a step that changes nothing about the crew the next one follows at once, while ``may_go_on``, which is
+        After a step that changes nothing about the batch the next one follows at once, while ``may_go_on``, which is
         told the time, allows it.
         """
         try:
-            stretch = run.crew.stretch
+            stretch = run.batch.stretch
             if stretch is None:
-                stretch = run.crew.stretch = Stretch(run.crew, self._gather(run.crew))
+                stretch = run.batch.stretch = Stretch(run.batch, self._gather(run.batch))
             run.stretch = stretch
             _fill_in(stretch)
             run.started_at = clock()
@@ -73,7 +73,7 @@ class StepGraph:
                     run.steps += 1
             except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of whoever caused it
                 run.outputs = self._isolate(run, error)
-        except Exception as error:  # noqa: BLE001  # a fault of ours ends the crew, not the lane
+        except Exception as error:  # noqa: BLE001  # a fault of ours ends the batch, not the lane
             run.error = error
             run.started_at = run.started_at or clock()
         run.ended_at = clock()
@@ -86,9 +86,9 @@ class StepGraph:
                 raise ModelFailure(f"output {name!r} has {len(output)} rows for a batch of {rows}")
         return outputs
 
-    def _gather(self, crew: Crew[LoopSequence]) -> Tensors:
-        """The crew's tensors: those of the last step if the same rows make it, else put together anew."""
-        spans, slots = crew.spans, crew.slots
+    def _gather(self, batch: RunningBatch[LoopSequence]) -> Tensors:
+        """The batch's tensors: those of the last step if the same rows make it, else put together anew."""
+        spans, slots = batch.spans, batch.slots
         place = spans[0].place
         if place is not None and place.slots == slots and _follow_each_other(spans):
             return Tensors(place.arrays, slots)
@@ -118,9 +118,9 @@ class StepGraph:
         return np.zeros((span.slots, *sample.shape[1:]), self.signature.dtypes[name])
 
     def _isolate(self, run: Step, error: BaseException) -> dict[str, np.ndarray]:
-        """Run the crew in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
+        """Run the batch in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
         assert run.stretch is not None  # noqa: S101  # made before it ran
-        arrays, spans = run.stretch.arrays, run.crew.spans
+        arrays, spans = run.stretch.arrays, run.batch.spans
         bounds = np.cumsum([0, *(span.slots for span in spans)]).tolist()
         pieces: list[tuple[int, int, dict[str, np.ndarray]]] = []
         parts = [(0, len(spans), error)]
@@ -151,7 +151,7 @@ class StepGraph:
         tensors = run.stretch.tensors
         for taken, given in self._fed_back.items():
             tensors.arrays[taken] = run.outputs[given]
-        decoding = next((s.ticket.request.decoding for s in run.crew.spans if s.ticket.request.decoding), None)
+        decoding = next((s.ticket.request.decoding for s in run.batch.spans if s.ticket.request.decoding), None)
         if decoding is not None:
             self._choose(run, decoding.token, decoding.scores, tensors.arrays)
         return tensors
@@ -162,7 +162,7 @@ class StepGraph:
         tokens = scores.argmax(axis=1)
         order: np.ndarray | None = None
         at = 0
-        for span in run.crew.spans:
+        for span in run.batch.spans:
             width = span.ticket.width
             if width > 1 and not span.ticket.gone:
                 order = np.arange(len(scores)) if order is None else order

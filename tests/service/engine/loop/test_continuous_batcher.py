@@ -215,7 +215,7 @@ def test_graph_with_too_few_rows_in_an_output_fails_its_request():
 
 
 def test_cancelled_request_frees_its_slots_between_steps():
-    """A caller that goes takes its rows out before the next step; the others of the crew go on."""
+    """A caller that goes takes its rows out before the next step; the others of the batch go on."""
 
     async def main() -> None:
         bench = Bench(walk(), WALK, cost_s=SLOW_S)
@@ -447,7 +447,7 @@ def test_lone_row_is_padded_and_the_padding_is_nobodys():
 
 
 def test_slow_steps_go_side_by_side_on_two_lanes():
-    """Where half a crew takes well less than a whole one, two lanes step half of the rows each."""
+    """Where half a batch takes well less than a whole one, two lanes step half of the rows each."""
 
     async def main() -> None:
         bench = Bench(walk(), WALK, lanes=2, cost_s=2 * SLOW_S, row_s=SLOW_S)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.loop.slots import Crew, SlotTable, Span, Ticket
+from service.engine.loop.slots import RunningBatch, SlotTable, Span, Ticket
 from service.errors import QueueFull
 
 
@@ -29,16 +29,16 @@ def walk(rows: int = 1, steps: int = 1, **more: object) -> Walk:
     return Walk("key", rows, 0.0, steps=steps, **more)  # type: ignore[arg-type]
 
 
-def step(table: SlotTable[Walk], crew: Crew[Walk]) -> None:
-    """Take every row of a crew one step on and give the crew back."""
+def step(table: SlotTable[Walk], batch: RunningBatch[Walk]) -> None:
+    """Take every row of a batch one step on and give the batch back."""
     going = []
-    for span in crew.spans:
+    for span in batch.spans:
         for row in range(span.start, span.stop):
             span.ticket.made[row].append(span.step)
         span.step += 1
         if span.step < span.ticket.steps:
             going.append(span)
-    table.rest(crew, going)
+    table.rest(batch, going)
 
 
 def test_full_queue_refuses_with_the_time_to_come_back():
@@ -56,37 +56,37 @@ def test_larger_request_than_the_queue_is_accepted_alone():
     table: SlotTable[Walk] = SlotTable(max_slots=2, max_queue_rows=4)
     ticket = walk(rows=9)
     table.offer(ticket)
-    while (crew := table.take(2)) is not None:
-        step(table, crew)
+    while (batch := table.take(2)) is not None:
+        step(table, batch)
     assert ticket.made == [[0]] * 9
 
 
 def test_cancelled_rows_free_their_slots_before_the_next_step():
-    """A ticket that leaves while it rests is in no later crew, and its slots are free at once."""
+    """A ticket that leaves while it rests is in no later batch, and its slots are free at once."""
     table: SlotTable[Walk] = SlotTable(max_slots=4, max_queue_rows=10)
     going, leaving = walk(rows=2, steps=5), walk(rows=2, steps=5)
     table.offer(going)
     table.offer(leaving)
-    crew = table.take(4)
-    assert crew is not None
-    step(table, crew)
+    batch = table.take(4)
+    assert batch is not None
+    step(table, batch)
     table.leave(leaving)
     assert table.used_slots == 2
-    crew = table.take(4)
-    assert crew is not None
-    assert [span.ticket for span in crew.spans] == [going]
+    batch = table.take(4)
+    assert batch is not None
+    assert [span.ticket for span in batch.spans] == [going]
 
 
 def test_ticket_that_leaves_in_the_middle_of_a_step_is_dropped_when_it_ends():
-    """What leaves while its crew steps does not rest with it."""
+    """What leaves while its batch steps does not rest with it."""
     table: SlotTable[Walk] = SlotTable(max_slots=4, max_queue_rows=10)
     ticket = walk(rows=2, steps=5)
     table.offer(ticket)
-    crew = table.take(4)
-    assert crew is not None
+    batch = table.take(4)
+    assert batch is not None
     table.leave(ticket)
     assert not table.is_empty
-    step(table, crew)
+    step(table, batch)
     assert table.is_empty
 
 
@@ -96,14 +96,14 @@ def test_expired_tickets_leave_and_are_named():
     first, second, third = walk(steps=9, deadline=1.0), walk(deadline=2.0), walk(deadline=3.0)
     for ticket in (first, second, third):
         table.offer(ticket)
-    crew = table.take(1)
-    assert crew is not None
-    step(table, crew)
+    batch = table.take(1)
+    assert batch is not None
+    step(table, batch)
     assert table.next_deadline() == 1.0
     assert table.expire(2.5) == [first, second]
-    crew = table.take(1)
-    assert crew is not None
-    assert crew.spans[0].ticket is third
+    batch = table.take(1)
+    assert batch is not None
+    assert batch.spans[0].ticket is third
 
 
 def test_ended_tickets_are_not_kept_until_their_deadline():
@@ -116,9 +116,9 @@ def test_ended_tickets_are_not_kept_until_their_deadline():
         ticket = walk(deadline=3600.0)
         ended.add(ticket)
         table.offer(ticket)
-        crew = table.take(16)
-        assert crew is not None
-        step(table, crew)
+        batch = table.take(16)
+        assert batch is not None
+        step(table, batch)
         ticket.gone = True
     assert len(ended) < 200
     assert table.expire(5.0) == [first]
@@ -128,27 +128,27 @@ def test_newcomers_join_rows_that_are_under_way():
     """A row that waits gets into the next step that has room, beside rows at later steps."""
     table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
     table.offer(walk(rows=2, steps=5))
-    crew = table.take(4)
-    assert crew is not None
-    step(table, crew)
+    batch = table.take(4)
+    assert batch is not None
+    step(table, batch)
     table.offer(walk(steps=5))
-    crew = table.take(4)
-    assert crew is not None
-    assert [(span.rows, span.step) for span in crew.spans] == [(2, 1), (1, 0)]
+    batch = table.take(4)
+    assert batch is not None
+    assert [(span.rows, span.step) for span in batch.spans] == [(2, 1), (1, 0)]
 
 
 def test_newcomers_do_not_wait_behind_full_crews():
-    """Where all crews are full, who waits steps next, in a crew of its own."""
+    """Where all batches are full, who waits steps next, in a batch of its own."""
     table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
     table.offer(walk(rows=4, steps=5))
-    for _ in range(3):  # two crews begin, and the first, which the second went before, has its turn
-        crew = table.take(2)
-        assert crew is not None
-        step(table, crew)
+    for _ in range(3):  # two batches begin, and the first, which the second went before, has its turn
+        batch = table.take(2)
+        assert batch is not None
+        step(table, batch)
     table.offer(walk(steps=5))
-    crew = table.take(2)
-    assert crew is not None
-    assert [(span.rows, span.step) for span in crew.spans] == [(1, 0)]
+    batch = table.take(2)
+    assert batch is not None
+    assert [(span.rows, span.step) for span in batch.spans] == [(1, 0)]
 
 
 @pytest.mark.parametrize(("key", "rows"), [("key", 4), ("other", 4), ("key", 1)], ids=["full", "other key", "room"])
@@ -159,10 +159,10 @@ def test_full_crews_step_beside_an_endless_stream_of_newcomers(key, rows):
     for ticket in (full, beside):
         table.offer(ticket)
     for _ in range(2 * (9 + 9)):
-        crew = table.take(4)
-        assert crew is not None
+        batch = table.take(4)
+        assert batch is not None
         table.offer(walk())
-        step(table, crew)
+        step(table, batch)
     assert full.made == [[*range(9)]] * 4
     assert beside.made == [[*range(9)]] * rows
 
@@ -173,49 +173,49 @@ def test_priority_goes_before_order_of_arrival():
     later, urgent = walk(priority=1), walk(priority=0)
     table.offer(later)
     table.offer(urgent)
-    crew = table.take(1)
-    assert crew is not None
-    assert crew.spans[0].ticket is urgent
+    batch = table.take(1)
+    assert batch is not None
+    assert batch.spans[0].ticket is urgent
 
 
 def test_hypotheses_of_a_row_stay_together():
     """A row of several slots is never cut: it begins only where all of them are free."""
     table: SlotTable[Walk] = SlotTable(max_slots=5, max_queue_rows=10)
     table.offer(walk(rows=3, steps=2, width=2))
-    crew = table.take(5)
-    assert crew is not None
-    assert crew.slots == 4
+    batch = table.take(5)
+    assert batch is not None
+    assert batch.slots == 4
     assert table.take(5) is None
-    step(table, crew)
-    crew = table.take(3)
-    assert crew is not None
-    assert crew.slots == 2
+    step(table, batch)
+    batch = table.take(3)
+    assert batch is not None
+    assert batch.slots == 2
 
 
 def test_crews_that_fit_together_become_one():
-    """When a crew shrinks, another resting one that has room for it takes it in."""
+    """When a batch shrinks, another resting one that has room for it takes it in."""
     table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
     table.offer(walk(rows=3, steps=9))
     table.offer(walk(rows=1, steps=9))
     for _ in range(2):
-        crew = table.take(2)
-        assert crew is not None
-        step(table, crew)
-    crew = table.take(4)
-    assert crew is not None
-    assert crew.slots == 4
+        batch = table.take(2)
+        assert batch is not None
+        step(table, batch)
+    batch = table.take(4)
+    assert batch is not None
+    assert batch.slots == 4
     assert table.take(4) is None
 
 
 def test_rows_with_other_keys_step_apart():
-    """What cannot be in one batch is in no crew together."""
+    """What cannot be in one batch is in no batch together."""
     table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
     for key in ("a", "b", "a"):
         table.offer(Walk(key, 1, 0.0, steps=2))
-    crews = []
-    while (crew := table.take(8)) is not None:
-        crews.append([span.ticket.key for span in crew.spans])
-    assert crews == [["a"], ["b"], ["a"]] or crews == [["a", "a"], ["b"]]
+    batches = []
+    while (batch := table.take(8)) is not None:
+        batches.append([span.ticket.key for span in batch.spans])
+    assert batches == [["a"], ["b"], ["a"]] or batches == [["a", "a"], ["b"]]
 
 
 @settings(max_examples=200, deadline=None)
@@ -248,7 +248,7 @@ def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, stream, l
         for rows, steps, width, key, priority, deadline in tickets
     ]
     left: set[Walk] = set()
-    flying: list[Crew[Walk]] = []
+    flying: list[RunningBatch[Walk]] = []
     for turn in range(2000):
         if turn < len(walks):
             table.offer(walks[turn])
@@ -259,15 +259,15 @@ def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, stream, l
             left.add(walks[turn])
         left |= set(table.expire(float(turn)))
         limit = limits[turn % len(limits)]
-        crew = table.take(limit) if len(flying) < lanes else None
-        if crew is not None:
-            assert crew.spans
-            assert crew.slots <= max(limit, max(span.ticket.width for span in crew.spans))
-            assert len({span.ticket.key for span in crew.spans}) == 1
-            assert not any(span.ticket.gone for span in crew.spans)
-            flying.append(crew)
+        batch = table.take(limit) if len(flying) < lanes else None
+        if batch is not None:
+            assert batch.spans
+            assert batch.slots <= max(limit, max(span.ticket.width for span in batch.spans))
+            assert len({span.ticket.key for span in batch.spans}) == 1
+            assert not any(span.ticket.gone for span in batch.spans)
+            flying.append(batch)
         assert 0 <= table.used_slots <= 8
-        if flying and (crew is None or len(flying) == lanes):
+        if flying and (batch is None or len(flying) == lanes):
             step(table, flying.pop(0))
         if turn >= len(walks) and table.is_empty and not flying:
             break
