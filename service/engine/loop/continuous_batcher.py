@@ -24,7 +24,7 @@ from service.engine.batching.cost import CostModel, may_try
 from service.engine.execution.lane import Lanes, Observer, Silence, StepRunner
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest
-from service.engine.loop.sequence import Done, LoopSequence, Stretch, Tensors, advance
+from service.engine.loop.sequence import Done, LoopSequence, SteadyRun, Tensors, advance
 from service.engine.loop.slots import RunningBatch, SlotTable, Span
 from service.engine.loop.step import Step, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
@@ -174,7 +174,7 @@ class Stepper:
         batch = self.table.take(self._share())
         if batch is None:
             return None
-        if batch.stretch is None:
+        if batch.steady is None:
             self._meet(batch, now)
         step = Step(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
         step.has_siblings = self._device.lanes > 1 and self.table.can_step
@@ -184,7 +184,7 @@ class Stepper:
         """Rows are together that were not before."""
         waits_s = []
         for span in batch.spans:
-            if isinstance(span.place, Stretch):
+            if isinstance(span.place, SteadyRun):
                 span.place.flush(span)
             sequence = span.ticket
             if math.isnan(sequence.began_at):
@@ -225,17 +225,17 @@ class Stepper:
             self.cost.observe(batch.slots, compute_s)
             for _ in range(run.steps):
                 self.observer.ran(batch.slots, (run.started_at - run.taken_at) / run.steps, compute_s)
-        stretch = run.stretch
-        if stretch is not None and run.outputs:
+        steady = run.steady
+        if steady is not None and run.outputs:
             place = self._graph.feed_back(run)
             if self._may_grow:  # what has made fewer steps would no longer fit
                 batch.key = self._key_of(place.arrays)
-            stretch.note(run.outputs, compute_s)
-            quiet = stretch.count < stretch.quiet_steps and run.departures == self.table.departures
+            steady.note(run.outputs, compute_s)
+            quiet = steady.count < steady.quiet_steps and run.departures == self.table.departures
             if quiet and not run.failed:
                 self.table.rest_whole(batch)
             else:
-                self._part(run, stretch, place)
+                self._part(run, steady, place)
         else:
             self._lose(run)
             self.table.rest(batch, ())
@@ -243,7 +243,7 @@ class Stepper:
         if self.table.can_step:
             self._device.wake(self)
 
-    def _part(self, run: Step, stretch: Stretch, place: Tensors) -> None:
+    def _part(self, run: Step, steady: SteadyRun, place: Tensors) -> None:
         """Look at the rows one by one: some end, fail, have left, or are watched."""
         self._lose(run)
         going: list[Span[LoopSequence]] = []
@@ -251,7 +251,7 @@ class Stepper:
         for span in run.batch.spans:
             sequence = span.ticket
             if not sequence.gone:
-                stretch.flush(span)
+                steady.flush(span)
                 going += advance(span, run.outputs, place, at)
                 if sequence.rows_done == sequence.rows:
                     sequence.gone = True

@@ -55,7 +55,7 @@ class Tensors(NamedTuple):
     slots: int
 
 
-class Stretch:
+class SteadyRun:
     """Steps of a batch while nobody joins, leaves or ends: noted once for all of its rows, not a row at a time.
 
     Its spans are told what they came to by ``flush``, before anything changes about them.
@@ -178,7 +178,7 @@ def _tell(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Te
 
 
 def _gaps(ends: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
-    """The stretches of 0..``rows`` between the numbers in ``ends``, which rise."""
+    """The runs of 0..``rows`` between the numbers in ``ends``, which rise."""
     first = 0
     for end in (*ends, rows):
         if end > first:

@@ -79,13 +79,13 @@ class RunningBatch(Generic[T]):
     """Spans that step together; ``slots`` is their sum.
 
     ``key`` is that of its tickets until the shell gives it another, after a step, where others fit to its rows by then.
-    ``stretch`` is the shell's: what it knows of the batch for as long as nobody joins or leaves; then it is None.
+    ``steady run`` is the shell's: what it knows of the batch for as long as nobody joins or leaves; then it is None.
     """
 
     key: Hashable
     spans: list[Span[T]] = field(default_factory=list)
     slots: int = 0
-    stretch: Any = None
+    steady: Any = None
 
 
 class SlotTable(Generic[T]):
@@ -184,7 +184,7 @@ class SlotTable(Generic[T]):
                 self._resting.remove(other)
                 batch.spans += other.spans
                 batch.slots += other.slots
-                batch.stretch = None
+                batch.steady = None
         return batch
 
     def rest_whole(self, batch: RunningBatch[T]) -> None:
@@ -193,7 +193,7 @@ class SlotTable(Generic[T]):
 
     def rest(self, batch: RunningBatch[T], spans: Sequence[Span[T]]) -> None:
         """A batch has stepped; ``spans`` are those of its rows that go on."""
-        batch.stretch = None
+        batch.steady = None
         self.used_slots -= batch.slots
         batch.spans = [span for span in spans if not span.ticket.gone]
         batch.slots = sum(span.slots for span in batch.spans)
@@ -237,7 +237,7 @@ class SlotTable(Generic[T]):
                 rest.append(span if not rows else span.cut(rows, span.rows))
         if rest:
             left = sum(span.slots for span in rest)
-            batch.spans, batch.slots, batch.stretch = kept, batch.slots - left, None
+            batch.spans, batch.slots, batch.steady = kept, batch.slots - left, None
             self._resting.insert(0, RunningBatch(batch.key, rest, left))
 
     def _board(self, batch: RunningBatch[T], limit: int) -> None:
@@ -257,7 +257,7 @@ class SlotTable(Generic[T]):
                     return
                 batch.spans.append(span.cut(0, rows))
                 batch.slots += rows * width
-                batch.stretch = None
+                batch.steady = None
                 self.used_slots += rows * width
                 self.waiting_rows -= rows
                 span.ticket.waiting_rows -= rows

@@ -7,7 +7,7 @@ import numpy as np
 from model_store.tasks import Carry
 from service.engine.execution.lane import Run, StepRunner, User
 from service.engine.loop.decoding import Beams
-from service.engine.loop.sequence import LoopSequence, Stretch, Tensors
+from service.engine.loop.sequence import LoopSequence, SteadyRun, Tensors
 from service.engine.loop.slots import RunningBatch, Span
 from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
@@ -27,7 +27,7 @@ class Step(Run):
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
         self.departures = departures
-        self.stretch: Stretch | None = None
+        self.steady: SteadyRun | None = None
         self.outputs: Mapping[str, np.ndarray] = {}
         self.steps = 1
         self.failed: dict[int, BaseException] = {}
@@ -55,21 +55,21 @@ class StepGraph:
         told the time, allows it.
         """
         try:
-            stretch = run.batch.stretch
-            if stretch is None:
-                stretch = run.batch.stretch = Stretch(run.batch, self._gather(run.batch))
-            run.stretch = stretch
-            _fill_in(stretch)
+            steady = run.batch.steady
+            if steady is None:
+                steady = run.batch.steady = SteadyRun(run.batch, self._gather(run.batch))
+            run.steady = steady
+            _fill_in(steady)
             run.started_at = clock()
             began = run.started_at
             try:
-                run.outputs = self._run(stretch.arrays)
-                while stretch.count + 1 < stretch.quiet_steps and may_go_on(now := clock()):
+                run.outputs = self._run(steady.arrays)
+                while steady.count + 1 < steady.quiet_steps and may_go_on(now := clock()):
                     self.feed_back(run)
-                    stretch.note(run.outputs, now - began)
+                    steady.note(run.outputs, now - began)
                     began = now
-                    _fill_in(stretch)
-                    run.outputs = self._run(stretch.arrays)
+                    _fill_in(steady)
+                    run.outputs = self._run(steady.arrays)
                     run.steps += 1
             except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of whoever caused it
                 run.outputs = self._isolate(run, error)
@@ -119,8 +119,8 @@ class StepGraph:
 
     def _isolate(self, run: Step, error: BaseException) -> dict[str, np.ndarray]:
         """Run the batch in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
-        assert run.stretch is not None  # noqa: S101  # made before it ran
-        arrays, spans = run.stretch.arrays, run.batch.spans
+        assert run.steady is not None  # noqa: S101  # made before it ran
+        arrays, spans = run.steady.arrays, run.batch.spans
         bounds = np.cumsum([0, *(span.slots for span in spans)]).tolist()
         pieces: list[tuple[int, int, dict[str, np.ndarray]]] = []
         parts = [(0, len(spans), error)]
@@ -147,8 +147,8 @@ class StepGraph:
 
     def feed_back(self, run: Step) -> Tensors:
         """The inputs of the next step as far as this one gives them: where nobody leaves, they are used as they are."""
-        assert run.stretch is not None  # noqa: S101
-        tensors = run.stretch.tensors
+        assert run.steady is not None  # noqa: S101
+        tensors = run.steady.tensors
         for taken, given in self._fed_back.items():
             tensors.arrays[taken] = run.outputs[given]
         decoding = next((s.ticket.request.decoding for s in run.batch.spans if s.ticket.request.decoding), None)
@@ -190,11 +190,11 @@ def _follow_each_other(spans: Sequence[Span[LoopSequence]]) -> bool:
     return True
 
 
-def _fill_in(stretch: Stretch) -> None:
+def _fill_in(steady: SteadyRun) -> None:
     """What changes with the step."""
-    for span, at, end in stretch.changing:
-        step = span.step + stretch.count
+    for span, at, end in steady.changing:
+        step = span.step + steady.count
         for name, value_of in span.ticket.request.by_step.items():
             value = value_of(slice(span.start, span.stop), step)
             many = span.ticket.width > 1 and isinstance(value, np.ndarray) and value.ndim
-            stretch.arrays[name][at:end] = np.repeat(value, span.ticket.width, axis=0) if many else value
+            steady.arrays[name][at:end] = np.repeat(value, span.ticket.width, axis=0) if many else value
