@@ -11,7 +11,7 @@ from model_store.listing import Unusable
 from model_store.manifest import Manifest
 from model_store.store import read_number
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.loop.continuous_batcher import Stepper
+from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.tensors import Signature
 from service.errors import InvalidInput, UnknownModel
 from service.models.loading import Loaded
@@ -36,7 +36,7 @@ class Model:
     dispatcher: Dispatcher
     graphs: Mapping[str, Dispatcher]
     """Of all graphs; ``dispatcher`` is that of ``main``."""
-    loop: Stepper | None
+    loop: ContinuousBatcher | None
     forms: dict[bytes, Any] = field(default_factory=dict, compare=False)
     """The data plane's: what it has checked of requests whose JSON part comes again and again."""
 

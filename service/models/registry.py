@@ -26,7 +26,7 @@ from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.queued_request import QueuedRequest
-from service.engine.loop.continuous_batcher import Stepper
+from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.slots import SlotTable
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
@@ -193,11 +193,11 @@ class Registry:
         logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
         return Model(*labels, loaded, graphs[MAIN], graphs, self._open_loop(loaded, meter))
 
-    def _open_loop(self, loaded: Loaded, meter: ModelMeter) -> Stepper | None:
+    def _open_loop(self, loaded: Loaded, meter: ModelMeter) -> ContinuousBatcher | None:
         loop = loaded.manifest.loop
         if loop is None:
             return None
-        return Stepper(
+        return ContinuousBatcher(
             loaded.session,
             loaded.signature,
             loop.carries,

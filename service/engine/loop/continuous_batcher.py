@@ -42,7 +42,7 @@ _EFFICIENT_WITHIN = 0.3
 """A batch is no larger than brings the cost of a row within this share of the best: who joins waits for such a step."""
 
 
-class Stepper:
+class ContinuousBatcher:
     """Courses of one model version in, paths out.
 
     ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs.

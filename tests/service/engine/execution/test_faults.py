@@ -10,7 +10,7 @@ from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.lane import Observer, Runner
 from service.engine.execution.queued_request import Answer, QueuedRequest
-from service.engine.loop.continuous_batcher import Stepper
+from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.request import LoopRequest
 from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
@@ -91,16 +91,16 @@ def test_crew_that_cannot_be_taken_on_is_answered_with_a_failure(slow_s: float):
         session = Session(hop())
         device = Device(1, loop, clock=loop.time)
         signature = signature_of(hop())
-        stepper = Stepper(session, signature, HOP, device, SlotTable(8, 100), max_rows=8, observer=Broken())
-        stepper.cost.observe(1, slow_s)
+        batcher = ContinuousBatcher(session, signature, HOP, device, SlotTable(8, 100), max_rows=8, observer=Broken())
+        batcher.cost.observe(1, slow_s)
         outcomes = []
         for _ in range(2):
             answer: asyncio.Future[object] = loop.create_future()
-            stepper.submit(LoopRequest({"place": np.zeros((1, 1), np.int64)}, 5, last=("next",)), answer.set_result)
+            batcher.submit(LoopRequest({"place": np.zeros((1, 1), np.int64)}, 5, last=("next",)), answer.set_result)
             outcomes.append(await answer)
         assert isinstance(outcomes[0], ModelFailure)
         assert outcomes[1].last["next"].tolist() == [[1]]  # type: ignore[attr-defined]
-        await stepper.drain()
+        await batcher.drain()
         device.close()
 
     run_virtual(main())

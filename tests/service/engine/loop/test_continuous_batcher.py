@@ -15,7 +15,7 @@ from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel
 from service.engine.execution.device import Device
 from service.engine.execution.lane import StepRunner
-from service.engine.loop.continuous_batcher import Stepper
+from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.request import Decoding, LoopRequest, LoopResult
 from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
@@ -132,7 +132,7 @@ class Bench:
         cost = CostModel()
         for rows in (1, max_rows):
             cost.observe(rows, cost_s + rows * row_s)
-        self.stepper = Stepper(
+        self.batcher = ContinuousBatcher(
             runner or self.counting,
             signature_of(content),
             carries,
@@ -152,7 +152,7 @@ class Bench:
             else:
                 answer.set_exception(outcome)
 
-        answer.job = self.stepper.submit(request, done, **options)  # type: ignore[attr-defined, arg-type]
+        answer.job = self.batcher.submit(request, done, **options)  # type: ignore[attr-defined, arg-type]
         return answer
 
 
@@ -194,7 +194,7 @@ def test_row_that_fails_a_step_fails_alone():
         for place, answer in zip((0, 1, 2, 3), [a for a in answers if a is not answers[2]], strict=True):
             path = (await answer).kept["next"][0, :, 0]
             assert path.tolist() == [(place + step + 1) % 4 for step in range(6)]
-        assert bench.stepper.table.is_empty
+        assert bench.batcher.table.is_empty
 
     run_virtual(main())
 
@@ -222,11 +222,11 @@ def test_cancelled_request_frees_its_slots_between_steps():
         bench.counting.gate.clear()
         going, leaving = bench.ask(walking(1, 3)), bench.ask(walking(5, 30, rows=2))
         await bench.counting.wait_until_entered()
-        bench.stepper.cancel(leaving.job)  # type: ignore[attr-defined]
+        bench.batcher.cancel(leaving.job)  # type: ignore[attr-defined]
         bench.counting.gate.set()
         await going
         assert bench.counting.steps == [3, 1, 1]
-        assert bench.stepper.table.is_empty
+        assert bench.batcher.table.is_empty
         assert not leaving.done()
 
     run_virtual(main())
@@ -243,7 +243,7 @@ def test_late_request_is_answered_so_and_leaves():
         with pytest.raises(DeadlinePassed):
             await answer
         assert 0 < len(bench.counting.steps) < 50
-        assert bench.stepper.table.is_empty
+        assert bench.batcher.table.is_empty
 
     run_virtual(main())
 
@@ -320,7 +320,7 @@ def test_drain_refuses_new_courses_and_ends_the_old_ones():
     async def main() -> None:
         bench = Bench(walk(), WALK)
         answer = bench.ask(walking(1, 20))
-        draining = asyncio.ensure_future(bench.stepper.drain())
+        draining = asyncio.ensure_future(bench.batcher.drain())
         await asyncio.sleep(0)
         with pytest.raises(Draining):
             bench.ask(walking(1, 1))
@@ -400,7 +400,7 @@ def test_what_grows_is_in_no_step_with_what_is_shorter():
         await answers[0]
         for request, answer in zip(requests, answers, strict=True):
             np.testing.assert_array_equal((await answer).last["longer"], grow_by_hand(request))
-        assert bench.stepper.table.is_empty
+        assert bench.batcher.table.is_empty
 
     run_virtual(main())
 
@@ -501,7 +501,7 @@ def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_l
             result = await answer
             np.testing.assert_array_equal(result.kept["next"], kept)
             np.testing.assert_array_equal(result.last["next_total"], total)
-        assert bench.stepper.table.is_empty
+        assert bench.batcher.table.is_empty
 
     run_virtual(main())
 
