@@ -2,8 +2,8 @@
 
 Life of a loop request
 1. ``submit`` checks that it can end in time, and offers its rows to the slot table.
-2. Whenever a lane is free, the table gives a batch: rows that wait for their first step join rows that are in the middle
-   of theirs. What a batch carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of a step
+2. Whenever a lane is free, the table gives a batch: rows that wait for their first step join rows that are in the
+   middle of theirs. What a batch carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of a step
    are the inputs of the next as they are; else the arrays are put together anew, which is one copy.
 3. A step that fails is run again in halves until those who fail it are alone; the others do not notice.
 4. After each step the rows go on, or end; a request is answered when its last row has ended. In between it may leave at
@@ -186,7 +186,7 @@ class ContinuousBatcher:
         for span in batch.spans:
             if isinstance(span.place, SteadyRun):
                 span.place.flush(span)
-            sequence = span.ticket
+            sequence = span.sequence
             if math.isnan(sequence.began_at):
                 sequence.began_at = now
                 waits_s.append(max(0.0, now - sequence.arrived))
@@ -249,7 +249,7 @@ class ContinuousBatcher:
         going: list[Span[LoopSequence]] = []
         at = 0
         for span in run.batch.spans:
-            sequence = span.ticket
+            sequence = span.sequence
             if not sequence.gone:
                 steady.flush(span)
                 going += advance(span, run.outputs, place, at)
@@ -261,7 +261,7 @@ class ContinuousBatcher:
 
     def _lose(self, run: Step) -> None:
         for number, error in run.failed.items():
-            sequence = run.batch.spans[number].ticket
+            sequence = run.batch.spans[number].sequence
             run.lost.append((sequence, error))
             self.table.leave(sequence)
 
@@ -280,7 +280,7 @@ class ContinuousBatcher:
         """End the requests that could not be answered, or all of a batch that could not be taken on."""
         ended = [*run.finished, *(sequence for sequence, _ in run.lost)]
         if not run.has_landed:
-            ended += [span.ticket for span in run.batch.spans]
+            ended += [span.sequence for span in run.batch.spans]
             self.table.rest(run.batch, ())
         for sequence in ended:
             if not sequence.gone:

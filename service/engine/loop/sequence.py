@@ -11,7 +11,7 @@ import numpy as np
 
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest, LoopResult
-from service.engine.loop.slots import RunningBatch, Span, Ticket
+from service.engine.loop.slots import RunningBatch, SlotSequence, Span
 from service.errors import ServiceError
 
 logger = logging.getLogger("sluice.engine")
@@ -20,8 +20,8 @@ Done = Callable[[LoopResult | ServiceError], None]
 
 
 @dataclass(slots=True, eq=False)
-class LoopSequence(Ticket):
-    """A request under way, with the one who waits for it. ``done`` is called exactly once, unless the caller cancels."""
+class LoopSequence(SlotSequence):
+    """A request under way, and who waits for it. ``done`` is called exactly once, unless the caller cancels."""
 
     request: LoopRequest = field(kw_only=True)
     done: Done = field(kw_only=True)
@@ -49,7 +49,7 @@ class LoopSequence(Ticket):
 
 
 class Tensors(NamedTuple):
-    """Inputs of a step, by name, for the slots of a batch and what they are padded with. Never changed by two batches."""
+    """Inputs of a step by name, for the slots of a batch and their padding. Never changed by two batches."""
 
     arrays: dict[str, Any]
     slots: int
@@ -72,7 +72,7 @@ class SteadyRun:
         kept: dict[str, list[np.ndarray]] = {}
         at = 0
         for span in batch.spans:
-            request = span.ticket.request
+            request = span.sequence.request
             end = at + span.slots
             if request.by_step:
                 self.changing.append((span, at, end))
@@ -98,7 +98,7 @@ class SteadyRun:
 
     def flush(self, span: Span[LoopSequence]) -> None:
         """Tell a span, or a part of one, what it has come to."""
-        sequence, request = span.ticket, span.ticket.request
+        sequence, request = span.sequence, span.sequence.request
         steps = slice(span.step, span.step + self.count)
         for name in request.keep:
             stacked = self._stacked.get(name)
@@ -119,7 +119,7 @@ def advance(
     span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int
 ) -> list[Span[LoopSequence]]:
     """Note what a step gave the rows of a span, which has been flushed; returns what of it goes on."""
-    sequence, request = span.ticket, span.ticket.request
+    sequence, request = span.sequence, span.sequence.request
     if request.watch is not None:
         _tell(span, outputs, place, at)
     ends = _find_ends(span, outputs, place, at)
@@ -133,7 +133,7 @@ def advance(
 
 def _find_ends(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> Sequence[int]:
     """The rows of a span that have ended, counted from its start."""
-    sequence = span.ticket
+    sequence = span.sequence
     decoding = sequence.request.decoding
     all_end = span.step == sequence.request.steps
     ended = []
@@ -152,7 +152,7 @@ def _find_ends(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], plac
 
 
 def _note_last(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], at: int, ends: Sequence[int]) -> None:
-    sequence = span.ticket
+    sequence = span.sequence
     for name in sequence.request.last:
         given = outputs[name]
         whole = sequence.last.get(name)
@@ -164,7 +164,7 @@ def _note_last(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], at: 
 
 def _tell(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> None:
     """Show the kept outputs, and the symbol that was chosen, to the one who watches."""
-    request, width = span.ticket.request, span.ticket.width
+    request, width = span.sequence.request, span.sequence.width
     assert request.watch is not None  # noqa: S101  # asked by the caller
     shown = {name: outputs[name] for name in (*request.keep, *request.show)}
     if request.decoding is not None:

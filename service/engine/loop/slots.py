@@ -1,7 +1,7 @@
 """Who runs in a loop, and with whom. A plain object that is told the time; no clock, thread or loop here.
 
 Rules
-- A *span* is neighbouring rows of one ticket that are at the same step. Spans of equal key that step together are a
+- A *span* is neighbouring rows of one sequence that are at the same step. Spans of equal key that step together are a
   *batch*; a step never has more slots than the limit it is given, unless one row alone needs more.
 - A row holds its slots (one, or one a hypothesis) from its first step to its last. Never are more than ``max_slots``
   held, so what the rows carry has a bound.
@@ -9,7 +9,7 @@ Rules
   priority rows begin in order of arrival. Else the batch goes that has rested longest.
 - Nobody rests for ever: after a step that went first while others rested, the batch goes that has rested longest.
 - Resting batches that fit into one step become one batch.
-- A ticket that ends, is cancelled or late leaves between steps, whole; its slots are free at once.
+- A sequence that ends, is cancelled or late leaves between steps, whole; its slots are free at once.
 """
 
 import heapq
@@ -24,11 +24,11 @@ from service.engine.batching.queue import PRIORITIES
 from service.errors import QueueFull
 
 _FEW = 64
-"""So many deadlines are not worth looking through for those of tickets that have ended."""
+"""So many deadlines are not worth looking through for those of sequences that have ended."""
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class SlotSequence:
     """One caller's rows in a loop; ``width`` slots a row. Times are seconds on the caller's clock."""
 
     key: Hashable
@@ -42,17 +42,17 @@ class Ticket:
     """Finished, cancelled or late: whatever rows it still has leave before the next step."""
 
 
-T = TypeVar("T", bound=Ticket)
+T = TypeVar("T", bound=SlotSequence)
 
 
 @dataclass(slots=True, eq=False)
 class Span(Generic[T]):
-    """Rows ``start`` to ``stop`` of a ticket before their step ``step``.
+    """Rows ``start`` to ``stop`` of a sequence before their step ``step``.
 
     ``place`` is the shell's: where their state is.
     """
 
-    ticket: T
+    sequence: T
     start: int
     stop: int
     step: int = 0
@@ -66,20 +66,20 @@ class Span(Generic[T]):
 
     @property
     def slots(self) -> int:
-        return (self.stop - self.start) * self.ticket.width
+        return (self.stop - self.start) * self.sequence.width
 
     def cut(self, first: int, last: int) -> "Span[T]":
         """Rows ``first`` to ``last`` of this span, counted from its start, as a span of their own."""
-        offset = self.offset + first * self.ticket.width
-        return Span(self.ticket, self.start + first, self.start + last, self.step, self.place, offset)
+        offset = self.offset + first * self.sequence.width
+        return Span(self.sequence, self.start + first, self.start + last, self.step, self.place, offset)
 
 
 @dataclass(slots=True, eq=False)
 class RunningBatch(Generic[T]):
     """Spans that step together; ``slots`` is their sum.
 
-    ``key`` is that of its tickets until the shell gives it another, after a step, where others fit to its rows by then.
-    ``steady run`` is the shell's: what it knows of the batch for as long as nobody joins or leaves; then it is None.
+    ``key`` is that of its sequences until the shell gives it another after a step, when other rows fit to it.
+    ``steady`` is the shell's: what it knows of the batch for as long as nobody joins or leaves; then it is None.
     """
 
     key: Hashable
@@ -97,7 +97,7 @@ class SlotTable(Generic[T]):
         self.waiting_rows = 0
         self.used_slots = 0
         self.departures = 0
-        """How many tickets have been taken out."""
+        """How many sequences have been taken out."""
         self._waiting: list[deque[Span[T]]] = [deque() for _ in range(PRIORITIES)]
         self._resting: list[RunningBatch[T]] = []
         """In the order in which they step; who has stepped rests at the end."""
@@ -116,51 +116,51 @@ class SlotTable(Generic[T]):
     def is_empty(self) -> bool:
         return not self.waiting_rows and not self.used_slots
 
-    def offer(self, ticket: T, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
-        """Add a ticket's rows. Raises QueueFull, with ``retry_after_s()``, where they do not fit any more.
+    def offer(self, sequence: T, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
+        """Add a sequence's rows. Raises QueueFull, with ``retry_after_s()``, where they do not fit any more.
 
-        A ticket larger than the whole queue is accepted when nothing else waits, or it could never run.
+        A sequence larger than the whole queue is accepted when nothing else waits, or it could never run.
         """
-        if self.waiting_rows and self.waiting_rows + ticket.rows > self.max_queue_rows:
+        if self.waiting_rows and self.waiting_rows + sequence.rows > self.max_queue_rows:
             raise QueueFull(
-                f"{self.waiting_rows} rows wait, {ticket.rows} more do not fit: the limit is {self.max_queue_rows}",
+                f"{self.waiting_rows} rows wait, {sequence.rows} more do not fit: the limit is {self.max_queue_rows}",
                 retry_after_s(),
             )
-        if ticket.width > self.max_slots:
-            raise ValueError(f"a row of {ticket.width} slots in a loop of {self.max_slots}")
-        ticket.waiting_rows = ticket.rows
-        self.waiting_rows += ticket.rows
-        self._waiting[ticket.priority].append(Span(ticket, 0, ticket.rows))
-        if ticket.deadline < math.inf:
-            heapq.heappush(self._deadlines, (ticket.deadline, next(self._order), ticket))
+        if sequence.width > self.max_slots:
+            raise ValueError(f"a row of {sequence.width} slots in a loop of {self.max_slots}")
+        sequence.waiting_rows = sequence.rows
+        self.waiting_rows += sequence.rows
+        self._waiting[sequence.priority].append(Span(sequence, 0, sequence.rows))
+        if sequence.deadline < math.inf:
+            heapq.heappush(self._deadlines, (sequence.deadline, next(self._order), sequence))
             if len(self._deadlines) > self._most_deadlines:
                 # Most have ended long before their deadline: forget them, or they would be kept until then.
                 self._deadlines = [entry for entry in self._deadlines if not entry[2].gone]
                 heapq.heapify(self._deadlines)
                 self._most_deadlines = 2 * len(self._deadlines) + _FEW
 
-    def leave(self, ticket: T) -> None:
-        """Take a ticket out, wherever its rows are; those in a step leave when it ends."""
-        ticket.gone = True
+    def leave(self, sequence: T) -> None:
+        """Take a sequence out, wherever its rows are; those in a step leave when it ends."""
+        sequence.gone = True
         self.departures += 1
-        self.waiting_rows -= ticket.waiting_rows
-        ticket.waiting_rows = 0
+        self.waiting_rows -= sequence.waiting_rows
+        sequence.waiting_rows = 0
         for batch in list(self._resting):
-            if any(span.ticket is ticket for span in batch.spans):
+            if any(span.sequence is sequence for span in batch.spans):
                 self._resting.remove(batch)
                 self.rest(batch, batch.spans)
 
     def expire(self, now: float) -> list[T]:
-        """Take out every ticket whose deadline has passed."""
+        """Take out every sequence whose deadline has passed."""
         expired = []
         while self.next_deadline() <= now:
-            ticket = heapq.heappop(self._deadlines)[2]
-            self.leave(ticket)
-            expired.append(ticket)
+            sequence = heapq.heappop(self._deadlines)[2]
+            self.leave(sequence)
+            expired.append(sequence)
         return expired
 
     def next_deadline(self) -> float:
-        """When the first ticket expires; infinity for never."""
+        """When the first sequence expires; infinity for never."""
         while self._deadlines and self._deadlines[0][2].gone:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
@@ -195,7 +195,7 @@ class SlotTable(Generic[T]):
         """A batch has stepped; ``spans`` are those of its rows that go on."""
         batch.steady = None
         self.used_slots -= batch.slots
-        batch.spans = [span for span in spans if not span.ticket.gone]
+        batch.spans = [span for span in spans if not span.sequence.gone]
         batch.slots = sum(span.slots for span in batch.spans)
         if batch.spans:
             self.used_slots += batch.slots
@@ -204,17 +204,17 @@ class SlotTable(Generic[T]):
     def _head(self) -> Span[T] | None:
         """The span that begins next; None if none waits, or there is no slot for it."""
         for line in self._waiting:
-            while line and line[0].ticket.gone:
+            while line and line[0].sequence.gone:
                 line.popleft()
             if line:
-                return line[0] if line[0].ticket.width <= self.max_slots - self.used_slots else None
+                return line[0] if line[0].sequence.width <= self.max_slots - self.used_slots else None
         return None
 
     def _find_company(self, head: Span[T], limit: int) -> RunningBatch[T]:
         """The smallest resting batch in which the span's first row has room, else a new one."""
-        fitting = [c for c in self._resting if c.key == head.ticket.key and c.slots + head.ticket.width <= limit]
+        fitting = [c for c in self._resting if c.key == head.sequence.key and c.slots + head.sequence.width <= limit]
         if not fitting:
-            return RunningBatch(head.ticket.key)
+            return RunningBatch(head.sequence.key)
         batch = min(fitting, key=lambda c: c.slots)
         self._resting.remove(batch)
         return batch
@@ -225,14 +225,14 @@ class SlotTable(Generic[T]):
         rest: list[Span[T]] = []
         room = limit
         for span in batch.spans:
-            rows = span.rows if span.slots <= room else max(0, room) // span.ticket.width
+            rows = span.rows if span.slots <= room else max(0, room) // span.sequence.width
             if not kept and not rows:
                 rows = 1
             if rest:
                 rows = 0
             if rows:
                 kept.append(span if rows == span.rows else span.cut(0, rows))
-                room -= rows * span.ticket.width
+                room -= rows * span.sequence.width
             if rows < span.rows:
                 rest.append(span if not rows else span.cut(rows, span.rows))
         if rest:
@@ -245,22 +245,22 @@ class SlotTable(Generic[T]):
         for line in self._waiting:
             while line:
                 span = line[0]
-                if span.ticket.gone:
+                if span.sequence.gone:
                     line.popleft()
                     continue
-                width = span.ticket.width
+                width = span.sequence.width
                 free = min(limit - batch.slots, self.max_slots - self.used_slots)
                 if not batch.spans:
                     free = max(free, width)  # a row that needs more than a step has goes alone
                 rows = min(span.rows, max(0, free) // width)
-                if span.ticket.key != batch.key or not rows:
+                if span.sequence.key != batch.key or not rows:
                     return
                 batch.spans.append(span.cut(0, rows))
                 batch.slots += rows * width
                 batch.steady = None
                 self.used_slots += rows * width
                 self.waiting_rows -= rows
-                span.ticket.waiting_rows -= rows
+                span.sequence.waiting_rows -= rows
                 span.start += rows
                 if not span.rows:
                     line.popleft()
@@ -268,4 +268,4 @@ class SlotTable(Generic[T]):
     def waiting(self) -> Iterator[Span[T]]:
         """The spans that wait, in the order in which they begin."""
         for line in self._waiting:
-            yield from (span for span in line if not span.ticket.gone)
+            yield from (span for span in line if not span.sequence.gone)

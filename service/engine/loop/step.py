@@ -93,7 +93,7 @@ class StepGraph:
         if place is not None and place.slots == slots and _follow_each_other(spans):
             return Tensors(place.arrays, slots)
         padding = self._pad(slots) - slots
-        changing = {name for span in spans for name in span.ticket.request.changing}
+        changing = {name for span in spans for name in span.sequence.request.changing}
         arrays = {}
         for name in self.signature.inputs:
             parts = [self._part(span, name) for span in spans]
@@ -108,10 +108,10 @@ class StepGraph:
         if span.place is not None:
             array: np.ndarray = span.place.arrays[name][span.offset : span.offset + span.slots]
             return array
-        request = span.ticket.request
+        request = span.sequence.request
         if name in request.begin:
             rows = request.begin[name][span.start : span.stop]
-            return np.repeat(rows, span.ticket.width, axis=0) if span.ticket.width > 1 else rows
+            return np.repeat(rows, span.sequence.width, axis=0) if span.sequence.width > 1 else rows
         if request.decoding is not None and name == request.decoding.token:
             return np.full(span.slots, request.decoding.begin, np.int64)
         sample = np.asarray(request.by_step[name](slice(span.start, span.start + 1), span.step))
@@ -151,7 +151,7 @@ class StepGraph:
         tensors = run.steady.tensors
         for taken, given in self._fed_back.items():
             tensors.arrays[taken] = run.outputs[given]
-        decoding = next((s.ticket.request.decoding for s in run.batch.spans if s.ticket.request.decoding), None)
+        decoding = next((s.sequence.request.decoding for s in run.batch.spans if s.sequence.request.decoding), None)
         if decoding is not None:
             self._choose(run, decoding.token, decoding.scores, tensors.arrays)
         return tensors
@@ -163,11 +163,11 @@ class StepGraph:
         order: np.ndarray | None = None
         at = 0
         for span in run.batch.spans:
-            width = span.ticket.width
-            if width > 1 and not span.ticket.gone:
+            width = span.sequence.width
+            if width > 1 and not span.sequence.gone:
                 order = np.arange(len(scores)) if order is None else order
                 for row in range(span.start, span.stop):
-                    beams = span.ticket.sentences[row]
+                    beams = span.sequence.sentences[row]
                     assert isinstance(beams, Beams)  # noqa: S101  # made so for rows of several slots
                     low = at + (row - span.start) * width
                     parents, chosen = beams.take(scores[low : low + width])
@@ -194,7 +194,7 @@ def _fill_in(steady: SteadyRun) -> None:
     """What changes with the step."""
     for span, at, end in steady.changing:
         step = span.step + steady.count
-        for name, value_of in span.ticket.request.by_step.items():
+        for name, value_of in span.sequence.request.by_step.items():
             value = value_of(slice(span.start, span.stop), step)
-            many = span.ticket.width > 1 and isinstance(value, np.ndarray) and value.ndim
-            steady.arrays[name][at:end] = np.repeat(value, span.ticket.width, axis=0) if many else value
+            many = span.sequence.width > 1 and isinstance(value, np.ndarray) and value.ndim
+            steady.arrays[name][at:end] = np.repeat(value, span.sequence.width, axis=0) if many else value

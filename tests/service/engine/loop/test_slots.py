@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.loop.slots import RunningBatch, SlotTable, Span, Ticket
+from service.engine.loop.slots import RunningBatch, SlotSequence, SlotTable, Span
 from service.errors import QueueFull
 
 
 @dataclass(eq=False)
-class Walk(Ticket):
-    """A ticket that notes which steps each of its rows has made."""
+class Walk(SlotSequence):
+    """A request that notes which steps each of its rows has made."""
 
     steps: int = 1
     made: list[list[int]] = field(default_factory=list)
@@ -34,9 +34,9 @@ def step(table: SlotTable[Walk], batch: RunningBatch[Walk]) -> None:
     going = []
     for span in batch.spans:
         for row in range(span.start, span.stop):
-            span.ticket.made[row].append(span.step)
+            span.sequence.made[row].append(span.step)
         span.step += 1
-        if span.step < span.ticket.steps:
+        if span.step < span.sequence.steps:
             going.append(span)
     table.rest(batch, going)
 
@@ -54,15 +54,15 @@ def test_full_queue_refuses_with_the_time_to_come_back():
 def test_larger_request_than_the_queue_is_accepted_alone():
     """A request that is larger than the whole queue runs if nothing else waits: else it could never run."""
     table: SlotTable[Walk] = SlotTable(max_slots=2, max_queue_rows=4)
-    ticket = walk(rows=9)
-    table.offer(ticket)
+    request = walk(rows=9)
+    table.offer(request)
     while (batch := table.take(2)) is not None:
         step(table, batch)
-    assert ticket.made == [[0]] * 9
+    assert request.made == [[0]] * 9
 
 
 def test_cancelled_rows_free_their_slots_before_the_next_step():
-    """A ticket that leaves while it rests is in no later batch, and its slots are free at once."""
+    """A request that leaves while it rests is in no later batch, and its slots are free at once."""
     table: SlotTable[Walk] = SlotTable(max_slots=4, max_queue_rows=10)
     going, leaving = walk(rows=2, steps=5), walk(rows=2, steps=5)
     table.offer(going)
@@ -74,17 +74,17 @@ def test_cancelled_rows_free_their_slots_before_the_next_step():
     assert table.used_slots == 2
     batch = table.take(4)
     assert batch is not None
-    assert [span.ticket for span in batch.spans] == [going]
+    assert [span.sequence for span in batch.spans] == [going]
 
 
 def test_ticket_that_leaves_in_the_middle_of_a_step_is_dropped_when_it_ends():
     """What leaves while its batch steps does not rest with it."""
     table: SlotTable[Walk] = SlotTable(max_slots=4, max_queue_rows=10)
-    ticket = walk(rows=2, steps=5)
-    table.offer(ticket)
+    request = walk(rows=2, steps=5)
+    table.offer(request)
     batch = table.take(4)
     assert batch is not None
-    table.leave(ticket)
+    table.leave(request)
     assert not table.is_empty
     step(table, batch)
     assert table.is_empty
@@ -94,8 +94,8 @@ def test_expired_tickets_leave_and_are_named():
     """``expire`` takes out whoever is late, waiting or under way, and nobody else."""
     table: SlotTable[Walk] = SlotTable(max_slots=1, max_queue_rows=10)
     first, second, third = walk(steps=9, deadline=1.0), walk(deadline=2.0), walk(deadline=3.0)
-    for ticket in (first, second, third):
-        table.offer(ticket)
+    for request in (first, second, third):
+        table.offer(request)
     batch = table.take(1)
     assert batch is not None
     step(table, batch)
@@ -103,7 +103,7 @@ def test_expired_tickets_leave_and_are_named():
     assert table.expire(2.5) == [first, second]
     batch = table.take(1)
     assert batch is not None
-    assert batch.spans[0].ticket is third
+    assert batch.spans[0].sequence is third
 
 
 def test_ended_tickets_are_not_kept_until_their_deadline():
@@ -113,13 +113,13 @@ def test_ended_tickets_are_not_kept_until_their_deadline():
     table.offer(first)
     ended = weakref.WeakSet[Walk]()
     for _ in range(5000):
-        ticket = walk(deadline=3600.0)
-        ended.add(ticket)
-        table.offer(ticket)
+        request = walk(deadline=3600.0)
+        ended.add(request)
+        table.offer(request)
         batch = table.take(16)
         assert batch is not None
         step(table, batch)
-        ticket.gone = True
+        request.gone = True
     assert len(ended) < 200
     assert table.expire(5.0) == [first]
 
@@ -156,8 +156,8 @@ def test_full_crews_step_beside_an_endless_stream_of_newcomers(key, rows):
     """Where somebody new waits before every step, each second one is of who rests: full, of another key or joined."""
     table: SlotTable[Walk] = SlotTable(max_slots=16, max_queue_rows=100)
     full, beside = walk(rows=4, steps=9), Walk(key, rows, 0.0, steps=9)
-    for ticket in (full, beside):
-        table.offer(ticket)
+    for request in (full, beside):
+        table.offer(request)
     for _ in range(2 * (9 + 9)):
         batch = table.take(4)
         assert batch is not None
@@ -175,7 +175,7 @@ def test_priority_goes_before_order_of_arrival():
     table.offer(urgent)
     batch = table.take(1)
     assert batch is not None
-    assert batch.spans[0].ticket is urgent
+    assert batch.spans[0].sequence is urgent
 
 
 def test_hypotheses_of_a_row_stay_together():
@@ -214,7 +214,7 @@ def test_rows_with_other_keys_step_apart():
         table.offer(Walk(key, 1, 0.0, steps=2))
     batches = []
     while (batch := table.take(8)) is not None:
-        batches.append([span.ticket.key for span in batch.spans])
+        batches.append([span.sequence.key for span in batch.spans])
     assert batches == [["a"], ["b"], ["a"]] or batches == [["a", "a"], ["b"]]
 
 
@@ -252,7 +252,7 @@ def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, stream, l
     for turn in range(2000):
         if turn < len(walks):
             table.offer(walks[turn])
-        if stream and not table.waiting_rows and any(ticket.is_under_way for ticket in walks):
+        if stream and not table.waiting_rows and any(request.is_under_way for request in walks):
             table.offer(Walk(stream[0], 1, 0.0, steps=stream[1]))
         if turn in leaving and turn < len(walks):
             table.leave(walks[turn])
@@ -262,9 +262,9 @@ def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, stream, l
         batch = table.take(limit) if len(flying) < lanes else None
         if batch is not None:
             assert batch.spans
-            assert batch.slots <= max(limit, max(span.ticket.width for span in batch.spans))
-            assert len({span.ticket.key for span in batch.spans}) == 1
-            assert not any(span.ticket.gone for span in batch.spans)
+            assert batch.slots <= max(limit, max(span.sequence.width for span in batch.spans))
+            assert len({span.sequence.key for span in batch.spans}) == 1
+            assert not any(span.sequence.gone for span in batch.spans)
             flying.append(batch)
         assert 0 <= table.used_slots <= 8
         if flying and (batch is None or len(flying) == lanes):
@@ -273,14 +273,14 @@ def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, stream, l
             break
     assert table.is_empty
     assert table.used_slots == table.waiting_rows == 0
-    for ticket in walks:
-        for made in ticket.made:
+    for request in walks:
+        for made in request.made:
             assert made == list(range(len(made)))
-            assert len(made) == ticket.steps or ticket in left
+            assert len(made) == request.steps or request in left
 
 
 def test_span_is_cut_where_its_rows_lie():
     """A part of a span keeps its rows' step, and their place is counted in slots."""
-    ticket = walk(rows=6, width=2)
-    part = Span(ticket, 1, 6, step=3, place="there", offset=10).cut(2, 4)
+    request = walk(rows=6, width=2)
+    part = Span(request, 1, 6, step=3, place="there", offset=10).cut(2, 4)
     assert (part.start, part.stop, part.step, part.place, part.offset, part.slots) == (3, 5, 3, "there", 14, 4)
