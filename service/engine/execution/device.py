@@ -72,7 +72,7 @@ class Device(Lanes):
         self._active: dict[User, None] = {}
         self._share = FairShare()
         self._again: deque[Run] = deque()
-        self._landed: deque[tuple[Run, _Lane]] = deque()
+        self._finished: deque[tuple[Run, _Lane]] = deque()
         """What lanes have done and the loop has not seen yet: it may be in the middle of a hundred sockets."""
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
@@ -101,9 +101,9 @@ class Device(Lanes):
         return len(self._idle) < self.lanes
 
     @property
-    def has_landed(self) -> bool:
+    def has_finished(self) -> bool:
         """Whether ``catch_up`` has something to do."""
-        return bool(self._landed)
+        return bool(self._finished)
 
     def next_lane_s(self) -> float:
         """Seconds until a lane is expected to be free."""
@@ -128,8 +128,8 @@ class Device(Lanes):
                 self._start(run, self._idle.pop())
                 continue
             run.dispatcher.execute(run, self._idle[-1].buffer, self.clock)
-            self._land(run)
-            self._complete(run)
+            self._on_batch_done(run)
+            self._deliver(run)
             now = run.ended_at
             if now > turn_ends and (self._active or self._again):
                 self._wake()
@@ -197,7 +197,7 @@ class Device(Lanes):
                 run.dispatcher.execute(run, lane.buffer, self.clock)
             except BaseException as error:  # noqa: BLE001  # not even SystemExit in a model may cost the lane
                 run.error, run.ended_at = error, self.clock()
-            self._landed.append((run, lane))
+            self._finished.append((run, lane))
             self._loop.call_soon_threadsafe(self.catch_up)
 
         lane.do(work)
@@ -207,31 +207,31 @@ class Device(Lanes):
 
         Called by the event loop in a turn of its own, and by whoever is about to add work in a turn that is long.
         """
-        while self._landed:
-            run, lane = self._landed.popleft()
+        while self._finished:
+            run, lane = self._finished.popleft()
             lane.run, lane.ahead = lane.ahead, None
             if lane.run is None:
                 self._idle.append(lane)
             else:
                 lane.free_at = run.ended_at + lane.run.estimate_s
-            self._land(run)
+            self._on_batch_done(run)
             self._pump()
-            self._complete(run)
+            self._deliver(run)
             if self._again:
                 self._wake()
 
-    def _land(self, run: Run) -> None:
+    def _on_batch_done(self, run: Run) -> None:
         try:
-            run.dispatcher.land(run)
+            run.dispatcher.on_batch_done(run)
         except Exception:
             logger.exception("what came of a batch could not be taken in")
             run.dispatcher.abandon(run)
 
-    def _complete(self, run: Run) -> None:
+    def _deliver(self, run: Run) -> None:
         dispatcher = run.dispatcher
         self._share.end(dispatcher, run.estimate_s, run.ended_at - run.taken_at)
         try:
-            again = dispatcher.complete(run)
+            again = dispatcher.deliver(run)
             self._again.extend(again)
             dispatcher.running += len(again)  # until they have run as well nothing is over
         except Exception:  # a fault of ours may cost these requests, but not the lane, nor whoever comes after them

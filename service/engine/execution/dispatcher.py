@@ -74,7 +74,7 @@ class Dispatcher:
         self._padded = [pad(rows) if pad else rows for rows in range(queue.max_rows + 1)]
         self.observer = observer or Silence()
         self.running = 0
-        self._landed = self._landed_rows = 0
+        self._undelivered = self._undelivered_rows = 0
         """Batches that have run and are not answered yet, and their rows: their callers will soon be back."""
         self._device = device
         self._is_simple = signature.batches and signature.output_axes == [0]
@@ -126,7 +126,7 @@ class Dispatcher:
         """Draining; TooLate if so many rows would not be answered in time, whatever is in them; None to go on."""
         if self._device.lanes_run:
             let_others_run()
-        if self._device.has_landed:
+        if self._device.has_finished:
             self._device.catch_up()
         if self._draining is not None:
             return Draining("this version of the model is being taken out of service")
@@ -233,10 +233,10 @@ class Dispatcher:
         half = 0
         if self._gathers and self._reunion.keeps(self.queue.waiting_rows, now, due - full_s):
             return None
-        if goes_alone and self.running - self._landed >= (self._device.lanes_beside if self._takes_turns else 1):
+        if goes_alone and self.running - self._undelivered >= (self._device.lanes_beside if self._takes_turns else 1):
             return None
         if self._takes_turns:
-            half = half_batch(self.queue.waiting_rows + self._landed_rows, limit, (self.wide or self).cost)
+            half = half_batch(self.queue.waiting_rows + self._undelivered_rows, limit, (self.wide or self).cost)
             limit = half or limit
         elif idle_lanes > 1 and not self._gathers and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
@@ -302,17 +302,17 @@ class Dispatcher:
                 name = self.signature.output_names[number]
                 raise ModelFailure(f"output {name!r} has {output.shape[axis]} rows for a batch of {run.rows}")
 
-    def land(self, run: BatchRun) -> None:
-        self._landed += 1
-        self._landed_rows += run.batch.count
+    def on_batch_done(self, run: BatchRun) -> None:
+        self._undelivered += 1
+        self._undelivered_rows += run.batch.count
         if self._gathers:
             self._reunion.begin(run.batch.count, self.queue.waiting_rows, self._device.clock())
 
-    def complete(self, run: BatchRun) -> Sequence[BatchRun]:
+    def deliver(self, run: BatchRun) -> Sequence[BatchRun]:
         """Hand out the answers of a run; returns the halves to run again where it failed in company."""
         self._ran_at = run.ended_at
-        self._landed -= 1
-        self._landed_rows -= run.batch.count
+        self._undelivered -= 1
+        self._undelivered_rows -= run.batch.count
         if run.error is None:
             now = self._device.clock()
             if len(run.batch.slices) >= (_MANY if run.in_lane else 2):

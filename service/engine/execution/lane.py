@@ -58,7 +58,7 @@ class Run:
 class User(Protocol):
     """Who runs batches on a device: the dispatcher of a model version, or its loop.
 
-    ``take``, ``complete`` and the rest are called on the event loop, ``execute`` in a lane or on the event loop.
+    ``take``, ``deliver`` and the rest are called on the event loop, ``execute`` in a lane or on the event loop.
     """
 
     running: int
@@ -74,14 +74,14 @@ class User(Protocol):
     def execute(self, run: Any, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Run it, and note what came of it; must not raise."""
 
-    def land(self, run: Any) -> None:
+    def on_batch_done(self, run: Any) -> None:
         """Take in what the next ``take`` must know of it; quick, for the lane waits."""
 
-    def complete(self, run: Any) -> Sequence[Any]:
-        """Hand out what came of it, after ``land``; returns what is to run again."""
+    def deliver(self, run: Any) -> Sequence[Any]:
+        """Hand out what came of it, after ``on_batch_done``; returns what is to run again."""
 
     def abandon(self, run: Any) -> None:
-        """``land`` or ``complete`` has raised, which is a fault of ours: end whoever still waits for this run."""
+        """``on_batch_done`` or ``deliver`` has raised, a fault of ours: end whoever still waits for this run."""
 
     def expire(self, now: float) -> None:
         """End whatever has passed its deadline."""
@@ -108,7 +108,7 @@ class Lanes(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def has_landed(self) -> bool: ...
+    def has_finished(self) -> bool: ...
 
     @abc.abstractmethod
     def catch_up(self) -> None: ...

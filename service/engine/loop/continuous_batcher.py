@@ -3,8 +3,8 @@
 Life of a loop request
 1. ``submit`` checks that it can end in time, and offers its rows to the slot table.
 2. Whenever a lane is free, the table gives a batch: rows that wait for their first step join rows that are in the
-   middle of theirs. What a batch carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of a step
-   are the inputs of the next as they are; else the arrays are put together anew, which is one copy.
+   middle of theirs. What a batch carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of
+   a step are the inputs of the next as they are; else the arrays are put together anew, which is one copy.
 3. A step that fails is run again in halves until those who fail it are alone; the others do not notice.
 4. After each step the rows go on, or end; a request is answered when its last row has ended. In between it may leave at
    any time: its slots are free before the next step.
@@ -215,7 +215,7 @@ class ContinuousBatcher:
 
         self._graph.execute(run, clock, may_go_on)
 
-    def land(self, run: Step) -> None:
+    def on_batch_done(self, run: Step) -> None:
         """Take every row one step on: those that have not ended rest until a batch takes them."""
         batch, compute_s = run.batch, (run.ended_at - run.started_at) / run.steps
         self._ran_at = run.ended_at
@@ -239,7 +239,7 @@ class ContinuousBatcher:
         else:
             self._lose(run)
             self.table.rest(batch, ())
-        run.has_landed = True
+        run.has_finished = True
         if self.table.can_step:
             self._device.wake(self)
 
@@ -265,7 +265,7 @@ class ContinuousBatcher:
             run.lost.append((sequence, error))
             self.table.leave(sequence)
 
-    def complete(self, run: Step) -> Sequence[Step]:
+    def deliver(self, run: Step) -> Sequence[Step]:
         """Answer those requests whose last row has ended, or that have failed."""
         for sequence, error in run.lost:
             if not sequence.answered:
@@ -279,7 +279,7 @@ class ContinuousBatcher:
     def abandon(self, run: Step) -> None:
         """End the requests that could not be answered, or all of a batch that could not be taken on."""
         ended = [*run.finished, *(sequence for sequence, _ in run.lost)]
-        if not run.has_landed:
+        if not run.has_finished:
             ended += [span.sequence for span in run.batch.spans]
             self.table.rest(run.batch, ())
         for sequence in ended:

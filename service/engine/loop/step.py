@@ -33,7 +33,7 @@ class Step(Run):
         self.failed: dict[int, BaseException] = {}
         self.lost: list[tuple[LoopSequence, BaseException]] = []
         self.finished: list[LoopSequence] = []
-        self.has_landed = False
+        self.has_finished = False
 
 
 class StepGraph:

@@ -50,7 +50,7 @@ def test_few_rows_leave_together(rows: int):
 
 
 def test_one_lane_stays_free_for_the_loop():
-    """Of two lanes one runs half of the rows; the other half leaves when that one has landed, not before."""
+    """Of two lanes one runs half of the rows; the other half leaves when that one has finished, not before."""
 
     async def main() -> None:
         runner = Gated(graphs.double())
@@ -79,9 +79,9 @@ def test_lane_that_lands_in_a_long_turn_gets_its_next_batch_in_it():
         first, second = bench.ask_x(1.0), bench.ask_x(2.0)
         await runner.wait_until_entered()
         runner.gate.set()
-        has_landed = threading.Event()
-        bench.device._lanes[0].do(has_landed.set)  # a lane does one thing after the other
-        assert has_landed.wait(30)
+        has_finished = threading.Event()
+        bench.device._lanes[0].do(has_finished.set)  # a lane does one thing after the other
+        assert has_finished.wait(30)
         third = bench.ask_x(3.0)
         runner.entered.acquire()  # the second batch has begun, in the same turn of the loop
         assert first.done()
