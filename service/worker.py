@@ -53,7 +53,7 @@ class Runtime:
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
-        self.plane = DataPlane(self.registry, settings, self.metrics, loop, outbox=self.device.outbox)
+        self.plane = DataPlane(self.registry, settings, self.metrics, loop, writes=self.device.writes)
         self.registry.holders.append(self.plane.errands.release)
         self.control = Control(self.registry, settings, settings.metrics_dir)
         self.information = Information(self.registry, self.metrics, self.control, self.device.lanes)

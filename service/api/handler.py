@@ -23,7 +23,7 @@ from service.api.kserve import FORECAST, forecast_error_reply
 from service.api.tasks import OPENERS, Errand, Errands
 from service.api.v2 import BINARY, ROUTES, Inference
 from service.engine.execution.queued_request import Answer
-from service.engine.execution.write_coalescer import Outbox
+from service.engine.execution.write_coalescer import WriteCoalescer
 from service.errors import (
     Cancelled,
     ModelFailure,
@@ -70,10 +70,10 @@ class DataPlane:
         metrics: Metrics,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.perf_counter,
-        outbox: Outbox | None = None,
+        writes: WriteCoalescer | None = None,
     ) -> None:
         self.clock = clock
-        self.outbox = outbox or Outbox()
+        self.writes = writes or WriteCoalescer()
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
         self.keep_alive_s = settings.keep_alive_s

@@ -18,7 +18,7 @@ import numpy as np
 
 from service.engine.batching.fair_share import FairShare
 from service.engine.execution.lane import Lanes, Run, User
-from service.engine.execution.write_coalescer import Outbox
+from service.engine.execution.write_coalescer import WriteCoalescer
 from service.engine.tensors import BatchBuffer
 
 INLINE_S = 1e-3
@@ -64,7 +64,7 @@ class Device(Lanes):
         """Lanes that leave the event loop a core of its own; 0 where it has one anyway, or none to spare."""
         self.clock = clock
         self.inline_s = inline_s
-        self.outbox = Outbox()
+        self.writes = WriteCoalescer()
         self._splits = splits
         self._loop = loop
         self._lanes = [_Lane(number, BatchBuffer(empty)) for number in range(lanes)]

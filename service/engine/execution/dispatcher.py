@@ -316,11 +316,11 @@ class Dispatcher:
         if run.error is None:
             now = self._device.clock()
             if len(run.batch.slices) >= (_MANY if run.in_lane else 2):
-                self._device.outbox.hold()
+                self._device.writes.hold()
             try:
                 self._answer(run, now)
             finally:
-                self._device.outbox.release()
+                self._device.writes.release()
             self._learn(run, now)
             return ()
         if len(run.batch.slices) > 1:

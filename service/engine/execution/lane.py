@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from service.engine.batching.cost import CostModel
-from service.engine.execution.write_coalescer import Outbox
+from service.engine.execution.write_coalescer import WriteCoalescer
 from service.engine.tensors import Arrays, BatchBuffer
 from service.metrics.times import Tally, Times
 
@@ -100,7 +100,7 @@ class Lanes(abc.ABC):
     lanes_beside: int
     inline_s: float
     clock: Callable[[], float]
-    outbox: Outbox
+    writes: WriteCoalescer
 
     @property
     @abc.abstractmethod

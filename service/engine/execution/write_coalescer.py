@@ -14,7 +14,7 @@ TOGETHER = 8
 """Answers that wait for each other."""
 
 
-class Outbox:
+class WriteCoalescer:
     """Of one event loop. What is held is written, in its order, before the loop does anything else."""
 
     def __init__(self) -> None:

@@ -106,7 +106,7 @@ class Line:
         return self.is_plain and call.keep_alive and call.refusal is None
 
     def complete(self, call: HotCall) -> None:
-        """All of the answer of a call that had its turn is written, or in the outbox."""
+        """All of the answer of a call that had its turn is written, or in the write coalescer."""
         call.response_complete = True
         self.forget(call)
         if not self.stays_quiet_after(call):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.engine.execution.write_coalescer import Outbox
+from service.engine.execution.write_coalescer import WriteCoalescer
 from service.errors import ServiceError
 from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply
 
@@ -129,7 +129,7 @@ def write_reply(line: "Line", reply: Reply, keep_alive: bool, may_wait: bool = F
     parts = _head(line, reply.status, reply.headers)
     size = reply.size_bytes
     parts.append((_KEPT if keep_alive else _CLOSING) % size)
-    _write(line.transport, parts, reply.chunks, size, line.plane.outbox if may_wait and line.plane else None)
+    _write(line.transport, parts, reply.chunks, size, line.plane.writes if may_wait and line.plane else None)
 
 
 _written: tuple[Sequence[Header], bytes] = ((), b"")
@@ -154,15 +154,15 @@ def _write(
     head: list[bytes | memoryview],
     chunks: Iterable[bytes | memoryview],
     size_bytes: int,
-    outbox: Outbox | None = None,
+    writes: WriteCoalescer | None = None,
 ) -> None:
-    """Write ``chunks``, of ``size_bytes`` in all, after ``head``; by ``outbox``, if they are joined."""
+    """Write ``chunks``, of ``size_bytes`` in all, after ``head``; by ``write coalescer``, if they are joined."""
     if size_bytes <= _JOIN_BELOW_BYTES:
         head += chunks
-        if outbox is None:
+        if writes is None:
             transport.write(b"".join(head))
         else:
-            outbox.write(transport, b"".join(head))
+            writes.write(transport, b"".join(head))
         return
     transport.write(b"".join(head))
     for chunk in chunks:

@@ -1,8 +1,8 @@
-"""What the outbox holds back, and that it all goes out in order."""
+"""What the write coalescer holds back, and that it all goes out in order."""
 
 import asyncio
 
-from service.engine.execution.write_coalescer import TOGETHER, Outbox
+from service.engine.execution.write_coalescer import TOGETHER, WriteCoalescer
 
 
 class Caller(asyncio.WriteTransport):
@@ -19,25 +19,25 @@ class Caller(asyncio.WriteTransport):
 def test_what_is_not_held_is_written_at_once():
     """Before ``hold`` and after ``release`` an answer goes out with its call."""
     log: list[tuple[str, bytes]] = []
-    outbox, caller = Outbox(), Caller("a", log)
-    outbox.write(caller, b"1")
+    writes, caller = WriteCoalescer(), Caller("a", log)
+    writes.write(caller, b"1")
     assert log == [("a", b"1")]
-    outbox.hold()
-    outbox.release()
-    outbox.write(caller, b"2")
+    writes.hold()
+    writes.release()
+    writes.write(caller, b"2")
     assert log == [("a", b"1"), ("a", b"2")]
 
 
 def test_what_is_held_goes_out_in_order_when_there_is_enough_or_at_the_end():
     """Answers wait until there are ``TOGETHER``; ``release`` writes the rest, each once and in order."""
     log: list[tuple[str, bytes]] = []
-    outbox = Outbox()
-    outbox.hold()
+    writes = WriteCoalescer()
+    writes.hold()
     answers = [(f"caller {i}", b"%d" % i) for i in range(TOGETHER + 3)]
     for number, (name, data) in enumerate(answers, 1):
-        outbox.write(Caller(name, log), data)
+        writes.write(Caller(name, log), data)
         assert log == (answers[:TOGETHER] if number >= TOGETHER else [])
-    outbox.release()
+    writes.release()
     assert log == answers
-    outbox.release()
+    writes.release()
     assert log == answers
