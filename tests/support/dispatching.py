@@ -11,7 +11,7 @@ from service.engine.batching.cost import CostModel
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.lane import Runner, Silence, Wide
+from service.engine.execution.lane import NullObserver, Runner, Wide
 from service.engine.execution.queued_request import Answer, QueuedRequest
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
@@ -77,7 +77,7 @@ class Leaving:
         self.waiting = rows
 
     def __getattr__(self, name: str) -> object:
-        return getattr(Silence(), name)
+        return getattr(NullObserver(), name)
 
 
 class Bench:

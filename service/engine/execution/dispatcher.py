@@ -22,7 +22,7 @@ from service.engine.batching.cost import CostModel, may_try
 from service.engine.batching.policy import Reunion, gathers, half_batch, takes_turns
 from service.engine.batching.queue import BatchQueue, Slice
 from service.engine.execution.interpreter import let_others_run
-from service.engine.execution.lane import Lanes, Observer, Runner, Silence, Wide
+from service.engine.execution.lane import Lanes, NullObserver, Observer, Runner, Wide
 from service.engine.execution.queued_request import Answer, BatchRun, Done, QueuedRequest
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
@@ -72,7 +72,7 @@ class Dispatcher:
         self.cost = cost or CostModel()
         self.wide = wide
         self._padded = [pad(rows) if pad else rows for rows in range(queue.max_rows + 1)]
-        self.observer = observer or Silence()
+        self.observer = observer or NullObserver()
         self.running = 0
         self._undelivered = self._undelivered_rows = 0
         """Batches that have run and are not answered yet, and their rows: their callers will soon be back."""

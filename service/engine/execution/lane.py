@@ -142,7 +142,7 @@ class Observer(Protocol):
     def depth(self, rows: int) -> None: ...
 
 
-class Silence:
+class NullObserver:
     """An observer that notes nothing."""
 
     traces = False

@@ -21,7 +21,7 @@ from typing import Any
 
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, may_try
-from service.engine.execution.lane import Lanes, Observer, Silence, StepRunner
+from service.engine.execution.lane import Lanes, NullObserver, Observer, StepRunner
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest
 from service.engine.loop.sequence import Done, LoopSequence, SteadyRun, Tensors, advance
@@ -63,7 +63,7 @@ class ContinuousBatcher:
     ) -> None:
         self.table = table
         self.cost = cost or CostModel()
-        self.observer = observer or Silence()
+        self.observer = observer or NullObserver()
         self.running = 0
         self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]
