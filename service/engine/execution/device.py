@@ -17,7 +17,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from service.engine.batching.fair_share import FairShare
-from service.engine.execution.lane import Lanes, Run, User
+from service.engine.execution.lane import Lanes, LaneUser, Run
 from service.engine.execution.write_coalescer import WriteCoalescer
 from service.engine.tensors import BatchBuffer
 
@@ -69,7 +69,7 @@ class Device(Lanes):
         self._loop = loop
         self._lanes = [_Lane(number, BatchBuffer(empty)) for number in range(lanes)]
         self._idle = list(self._lanes)  # the last one that became free goes first: its caches are warm
-        self._active: dict[User, None] = {}
+        self._active: dict[LaneUser, None] = {}
         self._share = FairShare()
         self._again: deque[Run] = deque()
         self._finished: deque[tuple[Run, _Lane]] = deque()
@@ -79,19 +79,19 @@ class Device(Lanes):
         self._timer_at = math.inf
         self._look_ahead_at = math.inf
 
-    def wake(self, dispatcher: User) -> None:
+    def wake(self, dispatcher: LaneUser) -> None:
         """``dispatcher`` has rows. They leave at the end of this turn of the loop, if a lane is free then."""
         if dispatcher not in self._active:
             self._share.enter(dispatcher)
             self._active[dispatcher] = None
         self._wake()
 
-    def forget(self, dispatcher: User) -> None:
+    def forget(self, dispatcher: LaneUser) -> None:
         """``dispatcher`` has been drained and will not come back."""
         self._active.pop(dispatcher, None)
         self._share.forget(dispatcher)
 
-    def is_wanted(self, by: User) -> bool:
+    def is_wanted(self, by: LaneUser) -> bool:
         """Whether somebody else than ``by`` has work. May be asked in a lane."""
         return bool(self._again) or any(user is not by for user in list(self._active))
 

@@ -45,7 +45,7 @@ class Run:
     loop. ``in_lane`` says that it runs in a lane's thread, not on the event loop.
     """
 
-    def __init__(self, dispatcher: "User", taken_at: float, estimate_s: float) -> None:
+    def __init__(self, dispatcher: "LaneUser", taken_at: float, estimate_s: float) -> None:
         self.dispatcher = dispatcher
         self.taken_at = taken_at
         self.estimate_s = estimate_s
@@ -55,7 +55,7 @@ class Run:
         self.in_lane = False
 
 
-class User(Protocol):
+class LaneUser(Protocol):
     """Who runs batches on a device: the dispatcher of a model version, or its loop.
 
     ``take``, ``deliver`` and the rest are called on the event loop, ``execute`` in a lane or on the event loop.
@@ -114,10 +114,10 @@ class Lanes(abc.ABC):
     def catch_up(self) -> None: ...
 
     @abc.abstractmethod
-    def wake(self, dispatcher: User) -> None: ...
+    def wake(self, dispatcher: LaneUser) -> None: ...
 
     @abc.abstractmethod
-    def is_wanted(self, by: User) -> bool: ...
+    def is_wanted(self, by: LaneUser) -> bool: ...
 
     @abc.abstractmethod
     def next_lane_s(self) -> float: ...

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from service.engine.batching.queue import Batch, Request
-from service.engine.execution.lane import Run, User, Wide
+from service.engine.execution.lane import LaneUser, Run, Wide
 from service.engine.tensors import Rows
 from service.errors import ServiceError
 
@@ -71,7 +71,7 @@ class BatchRun(Run):
 
     def __init__(
         self,
-        dispatcher: User,
+        dispatcher: LaneUser,
         taken_at: float,
         estimate_s: float,
         batch: Batch[QueuedRequest],

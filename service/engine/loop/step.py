@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from model_store.tasks import Carry
-from service.engine.execution.lane import Run, StepRunner, User
+from service.engine.execution.lane import LaneUser, Run, StepRunner
 from service.engine.loop.decoding import Beams
 from service.engine.loop.sequence import LoopSequence, SteadyRun, Tensors
 from service.engine.loop.slots import RunningBatch, Span
@@ -22,7 +22,12 @@ class Step(Run):
     """
 
     def __init__(
-        self, dispatcher: User, taken_at: float, estimate_s: float, batch: RunningBatch[LoopSequence], departures: int
+        self,
+        dispatcher: LaneUser,
+        taken_at: float,
+        estimate_s: float,
+        batch: RunningBatch[LoopSequence],
+        departures: int,
     ) -> None:
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
