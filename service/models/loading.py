@@ -29,7 +29,7 @@ from model_store.manifest import Graph, Manifest, Rows, Tensor
 from model_store.triton import TritonConfig
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
-from service.engine.execution.lane import Wide
+from service.engine.execution.lane import AllCores
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
@@ -62,7 +62,7 @@ class Proven:
     rows: Rows
     bits: str
     golden_error: float | None
-    wide: Wide | None = None
+    all_cores: AllCores | None = None
     """Its runs on all cores, where that is faster and gives the same bits."""
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
@@ -160,7 +160,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     if not signature.batches:
         max_rows, bits = 1, Bits("exact")
     buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
-    cost, wide = _learn(manifest.name, opened, tried.ready, settings, signature.axes, budget)
+    cost, all_cores = _learn(manifest.name, opened, tried.ready, settings, signature.axes, budget)
     return Proven(
         session=session,
         signature=signature,
@@ -170,7 +170,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         rows=rows,
         bits=bits.text,
         golden_error=error,
-        wide=wide,
+        all_cores=all_cores,
         buckets=buckets if signature.batches and not session.on_cpu else (),
     )
 
@@ -205,7 +205,7 @@ def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
 
 def _learn(
     name: str, opened: _Opened, ready: Mapping[int, Arrays], settings: Settings, axes: Axes, budget: Budget
-) -> tuple[CostModel, Wide | None]:
+) -> tuple[CostModel, AllCores | None]:
     """What batches cost. A graph that ran at no size that was tried has no cost yet: it serves untested."""
     if not ready:
         logger.warning(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from model_store.graphs.bits import Axes, differ, take_rows
 from service.engine.batching.buckets import Buckets
 from service.engine.batching.cost import CostModel
-from service.engine.execution.lane import Wide
+from service.engine.execution.lane import AllCores
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.models.verify import Budget, run
@@ -101,7 +101,7 @@ def learn(
     threads: int,
     axes: Axes,
     budget: Budget,
-) -> tuple[CostModel, Wide | None]:
+) -> tuple[CostModel, AllCores | None]:
     """What each size costs, and the graph on ``threads`` threads where that pays, and gives the same bits."""
     longest_s = _measure(session, ready[max(ready)])
     if _LONG_S <= longest_s < _SLOW_S:  # a pause of the machine is not taken for a long run
@@ -113,37 +113,37 @@ def learn(
         with quiet.alone():
             return _learn_cost(session, ready, found_s, budget), None
     others = _threads()
-    wide = open_on(threads)
+    all_cores = open_on(threads)
     helpers = _threads() - others
     if longest_s > _SLOW_S:
-        return _compare_once(session, wide, ready, threads)
-    if not _gives_same_bits(session, wide, ready, axes):
+        return _compare_once(session, all_cores, ready, threads)
+    if not _gives_same_bits(session, all_cores, ready, axes):
         with quiet.alone():
             return _learn_cost(session, ready, found_s, budget), None
     with quiet.alone(), _apart_from(helpers):
-        one_s, all_s = _compare(session, wide, ready, budget)
+        one_s, all_s = _compare(session, all_cores, ready, budget)
         cost = _learn_cost(session, ready, one_s, budget)
         if _find_gain(one_s, all_s) < _WORTH_WIDENING:
             return cost, None
-        return cost, Wide(wide, _learn_cost(wide, ready, all_s, budget), threads)
+        return cost, AllCores(all_cores, _learn_cost(all_cores, ready, all_s, budget), threads)
 
 
 def _compare_once(
-    session: Session, wide: Session, ready: Mapping[int, Arrays], threads: int
-) -> tuple[CostModel, Wide | None]:
+    session: Session, all_cores: Session, ready: Mapping[int, Arrays], threads: int
+) -> tuple[CostModel, AllCores | None]:
     """As ``learn`` for a graph whose runs take long, each of them once: what else the machine does matters less."""
     size = max(ready)
-    cost, wide_cost = CostModel(), CostModel()
+    cost, all_cores_cost = CostModel(), CostModel()
     with quiet.alone():
         began = time.perf_counter()
         one = run(session, ready[size])
         between = time.perf_counter()
-        every = run(wide, ready[size])
+        every = run(all_cores, ready[size])
         one_s, all_s = between - began, time.perf_counter() - between
     cost.observe(size, one_s)
-    wide_cost.observe(size, all_s)
+    all_cores_cost.observe(size, all_s)
     pays = _find_gain({size: one_s}, {size: all_s}) >= _WORTH_WIDENING and not differ(one, every)
-    return cost, Wide(wide, wide_cost, threads) if pays else None
+    return cost, AllCores(all_cores, all_cores_cost, threads) if pays else None
 
 
 def _learn_cost(
@@ -166,15 +166,15 @@ def _learn_cost(
     return cost
 
 
-def _gives_same_bits(session: Session, wide: Session, ready: Mapping[int, Arrays], axes: Axes) -> bool:
+def _gives_same_bits(session: Session, all_cores: Session, ready: Mapping[int, Arrays], axes: Axes) -> bool:
     tried = [inputs for size, inputs in ready.items() if size <= _MOST_TRIED]
     # A row less too, for threads may halve a batch, and its last row be computed alone.
     tried += [take_rows(inputs, size - 1, axes) for size, inputs in ready.items() if 2 < size <= _MOST_TRIED]
-    return not any(differ(run(wide, inputs), run(session, inputs)) for inputs in tried)
+    return not any(differ(run(all_cores, inputs), run(session, inputs)) for inputs in tried)
 
 
 def _compare(
-    session: Session, wide: Session, ready: Mapping[int, Arrays], budget: Budget
+    session: Session, all_cores: Session, ready: Mapping[int, Arrays], budget: Budget
 ) -> tuple[dict[int, float], dict[int, float]]:
     """The best seconds of a small, a middle and a large batch, on one core and on all of them."""
     sizes = sorted(ready)
@@ -185,7 +185,7 @@ def _compare(
     while True:
         for size in sizes:
             one_s[size] = min(one_s[size], _measure(session, ready[size]))
-            all_s[size] = min(all_s[size], _measure(wide, ready[size]))
+            all_s[size] = min(all_s[size], _measure(all_cores, ready[size]))
         took_s = time.perf_counter() - began
         rounds += 1
         pays = _find_gain(one_s, all_s) >= _WORTH_WIDENING

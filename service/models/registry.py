@@ -182,7 +182,7 @@ class Registry:
                 queue,
                 cost=graph.cost,
                 pad=graph.pad,
-                wide=graph.wide,
+                all_cores=graph.all_cores,
                 observer=meter,
             )
 

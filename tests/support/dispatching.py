@@ -11,7 +11,7 @@ from service.engine.batching.cost import CostModel
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.lane import NullObserver, Runner, Wide
+from service.engine.execution.lane import AllCores, NullObserver, Runner
 from service.engine.execution.queued_request import Answer, QueuedRequest
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
@@ -97,7 +97,7 @@ class Bench:
         max_wait_s: float = 0.0,
         inline_s: float = INLINE_S,
         device: Device | None = None,
-        wide: Wide | None = None,
+        all_cores: AllCores | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.device = device or Device(lanes, loop, clock=loop.time, inline_s=inline_s)
@@ -112,7 +112,7 @@ class Bench:
             BatchQueue(max_rows, max_queue_rows, max_wait_s),
             cost=cost,
             pad=lambda rows: max(rows, least_rows),
-            wide=wide,
+            all_cores=all_cores,
         )
 
     def ask(self, inputs: Mapping[str, np.ndarray], **options: float) -> tuple[QueuedRequest, asyncio.Future[Answer]]:

@@ -182,7 +182,7 @@ def _card(name: str, shelf: Shelf) -> dict[str, Any]:
                 "reason": loaded.rows.reason,
                 "bits": loaded.bits,
                 "least_rows": loaded.least_rows,
-                "threads_alone": loaded.wide.threads if loaded.wide else None,
+                "threads_alone": loaded.all_cores.threads if loaded.all_cores else None,
             },
         }
     return card

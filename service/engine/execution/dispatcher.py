@@ -22,7 +22,7 @@ from service.engine.batching.cost import CostModel, may_try
 from service.engine.batching.policy import Reunion, gathers, half_batch, takes_turns
 from service.engine.batching.queue import BatchQueue, Slice
 from service.engine.execution.interpreter import let_others_run
-from service.engine.execution.lane import Lanes, NullObserver, Observer, Runner, Wide
+from service.engine.execution.lane import AllCores, Lanes, NullObserver, Observer, Runner
 from service.engine.execution.queued_request import Answer, BatchRun, Done, QueuedRequest
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
@@ -50,7 +50,7 @@ clients answered a fifth less. What runs on the event loop gains with any number
 class Dispatcher:
     """Requests of one model version in, answers out.
 
-    ``pad`` tells with how many rows a batch runs; without it, with those that there are. ``wide`` runs the batches that
+    ``pad`` tells with how many rows a batch runs; without it, with those that there are. ``all_cores`` runs the batches that
     have most of the lanes to themselves.
     """
 
@@ -63,14 +63,14 @@ class Dispatcher:
         *,
         cost: CostModel | None = None,
         pad: Callable[[int], int] | None = None,
-        wide: Wide | None = None,
+        all_cores: AllCores | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.runner = runner
         self.signature = signature
         self.queue = queue
         self.cost = cost or CostModel()
-        self.wide = wide
+        self.all_cores = all_cores
         self._padded = [pad(rows) if pad else rows for rows in range(queue.max_rows + 1)]
         self.observer = observer or NullObserver()
         self.running = 0
@@ -82,7 +82,7 @@ class Dispatcher:
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
         self._learn_full_batch()
         lanes, splits = device.lanes, device.lanes_beside > 0
-        self._gathers = wide is not None and splits and gathers(self.cost, wide.cost, self.batch_rows, lanes)
+        self._gathers = all_cores is not None and splits and gathers(self.cost, all_cores.cost, self.batch_rows, lanes)
         """From the start too, for the one or the other way to run is then not seen again."""
         self._reunion = Reunion(self.batch_rows)
         self._ran_at = device.clock()
@@ -236,7 +236,7 @@ class Dispatcher:
         if goes_alone and self.running - self._undelivered >= (self._device.lanes_beside if self._takes_turns else 1):
             return None
         if self._takes_turns:
-            half = half_batch(self.queue.waiting_rows + self._undelivered_rows, limit, (self.wide or self).cost)
+            half = half_batch(self.queue.waiting_rows + self._undelivered_rows, limit, (self.all_cores or self).cost)
             limit = half or limit
         elif idle_lanes > 1 and not self._gathers and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
@@ -245,9 +245,9 @@ class Dispatcher:
             return None
         self._tries = False
         self.observer.depth(self.queue.waiting_rows)
-        wide = self.wide if self._has_room(idle_lanes) else None
-        estimate_s = (wide or self).cost.predict(batch.count)
-        run = BatchRun(self, now, estimate_s, batch, wide)
+        all_cores = self.all_cores if self._has_room(idle_lanes) else None
+        estimate_s = (all_cores or self).cost.predict(batch.count)
+        run = BatchRun(self, now, estimate_s, batch, all_cores)
         run.has_siblings = half > 0
         return run
 
@@ -269,7 +269,7 @@ class Dispatcher:
         try:
             inputs = self._assemble(run, buffer)
             run.started_at = clock()
-            run.outputs = (run.wide or self).runner.run(inputs)
+            run.outputs = (run.all_cores or self).runner.run(inputs)
             self._check_rows(run)
         except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of its batch
             run.error = error
@@ -341,7 +341,7 @@ class Dispatcher:
         """Count a run and its cost, when its answers are out: nobody waits for that, and it must not cost an answer."""
         rows, compute_s = run.batch.count, run.ended_at - run.started_at
         try:
-            (run.wide or self).cost.observe(rows, compute_s)
+            (run.all_cores or self).cost.observe(rows, compute_s)
             if rows * 2 > self.batch_rows:
                 self._learn_full_batch()
             self.observer.ran(rows, run.started_at - run.taken_at, compute_s, answered_at - run.ended_at)

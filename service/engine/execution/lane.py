@@ -18,7 +18,7 @@ class Runner(Protocol):
     def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
 
 
-class Wide:
+class AllCores:
     """The same graph once more, each of its runs on all cores: for a batch that has them to itself.
 
     Where several batches run, one core each is more: nothing has to be handed from core to core within a run. ``cost``

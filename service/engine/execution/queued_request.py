@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from service.engine.batching.queue import Batch, Request
-from service.engine.execution.lane import LaneUser, Run, Wide
+from service.engine.execution.lane import AllCores, LaneUser, Run
 from service.engine.tensors import Rows
 from service.errors import ServiceError
 
@@ -75,11 +75,11 @@ class BatchRun(Run):
         taken_at: float,
         estimate_s: float,
         batch: Batch[QueuedRequest],
-        wide: Wide | None = None,
+        all_cores: AllCores | None = None,
     ) -> None:
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
-        self.wide = wide
+        self.all_cores = all_cores
         self.rows = batch.count
         self.whole = False
         """Whether it is one request that is neither cut nor joined to others."""

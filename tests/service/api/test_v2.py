@@ -462,8 +462,8 @@ def test_brain_floats_pass_as_bytes(triton_client: triton.InferenceServerClient,
     given = triton.InferInput("x", values.shape, "BF16")
     given.set_data_from_numpy(values)
     tripled = triton_client.infer("brain", [given]).as_numpy("y")
-    wide = values.astype(np.float32)
-    np.testing.assert_array_equal(tripled.astype(np.float32), (3 * wide).astype(BF16).astype(np.float32))
+    all_cores = values.astype(np.float32)
+    np.testing.assert_array_equal(tripled.astype(np.float32), (3 * all_cores).astype(BF16).astype(np.float32))
     assert triton_client.get_model_metadata("brain")["inputs"][0]["datatype"] == "BF16"
     assert triton_client.get_model_config("brain")["input"][0]["data_type"] == "TYPE_BF16"
     row = values[0].tobytes()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from service.engine.execution.lane import Wide
+from service.engine.execution.lane import AllCores
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady
@@ -39,9 +39,11 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Session, float]]:
         yield seconds
 
 
-def widen(times: dict[Session, float], row_s: float, wide_row_s: float, wide: bytes | None = None) -> Wide | None:
+def widen(
+    times: dict[Session, float], row_s: float, wide_row_s: float, all_cores: bytes | None = None
+) -> AllCores | None:
     """What ``learn`` makes of a graph whose rows take so long on one thread and on two."""
-    session, other = Session(graphs.double()), Session(wide or graphs.double(), intra_op_threads=2)
+    session, other = Session(graphs.double()), Session(all_cores or graphs.double(), intra_op_threads=2)
     times |= {session: row_s, other: wide_row_s}
     cost, found = learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9))
     assert cost.predict(4) == pytest.approx(4 * row_s)
@@ -76,9 +78,9 @@ def test_what_the_comparison_has_found_stands(monkeypatch: pytest.MonkeyPatch, t
     """A machine that is busy right after the comparison does not make all cores seem slow: the best of all counts."""
     compare = profile._compare
 
-    def compare_and_disturb(session: Session, wide: Session, ready: dict[int, Arrays], budget: Budget) -> object:
-        found = compare(session, wide, ready, budget)
-        times[wide] *= 3
+    def compare_and_disturb(session: Session, all_cores: Session, ready: dict[int, Arrays], budget: Budget) -> object:
+        found = compare(session, all_cores, ready, budget)
+        times[all_cores] *= 3
         return found
 
     monkeypatch.setattr(profile, "_compare", compare_and_disturb)
@@ -263,8 +265,8 @@ def test_graph_that_takes_long_is_run_once_each_way(
     monkeypatch.setattr(profile, "run", lambda session, inputs: ran.append(session) or session.run(inputs))
     monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))
     with quiet.beside():
-        cost, wide = profile.learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, _Unspent())
-    assert (ran, cost.predict(8), wide is not None) == ([session, other], pytest.approx(0.6), widens)
+        cost, all_cores = profile.learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, _Unspent())
+    assert (ran, cost.predict(8), all_cores is not None) == ([session, other], pytest.approx(0.6), widens)
 
 
 class _Unspent(Budget):

@@ -308,8 +308,11 @@ FLAG = 'control_input { name: "%s" control { kind: CONTROL_SEQUENCE_START fp32_f
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (FLAG % "FLAG", "control_input 'FLAG': the graph has none, there are x, s, wide, START"),
-        (FLAG % "wide", r"control_input 'wide': expected one element in each row, the graph has \['wide_0', 2\]"),
+        (FLAG % "FLAG", "control_input 'FLAG': the graph has none, there are x, s, all_cores, START"),
+        (
+            FLAG % "all_cores",
+            r"control_input 'all_cores': expected one element in each row, the graph has \['wide_0', 2\]",
+        ),
         (FLAG.replace("fp32", "int32") % "START", "control_input 'START': expected FP32 like the graph's, got INT32"),
         (STATE.replace('"s"', '"t"') % "", "state: input_name 't': the graph has none"),
         (STATE.replace('"next_s"', '"t"') % "", "state: output_name 't': the graph has none, there are y, next_s"),
@@ -325,7 +328,12 @@ def test_sequence_batching_that_does_not_fit_the_graph_is_refused(tmp_path: Path
         models.helper.make_node("Sum", ["x", "s", "START"], ["y"]),
         models.helper.make_node("Identity", ["y"], ["next_s"]),
     ]
-    inputs = [("x", "FP32", [-1, 1]), ("s", "FP32", [-1, 1]), ("wide", "FP32", [-1, 2]), ("START", "FP32", [-1, 1])]
+    inputs = [
+        ("x", "FP32", [-1, 1]),
+        ("s", "FP32", [-1, 1]),
+        ("all_cores", "FP32", [-1, 2]),
+        ("START", "FP32", [-1, 1]),
+    ]
     content = model_of(nodes, inputs, [("y", "FP32", [-1, 1]), ("next_s", "FP32", [-1, 1])])
     (tmp_path / "model" / "initial_state").mkdir(parents=True)
     (tmp_path / "model" / "initial_state" / "short").write_bytes(b"abc")

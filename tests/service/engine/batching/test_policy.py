@@ -6,7 +6,7 @@ import pytest
 
 from service.engine.batching.cost import CostModel
 from service.engine.batching.policy import ROW_AROUND_S, Reunion, gathers, half_batch, takes_turns
-from service.engine.execution.lane import Wide
+from service.engine.execution.lane import AllCores
 from service.engine.execution.queued_request import Answer
 from tests.support.clocks import run_virtual
 from tests.support.dispatching import Bench, Gated
@@ -96,16 +96,16 @@ SLOW_WEIGHTS = linear(700e-6, 110e-6)
 
 
 @pytest.mark.parametrize(
-    ("cost", "wide", "expected"),
+    ("cost", "all_cores", "expected"),
     [
         pytest.param(SLOW_WEIGHTS, linear(400e-6, 56e-6), True, id="bound by memory, and all cores share it well"),
         pytest.param(SLOW_WEIGHTS, linear(600e-6, 80e-6), False, id="bound by memory, but all cores gain little"),
         pytest.param(linear(100e-6, 6e-3), linear(60e-6, 3.1e-3), False, id="a row costs what it costs in any batch"),
     ],
 )
-def test_rows_are_gathered_where_a_batch_costs_much_besides(cost: CostModel, wide: CostModel, expected: bool):
+def test_rows_are_gathered_where_a_batch_costs_much_besides(cost: CostModel, all_cores: CostModel, expected: bool):
     """One batch at a time is for models whose batch is dear, and which several cores run as well as several lanes."""
-    assert gathers(cost, wide, 64, 2) is expected
+    assert gathers(cost, all_cores, 64, 2) is expected
 
 
 def on_gathering(test: Callable[[Bench, Gated, Gated], Coroutine[None, None, None]]) -> None:
@@ -113,8 +113,8 @@ def on_gathering(test: Callable[[Bench, Gated, Gated], Coroutine[None, None, Non
 
     async def main() -> None:
         gated, other = Gated(graphs.double()), Gated(graphs.double())
-        wide = Wide(gated, linear(400e-6, 56e-6), 2)
-        bench = Bench(other, graphs.double(), lanes=2, max_rows=64, cost=SLOW_WEIGHTS, wide=wide)
+        all_cores = AllCores(gated, linear(400e-6, 56e-6), 2)
+        bench = Bench(other, graphs.double(), lanes=2, max_rows=64, cost=SLOW_WEIGHTS, all_cores=all_cores)
         await test(bench, gated, other)
         bench.device.close()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.engine.batching.cost import CostModel
-from service.engine.execution.lane import Wide
+from service.engine.execution.lane import AllCores
 from service.engine.execution.queued_request import Answer
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
@@ -15,10 +15,10 @@ from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, Leaving, o
 from tests.support.models import graphs
 
 
-def widen(bench: Bench, content: bytes = b"") -> Wide:
+def widen(bench: Bench, content: bytes = b"") -> AllCores:
     """Give the model a second session for runs on all cores."""
-    bench.dispatcher.wide = Wide(Counting(content or graphs.double()), CostModel(), 2)
-    return bench.dispatcher.wide
+    bench.dispatcher.all_cores = AllCores(Counting(content or graphs.double()), CostModel(), 2)
+    return bench.dispatcher.all_cores
 
 
 def test_poisoned_row_fails_alone():
@@ -338,14 +338,14 @@ def test_idle_lanes_share_the_rows_where_that_is_faster(seconds_a_row: float, ba
 
 
 def test_batch_that_is_alone_gets_all_cores():
-    """One that leaves nobody waiting, on idle lanes, runs wide, and what that took is learned for wide runs only."""
+    """One that leaves nobody waiting, on idle lanes, runs all_cores, and what that took is learned for all_cores runs only."""
 
     async def test(bench: Bench, runner: Gated) -> None:
-        wide = widen(bench)
+        all_cores = widen(bench)
         answer = await bench.ask_x(1.5, rows=3)
         np.testing.assert_array_equal(answer.outputs["y"], np.full((3, 3), 3.0, np.float32))
-        assert (wide.runner.batches, runner.batches) == ([3], [])
-        assert (wide.cost.predict(3), bench.dispatcher.cost.predict(8)) == (0.0, SLOW_S)
+        assert (all_cores.runner.batches, runner.batches) == ([3], [])
+        assert (all_cores.cost.predict(3), bench.dispatcher.cost.predict(8)) == (0.0, SLOW_S)
 
     on_gate(test, lanes=2)
 
@@ -354,29 +354,29 @@ def test_batches_side_by_side_have_a_core_each():
     """While one runs, the next does not take its cores away; nor does one that leaves others waiting."""
 
     async def test(bench: Bench, runner: Gated) -> None:
-        wide = widen(bench)
+        all_cores = widen(bench)
         first = bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=8)
         await runner.wait_until_entered()
         await runner.wait_until_entered()
         runner.gate.set()
         await asyncio.gather(*first)
-        assert (wide.runner.batches, runner.batches) == ([], [8, 8])
+        assert (all_cores.runner.batches, runner.batches) == ([], [8, 8])
 
     on_gate(test, lanes=2)
 
 
 def test_failure_on_all_cores_is_found_as_on_one():
-    """A wide batch with a poisoned request is halved like any other, and only that request fails."""
+    """A all_cores batch with a poisoned request is halved like any other, and only that request fails."""
 
     async def main() -> None:
         content = graphs.look_up()
         runner = Counting(content)
         bench = Bench(runner, content, lanes=2)
-        wide = widen(bench, content)
+        all_cores = widen(bench, content)
         asked = [bench.ask({"x": np.full((1, 1), value, np.int64)})[1] for value in (0, 9, 1, 2)]
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         assert [isinstance(outcome, InvalidInput) for outcome in outcomes] == [False, True, False, False]
-        assert wide.runner.batches == [4]
+        assert all_cores.runner.batches == [4]
         bench.device.close()
 
     run_virtual(main())
