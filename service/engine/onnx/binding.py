@@ -1,10 +1,10 @@
 """Inputs and outputs of a graph at fixed addresses on its device, used again and again.
 
 Rules
-1. A *station* holds the buffers of one batch shape and serves one run at a time. There are as many of a shape as runs
+1. A *buffers* holds the buffers of one batch shape and serves one run at a time. There are as many of a shape as runs
    of it were ever in flight at once; those of a bucket are all made when the bucket first runs, which is at warm-up.
-2. An answer never shares memory with a station: it is copied to the host once, into an array of its own.
-3. A CUDA graph belongs to one station (it reads and writes these addresses) and to one thread (ONNX Runtime keeps the
+2. An answer never shares memory with a buffers: it is copied to the host once, into an array of its own.
+3. A CUDA graph belongs to one buffers (it reads and writes these addresses) and to one thread (ONNX Runtime keeps the
    graphs of each thread apart, and replays one without looking at what is bound). So a session with graphs has a thread
    of its own that makes every run; the lanes copy their inputs and outputs beside it.
 
@@ -100,7 +100,7 @@ class Resident:
         return self.host[key]
 
 
-class Station:
+class BoundBuffers:
     """Buffers of one batch shape, bound to the session. Not for two runs at once."""
 
     def __init__(
@@ -150,9 +150,9 @@ class Station:
 
 
 class Bindings:
-    """Runs a session through stations. ``run`` may be called from several threads at once.
+    """Runs a session through buffers. ``run`` may be called from several threads at once.
 
-    ``buckets`` are the batch sizes for which ``lanes`` stations are kept ready, with a CUDA graph each if ``capture``.
+    ``buckets`` are the batch sizes for which ``lanes`` buffers are kept ready, with a CUDA graph each if ``capture``.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Bindings:
         self._names = [slot.name for slot in inputs]
         self._buckets, self._lanes, self._capture = frozenset(buckets), lanes, capture
         self._graph_ids = itertools.count(1)
-        self._idle: dict[tuple[Shape, ...], list[Station]] = {}
+        self._idle: dict[tuple[Shape, ...], list[BoundBuffers]] = {}
         self._building = threading.Lock()
         # The thread ends when the session is dropped: the pool's threads stop with the pool.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphs") if capture else None
@@ -183,15 +183,15 @@ class Bindings:
         if idle is None:
             idle = self._open(shapes, arrays)
         try:
-            station = idle.pop()
+            buffers = idle.pop()
         except IndexError:  # more runs of this shape at once than ever before
-            station = self._build(shapes, arrays)
+            buffers = self._build(shapes, arrays)
         try:
-            station.load(arrays)
-            self._execute(station)
-            return station.unload()
+            buffers.load(arrays)
+            self._execute(buffers)
+            return buffers.unload()
         finally:
-            idle.append(station)
+            idle.append(buffers)
 
     def upload(self, array: np.ndarray) -> Resident:
         """A copy of an array on the device."""
@@ -201,7 +201,7 @@ class Bindings:
     def step(self, inputs: Mapping[str, np.ndarray | Resident], stay: Collection[str]) -> list[Any]:
         """As ``run``, but inputs may be on the device already, and the outputs named in ``stay`` are left there.
 
-        Without stations: the outputs of one step are the inputs of the next, so each run needs memory of its own.
+        Without buffers: the outputs of one step are the inputs of the next, so each run needs memory of its own.
         """
         binding = self._session.io_binding()
         uploaded = []  # alive until the run has ended
@@ -223,7 +223,7 @@ class Bindings:
         values = [Resident(value) for value in binding.get_outputs()]
         return [v if slot.name in stay else v.host for slot, v in zip(self._outputs, values, strict=True)]
 
-    def _open(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> list[Station]:
+    def _open(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> list[BoundBuffers]:
         with self._building:
             if shapes not in self._idle:
                 count = self._lanes if self._is_bucket(shapes) else 1
@@ -236,22 +236,22 @@ class Bindings:
     def _is_bucket(self, shapes: tuple[Shape, ...]) -> bool:
         return all(bool(shape) and shape[0] in self._buckets for shape in shapes)
 
-    def _build(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> Station:
-        station = Station(self._session, self._inputs, self._outputs, shapes, self._place)
+    def _build(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> BoundBuffers:
+        buffers = BoundBuffers(self._session, self._inputs, self._outputs, shapes, self._place)
         if self._capture:
-            captured = station.is_fixed and self._is_bucket(shapes)
-            station.options = ort.RunOptions()
-            station.options.add_run_config_entry(_GRAPH_ID, str(next(self._graph_ids)) if captured else _NO_GRAPH)
+            captured = buffers.is_fixed and self._is_bucket(shapes)
+            buffers.options = ort.RunOptions()
+            buffers.options.add_run_config_entry(_GRAPH_ID, str(next(self._graph_ids)) if captured else _NO_GRAPH)
             if captured:
-                station.load(arrays)
-                self._execute(station)  # ONNX Runtime makes as many runs of the first one as it needs to capture it
-        return station
+                buffers.load(arrays)
+                self._execute(buffers)  # ONNX Runtime makes as many runs of the first one as it needs to capture it
+        return buffers
 
-    def _execute(self, station: Station) -> None:
+    def _execute(self, buffers: BoundBuffers) -> None:
         if self._thread is None:
-            station.execute()
+            buffers.execute()
         else:
-            self._thread.submit(station.execute).result()
+            self._thread.submit(buffers.execute).result()
 
 
 class PinnedMemory:

@@ -13,7 +13,15 @@ from onnx import TensorProto, helper
 
 from model_store.datatypes import DATATYPES
 from service.engine.onnx import binding as binding_module
-from service.engine.onnx.binding import HOST, Bindings, Place, Station, find_pinned_memory, read_slots, resolve_shape
+from service.engine.onnx.binding import (
+    HOST,
+    Bindings,
+    BoundBuffers,
+    Place,
+    find_pinned_memory,
+    read_slots,
+    resolve_shape,
+)
 from service.engine.onnx.providers import CPU
 from service.engine.onnx.session import Session
 from tests.support.models import graphs
@@ -31,8 +39,8 @@ def rows(count: int, value: float = 1.0) -> dict[str, np.ndarray]:
     return {"x": np.full((count, 3), value, np.float32)}
 
 
-def stations_of(bindings: Bindings) -> list[Station]:
-    return [station for idle in bindings._idle.values() for station in idle]
+def stations_of(bindings: Bindings) -> list[BoundBuffers]:
+    return [buffers for idle in bindings._idle.values() for buffers in idle]
 
 
 def non_zero() -> bytes:
@@ -76,19 +84,19 @@ def test_answer_outlives_the_session() -> None:
 
 
 def test_buffers_are_used_again() -> None:
-    """One run at a time needs one station a shape, however many runs there are, at addresses that stay."""
+    """One run at a time needs one buffers a shape, however many runs there are, at addresses that stay."""
     bindings = open_bindings(graphs.double())
     bindings.run(rows(2))
-    [station] = stations_of(bindings)
-    addresses = [value.data_ptr() for value in (*station._inputs, *station._outputs)]
+    [buffers] = stations_of(bindings)
+    addresses = [value.data_ptr() for value in (*buffers._inputs, *buffers._outputs)]
     for _ in range(10):
         bindings.run(rows(2))
-    assert stations_of(bindings) == [station]
-    assert [value.data_ptr() for value in (*station._inputs, *station._outputs)] == addresses
+    assert stations_of(bindings) == [buffers]
+    assert [value.data_ptr() for value in (*buffers._inputs, *buffers._outputs)] == addresses
 
 
 def test_stations_of_a_bucket_are_ready_for_all_lanes_after_one_run() -> None:
-    """Warm-up runs a bucket once; no lane has to find memory for it later. Other sizes get a station when they come."""
+    """Warm-up runs a bucket once; no lane has to find memory for it later. Other sizes get a buffers when they come."""
     bindings = open_bindings(graphs.double(), buckets=(1, 2, 4), lanes=2)
     bindings.run(rows(4))
     assert len(stations_of(bindings)) == 2
@@ -119,7 +127,7 @@ class Meeting:
 
 
 def test_runs_of_one_shape_overlap() -> None:
-    """Two lanes are inside the runtime at the same time, each with a station of its own."""
+    """Two lanes are inside the runtime at the same time, each with a buffers of its own."""
     bindings = open_bindings(graphs.double(), buckets=(2,), lanes=2)
     bindings._session = Meeting(bindings._session, 2)
     with ThreadPoolExecutor(2) as pool:
@@ -128,7 +136,7 @@ def test_runs_of_one_shape_overlap() -> None:
 
 
 class Watched:
-    """A session that notes the thread, the graph and the station's input of each run."""
+    """A session that notes the thread, the graph and the buffers's input of each run."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -169,7 +177,7 @@ def test_every_station_of_a_bucket_has_a_graph_of_its_own() -> None:
 
 
 def test_both_lanes_capture_when_a_bucket_first_runs() -> None:
-    """After warm-up nothing is left to capture: each station of the bucket has run once by then."""
+    """After warm-up nothing is left to capture: each buffers of the bucket has run once by then."""
     bindings = open_bindings(graphs.double(), buckets=(2,), lanes=2, capture=True)
     watched = watch(bindings)
     bindings.run(rows(2))
