@@ -57,13 +57,13 @@ def test_many_mutated_requests(settings: Settings, door: Door) -> None:
     with served(settings, door) as server:
         warm_up = int(MANY * WARM_UP_SHARE)
         found = fuzz(server.port, SEED, warm_up)
-        resident = [server.resident_bytes()]
+        device_tensor = [server.resident_bytes()]
         for part in range(4):
             found += fuzz(server.port, SEED + 1 + part, (MANY - warm_up) // 4)
-            resident.append(server.resident_bytes())
+            device_tensor.append(server.resident_bytes())
         print(f"{door.name}: {dict(sorted(found.statuses.items()))}, cut off without an answer {found.unanswered}")
-        print(f"slowest {found.slowest_s:.2f} s, resident MiB {[size >> 20 for size in resident]}")
+        print(f"slowest {found.slowest_s:.2f} s, resident MiB {[size >> 20 for size in device_tensor]}")
         assert not found.faults, "\n".join(found.faults[:20])
         assert found.slowest_s < LIMIT_S
-        assert resident[-1] - resident[0] < MAX_GROWTH_BYTES
+        assert device_tensor[-1] - device_tensor[0] < MAX_GROWTH_BYTES
         assert server.stop() == {"bytes of bodies": 0, "waiting rows": 0}

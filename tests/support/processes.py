@@ -22,8 +22,8 @@ class Process:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def resident_bytes(self) -> int:
-        resident: int = self._process.memory_info().rss
-        return resident
+        device_tensor: int = self._process.memory_info().rss
+        return device_tensor
 
     def stop(self) -> dict[str, int]:
         """What it still holds after all is answered, by what it is."""

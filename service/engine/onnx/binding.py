@@ -72,7 +72,7 @@ def resolve_shape(shape: Sequence[Any], sizes: Mapping[str, int]) -> Shape | Non
     return None if None in resolved else tuple(resolved)  # type: ignore[arg-type]  # mypy does not see the test
 
 
-class Resident:
+class DeviceTensor:
     """A tensor on a device. Whoever reads it gets a copy on the host, which is made once."""
 
     def __init__(self, value: Any) -> None:
@@ -193,12 +193,12 @@ class Bindings:
         finally:
             idle.append(buffers)
 
-    def upload(self, array: np.ndarray) -> Resident:
+    def upload(self, array: np.ndarray) -> DeviceTensor:
         """A copy of an array on the device."""
         contiguous = np.ascontiguousarray(array)
-        return Resident(ort.OrtValue.ortvalue_from_numpy(contiguous, self._place.device, self._place.id))
+        return DeviceTensor(ort.OrtValue.ortvalue_from_numpy(contiguous, self._place.device, self._place.id))
 
-    def step(self, inputs: Mapping[str, np.ndarray | Resident], stay: Collection[str]) -> list[Any]:
+    def step(self, inputs: Mapping[str, np.ndarray | DeviceTensor], stay: Collection[str]) -> list[Any]:
         """As ``run``, but inputs may be on the device already, and the outputs named in ``stay`` are left there.
 
         Without buffers: the outputs of one step are the inputs of the next, so each run needs memory of its own.
@@ -207,9 +207,9 @@ class Bindings:
         uploaded = []  # alive until the run has ended
         for name in self._names:
             given = inputs[name]
-            resident = given if isinstance(given, Resident) else self.upload(given)
-            uploaded.append(resident)
-            binding.bind_ortvalue_input(name, resident.value)
+            device_tensor = given if isinstance(given, DeviceTensor) else self.upload(given)
+            uploaded.append(device_tensor)
+            binding.bind_ortvalue_input(name, device_tensor.value)
         for slot in self._outputs:
             binding.bind_output(slot.name, self._place.device, self._place.id)
         options = None
@@ -220,7 +220,7 @@ class Bindings:
             self._session.run_with_iobinding(binding, options)
         else:
             self._thread.submit(self._session.run_with_iobinding, binding, options).result()
-        values = [Resident(value) for value in binding.get_outputs()]
+        values = [DeviceTensor(value) for value in binding.get_outputs()]
         return [v if slot.name in stay else v.host for slot, v in zip(self._outputs, values, strict=True)]
 
     def _open(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> list[BoundBuffers]:
