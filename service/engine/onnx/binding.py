@@ -33,7 +33,7 @@ _NO_GRAPH = "-1"
 Shape = tuple[int, ...]
 
 
-class Place(NamedTuple):
+class MemoryLocation(NamedTuple):
     """A device as ONNX Runtime names it."""
 
     device: str
@@ -44,7 +44,7 @@ class Place(NamedTuple):
         return self.device == "cpu"
 
 
-HOST = Place("cpu", 0)
+HOST = MemoryLocation("cpu", 0)
 
 
 class Slot(NamedTuple):
@@ -104,7 +104,12 @@ class BoundBuffers:
     """Buffers of one batch shape, bound to the session. Not for two runs at once."""
 
     def __init__(
-        self, session: Any, inputs: Sequence[Slot], outputs: Sequence[Slot], shapes: Sequence[Shape], place: Place
+        self,
+        session: Any,
+        inputs: Sequence[Slot],
+        outputs: Sequence[Slot],
+        shapes: Sequence[Shape],
+        place: MemoryLocation,
     ) -> None:
         self.options: Any = None
         self._session = session
@@ -160,7 +165,7 @@ class Bindings:
         session: Any,
         inputs: Sequence[Slot],
         outputs: Sequence[Slot],
-        place: Place,
+        place: MemoryLocation,
         *,
         buckets: Sequence[int] = (),
         lanes: int = 1,

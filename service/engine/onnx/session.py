@@ -23,7 +23,7 @@ from model_store.graphs.values import Values, needs_values
 from model_store.manifest import Graph, Tensor
 from model_store.rows.graph.operators import find_fragile
 from service.engine.batching.buckets import make_buckets
-from service.engine.onnx.binding import HOST, Bindings, Empty, Place, find_pinned_memory, read_slots
+from service.engine.onnx.binding import HOST, Bindings, Empty, MemoryLocation, find_pinned_memory, read_slots
 from service.engine.onnx.providers import (
     CPU,
     GPU_LANES,
@@ -98,7 +98,7 @@ class Session:
         self.output_names = [o.name for o in self._session.get_outputs()]
         self.shapes: Reshape | None = None
         self.has_cuda_graphs = capture and not self.on_cpu
-        place = HOST if self.on_cpu else Place("cuda", gpu.device_id)
+        place = HOST if self.on_cpu else MemoryLocation("cuda", gpu.device_id)
         self._bindings: Bindings | Values | None = None
         if needs_values(self._session):
             self._bindings = Values(self._session)
@@ -106,7 +106,7 @@ class Session:
             self._bindings = self._bind(place, buckets, lanes, self.has_cuda_graphs)
         self.load_s = time.perf_counter() - began
 
-    def _bind(self, place: Place, buckets: Sequence[int], lanes: int, capture: bool) -> Bindings | None:
+    def _bind(self, place: MemoryLocation, buckets: Sequence[int], lanes: int, capture: bool) -> Bindings | None:
         inputs, outputs = read_slots(self._session.get_inputs()), read_slots(self._session.get_outputs())
         if inputs is None or outputs is None:
             return None

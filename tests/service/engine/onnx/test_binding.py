@@ -17,7 +17,7 @@ from service.engine.onnx.binding import (
     HOST,
     Bindings,
     BoundBuffers,
-    Place,
+    MemoryLocation,
     find_pinned_memory,
     read_slots,
     resolve_shape,
@@ -312,4 +312,4 @@ def test_offered_host_memory_is_used_and_lives_as_long_as_its_array() -> None:
 
 def test_device_is_named_as_onnx_runtime_does() -> None:
     """The CPU's own memory is the host; everything else is across a bus."""
-    assert (HOST.is_host, Place("cuda", 0).is_host) == (True, False)
+    assert (HOST.is_host, MemoryLocation("cuda", 0).is_host) == (True, False)
