@@ -52,8 +52,8 @@ def half_batch(rows: int, limit: int, cost: CostModel) -> int:
 def gathers(cost: CostModel, all_cores: CostModel, batch_rows: int, lanes: int) -> bool:
     """Whether one batch at a time, on all cores, with all that came meanwhile, is better than several side by side.
 
-    ``all_cores`` is the cost of runs on all cores. A memory-bound MLP whose weights are larger than the caches, two slow
-    cores: 1.16 times the requests/s with 16 clients, 1.14 with 64.
+    ``all_cores`` is the cost of runs on all cores. A memory-bound MLP whose weights are larger than the caches, two
+    slow cores: 1.16 times the requests/s with 16 clients, 1.14 with 64.
     """
     full_s = cost.predict(batch_rows)
     has_much_besides = cost.predict(1) * batch_rows > _GATHERED_ROWS * full_s

@@ -50,8 +50,8 @@ clients answered a fifth less. What runs on the event loop gains with any number
 class Dispatcher:
     """Requests of one model version in, answers out.
 
-    ``pad`` tells with how many rows a batch runs; without it, with those that there are. ``all_cores`` runs the batches that
-    have most of the lanes to themselves.
+    ``pad`` tells with how many rows a batch runs; without it, with those that there are. ``all_cores`` runs the batches
+    that have most of the lanes to themselves.
     """
 
     def __init__(

@@ -232,10 +232,10 @@ class Bindings:
         with self._building:
             if shapes not in self._idle:
                 count = self._lanes if self._is_bucket(shapes) else 1
-                stations = [self._build(shapes, arrays) for _ in range(count)]
+                found = [self._build(shapes, arrays) for _ in range(count)]
                 if len(self._idle) >= _KEPT_SHAPES:
                     del self._idle[next(iter(self._idle))]
-                self._idle[shapes] = stations
+                self._idle[shapes] = found
             return self._idle[shapes]
 
     def _is_bucket(self, shapes: tuple[Shape, ...]) -> bool:

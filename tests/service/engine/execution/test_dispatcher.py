@@ -338,7 +338,7 @@ def test_idle_lanes_share_the_rows_where_that_is_faster(seconds_a_row: float, ba
 
 
 def test_batch_that_is_alone_gets_all_cores():
-    """One that leaves nobody waiting, on idle lanes, runs all_cores, and what that took is learned for all_cores runs only."""
+    """One that leaves nobody waiting, on idle lanes, runs on all cores; what that took is learned for such runs only."""
 
     async def test(bench: Bench, runner: Gated) -> None:
         all_cores = widen(bench)
