@@ -39,7 +39,7 @@ from service.sequences.sequences import Sequences
 from service.settings import Settings
 from service.tasks.work import Limits
 from service.transport import sse
-from service.transport.body_budget import Intake
+from service.transport.body_budget import BodyBudget
 from service.transport.cors import Cors
 from service.transport.request import JSON, Call, Endpoint, Handed, Reply
 from service.transport.status import error_reply
@@ -78,7 +78,7 @@ class DataPlane:
         self.base_path = settings.base_path
         self.keep_alive_s = settings.keep_alive_s
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
-        self.intake = Intake(settings.max_held_bytes)
+        self.body_budget = BodyBudget(settings.max_held_bytes)
         self._registry = registry
         self._settings = settings
         self._metrics = metrics
@@ -139,9 +139,9 @@ class DataPlane:
 
         def go_on(body: bytes) -> None:
             # Bodies under way are bounded in all, and this one has grown since a door let it in.
-            if self.intake.held_bytes <= len(call.body):  # there is no other
-                self.intake.grow(len(body))
-            elif not self.intake.try_admit(len(body)):
+            if self.body_budget.held_bytes <= len(call.body):  # there is no other
+                self.body_budget.grow(len(body))
+            elif not self.body_budget.try_admit(len(body)):
                 self.fail(call, TryLater(f"body: expected room for {len(body)} more bytes, but others hold it"))
                 return
             call.inflated_bytes = len(body)
@@ -269,7 +269,7 @@ class DataPlane:
         call.model = call.job = call.details = None
         call.body = b""
         if call.inflated_bytes:
-            self.intake.release(call.inflated_bytes)
+            self.body_budget.release(call.inflated_bytes)
             call.inflated_bytes = 0
 
 

@@ -35,7 +35,7 @@ from service.engine.execution.queued_request import Answer
 from service.errors import DeadlinePassed, NotReady, QueueFull
 from service.settings import Settings
 from service.transport.asgi import AsgiCall
-from service.transport.body_budget import Intake
+from service.transport.body_budget import BodyBudget
 from service.transport.request import LINGER_S, Call, Endpoint, Handed, Reply
 from service.workers import Rank
 
@@ -57,7 +57,7 @@ _STAGE = re.compile(r"(\w+);dur=([\d.]+)")
 class Plane(Protocol):
     """What is asked of the data plane."""
 
-    intake: Intake
+    body_budget: BodyBudget
     relay: "Relay | None"
 
     def start(self, call: Call) -> None: ...
@@ -278,7 +278,7 @@ class _Guest:
         call = AsgiCall(Endpoint(HANDED_INFER, head["model"], head["version"]), b"", headers)
         call.patience_s = head["patience_s"]
         size = len(frame.body)
-        if not self._plane.intake.try_admit(size):
+        if not self._plane.body_budget.try_admit(size):
             self._plane.refuse(call, QueueFull("sequence_id: the worker that keeps this sequence holds all it may"))
             self._reply(frame.number, call.answer.result())
             return
@@ -296,7 +296,7 @@ class _Guest:
         self._writer.close()
 
     def _done(self, number: int, size: int, answer: asyncio.Future[Reply]) -> None:
-        self._plane.intake.release(size)
+        self._plane.body_budget.release(size)
         if self._calls.pop(number, None) is not None:
             self._reply(number, answer.result())
 

@@ -138,7 +138,7 @@ class AsgiDoor:
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
             declared_bytes = _declared_bytes(call.headers, plane.max_body_bytes)
-            while not plane.intake.admit(declared_bytes, (room := asyncio.Event()).set):
+            while not plane.body_budget.admit(declared_bytes, (room := asyncio.Event()).set):
                 await room.wait()
             call.held_bytes = declared_bytes
             call.body = await _read_body(call, plane, receive)
@@ -151,7 +151,7 @@ class AsgiDoor:
             plane.start(call)
             await call.wait(plane, receive)
         finally:
-            plane.intake.release(call.held_bytes)
+            plane.body_budget.release(call.held_bytes)
         if call.is_sent:
             return
         reply = call.answer.result()
@@ -165,7 +165,7 @@ class AsgiCall(Call):
     """A call whose answer a task waits for: ``answer`` is the reply, or the head of a stream that has been sent.
 
     Without ``send`` (HTTP/1.0, where the server could not say where a stream ends, and calls made in process) a stream
-    is collected and becomes an ordinary reply. ``held_bytes`` is the room that its body has in the intake.
+    is collected and becomes an ordinary reply. ``held_bytes`` is the room that its body has in the body budget.
     """
 
     __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer", "held_bytes")
@@ -303,7 +303,7 @@ async def _read_body(call: AsgiCall, plane: DataPlane, receive: Receive) -> byte
             raise BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got more")
         parts.append(part)
         if size > call.held_bytes:  # it comes in chunks, without a declared length
-            plane.intake.grow(size - call.held_bytes)
+            plane.body_budget.grow(size - call.held_bytes)
             call.held_bytes = size
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)

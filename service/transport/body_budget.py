@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 
-class Intake:
+class BodyBudget:
     """Room is reserved by the declared length before a body is read, and given back when its answer is written.
 
     When nothing is held, a body is let in whatever its size, so waiting cannot come to a standstill.

@@ -90,7 +90,7 @@ class Line:
         previous = connection.cycle
         if (previous is not None and not previous.response_complete) or self.flow.write_paused:
             return False
-        if not plane.intake.try_admit(head.size):
+        if not plane.body_budget.try_admit(head.size):
             return False
         call = HotCall(self, head.endpoint, head.query, head.headers, head.keep_alive)
         call.held_bytes = head.size
@@ -121,4 +121,4 @@ class Line:
         """Give back the room of the call's body, once."""
         if call.held_bytes and self.plane is not None:
             size, call.held_bytes = call.held_bytes, 0
-            self.plane.intake.release(size)
+            self.plane.body_budget.release(size)

@@ -9,7 +9,7 @@ Rules
 - Requests of one connection are answered in the order they came, hot or not: one runs, the next ones wait in uvicorn's
   pipeline, and reading stops meanwhile.
 - A body over the limit is refused before it is read, and its connection ends; so is a header over the limit.
-- Bodies under way may hold so many bytes in all (`Intake`); a connection whose next body does not fit is not read.
+- Bodies under way may hold so many bytes in all (`BodyBudget`); a connection whose next body does not fit is not read.
 - The next request is not begun while the client does not read the last answer.
 - A caller that goes takes its work with it, also in the middle of a stream.
 - A stopping server closes idle connections at once, and the others after their answer.
@@ -117,7 +117,7 @@ class HotProtocol(Http1Protocol):
             return
         call.parts.append(body)
         if call.size > call.held_bytes and call.admitted:
-            plane.intake.grow(call.size - call.held_bytes)
+            plane.body_budget.grow(call.size - call.held_bytes)
             call.held_bytes = call.size
 
     def on_message_complete(self) -> None:
@@ -263,7 +263,7 @@ class HotProtocol(Http1Protocol):
         if size > plane.max_body_bytes:
             call.admitted = True
             self._refuse(call, BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got {size}"))
-        elif plane.intake.admit(size, functools.partial(self._admit_later, call)):
+        elif plane.body_budget.admit(size, functools.partial(self._admit_later, call)):
             call.admitted, call.held_bytes = True, size
         else:
             self.flow.pause_reading()

@@ -41,16 +41,16 @@ class Inference:
 
     async def infer(self, content: bytes, context: Context) -> bytes:
         """ModelInfer: the message, to its answer."""
-        intake = self._plane.intake
+        body_budget = self._plane.body_budget
         call = self._open(GRPC_INFER, content, context)
-        if not intake.try_admit(len(content)):
+        if not body_budget.try_admit(len(content)):
             self._plane.refuse(call, QueueFull("the server holds as many bytes of requests as it may"))
             reply = call.answer.result()
         else:
             try:
                 reply, _ = await self._answer(call)
             finally:
-                intake.release(len(content))
+                body_budget.release(len(content))
         if reply.status != 200:
             await abort(context, reply)
         context.set_trailing_metadata(metadata_of(reply))
@@ -69,7 +69,7 @@ class Inference:
 
     async def _read(self, context: Context, tasks: asyncio.TaskGroup) -> None:
         """Begin a call for each message, as long as there is room for it."""
-        intake = self._plane.intake
+        body_budget = self._plane.body_budget
         room = asyncio.Semaphore(MAX_STREAM_CALLS)
         writing = asyncio.Lock()
 
@@ -79,12 +79,12 @@ class Inference:
                 async with writing:
                     await context.write(write_streamed(reply, given_id))
             finally:
-                intake.release(len(content))
+                body_budget.release(len(content))
                 room.release()
 
         while (content := await context.read()) is not grpc.aio.EOF:
             await room.acquire()
-            while not intake.admit(len(content), (retry := asyncio.Event()).set):
+            while not body_budget.admit(len(content), (retry := asyncio.Event()).set):
                 await retry.wait()
             tasks.create_task(answer(content))
 

@@ -245,7 +245,7 @@ def test_room_for_inflated_bodies_is_given_back(server: Serving, client: httpx.C
     for content in (gzip.compress(body), gzip.compress(body[:-1]), gzip.compress(bytes(LIMIT_BYTES * 2)), b"?"):
         client.post(path_of("floats"), content=content, headers=packed)
     assert server.runtime is not None
-    assert server.runtime.plane.intake.held_bytes == 0
+    assert server.runtime.plane.body_budget.held_bytes == 0
 
 
 def test_inflated_body_has_to_fit_beside_the_others(store: Path, door: Door) -> None:
@@ -256,16 +256,16 @@ def test_inflated_body_has_to_fit_beside_the_others(store: Path, door: Door) -> 
         server.client() as client,
     ):
         assert server.runtime is not None
-        intake = server.runtime.plane.intake
+        body_budget = server.runtime.plane.body_budget
         packed = {"content-encoding": "gzip"}
         assert client.post(path_of("floats"), content=gzip.compress(body), headers=packed).status_code == 200
-        intake.grow(1000)  # what another connection holds
+        body_budget.grow(1000)  # what another connection holds
         response = client.post(path_of("floats"), content=gzip.compress(body), headers=packed)
         assert_error(response, 503, f"expected room for {len(body)} more bytes")
         assert int(response.headers["retry-after"]) >= 1
-        intake.release(1000)
+        body_budget.release(1000)
         assert client.post(path_of("floats"), content=gzip.compress(body), headers=packed).status_code == 200
-        assert intake.held_bytes == 0
+        assert body_budget.held_bytes == 0
 
 
 # Answered
@@ -503,7 +503,7 @@ def test_caller_that_goes_while_its_body_is_inflated_leaves_nothing(server: Serv
         plane.start(call)
         plane.cancel(call)
         await settle(plane)
-        return call, plane.intake.held_bytes
+        return call, plane.body_budget.held_bytes
 
     assert server.runtime is not None
     call, held_bytes = asyncio.run_coroutine_threadsafe(go(), server.runtime.plane.errands.loop).result(60)

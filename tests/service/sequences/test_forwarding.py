@@ -210,7 +210,7 @@ def test_caller_that_goes_is_taken_out_in_the_other_worker(store: Path, tmp_path
             first = begin(pair.one, body_of(1, pair.theirs, "start"))
             await until(lambda: gate.entered.acquire(blocking=False))
             gone, last = (begin(pair.one, body_of(x, pair.theirs)) for x in (10, 100))
-            held = pair.two.plane.intake
+            held = pair.two.plane.body_budget
             await until(lambda: held.held_bytes == sum(len(body_of(x, pair.theirs)) for x in (10, 100)) + held_first)
             pair.one.plane.cancel(gone)
             await until(lambda: held.held_bytes == len(body_of(100, pair.theirs)) + held_first)
@@ -232,7 +232,7 @@ def test_callers_of_a_worker_that_ends_are_gone(store: Path, tmp_path: Path) -> 
             begin(pair.one, body_of(1, pair.theirs))
             await until(lambda: gate.entered.acquire(blocking=False))
             await pair.relay.close()
-            await until(lambda: pair.two.plane.intake.held_bytes == 0)
+            await until(lambda: pair.two.plane.body_budget.held_bytes == 0)
             assert len(pair.two.plane.sequences) == 0
 
     run(store, tmp_path, act)
@@ -296,10 +296,10 @@ def test_bytes_under_way_are_bounded(store: Path, tmp_path: Path) -> None:
         big = body_of(1, pair.theirs, "start", padding="x" * 900)
         calls = [begin(pair.one, big) for _ in range(2)]  # the connection is not there yet: they wait for it
         assert [(await call.answer).status for call in calls] == [200, 429]
-        assert pair.two.plane.intake.try_admit(500)  # of others
+        assert pair.two.plane.body_budget.try_admit(500)  # of others
         status, text = error_of(await begin(pair.one, big).answer)
         assert (status, text) == (429, "sequence_id: the worker that keeps this sequence holds all it may")
-        pair.two.plane.intake.release(500)
+        pair.two.plane.body_budget.release(500)
         assert (await begin(pair.one, big).answer).status == 200
 
     run(store, tmp_path, act, max_held_bytes=1500)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.models.registry import Model
-from service.transport.body_budget import Intake
+from service.transport.body_budget import BodyBudget
 from service.transport.fast.protocol import HotProtocol
 from tests.support.certificates import Authority
 from tests.support.gates import gated
@@ -413,34 +413,34 @@ def test_tls_is_served(store: Path, door: Door, tmp_path: Path):
 
 def test_intake_admits_one_body_whatever_its_size():
     """When nothing is held even a body above the limit is let in, so uploads cannot block each other for ever."""
-    intake = Intake(100)
+    body_budget = BodyBudget(100)
     retried: list[str] = []
-    assert intake.admit(1000, lambda: retried.append("a"))
-    assert not intake.admit(1, lambda: retried.append("b"))
+    assert body_budget.admit(1000, lambda: retried.append("a"))
+    assert not body_budget.admit(1, lambda: retried.append("b"))
     assert retried == []
-    intake.release(1000)
+    body_budget.release(1000)
     assert retried == ["b"]
-    assert intake.admit(1, lambda: None)
+    assert body_budget.admit(1, lambda: None)
 
 
 def test_room_that_is_released_while_it_is_given_out_goes_on():
     """Who gets room may be answered at once and release it: the next gets it, and nobody is asked who does not wait."""
-    intake = Intake(100)
+    body_budget = BodyBudget(100)
     asked: list[str] = []
 
     def ask(name: str, size_bytes: int) -> None:
-        if intake.admit(size_bytes, lambda: ask(name, size_bytes)):
+        if body_budget.admit(size_bytes, lambda: ask(name, size_bytes)):
             asked.append(name)
             if name != "last":
-                intake.release(size_bytes)
+                body_budget.release(size_bytes)
 
-    assert intake.admit(100, lambda: None)
+    assert body_budget.admit(100, lambda: None)
     for name in ("a", "b", "c", "last"):
         ask(name, 60)
     assert asked == []
-    intake.release(100)
+    body_budget.release(100)
     assert asked == ["a", "b", "c", "last"]
-    assert intake.held_bytes == 60
+    assert body_budget.held_bytes == 60
 
 
 def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, door: Door):
@@ -460,7 +460,7 @@ def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, do
             assert wire.read_y() == 2.0
             wire.__exit__()
         assert server.runtime is not None
-        assert server.runtime.plane.intake.held_bytes == 0
+        assert server.runtime.plane.body_budget.held_bytes == 0
 
 
 def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: Door):
@@ -481,7 +481,7 @@ def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: 
         assert server.runtime is not None
         with server.client() as client:
             assert client.get("/livez").status_code == 200
-        assert server.runtime.plane.intake.held_bytes == 0
+        assert server.runtime.plane.body_budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("end", ["complete", "gone", "too large"])
@@ -493,15 +493,15 @@ def test_chunks_under_way_are_held_and_given_back(store: Path, door: Door, heade
     content = body_of(3).ljust(6000)
     with Serving(settings, door) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
         assert server.runtime is not None
-        intake = server.runtime.plane.intake
+        body_budget = server.runtime.plane.body_budget
 
         def turn_until(held_bytes: int) -> None:
             for _ in range(1000):  # each answer is a turn of the server's loop
-                if intake.held_bytes == held_bytes:
+                if body_budget.held_bytes == held_bytes:
                     return
                 probe.send(request_bytes(b"", "/livez", method="GET"))
                 assert probe.read()[0] == 200
-            pytest.fail(f"expected {held_bytes} bytes held, got {intake.held_bytes}")
+            pytest.fail(f"expected {held_bytes} bytes held, got {body_budget.held_bytes}")
 
         wire.send(head.encode() + b"\r\n\r\n")
         if headers:

@@ -269,7 +269,7 @@ def test_caller_that_goes_before_the_stream_cancels_it(stage: Stage, server: Ser
     with ChunkedWire(server) as wire:
         wire.send(request())
         assert wire.read_plain()
-    assert stage.do(lambda: stage.puppets.plane.intake.held_bytes) == 0
+    assert stage.do(lambda: stage.puppets.plane.body_budget.held_bytes) == 0
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/doubl%65/infer"])

@@ -140,14 +140,14 @@ def test_full_queue_says_when_to_come_back(server: GrpcServing, client: Client) 
 
 def test_bodies_beyond_what_is_held_are_refused(server: GrpcServing, client: Client) -> None:
     """When the bodies under way take all the room there is, another is a RESOURCE_EXHAUSTED, not more memory."""
-    intake = server.runtime.plane.intake
-    server.run(lambda: asyncio.to_thread(intake.grow, intake.max_bytes))
+    body_budget = server.runtime.plane.body_budget
+    server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
     code, text = code_of(lambda: client.infer("double", ones()))
-    server.run(lambda: asyncio.to_thread(intake.release, intake.max_bytes))
+    server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))
     assert code == "RESOURCE_EXHAUSTED"
     assert "holds as many bytes" in text
     assert client.infer("double", ones()).as_numpy("y") is not None
-    assert intake.held_bytes == 0
+    assert body_budget.held_bytes == 0
 
 
 def test_deadline_of_the_call_takes_it_out_of_the_queue(server: GrpcServing, client: Client) -> None:
