@@ -122,15 +122,15 @@ class InferenceService:
 
 
 async def _call(task: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Answer a call made in process, through the same data plane as HTTP."""
+    """Answer a call made in process, through the same request handler as HTTP."""
     if _runtime is None:
         raise bentoml.exceptions.ServiceUnavailable("the service was not started: run it with `sluice serve`")
     if fields.get("stream"):
         raise bentoml.exceptions.InvalidArgument("stream: a call has one answer; ask over HTTP for events")
-    plane = _runtime.plane
+    handler = _runtime.handler
     call = AsgiCall(Endpoint(f"/{task}"), b"", {})
     call.body = render_json(fields)
-    plane.start(call)
+    handler.start(call)
     reply = await call.answer
     content = parse_object(b"".join(reply.chunks))
     if reply.status != 200:

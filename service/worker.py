@@ -1,4 +1,4 @@
-"""The parts of one worker, put together: device, registry, data plane, and their start and stop."""
+"""The parts of one worker, put together: device, registry, request handler, and their start and stop."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from model_store import Store
 from model_store.graphs.configuration import read_default_filename
 from service.api.admin.control import Control
-from service.api.handler import DataPlane
+from service.api.handler import RequestHandler
 from service.api.info.info import Information
 from service.compiled import find_stale, is_compiled
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
@@ -53,13 +53,13 @@ class Runtime:
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
-        self.plane = DataPlane(self.registry, settings, self.metrics, loop, writes=self.device.writes)
-        self.registry.holders.append(self.plane.errands.release)
+        self.handler = RequestHandler(self.registry, settings, self.metrics, loop, writes=self.device.writes)
+        self.registry.holders.append(self.handler.errands.release)
         self.control = Control(self.registry, settings, settings.metrics_dir)
         self.information = Information(self.registry, self.metrics, self.control, self.device.lanes)
         folder = settings.metrics_dir
         if settings.workers > 1 and folder is not None:
-            self.plane.relay = Relay(self.plane, folder, settings, loop)
+            self.handler.relay = Relay(self.handler, folder, settings, loop)
         self.grpc = self._open_grpc() if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
 
@@ -71,13 +71,13 @@ class Runtime:
                 f"SLUICE_GRPC_PORT={self.settings.grpc_port}: {error.name} is not installed: "
                 "pip install 'sluice-serving[grpc]'"
             ) from None
-        return GrpcServer(self.plane, self.information.application(), self.metrics, self.settings)
+        return GrpcServer(self.handler, self.information.application(), self.metrics, self.settings)
 
     async def start(self) -> None:
         _tell_form()
         await self.control.open()
-        if self.plane.relay is not None:
-            await self.plane.relay.open()
+        if self.handler.relay is not None:
+            await self.handler.relay.open()
         if self.grpc is not None:
             await self.grpc.start()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
@@ -95,16 +95,16 @@ class Runtime:
         stopping = asyncio.create_task(self.grpc.stop(drain_s)) if self.grpc is not None else None
         try:
             async with asyncio.timeout(drain_s):
-                await self.plane.errands.drain()
+                await self.handler.errands.drain()
                 await self.registry.drain()
         except TimeoutError:
             logger.error("requests were still open after %.1f s and were dropped", drain_s)
         if stopping is not None:
             await stopping
-        if self.plane.relay is not None:
-            await self.plane.relay.close()
+        if self.handler.relay is not None:
+            await self.handler.relay.close()
         self.registry.close()
-        self.plane.close()
+        self.handler.close()
         self.device.close()
 
 

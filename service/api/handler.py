@@ -1,4 +1,4 @@
-"""The data plane: the POST routes that carry tensors, for whichever door a request came in by.
+"""The request handler: the POST routes that carry tensors, for whichever door a request came in by.
 
 Life of a call: ``match`` finds the endpoint, ``start`` inflates, decodes, validates and queues; the answer is rendered
 when the batch is done, compressed if the caller asks for it, and goes out by ``call.reply``, once. Whatever goes wrong
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sluice.http")
 
-PLANE_STATE = "sluice.plane"
-"""Where the ASGI door leaves the data plane in the lifespan's state, which uvicorn hands to its protocols."""
+HANDLER_STATE = "sluice.handler"
+"""Where the ASGI door leaves the request handler in the lifespan's state, which uvicorn hands to its protocols."""
 _FIXED_PATHS = frozenset(route for route in OPENERS if "{" not in route)
 _V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
 _V1_PATH = re.compile(r"/v1/models/([^/]+):(predict|explain)")
@@ -62,7 +62,7 @@ _DEFLATE_ASIDE_FROM_BYTES = 16 << 10
 """Larger bodies are inflated and compressed in a thread; up to there it took 3 ms, for a bomb, and 0.15 ms."""
 
 
-class DataPlane:
+class RequestHandler:
     def __init__(
         self,
         registry: Registry,
@@ -101,7 +101,7 @@ class DataPlane:
     @staticmethod
     @functools.lru_cache(maxsize=4096)
     def match(path: str, base_path: str = "") -> Endpoint | None:
-        """The endpoint of a path below ``base_path``, or None where it is not one of the data plane's."""
+        """The endpoint of a path below ``base_path``, or None where it is not one of the request handler's."""
         if not path.startswith(base_path):
             return None
         path = path[len(base_path) :]

@@ -62,7 +62,7 @@ OPENERS: Mapping[str, Opener] = {**dict.fromkeys(ROUTES, open_task), **generate_
 
 
 class Plane(Protocol):
-    """What an errand asks of the data plane."""
+    """What an errand asks of the request handler."""
 
     clock: Callable[[], float]
 
@@ -115,7 +115,7 @@ class Errand:
             self._release = future.cancel
             future.add_done_callback(self._done_aside)
             return
-        left_s = (self._opening.timeout_s or errands.deadline_s) - (errands.plane.clock() - self._call.began)
+        left_s = (self._opening.timeout_s or errands.deadline_s) - (errands.handler.clock() - self._call.began)
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the last step of the task")
         if isinstance(wish, Infer):
@@ -162,20 +162,20 @@ class Errand:
 
     def _fail(self, error: Exception) -> None:
         self._close()
-        self._errands.plane.fail(self._call, error)
+        self._errands.handler.fail(self._call, error)
 
     def _finish(self, result: Result) -> None:
         self._close()
         if self._opening.streams:
             self._send(sse.event(render_json(result.body), self._opening.last_event))
-            self._errands.plane.finish_stream(self._call, 200)
+            self._errands.handler.finish_stream(self._call, 200)
             return
         if result.media_type is None:
             reply = Reply(200, [render_json(result.body)], [JSON])
         else:
             reply = Reply(200, [result.body], [(b"content-type", result.media_type.encode())])
         times = Answer({}, self._queue_s, self._batch_s, self._compute_s)
-        self._errands.plane.finish(self._call, reply, times)
+        self._errands.handler.finish(self._call, reply, times)
 
     def _close(self) -> None:
         """Let go of the task. Without this a reference cycle would keep its arrays until the collector comes."""
@@ -190,14 +190,14 @@ class Errands:
 
     def __init__(
         self,
-        plane: Plane,
+        handler: Plane,
         registry: Registry,
         limits: Limits,
         deadline_s: float,
         loop: asyncio.AbstractEventLoop,
         executor: Executor,
     ) -> None:
-        self.plane = plane
+        self.handler = handler
         self.limits = limits
         self.deadline_s = deadline_s
         self.loop = loop

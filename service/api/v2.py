@@ -1,4 +1,4 @@
-"""Inference requests of the Open Inference Protocol: from a call of the data plane to rows in the engine, and back.
+"""Inference requests of the Open Inference Protocol: from a call of the request handler to rows in the engine, and back.
 
 Programs send the same JSON part again and again, with other bytes. What was checked of one (names, datatypes, shapes,
 wanted outputs, the place of each tensor) is kept with the model, and of the next only the values are looked at.
@@ -23,7 +23,7 @@ from service.transport.request import JSON, Call, Reply
 from service.transport.request import Header as HeaderField
 
 if TYPE_CHECKING:
-    from service.api.handler import DataPlane
+    from service.api.handler import RequestHandler
 
 INFER = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
@@ -51,8 +51,8 @@ class _Form:
 class Inference:
     """Requests that carry tensors as the protocol has them. On the event loop's thread only."""
 
-    def __init__(self, plane: "DataPlane", registry: Registry, settings: Settings) -> None:
-        self._plane = plane
+    def __init__(self, handler: "RequestHandler", registry: Registry, settings: Settings) -> None:
+        self._plane = handler
         self._registry = registry
         self._deadline_s = settings.deadline_s
         self._max_inputs = settings.max_inputs
@@ -195,7 +195,7 @@ class Inference:
         return self._allowed_s(call, asked_s) - (self._plane.clock() - call.began)
 
     def _timeout_s(self, call: Call, asked_s: float | None) -> float:
-        """What was left of it when the data plane went on with it, without another look at the clock.
+        """What was left of it when the request handler went on with it, without another look at the clock.
 
         Raises DeadlinePassed.
         """

@@ -38,7 +38,7 @@ class Model:
     """Of all graphs; ``dispatcher`` is that of ``main``."""
     loop: ContinuousBatcher | None
     forms: dict[bytes, Any] = field(default_factory=dict, compare=False)
-    """The data plane's: what it has checked of requests whose JSON part comes again and again."""
+    """The request handler's: what it has checked of requests whose JSON part comes again and again."""
 
     @property
     def manifest(self) -> Manifest:

@@ -55,7 +55,7 @@ _STAGE = re.compile(r"(\w+);dur=([\d.]+)")
 
 
 class Plane(Protocol):
-    """What is asked of the data plane."""
+    """What is asked of the request handler."""
 
     body_budget: BodyBudget
     relay: "Relay | None"
@@ -93,13 +93,13 @@ async def _abort(writer: asyncio.StreamWriter) -> None:
 class Relay:
     """``open`` finds the rank of this worker. On the event loop's thread only."""
 
-    def __init__(self, plane: Plane, folder: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        self._plane = plane
+    def __init__(self, handler: Plane, folder: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._plane = handler
         self._folder = folder
         self._rank = Rank(folder, settings.workers)
         self._workers = settings.workers
         self._loop = loop
-        make = functools.partial(_Link, plane, loop, settings.max_held_bytes)
+        make = functools.partial(_Link, handler, loop, settings.max_held_bytes)
         self._links = [make(self._path(number)) for number in range(settings.workers)]
         self._server: asyncio.Server | None = None
         self._guests: dict[asyncio.Task[None], _Guest] = {}
@@ -158,9 +158,9 @@ class Relay:
 class _Link:
     """The way to another worker: calls go out, answers come back. It is opened when there is something to send."""
 
-    def __init__(self, plane: Plane, loop: asyncio.AbstractEventLoop, max_bytes: int, path: Path) -> None:
+    def __init__(self, handler: Plane, loop: asyncio.AbstractEventLoop, max_bytes: int, path: Path) -> None:
         self.task: asyncio.Task[None] | None = None
-        self._plane = plane
+        self._plane = handler
         self._loop = loop
         self._max_bytes = max_bytes
         self._path = path
@@ -258,8 +258,8 @@ class _Link:
 class _Guest:
     """What another worker has handed on to this one over one connection."""
 
-    def __init__(self, plane: Plane, writer: asyncio.StreamWriter) -> None:
-        self._plane = plane
+    def __init__(self, handler: Plane, writer: asyncio.StreamWriter) -> None:
+        self._plane = handler
         self._writer = writer
         self._calls: dict[int, AsgiCall] = {}
 

@@ -1,4 +1,4 @@
-"""The ASGI door: every route. Tensors go to the data plane, questions to `information`, the rest to BentoML.
+"""The ASGI door: every route. Tensors go to the request handler, questions to `information`, the rest to BentoML.
 
 It reads a body no further than the limit, notices when the caller goes away, and answers every path that nobody has
 with the one shape of error. Models are loaded while it already serves, so that probes see "not ready" and not a dead
@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
-from service.api.handler import PLANE_STATE, DataPlane
+from service.api.handler import HANDLER_STATE, RequestHandler
 from service.api.info.info import Information
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
 from service.metrics.meters import Metrics
@@ -31,9 +31,9 @@ _CONGESTED_BYTES = 64 << 10  # where transports say that writing should pause
 
 
 class Lifecycle(Protocol):
-    """What the door wakes and puts to rest: the model registry and the engine behind the data plane."""
+    """What the door wakes and puts to rest: the model registry and the engine behind the request handler."""
 
-    plane: DataPlane
+    handler: RequestHandler
     information: Information
     metrics: Metrics
 
@@ -75,7 +75,7 @@ class AsgiDoor:
             if message["type"] == "lifespan.startup.complete":
                 self._service = self._open_service()
                 self._information = self._service.information.application()
-                scope.get("state", {})[PLANE_STATE] = self._service.plane
+                scope.get("state", {})[HANDLER_STATE] = self._service.handler
                 await self._service.start()
             await send(message)
 
@@ -94,16 +94,16 @@ class AsgiDoor:
         path = _strip(scope["path"], service.information.base_path)
         if path != scope["path"]:
             scope = {**scope, "path": path, "sluice.path": scope["path"]}
-        if service.plane.cors is not None:
+        if service.handler.cors is not None:
             headers = dict(scope["headers"])
-            preflight = service.plane.cors.answer_preflight(scope["method"], headers)
+            preflight = service.handler.cors.answer_preflight(scope["method"], headers)
             if preflight is not None:
                 await _send_reply(preflight, send)
                 return
-            send = _add_headers(service.plane.cors.headers_for(headers), send)
-        endpoint = service.plane.match(path)
+            send = _add_headers(service.handler.cors.headers_for(headers), send)
+        endpoint = service.handler.match(path)
         if endpoint is not None:
-            await self._carry(service.plane, endpoint, scope, receive, send)
+            await self._carry(service.handler, endpoint, scope, receive, send)
         elif self._inner is not None and _is_of_pages(path, scope):
             await self._inner({**scope, "path": "/"} if path == "/docs" else scope, receive, send)
         else:
@@ -113,7 +113,7 @@ class AsgiDoor:
         self, service: Lifecycle, information: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
         request_id = scope["sluice.request_id"] = request_id_of(dict(scope["headers"]))
-        clock = service.plane.clock
+        clock = service.handler.clock
         began = clock()
         status = 500
 
@@ -129,29 +129,31 @@ class AsgiDoor:
         finally:
             service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
 
-    async def _carry(self, plane: DataPlane, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-        """One call of the data plane: body in, reply out, or cancelled when the caller goes."""
+    async def _carry(
+        self, handler: RequestHandler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """One call of the request handler: body in, reply out, or cancelled when the caller goes."""
         pieces_to = None if scope["http_version"] == "1.0" else send
         call = AsgiCall(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         is_unread = False
         try:
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
-            declared_bytes = _declared_bytes(call.headers, plane.max_body_bytes)
-            while not plane.body_budget.admit(declared_bytes, (room := asyncio.Event()).set):
+            declared_bytes = _declared_bytes(call.headers, handler.max_body_bytes)
+            while not handler.body_budget.admit(declared_bytes, (room := asyncio.Event()).set):
                 await room.wait()
             call.held_bytes = declared_bytes
-            call.body = await _read_body(call, plane, receive)
+            call.body = await _read_body(call, handler, receive)
         except Disconnected:
             return
         except ServiceError as error:
             is_unread = isinstance(error, BodyTooLarge)
-            plane.refuse(call, error)
+            handler.refuse(call, error)
         else:
-            plane.start(call)
-            await call.wait(plane, receive)
+            handler.start(call)
+            await call.wait(handler, receive)
         finally:
-            plane.body_budget.release(call.held_bytes)
+            handler.body_budget.release(call.held_bytes)
         if call.is_sent:
             return
         reply = call.answer.result()
@@ -219,7 +221,7 @@ class AsgiCall(Call):
     def congested(self) -> bool:
         return self._unread_bytes > _CONGESTED_BYTES
 
-    async def wait(self, plane: DataPlane, receive: Receive) -> None:
+    async def wait(self, handler: RequestHandler, receive: Receive) -> None:
         """Return when the reply is there or the stream sent, or the caller has gone; then ``answer`` is cancelled."""
         if self.answer.done() and not self.answer.cancelled():
             return
@@ -230,7 +232,7 @@ class AsgiCall(Call):
             watch.cancel()
             if not self.answer.done() or self.answer.cancelled():
                 self.abort()
-                plane.cancel(self)
+                handler.cancel(self)
 
     async def _forward(self, send: Send) -> None:
         """Send the pieces as they come."""
@@ -289,7 +291,7 @@ def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:
     return int(declared)
 
 
-async def _read_body(call: AsgiCall, plane: DataPlane, receive: Receive) -> bytes:
+async def _read_body(call: AsgiCall, handler: RequestHandler, receive: Receive) -> bytes:
     """The whole body, held as it comes. Raises BodyTooLarge before more than the limit is kept, Disconnected."""
     parts: list[bytes] = []
     size = 0
@@ -299,11 +301,11 @@ async def _read_body(call: AsgiCall, plane: DataPlane, receive: Receive) -> byte
             raise Disconnected
         part = message.get("body", b"")
         size += len(part)
-        if size > plane.max_body_bytes:
-            raise BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got more")
+        if size > handler.max_body_bytes:
+            raise BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more")
         parts.append(part)
         if size > call.held_bytes:  # it comes in chunks, without a declared length
-            plane.body_budget.grow(size - call.held_bytes)
+            handler.body_budget.grow(size - call.held_bytes)
             call.held_bytes = size
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -17,7 +17,7 @@ import httptools
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.api.handler import PLANE_STATE, DataPlane
+from service.api.handler import HANDLER_STATE, RequestHandler
 
 PROTOCOL = "service.transport.http1:Http1Protocol"
 
@@ -32,8 +32,8 @@ class Http1Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        plane: DataPlane | None = self.app_state.get(PLANE_STATE)
-        self.keep_alive_s = float(self.timeout_keep_alive if plane is None else plane.keep_alive_s)
+        handler: RequestHandler | None = self.app_state.get(HANDLER_STATE)
+        self.keep_alive_s = float(self.timeout_keep_alive if handler is None else handler.keep_alive_s)
         self.timeout_keep_alive = self.keep_alive_s  # type: ignore[assignment]  # uvicorn's timer takes any number
 
     def data_received(self, data: bytes) -> None:

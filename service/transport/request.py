@@ -1,4 +1,4 @@
-"""A request that carries tensors, and its reply: what the doors and the data plane say to each other."""
+"""A request that carries tensors, and its reply: what the doors and the request handler say to each other."""
 
 import abc
 import itertools
@@ -34,7 +34,7 @@ _id_numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path that the data plane answers: the label of its route in metrics, and whom it names."""
+    """A path that the request handler answers: the label of its route in metrics, and whom it names."""
 
     route: str
     model: str = ""
@@ -65,18 +65,18 @@ class Handed(NamedTuple):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Call(abc.ABC):
-    """One request of a door. The data plane answers it once, now or later, unless the call was cancelled.
+    """One request of a door. The request handler answers it once, now or later, unless the call was cancelled.
 
     An answer is either ``reply``, or a stream: ``open``, any number of ``send``, and ``end`` or ``abort``. All are
-    called on the event loop. They never raise for a caller that has gone and never call the data plane back for *this*
+    called on the event loop. They never raise for a caller that has gone and never call the request handler back for *this*
     call: it learns by ``cancel``, in a later turn of the loop. ``reply`` and ``end`` may start the connection's next
     call, so whatever belongs to this one is to be in order before.
 
-    ``headers`` has lower-case names. ``began`` is seconds on the clock of the data plane. ``model``, ``job`` and
-    ``details`` are the data plane's: who answers, its place in the engine, and what rendering the answer needs; so are
+    ``headers`` has lower-case names. ``began`` is seconds on the clock of the request handler. ``model``, ``job`` and
+    ``details`` are the request handler's: who answers, its place in the engine, and what rendering the answer needs; so are
     ``inflated_bytes``, the room that it has reserved for a body that came compressed, and ``place``, in its sequence.
     ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say, and ``late_s`` how
-    much of any time it had is over when the data plane goes on with it, after the model was loaded say.
+    much of any time it had is over when the request handler goes on with it, after the model was loaded say.
     ``opened`` is true from ``open`` on: an error can no longer be the reply.
 
     What a call rarely needs has its first value in the class: to set it in each would take a tenth of a short one.

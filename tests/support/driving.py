@@ -1,4 +1,4 @@
-"""A plain driver of task generators in place of the data plane and the engine: real sessions, one thing at a time."""
+"""A plain driver of task generators in place of the request handler and the engine: real sessions, one thing at a time."""
 
 import abc
 import json

@@ -79,7 +79,7 @@ class GrpcServing:
             port = self._settings.grpc_port
             if runtime.grpc is None:
                 information = runtime.information.application()
-                runtime.grpc = GrpcServer(runtime.plane, information, runtime.metrics, self._settings, port=0)
+                runtime.grpc = GrpcServer(runtime.handler, information, runtime.metrics, self._settings, port=0)
                 port = await runtime.grpc.start()
             self.url = f"127.0.0.1:{port}"
         except Exception as error:  # noqa: BLE001  # the test is to see it

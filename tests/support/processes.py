@@ -56,4 +56,4 @@ def _serve(settings: Settings, door: str, pipe: Connection) -> None:
         assert server.runtime is not None
         models = [server.runtime.registry.find(folder.name) for folder in settings.store.iterdir()]
         waiting_rows = sum(model.dispatcher.queue.waiting_rows for model in models)
-        pipe.send({"bytes of bodies": server.runtime.plane.body_budget.held_bytes, "waiting rows": waiting_rows})
+        pipe.send({"bytes of bodies": server.runtime.handler.body_budget.held_bytes, "waiting rows": waiting_rows})

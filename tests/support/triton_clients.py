@@ -32,7 +32,7 @@ class BothRuntime(ReadyRuntime):
     async def start(self) -> None:
         await super().start()
         information = self.information.application()
-        self.grpc = GrpcServer(self.plane, information, self.metrics, self.settings, port=0)
+        self.grpc = GrpcServer(self.handler, information, self.metrics, self.settings, port=0)
         self.grpc_port = await self.grpc.start()
 
 
@@ -79,7 +79,7 @@ class TritonServing:
         async def look() -> bool:
             return holds()
 
-        while not asyncio.run_coroutine_threadsafe(look(), self.runtime.plane.errands.loop).result(30):
+        while not asyncio.run_coroutine_threadsafe(look(), self.runtime.handler.errands.loop).result(30):
             pass
 
     def ask(

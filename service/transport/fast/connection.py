@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from service.api.handler import DataPlane
+from service.api.handler import RequestHandler
 from service.transport.fast.request import HotCall
 from service.transport.request import Endpoint
 
@@ -62,14 +62,14 @@ class Line:
     def __init__(
         self,
         connection: Connection,
-        plane: DataPlane | None,
+        handler: RequestHandler | None,
         transport: asyncio.Transport,
         flow: FlowControl,
         server_state: ServerState,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.connection: Connection | None = connection  # None when it is lost: no cycle is left to collect
-        self.plane = plane
+        self.handler = handler
         self.transport = transport
         self.flow = flow
         self.server_state = server_state
@@ -84,13 +84,13 @@ class Line:
         head = self.head
         if head is None or len(data) != len(head.text) + head.size or not data.startswith(head.text):
             return False
-        plane, connection = self.plane, self.connection
-        if plane is None or connection is None:
+        handler, connection = self.handler, self.connection
+        if handler is None or connection is None:
             return False
         previous = connection.cycle
         if (previous is not None and not previous.response_complete) or self.flow.write_paused:
             return False
-        if not plane.body_budget.try_admit(head.size):
+        if not handler.body_budget.try_admit(head.size):
             return False
         call = HotCall(self, head.endpoint, head.query, head.headers, head.keep_alive)
         call.held_bytes = head.size
@@ -98,7 +98,7 @@ class Line:
         call.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
         connection.cycle = self.running = call
         self.is_plain = True
-        plane.start(call)
+        handler.start(call)
         return True
 
     def stays_quiet_after(self, call: HotCall) -> bool:
@@ -119,6 +119,6 @@ class Line:
 
     def forget(self, call: HotCall) -> None:
         """Give back the room of the call's body, once."""
-        if call.held_bytes and self.plane is not None:
+        if call.held_bytes and self.handler is not None:
             size, call.held_bytes = call.held_bytes, 0
-            self.plane.body_budget.release(size)
+            self.handler.body_budget.release(size)

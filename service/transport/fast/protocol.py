@@ -1,7 +1,7 @@
 """The hot door: uvicorn's HTTP protocol with a short way for the POST routes that carry tensors.
 
 uvicorn keeps parsing, TLS, keep-alive rules and shutdown. For a hot route there is no scope, task, future or event: the
-body is collected, the data plane is called, and its reply is written to the transport, so that a finished batch writes
+body is collected, the request handler is called, and its reply is written to the transport, so that a finished batch writes
 all its answers in one pass of the loop; the pieces of a stream are written as they come (`exchange.py`). Everything
 else goes to the ASGI door: other routes and methods, escaped paths, `Expect: 100-continue`.
 
@@ -25,7 +25,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.handler import PLANE_STATE, DataPlane
+from service.api.handler import HANDLER_STATE, RequestHandler
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
 from service.transport.fast.connection import Line, learn_head
 from service.transport.fast.request import HotCall, write_reply
@@ -108,16 +108,16 @@ class HotProtocol(Http1Protocol):
         if not isinstance(call, HotCall):
             super().on_body(body)
             return
-        plane = self._line.plane
-        if plane is None or call.refusal is not None or call.response_complete:
+        handler = self._line.handler
+        if handler is None or call.refusal is not None or call.response_complete:
             return
         call.size += len(body)
-        if call.size > plane.max_body_bytes:
-            self._refuse(call, BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got more"))
+        if call.size > handler.max_body_bytes:
+            self._refuse(call, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more"))
             return
         call.parts.append(body)
         if call.size > call.held_bytes and call.admitted:
-            plane.body_budget.grow(call.size - call.held_bytes)
+            handler.body_budget.grow(call.size - call.held_bytes)
             call.held_bytes = call.size
 
     def on_message_complete(self) -> None:
@@ -132,7 +132,7 @@ class HotProtocol(Http1Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._line = Line(self, self.app_state.get(PLANE_STATE), transport, self.flow, self.server_state, self.loop)
+        self._line = Line(self, self.app_state.get(HANDLER_STATE), transport, self.flow, self.server_state, self.loop)
 
     def data_received(self, data: bytes) -> None:
         line = self._line
@@ -188,8 +188,8 @@ class HotProtocol(Http1Protocol):
         for call in {self._line.running, self.cycle, *waiting}:
             if isinstance(call, HotCall) and not call.response_complete:
                 call.disconnected = True
-                if self._line.plane is not None:
-                    self._line.plane.cancel(call)
+                if self._line.handler is not None:
+                    self._line.handler.cancel(call)
                 self._line.forget(call)
         self.pipeline.clear()
         super().connection_lost(exc)
@@ -232,12 +232,12 @@ class HotProtocol(Http1Protocol):
 
     def _hot_call(self) -> HotCall | None:
         """The call, if the message that begins is one that this door takes."""
-        plane = self._line.plane
-        if plane is None or self.expect_100_continue or self.parser.get_method() != b"POST":
+        handler = self._line.handler
+        if handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
         if self.limit_concurrency is not None:
             return None
-        endpoint = None if self.root_path else _match(self.url, plane.base_path)
+        endpoint = None if self.root_path else _match(self.url, handler.base_path)
         if endpoint is None:
             return None
         in_chunks = self.parser.get_http_version() != "1.0"
@@ -256,14 +256,14 @@ class HotProtocol(Http1Protocol):
 
     def _admit(self, call: HotCall) -> None:
         """Reserve room for the body by its declared length, or stop reading until there is some."""
-        plane = self._line.plane
-        if plane is None or call.disconnected or call.response_complete:
+        handler = self._line.handler
+        if handler is None or call.disconnected or call.response_complete:
             return
         size = int(call.headers.get(b"content-length", b"0"))  # the parser has refused what is not a number
-        if size > plane.max_body_bytes:
+        if size > handler.max_body_bytes:
             call.admitted = True
-            self._refuse(call, BodyTooLarge(f"body: expected at most {plane.max_body_bytes} bytes, got {size}"))
-        elif plane.body_budget.admit(size, functools.partial(self._admit_later, call)):
+            self._refuse(call, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got {size}"))
+        elif handler.body_budget.admit(size, functools.partial(self._admit_later, call)):
             call.admitted, call.held_bytes = True, size
         else:
             self.flow.pause_reading()
@@ -282,9 +282,9 @@ class HotProtocol(Http1Protocol):
         self._begin(call)
 
     def _begin(self, call: HotCall) -> None:
-        """Give the call to the data plane, if all of it is there and it is its turn."""
-        plane = self._line.plane
-        if plane is None or not (call.turn and call.admitted) or call.started or call.response_complete:
+        """Give the call to the request handler, if all of it is there and it is its turn."""
+        handler = self._line.handler
+        if handler is None or not (call.turn and call.admitted) or call.started or call.response_complete:
             return
         if not call.body_is_there and call.refusal is None:
             return
@@ -293,9 +293,9 @@ class HotProtocol(Http1Protocol):
         parts, call.parts = call.parts, []
         call.body = parts[0] if len(parts) == 1 else b"".join(parts)
         if call.refusal is not None:
-            plane.refuse(call, call.refusal)
+            handler.refuse(call, call.refusal)
         else:
-            plane.start(call)
+            handler.start(call)
 
     def complete(self, call: HotCall) -> None:
         """A call that had its turn is complete: go on with the next, or end the connection."""
@@ -365,4 +365,4 @@ def _count_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
 def _match(url: bytes, base_path: str) -> Endpoint | None:
     """The endpoint of a raw URL; escaped paths go to the ASGI door, which unescapes them."""
     path = url.partition(b"?")[0]
-    return None if b"%" in path else DataPlane.match(path.decode("latin-1"), base_path)
+    return None if b"%" in path else RequestHandler.match(path.decode("latin-1"), base_path)

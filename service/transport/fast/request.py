@@ -71,8 +71,8 @@ class HotCall(Call):
         line = self.line
         if self.disconnected or line.transport.is_closing():
             return
-        if line.plane is not None and line.plane.cors is not None:
-            reply.headers = (*reply.headers, *line.plane.cors.headers_for(self.headers))
+        if line.handler is not None and line.handler.cors is not None:
+            reply.headers = (*reply.headers, *line.handler.cors.headers_for(self.headers))
         write_reply(line, reply, self.keep_alive, may_wait=line.stays_quiet_after(self))
         line.complete(self)
 
@@ -80,9 +80,9 @@ class HotCall(Call):
         self.opened = True
         if self._is_lost():
             return
-        plane = self.line.plane
-        if plane is not None and plane.cors is not None:
-            headers = (*headers, *plane.cors.headers_for(self.headers))
+        handler = self.line.handler
+        if handler is not None and handler.cors is not None:
+            headers = (*headers, *handler.cors.headers_for(self.headers))
         parts = _head(self.line, status, headers)
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
@@ -129,7 +129,7 @@ def write_reply(line: "Line", reply: Reply, keep_alive: bool, may_wait: bool = F
     parts = _head(line, reply.status, reply.headers)
     size = reply.size_bytes
     parts.append((_KEPT if keep_alive else _CLOSING) % size)
-    _write(line.transport, parts, reply.chunks, size, line.plane.writes if may_wait and line.plane else None)
+    _write(line.transport, parts, reply.chunks, size, line.handler.writes if may_wait and line.handler else None)
 
 
 _written: tuple[Sequence[Header], bytes] = ((), b"")

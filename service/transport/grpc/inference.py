@@ -1,4 +1,4 @@
-"""ModelInfer and ModelStreamInfer: calls of the data plane that came over gRPC.
+"""ModelInfer and ModelStreamInfer: calls of the request handler that came over gRPC.
 
 A caller that goes away, or whose deadline passes, cancels the task that waits here, and this the call: it leaves the
 engine wherever it is. In a stream the answers go out in the order in which they are ready.
@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from service.api.handler import DataPlane
+from service.api.handler import RequestHandler
 from service.api.v2 import GRPC_INFER, GRPC_STREAM_INFER
 from service.errors import Draining, QueueFull, ServiceError
 from service.transport.asgi import AsgiCall
@@ -28,8 +28,8 @@ _ASIDE_FROM_BYTES = 64 << 10
 
 
 class Inference:
-    def __init__(self, plane: DataPlane) -> None:
-        self._plane = plane
+    def __init__(self, handler: RequestHandler) -> None:
+        self._plane = handler
         self._is_draining = False
         self._readers: set[asyncio.Task[None]] = set()
 
@@ -102,7 +102,7 @@ class Inference:
 
     async def _answer(self, call: AsgiCall, *, is_streamed: bool = False) -> tuple[Reply, str]:
         """The reply to a call whose body is the message, and the id that the caller has given in it."""
-        plane = self._plane
+        handler = self._plane
         given_id = ""
         try:
             request = read_message("ModelInferRequest", bytes(call.body))
@@ -111,19 +111,19 @@ class Inference:
                 call.request_id = request_id_of({b"x-request-id": given_id.encode()})
             call.endpoint = Endpoint(call.endpoint.route, request.model_name, request.model_version or None)
             if len(call.body) < _ASIDE_FROM_BYTES or request.raw_input_contents:
-                body, header_bytes = write_body(request, plane.max_body_bytes)
+                body, header_bytes = write_body(request, handler.max_body_bytes)
             else:
-                body, header_bytes = await asyncio.to_thread(write_body, request, plane.max_body_bytes)
+                body, header_bytes = await asyncio.to_thread(write_body, request, handler.max_body_bytes)
             call.body = body
             call.headers = {b"inference-header-content-length": b"%d" % header_bytes}
         except ServiceError as error:
-            plane.refuse(call, error)
+            handler.refuse(call, error)
         else:
-            plane.start(call)
+            handler.start(call)
         try:
             return await call.answer, given_id
         except asyncio.CancelledError:
-            plane.cancel(call)
+            handler.cancel(call)
             raise
 
 

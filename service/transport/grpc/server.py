@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from service.api.handler import DataPlane
+from service.api.handler import RequestHandler
 from service.errors import NotOffered
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
@@ -32,12 +32,17 @@ class GrpcServer:
     """``information`` is the application with the information routes, ``port`` 0 any free one."""
 
     def __init__(
-        self, plane: DataPlane, information: ASGIApp, metrics: Metrics, settings: Settings, port: int | None = None
+        self,
+        handler: RequestHandler,
+        information: ASGIApp,
+        metrics: Metrics,
+        settings: Settings,
+        port: int | None = None,
     ) -> None:
         self._identity = read_identity(settings)
         self._address = join_address(settings.host, settings.grpc_port if port is None else port)
-        self._inference = Inference(plane)
-        questions = Questions(information, metrics, plane.clock)
+        self._inference = Inference(handler)
+        questions = Questions(information, metrics, handler.clock)
         handlers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self._inference.infer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._inference.stream),
@@ -47,7 +52,7 @@ class GrpcServer:
             handlers[method] = grpc.unary_unary_rpc_method_handler(answer)
         for method in _SHARED_MEMORY:
             handlers[method] = grpc.unary_unary_rpc_method_handler(_refuse_shared_memory)
-        self._health = Health(information, metrics, plane.clock)
+        self._health = Health(information, metrics, handler.clock)
         of_health = {
             "Check": grpc.unary_unary_rpc_method_handler(self._health.check),
             "Watch": grpc.unary_stream_rpc_method_handler(self._health.watch),

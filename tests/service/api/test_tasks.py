@@ -155,7 +155,7 @@ def test_passed_deadline_is_504(
     """A task whose deadline has passed before its model is asked ends there."""
     assert failing_server.runtime is not None
     times = itertools.count(step=100)
-    monkeypatch.setattr(failing_server.runtime.plane, "clock", lambda: float(next(times)))
+    monkeypatch.setattr(failing_server.runtime.handler, "clock", lambda: float(next(times)))
     assert_error(tiny.post(route, json=failing.GOOD[route]), 504, "the deadline passed")
 
 
@@ -166,8 +166,8 @@ def test_deadline_that_cannot_be_met_is_429(
     """Once it is known how long a run takes, one that would come too late is not begun: try later."""
     assert tiny.post(route, json=failing.GOOD[route]).status_code == 200
     assert failing_server.runtime is not None
-    monkeypatch.setattr(failing_server.runtime.plane, "clock", lambda: 0.0)
-    monkeypatch.setattr(failing_server.runtime.plane.errands, "deadline_s", 1e-9)
+    monkeypatch.setattr(failing_server.runtime.handler, "clock", lambda: 0.0)
+    monkeypatch.setattr(failing_server.runtime.handler.errands, "deadline_s", 1e-9)
     assert_error(tiny.post(route, json=failing.GOOD[route]), 429, "would take about")
 
 

@@ -21,7 +21,7 @@ from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT, Store
 from model_store.datatypes import DATATYPES
-from service.api.handler import DataPlane
+from service.api.handler import RequestHandler
 from service.api.v2 import INFER
 from service.transport.asgi import AsgiCall
 from service.transport.request import JSON, Endpoint, Reply
@@ -245,7 +245,7 @@ def test_room_for_inflated_bodies_is_given_back(server: Serving, client: httpx.C
     for content in (gzip.compress(body), gzip.compress(body[:-1]), gzip.compress(bytes(LIMIT_BYTES * 2)), b"?"):
         client.post(path_of("floats"), content=content, headers=packed)
     assert server.runtime is not None
-    assert server.runtime.plane.body_budget.held_bytes == 0
+    assert server.runtime.handler.body_budget.held_bytes == 0
 
 
 def test_inflated_body_has_to_fit_beside_the_others(store: Path, door: Door) -> None:
@@ -256,7 +256,7 @@ def test_inflated_body_has_to_fit_beside_the_others(store: Path, door: Door) -> 
         server.client() as client,
     ):
         assert server.runtime is not None
-        body_budget = server.runtime.plane.body_budget
+        body_budget = server.runtime.handler.body_budget
         packed = {"content-encoding": "gzip"}
         assert client.post(path_of("floats"), content=gzip.compress(body), headers=packed).status_code == 200
         body_budget.grow(1000)  # what another connection holds
@@ -485,28 +485,28 @@ def test_nan_and_infinities_pass(client: httpx.Client, count: int, wrap: Callabl
     assert output["data"] == [*special, *[0.5] * count]
 
 
-async def settle(plane: DataPlane) -> None:
+async def settle(handler: RequestHandler) -> None:
     """Return when whatever was being done aside has been told to the loop: both threads are free again."""
     both = threading.Barrier(2)
     loop = asyncio.get_running_loop()
-    await asyncio.gather(*[loop.run_in_executor(plane.errands.executor, both.wait, 60) for _ in range(2)])
+    await asyncio.gather(*[loop.run_in_executor(handler.errands.executor, both.wait, 60) for _ in range(2)])
 
 
 def test_caller_that_goes_while_its_body_is_inflated_leaves_nothing(server: Serving) -> None:
     """No answer is made, no model is asked, and no room stays reserved."""
 
     async def go() -> tuple[AsgiCall, int]:
-        plane = server.runtime.plane
+        handler = server.runtime.handler
         call = AsgiCall(Endpoint(INFER, "floats"), b"", {b"content-encoding": b"gzip"})
         body = json.dumps({"inputs": [tensor([1.5] * 200_000, [1, 200_000])], "id": os.urandom(9000).hex()}).encode()
         call.body = gzip.compress(body)
-        plane.start(call)
-        plane.cancel(call)
-        await settle(plane)
-        return call, plane.body_budget.held_bytes
+        handler.start(call)
+        handler.cancel(call)
+        await settle(handler)
+        return call, handler.body_budget.held_bytes
 
     assert server.runtime is not None
-    call, held_bytes = asyncio.run_coroutine_threadsafe(go(), server.runtime.plane.errands.loop).result(60)
+    call, held_bytes = asyncio.run_coroutine_threadsafe(go(), server.runtime.handler.errands.loop).result(60)
     assert (call.answer.done(), call.gone, held_bytes) == (False, True, 0)
 
 
@@ -514,15 +514,15 @@ def test_caller_that_goes_while_its_answer_is_compressed_gets_none(server: Servi
     """The compressed answer of a call that was cancelled is thrown away; one that stays gets it."""
 
     async def go() -> list[AsgiCall]:
-        plane = server.runtime.plane
+        handler = server.runtime.handler
         calls = [AsgiCall(Endpoint(INFER, "floats"), b"", {b"accept-encoding": b"gzip"}) for _ in range(2)]
         for call in calls:
-            plane.finish(call, Reply(200, [bytes(100_000)], [JSON]), None)
-        plane.cancel(calls[0])
-        await settle(plane)
+            handler.finish(call, Reply(200, [bytes(100_000)], [JSON]), None)
+        handler.cancel(calls[0])
+        await settle(handler)
         return calls
 
     assert server.runtime is not None
-    gone, stays = asyncio.run_coroutine_threadsafe(go(), server.runtime.plane.errands.loop).result(60)
+    gone, stays = asyncio.run_coroutine_threadsafe(go(), server.runtime.handler.errands.loop).result(60)
     assert not gone.answer.done()
     assert gzip.decompress(b"".join(stays.answer.result().chunks)) == bytes(100_000)

@@ -41,7 +41,7 @@ def body_of(x: float, sequence: Any, *marks: str, **parameters: Any) -> bytes:
 def begin(runtime: Runtime, body: bytes, route: str = INFER, **headers: bytes) -> AsgiCall:
     call = AsgiCall(Endpoint(route, "adder"), b"", {k.replace("_", "-").encode(): v for k, v in headers.items()})
     call.body = body
-    runtime.plane.start(call)
+    runtime.handler.start(call)
     return call
 
 
@@ -68,8 +68,8 @@ class Pair:
 
     def __init__(self, one: Runtime, two: Runtime) -> None:
         self.one, self.two = one, two
-        assert one.plane.relay is not None
-        self.relay = one.plane.relay
+        assert one.handler.relay is not None
+        self.relay = one.handler.relay
         self.theirs = next(i for i in range(1, 100) if self.relay.find_owner("adder", i))
         self.ours = next(i for i in range(1, 100) if not self.relay.find_owner("adder", i))
 
@@ -126,7 +126,7 @@ def test_worker_that_is_not_there_is_503(store: Path, tmp_path: Path) -> None:
 
     async def main() -> None:
         async with worker(store, tmp_path) as one:
-            theirs = next(i for i in range(1, 100) if one.plane.relay.find_owner("adder", i))
+            theirs = next(i for i in range(1, 100) if one.handler.relay.find_owner("adder", i))
             for _ in range(2):
                 reply = await ask(one, 1, theirs, "start")
                 assert error_of(reply) == (
@@ -146,7 +146,7 @@ def test_socket_that_a_killed_worker_left_is_503(store: Path, tmp_path: Path) ->
 
     async def main() -> None:
         async with worker(store, tmp_path) as one:
-            theirs = next(i for i in range(1, 100) if one.plane.relay.find_owner("adder", i))
+            theirs = next(i for i in range(1, 100) if one.handler.relay.find_owner("adder", i))
             server = await asyncio.start_unix_server(lambda reader, writer: None, tmp_path / "1.relay")
             server.close()
             await server.wait_closed()
@@ -178,8 +178,8 @@ def test_worker_that_ends_while_it_is_waited_for_is_503(store: Path, tmp_path: P
         with gated(pair.model) as gate:
             calls = [begin(pair.one, body_of(1, pair.theirs, *marks)) for marks in (("start",), ())]
             await until(lambda: gate.entered.acquire(blocking=False))
-            assert pair.two.plane.relay is not None
-            await pair.two.plane.relay.close()
+            assert pair.two.handler.relay is not None
+            await pair.two.handler.relay.close()
             assert [(await call.answer).status for call in calls] == [503, 503]
 
     run(store, tmp_path, act)
@@ -210,9 +210,9 @@ def test_caller_that_goes_is_taken_out_in_the_other_worker(store: Path, tmp_path
             first = begin(pair.one, body_of(1, pair.theirs, "start"))
             await until(lambda: gate.entered.acquire(blocking=False))
             gone, last = (begin(pair.one, body_of(x, pair.theirs)) for x in (10, 100))
-            held = pair.two.plane.body_budget
+            held = pair.two.handler.body_budget
             await until(lambda: held.held_bytes == sum(len(body_of(x, pair.theirs)) for x in (10, 100)) + held_first)
-            pair.one.plane.cancel(gone)
+            pair.one.handler.cancel(gone)
             await until(lambda: held.held_bytes == len(body_of(100, pair.theirs)) + held_first)
             gate.opened.set()
             assert [total_of(await call.answer) for call in (first, last)] == [1, 101]
@@ -232,8 +232,8 @@ def test_callers_of_a_worker_that_ends_are_gone(store: Path, tmp_path: Path) -> 
             begin(pair.one, body_of(1, pair.theirs))
             await until(lambda: gate.entered.acquire(blocking=False))
             await pair.relay.close()
-            await until(lambda: pair.two.plane.body_budget.held_bytes == 0)
-            assert len(pair.two.plane.sequences) == 0
+            await until(lambda: pair.two.handler.body_budget.held_bytes == 0)
+            assert len(pair.two.handler.sequences) == 0
 
     run(store, tmp_path, act)
 
@@ -260,7 +260,7 @@ def test_worker_that_is_stuck_is_504(store: Path, tmp_path: Path, monkeypatch: p
 
     async def main() -> None:
         async with worker(store, tmp_path) as one:
-            theirs = next(i for i in range(1, 100) if one.plane.relay.find_owner("adder", i))
+            theirs = next(i for i in range(1, 100) if one.handler.relay.find_owner("adder", i))
 
             async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 with contextlib.closing(writer):
@@ -296,10 +296,10 @@ def test_bytes_under_way_are_bounded(store: Path, tmp_path: Path) -> None:
         big = body_of(1, pair.theirs, "start", padding="x" * 900)
         calls = [begin(pair.one, big) for _ in range(2)]  # the connection is not there yet: they wait for it
         assert [(await call.answer).status for call in calls] == [200, 429]
-        assert pair.two.plane.body_budget.try_admit(500)  # of others
+        assert pair.two.handler.body_budget.try_admit(500)  # of others
         status, text = error_of(await begin(pair.one, big).answer)
         assert (status, text) == (429, "sequence_id: the worker that keeps this sequence holds all it may")
-        pair.two.plane.body_budget.release(500)
+        pair.two.handler.body_budget.release(500)
         assert (await begin(pair.one, big).answer).status == 200
 
     run(store, tmp_path, act, max_held_bytes=1500)
@@ -311,7 +311,7 @@ def test_call_is_handed_on_once(store: Path, tmp_path: Path) -> None:
     async def act(pair: Pair) -> None:
         call = begin(pair.one, body_of(3, pair.theirs, "start"), HANDED_INFER)
         assert total_of(await call.answer) == 3
-        assert len(pair.one.plane.sequences) == 1
+        assert len(pair.one.handler.sequences) == 1
 
     run(store, tmp_path, act)
 
@@ -348,7 +348,7 @@ def test_answers_are_those_of_the_other_worker(store: Path, tmp_path: Path) -> N
         content = b"".join(reply.chunks)
         assert content[int(headers[b"inference-header-content-length"]) :] == values.tobytes()
         assert headers[b"server-timing"].startswith(b"queue;dur=")
-        assert len(pair.two.plane.sequences) == 1
+        assert len(pair.two.handler.sequences) == 1
         counted = pair.one.metrics.expose("")[0].decode().splitlines()
         counts = {
             route: sum(float(line.split()[-1]) for line in counted if "requests_total" in line and route in line)
@@ -394,7 +394,7 @@ def test_workers_agree_on_who_keeps_a_sequence(store: Path, tmp_path: Path) -> N
     """Of any two workers exactly one takes a sequence for its own; each keeps about half of them."""
 
     async def act(pair: Pair) -> None:
-        other = pair.two.plane.relay
+        other = pair.two.handler.relay
         assert isinstance(other, Relay)
         ids = [*range(500), *(f"name {i}" for i in range(500))]
         ours = [pair.relay.find_owner("adder", i) is None for i in ids]

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
-from service.api.handler import DataPlane
+from service.api.handler import RequestHandler
 from service.api.v2 import INFER
 from service.models.registry import Model
 from service.protocol.text import parse_json, render_json
@@ -183,15 +183,15 @@ def test_explicit_state_needs_no_sequence(client: httpx.Client) -> None:
 def test_requests_of_a_sequence_run_in_order(server: Serving, client: httpx.Client) -> None:
     """Requests that come while one runs wait for it; one whose caller goes leaves the line."""
     assert server.runtime is not None
-    plane, loop = server.runtime.plane, server.runtime.plane.errands.loop
+    handler, loop = server.runtime.handler, server.runtime.handler.errands.loop
     model = server.runtime.registry.find("counter")
     with gated(model) as gate, ThreadPoolExecutor(1) as pool:
         first = pool.submit(add, client, 1, "line", "start")
         gate.entered.acquire()
 
         async def join() -> list[AsgiCall]:
-            calls = [begin(plane, body_of(1, "line", *marks)) for marks in ((), (), ("end",), ())]
-            plane.cancel(calls[1])
+            calls = [begin(handler, body_of(1, "line", *marks)) for marks in ((), (), ("end",), ())]
+            handler.cancel(calls[1])
             return calls
 
         gone = asyncio.run_coroutine_threadsafe(join(), loop).result(20)
@@ -274,10 +274,10 @@ def test_triton_client_over_a_grpc_stream(store: Path) -> None:
     assert totals == {"one": [1, 2, 3], "2": [1, 2, 3]}
 
 
-def begin(plane: DataPlane, body: Json) -> AsgiCall:
+def begin(handler: RequestHandler, body: Json) -> AsgiCall:
     call = AsgiCall(Endpoint(INFER, "counter"), b"", {})
     call.body = render_json(body)
-    plane.start(call)
+    handler.start(call)
     return call
 
 
@@ -289,11 +289,11 @@ class Bench:
     """A worker on an event loop whose clock jumps."""
 
     def __init__(self, runtime: ReadyRuntime) -> None:
-        self.plane = runtime.plane
+        self.handler = runtime.handler
         self.model: Model = runtime.registry.find("counter")
 
     async def ask(self, x: int, sequence: Any, *marks: str, **fields: Any) -> Reply:
-        return await begin(self.plane, body_of(x, sequence, *marks, **fields)).answer
+        return await begin(self.handler, body_of(x, sequence, *marks, **fields)).answer
 
     async def status(self, *args: Any, **fields: Any) -> int:
         return (await self.ask(*args, **fields)).status
@@ -324,10 +324,10 @@ def test_idle_sequence_is_let_go_of(store: Path) -> None:
         assert total_of(read(await bench.ask(1, "early"))) == 2
         await asyncio.sleep(8)  # 11 s after the last use of the one, 8 s after that of the other
         assert await bench.status(1, "late") == 400
-        assert len(bench.plane.sequences) == 1
+        assert len(bench.handler.sequences) == 1
         assert total_of(read(await bench.ask(1, "early"))) == 3
         await asyncio.sleep(11)
-        assert (len(bench.plane.sequences), bench.plane.sequences.held_bytes) == (0, 0)
+        assert (len(bench.handler.sequences), bench.handler.sequences.held_bytes) == (0, 0)
 
     run(store, act, sequence_idle_s=10.0)
 
@@ -337,10 +337,10 @@ def test_deadline_counts_while_a_request_waits_in_its_line(store: Path) -> None:
 
     async def act(bench: Bench) -> None:
         now = 0.0
-        bench.plane.clock = lambda: now
-        calls = [begin(bench.plane, body_of(1, "late", *marks)) for marks in (("start",), ())]
+        bench.handler.clock = lambda: now
+        calls = [begin(bench.handler, body_of(1, "late", *marks)) for marks in (("start",), ())]
         now = 31.0
-        calls.append(begin(bench.plane, body_of(1, "late")))
+        calls.append(begin(bench.handler, body_of(1, "late")))
         assert [(await call.answer).status for call in calls] == [200, 504, 200]
         assert total_of(read(await bench.ask(1, "late"))) == 3
 
@@ -351,7 +351,7 @@ def test_request_that_waits_while_its_model_stops_is_answered(store: Path) -> No
     """What the engine has accepted is finished, and what waits behind it is refused; nobody is left alone."""
 
     async def act(bench: Bench) -> None:
-        calls = [begin(bench.plane, body_of(1, "stop", *marks)) for marks in (("start",), (), ())]
+        calls = [begin(bench.handler, body_of(1, "stop", *marks)) for marks in (("start",), (), ())]
         await bench.model.dispatcher.drain()
         assert [(await call.answer).status for call in calls] == [200, 503, 503]
 
@@ -362,7 +362,7 @@ def test_line_of_a_sequence_is_bounded(store: Path) -> None:
     """So many requests may wait in one sequence; the next is 429, and the others are answered in order."""
 
     async def act(bench: Bench) -> None:
-        calls = [begin(bench.plane, body_of(0, "long", "start")) for _ in range(MAX_WAITING + 2)]
+        calls = [begin(bench.handler, body_of(0, "long", "start")) for _ in range(MAX_WAITING + 2)]
         statuses = [(await call.answer).status for call in calls]
         assert statuses == [*[200] * (MAX_WAITING + 1), 429]
 
@@ -385,9 +385,9 @@ def test_too_much_state_is_429(store: Path) -> None:
 
     async def act(bench: Bench) -> None:
         assert [await bench.status(1, i, "start") for i in (1, 2, 3)] == [200, 200, 429]  # 16 bytes each
-        assert bench.plane.sequences.held_bytes == 32
+        assert bench.handler.sequences.held_bytes == 32
         assert [await bench.status(1, i, "end") for i in (1, 2)] == [200, 200]
-        assert (len(bench.plane.sequences), bench.plane.sequences.held_bytes) == (0, 0)
+        assert (len(bench.handler.sequences), bench.handler.sequences.held_bytes) == (0, 0)
 
     run(store, act, max_sequence_bytes=40)
 

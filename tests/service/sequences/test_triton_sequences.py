@@ -265,7 +265,7 @@ def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> N
         call = AsgiCall(Endpoint(INFER, name), b"", {})
         x = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
         call.body = render_json({"inputs": [x], "parameters": {"sequence_id": 1, "sequence_start": starts}})
-        runtime.plane.start(call)
+        runtime.handler.start(call)
         return (await call.answer).status
 
     async def main() -> None:
@@ -284,7 +284,7 @@ def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> N
             assert await status(runtime, "zeros", [1, 2]) == 200
             await asyncio.sleep(61)
             assert await status(runtime, "zeros", [1, 2]) == 400
-            assert (len(runtime.plane.sequences), runtime.plane.sequences.held_bytes) == (0, 0)
+            assert (len(runtime.handler.sequences), runtime.handler.sequences.held_bytes) == (0, 0)
         finally:
             await runtime.stop()
 

@@ -460,7 +460,7 @@ def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, do
             assert wire.read_y() == 2.0
             wire.__exit__()
         assert server.runtime is not None
-        assert server.runtime.plane.body_budget.held_bytes == 0
+        assert server.runtime.handler.body_budget.held_bytes == 0
 
 
 def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: Door):
@@ -481,7 +481,7 @@ def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: 
         assert server.runtime is not None
         with server.client() as client:
             assert client.get("/livez").status_code == 200
-        assert server.runtime.plane.body_budget.held_bytes == 0
+        assert server.runtime.handler.body_budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("end", ["complete", "gone", "too large"])
@@ -493,7 +493,7 @@ def test_chunks_under_way_are_held_and_given_back(store: Path, door: Door, heade
     content = body_of(3).ljust(6000)
     with Serving(settings, door) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
         assert server.runtime is not None
-        body_budget = server.runtime.plane.body_budget
+        body_budget = server.runtime.handler.body_budget
 
         def turn_until(held_bytes: int) -> None:
             for _ in range(1000):  # each answer is a turn of the server's loop

@@ -11,7 +11,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from service.api.handler import DataPlane
+from service.api.handler import RequestHandler
 from service.api.v2 import INFER as INFER_ROUTE
 from service.settings import Settings
 from service.transport import sse
@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 
 class Puppets:
-    """Stands before a data plane: requests with the header `X-Stream` are answered by the test, piece by piece."""
+    """Stands before a request handler: requests with the header `X-Stream` are answered by the test, piece by piece."""
 
-    def __init__(self, plane: DataPlane) -> None:
-        self.plane = plane
-        self._infer = plane._begin[INFER_ROUTE]
-        plane._begin = {**plane._begin, INFER_ROUTE: self.start}
+    def __init__(self, handler: RequestHandler) -> None:
+        self.handler = handler
+        self._infer = handler._begin[INFER_ROUTE]
+        handler._begin = {**handler._begin, INFER_ROUTE: self.start}
         self.begun: queue.SimpleQueue[Call] = queue.SimpleQueue()
         self.cancelled: queue.SimpleQueue[Call] = queue.SimpleQueue()
 
@@ -51,7 +51,7 @@ class PuppetRuntime(ReadyRuntime):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.loop = asyncio.get_running_loop()
-        self.puppets = Puppets(self.plane)
+        self.puppets = Puppets(self.handler)
 
 
 class Stage:
@@ -85,7 +85,7 @@ class Stage:
 
     def _finish(self, call: Call, how: Callable[[], None]) -> None:
         def act() -> None:
-            call.gone = True  # a data plane lets go of a call before it ends it
+            call.gone = True  # a request handler lets go of a call before it ends it
             how()
 
         self.do(act)
@@ -269,7 +269,7 @@ def test_caller_that_goes_before_the_stream_cancels_it(stage: Stage, server: Ser
     with ChunkedWire(server) as wire:
         wire.send(request())
         assert wire.read_plain()
-    assert stage.do(lambda: stage.puppets.plane.body_budget.held_bytes) == 0
+    assert stage.do(lambda: stage.puppets.handler.body_budget.held_bytes) == 0
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/doubl%65/infer"])

@@ -67,7 +67,7 @@ def index(client: httpx.Client, **body: Any) -> dict[tuple[str, str], tuple[str,
 def settle(serving: Serving) -> None:
     """Return when what is being taken out of service is out."""
     assert serving.runtime is not None
-    registry, loop = serving.runtime.registry, serving.runtime.plane.errands.loop
+    registry, loop = serving.runtime.registry, serving.runtime.handler.errands.loop
 
     async def wait() -> None:
         await asyncio.gather(*registry._retiring)

@@ -140,7 +140,7 @@ def test_full_queue_says_when_to_come_back(server: GrpcServing, client: Client) 
 
 def test_bodies_beyond_what_is_held_are_refused(server: GrpcServing, client: Client) -> None:
     """When the bodies under way take all the room there is, another is a RESOURCE_EXHAUSTED, not more memory."""
-    body_budget = server.runtime.plane.body_budget
+    body_budget = server.runtime.handler.body_budget
     server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
     code, text = code_of(lambda: client.infer("double", ones()))
     server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))
