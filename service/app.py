@@ -24,13 +24,13 @@ from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
 from service.transport.asgi import ASGIApp, AsgiCall, AsgiDoor
 from service.transport.request import Endpoint
-from service.worker import Runtime
+from service.worker import Worker
 
 logger = logging.getLogger("sluice")
 
 NAME = "sluice"
 
-_runtime: Runtime | None = None
+_worker: Worker | None = None
 
 
 def _end_with_parent() -> None:
@@ -40,9 +40,9 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def _open_runtime() -> Runtime:
+def _open_worker() -> Worker:
     """The parts of this worker, made on its event loop."""
-    global _runtime
+    global _worker
     _end_with_parent()
     settings = Settings.from_environ(os.environ)
     if settings.tls_certificate is not None and "--ssl-certfile" not in sys.argv:
@@ -55,8 +55,8 @@ def _open_runtime() -> Runtime:
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         # Started by `bentoml serve`: its workers have this folder in common.
         settings = settings.replace(metrics_dir=Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / NAME)
-    _runtime = Runtime(settings)
-    return _runtime
+    _worker = Worker(settings)
+    return _worker
 
 
 def _open_door(is_hot: bool) -> None:
@@ -75,7 +75,7 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily impo
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         _open_door(Settings.from_environ(os.environ).hot_door)
-        return AsgiDoor(_open_runtime, super().to_asgi(is_main))
+        return AsgiDoor(_open_worker, super().to_asgi(is_main))
 
 
 _Rows = Annotated[list[Any], Field(min_length=1, description="rows, as /docs describes them")]
@@ -123,11 +123,11 @@ class InferenceService:
 
 async def _call(task: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Answer a call made in process, through the same request handler as HTTP."""
-    if _runtime is None:
+    if _worker is None:
         raise bentoml.exceptions.ServiceUnavailable("the service was not started: run it with `sluice serve`")
     if fields.get("stream"):
         raise bentoml.exceptions.InvalidArgument("stream: a call has one answer; ask over HTTP for events")
-    handler = _runtime.handler
+    handler = _worker.handler
     call = AsgiCall(Endpoint(f"/{task}"), b"", {})
     call.body = render_json(fields)
     handler.start(call)

@@ -29,7 +29,7 @@ logger = logging.getLogger("sluice")
 _SWITCH_S = 100e-6
 
 
-class Runtime:
+class Worker:
     """Made on the event loop that will serve. ``start`` returns at once and loads the models behind it."""
 
     def __init__(self, settings: Settings) -> None:

@@ -81,8 +81,8 @@ def post(plain: httpx.Client, model: str, *inputs: Json, **fields: Any) -> httpx
 
 def wait_for_rows(server: Serving, number: int) -> None:
     """Return when so many rows wait for ``double``; the test's own limit ends it otherwise."""
-    assert server.runtime is not None
-    queue = server.runtime.registry.find("double").dispatcher.queue
+    assert server.worker is not None
+    queue = server.worker.registry.find("double").dispatcher.queue
     while queue.waiting_rows < number:
         pass
 
@@ -249,8 +249,8 @@ def test_line_9_statuses(server: Serving, client: Client, plain: httpx.Client) -
     assert plain.get("/v2/nothing").status_code == 404
     assert plain.get("/v2/models/double/infer").status_code == 405
     assert refusal(lambda: client.infer("broken", row)) == "503"
-    assert server.runtime is not None
-    with gated(server.runtime.registry.find("double")) as gate:
+    assert server.worker is not None
+    with gated(server.worker.registry.find("double")) as gate:
         waiting = client.async_infer("double", row)
         assert gate.entered.acquire(timeout=20)
         assert refusal(lambda: client.infer("double", row, timeout=20_000)) == "504"
@@ -282,8 +282,8 @@ def test_line_11_classes(client: Client, asked: int, got: int) -> None:
 
 def test_line_13_schedule(server: Serving, client: Client) -> None:
     """Of requests that wait the one of higher priority runs first; one whose timeout passes leaves the queue."""
-    assert server.runtime is not None
-    model = server.runtime.registry.find("double")
+    assert server.worker is not None
+    model = server.worker.registry.find("double")
     many = [given("x", ones(MAX_ROWS - 1, 3))]
     with gated(model) as gate:
         first = client.async_infer("double", [given("x", ones(1, 3))])

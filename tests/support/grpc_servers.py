@@ -17,7 +17,7 @@ from model_store.datatypes import datatype_of
 from service.models.registry import Model
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
-from tests.support.servers import ReadyRuntime
+from tests.support.servers import ReadyWorker
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class GrpcServing:
         self._settings = settings
         self._started: Future[None] = Future()
         self._thread = threading.Thread(target=self._run)
-        self.runtime: ReadyRuntime
+        self.worker: ReadyWorker
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class GrpcServing:
         return triton.InferenceServerClient(self.url)
 
     def model(self, name: str) -> Model:
-        return self.runtime.registry.find(name)
+        return self.worker.registry.find(name)
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
@@ -74,20 +74,20 @@ class GrpcServing:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         try:
-            runtime = self.runtime = ReadyRuntime(self._settings)
-            await runtime.start()
+            worker = self.worker = ReadyWorker(self._settings)
+            await worker.start()
             port = self._settings.grpc_port
-            if runtime.grpc is None:
-                information = runtime.information.application()
-                runtime.grpc = GrpcServer(runtime.handler, information, runtime.metrics, self._settings, port=0)
-                port = await runtime.grpc.start()
+            if worker.grpc is None:
+                information = worker.information.application()
+                worker.grpc = GrpcServer(worker.handler, information, worker.metrics, self._settings, port=0)
+                port = await worker.grpc.start()
             self.url = f"127.0.0.1:{port}"
         except Exception as error:  # noqa: BLE001  # the test is to see it
             self._started.set_exception(error)
             return
         self._started.set_result(None)
         await self._stopping.wait()
-        await runtime.stop()
+        await worker.stop()
 
 
 def tensor(name: str, array: np.ndarray) -> triton.InferInput:

@@ -53,7 +53,7 @@ def _serve(settings: Settings, door: str, pipe: Connection) -> None:
     with Serving(settings, found) as server, contextlib.suppress(EOFError):
         pipe.send(server.port)
         pipe.recv()
-        assert server.runtime is not None
-        models = [server.runtime.registry.find(folder.name) for folder in settings.store.iterdir()]
+        assert server.worker is not None
+        models = [server.worker.registry.find(folder.name) for folder in settings.store.iterdir()]
         waiting_rows = sum(model.dispatcher.queue.waiting_rows for model in models)
-        pipe.send({"bytes of bodies": server.runtime.handler.body_budget.held_bytes, "waiting rows": waiting_rows})
+        pipe.send({"bytes of bodies": server.worker.handler.body_budget.held_bytes, "waiting rows": waiting_rows})

@@ -15,10 +15,10 @@ from service.settings import Settings
 from service.transport.asgi import AsgiDoor
 from service.transport.fast.protocol import HotProtocol
 from service.transport.http1 import Http1Protocol
-from service.worker import Runtime
+from service.worker import Worker
 
 
-class ReadyRuntime(Runtime):
+class ReadyWorker(Worker):
     """Has loaded its models when it has started, so that a test need not wait for them."""
 
     async def start(self) -> None:
@@ -57,18 +57,18 @@ class Serving:
         self,
         settings: Settings,
         door: Door = ASGI,
-        make: Callable[[Settings], Runtime] = ReadyRuntime,
+        make: Callable[[Settings], Worker] = ReadyWorker,
         *,
         tls: tuple[Path, Path] | None = None,
     ) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.runtime: Runtime | None = None
+        self.worker: Worker | None = None
 
-        def open_service() -> Runtime:
-            self.runtime = make(settings)
-            return self.runtime
+        def open_service() -> Worker:
+            self.worker = make(settings)
+            return self.worker
 
         config = uvicorn.Config(
             AsgiDoor(open_service),

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from model_store.datatypes import datatype_of
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
-from tests.support.servers import ReadyRuntime, Serving
+from tests.support.servers import ReadyWorker, Serving
 
 HTTP_FORMS = ("http binary", "http json")
 GRPC_FORMS = ("grpc", "grpc stream")
@@ -24,7 +24,7 @@ FORMS = (*HTTP_FORMS, *GRPC_FORMS)
 Sizes = Mapping[str, int]
 
 
-class BothRuntime(ReadyRuntime):
+class BothRuntime(ReadyWorker):
     """Answers over gRPC too, on a port of its own."""
 
     grpc_port = 0
@@ -54,12 +54,12 @@ class TritonServing:
 
     def __enter__(self) -> Self:
         self._serving.__enter__()
-        runtime = self._serving.runtime
-        assert isinstance(runtime, BothRuntime)
-        self.runtime = runtime
+        worker = self._serving.worker
+        assert isinstance(worker, BothRuntime)
+        self.worker = worker
         self.url = self._serving.url
         self.http = triton_http.InferenceServerClient(f"127.0.0.1:{self._serving.port}", network_timeout=30)
-        self.grpc = triton_grpc.InferenceServerClient(f"127.0.0.1:{runtime.grpc_port}")
+        self.grpc = triton_grpc.InferenceServerClient(f"127.0.0.1:{worker.grpc_port}")
         self._streamed: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
         self.grpc.start_stream(lambda result, error: self._streamed.put((result, error)))
         return self
@@ -79,7 +79,7 @@ class TritonServing:
         async def look() -> bool:
             return holds()
 
-        while not asyncio.run_coroutine_threadsafe(look(), self.runtime.handler.errands.loop).result(30):
+        while not asyncio.run_coroutine_threadsafe(look(), self.worker.handler.errands.loop).result(30):
             pass
 
     def ask(

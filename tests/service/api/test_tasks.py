@@ -153,9 +153,9 @@ def test_passed_deadline_is_504(
     failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A task whose deadline has passed before its model is asked ends there."""
-    assert failing_server.runtime is not None
+    assert failing_server.worker is not None
     times = itertools.count(step=100)
-    monkeypatch.setattr(failing_server.runtime.handler, "clock", lambda: float(next(times)))
+    monkeypatch.setattr(failing_server.worker.handler, "clock", lambda: float(next(times)))
     assert_error(tiny.post(route, json=failing.GOOD[route]), 504, "the deadline passed")
 
 
@@ -165,17 +165,17 @@ def test_deadline_that_cannot_be_met_is_429(
 ):
     """Once it is known how long a run takes, one that would come too late is not begun: try later."""
     assert tiny.post(route, json=failing.GOOD[route]).status_code == 200
-    assert failing_server.runtime is not None
-    monkeypatch.setattr(failing_server.runtime.handler, "clock", lambda: 0.0)
-    monkeypatch.setattr(failing_server.runtime.handler.errands, "deadline_s", 1e-9)
+    assert failing_server.worker is not None
+    monkeypatch.setattr(failing_server.worker.handler, "clock", lambda: 0.0)
+    monkeypatch.setattr(failing_server.worker.handler.errands, "deadline_s", 1e-9)
     assert_error(tiny.post(route, json=failing.GOOD[route]), 429, "would take about")
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_full_queue_is_429(failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch):
     """Where as many rows wait as may, for a run or for a place in the loop, one more is refused: try later."""
-    assert failing_server.runtime is not None
-    model = failing_server.runtime.registry.find_for_task(route.strip("/"), None, None)  # type: ignore[arg-type]
+    assert failing_server.worker is not None
+    model = failing_server.worker.registry.find_for_task(route.strip("/"), None, None)  # type: ignore[arg-type]
     queue = model.loop.table if model.loop else model.dispatcher.queue
     monkeypatch.setattr(queue, "waiting_rows", queue.max_queue_rows)
     assert_error(tiny.post(route, json=failing.GOOD[route]), 429, "rows wait, 1 more do not fit")

@@ -196,7 +196,7 @@ def test_model_of_another_type_is_not_served_and_says_why(client: httpx.Client) 
     [
         ("add", bytes(8), "needs a model with one input, but there are 2"),
         ("floats", bytes(7), "expected a multiple of 4 bytes for FP32 [1, 'width'], got 7 bytes"),
-        ("recurrent", b"", "expected no empty axis, which ONNX Runtime may not survive in GRU, got x [1, 0, 1]"),
+        ("recurrent", b"", "expected no empty axis, which ONNX Worker may not survive in GRU, got x [1, 0, 1]"),
         ("fixed", bytes(12), "expected 16 bytes for FP32 [2, 2], got 12 bytes"),
     ],
 )
@@ -244,8 +244,8 @@ def test_room_for_inflated_bodies_is_given_back(server: Serving, client: httpx.C
     body = json.dumps({"inputs": [tensor([1.5] * 50_000, [1, 50_000])]}).encode()
     for content in (gzip.compress(body), gzip.compress(body[:-1]), gzip.compress(bytes(LIMIT_BYTES * 2)), b"?"):
         client.post(path_of("floats"), content=content, headers=packed)
-    assert server.runtime is not None
-    assert server.runtime.handler.body_budget.held_bytes == 0
+    assert server.worker is not None
+    assert server.worker.handler.body_budget.held_bytes == 0
 
 
 def test_inflated_body_has_to_fit_beside_the_others(store: Path, door: Door) -> None:
@@ -255,8 +255,8 @@ def test_inflated_body_has_to_fit_beside_the_others(store: Path, door: Door) -> 
         Serving(settings_for(store, models=("floats",), max_held_bytes=4096), door) as server,
         server.client() as client,
     ):
-        assert server.runtime is not None
-        body_budget = server.runtime.handler.body_budget
+        assert server.worker is not None
+        body_budget = server.worker.handler.body_budget
         packed = {"content-encoding": "gzip"}
         assert client.post(path_of("floats"), content=gzip.compress(body), headers=packed).status_code == 200
         body_budget.grow(1000)  # what another connection holds
@@ -496,7 +496,7 @@ def test_caller_that_goes_while_its_body_is_inflated_leaves_nothing(server: Serv
     """No answer is made, no model is asked, and no room stays reserved."""
 
     async def go() -> tuple[AsgiCall, int]:
-        handler = server.runtime.handler
+        handler = server.worker.handler
         call = AsgiCall(Endpoint(INFER, "floats"), b"", {b"content-encoding": b"gzip"})
         body = json.dumps({"inputs": [tensor([1.5] * 200_000, [1, 200_000])], "id": os.urandom(9000).hex()}).encode()
         call.body = gzip.compress(body)
@@ -505,8 +505,8 @@ def test_caller_that_goes_while_its_body_is_inflated_leaves_nothing(server: Serv
         await settle(handler)
         return call, handler.body_budget.held_bytes
 
-    assert server.runtime is not None
-    call, held_bytes = asyncio.run_coroutine_threadsafe(go(), server.runtime.handler.errands.loop).result(60)
+    assert server.worker is not None
+    call, held_bytes = asyncio.run_coroutine_threadsafe(go(), server.worker.handler.errands.loop).result(60)
     assert (call.answer.done(), call.gone, held_bytes) == (False, True, 0)
 
 
@@ -514,7 +514,7 @@ def test_caller_that_goes_while_its_answer_is_compressed_gets_none(server: Servi
     """The compressed answer of a call that was cancelled is thrown away; one that stays gets it."""
 
     async def go() -> list[AsgiCall]:
-        handler = server.runtime.handler
+        handler = server.worker.handler
         calls = [AsgiCall(Endpoint(INFER, "floats"), b"", {b"accept-encoding": b"gzip"}) for _ in range(2)]
         for call in calls:
             handler.finish(call, Reply(200, [bytes(100_000)], [JSON]), None)
@@ -522,7 +522,7 @@ def test_caller_that_goes_while_its_answer_is_compressed_gets_none(server: Servi
         await settle(handler)
         return calls
 
-    assert server.runtime is not None
-    gone, stays = asyncio.run_coroutine_threadsafe(go(), server.runtime.handler.errands.loop).result(60)
+    assert server.worker is not None
+    gone, stays = asyncio.run_coroutine_threadsafe(go(), server.worker.handler.errands.loop).result(60)
     assert not gone.answer.done()
     assert gzip.decompress(b"".join(stays.answer.result().chunks)) == bytes(100_000)

@@ -23,7 +23,7 @@ def test_lazy_model_that_cannot_be_loaded_says_why(tmp_path: Path, door: Door):
         for _ in range(2):
             response = infer(client, "broken")
             assert response.status_code == 503
-            assert "ONNX Runtime cannot load the graph" in response.json()["error"]
+            assert "ONNX Worker cannot load the graph" in response.json()["error"]
 
 
 def test_lazy_model_is_loaded_by_the_first_who_ask(store: Path, door: Door):

@@ -46,7 +46,7 @@ class Crowd:
 
     def __init__(self, server: TritonServing, client: httpx.Client, name: str, pool: ThreadPoolExecutor, gate: Gate):
         self.server, self.client, self.name, self.pool, self.gate = server, client, name, pool, gate
-        self.model: Model = server.runtime.registry.find(name)
+        self.model: Model = server.worker.registry.find(name)
         self.first = self.ask(0)
         gate.entered.acquire()
 
@@ -64,7 +64,7 @@ class Crowd:
 
 @pytest.fixture
 def crowd(request: pytest.FixtureRequest, server: TritonServing, client: httpx.Client) -> Iterator[Crowd]:
-    model = server.runtime.registry.find(request.param)
+    model = server.worker.registry.find(request.param)
     with ThreadPoolExecutor(8) as pool, gated(model) as gate:
         yield Crowd(server, client, request.param, pool, gate)
 
@@ -130,7 +130,7 @@ def test_timeout_shorter_than_a_run_refuses_nobody(client: httpx.Client) -> None
 
 def test_batch_is_held_for_company(server: TritonServing) -> None:
     """With max_queue_delay_microseconds a request waits for others until its batch is full."""
-    model = server.runtime.registry.find("held")
+    model = server.worker.registry.find("held")
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(server.ask, "grpc", "held", {"x": np.ones((3, 3), np.float32)})]
         server.until(lambda: model.dispatcher.queue.waiting_rows == 3)

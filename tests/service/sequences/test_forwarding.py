@@ -17,10 +17,10 @@ from service.sequences import forwarding
 from service.sequences.forwarding import Relay
 from service.transport.asgi import AsgiCall
 from service.transport.request import Endpoint, Reply
-from service.worker import Runtime
+from service.worker import Worker
 from tests.support.gates import gated
 from tests.support.models import graphs
-from tests.support.servers import ReadyRuntime, settings_for
+from tests.support.servers import ReadyWorker, settings_for
 
 Json = dict[str, Any]
 
@@ -38,15 +38,15 @@ def body_of(x: float, sequence: Any, *marks: str, **parameters: Any) -> bytes:
     return render_json({"inputs": [tensor], "parameters": told})
 
 
-def begin(runtime: Runtime, body: bytes, route: str = INFER, **headers: bytes) -> AsgiCall:
+def begin(worker: Worker, body: bytes, route: str = INFER, **headers: bytes) -> AsgiCall:
     call = AsgiCall(Endpoint(route, "adder"), b"", {k.replace("_", "-").encode(): v for k, v in headers.items()})
     call.body = body
-    runtime.handler.start(call)
+    worker.handler.start(call)
     return call
 
 
-async def ask(runtime: Runtime, *args: Any, **parameters: Any) -> Reply:
-    return await begin(runtime, body_of(*args, **parameters)).answer
+async def ask(worker: Worker, *args: Any, **parameters: Any) -> Reply:
+    return await begin(worker, body_of(*args, **parameters)).answer
 
 
 def read(reply: Reply) -> Any:
@@ -66,7 +66,7 @@ def error_of(reply: Reply) -> tuple[int, str]:
 class Pair:
     """Two workers, and a sequence that the second keeps, which the first is asked about."""
 
-    def __init__(self, one: Runtime, two: Runtime) -> None:
+    def __init__(self, one: Worker, two: Worker) -> None:
         self.one, self.two = one, two
         assert one.handler.relay is not None
         self.relay = one.handler.relay
@@ -88,14 +88,14 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def worker(store: Path, folder: Path, make: type[Runtime] = ReadyRuntime, **changes: Any) -> Any:
+async def worker(store: Path, folder: Path, make: type[Worker] = ReadyWorker, **changes: Any) -> Any:
     settings = settings_for(store, provider="cpu", workers=2, metrics_dir=folder, lanes=1, **changes)
-    runtime = make(settings)
-    await runtime.start()
+    worker = make(settings)
+    await worker.start()
     try:
-        yield runtime
+        yield worker
     finally:
-        await runtime.stop()
+        await worker.stop()
 
 
 def run(store: Path, folder: Path, act: Callable[[Pair], Coroutine[Any, Any, None]], **changes: Any) -> None:

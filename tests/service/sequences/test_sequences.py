@@ -24,7 +24,7 @@ from tests.support.clocks import VirtualLoop
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, settings_of
 from tests.support.models import graphs
-from tests.support.servers import Door, ReadyRuntime, Serving, settings_for
+from tests.support.servers import Door, ReadyWorker, Serving, settings_for
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -182,9 +182,9 @@ def test_explicit_state_needs_no_sequence(client: httpx.Client) -> None:
 
 def test_requests_of_a_sequence_run_in_order(server: Serving, client: httpx.Client) -> None:
     """Requests that come while one runs wait for it; one whose caller goes leaves the line."""
-    assert server.runtime is not None
-    handler, loop = server.runtime.handler, server.runtime.handler.errands.loop
-    model = server.runtime.registry.find("counter")
+    assert server.worker is not None
+    handler, loop = server.worker.handler, server.worker.handler.errands.loop
+    model = server.worker.registry.find("counter")
     with gated(model) as gate, ThreadPoolExecutor(1) as pool:
         first = pool.submit(add, client, 1, "line", "start")
         gate.entered.acquire()
@@ -288,9 +288,9 @@ def read(reply: Reply) -> Any:
 class Bench:
     """A worker on an event loop whose clock jumps."""
 
-    def __init__(self, runtime: ReadyRuntime) -> None:
-        self.handler = runtime.handler
-        self.model: Model = runtime.registry.find("counter")
+    def __init__(self, worker: ReadyWorker) -> None:
+        self.handler = worker.handler
+        self.model: Model = worker.registry.find("counter")
 
     async def ask(self, x: int, sequence: Any, *marks: str, **fields: Any) -> Reply:
         return await begin(self.handler, body_of(x, sequence, *marks, **fields)).answer
@@ -301,13 +301,13 @@ class Bench:
 
 def run(store: Path, act: Any, **settings: Any) -> None:
     async def main() -> None:
-        runtime = ReadyRuntime(settings_for(store, models=("counter",), provider="cpu", **settings))
-        await runtime.start()
+        worker = ReadyWorker(settings_for(store, models=("counter",), provider="cpu", **settings))
+        await worker.start()
         try:
-            coroutine: Coroutine[Any, Any, None] = act(Bench(runtime))
+            coroutine: Coroutine[Any, Any, None] = act(Bench(worker))
             await coroutine
         finally:
-            await runtime.stop()
+            await worker.stop()
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())

@@ -21,7 +21,7 @@ from tests.support.clocks import run_virtual
 from tests.support.gates import gated
 from tests.support.models import triton_sequences as models
 from tests.support.models.triton_models import head_text, model_of, write_model
-from tests.support.servers import ReadyRuntime, settings_for
+from tests.support.servers import ReadyWorker, settings_for
 from tests.support.triton_clients import FORMS, TritonServing
 
 TYPES = ("INT32", "FP32", "BOOL", "INT64", "FP64")
@@ -192,7 +192,7 @@ def test_controls_tell_the_model_of_each_request(server: TritonServing) -> None:
 
 def share(server: TritonServing, name: str, x: np.ndarray, marks: str = "s") -> tuple[list[int], list[np.ndarray]]:
     """The rows of each run while one request runs and those of four other sequences wait, and the five answers."""
-    model = server.runtime.registry.find(name)
+    model = server.worker.registry.find(name)
     with gated(model) as gate, ThreadPoolExecutor(5) as pool:
         plug = pool.submit(ask, server, "grpc", name, x, f"{name} 0", marks)
         gate.entered.acquire()
@@ -215,7 +215,7 @@ def test_state_on_another_axis_shares_batches(server: TritonServing, name: str) 
 
 def test_explicit_state_on_another_axis_shares_batches(server: TritonServing) -> None:
     """Without a configuration callers send the state with as many rows as they like, on its own axis."""
-    model = server.runtime.registry.find("explicit")
+    model = server.worker.registry.find("explicit")
 
     def one(count: int) -> Mapping[str, np.ndarray]:
         inputs = {"x": np.full((count, 3), count, np.float32), "h": np.full((2, count, 3), 2 * count, np.float32)}
@@ -261,32 +261,32 @@ def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> N
     config = tmp_path / "mixing" / "config.pbtxt"
     config.write_text(config.read_text().replace("max_sequence_idle_microseconds: 60000000", ""))
 
-    async def status(runtime: ReadyRuntime, name: str, values: list[float], starts: bool = False) -> int:
+    async def status(worker: ReadyWorker, name: str, values: list[float], starts: bool = False) -> int:
         call = AsgiCall(Endpoint(INFER, name), b"", {})
         x = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
         call.body = render_json({"inputs": [x], "parameters": {"sequence_id": 1, "sequence_start": starts}})
-        runtime.handler.start(call)
+        worker.handler.start(call)
         return (await call.answer).status
 
     async def main() -> None:
-        runtime = ReadyRuntime(settings_for(tmp_path, provider="cpu"))
-        await runtime.start()
+        worker = ReadyWorker(settings_for(tmp_path, provider="cpu"))
+        await worker.start()
         try:
-            assert await status(runtime, "zeros", [1, 2], True) == 200
-            assert await status(runtime, "mixing", [1], True) == 200
+            assert await status(worker, "zeros", [1, 2], True) == 200
+            assert await status(worker, "mixing", [1], True) == 200
             await asyncio.sleep(0.9)
-            assert await status(runtime, "mixing", [1]) == 200
+            assert await status(worker, "mixing", [1]) == 200
             await asyncio.sleep(0.9)
-            assert await status(runtime, "mixing", [1]) == 200
+            assert await status(worker, "mixing", [1]) == 200
             await asyncio.sleep(1.1)
-            assert [await status(runtime, "mixing", [1]), await status(runtime, "zeros", [1, 2])] == [400, 200]
+            assert [await status(worker, "mixing", [1]), await status(worker, "zeros", [1, 2])] == [400, 200]
             await asyncio.sleep(59)
-            assert await status(runtime, "zeros", [1, 2]) == 200
+            assert await status(worker, "zeros", [1, 2]) == 200
             await asyncio.sleep(61)
-            assert await status(runtime, "zeros", [1, 2]) == 400
-            assert (len(runtime.handler.sequences), runtime.handler.sequences.held_bytes) == (0, 0)
+            assert await status(worker, "zeros", [1, 2]) == 400
+            assert (len(worker.handler.sequences), worker.handler.sequences.held_bytes) == (0, 0)
         finally:
-            await runtime.stop()
+            await worker.stop()
 
     run_virtual(main())
 

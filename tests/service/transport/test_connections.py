@@ -21,8 +21,8 @@ from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 @pytest.fixture
 def double(server: Serving) -> Model:
-    assert server.runtime is not None
-    return server.runtime.registry.find("double")
+    assert server.worker is not None
+    return server.worker.registry.find("double")
 
 
 def test_what_is_not_http_gets_a_400_and_the_end(wire: Wire):
@@ -208,7 +208,7 @@ def test_good_request_before_a_malformed_one_is_answered(server: Serving, door: 
 
 def test_caller_that_goes_takes_its_waiting_work_with_it(server: Serving, double: Model):
     """When the client closes the connection its queued rows leave the queue and are never run."""
-    lanes = server.runtime.device.lanes if server.runtime else 0
+    lanes = server.worker.device.lanes if server.worker else 0
     with gated(double) as gate:
         busy = [Wire(server) for _ in range(lanes)]
         for wire in busy:
@@ -352,8 +352,8 @@ def test_escaped_path_and_query_reach_the_model(wire: Wire):
 def test_shutdown_answers_what_is_in_flight(store: Path, door: Door):
     """A stopping server closes idle connections at once and the others after their answer; nothing is lost."""
     with Serving(settings_for(store, models=("double",)), door) as server:
-        assert server.runtime is not None
-        model = server.runtime.registry.find("double")
+        assert server.worker is not None
+        model = server.worker.registry.find("double")
         with Wire(server) as idle, Wire(server) as busy, gated(model) as gate:
             idle.send(
                 request_bytes(body_of(1)),
@@ -459,8 +459,8 @@ def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, do
             wire.send(request_bytes(good))
             assert wire.read_y() == 2.0
             wire.__exit__()
-        assert server.runtime is not None
-        assert server.runtime.handler.body_budget.held_bytes == 0
+        assert server.worker is not None
+        assert server.worker.handler.body_budget.held_bytes == 0
 
 
 def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: Door):
@@ -478,10 +478,10 @@ def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: 
         for wire in wires:
             assert wire.read_y() == 2.0
             wire.__exit__()
-        assert server.runtime is not None
+        assert server.worker is not None
         with server.client() as client:
             assert client.get("/livez").status_code == 200
-        assert server.runtime.handler.body_budget.held_bytes == 0
+        assert server.worker.handler.body_budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("end", ["complete", "gone", "too large"])
@@ -492,8 +492,8 @@ def test_chunks_under_way_are_held_and_given_back(store: Path, door: Door, heade
     head = "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: t", "Transfer-Encoding: chunked", *headers])
     content = body_of(3).ljust(6000)
     with Serving(settings, door) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
-        assert server.runtime is not None
-        body_budget = server.runtime.handler.body_budget
+        assert server.worker is not None
+        body_budget = server.worker.handler.body_budget
 
         def turn_until(held_bytes: int) -> None:
             for _ in range(1000):  # each answer is a turn of the server's loop

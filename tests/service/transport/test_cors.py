@@ -131,8 +131,8 @@ def test_each_request_of_a_connection_is_told_its_own(server: Serving) -> None:
 
 def test_all_origins_may_read_where_the_setting_says_so(server: Serving, door: Door) -> None:
     """With * every answer and preflight says *, never with credentials."""
-    assert server.runtime is not None
-    settings = server.runtime.settings.replace(cors_origins=(PAGE, "*"))
+    assert server.worker is not None
+    settings = server.worker.settings.replace(cors_origins=(PAGE, "*"))
     with Serving(settings, door) as other, other.client() as client:
         for case in ANSWERS.values():
             response = ask(client, case, Origin=STRANGER)
@@ -145,8 +145,8 @@ def test_all_origins_may_read_where_the_setting_says_so(server: Serving, door: D
 
 def test_nothing_is_said_without_the_setting(server: Serving, door: Door) -> None:
     """No header of any answer tells of origins, and a preflight is a method that there is not."""
-    assert server.runtime is not None
-    with Serving(server.runtime.settings.replace(cors_origins=()), door) as other, other.client() as client:
+    assert server.worker is not None
+    with Serving(server.worker.settings.replace(cors_origins=()), door) as other, other.client() as client:
         for case in ANSWERS.values():
             response = ask(client, case, Origin=PAGE)
             assert (told(response), "vary" in response.headers) == ({}, False)

@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.asgi import AsgiCall
 from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Handed
-from tests.support.servers import DOORS, Door, ReadyRuntime, Serving, settings_for
+from tests.support.servers import DOORS, Door, ReadyWorker, Serving, settings_for
 from tests.support.wires import Wire
 
 INFER = "/v2/models/double/infer"
@@ -47,7 +47,7 @@ class Puppets:
             self._infer(call)
 
 
-class PuppetRuntime(ReadyRuntime):
+class PuppetRuntime(ReadyWorker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.loop = asyncio.get_running_loop()
@@ -58,9 +58,9 @@ class Stage:
     """A server whose streams the test drives: what it does to a call is done on the server's loop, and waited for."""
 
     def __init__(self, server: Serving) -> None:
-        runtime = server.runtime
-        assert isinstance(runtime, PuppetRuntime)
-        self.puppets, self.loop = runtime.puppets, runtime.loop
+        worker = server.worker
+        assert isinstance(worker, PuppetRuntime)
+        self.puppets, self.loop = worker.puppets, worker.loop
 
     def do(self, action: Callable[[], T]) -> T:
         async def act() -> T:

@@ -66,8 +66,8 @@ def index(client: httpx.Client, **body: Any) -> dict[tuple[str, str], tuple[str,
 
 def settle(serving: Serving) -> None:
     """Return when what is being taken out of service is out."""
-    assert serving.runtime is not None
-    registry, loop = serving.runtime.registry, serving.runtime.handler.errands.loop
+    assert serving.worker is not None
+    registry, loop = serving.worker.registry, serving.worker.handler.errands.loop
 
     async def wait() -> None:
         await asyncio.gather(*registry._retiring)
@@ -145,7 +145,7 @@ def test_version_that_cannot_serve_leaves_the_old_one_serving(client: httpx.Clie
     states = index(client)
     assert states["double", "1"] == ("READY", "")
     assert states["double", "2"][0] == "UNAVAILABLE"
-    assert "ONNX Runtime cannot load the graph" in states["double", "2"][1]
+    assert "ONNX Worker cannot load the graph" in states["double", "2"][1]
 
 
 def test_replaced_file_that_is_broken_leaves_the_old_one_serving(client: httpx.Client, root: Path) -> None:

@@ -56,8 +56,8 @@ def test_what_is_not_there_is_404_and_what_is_not_ready_503(information: httpx.C
         ("nobody", 404, "no model 'nobody'"),
         ("double/versions/7", 404, "no version '7'"),
         ("double/versions/x", 404, "no alias 'x'"),
-        ("broken", 503, "ONNX Runtime cannot load"),
-        ("broken/versions/1", 503, "ONNX Runtime cannot load"),
+        ("broken", 503, "ONNX Worker cannot load"),
+        ("broken/versions/1", 503, "ONNX Worker cannot load"),
     ):
         response = information.get(f"/v2/models/{path}{what}")
         assert (response.status_code, text in response.json()["error"]) == (status, True), response.text

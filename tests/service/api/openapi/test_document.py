@@ -143,8 +143,8 @@ def routes_of(application: Any) -> set[tuple[str, str]]:
 
 def test_every_route_is_documented(reference_server: Serving, document: dict[str, Any]):
     """Whatever the server answers is in the document, by path and method, and there is nothing else in it."""
-    assert reference_server.runtime is not None
-    served = routes_of(reference_server.runtime.information.application()) - {("get", "/docs.json")}
+    assert reference_server.worker is not None
+    served = routes_of(reference_server.worker.information.application()) - {("get", "/docs.json")}
     for route in OPENERS.keys() | {INFER}:
         served |= {("post", route)}
         if route.startswith("/v2"):

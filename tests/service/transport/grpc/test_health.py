@@ -30,7 +30,7 @@ def set_loaded(server: GrpcServing, loaded: bool) -> None:
     """As if the models were still being loaded, or not any more."""
 
     async def change() -> None:
-        server.runtime.registry.loaded = loaded
+        server.worker.registry.loaded = loaded
 
     server.run(change)
 
@@ -84,7 +84,7 @@ def test_model_that_cannot_serve_does_not_serve(server: GrpcServing) -> None:
 def test_ready_server_serves(server: GrpcServing) -> None:
     """As a whole and by the name of its service; and the checks are counted."""
     assert check(server, "") == check(server, FULL_NAME) == SERVING
-    text = server.runtime.metrics.expose("")[0].decode()
+    text = server.worker.metrics.expose("")[0].decode()
     assert 'sluice_requests_total{model="",route="grpc Check",status="200"}' in text
 
 
@@ -107,12 +107,12 @@ def test_model_that_comes_and_goes_is_watched(tmp_path: Path, monkeypatch: pytes
         states = open_channel.unary_stream("/grpc.health.v1.Health/Watch")(asked("other"), timeout=60)
         assert next(states) == SERVICE_UNKNOWN
         graphs.write_plain(tmp_path, "other", graphs.double())
-        server.run(lambda: server.runtime.registry.load("other"))
+        server.run(lambda: server.worker.registry.load("other"))
         came = next(states)  # it may have been seen while it was loaded
         assert (next(states) if came == NOT_SERVING else came) == SERVING
-        server.run(lambda: server.runtime.registry.unload("other"))
+        server.run(lambda: server.worker.registry.unload("other"))
         assert next(states) == NOT_SERVING
-        server.run(lambda: server.runtime.registry.load("other"))
+        server.run(lambda: server.worker.registry.load("other"))
         assert next(states) == SERVING
         server.stop()
         assert next(states) == NOT_SERVING

@@ -39,7 +39,7 @@ def infer(server: GrpcServing, request: Any, **options: Any) -> Any:
 
 def count(server: GrpcServing, start: str) -> float:
     """The sum of the lines of the metrics that begin so."""
-    lines = server.runtime.metrics.expose("")[0].decode().splitlines()
+    lines = server.worker.metrics.expose("")[0].decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
 
@@ -140,7 +140,7 @@ def test_full_queue_says_when_to_come_back(server: GrpcServing, client: Client) 
 
 def test_bodies_beyond_what_is_held_are_refused(server: GrpcServing, client: Client) -> None:
     """When the bodies under way take all the room there is, another is a RESOURCE_EXHAUSTED, not more memory."""
-    body_budget = server.runtime.handler.body_budget
+    body_budget = server.worker.handler.body_budget
     server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
     code, text = code_of(lambda: client.infer("double", ones()))
     server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))

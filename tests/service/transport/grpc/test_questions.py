@@ -254,7 +254,7 @@ def test_metadata_is_told(server: GrpcServing, client: triton.InferenceServerCli
     code, text = refused(lambda: client.get_model_metadata("none"))
     assert code == "NOT_FOUND"
     assert "no model 'none'" in text
-    exposed = server.runtime.metrics.expose("")[0].decode()
+    exposed = server.worker.metrics.expose("")[0].decode()
     assert 'sluice_requests_total{model="",route="grpc ModelMetadata",status="404"}' in exposed
 
 

@@ -13,7 +13,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from service.settings import Settings, SettingsError
-from service.worker import Runtime
+from service.worker import Worker
 from tests.service.transport.grpc.test_streams import Stream, request_of
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows
@@ -45,7 +45,7 @@ def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> N
             client.async_infer("double", ones(2), callback=lambda result, error: answers.put((result, error)))
             server.until(lambda: waiting_rows(model) == 2)
             server.stop()
-            server.until(lambda: server.runtime.information.is_draining)
+            server.until(lambda: server.worker.information.is_draining)
             with server.client() as late, pytest.raises(InferenceServerException) as raised:
                 late.infer("double", ones(), client_timeout=20)
             gate.opened.set()
@@ -106,7 +106,7 @@ def test_workers_share_a_port(small_store: Path, shared_port: int) -> None:
 
 
 def count_answers(server: GrpcServing) -> int:
-    text = server.runtime.metrics.expose("")[0].decode()
+    text = server.worker.metrics.expose("")[0].decode()
     lines = [line for line in text.splitlines() if line.startswith('sluice_requests_total{model="double"')]
     return int(sum(float(line.rpartition(" ")[2]) for line in lines))
 
@@ -126,7 +126,7 @@ def test_server_without_grpcio_says_what_to_install(small_store: Path, monkeypat
     monkeypatch.setitem(sys.modules, "service.transport.grpc.server", None)
 
     async def make() -> None:
-        Runtime(settings_of(small_store, grpc_port=1))
+        Worker(settings_of(small_store, grpc_port=1))
 
     with pytest.raises(SettingsError, match=r"pip install 'sluice-serving\[grpc\]'"):
         asyncio.run(make())

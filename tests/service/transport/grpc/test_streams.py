@@ -126,7 +126,7 @@ def test_many_requests_of_one_stream_are_answered(server: GrpcServing) -> None:
             for answer in stream.answers
         }
     assert answers == {str(i): 2.0 * i for i in range(number)}
-    assert server.runtime.handler.body_budget.held_bytes == 0
+    assert server.worker.handler.body_budget.held_bytes == 0
 
 
 def test_stream_is_read_no_further_than_there_is_room(server: GrpcServing) -> None:

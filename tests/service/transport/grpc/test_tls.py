@@ -68,7 +68,7 @@ def test_client_without_the_certificate_that_is_asked_for_is_refused(
 ) -> None:
     """With an authority of clients those without a certificate of it are refused; without one all are served."""
     theirs = stranger.issue("client")
-    if tls_server.runtime.settings.tls_client_ca is None:
+    if tls_server.worker.settings.tls_client_ca is None:
         assert ask(tls_server, **files(authority)) == [[2, 2, 2]]
         return
     for identity in (None, theirs):
