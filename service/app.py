@@ -22,7 +22,7 @@ from service.protocol.text import parse_object, render_json
 from service.settings import Settings, SettingsError
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
-from service.transport.asgi import ASGIApp, AsgiCall, AsgiDoor
+from service.transport.asgi import ASGIApp, AsgiApplication, AsgiRequest
 from service.transport.request import Endpoint
 from service.worker import Worker
 
@@ -59,23 +59,23 @@ def _open_worker() -> Worker:
     return _worker
 
 
-def _open_door(is_hot: bool) -> None:
+def _choose_protocol(is_fast: bool) -> None:
     """BentoML's worker asks for the application before it builds its server, so this is in time."""
     try:
         from service.transport import http1
         from service.transport.fast import protocol
     except ImportError:
-        logger.warning("httptools is not installed: tensors go by the slower ASGI door")
+        logger.warning("httptools is not installed: tensors go by the slower ASGI path")
         return
-    http1.open_door(protocol.PROTOCOL if is_hot else http1.PROTOCOL)
+    http1.use_protocol(protocol.PROTOCOL if is_fast else http1.PROTOCOL)
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily imported names are Any to mypy
     """A BentoML service with our routes before its own."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        _open_door(Settings.from_environ(os.environ).hot_door)
-        return AsgiDoor(_open_worker, super().to_asgi(is_main))
+        _choose_protocol(Settings.from_environ(os.environ).fast_path)
+        return AsgiApplication(_open_worker, super().to_asgi(is_main))
 
 
 _Rows = Annotated[list[Any], Field(min_length=1, description="rows, as /docs describes them")]
@@ -128,7 +128,7 @@ async def _call(task: str, fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("stream"):
         raise bentoml.exceptions.InvalidArgument("stream: a call has one answer; ask over HTTP for events")
     handler = _worker.handler
-    call = AsgiCall(Endpoint(f"/{task}"), b"", {})
+    call = AsgiRequest(Endpoint(f"/{task}"), b"", {})
     call.body = render_json(fields)
     handler.start(call)
     reply = await call.answer

@@ -76,7 +76,7 @@ class Settings:
     control: bool = field(
         default=False, metadata={"help": "let callers load and unload models, and change traces and logs"}
     )
-    hot_door: bool = field(default=True, metadata={"help": "answer tensors below ASGI; false: by the ASGI door"})
+    fast_path: bool = field(default=True, metadata={"help": "answer tensors below ASGI; false: by the ASGI path"})
     max_rows: int = field(default=64, metadata={"help": "rows of one batch"})
     max_queue_rows: int = field(default=4096, metadata={"help": "rows that may wait for one model; then 429"})
     max_slots: int = field(default=256, metadata={"help": "rows inside the loop of one model at once"})

@@ -1,8 +1,8 @@
-"""The request handler: the POST routes that carry tensors, for whichever door a request came in by.
+"""The request handler: the POST routes that carry tensors, for whichever path a request came in by.
 
 Life of a call: ``match`` finds the endpoint, ``start`` inflates, decodes, validates and queues; the answer is rendered
 when the batch is done, compressed if the caller asks for it, and goes out by ``call.reply``, once. Whatever goes wrong
-on the way becomes an error reply, so a door never sees an exception.
+on the way becomes an error reply, so a path never sees an exception.
 
 What a call refers to is let go of when it ends: without reference cycles memory is free at once, and the garbage
 collector, which would stop everybody, has nothing to find.
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sluice.http")
 
 HANDLER_STATE = "sluice.handler"
-"""Where the ASGI door leaves the request handler in the lifespan's state, which uvicorn hands to its protocols."""
+"""Where the ASGI path leaves the request handler in the lifespan's state, which uvicorn hands to its protocols."""
 _FIXED_PATHS = frozenset(route for route in OPENERS if "{" not in route)
 _V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
 _V1_PATH = re.compile(r"/v1/models/([^/]+):(predict|explain)")
@@ -138,7 +138,7 @@ class RequestHandler:
         """Go on with the body as it was before its content coding."""
 
         def go_on(body: bytes) -> None:
-            # Bodies under way are bounded in all, and this one has grown since a door let it in.
+            # Bodies under way are bounded in all, and this one has grown since a path let it in.
             if self.body_budget.held_bytes <= len(call.body):  # there is no other
                 self.body_budget.grow(len(body))
             elif not self.body_budget.try_admit(len(body)):
@@ -180,7 +180,7 @@ class RequestHandler:
         self._loop.run_in_executor(self._decoders, work).add_done_callback(done)
 
     def refuse(self, call: Call, error: ServiceError) -> None:
-        """Answer a call with an error that a door has found before the body was there."""
+        """Answer a call with an error that a path has found before the body was there."""
         call.began = self.clock()
         self.fail(call, error)
 

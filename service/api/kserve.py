@@ -113,7 +113,7 @@ class KServeQuestions:
         }
 
     async def alive(self, request: Request) -> Response:
-        """Liveness in the first protocol. The door answers browsers with a page here."""
+        """Liveness in the first protocol. The path answers browsers with a page here."""
         return JSONResponse({"status": "alive"})
 
     async def models(self, request: Request) -> Response:

@@ -34,7 +34,7 @@ from service.api.v2 import HANDED_INFER
 from service.engine.execution.queued_request import Answer
 from service.errors import DeadlinePassed, NotReady, QueueFull
 from service.settings import Settings
-from service.transport.asgi import AsgiCall
+from service.transport.asgi import AsgiRequest
 from service.transport.body_budget import BodyBudget
 from service.transport.request import LINGER_S, Call, Endpoint, Handed, Reply
 from service.workers import Rank
@@ -261,7 +261,7 @@ class _Guest:
     def __init__(self, handler: Plane, writer: asyncio.StreamWriter) -> None:
         self._plane = handler
         self._writer = writer
-        self._calls: dict[int, AsgiCall] = {}
+        self._calls: dict[int, AsgiRequest] = {}
 
     def take(self, frame: _Frame) -> None:
         """Begin a call, or take it back."""
@@ -275,7 +275,7 @@ class _Guest:
         headers = {b"x-request-id": head["request_id"].encode()}
         if head["length"] is not None:
             headers[_LENGTH] = head["length"].encode()
-        call = AsgiCall(Endpoint(HANDED_INFER, head["model"], head["version"]), b"", headers)
+        call = AsgiRequest(Endpoint(HANDED_INFER, head["model"], head["version"]), b"", headers)
         call.patience_s = head["patience_s"]
         size = len(frame.body)
         if not self._plane.body_budget.try_admit(size):

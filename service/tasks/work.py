@@ -1,6 +1,6 @@
 """A task as a generator: it yields what it wants of the engine and is sent the answers; whoever drives it does the I/O.
 
-So a task is a plain function of its request, its model's manifest and these answers, whichever door the request came
+So a task is a plain function of its request, its model's manifest and these answers, whichever path the request came
 in by and however it is scheduled.
 """
 

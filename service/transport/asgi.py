@@ -1,4 +1,4 @@
-"""The ASGI door: every route. Tensors go to the request handler, questions to `information`, the rest to BentoML.
+"""The ASGI path: every route. Tensors go to the request handler, questions to `information`, the rest to BentoML.
 
 It reads a body no further than the limit, notices when the caller goes away, and answers every path that nobody has
 with the one shape of error. Models are loaded while it already serves, so that probes see "not ready" and not a dead
@@ -31,7 +31,7 @@ _CONGESTED_BYTES = 64 << 10  # where transports say that writing should pause
 
 
 class Lifecycle(Protocol):
-    """What the door wakes and puts to rest: the model registry and the engine behind the request handler."""
+    """What the path wakes and puts to rest: the model registry and the engine behind the request handler."""
 
     handler: RequestHandler
     information: Information
@@ -45,7 +45,7 @@ class Disconnected(Exception):
     """The caller has gone before the answer was there."""
 
 
-class AsgiDoor:
+class AsgiApplication:
     """``open_service`` makes the service on the event loop; ``inner`` is BentoML's application, or None."""
 
     def __init__(self, open_service: Callable[[], Lifecycle], inner: ASGIApp | None = None) -> None:
@@ -134,7 +134,7 @@ class AsgiDoor:
     ) -> None:
         """One call of the request handler: body in, reply out, or cancelled when the caller goes."""
         pieces_to = None if scope["http_version"] == "1.0" else send
-        call = AsgiCall(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
+        call = AsgiRequest(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         is_unread = False
         try:
             if scope["method"] != "POST":
@@ -163,7 +163,7 @@ class AsgiDoor:
             await _send_reply(reply, send)
 
 
-class AsgiCall(Call):
+class AsgiRequest(Call):
     """A call whose answer a task waits for: ``answer`` is the reply, or the head of a stream that has been sent.
 
     Without ``send`` (HTTP/1.0, where the server could not say where a stream ends, and calls made in process) a stream
@@ -291,7 +291,7 @@ def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:
     return int(declared)
 
 
-async def _read_body(call: AsgiCall, handler: RequestHandler, receive: Receive) -> bytes:
+async def _read_body(call: AsgiRequest, handler: RequestHandler, receive: Receive) -> bytes:
     """The whole body, held as it comes. Raises BodyTooLarge before more than the limit is kept, Disconnected."""
     parts: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as both doors have it from uvicorn, but for ``Upgrade``, which is ignored: we speak nothing else.
+"""HTTP/1.1 as both paths have it from uvicorn, but for ``Upgrade``, which is ignored: we speak nothing else.
 
 Java's client asks for h2c with each request. To the parser such a request is the last of its connection: it has no
 body, and the parser stops after its header. What a client sends as a body would be lost, or answered as a request that
@@ -77,6 +77,6 @@ class Http1Protocol(HttpToolsProtocol):
             self.parser.feed_data(again)
 
 
-def open_door(protocol: str) -> None:
+def use_protocol(protocol: str) -> None:
     """Let the servers that this process makes from now on speak this, or what is built on it."""
     HTTP_PROTOCOLS["auto"] = protocol

@@ -1,4 +1,4 @@
-"""A request that carries tensors, and its reply: what the doors and the request handler say to each other."""
+"""A request that carries tensors, and its reply: what the paths and the request handler say to each other."""
 
 import abc
 import itertools
@@ -65,7 +65,7 @@ class Handed(NamedTuple):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Call(abc.ABC):
-    """One request of a door. The request handler answers it once, now or later, unless the call was cancelled.
+    """One request of a path. The request handler answers it once, now or later, unless the call was cancelled.
 
     An answer is either ``reply``, or a stream: ``open``, any number of ``send``, and ``end`` or ``abort``. All are
     called on the event loop. They never raise for a caller that has gone and never call the request handler back for *this*

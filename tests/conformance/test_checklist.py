@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 from model_store.datatypes import DATATYPES, datatype_of
 from tests.support.gates import gated
 from tests.support.models import graphs
-from tests.support.servers import HOT, Serving, settings_for
+from tests.support.servers import FAST, Serving, settings_for
 
 BASE = "/team/sluice"
 LENGTH = "inference-header-content-length"
@@ -44,7 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     for name, kind in {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16", "brain": "BFLOAT16"}.items():
         graphs.write_plain(root, name, graphs.echo(TensorProto.DataType.Value(kind)))
     changes = {"control": True, "base_path": BASE, "max_rows": MAX_ROWS, "max_queue_rows": MAX_QUEUE_ROWS, "lanes": 1}
-    with Serving(settings_for(root, provider="cpu", **changes), HOT) as serving:
+    with Serving(settings_for(root, provider="cpu", **changes), FAST) as serving:
         yield serving
 
 

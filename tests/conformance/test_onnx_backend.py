@@ -17,7 +17,7 @@ from onnx.backend.test.loader import load_model_tests
 from tests.support.inferring import Plain, Refused, find_difference, infer, load, open_plain
 from tests.support.models import graphs
 from tests.support.processes import served
-from tests.support.servers import HOT, settings_for
+from tests.support.servers import FAST, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -161,7 +161,7 @@ def root(cases: dict[str, tuple[Case, Told]], tmp_path_factory: pytest.TempPathF
 def client(root: Path) -> Iterator[httpx.Client]:
     settings = settings_for(root, lazy=True, control=True)
     with (
-        served(settings, HOT) as server,
+        served(settings, FAST) as server,
         httpx.Client(base_url=server.url, timeout=60, verify=False) as client,  # noqa: S501  # plain HTTP
     ):
         yield client

@@ -9,16 +9,16 @@ from tests.fuzz.calls import LIMIT_S, Caller, fuzz
 from tests.fuzz.mutations import mutate
 from tests.fuzz.requests import make_request, write_models
 from tests.support.processes import served
-from tests.support.servers import DOORS, Door, settings_for
+from tests.support.servers import PATHS, Path_, settings_for
 
 SEED = 6
 FEW, MANY = 1_000, 50_000
-"""Requests for each door."""
+"""Requests for each path."""
 WARM_UP_SHARE = 0.4
 """Over the first requests the caches fill, and what the C allocator keeps grows with them."""
 MAX_GROWTH_BYTES = 16 << 20
 
-by_door = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
+by_door = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def test_same_seed_makes_the_same_requests() -> None:
 
 
 @by_door
-def test_few_mutated_requests(settings: Settings, door: Door) -> None:
+def test_few_mutated_requests(settings: Settings, path: Path_) -> None:
     """Each is answered 2xx or 4xx in time, both kinds come, no room stays reserved; undamaged ones are all answered."""
-    with served(settings, door) as server:
+    with served(settings, path) as server:
         caller = Caller(server.port)
         assert {tuple(caller.ask(make_request(Random(i)))) for i in range(100)} == {(200,)}
         caller.close()
@@ -52,16 +52,16 @@ def test_few_mutated_requests(settings: Settings, door: Door) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @by_door
-def test_many_mutated_requests(settings: Settings, door: Door) -> None:
+def test_many_mutated_requests(settings: Settings, path: Path_) -> None:
     """Each of 50,000 is answered 2xx or 4xx in time, and the server's memory stays what it was after the warm-up."""
-    with served(settings, door) as server:
+    with served(settings, path) as server:
         warm_up = int(MANY * WARM_UP_SHARE)
         found = fuzz(server.port, SEED, warm_up)
         device_tensor = [server.resident_bytes()]
         for part in range(4):
             found += fuzz(server.port, SEED + 1 + part, (MANY - warm_up) // 4)
             device_tensor.append(server.resident_bytes())
-        print(f"{door.name}: {dict(sorted(found.statuses.items()))}, cut off without an answer {found.unanswered}")
+        print(f"{path.name}: {dict(sorted(found.statuses.items()))}, cut off without an answer {found.unanswered}")
         print(f"slowest {found.slowest_s:.2f} s, resident MiB {[size >> 20 for size in device_tensor]}")
         assert not found.faults, "\n".join(found.faults[:20])
         assert found.slowest_s < LIMIT_S

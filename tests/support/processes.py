@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from service.settings import Settings
-from tests.support.servers import DOORS, HOT, Door, Serving
+from tests.support.servers import FAST, PATHS, Path_, Serving
 
 
 class Process:
@@ -33,11 +33,11 @@ class Process:
 
 
 @contextlib.contextmanager
-def served(settings: Settings, door: Door = HOT) -> Iterator[Process]:
+def served(settings: Settings, path: Path_ = FAST) -> Iterator[Process]:
     """Serve until the block ends."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(settings, door.name, theirs))
+    process = context.Process(target=_serve, args=(settings, path.name, theirs))
     process.start()
     theirs.close()  # so that we notice when the server ends
     try:
@@ -48,8 +48,8 @@ def served(settings: Settings, door: Door = HOT) -> Iterator[Process]:
         process.kill()
 
 
-def _serve(settings: Settings, door: str, pipe: Connection) -> None:
-    [found] = [d for d in DOORS if d.name == door]
+def _serve(settings: Settings, path: str, pipe: Connection) -> None:
+    [found] = [d for d in PATHS if d.name == path]
     with Serving(settings, found) as server, contextlib.suppress(EOFError):
         pipe.send(server.port)
         pipe.recv()

@@ -12,8 +12,8 @@ import httpx
 import uvicorn
 
 from service.settings import Settings
-from service.transport.asgi import AsgiDoor
-from service.transport.fast.protocol import HotProtocol
+from service.transport.asgi import AsgiApplication
+from service.transport.fast.protocol import FastProtocol
 from service.transport.http1 import Http1Protocol
 from service.worker import Worker
 
@@ -38,16 +38,16 @@ class _Server(uvicorn.Server):
 
 
 @dataclass(frozen=True)
-class Door:
+class Path_:
     """A way into the server: the name of a test's parameter and uvicorn's protocol for it."""
 
     name: str
     protocol: type[asyncio.Protocol]
 
 
-ASGI = Door("asgi", Http1Protocol)
-HOT = Door("hot", HotProtocol)
-DOORS = (ASGI, HOT)
+ASGI = Path_("asgi", Http1Protocol)
+FAST = Path_("fast", FastProtocol)
+PATHS = (ASGI, FAST)
 
 
 class Serving:
@@ -56,7 +56,7 @@ class Serving:
     def __init__(
         self,
         settings: Settings,
-        door: Door = ASGI,
+        path: Path_ = ASGI,
         make: Callable[[Settings], Worker] = ReadyWorker,
         *,
         tls: tuple[Path, Path] | None = None,
@@ -71,8 +71,8 @@ class Serving:
             return self.worker
 
         config = uvicorn.Config(
-            AsgiDoor(open_service),
-            http=door.protocol,
+            AsgiApplication(open_service),
+            http=path.protocol,
             log_config=None,
             access_log=False,
             server_header=False,

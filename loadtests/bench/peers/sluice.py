@@ -1,4 +1,4 @@
-"""Sluice, from the environment that runs the comparison, with its settings untouched; and with the hot door shut."""
+"""Sluice, from the environment that runs the comparison, with its settings untouched; and with the fast path shut."""
 
 import dataclasses
 import json
@@ -61,7 +61,7 @@ def _environment_asgi(site: Site) -> Mapping[str, str]:
 
 
 ASGI_PEER = dataclasses.replace(PEER, name="sluice-asgi", encodings=(BINARY,), environment=_environment_asgi)
-"""All requests by the ASGI door: what the hot door is worth."""
+"""All requests by the ASGI path: what the fast path is worth."""
 
 
 def _command_tasks(site: Site) -> list[str]:

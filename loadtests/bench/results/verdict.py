@@ -110,7 +110,7 @@ def _against_ceiling(cells: Cells) -> Iterator[Row]:
 
 def _doors(cells: Cells) -> Row:
     ratio = _ratio(cells.get(("tiny", BINARY, 64, SELF)), cells.get(("tiny", BINARY, 64, ASGI)))
-    return ratio_row("tiny, binary, 64 clients: the hot door against the ASGI door", 1.8, 2.5, ratio)
+    return ratio_row("tiny, binary, 64 clients: the fast path against the ASGI path", 1.8, 2.5, ratio)
 
 
 def _pictures(cells: Cells) -> Iterator[Row]:

@@ -7,7 +7,7 @@ Rules
 - Higher priority (smaller number) first; the rest of a batch is filled from the lower ones.
 - A batch has at most ``max_rows`` rows. A larger request is cut, and after each cut goes behind those who wait, so that
   nobody waits for more than one piece of it.
-- A request that was cancelled, or whose deadline has passed, never starts. Each leaves by exactly one of the doors:
+- A request that was cancelled, or whose deadline has passed, never starts. Each leaves by exactly one of the paths:
   the last of its rows taken, expired, or cancelled.
 """
 

@@ -1,7 +1,7 @@
-"""A connection as its hot calls see it, and the short way along it: programs send the same head before each body.
+"""A connection as its fast calls see it, and the short way along it: programs send the same head before each body.
 
 What the same bytes mean need not be parsed again, and if nothing else has come meanwhile, the end of an answer needs
-no look at what waits. Everything else goes the long way, through uvicorn's protocol (`hot.py`).
+no look at what waits. Everything else goes the long way, through uvicorn's protocol (`fast.py`).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
 from service.api.handler import RequestHandler
-from service.transport.fast.request import HotCall
+from service.transport.fast.request import FastRequest
 from service.transport.request import Endpoint
 
 _VIEW_FROM_BYTES = 16 << 10
@@ -21,7 +21,7 @@ _VIEW_FROM_BYTES = 16 << 10
 
 @dataclass(eq=False)
 class Head:
-    """What the bytes before a body said: whole, with a length, and a hot route."""
+    """What the bytes before a body said: whole, with a length, and a fast route."""
 
     text: bytes
     size: int
@@ -31,7 +31,7 @@ class Head:
     keep_alive: bool
 
 
-def learn_head(call: HotCall, data: bytes) -> Head | None:
+def learn_head(call: FastRequest, data: bytes) -> Head | None:
     """The head of ``data``, which came in one piece and began ``call``; None if it was not exactly that message."""
     if not call.body_is_there or call.refusal is not None:
         return None
@@ -43,11 +43,11 @@ def learn_head(call: HotCall, data: bytes) -> Head | None:
 
 
 class Connection(Protocol):
-    """The long way. ``cycle`` is the last request, of either door."""
+    """The long way. ``cycle`` is the last request, of either path."""
 
     cycle: Any
 
-    def complete(self, call: HotCall) -> None:
+    def complete(self, call: FastRequest) -> None:
         """All of the call's answer is written, and it is marked as complete."""
 
 
@@ -73,7 +73,7 @@ class Line:
         self.transport = transport
         self.flow = flow
         self.server_state = server_state
-        self.running: HotCall | None = None
+        self.running: FastRequest | None = None
         self.head: Head | None = None
         self.idle_since = 0.0
         self.is_plain = False
@@ -92,7 +92,7 @@ class Line:
             return False
         if not handler.body_budget.try_admit(head.size):
             return False
-        call = HotCall(self, head.endpoint, head.query, head.headers, head.keep_alive)
+        call = FastRequest(self, head.endpoint, head.query, head.headers, head.keep_alive)
         call.held_bytes = head.size
         call.admitted = call.body_is_there = call.turn = call.started = True
         call.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
@@ -101,11 +101,11 @@ class Line:
         handler.start(call)
         return True
 
-    def stays_quiet_after(self, call: HotCall) -> bool:
+    def stays_quiet_after(self, call: FastRequest) -> bool:
         """Whether neither another answer follows that of ``call`` at once nor the end of the connection."""
         return self.is_plain and call.keep_alive and call.refusal is None
 
-    def complete(self, call: HotCall) -> None:
+    def complete(self, call: FastRequest) -> None:
         """All of the answer of a call that had its turn is written, or in the write coalescer."""
         call.response_complete = True
         self.forget(call)
@@ -117,7 +117,7 @@ class Line:
         self.server_state.total_requests += 1
         self.idle_since = self._loop.time()
 
-    def forget(self, call: HotCall) -> None:
+    def forget(self, call: FastRequest) -> None:
         """Give back the room of the call's body, once."""
         if call.held_bytes and self.handler is not None:
             size, call.held_bytes = call.held_bytes, 0

@@ -1,12 +1,12 @@
-"""The hot door: uvicorn's HTTP protocol with a short way for the POST routes that carry tensors.
+"""The fast path: uvicorn's HTTP protocol with a short way for the POST routes that carry tensors.
 
-uvicorn keeps parsing, TLS, keep-alive rules and shutdown. For a hot route there is no scope, task, future or event: the
+uvicorn keeps parsing, TLS, keep-alive rules and shutdown. For a fast route there is no scope, task, future or event: the
 body is collected, the request handler is called, and its reply is written to the transport, so that a finished batch writes
 all its answers in one pass of the loop; the pieces of a stream are written as they come (`exchange.py`). Everything
-else goes to the ASGI door: other routes and methods, escaped paths, `Expect: 100-continue`.
+else goes to the ASGI path: other routes and methods, escaped paths, `Expect: 100-continue`.
 
 Rules
-- Requests of one connection are answered in the order they came, hot or not: one runs, the next ones wait in uvicorn's
+- Requests of one connection are answered in the order they came, fast or not: one runs, the next ones wait in uvicorn's
   pipeline, and reading stops meanwhile.
 - A body over the limit is refused before it is read, and its connection ends; so is a header over the limit.
 - Bodies under way may hold so many bytes in all (`BodyBudget`); a connection whose next body does not fit is not read.
@@ -28,7 +28,7 @@ from uvicorn.server import ServerState
 from service.api.handler import HANDLER_STATE, RequestHandler
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
 from service.transport.fast.connection import Line, learn_head
-from service.transport.fast.request import HotCall, write_reply
+from service.transport.fast.request import FastRequest, write_reply
 from service.transport.http1 import Http1Protocol
 from service.transport.request import LINGER_S, Endpoint, request_id_of
 from service.transport.status import error_reply
@@ -40,7 +40,7 @@ _TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"
 
 
 @mypyc_attr(native_class=False)
-class HotProtocol(Http1Protocol):
+class FastProtocol(Http1Protocol):
     """One connection."""
 
     def __init__(
@@ -85,7 +85,7 @@ class HotProtocol(Http1Protocol):
             return  # it came with the end of the request that was refused
         self._in_header = False
         self._header_bytes = 0
-        call = self._hot_call()
+        call = self._fast_request()
         if call is None:
             self._go_by_asgi()
             return
@@ -105,7 +105,7 @@ class HotProtocol(Http1Protocol):
 
     def on_body(self, body: bytes) -> None:
         call = self.cycle
-        if not isinstance(call, HotCall):
+        if not isinstance(call, FastRequest):
             super().on_body(body)
             return
         handler = self._line.handler
@@ -122,7 +122,7 @@ class HotProtocol(Http1Protocol):
 
     def on_message_complete(self) -> None:
         call = self.cycle
-        if self._again or not isinstance(call, HotCall):
+        if self._again or not isinstance(call, FastRequest):
             super().on_message_complete()
             return
         call.body_is_there = True
@@ -143,7 +143,7 @@ class HotProtocol(Http1Protocol):
         self._begun = 0
         line.head, line.is_plain = None, False
         super().data_received(data)
-        if was_idle and self._begun == 1 and not began_in_header and isinstance(self.cycle, HotCall):
+        if was_idle and self._begun == 1 and not began_in_header and isinstance(self.cycle, FastRequest):
             line.head = learn_head(self.cycle, data)
         if self._lingering:
             return
@@ -157,7 +157,7 @@ class HotProtocol(Http1Protocol):
     def send_400_response(self, msg: str) -> None:
         """The parser has given up. What runs on this connection is answered first, then the complaint ends it."""
         cycle = self.cycle
-        if isinstance(cycle, HotCall):
+        if isinstance(cycle, FastRequest):
             if not cycle.body_is_there and not cycle.response_complete:
                 cycle.admitted = True  # the rest of its body would never come
                 if cycle.refusal is None:
@@ -186,7 +186,7 @@ class HotProtocol(Http1Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         waiting = [call for call, _ in self.pipeline]
         for call in {self._line.running, self.cycle, *waiting}:
-            if isinstance(call, HotCall) and not call.response_complete:
+            if isinstance(call, FastRequest) and not call.response_complete:
                 call.disconnected = True
                 if self._line.handler is not None:
                     self._line.handler.cancel(call)
@@ -228,10 +228,10 @@ class HotProtocol(Http1Protocol):
         if not self.transport.is_closing() and not self._lingering:
             self._next()
 
-    # The way of a hot call, where it is not the short one of its line
+    # The way of a fast call, where it is not the short one of its line
 
-    def _hot_call(self) -> HotCall | None:
-        """The call, if the message that begins is one that this door takes."""
+    def _fast_request(self) -> FastRequest | None:
+        """The call, if the message that begins is one that this path takes."""
         handler = self._line.handler
         if handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
@@ -242,7 +242,7 @@ class HotProtocol(Http1Protocol):
             return None
         in_chunks = self.parser.get_http_version() != "1.0"
         keep_alive = in_chunks and self.parser.should_keep_alive()
-        call = HotCall(self._line, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
+        call = FastRequest(self._line, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
         call.parts = []
         call.in_chunks = in_chunks
         return call
@@ -254,7 +254,7 @@ class HotProtocol(Http1Protocol):
         self.headers.extend(headers)  # in place: the scope holds this list
         super().on_headers_complete()
 
-    def _admit(self, call: HotCall) -> None:
+    def _admit(self, call: FastRequest) -> None:
         """Reserve room for the body by its declared length, or stop reading until there is some."""
         handler = self._line.handler
         if handler is None or call.disconnected or call.response_complete:
@@ -268,20 +268,20 @@ class HotProtocol(Http1Protocol):
         else:
             self.flow.pause_reading()
 
-    def _admit_later(self, call: HotCall) -> None:
+    def _admit_later(self, call: FastRequest) -> None:
         self._admit(call)
         if call.admitted:
             self.flow.resume_reading()
             self._begin(call)
 
-    def _refuse(self, call: HotCall, error: ServiceError) -> None:
+    def _refuse(self, call: FastRequest, error: ServiceError) -> None:
         """Answer without the body; the rest of it is not wanted, so the connection ends with the answer."""
         call.refusal = error
         call.keep_alive = False
         call.parts.clear()
         self._begin(call)
 
-    def _begin(self, call: HotCall) -> None:
+    def _begin(self, call: FastRequest) -> None:
         """Give the call to the request handler, if all of it is there and it is its turn."""
         handler = self._line.handler
         if handler is None or not (call.turn and call.admitted) or call.started or call.response_complete:
@@ -297,7 +297,7 @@ class HotProtocol(Http1Protocol):
         else:
             handler.start(call)
 
-    def complete(self, call: HotCall) -> None:
+    def complete(self, call: FastRequest) -> None:
         """A call that had its turn is complete: go on with the next, or end the connection."""
         if call.refusal is not None:
             self._linger()
@@ -340,7 +340,7 @@ class HotProtocol(Http1Protocol):
             self.send_400_response("Invalid HTTP request received.")
             return
         call = self.cycle
-        if self.flow.read_paused and (not isinstance(call, HotCall) or call.admitted):
+        if self.flow.read_paused and (not isinstance(call, FastRequest) or call.admitted):
             self.flow.resume_reading()
         self._line.idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -348,7 +348,7 @@ class HotProtocol(Http1Protocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn starts the next of the pipeline here; it may be one of ours.
-        if isinstance(cycle, HotCall):
+        if isinstance(cycle, FastRequest):
             cycle.turn = True
             if cycle.admitted and not cycle.body_is_there:
                 self.flow.resume_reading()  # reading stopped for the request before it, in the middle of this one
@@ -363,6 +363,6 @@ def _count_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def _match(url: bytes, base_path: str) -> Endpoint | None:
-    """The endpoint of a raw URL; escaped paths go to the ASGI door, which unescapes them."""
+    """The endpoint of a raw URL; escaped paths go to the ASGI path, which unescapes them."""
     path = url.partition(b"?")[0]
     return None if b"%" in path else RequestHandler.match(path.decode("latin-1"), base_path)

@@ -1,4 +1,4 @@
-"""One request on a connection of the hot door, and how its answer is written to the transport.
+"""One request on a connection of the fast path, and how its answer is written to the transport.
 
 A whole reply has a length. A stream has chunks (RFC 9112, section 7.1), so that a caller can tell its end from a broken
 connection; for HTTP/1.0, which knows no chunks, it ends with the connection, and one that is broken off is reset.
@@ -35,8 +35,8 @@ class _NoEvent:
     def set(self) -> None: ...
 
 
-class HotCall(Call):
-    """One hot request of a connection.
+class FastRequest(Call):
+    """One fast request of a connection.
 
     ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event`` are what uvicorn asks of its cycles.
     ``in_chunks`` says whether the caller understands a body in chunks. ``parts`` is the body as it comes.

@@ -12,7 +12,7 @@ import grpc
 from service.api.handler import RequestHandler
 from service.api.v2 import GRPC_INFER, GRPC_STREAM_INFER
 from service.errors import Draining, QueueFull, ServiceError
-from service.transport.asgi import AsgiCall
+from service.transport.asgi import AsgiRequest
 from service.transport.grpc.codes import metadata_of, refusal_of
 from service.transport.grpc.translation import read_message, write_answer, write_body, write_streamed
 from service.transport.request import Endpoint, Reply, request_id_of
@@ -88,19 +88,19 @@ class Inference:
                 await retry.wait()
             tasks.create_task(answer(content))
 
-    def _open(self, route: str, content: bytes, context: Context) -> AsgiCall:
+    def _open(self, route: str, content: bytes, context: Context) -> AsgiRequest:
         headers = {
             key.encode(): value.encode()
             for key, value in context.invocation_metadata() or ()
             if key == "x-request-id" and isinstance(value, str)
         }
-        call = AsgiCall(Endpoint(route), b"", headers)
+        call = AsgiRequest(Endpoint(route), b"", headers)
         call.began = self._plane.clock()
         call.patience_s = context.time_remaining()
         call.body = content
         return call
 
-    async def _answer(self, call: AsgiCall, *, is_streamed: bool = False) -> tuple[Reply, str]:
+    async def _answer(self, call: AsgiRequest, *, is_streamed: bool = False) -> tuple[Reply, str]:
         """The reply to a call whose body is the message, and the id that the caller has given in it."""
         handler = self._plane
         given_id = ""

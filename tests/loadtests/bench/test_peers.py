@@ -80,7 +80,7 @@ def test_plain_scores_are_read(name: str) -> None:
 
 
 def test_asgi_peer_is_the_same_server_with_the_hot_door_shut(tmp_path: Path) -> None:
-    """The two doors are measured on the same server, asked the same way."""
+    """The two paths are measured on the same server, asked the same way."""
     site = Site(Path("/python"), 1, TINY, tmp_path, tmp_path / "s.py", 2)
     own, asgi = PEERS["sluice"], PEERS["sluice-asgi"]
     assert asgi.command(site) == own.command(site)

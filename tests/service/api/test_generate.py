@@ -1,4 +1,4 @@
-"""The protocol's generate routes: flat JSON, shapes by what is there, one answer or events. Through each door."""
+"""The protocol's generate routes: flat JSON, shapes by what is there, one answer or events. Through each path."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto
 
 from tests.support.models import graphs
-from tests.support.servers import Door, Serving, settings_for
+from tests.support.servers import Path_, Serving, settings_for
 
 Json = dict[str, Any]
 
@@ -33,8 +33,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, door: Door) -> Iterator[Serving]:
-    with Serving(settings_for(store, base_path="/team"), door) as serving:
+def server(store: Path, path: Path_) -> Iterator[Serving]:
+    with Serving(settings_for(store, base_path="/team"), path) as serving:
         yield serving
 
 

@@ -1,4 +1,4 @@
-"""KServe's routes: predict and explain of its first protocol, forecasts of time series. Through each door."""
+"""KServe's routes: predict and explain of its first protocol, forecasts of time series. Through each path."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from onnx import TensorProto
 from model_store import DEFAULT_ROOT
 from service.protocol.timeseries import TimeSeries, find_next
 from tests.support.models import graphs
-from tests.support.servers import Door, Serving, settings_for
+from tests.support.servers import Path_, Serving, settings_for
 
 Json = dict[str, Any]
 REFERENCE = ("digits-classifier", "sunspots-forecaster", "elnino-forecaster", "date-translator")
@@ -38,8 +38,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, door: Door) -> Iterator[Serving]:
-    with Serving(settings_for(store), door) as serving:
+def server(store: Path, path: Path_) -> Iterator[Serving]:
+    with Serving(settings_for(store), path) as serving:
         yield serving
 
 
@@ -189,7 +189,7 @@ def test_refused_forecast_has_the_error_of_its_protocol(client: httpx.Client, ca
 
 
 def test_wrong_method_has_the_error_of_the_protocol_too(client: httpx.Client) -> None:
-    """What a door refuses is told in the same shape."""
+    """What a path refuses is told in the same shape."""
     response = client.get(FORECAST)
     assert response.status_code == 405
     assert response.json()["error"]["type"] == "WrongMethod"

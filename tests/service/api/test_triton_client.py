@@ -12,14 +12,14 @@ import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from tests.support.models import graphs
-from tests.support.servers import HOT, Serving, settings_for
+from tests.support.servers import FAST, Serving, settings_for
 
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     for version in (1, 2):
         graphs.write_plain(tmp_path, "double", graphs.double(), version)
-    with Serving(settings_for(tmp_path, control=True, base_path="/base"), HOT) as server:
+    with Serving(settings_for(tmp_path, control=True, base_path="/base"), FAST) as server:
         yield server
 
 

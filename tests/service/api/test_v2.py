@@ -1,4 +1,4 @@
-"""The whole of the infer route as clients meet it: forms of the body, codings, classes, limits. Through each door."""
+"""The whole of the infer route as clients meet it: forms of the body, codings, classes, limits. Through each path."""
 
 import asyncio
 import gzip
@@ -23,10 +23,10 @@ from model_store import DEFAULT_ROOT, Store
 from model_store.datatypes import DATATYPES
 from service.api.handler import RequestHandler
 from service.api.v2 import INFER
-from service.transport.asgi import AsgiCall
+from service.transport.asgi import AsgiRequest
 from service.transport.request import JSON, Endpoint, Reply
 from tests.support.models import graphs
-from tests.support.servers import Door, Serving, settings_for
+from tests.support.servers import Path_, Serving, settings_for
 
 BF16 = DATATYPES["BF16"].dtype.type
 LIMIT_BYTES = 4 << 20
@@ -53,8 +53,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, door: Door) -> Iterator[Serving]:
-    with Serving(settings_for(store, max_body_bytes=LIMIT_BYTES), door) as serving:
+def server(store: Path, path: Path_) -> Iterator[Serving]:
+    with Serving(settings_for(store, max_body_bytes=LIMIT_BYTES), path) as serving:
         yield serving
 
 
@@ -248,11 +248,11 @@ def test_room_for_inflated_bodies_is_given_back(server: Serving, client: httpx.C
     assert server.worker.handler.body_budget.held_bytes == 0
 
 
-def test_inflated_body_has_to_fit_beside_the_others(store: Path, door: Door) -> None:
+def test_inflated_body_has_to_fit_beside_the_others(store: Path, path: Path_) -> None:
     """Compressed bodies count with what they become: where others hold the room it is 503 with when to come back."""
     body = json.dumps({"inputs": [ONE], "id": "i" * 4000}).encode()
     with (
-        Serving(settings_for(store, models=("floats",), max_held_bytes=4096), door) as server,
+        Serving(settings_for(store, models=("floats",), max_held_bytes=4096), path) as server,
         server.client() as client,
     ):
         assert server.worker is not None
@@ -495,9 +495,9 @@ async def settle(handler: RequestHandler) -> None:
 def test_caller_that_goes_while_its_body_is_inflated_leaves_nothing(server: Serving) -> None:
     """No answer is made, no model is asked, and no room stays reserved."""
 
-    async def go() -> tuple[AsgiCall, int]:
+    async def go() -> tuple[AsgiRequest, int]:
         handler = server.worker.handler
-        call = AsgiCall(Endpoint(INFER, "floats"), b"", {b"content-encoding": b"gzip"})
+        call = AsgiRequest(Endpoint(INFER, "floats"), b"", {b"content-encoding": b"gzip"})
         body = json.dumps({"inputs": [tensor([1.5] * 200_000, [1, 200_000])], "id": os.urandom(9000).hex()}).encode()
         call.body = gzip.compress(body)
         handler.start(call)
@@ -513,9 +513,9 @@ def test_caller_that_goes_while_its_body_is_inflated_leaves_nothing(server: Serv
 def test_caller_that_goes_while_its_answer_is_compressed_gets_none(server: Serving) -> None:
     """The compressed answer of a call that was cancelled is thrown away; one that stays gets it."""
 
-    async def go() -> list[AsgiCall]:
+    async def go() -> list[AsgiRequest]:
         handler = server.worker.handler
-        calls = [AsgiCall(Endpoint(INFER, "floats"), b"", {b"accept-encoding": b"gzip"}) for _ in range(2)]
+        calls = [AsgiRequest(Endpoint(INFER, "floats"), b"", {b"accept-encoding": b"gzip"}) for _ in range(2)]
         for call in calls:
             handler.finish(call, Reply(200, [bytes(100_000)], [JSON]), None)
         handler.cancel(calls[0])

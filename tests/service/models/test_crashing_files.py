@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.inferring import Refused, find_difference, infer
 from tests.support.models import graphs
 from tests.support.processes import served
-from tests.support.servers import HOT, settings_for
+from tests.support.servers import FAST, settings_for
 
 
 def transpose_in_float16() -> bytes:
@@ -39,7 +39,7 @@ def test_file_that_ends_the_process_of_onnx_runtime_leaves_the_server_alive(tmp_
     graphs.write_plain(root, "crashing", transpose_in_float16())
     x = np.arange(24, dtype=np.float16).reshape(3, 2, 4)
     with (
-        served(settings_for(root), HOT) as server,
+        served(settings_for(root), FAST) as server,
         httpx.Client(base_url=server.url, timeout=30, verify=False) as client,  # noqa: S501  # plain HTTP
     ):
         try:

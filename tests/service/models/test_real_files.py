@@ -13,7 +13,7 @@ from tests.support.inferring import Plain, Tensors, find_difference, infer, load
 from tests.support.models import graphs
 from tests.support.models.real_packages import FILES, RealFile, read
 from tests.support.processes import Process, served
-from tests.support.servers import HOT, settings_for
+from tests.support.servers import FAST, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[Process]:
-    with served(settings_for(root, lazy=True, control=True), HOT) as process:
+    with served(settings_for(root, lazy=True, control=True), FAST) as process:
         yield process
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.inferring import Refused, find_difference, infer, load, open_plain, read_bits
 from tests.support.models import graphs
 from tests.support.processes import Process, served
-from tests.support.servers import HOT, settings_for
+from tests.support.servers import FAST, settings_for
 
 models = pytest.importorskip("tests.support.models.sklearn_models", exc_type=ImportError)
 
@@ -26,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[Process]:
-    with served(settings_for(root, lazy=True, control=True), HOT) as process:
+    with served(settings_for(root, lazy=True, control=True), FAST) as process:
         yield process
 
 

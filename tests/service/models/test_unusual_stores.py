@@ -13,7 +13,7 @@ import pytest
 
 from service.settings import Settings, SettingsError
 from tests.support.models import graphs
-from tests.support.servers import HOT, Serving, settings_for
+from tests.support.servers import FAST, Serving, settings_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(params=[False, True], ids=["eager", "lazy"])
 def client(root: Path, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     settings = settings_for(root, control=True, lazy=request.param)
-    with Serving(settings, HOT) as server, server.client() as client:
+    with Serving(settings, FAST) as server, server.client() as client:
         yield client
 
 
@@ -98,7 +98,7 @@ def test_worker_of_bentoml_serve_refuses_a_store_that_is_not_there(tmp_path: Pat
 
 def test_empty_store_starts_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A store without models is no error, for they may come later; the log says where they are expected."""
-    with Serving(settings_for(tmp_path), HOT) as server, server.client() as client:
+    with Serving(settings_for(tmp_path), FAST) as server, server.client() as client:
         assert client.get("/livez").status_code == 200
         assert index(client) == {}
     [warning] = [r.getMessage() for r in caplog.records if r.name.startswith("sluice") and r.levelno > logging.INFO]
@@ -159,7 +159,7 @@ def test_model_that_was_put_right_is_loaded(client: httpx.Client, root: Path) ->
 
 def test_log_has_one_line_for_each_that_cannot_serve(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """At the start each is logged once with its reason; those that SLUICE_MODELS leaves out are not."""
-    with Serving(settings_for(root, models=("good", "empty")), HOT):
+    with Serving(settings_for(root, models=("good", "empty")), FAST):
         pass
     lines = [r.getMessage() for r in caplog.records if "is unavailable" in r.getMessage()]
     assert [line.partition(" is unavailable: ")[0] for line in lines] == ["empty version 3", "good version v2", "good"]
@@ -171,16 +171,16 @@ def test_models_of_links_serve_where_they_are_allowed(tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir()
     (root / "double").symlink_to(tmp_path / "elsewhere/double")
-    with Serving(settings_for(root), HOT) as server, server.client() as client:
+    with Serving(settings_for(root), FAST) as server, server.client() as client:
         assert "SLUICE_FOLLOW_LINKS=true" in index(client)["double", None][1]
-    with Serving(settings_for(root, follow_links=True), HOT) as server, server.client() as client:
+    with Serving(settings_for(root, follow_links=True), FAST) as server, server.client() as client:
         assert infer(client, "double").status_code == 200
 
 
 def test_store_that_goes_away_takes_nothing_out_of_service(tmp_path: Path) -> None:
     """What serves goes on without the folder, and the index has it; a load says that there is no such model."""
     root = graphs.write_plain(tmp_path / "store", "double", graphs.double())
-    with Serving(settings_for(root, control=True), HOT) as server, server.client() as client:
+    with Serving(settings_for(root, control=True), FAST) as server, server.client() as client:
         root.rename(tmp_path / "moved")
         assert client.post("/v2/repository/models/double/load").status_code == 404
         assert infer(client, "double").status_code == 200

@@ -15,7 +15,7 @@ from service.models.registry import Model
 from service.protocol.text import parse_json, render_json
 from service.sequences import forwarding
 from service.sequences.forwarding import Relay
-from service.transport.asgi import AsgiCall
+from service.transport.asgi import AsgiRequest
 from service.transport.request import Endpoint, Reply
 from service.worker import Worker
 from tests.support.gates import gated
@@ -38,8 +38,8 @@ def body_of(x: float, sequence: Any, *marks: str, **parameters: Any) -> bytes:
     return render_json({"inputs": [tensor], "parameters": told})
 
 
-def begin(worker: Worker, body: bytes, route: str = INFER, **headers: bytes) -> AsgiCall:
-    call = AsgiCall(Endpoint(route, "adder"), b"", {k.replace("_", "-").encode(): v for k, v in headers.items()})
+def begin(worker: Worker, body: bytes, route: str = INFER, **headers: bytes) -> AsgiRequest:
+    call = AsgiRequest(Endpoint(route, "adder"), b"", {k.replace("_", "-").encode(): v for k, v in headers.items()})
     call.body = body
     worker.handler.start(call)
     return call

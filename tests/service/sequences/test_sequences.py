@@ -18,13 +18,13 @@ from service.api.v2 import INFER
 from service.models.registry import Model
 from service.protocol.text import parse_json, render_json
 from service.sequences.sequences import MAX_WAITING
-from service.transport.asgi import AsgiCall
+from service.transport.asgi import AsgiRequest
 from service.transport.request import Endpoint, Reply
 from tests.support.clocks import VirtualLoop
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, settings_of
 from tests.support.models import graphs
-from tests.support.servers import Door, ReadyWorker, Serving, settings_for
+from tests.support.servers import Path_, ReadyWorker, Serving, settings_for
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -41,8 +41,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, door: Door) -> Iterator[Serving]:
-    with Serving(settings_for(store), door) as serving:
+def server(store: Path, path: Path_) -> Iterator[Serving]:
+    with Serving(settings_for(store), path) as serving:
         yield serving
 
 
@@ -189,7 +189,7 @@ def test_requests_of_a_sequence_run_in_order(server: Serving, client: httpx.Clie
         first = pool.submit(add, client, 1, "line", "start")
         gate.entered.acquire()
 
-        async def join() -> list[AsgiCall]:
+        async def join() -> list[AsgiRequest]:
             calls = [begin(handler, body_of(1, "line", *marks)) for marks in ((), (), ("end",), ())]
             handler.cancel(calls[1])
             return calls
@@ -203,7 +203,7 @@ def test_requests_of_a_sequence_run_in_order(server: Serving, client: httpx.Clie
     assert [total_of(read(reply)) for reply in replies[:2]] == [2, 3]
 
 
-async def _wait(call: AsgiCall) -> Reply:
+async def _wait(call: AsgiRequest) -> Reply:
     return await call.answer
 
 
@@ -274,8 +274,8 @@ def test_triton_client_over_a_grpc_stream(store: Path) -> None:
     assert totals == {"one": [1, 2, 3], "2": [1, 2, 3]}
 
 
-def begin(handler: RequestHandler, body: Json) -> AsgiCall:
-    call = AsgiCall(Endpoint(INFER, "counter"), b"", {})
+def begin(handler: RequestHandler, body: Json) -> AsgiRequest:
+    call = AsgiRequest(Endpoint(INFER, "counter"), b"", {})
     call.body = render_json(body)
     handler.start(call)
     return call

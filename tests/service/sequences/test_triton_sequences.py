@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 from model_store.errors import BadConfig
 from service.api.v2 import INFER
 from service.protocol.text import render_json
-from service.transport.asgi import AsgiCall
+from service.transport.asgi import AsgiRequest
 from service.transport.request import Endpoint
 from tests.service.models.test_triton import load
 from tests.support.clocks import run_virtual
@@ -262,7 +262,7 @@ def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> N
     config.write_text(config.read_text().replace("max_sequence_idle_microseconds: 60000000", ""))
 
     async def status(worker: ReadyWorker, name: str, values: list[float], starts: bool = False) -> int:
-        call = AsgiCall(Endpoint(INFER, name), b"", {})
+        call = AsgiRequest(Endpoint(INFER, name), b"", {})
         x = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
         call.body = render_json({"inputs": [x], "parameters": {"sequence_id": 1, "sequence_start": starts}})
         worker.handler.start(call)

@@ -71,9 +71,9 @@ def expected(store: Path) -> Totals:
         return play(alone.url)
 
 
-@pytest.fixture(params=[True, False], ids=["hot", "asgi"])
+@pytest.fixture(params=[True, False], ids=["fast", "asgi"])
 def served(request: pytest.FixtureRequest, store: Path) -> Iterator[tuple[Served, str]]:
-    """Two workers behind one door, and where they answer over gRPC."""
+    """Two workers behind one path, and where they answer over gRPC."""
     grpc_port = free_port()
     environment = {"SLUICE_HOT_DOOR": str(request.param), "SLUICE_GRPC_PORT": str(grpc_port)}
     server = Served("--store", str(store), workers=2, environment=environment)
@@ -82,7 +82,7 @@ def served(request: pytest.FixtureRequest, store: Path) -> Iterator[tuple[Served
 
 
 def test_sequences_over_two_workers_are_those_of_one(served: tuple[Served, str], expected: Totals) -> None:
-    """Through both doors and gRPC, over connections that either worker may get, the numbers are exactly the same."""
+    """Through both paths and gRPC, over connections that either worker may get, the numbers are exactly the same."""
     server, grpc_url = served
     for url in (server.url, grpc_url):
         assert play(url) == expected

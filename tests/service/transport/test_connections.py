@@ -1,4 +1,4 @@
-"""What the doors owe a connection: order, limits, back-pressure, disconnects, keep-alive, shutdown, TLS."""
+"""What the paths owe a connection: order, limits, back-pressure, disconnects, keep-alive, shutdown, TLS."""
 
 import json
 import socket
@@ -12,10 +12,10 @@ import pytest
 
 from service.models.registry import Model
 from service.transport.body_budget import BodyBudget
-from service.transport.fast.protocol import HotProtocol
+from service.transport.fast.protocol import FastProtocol
 from tests.support.certificates import Authority
 from tests.support.gates import gated
-from tests.support.servers import DOORS, HOT, Door, Serving, settings_for
+from tests.support.servers import FAST, PATHS, Path_, Serving, settings_for
 from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 
@@ -62,10 +62,10 @@ def test_nothing_behind_a_refused_body_is_run(server: Serving, client: httpx.Cli
 
 
 @pytest.mark.parametrize("size", [70_000, 200_000])
-def test_header_over_the_limit_is_refused(server: Serving, door: Door, size: int):
-    """The hot door refuses a header of more than 64 KiB with 431, also one that comes in pieces."""
-    if door is not HOT:
-        pytest.skip("without the hot door uvicorn reads the header")
+def test_header_over_the_limit_is_refused(server: Serving, path: Path_, size: int):
+    """The fast path refuses a header of more than 64 KiB with 431, also one that comes in pieces."""
+    if path is not FAST:
+        pytest.skip("without the fast path uvicorn reads the header")
     with Wire(server) as wire:
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\n".encode())
         for i in range(size // 1000):
@@ -76,10 +76,10 @@ def test_header_over_the_limit_is_refused(server: Serving, door: Door, size: int
         assert wire.is_closed_by_server()
 
 
-def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, door: Door):
+def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, path: Path_):
     """A header of more than 64 KiB that comes whole, in one read, is refused like one in pieces."""
-    if door is not HOT:
-        pytest.skip("without the hot door uvicorn reads the header")
+    if path is not FAST:
+        pytest.skip("without the fast path uvicorn reads the header")
     with Wire(server) as wire:
         long = b"X-Long: " + b"a" * 100_000
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n".encode() + long + b"\r\n\r\n{}")
@@ -90,19 +90,19 @@ def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, door
 
 
 def test_header_over_the_limit_is_refused_in_pieces_of_less(
-    server: Serving, door: Door, monkeypatch: pytest.MonkeyPatch
+    server: Serving, path: Path_, monkeypatch: pytest.MonkeyPatch
 ):
     """A header of more than 64 KiB is refused also where no read holds as much, and the last one ends it."""
-    if door is not HOT:
-        pytest.skip("without the hot door uvicorn reads the header")
+    if path is not FAST:
+        pytest.skip("without the fast path uvicorn reads the header")
     read = threading.Event()
-    take = HotProtocol.data_received
+    take = FastProtocol.data_received
 
-    def take_and_tell(protocol: HotProtocol, data: bytes) -> None:
+    def take_and_tell(protocol: FastProtocol, data: bytes) -> None:
         take(protocol, data)
         read.set()
 
-    monkeypatch.setattr(HotProtocol, "data_received", take_and_tell)
+    monkeypatch.setattr(FastProtocol, "data_received", take_and_tell)
     with Wire(server) as wire:
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\nX-Long: ".encode(), b"a" * 40_000)
         assert read.wait(20)
@@ -114,11 +114,11 @@ def test_header_over_the_limit_is_refused_in_pieces_of_less(
 
 
 def test_header_that_is_refused_and_too_long_is_answered_once(
-    server: Serving, door: Door, caplog: pytest.LogCaptureFixture
+    server: Serving, path: Path_, caplog: pytest.LogCaptureFixture
 ):
     """What is no HTTP gets its one 400 although more than 64 KiB of header come with it, and nothing is logged."""
-    if door is not HOT:
-        pytest.skip("without the hot door uvicorn reads the header")
+    if path is not FAST:
+        pytest.skip("without the fast path uvicorn reads the header")
     with Wire(server) as wire:
         wire.send(b"POST / HTTP/1.1\r\nHost: t\r\nX-Long: " + b"a" * 70_000 + b"\r\nContent-Length: x\r\n\r\n")
         assert wire.read()[0] == 400
@@ -139,9 +139,9 @@ def test_body_whose_chunks_are_malformed_is_answered(wire: Wire, path: str, is_s
         pass
 
 
-def test_malformed_body_in_the_pipeline_is_answered_in_its_turn(wire: Wire, door: Door):
+def test_malformed_body_in_the_pipeline_is_answered_in_its_turn(wire: Wire, path: Path_):
     """The request before it, sent with it, is answered first."""
-    if door is not HOT:
+    if path is not FAST:
         pytest.skip("uvicorn answers the malformed one first")
     bad = f"POST {INFER} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\nzz\r\n".encode()
     wire.send(request_bytes(b"", "/livez", method="GET") + bad)
@@ -192,10 +192,10 @@ def test_answers_of_one_batch_reach_callers_of_every_kind(server: Serving, doubl
                 assert wire.read_y() == -2.0 * i
 
 
-def test_good_request_before_a_malformed_one_is_answered(server: Serving, door: Door, double: Model):
+def test_good_request_before_a_malformed_one_is_answered(server: Serving, path: Path_, double: Model):
     """What follows a request cannot take its answer away: first the answer, then the 400, then the end."""
-    if door is not HOT:
-        pytest.skip("without the hot door uvicorn answers at once, and closes")
+    if path is not FAST:
+        pytest.skip("without the fast path uvicorn answers at once, and closes")
     with Wire(server) as wire, gated(double) as gate:
         wire.send(request_bytes(body_of(3)))
         gate.entered.acquire()
@@ -349,9 +349,9 @@ def test_escaped_path_and_query_reach_the_model(wire: Wire):
         assert wire.read_y() == 16.0
 
 
-def test_shutdown_answers_what_is_in_flight(store: Path, door: Door):
+def test_shutdown_answers_what_is_in_flight(store: Path, path: Path_):
     """A stopping server closes idle connections at once and the others after their answer; nothing is lost."""
-    with Serving(settings_for(store, models=("double",)), door) as server:
+    with Serving(settings_for(store, models=("double",)), path) as server:
         assert server.worker is not None
         model = server.worker.registry.find("double")
         with Wire(server) as idle, Wire(server) as busy, gated(model) as gate:
@@ -372,9 +372,9 @@ def test_shutdown_answers_what_is_in_flight(store: Path, door: Door):
 
 
 def test_every_door_sends_the_same_bytes(store: Path):
-    """An answer by the hot door has the bytes of one by the ASGI door, apart from its date, id and times."""
+    """An answer by the fast path has the bytes of one by the ASGI path, apart from its date, id and times."""
 
-    def answers(door: Door) -> list[list[bytes]]:
+    def answers(path: Path_) -> list[list[bytes]]:
         requests = [
             request_bytes(body_of(1, "a")),
             request_bytes(b"{}"),
@@ -382,7 +382,7 @@ def test_every_door_sends_the_same_bytes(store: Path):
             request_bytes(json.dumps({"inputs": [[[[0.0] * 8] * 8]]}).encode(), "/classify"),
             request_bytes(b"[1]", "/classify", "Connection: close"),
         ]
-        with Serving(settings_for(store), door) as server, Wire(server) as wire:
+        with Serving(settings_for(store), path) as server, Wire(server) as wire:
             seen = []
             for request in requests:
                 wire.send(request)
@@ -395,16 +395,16 @@ def test_every_door_sends_the_same_bytes(store: Path):
                 seen.append([line for line in lines if not line.startswith(varying)] + [body])
             return seen
 
-    hot, asgi = (answers(door) for door in reversed(DOORS))
-    assert hot == asgi
+    protocol, asgi = (answers(path) for path in reversed(PATHS))
+    assert protocol == asgi
 
 
-def test_tls_is_served(store: Path, door: Door, tmp_path: Path):
-    """Both doors work behind TLS."""
+def test_tls_is_served(store: Path, path: Path_, tmp_path: Path):
+    """Both paths work behind TLS."""
     authority = Authority(tmp_path)
     context = ssl.create_default_context(cafile=str(authority.certificate))
     settings = settings_for(store, models=("double",))
-    with Serving(settings, door, tls=authority.issue("server")) as server, Wire(server, context) as wire:
+    with Serving(settings, path, tls=authority.issue("server")) as server, Wire(server, context) as wire:
         wire.send(request_bytes(body_of(1)), request_bytes(body_of(2)))
         assert [wire.read_y(), wire.read_y()] == [2.0, 4.0]
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999\r\n\r\n".encode())
@@ -443,11 +443,11 @@ def test_room_that_is_released_while_it_is_given_out_goes_on():
     assert body_budget.held_bytes == 60
 
 
-def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, door: Door):
+def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, path: Path_):
     """Bodies that wait for room and are answered at once, being malformed, leave every connection fit for more."""
     bad, good = b"{}" * 500, body_of(1.0)
     settings = settings_for(store, models=("double",), max_held_bytes=2000, max_body_bytes=4000)
-    with Serving(settings, door) as server, server.client() as client:
+    with Serving(settings, path) as server, server.client() as client:
         wires = [Wire(server) for _ in range(4)]
         bodies = request_bytes(b" " * 2000)[:-1], request_bytes(bad), request_bytes(good), request_bytes(bad)
         for wire, content in zip(wires, bodies, strict=True):
@@ -463,13 +463,13 @@ def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, do
         assert server.worker.handler.body_budget.held_bytes == 0
 
 
-def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: Door):
+def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, path: Path_):
     """With room for one body at a time, ten large uploads at once are all answered."""
     settings = settings_for(store, models=("double",), max_held_bytes=2048)
     rows = 1000
     x = {"name": "x", "datatype": "FP32", "shape": [rows, 3], "data": [1.0] * rows * 3}
     content = json.dumps({"inputs": [x]}).encode()
-    with Serving(settings, door) as server:
+    with Serving(settings, path) as server:
         wires = [Wire(server) for _ in range(10)]
         for wire in wires:
             wire.send(request_bytes(content)[:5000])
@@ -486,12 +486,12 @@ def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, door: 
 
 @pytest.mark.parametrize("end", ["complete", "gone", "too large"])
 @pytest.mark.parametrize("headers", [(), ("Expect: 100-continue",)], ids=["at once", "asked"])
-def test_chunks_under_way_are_held_and_given_back(store: Path, door: Door, headers: tuple[str, ...], end: str):
+def test_chunks_under_way_are_held_and_given_back(store: Path, path: Path_, headers: tuple[str, ...], end: str):
     """What has come of a body without a length keeps others out until it is answered, refused or given up."""
     settings = settings_for(store, models=("double",), max_held_bytes=2048, max_body_bytes=8192)
     head = "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: t", "Transfer-Encoding: chunked", *headers])
     content = body_of(3).ljust(6000)
-    with Serving(settings, door) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
+    with Serving(settings, path) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
         assert server.worker is not None
         body_budget = server.worker.handler.body_budget
 
@@ -527,10 +527,10 @@ def test_chunks_under_way_are_held_and_given_back(store: Path, door: Door, heade
         turn_until(0)
 
 
-def test_idle_connection_is_closed_after_keep_alive(store: Path, door: Door):
+def test_idle_connection_is_closed_after_keep_alive(store: Path, path: Path_):
     """A connection on which nothing comes is closed when the time that the settings give it is over, on any route."""
     settings = settings_for(store, models=("double",), keep_alive_s=0.2)
-    with Serving(settings, door) as server, Wire(server) as wire, Wire(server) as other:
+    with Serving(settings, path) as server, Wire(server) as wire, Wire(server) as other:
         wire.send(request_bytes(body_of(1)))
         assert wire.read_y() == 2.0
         assert wire.is_closed_by_server()

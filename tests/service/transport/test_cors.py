@@ -1,4 +1,4 @@
-"""Pages of other origins, through both doors: what browsers are told, and that nothing is told where it is off."""
+"""Pages of other origins, through both paths: what browsers are told, and that nothing is told where it is off."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from service.transport.cors import Cors
 from tests.support.models import graphs
-from tests.support.servers import Door, Serving, settings_for
+from tests.support.servers import Path_, Serving, settings_for
 from tests.support.wires import Wire, body_of, request_bytes
 
 INFER = "/v2/models/double/infer"
@@ -32,12 +32,12 @@ ANSWERS: dict[str, tuple[str, str, Any, int]] = {
 
 
 @pytest.fixture(scope="module")
-def server(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def server(path: Path_, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     root = tmp_path_factory.mktemp("store")
     graphs.write_plain(root, "double", graphs.double())
     graphs.write_plain(root, "exhausting", graphs.exhausting())
     settings = settings_for(root, max_body_bytes=4096, cors_origins=(PAGE, OTHER))
-    with Serving(settings, door) as serving:
+    with Serving(settings, path) as serving:
         yield serving
 
 
@@ -92,7 +92,7 @@ def test_options_without_a_question_are_no_preflight(client: httpx.Client) -> No
 
 @pytest.mark.parametrize("origin", [PAGE, OTHER])
 def test_preflight_is_answered_on_every_route(client: httpx.Client, origin: str) -> None:
-    """Those of either door, with a version, of pages, and unknown ones: methods, the headers as asked, and for long."""
+    """Those of either path, with a version, of pages, and unknown ones: methods, the headers as asked, and for long."""
     asked = "content-type,inference-header-content-length, x-key"
     for path in ROUTES:
         response = preflight(client, path, origin, **{"Access-Control-Request-Headers": asked})
@@ -113,7 +113,7 @@ def test_headers_that_are_no_names_are_not_echoed(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("case", ANSWERS.values(), ids=ANSWERS.keys())
 def test_named_origin_may_read_every_answer(client: httpx.Client, case: tuple[str, str, Any, int]) -> None:
-    """Answers, errors and streams of both doors name it, and which of their headers its page may see."""
+    """Answers, errors and streams of both paths name it, and which of their headers its page may see."""
     response = ask(client, case, Origin=PAGE)
     exposed = "Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After"
     assert told(response) == {"access-control-allow-origin": PAGE, "access-control-expose-headers": exposed}
@@ -129,11 +129,11 @@ def test_each_request_of_a_connection_is_told_its_own(server: Serving) -> None:
             assert headers.get("access-control-allow-origin") == (None if origin == STRANGER else origin)
 
 
-def test_all_origins_may_read_where_the_setting_says_so(server: Serving, door: Door) -> None:
+def test_all_origins_may_read_where_the_setting_says_so(server: Serving, path: Path_) -> None:
     """With * every answer and preflight says *, never with credentials."""
     assert server.worker is not None
     settings = server.worker.settings.replace(cors_origins=(PAGE, "*"))
-    with Serving(settings, door) as other, other.client() as client:
+    with Serving(settings, path) as other, other.client() as client:
         for case in ANSWERS.values():
             response = ask(client, case, Origin=STRANGER)
             assert response.headers["access-control-allow-origin"] == "*"
@@ -143,10 +143,10 @@ def test_all_origins_may_read_where_the_setting_says_so(server: Serving, door: D
         assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, "*")
 
 
-def test_nothing_is_said_without_the_setting(server: Serving, door: Door) -> None:
+def test_nothing_is_said_without_the_setting(server: Serving, path: Path_) -> None:
     """No header of any answer tells of origins, and a preflight is a method that there is not."""
     assert server.worker is not None
-    with Serving(server.worker.settings.replace(cors_origins=()), door) as other, other.client() as client:
+    with Serving(server.worker.settings.replace(cors_origins=()), path) as other, other.client() as client:
         for case in ANSWERS.values():
             response = ask(client, case, Origin=PAGE)
             assert (told(response), "vary" in response.headers) == ({}, False)

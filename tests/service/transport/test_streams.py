@@ -1,4 +1,4 @@
-"""Answers that come in pieces: order, back-pressure, disconnects, broken bodies, shutdown, through both doors."""
+"""Answers that come in pieces: order, back-pressure, disconnects, broken bodies, shutdown, through both paths."""
 
 import asyncio
 import queue
@@ -15,9 +15,9 @@ from service.api.handler import RequestHandler
 from service.api.v2 import INFER as INFER_ROUTE
 from service.settings import Settings
 from service.transport import sse
-from service.transport.asgi import AsgiCall
+from service.transport.asgi import AsgiRequest
 from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Handed
-from tests.support.servers import DOORS, Door, ReadyWorker, Serving, settings_for
+from tests.support.servers import PATHS, Path_, ReadyWorker, Serving, settings_for
 from tests.support.wires import Wire
 
 INFER = "/v2/models/double/infer"
@@ -130,8 +130,8 @@ def request(*headers: str, version: str = "1.1", path: str = INFER) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, door: Door) -> Iterator[Serving]:
-    with Serving(settings_for(store, models=("double",)), door, PuppetRuntime) as serving:
+def server(store: Path, path: Path_) -> Iterator[Serving]:
+    with Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as serving:
         yield serving
 
 
@@ -347,9 +347,9 @@ def test_stream_closes_the_connection_when_asked(stage: Stage, wire: ChunkedWire
     assert wire.read_rest() == b"3\r\none\r\n0\r\n\r\n"
 
 
-def test_stopping_server_lets_a_stream_finish(store: Path, door: Door):
+def test_stopping_server_lets_a_stream_finish(store: Path, path: Path_):
     """A stream that runs when the server stops goes on to its end; then its connection is closed."""
-    with Serving(settings_for(store, models=("double",)), door, PuppetRuntime) as server:
+    with Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as server:
         stage = Stage(server)
         with ChunkedWire(server) as idle, ChunkedWire(server) as wire:
             idle.send(request())
@@ -366,11 +366,11 @@ def test_stopping_server_lets_a_stream_finish(store: Path, door: Door):
 
 
 def test_every_door_sends_the_same_bytes(store: Path):
-    """A stream by the hot door has the bytes of one by the ASGI door, apart from its date."""
+    """A stream by the fast path has the bytes of one by the ASGI path, apart from its date."""
 
-    def answer(door: Door) -> list[bytes]:
+    def answer(path: Path_) -> list[bytes]:
         with (
-            Serving(settings_for(store, models=("double",)), door, PuppetRuntime) as server,
+            Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as server,
             ChunkedWire(server) as wire,
         ):
             stage = Stage(server)
@@ -382,16 +382,16 @@ def test_every_door_sends_the_same_bytes(store: Path):
             lines = wire.read_rest().splitlines(keepends=True)
             return [line for line in lines if not line.startswith(b"date:")]
 
-    asgi, hot = map(answer, DOORS)
-    assert hot == asgi
-    assert hot[0] == b"HTTP/1.1 200 OK\r\n"
+    asgi, protocol = map(answer, PATHS)
+    assert protocol == asgi
+    assert protocol[0] == b"HTTP/1.1 200 OK\r\n"
 
 
 def test_stream_of_a_call_in_process_is_collected():
     """A call without a connection gets the pieces of a stream as one reply."""
 
     async def collect() -> tuple[int, bytes]:
-        call = AsgiCall(Endpoint("/classify"), b"", {})
+        call = AsgiRequest(Endpoint("/classify"), b"", {})
         call.open(201, sse.HEADERS)
         call.send(b"one")
         call.send(b"two")

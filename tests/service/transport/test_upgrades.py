@@ -1,11 +1,11 @@
-"""A request that would rather go on in another protocol is answered as one that would not, through both doors."""
+"""A request that would rather go on in another protocol is answered as one that would not, through both paths."""
 
 import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.servers import HOT, Door, Serving
+from tests.support.servers import FAST, Path_, Serving
 from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
@@ -152,10 +152,10 @@ def test_body_whose_chunks_are_malformed_is_answered(wire: Wire, path: str):
 
 
 @pytest.mark.parametrize("cut", [None, 40_000], ids=["whole", "apart"])
-def test_header_over_the_limit_is_refused(server: Serving, door: Door, wire: Wire, probe: Wire, cut: int | None):
-    """A header of more than 64 KiB is refused with 431 by the hot door, whatever it asks for."""
-    if door is not HOT:
-        pytest.skip("without the hot door uvicorn reads the header")
+def test_header_over_the_limit_is_refused(server: Serving, path: Path_, wire: Wire, probe: Wire, cut: int | None):
+    """A header of more than 64 KiB is refused with 431 by the fast path, whatever it asks for."""
+    if path is not FAST:
+        pytest.skip("without the fast path uvicorn reads the header")
     whole = request_bytes(body_of(1), INFER, "X-Long: " + "a" * 70_000, *H2C)
     send_apart(wire, probe, *((whole[:cut], whole[cut:]) if cut else (whole,)))
     assert wire.read()[0] == 431

@@ -81,8 +81,8 @@ def test_more_than_the_ceiling_is_not_believed() -> None:
 
 
 def test_doors() -> None:
-    """The hot door is set against the same server without it."""
-    assert find("hot door", cell("sluice", 180), cell("sluice-asgi", 100)).holds is True
+    """The fast path is set against the same server without it."""
+    assert find("fast path", cell("sluice", 180), cell("sluice-asgi", 100)).holds is True
 
 
 def test_latency_is_what_the_server_adds() -> None:

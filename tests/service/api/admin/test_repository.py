@@ -1,4 +1,4 @@
-"""Loading and unloading while requests go on, through each door."""
+"""Loading and unloading while requests go on, through each path."""
 
 import asyncio
 import shutil
@@ -12,7 +12,7 @@ import pytest
 
 from model_store import DEFAULT_ROOT, Store
 from tests.support.models import graphs
-from tests.support.servers import HOT, Door, Serving, settings_for
+from tests.support.servers import FAST, Path_, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 Y = [2.0, 4.0, 6.0]
@@ -25,8 +25,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serving(root: Path) -> Iterator[Serving]:
-    # These routes are the ASGI door's, also where the hot door is open.
-    with Serving(settings_for(root, control=True), HOT) as server:
+    # These routes are the ASGI path's, also where the fast path is open.
+    with Serving(settings_for(root, control=True), FAST) as server:
         yield server
 
 
@@ -34,7 +34,7 @@ def serving(root: Path) -> Iterator[Serving]:
 def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A server that refuses what it is asked for."""
     root = graphs.write_plain(tmp_path_factory.mktemp("unchanged") / "store", "double", graphs.double())
-    with Serving(settings_for(root, control=True), HOT) as server, server.client() as client:
+    with Serving(settings_for(root, control=True), FAST) as server, server.client() as client:
         yield client
 
 
@@ -77,7 +77,7 @@ def settle(serving: Serving) -> None:
 
 def test_server_that_allows_no_change_says_how_to_allow_it(root: Path) -> None:
     """Without SLUICE_CONTROL nothing can be changed, and the refusal names the setting; the index is there."""
-    with Serving(settings_for(root), HOT) as server, server.client() as client:
+    with Serving(settings_for(root), FAST) as server, server.client() as client:
         for path in ("repository/models/double/load", "repository/models/double/unload", "logging", "trace/setting"):
             response = client.post(f"/v2/{path}", json={})
             assert (response.status_code, "SLUICE_CONTROL=true" in response.json()["error"]) == (403, True)
@@ -222,7 +222,7 @@ def test_one_version_is_unloaded_and_another_serves(client: httpx.Client, root: 
 def test_default_model_of_a_task_follows_what_serves(root: Path) -> None:
     """A task route finds a model that was loaded after the start, and none after it was unloaded."""
     row = [[[0.0] * 8] * 8]
-    with Serving(settings_for(root, control=True), HOT) as server, server.client() as client:
+    with Serving(settings_for(root, control=True), FAST) as server, server.client() as client:
         assert client.post("/classify", json={"inputs": [row]}).status_code == 404
         shutil.copytree(DEFAULT_ROOT / "digits-classifier", root / "digits-classifier")
         change(client, "load", "digits-classifier").raise_for_status()
@@ -234,14 +234,14 @@ def test_default_model_of_a_task_follows_what_serves(root: Path) -> None:
 def test_only_models_of_the_settings_are_loaded(root: Path) -> None:
     """SLUICE_MODELS says who may serve, also for those who load over HTTP."""
     graphs.write_plain(root, "other", graphs.double())
-    with Serving(settings_for(root, control=True, models=("double",)), HOT) as server, server.client() as client:
+    with Serving(settings_for(root, control=True, models=("double",)), FAST) as server, server.client() as client:
         response = change(client, "load", "other")
         assert (response.status_code, "SLUICE_MODELS" in response.json()["error"]) == (404, True)
 
 
 def test_lazy_model_that_was_unloaded_is_not_loaded_by_the_next_request(root: Path) -> None:
     """With SLUICE_LAZY a request loads a model, but not one that somebody has taken out of service."""
-    with Serving(settings_for(root, control=True, lazy=True), HOT) as server, server.client() as client:
+    with Serving(settings_for(root, control=True, lazy=True), FAST) as server, server.client() as client:
         assert index(client)["double", "1"] == ("UNAVAILABLE", "it is loaded when asked for")
         change(client, "unload").raise_for_status()
         assert infer(client).status_code == 503
@@ -249,7 +249,7 @@ def test_lazy_model_that_was_unloaded_is_not_loaded_by_the_next_request(root: Pa
         assert who_serves(client) == "1"
 
 
-def test_no_request_is_lost_while_versions_change(root: Path, door: Door) -> None:
+def test_no_request_is_lost_while_versions_change(root: Path, path: Path_) -> None:
     """Four callers ask without a pause while versions take over from each other: each is answered by one of them."""
     graphs.write_plain(root, "double", graphs.double(), version=2)
     done = False
@@ -263,7 +263,7 @@ def test_no_request_is_lost_while_versions_change(root: Path, door: Door) -> Non
         return seen
 
     with (
-        Serving(settings_for(root, control=True), door) as serving,
+        Serving(settings_for(root, control=True), path) as serving,
         serving.client() as client,
         ThreadPoolExecutor(4) as pool,
     ):
@@ -276,13 +276,13 @@ def test_no_request_is_lost_while_versions_change(root: Path, door: Door) -> Non
         assert set().union(*(caller.result() for caller in callers)) == {(200, "1"), (200, "2")}
 
 
-def test_task_under_way_ends_on_the_version_that_began_it(tmp_path: Path, door: Door) -> None:
+def test_task_under_way_ends_on_the_version_that_began_it(tmp_path: Path, path: Path_) -> None:
     """A stream of many steps goes on to its end after its model was unloaded, and only then the version is gone."""
     root = tmp_path / "store"
     shutil.copytree(DEFAULT_ROOT / "digits-diffusion", root / "digits-diffusion")
     body = {"count": 2, "steps": 200, "stream": True, "seed": 1}
     name = "digits-diffusion"
-    with Serving(settings_for(root, control=True), door) as server, server.client() as client:
+    with Serving(settings_for(root, control=True), path) as server, server.client() as client:
         with client.stream("POST", "/generate", json=body) as answer:
             lines = answer.iter_lines()
             assert next(lines).startswith("data:")
@@ -300,8 +300,8 @@ def test_change_reaches_every_worker(root: Path, tmp_path: Path) -> None:
     settings = settings_for(root, control=True, workers=2, metrics_dir=tmp_path / "m")
     graphs.write_plain(root, "double", graphs.double(), version=2)
     with (
-        Serving(settings, HOT) as one,
-        Serving(settings, HOT) as two,
+        Serving(settings, FAST) as one,
+        Serving(settings, FAST) as two,
         one.client() as first,
         two.client() as second,
     ):
@@ -319,6 +319,6 @@ def test_change_reaches_every_worker(root: Path, tmp_path: Path) -> None:
 
 def test_workers_without_a_folder_in_common_refuse_changes(root: Path) -> None:
     """A change that could reach one worker only is not made."""
-    with Serving(settings_for(root, control=True, workers=2), HOT) as server, server.client() as client:
+    with Serving(settings_for(root, control=True, workers=2), FAST) as server, server.client() as client:
         response = change(client, "unload")
         assert (response.status_code, "SLUICE_METRICS_DIR" in response.json()["error"]) == (501, True)

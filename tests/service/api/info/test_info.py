@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from model_store import Store
 from tests.support.models import graphs
-from tests.support.servers import HOT, Door, Serving, settings_for
+from tests.support.servers import FAST, Path_, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
@@ -26,7 +26,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     graphs.write_plain(root, "scalars", graphs.scalars())
     graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
     graphs.write_plain(root, "broken", b"no onnx")
-    with Serving(settings_for(root, control=True, max_rows=16), HOT) as server:
+    with Serving(settings_for(root, control=True, max_rows=16), FAST) as server:
         yield server
 
 
@@ -126,10 +126,10 @@ def test_wrong_method_names_all_that_there_are(information: httpx.Client) -> Non
     assert information.get("/v2/repository/index").headers["allow"] == "POST"
 
 
-def test_prefix_is_before_every_route(tmp_path: Path, door: Door) -> None:
-    """With SLUICE_BASE_PATH all routes of both doors are below it, and nowhere else."""
+def test_prefix_is_before_every_route(tmp_path: Path, path: Path_) -> None:
+    """With SLUICE_BASE_PATH all routes of both paths are below it, and nowhere else."""
     graphs.write_plain(tmp_path, "double", graphs.double())
-    with Serving(settings_for(tmp_path, base_path="/team/s-1"), door) as server, server.client() as client:
+    with Serving(settings_for(tmp_path, base_path="/team/s-1"), path) as server, server.client() as client:
         for _ in range(2):  # the second time the head is known
             answer = client.post("/team/s-1/v2/models/double/infer", json={"inputs": [X]})
             assert answer.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support.models import graphs
-from tests.support.servers import HOT, Door, Serving, settings_for
+from tests.support.servers import FAST, Path_, Serving, settings_for
 
 KEYS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
 ROW = [1.0, 2.0, 3.0]
@@ -23,8 +23,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(root: Path, door: Door) -> Iterator[httpx.Client]:
-    with Serving(settings_for(root, max_rows=4), door) as server, server.client() as client:
+def client(root: Path, path: Path_) -> Iterator[httpx.Client]:
+    with Serving(settings_for(root, max_rows=4), path) as server, server.client() as client:
         yield client
 
 
@@ -132,8 +132,8 @@ def test_all_models_are_told_at_once(client: httpx.Client) -> None:
 def test_workers_are_summed(root: Path, tmp_path: Path) -> None:
     """Whichever worker is asked, it tells what all have done, also those that have ended."""
     settings = settings_for(root, workers=2, metrics_dir=tmp_path / "m")
-    with Serving(settings, HOT) as one, one.client() as first:
-        with Serving(settings, HOT) as two, two.client() as second:
+    with Serving(settings, FAST) as one, one.client() as first:
+        with Serving(settings, FAST) as two, two.client() as second:
             infer(first, 1).raise_for_status()
             infer(second, 2).raise_for_status()
             assert stats_of(first) == stats_of(second)

@@ -18,7 +18,7 @@ from service.api.openapi.task_types import OPTIONS
 from service.api.tasks import OPENERS, ROUTES
 from service.api.v2 import INFER
 from service.transport.status import STATUS
-from tests.support.servers import Door, Serving, settings_for
+from tests.support.servers import Path_, Serving, settings_for
 
 CASES = [(task, name) for task, examples in EXAMPLES.items() for name in examples]
 JSON = "application/json"
@@ -95,12 +95,12 @@ def test_examples_run_as_they_stand(reference: httpx.Client, document: dict[str,
 
 
 @pytest.fixture(scope="module")
-def changeable(door: Door) -> Iterator[httpx.Client]:
+def changeable(path: Path_) -> Iterator[httpx.Client]:
     """A server that lets itself be changed, with what the examples of changes need."""
     logger = logging.getLogger("sluice")
     level = logger.level
     settings = settings_for(DEFAULT_ROOT, models=("digits-classifier", "digits-style"), control=True)
-    with Serving(settings, door) as server, server.client() as client:
+    with Serving(settings, path) as server, server.client() as client:
         yield client
     logger.setLevel(level)
 

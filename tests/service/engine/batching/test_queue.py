@@ -41,7 +41,7 @@ def test_full_queue_refuses_and_keeps_what_it_has():
 
 
 def test_requests_of_a_priority_may_be_limited():
-    """Where a model says so a priority holds so many requests, however few their rows, until one leaves by any door."""
+    """Where a model says so a priority holds so many requests, however few their rows, until one leaves by any path."""
     queue: BatchQueue[Request] = BatchQueue(4, 100, max_requests=(None, 2))
     first, second = request(1, deadline=1.0), request(6)
     for each in (first, second, request(1, priority=0), request(1, priority=0), request(1, priority=0)):

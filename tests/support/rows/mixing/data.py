@@ -123,7 +123,7 @@ CASES: list[Case] = [
         "histogram",
         "int64[N] x => float[N] y",
         "h = OneHot(x, 5, [0.0, 1.0]) c = ReduceSum<keepdims=0>(h, [0]) g = Gather(c, x) y = Sqrt(g)",
-        "how often the row's class is in the batch, by one hot",
+        "how often the row's class is in the batch, by one fast",
         draws={"x": between(0, 5)},
     ),
     mixing(
