@@ -22,6 +22,8 @@ _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", re.IGNORECASE
 _BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
 MAX_INPUTS = 4096
+_RENAMED = {"SLUICE_HOT_DOOR": "SLUICE_FAST_PATH"}
+"""Variables that had another name; the old one is still taken."""
 
 
 class SettingsError(Exception):
@@ -161,6 +163,7 @@ class Settings:
         """Build the settings. Raises SettingsError, which names the variable, its value and what was expected."""
         hints = typing.get_type_hints(cls)
         known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
+        environ = {_RENAMED.get(name, name): value for name, value in environ.items()}
         unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
         if unknown:
             raise SettingsError(f"unknown setting {', '.join(unknown)}: there are {', '.join(sorted(known))}")

@@ -9,7 +9,7 @@ from tests.fuzz.calls import LIMIT_S, Caller, fuzz
 from tests.fuzz.mutations import mutate
 from tests.fuzz.requests import make_request, write_models
 from tests.support.processes import served
-from tests.support.servers import PATHS, Path_, settings_for
+from tests.support.servers import PATHS, ServerPath, settings_for
 
 SEED = 6
 FEW, MANY = 1_000, 50_000
@@ -18,7 +18,7 @@ WARM_UP_SHARE = 0.4
 """Over the first requests the caches fill, and what the C allocator keeps grows with them."""
 MAX_GROWTH_BYTES = 16 << 20
 
-by_door = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+by_path = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def test_same_seed_makes_the_same_requests() -> None:
     assert len(set(first)) > 190
 
 
-@by_door
-def test_few_mutated_requests(settings: Settings, path: Path_) -> None:
+@by_path
+def test_few_mutated_requests(settings: Settings, path: ServerPath) -> None:
     """Each is answered 2xx or 4xx in time, both kinds come, no room stays reserved; undamaged ones are all answered."""
     with served(settings, path) as server:
         caller = Caller(server.port)
@@ -51,8 +51,8 @@ def test_few_mutated_requests(settings: Settings, path: Path_) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@by_door
-def test_many_mutated_requests(settings: Settings, path: Path_) -> None:
+@by_path
+def test_many_mutated_requests(settings: Settings, path: ServerPath) -> None:
     """Each of 50,000 is answered 2xx or 4xx in time, and the server's memory stays what it was after the warm-up."""
     with served(settings, path) as server:
         warm_up = int(MANY * WARM_UP_SHARE)

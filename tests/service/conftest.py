@@ -8,7 +8,7 @@ from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT
 from tests.support.models import graphs
-from tests.support.servers import PATHS, Path_, Serving, settings_for
+from tests.support.servers import PATHS, ServerPath, Serving, settings_for
 from tests.support.wires import Wire
 
 
@@ -28,13 +28,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", params=PATHS, ids=lambda path: path.name)
-def path(request: pytest.FixtureRequest) -> Path_:
-    found: Path_ = request.param
+def path(request: pytest.FixtureRequest) -> ServerPath:
+    found: ServerPath = request.param
     return found
 
 
 @pytest.fixture(scope="session")
-def server(store: Path, path: Path_) -> Iterator[Serving]:
+def server(store: Path, path: ServerPath) -> Iterator[Serving]:
     with Serving(settings_for(store, max_body_bytes=1 << 20), path) as serving:
         yield serving
 
@@ -52,7 +52,7 @@ def wire(server: Serving) -> Iterator[Wire]:
 
 
 @pytest.fixture(scope="session")
-def reference_server(path: Path_) -> Iterator[Serving]:
+def reference_server(path: ServerPath) -> Iterator[Serving]:
     """All reference models."""
     settings = settings_for(DEFAULT_ROOT, max_body_bytes=4 << 20, state_key="of these tests")
     with Serving(settings, path) as serving:

@@ -245,11 +245,11 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path):
         server.kill()
 
 
-@pytest.mark.parametrize("hot_door", ["true", "false"])
+@pytest.mark.parametrize("fast_path", ["true", "false"])
 def test_upgrade_is_ignored_whichever_door_is_set(tmp_path: Path, fast_path: str):
     """A body comes through although its request asks for h2c, as those of Java's client do."""
     graphs.write_plain(tmp_path, "double", graphs.double())
-    server = Served("--store", str(tmp_path), workers=1, environment={"SLUICE_HOT_DOOR": fast_path})
+    server = Served("--store", str(tmp_path), workers=1, environment={"SLUICE_FAST_PATH": fast_path})
     try:
         headers = {"connection": "Upgrade", "upgrade": "h2c"}
         response = httpx.post(f"{server.url}/v2/models/double/infer", json={"inputs": [X]}, headers=headers)

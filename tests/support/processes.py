@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from service.settings import Settings
-from tests.support.servers import FAST, PATHS, Path_, Serving
+from tests.support.servers import FAST, PATHS, ServerPath, Serving
 
 
 class Process:
@@ -33,7 +33,7 @@ class Process:
 
 
 @contextlib.contextmanager
-def served(settings: Settings, path: Path_ = FAST) -> Iterator[Process]:
+def served(settings: Settings, path: ServerPath = FAST) -> Iterator[Process]:
     """Serve until the block ends."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

@@ -38,15 +38,15 @@ class _Server(uvicorn.Server):
 
 
 @dataclass(frozen=True)
-class Path_:
+class ServerPath:
     """A way into the server: the name of a test's parameter and uvicorn's protocol for it."""
 
     name: str
     protocol: type[asyncio.Protocol]
 
 
-ASGI = Path_("asgi", Http1Protocol)
-FAST = Path_("fast", FastProtocol)
+ASGI = ServerPath("asgi", Http1Protocol)
+FAST = ServerPath("fast", FastProtocol)
 PATHS = (ASGI, FAST)
 
 
@@ -56,7 +56,7 @@ class Serving:
     def __init__(
         self,
         settings: Settings,
-        path: Path_ = ASGI,
+        path: ServerPath = ASGI,
         make: Callable[[Settings], Worker] = ReadyWorker,
         *,
         tls: tuple[Path, Path] | None = None,

@@ -57,7 +57,7 @@ PEER = Peer(
 
 
 def _environment_asgi(site: Site) -> Mapping[str, str]:
-    return {**_environment(site), "SLUICE_HOT_DOOR": "false"}
+    return {**_environment(site), "SLUICE_FAST_PATH": "false"}
 
 
 ASGI_PEER = dataclasses.replace(PEER, name="sluice-asgi", encodings=(BINARY,), environment=_environment_asgi)

@@ -79,13 +79,13 @@ def test_plain_scores_are_read(name: str) -> None:
     np.testing.assert_array_equal(peer.read_scores(Answer(200, {}, json.dumps(SCORES.tolist()).encode())), SCORES)
 
 
-def test_asgi_peer_is_the_same_server_with_the_hot_door_shut(tmp_path: Path) -> None:
+def test_asgi_peer_is_the_same_server_with_the_fast_path_shut(tmp_path: Path) -> None:
     """The two paths are measured on the same server, asked the same way."""
     site = Site(Path("/python"), 1, TINY, tmp_path, tmp_path / "s.py", 2)
     own, asgi = PEERS["sluice"], PEERS["sluice-asgi"]
     assert asgi.command(site) == own.command(site)
     assert asgi.request(TINY, BINARY, ROWS) == own.request(TINY, BINARY, ROWS)
-    assert {**own.environment(site), "SLUICE_HOT_DOOR": "false"} == asgi.environment(site)
+    assert {**own.environment(site), "SLUICE_FAST_PATH": "false"} == asgi.environment(site)
 
 
 def test_result_says_whether_the_request_path_was_compiled(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto
 
 from tests.support.models import graphs
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 
 Json = dict[str, Any]
 
@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: Path_) -> Iterator[Serving]:
+def server(store: Path, path: ServerPath) -> Iterator[Serving]:
     with Serving(settings_for(store, base_path="/team"), path) as serving:
         yield serving
 

@@ -13,7 +13,7 @@ from onnx import TensorProto
 from model_store import DEFAULT_ROOT
 from service.protocol.timeseries import TimeSeries, find_next
 from tests.support.models import graphs
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 
 Json = dict[str, Any]
 REFERENCE = ("digits-classifier", "sunspots-forecaster", "elnino-forecaster", "date-translator")
@@ -38,7 +38,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: Path_) -> Iterator[Serving]:
+def server(store: Path, path: ServerPath) -> Iterator[Serving]:
     with Serving(settings_for(store), path) as serving:
         yield serving
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.support.models import graphs
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 from tests.support.wires import Wire, request_bytes
 
 MANY = 300
 
 
 @pytest.fixture(scope="module")
-def client(path: Path_, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def client(path: ServerPath, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """At most ten inputs a request, but for models that have more."""
     root = tmp_path_factory.mktemp("store")
     graphs.write_plain(root, "draw", graphs.draw())
@@ -71,7 +71,7 @@ def test_model_without_inputs_answers_each_request_by_a_run_of_its_own(client: h
     assert all(0 <= value < 1 for answer in answers for value in answer)
 
 
-def test_requests_to_a_model_without_inputs_share_no_run(client: httpx.Client, path: Path_, tmp_path: Path):
+def test_requests_to_a_model_without_inputs_share_no_run(client: httpx.Client, path: ServerPath, tmp_path: Path):
     """Requests that wait together are answered with different numbers."""
     graphs.write_plain(tmp_path, "draw", graphs.draw())
     body = json.dumps({"inputs": []}).encode()

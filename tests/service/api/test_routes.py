@@ -17,7 +17,7 @@ from PIL import Image
 
 from model_store import GoldenSamples, Store
 from tests.support.models import graphs
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 
 INFER = "/v2/models/{}/infer"
 
@@ -363,7 +363,7 @@ def test_metrics_count_what_happened(server: Serving, client: httpx.Client):
     assert 'sluice_model_provider{model="double",provider="CPUExecutionProvider",version="1"} 1.0' in text
 
 
-def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, store: Path, path: Path_):
+def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, store: Path, path: ServerPath):
     """A model whose file was changed does not serve and says why; the other models do."""
     for name in ("digits-classifier", "double"):
         shutil.copytree(store / name, tmp_path / name)
@@ -384,7 +384,7 @@ def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, sto
         assert gauge in client.get("/metrics").text
 
 
-def test_server_without_a_model_that_serves_is_live_but_not_ready(tmp_path: Path, path: Path_):
+def test_server_without_a_model_that_serves_is_live_but_not_ready(tmp_path: Path, path: ServerPath):
     """An empty store is reported by /readyz with 503 and Retry-After, and /livez stays 200."""
     with Serving(settings_for(tmp_path), path) as server, server.client() as client:
         assert client.get("/livez").status_code == 200
@@ -393,7 +393,7 @@ def test_server_without_a_model_that_serves_is_live_but_not_ready(tmp_path: Path
         assert response.headers["retry-after"] == "1"
 
 
-def test_older_version_serves_when_the_newest_cannot(tmp_path: Path, path: Path_):
+def test_older_version_serves_when_the_newest_cannot(tmp_path: Path, path: ServerPath):
     """A newest version that does not load leaves the one before it in service."""
     graphs.write_plain(tmp_path, "double", graphs.double())
     graphs.write_plain(tmp_path, "double", b"not onnx", version=2)

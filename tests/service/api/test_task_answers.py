@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 from model_store import DEFAULT_ROOT
 from service.api.openapi.examples import EXAMPLES
 from tests.support.models import failing
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 
 PHOTO = {"model": "photo-restorer"}
 SUNSPOTS = EXAMPLES["predict_sequence"]["stream"][1]["inputs"][0]
@@ -196,7 +196,7 @@ def test_task_without_steps_streams_its_answer(reference: httpx.Client):
     assert events == [("done", ask(reference, "classify", example("classify", "digit")))]
 
 
-def test_failure_on_the_way_is_the_last_event(tmp_path: Path, path: Path_):
+def test_failure_on_the_way_is_the_last_event(tmp_path: Path, path: ServerPath):
     """A model that fails after some steps ends the stream with `event: error`, without `done`; the server lives on."""
     with Serving(settings_for(failing.write_store(tmp_path)), path) as server, server.client() as client:
         body = {"inputs": [[1e36]], "horizon": 4, "stream": True}

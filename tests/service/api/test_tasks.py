@@ -16,7 +16,7 @@ from PIL import Image
 
 from service.api.openapi.examples import EXAMPLES
 from tests.support.models import failing
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 
 ROUTES = tuple(failing.GOOD)
 PNG = {"content-type": "image/png"}
@@ -92,7 +92,7 @@ COMMON: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.fixture(scope="module")
-def failing_server(tmp_path_factory: pytest.TempPathFactory, path: Path_) -> Iterator[Serving]:
+def failing_server(tmp_path_factory: pytest.TempPathFactory, path: ServerPath) -> Iterator[Serving]:
     """Tiny models that fail when they are asked to, and one that is broken."""
     store = failing.write_store(tmp_path_factory.mktemp("failing"))
     with Serving(settings_for(store, max_body_bytes=LIMIT_BYTES), path) as serving:

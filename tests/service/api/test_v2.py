@@ -26,7 +26,7 @@ from service.api.v2 import INFER
 from service.transport.asgi import AsgiRequest
 from service.transport.request import JSON, Endpoint, Reply
 from tests.support.models import graphs
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 
 BF16 = DATATYPES["BF16"].dtype.type
 LIMIT_BYTES = 4 << 20
@@ -53,7 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: Path_) -> Iterator[Serving]:
+def server(store: Path, path: ServerPath) -> Iterator[Serving]:
     with Serving(settings_for(store, max_body_bytes=LIMIT_BYTES), path) as serving:
         yield serving
 
@@ -248,7 +248,7 @@ def test_room_for_inflated_bodies_is_given_back(server: Serving, client: httpx.C
     assert server.worker.handler.body_budget.held_bytes == 0
 
 
-def test_inflated_body_has_to_fit_beside_the_others(store: Path, path: Path_) -> None:
+def test_inflated_body_has_to_fit_beside_the_others(store: Path, path: ServerPath) -> None:
     """Compressed bodies count with what they become: where others hold the room it is 503 with when to come back."""
     body = json.dumps({"inputs": [ONE], "id": "i" * 4000}).encode()
     with (

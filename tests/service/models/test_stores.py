@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.support.models import graphs
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
@@ -16,7 +16,7 @@ def infer(client: httpx.Client, name: str) -> httpx.Response:
     return client.post(f"/v2/models/{name}/infer", json={"inputs": [X]})
 
 
-def test_lazy_model_that_cannot_be_loaded_says_why(tmp_path: Path, path: Path_):
+def test_lazy_model_that_cannot_be_loaded_says_why(tmp_path: Path, path: ServerPath):
     """The request that asks for a broken model gets the reason, and so does the next one."""
     graphs.write_plain(tmp_path, "broken", b"no onnx")
     with Serving(settings_for(tmp_path, lazy=True), path) as server, server.client() as client:
@@ -26,7 +26,7 @@ def test_lazy_model_that_cannot_be_loaded_says_why(tmp_path: Path, path: Path_):
             assert "ONNX Worker cannot load the graph" in response.json()["error"]
 
 
-def test_lazy_model_is_loaded_by_the_first_who_ask(store: Path, path: Path_):
+def test_lazy_model_is_loaded_by_the_first_who_ask(store: Path, path: ServerPath):
     """With SLUICE_LAZY nothing is loaded at the start; callers who come at once wait for one load, and are answered."""
     with Serving(settings_for(store, lazy=True), path) as server, server.client() as client:
         assert client.get("/readyz").status_code == 200
@@ -41,7 +41,7 @@ def test_lazy_model_is_loaded_by_the_first_who_ask(store: Path, path: Path_):
         assert client.post("/classify", json={"inputs": [row]}).json()["model"] == "digits-classifier"
 
 
-def test_time_in_which_a_model_is_loaded_counts(store: Path, path: Path_):
+def test_time_in_which_a_model_is_loaded_counts(store: Path, path: ServerPath):
     """A request whose time was over before its model was there gets a 504, not an answer that it no longer wants."""
     with Serving(settings_for(store, lazy=True), path) as server, server.client() as client:
         urgent = {"inputs": [X], "parameters": {"timeout": 1000}}
@@ -51,7 +51,7 @@ def test_time_in_which_a_model_is_loaded_counts(store: Path, path: Path_):
         assert infer(client, "double").status_code == 200
 
 
-def test_model_that_mixes_rows_serves_each_request_whole(tmp_path: Path, path: Path_):
+def test_model_that_mixes_rows_serves_each_request_whole(tmp_path: Path, path: ServerPath):
     """Rows that influence each other are never cut or joined, so their bits are exact: also where that is required."""
     graphs.write_plain(tmp_path, "mixing", graphs.mixing())
     x = {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}
@@ -65,7 +65,7 @@ def test_model_that_mixes_rows_serves_each_request_whole(tmp_path: Path, path: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lazy", [False, True])
-def test_store_of_1500_models_starts_and_serves_each(tmp_path: Path, path: Path_, lazy: bool):
+def test_store_of_1500_models_starts_and_serves_each(tmp_path: Path, path: ServerPath, lazy: bool):
     """Fifteen hundred small models are loaded at the start, or when asked for, and each answers."""
     content = graphs.double()
     for number in range(1500):

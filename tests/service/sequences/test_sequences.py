@@ -24,7 +24,7 @@ from tests.support.clocks import VirtualLoop
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, settings_of
 from tests.support.models import graphs
-from tests.support.servers import Path_, ReadyWorker, Serving, settings_for
+from tests.support.servers import ReadyWorker, ServerPath, Serving, settings_for
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: Path_) -> Iterator[Serving]:
+def server(store: Path, path: ServerPath) -> Iterator[Serving]:
     with Serving(settings_for(store), path) as serving:
         yield serving
 

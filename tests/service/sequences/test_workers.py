@@ -75,7 +75,7 @@ def expected(store: Path) -> Totals:
 def served(request: pytest.FixtureRequest, store: Path) -> Iterator[tuple[Served, str]]:
     """Two workers behind one path, and where they answer over gRPC."""
     grpc_port = free_port()
-    environment = {"SLUICE_HOT_DOOR": str(request.param), "SLUICE_GRPC_PORT": str(grpc_port)}
+    environment = {"SLUICE_FAST_PATH": str(request.param), "SLUICE_GRPC_PORT": str(grpc_port)}
     server = Served("--store", str(store), workers=2, environment=environment)
     yield server, f"127.0.0.1:{grpc_port}"
     server.kill()

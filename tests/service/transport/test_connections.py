@@ -15,7 +15,7 @@ from service.transport.body_budget import BodyBudget
 from service.transport.fast.protocol import FastProtocol
 from tests.support.certificates import Authority
 from tests.support.gates import gated
-from tests.support.servers import FAST, PATHS, Path_, Serving, settings_for
+from tests.support.servers import FAST, PATHS, ServerPath, Serving, settings_for
 from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 
@@ -62,7 +62,7 @@ def test_nothing_behind_a_refused_body_is_run(server: Serving, client: httpx.Cli
 
 
 @pytest.mark.parametrize("size", [70_000, 200_000])
-def test_header_over_the_limit_is_refused(server: Serving, path: Path_, size: int):
+def test_header_over_the_limit_is_refused(server: Serving, path: ServerPath, size: int):
     """The fast path refuses a header of more than 64 KiB with 431, also one that comes in pieces."""
     if path is not FAST:
         pytest.skip("without the fast path uvicorn reads the header")
@@ -76,7 +76,7 @@ def test_header_over_the_limit_is_refused(server: Serving, path: Path_, size: in
         assert wire.is_closed_by_server()
 
 
-def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, path: Path_):
+def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, path: ServerPath):
     """A header of more than 64 KiB that comes whole, in one read, is refused like one in pieces."""
     if path is not FAST:
         pytest.skip("without the fast path uvicorn reads the header")
@@ -90,7 +90,7 @@ def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, path
 
 
 def test_header_over_the_limit_is_refused_in_pieces_of_less(
-    server: Serving, path: Path_, monkeypatch: pytest.MonkeyPatch
+    server: Serving, path: ServerPath, monkeypatch: pytest.MonkeyPatch
 ):
     """A header of more than 64 KiB is refused also where no read holds as much, and the last one ends it."""
     if path is not FAST:
@@ -114,7 +114,7 @@ def test_header_over_the_limit_is_refused_in_pieces_of_less(
 
 
 def test_header_that_is_refused_and_too_long_is_answered_once(
-    server: Serving, path: Path_, caplog: pytest.LogCaptureFixture
+    server: Serving, path: ServerPath, caplog: pytest.LogCaptureFixture
 ):
     """What is no HTTP gets its one 400 although more than 64 KiB of header come with it, and nothing is logged."""
     if path is not FAST:
@@ -139,7 +139,7 @@ def test_body_whose_chunks_are_malformed_is_answered(wire: Wire, path: str, is_s
         pass
 
 
-def test_malformed_body_in_the_pipeline_is_answered_in_its_turn(wire: Wire, path: Path_):
+def test_malformed_body_in_the_pipeline_is_answered_in_its_turn(wire: Wire, path: ServerPath):
     """The request before it, sent with it, is answered first."""
     if path is not FAST:
         pytest.skip("uvicorn answers the malformed one first")
@@ -192,7 +192,7 @@ def test_answers_of_one_batch_reach_callers_of_every_kind(server: Serving, doubl
                 assert wire.read_y() == -2.0 * i
 
 
-def test_good_request_before_a_malformed_one_is_answered(server: Serving, path: Path_, double: Model):
+def test_good_request_before_a_malformed_one_is_answered(server: Serving, path: ServerPath, double: Model):
     """What follows a request cannot take its answer away: first the answer, then the 400, then the end."""
     if path is not FAST:
         pytest.skip("without the fast path uvicorn answers at once, and closes")
@@ -349,7 +349,7 @@ def test_escaped_path_and_query_reach_the_model(wire: Wire):
         assert wire.read_y() == 16.0
 
 
-def test_shutdown_answers_what_is_in_flight(store: Path, path: Path_):
+def test_shutdown_answers_what_is_in_flight(store: Path, path: ServerPath):
     """A stopping server closes idle connections at once and the others after their answer; nothing is lost."""
     with Serving(settings_for(store, models=("double",)), path) as server:
         assert server.worker is not None
@@ -374,7 +374,7 @@ def test_shutdown_answers_what_is_in_flight(store: Path, path: Path_):
 def test_every_door_sends_the_same_bytes(store: Path):
     """An answer by the fast path has the bytes of one by the ASGI path, apart from its date, id and times."""
 
-    def answers(path: Path_) -> list[list[bytes]]:
+    def answers(path: ServerPath) -> list[list[bytes]]:
         requests = [
             request_bytes(body_of(1, "a")),
             request_bytes(b"{}"),
@@ -399,7 +399,7 @@ def test_every_door_sends_the_same_bytes(store: Path):
     assert protocol == asgi
 
 
-def test_tls_is_served(store: Path, path: Path_, tmp_path: Path):
+def test_tls_is_served(store: Path, path: ServerPath, tmp_path: Path):
     """Both paths work behind TLS."""
     authority = Authority(tmp_path)
     context = ssl.create_default_context(cafile=str(authority.certificate))
@@ -443,7 +443,7 @@ def test_room_that_is_released_while_it_is_given_out_goes_on():
     assert body_budget.held_bytes == 60
 
 
-def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, path: Path_):
+def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, path: ServerPath):
     """Bodies that wait for room and are answered at once, being malformed, leave every connection fit for more."""
     bad, good = b"{}" * 500, body_of(1.0)
     settings = settings_for(store, models=("double",), max_held_bytes=2000, max_body_bytes=4000)
@@ -463,7 +463,7 @@ def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, pa
         assert server.worker.handler.body_budget.held_bytes == 0
 
 
-def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, path: Path_):
+def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, path: ServerPath):
     """With room for one body at a time, ten large uploads at once are all answered."""
     settings = settings_for(store, models=("double",), max_held_bytes=2048)
     rows = 1000
@@ -486,7 +486,7 @@ def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, path: 
 
 @pytest.mark.parametrize("end", ["complete", "gone", "too large"])
 @pytest.mark.parametrize("headers", [(), ("Expect: 100-continue",)], ids=["at once", "asked"])
-def test_chunks_under_way_are_held_and_given_back(store: Path, path: Path_, headers: tuple[str, ...], end: str):
+def test_chunks_under_way_are_held_and_given_back(store: Path, path: ServerPath, headers: tuple[str, ...], end: str):
     """What has come of a body without a length keeps others out until it is answered, refused or given up."""
     settings = settings_for(store, models=("double",), max_held_bytes=2048, max_body_bytes=8192)
     head = "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: t", "Transfer-Encoding: chunked", *headers])
@@ -527,7 +527,7 @@ def test_chunks_under_way_are_held_and_given_back(store: Path, path: Path_, head
         turn_until(0)
 
 
-def test_idle_connection_is_closed_after_keep_alive(store: Path, path: Path_):
+def test_idle_connection_is_closed_after_keep_alive(store: Path, path: ServerPath):
     """A connection on which nothing comes is closed when the time that the settings give it is over, on any route."""
     settings = settings_for(store, models=("double",), keep_alive_s=0.2)
     with Serving(settings, path) as server, Wire(server) as wire, Wire(server) as other:

@@ -8,7 +8,7 @@ import pytest
 
 from service.transport.cors import Cors
 from tests.support.models import graphs
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 from tests.support.wires import Wire, body_of, request_bytes
 
 INFER = "/v2/models/double/infer"
@@ -32,7 +32,7 @@ ANSWERS: dict[str, tuple[str, str, Any, int]] = {
 
 
 @pytest.fixture(scope="module")
-def server(path: Path_, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def server(path: ServerPath, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     root = tmp_path_factory.mktemp("store")
     graphs.write_plain(root, "double", graphs.double())
     graphs.write_plain(root, "exhausting", graphs.exhausting())
@@ -129,7 +129,7 @@ def test_each_request_of_a_connection_is_told_its_own(server: Serving) -> None:
             assert headers.get("access-control-allow-origin") == (None if origin == STRANGER else origin)
 
 
-def test_all_origins_may_read_where_the_setting_says_so(server: Serving, path: Path_) -> None:
+def test_all_origins_may_read_where_the_setting_says_so(server: Serving, path: ServerPath) -> None:
     """With * every answer and preflight says *, never with credentials."""
     assert server.worker is not None
     settings = server.worker.settings.replace(cors_origins=(PAGE, "*"))
@@ -143,7 +143,7 @@ def test_all_origins_may_read_where_the_setting_says_so(server: Serving, path: P
         assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, "*")
 
 
-def test_nothing_is_said_without_the_setting(server: Serving, path: Path_) -> None:
+def test_nothing_is_said_without_the_setting(server: Serving, path: ServerPath) -> None:
     """No header of any answer tells of origins, and a preflight is a method that there is not."""
     assert server.worker is not None
     with Serving(server.worker.settings.replace(cors_origins=()), path) as other, other.client() as client:

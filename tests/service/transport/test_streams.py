@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.asgi import AsgiRequest
 from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Handed
-from tests.support.servers import PATHS, Path_, ReadyWorker, Serving, settings_for
+from tests.support.servers import PATHS, ReadyWorker, ServerPath, Serving, settings_for
 from tests.support.wires import Wire
 
 INFER = "/v2/models/double/infer"
@@ -130,7 +130,7 @@ def request(*headers: str, version: str = "1.1", path: str = INFER) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: Path_) -> Iterator[Serving]:
+def server(store: Path, path: ServerPath) -> Iterator[Serving]:
     with Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as serving:
         yield serving
 
@@ -347,7 +347,7 @@ def test_stream_closes_the_connection_when_asked(stage: Stage, wire: ChunkedWire
     assert wire.read_rest() == b"3\r\none\r\n0\r\n\r\n"
 
 
-def test_stopping_server_lets_a_stream_finish(store: Path, path: Path_):
+def test_stopping_server_lets_a_stream_finish(store: Path, path: ServerPath):
     """A stream that runs when the server stops goes on to its end; then its connection is closed."""
     with Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as server:
         stage = Stage(server)
@@ -368,7 +368,7 @@ def test_stopping_server_lets_a_stream_finish(store: Path, path: Path_):
 def test_every_door_sends_the_same_bytes(store: Path):
     """A stream by the fast path has the bytes of one by the ASGI path, apart from its date."""
 
-    def answer(path: Path_) -> list[bytes]:
+    def answer(path: ServerPath) -> list[bytes]:
         with (
             Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as server,
             ChunkedWire(server) as wire,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.servers import FAST, Path_, Serving
+from tests.support.servers import FAST, ServerPath, Serving
 from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
@@ -152,7 +152,7 @@ def test_body_whose_chunks_are_malformed_is_answered(wire: Wire, path: str):
 
 
 @pytest.mark.parametrize("cut", [None, 40_000], ids=["whole", "apart"])
-def test_header_over_the_limit_is_refused(server: Serving, path: Path_, wire: Wire, probe: Wire, cut: int | None):
+def test_header_over_the_limit_is_refused(server: Serving, path: ServerPath, wire: Wire, probe: Wire, cut: int | None):
     """A header of more than 64 KiB is refused with 431 by the fast path, whatever it asks for."""
     if path is not FAST:
         pytest.skip("without the fast path uvicorn reads the header")

@@ -12,7 +12,7 @@ import pytest
 
 from model_store import DEFAULT_ROOT, Store
 from tests.support.models import graphs
-from tests.support.servers import FAST, Path_, Serving, settings_for
+from tests.support.servers import FAST, ServerPath, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 Y = [2.0, 4.0, 6.0]
@@ -249,7 +249,7 @@ def test_lazy_model_that_was_unloaded_is_not_loaded_by_the_next_request(root: Pa
         assert who_serves(client) == "1"
 
 
-def test_no_request_is_lost_while_versions_change(root: Path, path: Path_) -> None:
+def test_no_request_is_lost_while_versions_change(root: Path, path: ServerPath) -> None:
     """Four callers ask without a pause while versions take over from each other: each is answered by one of them."""
     graphs.write_plain(root, "double", graphs.double(), version=2)
     done = False
@@ -276,7 +276,7 @@ def test_no_request_is_lost_while_versions_change(root: Path, path: Path_) -> No
         assert set().union(*(caller.result() for caller in callers)) == {(200, "1"), (200, "2")}
 
 
-def test_task_under_way_ends_on_the_version_that_began_it(tmp_path: Path, path: Path_) -> None:
+def test_task_under_way_ends_on_the_version_that_began_it(tmp_path: Path, path: ServerPath) -> None:
     """A stream of many steps goes on to its end after its model was unloaded, and only then the version is gone."""
     root = tmp_path / "store"
     shutil.copytree(DEFAULT_ROOT / "digits-diffusion", root / "digits-diffusion")

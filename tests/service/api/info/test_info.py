@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from model_store import Store
 from tests.support.models import graphs
-from tests.support.servers import FAST, Path_, Serving, settings_for
+from tests.support.servers import FAST, ServerPath, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
@@ -126,7 +126,7 @@ def test_wrong_method_names_all_that_there_are(information: httpx.Client) -> Non
     assert information.get("/v2/repository/index").headers["allow"] == "POST"
 
 
-def test_prefix_is_before_every_route(tmp_path: Path, path: Path_) -> None:
+def test_prefix_is_before_every_route(tmp_path: Path, path: ServerPath) -> None:
     """With SLUICE_BASE_PATH all routes of both paths are below it, and nowhere else."""
     graphs.write_plain(tmp_path, "double", graphs.double())
     with Serving(settings_for(tmp_path, base_path="/team/s-1"), path) as server, server.client() as client:

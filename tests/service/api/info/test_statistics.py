@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.support.models import graphs
-from tests.support.servers import FAST, Path_, Serving, settings_for
+from tests.support.servers import FAST, ServerPath, Serving, settings_for
 
 KEYS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
 ROW = [1.0, 2.0, 3.0]
@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(root: Path, path: Path_) -> Iterator[httpx.Client]:
+def client(root: Path, path: ServerPath) -> Iterator[httpx.Client]:
     with Serving(settings_for(root, max_rows=4), path) as server, server.client() as client:
         yield client
 

@@ -18,7 +18,7 @@ from service.api.openapi.task_types import OPTIONS
 from service.api.tasks import OPENERS, ROUTES
 from service.api.v2 import INFER
 from service.transport.status import STATUS
-from tests.support.servers import Path_, Serving, settings_for
+from tests.support.servers import ServerPath, Serving, settings_for
 
 CASES = [(task, name) for task, examples in EXAMPLES.items() for name in examples]
 JSON = "application/json"
@@ -95,7 +95,7 @@ def test_examples_run_as_they_stand(reference: httpx.Client, document: dict[str,
 
 
 @pytest.fixture(scope="module")
-def changeable(path: Path_) -> Iterator[httpx.Client]:
+def changeable(path: ServerPath) -> Iterator[httpx.Client]:
     """A server that lets itself be changed, with what the examples of changes need."""
     logger = logging.getLogger("sluice")
     level = logger.level
