@@ -31,10 +31,9 @@ from model_store.manifest import Tensor
 from model_store.rows import analyse
 from service.engine.batching.buckets import bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
-from service.engine.batching.queue import BatchQueue
+from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.queued_request import Answer, QueuedRequest
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session, available_providers, host_allocator
 from service.engine.tensors import Arrays, Rows, Signature
@@ -167,7 +166,7 @@ async def _drive(
     for point in points:
         cost.observe(point.rows, point.seconds[mode])
     buckets = make_buckets(max_rows)
-    queue: BatchQueue[QueuedRequest] = BatchQueue(max_rows, 8 * max_rows, 0.0)
+    queue: BatchQueue = BatchQueue(max_rows, 8 * max_rows, 0.0)
     pad = None if session.on_cpu else functools.partial(bucket_of, buckets=buckets)
     dispatcher = Dispatcher(session, signature, device, queue, cost=cost, pad=pad)
     try:

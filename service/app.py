@@ -18,11 +18,12 @@ import bentoml
 from pydantic import Field, create_model
 
 from service.api.openapi.task_types import describe_options
-from service.protocol.text import parse_object, render_json
+from service.protocol.json import parse_object, render_json
 from service.settings import Settings, SettingsError
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
-from service.transport.asgi import ASGIApp, AsgiApplication, AsgiRequest
+from service.transport.asgi import ASGIApp, AsgiApplication
+from service.transport.awaited_request import AwaitedRequest
 from service.transport.request import Endpoint
 from service.worker import Worker
 
@@ -62,12 +63,11 @@ def _open_worker() -> Worker:
 def _choose_protocol(is_fast: bool) -> None:
     """BentoML's worker asks for the application before it builds its server, so this is in time."""
     try:
-        from service.transport import http1
-        from service.transport.fast import protocol
+        from service.transport.fast.protocol import choose_protocol
     except ImportError:
         logger.warning("httptools is not installed: tensors go by the slower ASGI path")
         return
-    http1.use_protocol(protocol.PROTOCOL if is_fast else http1.PROTOCOL)
+    choose_protocol(is_fast)
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily imported names are Any to mypy
@@ -127,11 +127,10 @@ async def _call(task: str, fields: dict[str, Any]) -> dict[str, Any]:
         raise bentoml.exceptions.ServiceUnavailable("the service was not started: run it with `sluice serve`")
     if fields.get("stream"):
         raise bentoml.exceptions.InvalidArgument("stream: a call has one answer; ask over HTTP for events")
-    handler = _worker.handler
-    call = AsgiRequest(Endpoint(f"/{task}"), b"", {})
-    call.body = render_json(fields)
-    handler.start(call)
-    reply = await call.answer
+    request = AwaitedRequest(Endpoint(f"/{task}"), b"", {})
+    request.body = render_json(fields)
+    _worker.handler.start(request)
+    reply = await request.answer
     content = parse_object(b"".join(reply.chunks))
     if reply.status != 200:
         raise bentoml.exceptions.BentoMLException(content["error"], error_code=HTTPStatus(reply.status))

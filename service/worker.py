@@ -3,14 +3,18 @@
 import asyncio
 import gc
 import logging
+import secrets
 import sys
 from typing import TYPE_CHECKING, Any
 
 from model_store import Store
 from model_store.graphs.configuration import read_default_filename
+from service.api import generate, kserve
 from service.api.admin.control import Control
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
+from service.api.tasks import TaskRunner
+from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
 from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
@@ -18,8 +22,11 @@ from service.engine.onnx.session import available_providers, host_allocator
 from service.metrics.devices import device_memory, worker_memory
 from service.metrics.meters import Metrics
 from service.models.registry import Registry
-from service.sequences.forwarding import Relay
+from service.sequences.forwarding import Forwarder
+from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError, count_cores
+from service.tasks.work import Limits
+from service.transport.asgi import ASGIApp
 
 if TYPE_CHECKING:
     from service.transport.grpc.server import GrpcServer
@@ -53,13 +60,20 @@ class Worker:
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
-        self.handler = RequestHandler(self.registry, settings, self.metrics, loop, writes=self.device.writes)
-        self.registry.holders.append(self.handler.errands.release)
-        self.control = Control(self.registry, settings, settings.metrics_dir)
-        self.information = Information(self.registry, self.metrics, self.control, self.device.lanes)
+        self.handler = RequestHandler(settings, self.metrics, loop, writes=self.device.writes)
+        self.sequences = Sequences(settings, loop)
         folder = settings.metrics_dir
+        self.forwarder: Forwarder | None = None
         if settings.workers > 1 and folder is not None:
-            self.handler.relay = Relay(self.handler, folder, settings, loop)
+            self.forwarder = Forwarder(self.handler, folder, settings, loop)
+        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
+        self.tasks = TaskRunner(self.registry, _limits(settings), settings.deadline_s, loop, self.handler.threads)
+        self.registry.holders += [self.tasks.release, infer.forget]
+        self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
+        self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
+        self.control = Control(self.registry, settings, settings.metrics_dir)
+        self._info = Information(self.registry, self.metrics, self.control, self.device.lanes)
+        self.information: ASGIApp = self._info.application()
         self.grpc = self._open_grpc() if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
 
@@ -71,13 +85,13 @@ class Worker:
                 f"SLUICE_GRPC_PORT={self.settings.grpc_port}: {error.name} is not installed: "
                 "pip install 'sluice-serving[grpc]'"
             ) from None
-        return GrpcServer(self.handler, self.information.application(), self.metrics, self.settings)
+        return GrpcServer(self.handler, self.information, self.metrics, self.settings)
 
     async def start(self) -> None:
         _tell_form()
         await self.control.open()
-        if self.handler.relay is not None:
-            await self.handler.relay.open()
+        if self.forwarder is not None:
+            await self.forwarder.open()
         if self.grpc is not None:
             await self.grpc.start()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
@@ -85,7 +99,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Finish what was accepted, then let go of the threads."""
-        self.information.is_draining = True
+        self._info.is_draining = True
         await self.control.close()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
@@ -95,17 +109,27 @@ class Worker:
         stopping = asyncio.create_task(self.grpc.stop(drain_s)) if self.grpc is not None else None
         try:
             async with asyncio.timeout(drain_s):
-                await self.handler.errands.drain()
+                await self.tasks.drain()
                 await self.registry.drain()
         except TimeoutError:
             logger.error("requests were still open after %.1f s and were dropped", drain_s)
         if stopping is not None:
             await stopping
-        if self.handler.relay is not None:
-            await self.handler.relay.close()
+        if self.forwarder is not None:
+            await self.forwarder.close()
         self.registry.close()
+        self.sequences.close()
         self.handler.close()
         self.device.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_pixels=settings.max_image_pixels,
+        max_steps=settings.max_steps,
+        max_generated=settings.max_generated,
+        state_key=settings.state_key.encode() or secrets.token_bytes(32),
+    )
 
 
 def _tell_form() -> None:

@@ -10,38 +10,40 @@ from typing import Any
 
 from model_store.datatypes import DATATYPES
 from model_store.tasks import Carry
-from service.api.task_plan import Opener, Opening
+from service.api.handler import ErrorFormat
+from service.api.task_plan import Planner, TaskPlan
 from service.codecs.series import zeros_of
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays, Signature
 from service.errors import InvalidInput
-from service.models.registry import Model, Registry
+from service.models.entry import Model
+from service.models.registry import Registry
 from service.protocol.generate import GenerateRequest, describe_generated, read_generate
-from service.protocol.header import read_schedule
+from service.protocol.infer_request import read_schedule
 from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work
-from service.transport.request import Call
+from service.transport.request import Request
 
 GENERATE = "/v2/models/{model}/generate"
 GENERATE_STREAM = "/v2/models/{model}/generate_stream"
 STEPS = "steps"
 
 
-def open_generate(streams: bool, call: Call, registry: Registry, limits: Limits) -> Opening:
+def plan_generate(streams: bool, request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Raises InvalidInput for a request that does not fit the model, UnknownModel, NotReady."""
-    model = registry.find(call.endpoint.model, call.endpoint.version)
+    model = registry.find(request.endpoint.model, request.endpoint.version)
     model.check_stateless()
     signature = model.signature
     _refuse_binary(signature)
-    request = read_generate(call.body, signature.graph.inputs)
-    if request.parameters.get("sequence_id"):
+    flat = read_generate(request.body, signature.graph.inputs)
+    if flat.parameters.get("sequence_id"):
         raise InvalidInput("sequence_id: expected none on this route: sequences go by infer")
-    timeout_s, priority = model.schedule(*read_schedule(request.parameters))
-    steps = _read_steps(request, model, limits)
-    inputs = request.inputs if steps is None else _begin(request.inputs, model)
+    timeout_s, priority = model.schedule(*read_schedule(flat.parameters))
+    steps = _read_steps(flat, model, limits)
+    inputs = flat.inputs if steps is None else _begin(flat.inputs, model)
     rows = signature.check(inputs).number
     if steps is not None and rows != 1:
         raise InvalidInput(f"{STEPS}: expected one row, got {rows}: send a request for each")
-    describe = functools.partial(describe_generated, model.name, model.version, request.id)
+    describe = functools.partial(describe_generated, model.name, model.version, flat.id)
 
     def work(emit: Emit | None) -> Work:
         outputs: Arrays
@@ -51,17 +53,19 @@ def open_generate(streams: bool, call: Call, registry: Registry, limits: Limits)
             outputs = yield from _walk(inputs, steps, signature, emit and (lambda shown: emit(describe(shown))))
         return Result(describe(outputs))
 
-    return Opening(model, work, streams, last_event=None, timeout_s=timeout_s, priority=priority)
+    return TaskPlan(model, work, streams, last_event=None, timeout_s=timeout_s, priority=priority)
 
 
-OPENERS: Mapping[str, Opener] = {
-    GENERATE: functools.partial(open_generate, False),
-    GENERATE_STREAM: functools.partial(open_generate, True),
+PLANNERS: Mapping[str, Planner] = {
+    GENERATE: functools.partial(plan_generate, False),
+    GENERATE_STREAM: functools.partial(plan_generate, True),
 }
+ERROR_FORMATS: Mapping[str, ErrorFormat] = {GENERATE_STREAM: ErrorFormat(event=None)}
+"""Here an error within a stream is an event without a name, like all others."""
 
 
-def _read_steps(request: GenerateRequest, model: Model, limits: Limits) -> int | None:
-    steps = request.parameters.get(STEPS)
+def _read_steps(flat: GenerateRequest, model: Model, limits: Limits) -> int | None:
+    steps = flat.parameters.get(STEPS)
     if steps is None:
         return None
     loop = model.manifest.loop

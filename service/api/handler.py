@@ -1,10 +1,11 @@
-"""The request handler: the POST routes that carry tensors, for whichever path a request came in by.
+"""The request handler: the POST routes that carry tensors, for whichever transport a request came by.
 
-Life of a call: ``match`` finds the endpoint, ``start`` inflates, decodes, validates and queues; the answer is rendered
-when the batch is done, compressed if the caller asks for it, and goes out by ``call.reply``, once. Whatever goes wrong
-on the way becomes an error reply, so a path never sees an exception.
+Life of a request: ``match`` finds the endpoint, ``start`` inflates the body and gives the request, with a
+``Responder``, to whoever answers its route. That decodes, validates and queues. When the batch is done the answer is
+rendered, compressed if the caller asks for it, and goes out once. Whatever goes wrong on the way becomes an error
+reply, so a transport never sees an exception.
 
-What a call refers to is let go of when it ends: without reference cycles memory is free at once, and the garbage
+What a request refers to is let go of when it ends: without reference cycles memory is free at once, and the garbage
 collector, which would stop everybody, has nothing to find.
 """
 
@@ -12,60 +13,179 @@ import asyncio
 import functools
 import logging
 import re
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from service.api.generate import GENERATE_STREAM
-from service.api.kserve import FORECAST, forecast_error_reply
-from service.api.tasks import OPENERS, Errand, Errands
-from service.api.v2 import BINARY, ROUTES, Inference
-from service.engine.execution.queued_request import Answer
+from service.engine.batching.queue import Answer
 from service.engine.execution.write_coalescer import WriteCoalescer
-from service.errors import (
-    Cancelled,
-    ModelFailure,
-    ServiceError,
-    StillLoading,
-    TryLater,
-    UnsupportedCoding,
-)
+from service.errors import Cancelled, ModelFailure, ServiceError, StillLoading, TryLater, UnsupportedCoding
 from service.metrics.meters import Metrics
-from service.models.registry import Registry
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
-from service.sequences.sequences import Sequences
 from service.settings import Settings
-from service.tasks.work import Limits
 from service.transport import sse
-from service.transport.body_budget import BodyBudget
 from service.transport.cors import Cors
-from service.transport.request import JSON, Call, Endpoint, Handed, Reply
+from service.transport.handler import Handler
+from service.transport.request import JSON, BodyBudget, Endpoint, HeaderField, Reply, Request
 from service.transport.status import error_reply
-
-if TYPE_CHECKING:
-    from service.sequences.forwarding import Relay
 
 logger = logging.getLogger("sluice.http")
 
-HANDLER_STATE = "sluice.handler"
-"""Where the ASGI path leaves the request handler in the lifespan's state, which uvicorn hands to its protocols."""
-_FIXED_PATHS = frozenset(route for route in OPENERS if "{" not in route)
+BINARY: HeaderField = (b"content-type", b"application/octet-stream")
+
 _V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
 _V1_PATH = re.compile(r"/v1/models/([^/]+):(predict|explain)")
 _PLAIN_ROUTES = ("/generate",)
 """Whose requests are too small to be worth a content coding."""
 _COMPRESS_FROM_BYTES = 1024
-_INFLATE_ASIDE_FROM_BYTES = 4 << 10
-_DEFLATE_ASIDE_FROM_BYTES = 16 << 10
+_INFLATE_IN_THREAD_FROM_BYTES = 4 << 10
+_DEFLATE_IN_THREAD_FROM_BYTES = 16 << 10
 """Larger bodies are inflated and compressed in a thread; up to there it took 3 ms, for a bomb, and 0.15 ms."""
 
 
-class RequestHandler:
+class ErrorFormat(NamedTuple):
+    """How a route tells errors, where not as most do: the whole reply, and the name of the event within a stream."""
+
+    reply: Callable[[ServiceError, str], Reply] = error_reply
+    event: str | None = "error"
+
+
+class Responder:
+    """A request that is worked on, and the one way to answer it. Given to whoever answers the route.
+
+    ``model_name`` is who answers, for metrics, once that is known. ``cancel_work`` takes the request out of wherever it
+    is, and ``on_end`` is called when it has ended, however; both are set by whoever works on it. ``late_s`` is how much
+    of its time was over when the work began, after the body was inflated or the model was loaded say. ``opened``: a
+    stream has begun, so an error can no longer be the reply. ``gone``: it has ended.
+    """
+
+    model_name = ""
+    cancel_work: Callable[[], None] | None = None
+    on_end: Callable[[], None] | None = None
+    late_s = 0.0
+    opened = False
+    gone = False
+    _inflated_bytes = 0  # the room that is reserved for a body that came compressed
+
+    def __init__(self, handler: "RequestHandler", request: Request) -> None:
+        self.request = request
+        self._handler = handler
+
+    def elapsed_s(self) -> float:
+        """Seconds since the request came."""
+        return self._handler.clock() - self.request.began
+
+    def cancel(self) -> None:
+        """The caller has gone: take the request out of wherever it is. Its reply will not come."""
+        if self.gone:
+            return
+        self._handler.metrics.rejected(self.model_name, Cancelled.reason)
+        if self.cancel_work is not None:
+            self.cancel_work()
+        self._let_go()
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error."""
+        request, handler = self.request, self._handler
+        if not isinstance(error, ServiceError):
+            logger.error("request %s: a fault of the server", request.request_id, exc_info=error)
+            error = ModelFailure("a fault of the server")
+        elif isinstance(error, ModelFailure):
+            logger.error("request %s: %s", request.request_id, error)
+        handler.metrics.rejected(self.model_name, error.reason)
+        told = handler.error_formats.get(request.endpoint.route, _USUAL)
+        reply = told.reply(error, request.request_id)
+        if self.opened:  # the status has gone out: what is left is to say it in the stream
+            request.send(sse.event(b"".join(reply.chunks), told.event))
+            self.finish_stream(reply.status)
+        else:
+            self.finish(reply, None)
+
+    def send(self, chunk: bytes) -> None:
+        """Send a piece of a streamed answer."""
+        if not self.opened:
+            self.opened = True
+            self.request.open(200, [*sse.HEADERS, (b"x-request-id", self.request.request_id.encode())])
+        self.request.send(chunk)
+
+    def finish_stream(self, status: int) -> None:
+        """End an answer that was sent in pieces."""
+        if self.gone:
+            return
+        total_s = self.elapsed_s()
+        self._let_go()
+        self.request.end()
+        self._count(status, total_s)
+
+    def finish(self, reply: Reply, answer: Answer | None) -> None:
+        """Send an answer, in the coding that its caller asks for where that is worth it."""
+        if self.gone:
+            return
+        coding = _coding_of(self.request, reply) if b"accept-encoding" in self.request.headers else None
+        if coding is None:
+            self._reply(reply, answer)
+            return
+
+        def send(body: bytes) -> None:
+            headers = [*reply.headers, (b"content-encoding", coding.encode())]
+            self._reply(Reply(reply.status, [body], headers), answer)
+
+        if reply.size_bytes < _DEFLATE_IN_THREAD_FROM_BYTES:
+            send(deflate(reply.chunks, coding))
+            return
+        self.cancel_work = None  # the engine has done its part
+        self._handler.run_in_thread(self, functools.partial(deflate, reply.chunks, coding), send)
+
+    def _reply(self, reply: Reply, answer: Answer | None) -> None:
+        request, status = self.request, reply.status
+        total_s = self.elapsed_s()
+        timing = _server_timing(total_s, answer)
+        reply.headers = (*reply.headers, (b"x-request-id", request.request_id.encode()), (b"server-timing", timing))
+        self._let_go()
+        request.reply(reply)
+        self._count(status, total_s)
+
+    def _count(self, status: int, total_s: float) -> None:
+        """Nobody waits for this: the answer is out."""
+        self._handler.metrics.route(self.request.endpoint.route, self.model_name).answered(status, total_s)
+
+    def hold_inflated(self, body: bytes) -> bool:
+        """Take a body in place of the compressed one; False where others hold the room that it needs."""
+        budget = self._handler.body_budget
+        # Bodies under way are bounded in all, and this one has grown since its transport let it in.
+        if budget.held_bytes <= len(self.request.body):  # there is no other
+            budget.grow(len(body))
+        elif not budget.try_admit(len(body)):
+            return False
+        self._inflated_bytes = len(body)
+        self.request.body = body
+        return True
+
+    def _let_go(self) -> None:
+        self.gone = True
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
+        self.cancel_work = None
+        self.request.cancel = None
+        self.request.body = b""
+        if self._inflated_bytes:
+            self._handler.body_budget.release(self._inflated_bytes)
+            self._inflated_bytes = 0
+
+
+_USUAL = ErrorFormat()
+
+Start = Callable[[Responder], None]
+"""Begins to answer a request; raises ServiceError, or whatever becomes the answer as a fault of the server."""
+
+
+class RequestHandler(Handler):
+    """``starts`` has who answers each route, ``error_formats`` those routes whose errors look otherwise."""
+
     def __init__(
         self,
-        registry: Registry,
         settings: Settings,
         metrics: Metrics,
         loop: asyncio.AbstractEventLoop,
@@ -79,206 +199,104 @@ class RequestHandler:
         self.keep_alive_s = settings.keep_alive_s
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.body_budget = BodyBudget(settings.max_held_bytes)
-        self._registry = registry
-        self._settings = settings
-        self._metrics = metrics
-        self._loop = loop
-        self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
-        limits = Limits(
-            max_pixels=settings.max_image_pixels,
-            max_steps=settings.max_steps,
-            max_generated=settings.max_generated,
-            state_key=settings.state_key.encode() or secrets.token_bytes(32),
-        )
-        self.sequences = Sequences(settings, loop)
-        self.relay: Relay | None = None
-        self.errands = Errands(self, registry, limits, settings.deadline_s, loop, self._decoders)
-        self._begin: Mapping[str, Callable[[Call], None]] = {
-            **dict.fromkeys(ROUTES, Inference(self, registry, settings).start),
-            **dict.fromkeys(OPENERS, self.errands.start),
-        }
+        self.metrics = metrics
+        self.loop = loop
+        self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self.starts: dict[str, Start] = {}
+        self.error_formats: Mapping[str, ErrorFormat] = {}
 
-    @staticmethod
-    @functools.lru_cache(maxsize=4096)
-    def match(path: str, base_path: str = "") -> Endpoint | None:
-        """The endpoint of a path below ``base_path``, or None where it is not one of the request handler's."""
-        if not path.startswith(base_path):
-            return None
-        path = path[len(base_path) :]
-        if path in _FIXED_PATHS:
+    def match(self, path: str) -> Endpoint | None:
+        if path in self.starts and "{" not in path:
             return Endpoint(path)
-        if found := _V2_PATH.fullmatch(path):
-            return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2])
-        found = _V1_PATH.fullmatch(path)
-        return Endpoint(f"/v1/models/{{model}}:{found[2]}", found[1]) if found else None
+        return _match_model(path)
 
-    def start(self, call: Call) -> None:
-        """Begin a call whose body is complete. The reply may come before this returns."""
-        call.began = call.began or self.clock()
-        if b"content-encoding" not in call.headers:
-            self._go_on(call)
+    def start(self, request: Request) -> None:
+        request.began = request.began or self.clock()
+        responder = Responder(self, request)
+        request.cancel = responder.cancel
+        if b"content-encoding" not in request.headers:
+            self._go_on(responder)
         else:
-            self._inflate(call, call.headers[b"content-encoding"])
+            self._inflate(responder, request.headers[b"content-encoding"])
 
-    def _go_on(self, call: Call) -> None:
+    def refuse(self, request: Request, error: ServiceError) -> None:
+        request.began = self.clock()
+        Responder(self, request).fail(error)
+
+    def close(self) -> None:
+        self.threads.shutdown(wait=True)
+
+    def run_in_thread(self, responder: Responder, work: Callable[[], bytes], then: Callable[[bytes], None]) -> None:
+        """Do what takes long in a thread, and then go on with the request if its caller is still there."""
+
+        def done(future: asyncio.Future[Any]) -> None:
+            error = future.exception()
+            if responder.gone:
+                return
+            if isinstance(error, Exception):
+                responder.fail(error)
+            else:
+                then(future.result())
+
+        self.loop.run_in_executor(self.threads, work).add_done_callback(done)
+
+    def _go_on(self, responder: Responder) -> None:
         try:
-            self._begin[call.endpoint.route](call)
+            self.starts[responder.request.endpoint.route](responder)
         except StillLoading as error:
-            error.when_loaded(lambda: self._go_on_late(call))
-        except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the call
-            self.fail(call, error)
+            error.when_loaded(lambda: self._go_on_late(responder))
+        except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
+            responder.fail(error)
 
-    def _go_on_late(self, call: Call) -> None:
-        """Go on with a call that had to wait, if its caller still does: that time is over too."""
-        if not call.gone:
-            call.late_s = self.clock() - call.began
-            self._go_on(call)
+    def _go_on_late(self, responder: Responder) -> None:
+        """Go on with a request that had to wait, if its caller still does: that time is over too."""
+        if not responder.gone:
+            responder.late_s = responder.elapsed_s()
+            self._go_on(responder)
 
-    def _inflate(self, call: Call, encoding: bytes) -> None:
+    def _inflate(self, responder: Responder, encoding: bytes) -> None:
         """Go on with the body as it was before its content coding."""
+        request = responder.request
 
         def go_on(body: bytes) -> None:
-            # Bodies under way are bounded in all, and this one has grown since a path let it in.
-            if self.body_budget.held_bytes <= len(call.body):  # there is no other
-                self.body_budget.grow(len(body))
-            elif not self.body_budget.try_admit(len(body)):
-                self.fail(call, TryLater(f"body: expected room for {len(body)} more bytes, but others hold it"))
-                return
-            call.inflated_bytes = len(body)
-            call.body = body
-            self._go_on_late(call)
+            if responder.hold_inflated(body):
+                self._go_on_late(responder)
+            else:
+                responder.fail(TryLater(f"body: expected room for {len(body)} more bytes, but others hold it"))
 
         try:
             coding = read_coding(encoding)
             if coding is None:
-                self._go_on(call)
+                self._go_on(responder)
                 return
-            if call.endpoint.route in _PLAIN_ROUTES:
+            if request.endpoint.route in _PLAIN_ROUTES:
                 raise UnsupportedCoding(
-                    f"content-encoding {coding!r}: expected none on {call.endpoint.route}", ("identity",)
+                    f"content-encoding {coding!r}: expected none on {request.endpoint.route}", ("identity",)
                 )
-            work = functools.partial(inflate, call.body, coding, self.max_body_bytes)
-            if len(call.body) < _INFLATE_ASIDE_FROM_BYTES:
+            work = functools.partial(inflate, request.body, coding, self.max_body_bytes)
+            if len(request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
                 go_on(work())
             else:
-                self._do_aside(call, work, go_on)
+                self.run_in_thread(responder, work, go_on)
         except ServiceError as error:
-            self.fail(call, error)
-
-    def _do_aside(self, call: Call, work: Callable[[], bytes], then: Callable[[bytes], None]) -> None:
-        """Do what takes long in a thread, and then go on with the call if its caller is still there."""
-
-        def done(future: asyncio.Future[Any]) -> None:
-            error = future.exception()
-            if call.gone:
-                return
-            if isinstance(error, Exception):
-                self.fail(call, error)
-            else:
-                then(future.result())
-
-        self._loop.run_in_executor(self._decoders, work).add_done_callback(done)
-
-    def refuse(self, call: Call, error: ServiceError) -> None:
-        """Answer a call with an error that a path has found before the body was there."""
-        call.began = self.clock()
-        self.fail(call, error)
-
-    def cancel(self, call: Call) -> None:
-        """The caller has gone: take the call out of wherever it is. Its reply will not come."""
-        if call.gone:
-            return
-        self._metrics.rejected(call.model.name if call.model else "", Cancelled.reason)
-        job = call.job
-        if isinstance(job, Errand | Handed):
-            job.cancel()
-        elif call.model is not None and job is not None:
-            call.model.dispatcher.cancel(job)
-        self._let_go(call)
-
-    def close(self) -> None:
-        self.sequences.close()
-        self._decoders.shutdown(wait=True)
-
-    def fail(self, call: Call, error: Exception) -> None:
-        if not isinstance(error, ServiceError):
-            logger.error("request %s: a fault of the server", call.request_id, exc_info=error)
-            error = ModelFailure("a fault of the server")
-        elif isinstance(error, ModelFailure):
-            logger.error("request %s: %s", call.request_id, error)
-        self._metrics.rejected(call.model.name if call.model else "", error.reason)
-        make = forecast_error_reply if call.endpoint.route == FORECAST else error_reply
-        reply = make(error, call.request_id)
-        if call.opened:  # the status has gone out: what is left is to say it in the stream
-            name = None if call.endpoint.route == GENERATE_STREAM else "error"
-            call.send(sse.event(b"".join(reply.chunks), name))
-            self.finish_stream(call, reply.status)
-        else:
-            self.finish(call, reply, None)
-
-    def finish_stream(self, call: Call, status: int) -> None:
-        """End an answer that was sent in pieces."""
-        if call.gone:
-            return
-        self._note(call, status)
-        self._let_go(call)
-        call.end()
-
-    def _note(self, call: Call, status: int) -> float:
-        """Count an answer; returns how long it took, in seconds."""
-        total_s = self.clock() - call.began
-        meter = self._metrics.route(call.endpoint.route, call.model.name if call.model else "")
-        meter.answered(status, total_s)
-        return total_s
-
-    def finish(self, call: Call, reply: Reply, answer: Answer | None) -> None:
-        """Send an answer, in the coding that its caller asks for where that is worth it."""
-        if call.gone:
-            return
-        coding = _coding_of(call, reply) if b"accept-encoding" in call.headers else None
-        if coding is None:
-            self._reply(call, reply, answer)
-            return
-
-        def send(body: bytes) -> None:
-            headers = [*reply.headers, (b"content-encoding", coding.encode())]
-            self._reply(call, Reply(reply.status, [body], headers), answer)
-
-        if reply.size_bytes < _DEFLATE_ASIDE_FROM_BYTES:
-            send(deflate(reply.chunks, coding))
-            return
-        call.job = None  # the engine has done its part
-        self._do_aside(call, functools.partial(deflate, reply.chunks, coding), send)
-
-    def _reply(self, call: Call, reply: Reply, answer: Answer | None) -> None:
-        total_s = self._note(call, reply.status)
-        timing = _server_timing(total_s, answer)
-        reply.headers = (
-            *reply.headers,
-            (b"x-request-id", call.request_id.encode()),
-            (b"server-timing", timing),
-        )
-        self._let_go(call)
-        call.reply(reply)
-
-    def _let_go(self, call: Call) -> None:
-        call.gone = True
-        place, call.place = call.place, None
-        if place is not None:
-            place.leave()
-        call.model = call.job = call.details = None
-        call.body = b""
-        if call.inflated_bytes:
-            self.body_budget.release(call.inflated_bytes)
-            call.inflated_bytes = 0
+            responder.fail(error)
 
 
-def _coding_of(call: Call, reply: Reply) -> str | None:
+@functools.lru_cache(maxsize=4096)
+def _match_model(path: str) -> Endpoint | None:
+    """The endpoint of a path that names a model."""
+    if found := _V2_PATH.fullmatch(path):
+        return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2])
+    found = _V1_PATH.fullmatch(path)
+    return Endpoint(f"/v1/models/{{model}}:{found[2]}", found[1]) if found else None
+
+
+def _coding_of(request: Request, reply: Reply) -> str | None:
     """The content coding for a reply; pictures are compressed already, and short ones would not get shorter."""
     if reply.size_bytes < _COMPRESS_FROM_BYTES:
         return None
     return (
-        choose_coding(call.headers[b"accept-encoding"])
+        choose_coding(request.headers[b"accept-encoding"])
         if any(header in reply.headers for header in (JSON, BINARY))
         else None
     )

@@ -1,4 +1,4 @@
-"""KServe's routes: predict and explain of its first protocol, and forecasts of time series."""
+"""KServe's routes that carry tensors: predict and explain of its first protocol, and forecasts of time series."""
 
 import re
 import time
@@ -6,25 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from model_store.datatypes import DATATYPES, datatype_of
-from service.api.routes import Routes
-from service.api.task_plan import Opener, Opening
+from service.api.handler import ErrorFormat
+from service.api.task_plan import Planner, TaskPlan
 from service.codecs.series import VALUES
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ServiceError
-from service.models.registry import Model, Registry
-from service.protocol.answers import to_json, to_nested
-from service.protocol.text import parse_object, render_json, type_name
+from service.models.entry import Model
+from service.models.registry import Registry
+from service.protocol.infer_response import to_json, to_nested
+from service.protocol.json import parse_object, render_json, type_name
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
 from service.tasks import classify
 from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskRequest
 from service.tasks.rows import decode_rows, in_order, infer_groups
 from service.tasks.work import Emit, Limits, Result, Subject, Work
-from service.transport.request import Call, Reply
+from service.transport.request import Reply, Request
 from service.transport.status import error_reply
 
 PREDICT = "/v1/models/{model}:predict"
@@ -33,9 +32,9 @@ FORECAST = "/v1/timeseries/forecast"
 _FIELD = re.compile(r"[\w.\[\]]+")
 
 
-def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
+def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Instances to predictions: an output's row each, or an object of them where there are several outputs."""
-    model = registry.find(call.endpoint.model)
+    model = registry.find(request.endpoint.model)
     model.check_stateless()
     signature = model.signature
     if not signature.batches or not signature.leads_with_rows:
@@ -43,7 +42,7 @@ def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
     for name, tensor in signature.outputs.items():
         if DATATYPES[tensor.datatype].is_binary_only:
             raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")
-    rows = [_unwrap(row, model) for row in _read_instances(call)]
+    rows = [_unwrap(row, model) for row in _read_instances(request)]
 
     def work(emit: Emit | None) -> Work:
         groups = yield from decode_rows(rows, model.manifest, limits)
@@ -51,13 +50,13 @@ def open_predict(call: Call, registry: Registry, limits: Limits) -> Opening:
         return Result({"predictions": in_order(groups, [_show(of_group) for of_group in outputs])})
 
     timeout_s, priority = model.schedule(None, 0)
-    return Opening(model, work, timeout_s=timeout_s, priority=priority)
+    return TaskPlan(model, work, timeout_s=timeout_s, priority=priority)
 
 
-def open_explain(call: Call, registry: Registry, limits: Limits) -> Opening:
+def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Instances to explanations: the most probable label of each, and how much each part of the row counts for it."""
-    model = registry.find_for_task("classify", call.endpoint.model, None)
-    rows = [_unwrap(row, model) for row in _read_instances(call)]
+    model = registry.find_for_task("classify", request.endpoint.model, None)
+    rows = [_unwrap(row, model) for row in _read_instances(request)]
     subject = _subject(model)
 
     def work(emit: Emit | None) -> Work:
@@ -65,27 +64,27 @@ def open_explain(call: Call, registry: Registry, limits: Limits) -> Opening:
         result = yield from classify.work(options, TaskRequest({}, rows), subject, limits, None)
         return Result({"explanations": result.body["predictions"]})
 
-    return Opening(model, work)
+    return TaskPlan(model, work)
 
 
-def open_forecast(call: Call, registry: Registry, limits: Limits) -> Opening:
+def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Series to their forecasts, by the task predict_sequence."""
-    request = read_forecast(call.body)
-    model = registry.find_for_task("predict_sequence", request.model, None)
+    asked = read_forecast(request.body)
+    model = registry.find_for_task("predict_sequence", asked.model, None)
     if model.manifest.forecast is None:
         raise InvalidInput(f"model: expected one that forecasts series, {model.name!r} writes texts")
-    options = ForecastOptions.parse(request.options.model_dump(exclude_none=True))
-    rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(request.inputs)]
+    options = ForecastOptions.parse(asked.options.model_dump(exclude_none=True))
+    rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
     subject = _subject(model)
 
     def work(emit: Emit | None) -> Work:
         predictions = yield from forecast(options, rows, subject, limits, None)
-        return Result(describe_forecast(request, predictions, call.request_id, int(time.time())))
+        return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
-    return Opening(model, work)
+    return TaskPlan(model, work)
 
 
-OPENERS: Mapping[str, Opener] = {PREDICT: open_predict, EXPLAIN: open_explain, FORECAST: open_forecast}
+PLANNERS: Mapping[str, Planner] = {PREDICT: plan_predict, EXPLAIN: plan_explain, FORECAST: plan_forecast}
 
 
 def forecast_error_reply(error: ServiceError, request_id: str) -> Reply:
@@ -98,37 +97,11 @@ def forecast_error_reply(error: ServiceError, request_id: str) -> Reply:
     return Reply(reply.status, [render_json({"error": told, "request_id": request_id})], reply.headers)
 
 
-class KServeQuestions:
-    """What KServe's clients ask without tensors."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def routes(self) -> Routes:
-        return {
-            "/": {"GET": self.alive},
-            "/v1/models": {"GET": self.models},
-            "/v1/models/{model}": {"GET": self.model},
-            "/v1/timeseries/models": {"GET": self.forecasters},
-        }
-
-    async def alive(self, request: Request) -> Response:
-        """Liveness in the first protocol. The path answers browsers with a page here."""
-        return JSONResponse({"status": "alive"})
-
-    async def models(self, request: Request) -> Response:
-        return JSONResponse({"models": self._registry.names()})
-
-    async def model(self, request: Request) -> Response:
-        model = await self._registry.find_when_loaded(request.path_params["model"])
-        return JSONResponse({"name": model.name, "ready": True})
-
-    async def forecasters(self, request: Request) -> Response:
-        return JSONResponse(sorted({model.name for model in self._registry.models() if model.manifest.forecast}))
+ERROR_FORMATS: Mapping[str, ErrorFormat] = {FORECAST: ErrorFormat(forecast_error_reply)}
 
 
-def _read_instances(call: Call) -> list[Any]:
-    fields = parse_object(call.body)
+def _read_instances(request: Request) -> list[Any]:
+    fields = parse_object(request.body)
     instances = fields.pop("instances", None)
     if not isinstance(instances, list):
         raise InvalidInput(f"instances: expected an array of rows, got {type_name(instances)}")

@@ -1,14 +1,15 @@
-"""What a route that works by a task makes of a call: whom it asks, and the task as a generator."""
+"""What a route that works by a task makes of a request: whom it asks, and the task as a generator."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from service.models.registry import Model, Registry
+from service.models.entry import Model
+from service.models.registry import Registry
 from service.tasks.work import Emit, Limits, Work
-from service.transport.request import Call
+from service.transport.request import Request
 
 
-class Opening(NamedTuple):
+class TaskPlan(NamedTuple):
     """``work`` makes the generator; it is given ``emit`` where the answer is a stream.
 
     ``last_event`` is the name of the event that ends a stream with the result. ``timeout_s`` is None where the request
@@ -23,5 +24,5 @@ class Opening(NamedTuple):
     priority: int = 1
 
 
-Opener = Callable[[Call, Registry, Limits], Opening]
-"""Reads the request of a call whose body is complete. Raises ServiceError."""
+Planner = Callable[[Request, Registry, Limits], TaskPlan]
+"""Reads a request whose body is complete. Raises ServiceError."""

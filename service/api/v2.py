@@ -1,108 +1,147 @@
-"""Inference requests of the Open Inference Protocol: from a call of the request handler to rows in the engine, and back.
+"""Inference requests of the Open Inference Protocol: from a request's body to rows in the engine, and back.
 
 Programs send the same JSON part again and again, with other bytes. What was checked of one (names, datatypes, shapes,
-wanted outputs, the place of each tensor) is kept with the model, and of the next only the values are looked at.
+wanted outputs, the place of each tensor) is kept, and of the next only the values are looked at.
 """
 
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from model_store.manifest import Manifest
-from service.engine.execution.queued_request import Answer, Done
+from service.api.handler import BINARY, Responder, Start
+from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
-from service.models.registry import Model, Registry
-from service.protocol.answers import render_infer
+from service.models.entry import Model
+from service.models.registry import Registry
 from service.protocol.classification import check_classification, classify
-from service.protocol.header import Header, SequenceStep
-from service.protocol.v2 import MAX_KEPT_BYTES, Layout, find_layout, parse_infer, parse_raw
+from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, SequenceStep, parse_infer
+from service.protocol.infer_response import render_infer
+from service.protocol.raw import parse_raw
+from service.sequences.forwarding import Forwarder
+from service.sequences.sequences import Sequences
 from service.settings import Settings
-from service.transport.request import JSON, Call, Reply
-from service.transport.request import Header as HeaderField
+from service.transport.request import FORWARDED_INFER, GRPC_INFER, GRPC_STREAM_INFER, INFER, JSON, HeaderField, Reply
 
-if TYPE_CHECKING:
-    from service.api.handler import RequestHandler
+_KEPT_HEADERS = 256
 
-INFER = "/v2/models/{model}/infer"
-GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
-"""The same endpoint for calls that came over gRPC, so that metrics tell them apart."""
-HANDED_INFER = "infer handed on"
-"""Again the same, of a sequence, for the worker that has the caller: it counts the request under its own route."""
-ROUTES = (INFER, GRPC_INFER, GRPC_STREAM_INFER, HANDED_INFER)
-
-BINARY: HeaderField = (b"content-type", b"application/octet-stream")
-_KEPT_FORMS = 256
-
-Render = Callable[[Call, Model, Answer], Reply]
+Render = Callable[[Model, InferHeader, Answer], Reply]
 
 
 @dataclass(eq=False)
-class _Form:
+class BodyLayout:
+    """Where the tensors lie in every body that begins with the same header. ``size_bytes`` is that of such a body."""
+
+    size_bytes: int
+    places: Sequence[tuple[str, tuple[int, ...], np.dtype, int]]
+    """Name, shape, dtype and first byte of each."""
+
+    def read(self, body: bytes | memoryview) -> dict[str, np.ndarray]:
+        """The tensors, as views of a body of that size."""
+        if len(self.places) == 1:
+            [(name, shape, dtype, at)] = self.places
+            return {name: np.ndarray(shape, dtype, body, at)}
+        return {name: np.ndarray(shape, dtype, body, at) for name, shape, dtype, at in self.places}
+
+
+def find_layout(header: InferHeader, header_bytes: int) -> BodyLayout | None:
+    """The layout of bodies with a JSON part of ``header_bytes``; None where the tensors' bytes need a check as well."""
+    places = []
+    at = header_bytes
+    for item in header.inputs:
+        if item.size_bytes is None or item.dtype is None or item.dtype.kind == "b" or not item.count:
+            return None
+        places.append((item.name, item.shape, item.dtype, at))
+        at += item.size_bytes
+    return BodyLayout(at, places)
+
+
+@dataclass(eq=False)
+class _KnownHeader:
     """What requests to a model with the same JSON part have in common; the first of them has passed every check."""
 
-    header: Header
-    layout: Layout
+    header: InferHeader
+    layout: BodyLayout
     number: int
     key: Hashable
 
 
-class Inference:
-    """Requests that carry tensors as the protocol has them. On the event loop's thread only."""
+class InferHandler:
+    """Requests that carry tensors as the protocol has them. On the event loop's thread only.
 
-    def __init__(self, handler: "RequestHandler", registry: Registry, settings: Settings) -> None:
-        self._plane = handler
+    ``forwarder`` is the way to the other workers, where there are some.
+    """
+
+    def __init__(
+        self, registry: Registry, settings: Settings, sequences: Sequences, forwarder: Forwarder | None
+    ) -> None:
         self._registry = registry
+        self._serving = registry.serving
+        self._sequences = sequences
+        self._forwarder = forwarder
         self._deadline_s = settings.deadline_s
         self._max_inputs = settings.max_inputs
+        self._known: dict[Model, dict[bytes, _KnownHeader]] = {}
 
-    def start(self, call: Call) -> None:
+    def starts(self) -> Mapping[str, Start]:
+        return dict.fromkeys((INFER, GRPC_INFER, GRPC_STREAM_INFER, FORWARDED_INFER), self.start)
+
+    def start(self, responder: Responder) -> None:
         """Begin a request whose body is complete. Raises ServiceError."""
-        model = call.model = self._registry.find(call.endpoint.model, call.endpoint.version)
-        length = call.headers.get(b"inference-header-content-length")
+        request = responder.request
+        endpoint, headers = request.endpoint, request.headers
+        model = self._serving.get(endpoint.model) if endpoint.version is None else None
+        if model is None:
+            model = self._registry.find(endpoint.model, endpoint.version)
+        responder.model_name = model.name
+        length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
-        form: _Form | None = None
-        if header_bytes and header_bytes <= MAX_KEPT_BYTES:
-            form = model.forms.get(bytes(call.body[:header_bytes]))
-        if form is None or len(call.body) != form.layout.size_bytes:
-            self._start_anew(call, model, header_bytes)
+        known: _KnownHeader | None = None
+        if header_bytes and header_bytes <= MAX_KEPT_BYTES and model in self._known:
+            known = self._known[model].get(bytes(request.body[:header_bytes]))
+        if known is None or len(request.body) != known.layout.size_bytes:
+            self._start_anew(responder, model, header_bytes)
             return
-        header = call.details = form.header
+        header = known.header
         asked_s, priority = header.timeout_s, header.priority
-        if model.loaded.queueing is not None:
+        if model.loaded.schedule_policy is not None:
             asked_s, priority = model.schedule(asked_s, header.level)
-        timeout_s = self._timeout_s(call, asked_s)
+        timeout_s = self._timeout_s(responder, asked_s)
         # A server that is asked for too much has no time to lose on what it refuses, not even for an exception.
-        refusal = model.dispatcher.find_refusal(form.number, timeout_s)
+        refusal = model.dispatcher.find_refusal(known.number, timeout_s)
         if refusal is not None:
-            self._plane.fail(call, refusal)
+            responder.fail(refusal)
             return
-        inputs = form.layout.read(call.body)
+        inputs = known.layout.read(request.body)
         if model.signature.checks_values:
             model.signature.check_values(inputs)
-        rows = Rows(inputs, form.number, form.key)
-        done = self._receive(call, model, self._render)
-        call.job = model.dispatcher.enqueue(rows, done, timeout_s, priority)
+        rows = Rows(inputs, known.number, known.key)
+        done = self._receive(responder, model, header, self._render)
+        responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, priority)
 
-    def _start_anew(self, call: Call, model: Model, header_bytes: int | None) -> None:
+    async def forget(self, model: Model) -> None:
+        """The version is taken out of service."""
+        self._known.pop(model, None)
+
+    def _start_anew(self, responder: Responder, model: Model, header_bytes: int | None) -> None:
         """A request unlike those before it: everything is to be checked."""
+        body, signature = responder.request.body, model.signature
 
-        def admit(header: Header) -> None:  # before tensors are decoded
+        def admit(header: InferHeader) -> None:  # before tensors are decoded
             shape = header.inputs[0].shape if header.inputs else ()
-            rows = shape[0] if shape and model.signature.batches else 1
-            asked_s, _ = model.schedule(header.timeout_s, header.level)
-            model.dispatcher.admit(rows, self._timeout_s(call, asked_s))
+            rows = shape[0] if shape and signature.batches else 1
+            self._check_time(responder, model, rows, header)
 
-        signature = model.signature
         if header_bytes == 0:
-            model.dispatcher.admit(1, self._timeout_s(call, model.schedule(None, 0)[0]))
-            header, inputs = parse_raw(call.body, signature.graph.inputs, signature.leads_with_rows)
+            header, inputs = parse_raw(body, signature.graph.inputs, signature.leads_with_rows)
+            self._check_time(responder, model, 1, header)
         else:
             # Every request that the model takes is read, and little of one that has far more than it can take.
             max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
-            header, inputs = parse_infer(call.body, header_bytes, admit, max_tensors)
-        call.details = header
+            header, inputs = parse_infer(body, header_bytes, admit, max_tensors)
         if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
             name = next(name for name in header.outputs if name not in signature.public_outputs)
             have = ", ".join(signature.public_outputs)
@@ -110,50 +149,68 @@ class Inference:
         if header.classes:
             check_classification(header.classes, signature.public_outputs)
         if header.sequence is not None:
-            self._start_in_sequence(call, model, header, header.sequence, inputs)
+            self._start_in_sequence(responder, model, header, header.sequence, inputs)
             return
-        model.check_stateless()
+        if model.sequencing is not None:
+            model.check_stateless()
         rows = signature.check(inputs, may_be_empty=True)
-        if header_bytes and header_bytes <= MAX_KEPT_BYTES:
-            layout = find_layout(header, header_bytes)
-            if layout is not None and signature.keeps_forms and not rows.whole:
-                if len(model.forms) >= _KEPT_FORMS:
-                    model.forms.clear()  # such as by an id in each request, which does not come again
-                model.forms[bytes(call.body[:header_bytes])] = _Form(header, layout, rows.number, rows.key)
-        asked_s, priority = model.schedule(header.timeout_s, header.level)
-        self._submit(call, model, rows, self._render, self._timeout_s(call, asked_s), priority)
+        if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole:
+            self._learn_header(model, bytes(body[:header_bytes]), header, rows)
+        asked_s, priority = _schedule(model, header)
+        self._submit(responder, model, header, rows, self._render, self._timeout_s(responder, asked_s), priority)
 
-    def _start_in_sequence(self, call: Call, model: Model, header: Header, step: SequenceStep, inputs: Arrays) -> None:
-        """Submit a request when those before it in its sequence have been answered, or hand it on to who keeps that."""
-        if self._plane.relay is not None and call.endpoint.route != HANDED_INFER:
-            owner = self._plane.relay.find_owner(model.name, step.id)
+    def _learn_header(self, model: Model, text: bytes, header: InferHeader, rows: Rows) -> None:
+        """Keep what was found of a JSON part, for it may come again."""
+        layout = find_layout(header, len(text))
+        if layout is None or not model.signature.keeps_forms:
+            return
+        known = self._known.setdefault(model, {})
+        if len(known) >= _KEPT_HEADERS:
+            known.clear()  # such as by an id in each request, which does not come again
+        known[text] = _KnownHeader(header, layout, rows.number, rows.key)
+
+    def _check_time(self, responder: Responder, model: Model, rows: int, header: InferHeader) -> None:
+        """Raises what the engine has against so many rows: Draining, TooLate."""
+        refusal = model.dispatcher.find_refusal(rows, self._timeout_s(responder, _schedule(model, header)[0]))
+        if refusal is not None:
+            raise refusal
+
+    def _start_in_sequence(
+        self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep, inputs: Arrays
+    ) -> None:
+        """Submit a request when those before it in its sequence have been answered, or forward it to who keeps that."""
+        request = responder.request
+        if self._forwarder is not None and request.endpoint.route != FORWARDED_INFER:
+            owner = self._forwarder.find_owner(model.name, step.id)
             if owner is not None:
-                owner.hand_on(call, self._left_s(call, header.timeout_s))
+                left_s = self._left_s(responder, header.timeout_s)
+                responder.cancel_work = owner.forward(request, left_s, _pass_on(responder))
                 return
 
-        def render(call: Call, model: Model, answer: Answer) -> Reply:
+        def render(model: Model, header: InferHeader, answer: Answer) -> Reply:
             public = {name: answer.outputs[name] for name in model.signature.public_outputs}
-            reply = self._render(call, model, Answer(public, answer.queue_s, answer.batch_s, answer.compute_s))
-            place.keep(answer.outputs)
+            times = (answer.queue_s, answer.batch_s, answer.compute_s)
+            reply = self._render(model, header, Answer(public, *times))
+            turn.keep(answer.outputs)
             return reply
 
         def go() -> None:
             try:
-                left_s = self._left_s(call, header.timeout_s)
+                left_s = self._left_s(responder, header.timeout_s)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
-                rows = place.take(inputs)
-                self._submit(call, model, rows, render, left_s, header.priority)
+                rows = turn.take(inputs)
+                self._submit(responder, model, header, rows, render, left_s, header.priority)
             except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
-                self._plane.fail(call, error)
+                responder.fail(error)
 
-        place = call.place = self._plane.sequences.join(model, step, go)
-        if place.is_first:
+        turn = self._sequences.join(model.name, model.signature, model.sequencing, step, go)
+        responder.on_end = turn.leave
+        if turn.is_first:
             go()
 
     @staticmethod
-    def _render(call: Call, model: Model, answer: Answer) -> Reply:
-        header: Header = call.details
+    def _render(model: Model, header: InferHeader, answer: Answer) -> Reply:
         outputs = _classified(model, header, answer.outputs) if header.classes else answer.outputs
         infer = render_infer(model.name, model.version, header, outputs)
         size = infer.header_bytes
@@ -161,56 +218,77 @@ class Inference:
 
     def _submit(
         self,
-        call: Call,
+        responder: Responder,
         model: Model,
+        header: InferHeader,
         rows: Rows,
         render: Render,
         timeout_s: float,
         priority: int,
     ) -> None:
-        done = self._receive(call, model, render)
+        done = self._receive(responder, model, header, render)
         if not rows.number:
             done(model.dispatcher.answer_no_rows(rows))
             return
-        call.job = model.dispatcher.submit(rows, done, timeout_s=timeout_s, priority=priority)
+        responder.cancel_work = model.dispatcher.submit(rows, done, timeout_s=timeout_s, priority=priority)
 
-    def _receive(self, call: Call, model: Model, render: Render) -> Done:
+    def _receive(self, responder: Responder, model: Model, header: InferHeader, render: Render) -> Done:
         """What becomes of the engine's outcome."""
 
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
-                self._plane.fail(call, outcome)
+                responder.fail(outcome)
                 return
             try:
-                reply = render(call, model, outcome)
+                reply = render(model, header, outcome)
             except Exception as error:  # noqa: BLE001  # such as FP16 asked for as JSON
-                self._plane.fail(call, error)
+                responder.fail(error)
             else:
-                self._plane.finish(call, reply, outcome)
+                responder.finish(reply, outcome)
 
         return done
 
-    def _left_s(self, call: Call, asked_s: float | None) -> float:
+    def _left_s(self, responder: Responder, asked_s: float | None) -> float:
         """What is left of the time that it has, after a wait among others of its sequence; negative when it is over."""
-        return self._allowed_s(call, asked_s) - (self._plane.clock() - call.began)
+        return self._allowed_s(responder, asked_s) - responder.elapsed_s()
 
-    def _timeout_s(self, call: Call, asked_s: float | None) -> float:
-        """What was left of it when the request handler went on with it, without another look at the clock.
+    def _timeout_s(self, responder: Responder, asked_s: float | None) -> float:
+        """What was left of it when the handler went on with it, without another look at the clock.
 
         Raises DeadlinePassed.
         """
-        left_s = self._allowed_s(call, asked_s) - call.late_s
-        if left_s <= 0 < call.late_s:
+        left_s = self._allowed_s(responder, asked_s) - responder.late_s
+        if left_s <= 0 < responder.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")
         return left_s
 
-    def _allowed_s(self, call: Call, asked_s: float | None) -> float:
+    def _allowed_s(self, responder: Responder, asked_s: float | None) -> float:
         """What the request asks for, else what its caller waits, else the server's own; never more than it waits."""
-        timeout_s = asked_s or call.patience_s or self._deadline_s
-        return timeout_s if call.patience_s is None else min(timeout_s, call.patience_s)
+        patience_s = responder.request.patience_s
+        timeout_s = asked_s or patience_s or self._deadline_s
+        return timeout_s if patience_s is None else min(timeout_s, patience_s)
 
 
-def _classified(model: Model, header: Header, outputs: Arrays) -> Arrays:
+def _schedule(model: Model, header: InferHeader) -> tuple[float | None, int]:
+    """The time that the request asks for, and its priority in the engine, by the configuration where that has a say."""
+    if model.loaded.schedule_policy is None:
+        return header.timeout_s, header.priority
+    return model.schedule(header.timeout_s, header.level)
+
+
+def _pass_on(responder: Responder) -> Callable[[tuple[Reply, Answer] | ServiceError], None]:
+    """Answer with what another worker says."""
+
+    def done(outcome: tuple[Reply, Answer] | ServiceError) -> None:
+        if isinstance(outcome, ServiceError):
+            responder.fail(outcome)
+        else:
+            responder.finish(*outcome)
+
+    return done
+
+
+def _classified(model: Model, header: InferHeader, outputs: Arrays) -> Arrays:
     """The outputs, with classes in place of the values of those that are wanted so."""
     manifest = model.manifest
     classified = {

@@ -52,11 +52,11 @@ def encode_grid(rows: np.ndarray, picture: Picture) -> bytes:
     columns = math.isqrt(count - 1) + 1
     lines = -(-count // columns)
     factor = min(_enlargement(height, width), max(1, _SIDE // (columns * max(height, width))))
-    tall, all_cores = height * factor + _GAP, width * factor + _GAP
-    sheet = np.full((lines * tall, columns * all_cores, channels), _GAP_GREY, np.uint8)
+    tall, wide = height * factor + _GAP, width * factor + _GAP
+    sheet = np.full((lines * tall, columns * wide, channels), _GAP_GREY, np.uint8)
     for i, sample in enumerate(pixels):
-        top, left = i // columns * tall, i % columns * all_cores
-        sheet[top : top + tall - _GAP, left : left + all_cores - _GAP] = _enlarge(sample, factor)
+        top, left = i // columns * tall, i % columns * wide
+        sheet[top : top + tall - _GAP, left : left + wide - _GAP] = _enlarge(sample, factor)
     return _save(sheet[:-_GAP, :-_GAP])
 
 

@@ -12,8 +12,7 @@ from model_store.tasks import Forecast
 from service.codecs.state import Layout, open_state, origin_of
 from service.engine.tensors import Arrays, show_shape
 from service.errors import InvalidInput
-from service.protocol.numbers import array_of
-from service.protocol.text import type_name
+from service.protocol.json import array_of, type_name
 from service.tasks.work import Limits, Subject
 
 VALUES = "values"

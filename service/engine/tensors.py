@@ -358,3 +358,10 @@ def _join_inside(parts: Sequence[np.ndarray], rows: int, axis: int) -> np.ndarra
         return parts[0] if len(parts) == 1 and is_aligned(parts[0]) else np.concatenate(parts, axis)
     last = np.take(parts[-1], [-1] * (rows - filled), axis)
     return np.concatenate([*parts, last], axis)
+
+
+def cut_rows(array: np.ndarray, axis: int | None, begin: int, end: int) -> np.ndarray:
+    """Rows of an array along its batch axis; all of it where every row shares it."""
+    if axis is None:
+        return array
+    return array[begin:end] if axis == 0 else array[(slice(None),) * axis + (slice(begin, end),)]

@@ -4,19 +4,15 @@ import asyncio
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from model_store import ModelVersion
 from model_store.listing import Unusable
-from model_store.manifest import Manifest
 from model_store.store import read_number
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.loop.continuous_batcher import ContinuousBatcher
-from service.engine.tensors import Signature
 from service.errors import InvalidInput, UnknownModel
 from service.models.loading import Loaded
-from service.protocol.header import priority_of
-from service.sequences.rules import Sequencing
+from service.protocol.infer_request import priority_of
 
 
 class State(enum.StrEnum):
@@ -26,42 +22,38 @@ class State(enum.StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
 
 
-@dataclass(frozen=True)
 class Model:
-    """A version in service."""
+    """A version in service. ``graphs`` has the dispatchers of all graphs, ``dispatcher`` is that of ``main``."""
 
-    name: str
-    version: str
-    loaded: Loaded
-    dispatcher: Dispatcher
-    graphs: Mapping[str, Dispatcher]
-    """Of all graphs; ``dispatcher`` is that of ``main``."""
-    loop: ContinuousBatcher | None
-    forms: dict[bytes, Any] = field(default_factory=dict, compare=False)
-    """The request handler's: what it has checked of requests whose JSON part comes again and again."""
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.loaded.manifest
-
-    @property
-    def signature(self) -> Signature:
-        return self.dispatcher.signature
-
-    @property
-    def sequencing(self) -> Sequencing | None:
-        return self.loaded.sequencing
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        loaded: Loaded,
+        dispatcher: Dispatcher,
+        graphs: Mapping[str, Dispatcher],
+        loop: ContinuousBatcher | None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.loaded = loaded
+        self.dispatcher = dispatcher
+        self.graphs = graphs
+        self.loop = loop
+        self.manifest = loaded.manifest
+        self.signature = dispatcher.signature
+        self.sequencing = loaded.sequencing
 
     def schedule(self, asked_s: float | None, level: int) -> tuple[float | None, int]:
         """How long a request may take, None: as long as the server lets any, and its priority in the engine.
 
         ``asked_s`` and ``level`` are what it asks for.
         """
-        queueing = self.loaded.queueing
-        if queueing is None:
+        policy = self.loaded.schedule_policy
+        if policy is None:
             return asked_s, priority_of(level)
         run_s = self.dispatcher.longest_run_s
-        return queueing.timeout_s(asked_s, level, run_s), queueing.priority_of(level)
+        return policy.timeout_s(asked_s, level, run_s), policy.priority_of(level)
 
     def check_stateless(self) -> None:
         """Raises InvalidInput where requests have to belong to a sequence: this one does not."""
@@ -74,7 +66,7 @@ class Model:
 
 
 @dataclass
-class Entry:
+class VersionEntry:
     """A version that was asked to serve. ``reason`` says why it does not."""
 
     source: ModelVersion
@@ -84,10 +76,10 @@ class Entry:
 
 
 @dataclass
-class Shelf:
+class ModelEntry:
     """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version."""
 
-    entries: dict[int, Entry] = field(default_factory=dict)
+    entries: dict[int, VersionEntry] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
     serving: Model | None = None
     reason: str = ""

@@ -8,7 +8,7 @@ from model_store import ModelVersion, Store
 from model_store.listing import Contents, Unusable
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
-from service.models.entry import Shelf, State, find_number
+from service.models.entry import ModelEntry, State, find_number
 
 logger = logging.getLogger("sluice.registry")
 
@@ -43,27 +43,29 @@ class Listed(NamedTuple):
 
 
 def make_index(
-    found: Mapping[str, Contents], shelves: Mapping[str, Shelf], *, lazy: bool, loaded: bool
+    found: Mapping[str, Contents], model_entries: Mapping[str, ModelEntry], *, lazy: bool, loaded: bool
 ) -> list[Listed]:
     """All that is in the store, and what is in service and not there any more. ``loaded``: every model was tried."""
     numbers = {(name, number) for name, contents in found.items() for number in contents.folders}
-    numbers |= {(name, number) for name, shelf in shelves.items() for number in shelf.entries}
-    index = {(name, str(number)): _list(name, number, shelves.get(name), lazy, loaded) for name, number in numbers}
+    numbers |= {(name, number) for name, model_entry in model_entries.items() for number in model_entry.entries}
+    index = {
+        (name, str(number)): _list(name, number, model_entries.get(name), lazy, loaded) for name, number in numbers
+    }
     for contents in found.values():
         for each in contents.unusable:
             index.setdefault((each.name, each.version), Listed(each.name, each.version, State.UNAVAILABLE, each.reason))
     return sorted(index.values(), key=lambda listed: (listed.name, read_number(listed.version) or 0, listed.version))
 
 
-def _list(name: str, number: int, shelf: Shelf | None, lazy: bool, loaded: bool) -> Listed:
-    entry = shelf.entries.get(number) if shelf else None
+def _list(name: str, number: int, model_entry: ModelEntry | None, lazy: bool, loaded: bool) -> Listed:
+    entry = model_entry.entries.get(number) if model_entry else None
     if entry is not None:
         return Listed(name, str(number), entry.state, entry.reason)
-    if shelf is not None and not loaded:
+    if model_entry is not None and not loaded:
         return Listed(name, str(number), State.LOADING, "")
-    if shelf is not None and shelf.chosen is not None and number not in shelf.chosen:
+    if model_entry is not None and model_entry.chosen is not None and number not in model_entry.chosen:
         return Listed(name, str(number), State.UNAVAILABLE, "the version_policy of config.pbtxt leaves it out")
-    waits = shelf is not None and lazy and not shelf.entries and not shelf.reason
+    waits = model_entry is not None and lazy and not model_entry.entries and not model_entry.reason
     return Listed(name, str(number), State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded")
 
 

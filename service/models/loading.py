@@ -29,15 +29,15 @@ from model_store.manifest import Graph, Manifest, Rows, Tensor
 from model_store.triton import TritonConfig
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
-from service.engine.execution.lane import AllCores
+from service.engine.execution.runner import AllCores
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
 from service.models.profile import learn, make_ready, quiet
-from service.models.schedule_policy import Queueing, read_queueing
+from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, run, try_company
-from service.sequences.rules import Sequencing, read_loop
+from service.sequences.rules import SequenceRules, read_loop
 from service.settings import Settings, count_cores
 
 logger = logging.getLogger("sluice.loading")
@@ -79,9 +79,9 @@ class Loaded(Proven):
     manifest: Manifest
     load_s: float
     graphs: Mapping[str, Proven]
-    sequencing: Sequencing | None = None
+    sequencing: SequenceRules | None = None
     """What it keeps between the requests of a sequence; None: nothing."""
-    queueing: Queueing | None = None
+    schedule_policy: SchedulePolicy | None = None
     """How its requests wait, where its configuration says so."""
     config: TritonConfig | None = None
 
@@ -104,7 +104,7 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
         graphs=proven,
         load_s=load_s,
         sequencing=read.sequencing,
-        queueing=read.queueing,
+        schedule_policy=read.schedule_policy,
         config=read.config,
     )
 
@@ -114,8 +114,8 @@ class _Read(NamedTuple):
 
     manifest: Manifest
     graphs: Mapping[str, "_Opened"]
-    sequencing: Sequencing | None = None
-    queueing: Queueing | None = None
+    sequencing: SequenceRules | None = None
+    schedule_policy: SchedulePolicy | None = None
     config: TritonConfig | None = None
 
 
@@ -276,9 +276,9 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     if anyway is not None and found.sizes is not None:
         opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
     sequences = described.sequences
-    sequencing = None if sequences is None else Sequencing(sequences, is_required=True)
-    queueing = None if config is None else read_queueing(config.batching)
-    return _Read(described.manifest, {MAIN: opened}, sequencing, queueing, config)
+    sequencing = None if sequences is None else SequenceRules(sequences, is_required=True)
+    schedule_policy = None if config is None else read_schedule_policy(config.batching)
+    return _Read(described.manifest, {MAIN: opened}, sequencing, schedule_policy, config)
 
 
 def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:

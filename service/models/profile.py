@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from model_store.graphs.bits import Axes, differ, take_rows
 from service.engine.batching.buckets import Buckets
 from service.engine.batching.cost import CostModel
-from service.engine.execution.lane import AllCores
+from service.engine.execution.runner import AllCores
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.models.verify import Budget, run

@@ -10,33 +10,25 @@ the one or the other, and the old one is UNLOADING until the last that it accept
 
 import asyncio
 import contextlib
-import copy
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from model_store import ModelVersion, Store, StoreError
-from model_store.consistency import MAIN
 from model_store.errors import BadName
 from model_store.graphs.analyst import analyst
 from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents
 from model_store.manifest import Task
-from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
-from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.queued_request import QueuedRequest
-from service.engine.loop.continuous_batcher import ContinuousBatcher
-from service.engine.loop.slots import SlotTable
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
-from service.models.entry import Entry, Model, Shelf, State, find_number
+from service.models.entry import Model, ModelEntry, State, VersionEntry, find_number
 from service.models.index import Listed, check_usable, choose_version, make_index, read_store
-from service.models.loading import Loaded, Proven, load_version
+from service.models.loading import Loaded, load_version
+from service.models.opening import open_model
 from service.settings import Settings, count_cores
-
-__all__ = ["Entry", "Listed", "Model", "Registry", "Shelf", "State"]
 
 logger = logging.getLogger("sluice.registry")
 
@@ -56,7 +48,9 @@ class Registry:
         self._store = store
         self._device = device
         self._metrics = metrics
-        self._shelves: dict[str, Shelf] = {}
+        self.serving: dict[str, Model] = {}
+        """The versions that answer requests which name none, by model. To be read only."""
+        self._entries: dict[str, ModelEntry] = {}
         self._tasks: dict[str, str] = {}
         self._tasks_of: dict[str, str] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -68,8 +62,8 @@ class Registry:
         # Before anything is served, so on the event loop: whoever asks finds the models, or that they are being loaded.
         found = read_store(self._store, self.settings.models)
         for name, contents in found.items():
-            shelf = self._shelves.setdefault(name, Shelf())
-            shelf.unusable, shelf.reason = contents.unusable, "" if contents.folders else contents.why
+            model_entry = self._entries.setdefault(name, ModelEntry())
+            model_entry.unusable, model_entry.reason = contents.unusable, "" if contents.folders else contents.why
         wanted = {name: contents for name, contents in found.items() if contents.folders}
         if self.settings.lazy:
             self._tasks_of = await asyncio.get_running_loop().run_in_executor(self._pool, self._read_tasks, wanted)
@@ -80,9 +74,9 @@ class Registry:
         with analyst.hold():
             await asyncio.gather(*(self._load_model(name, contents) for name, contents in wanted.items()))
         self.loaded = True
-        ready = [name for name, shelf in self._shelves.items() if shelf.serving]
+        ready = [name for name, model_entry in self._entries.items() if model_entry.serving]
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
-        logger.info("%d of %d models serve: %s", len(ready), len(self._shelves), shown or "none")
+        logger.info("%d of %d models serve: %s", len(ready), len(self._entries), shown or "none")
 
     def _read_tasks(self, found: Mapping[str, Contents]) -> dict[str, str]:
         """What each model does, without loading it. One that cannot be read says so when it is asked for."""
@@ -95,53 +89,60 @@ class Registry:
 
     async def _load_model(self, name: str, contents: Contents | None = None) -> None:
         """Load what serves of a model: of ``contents``, or of what the store has now."""
-        shelf = self._shelves[name]
+        model_entry = self._entries[name]
 
         def read() -> tuple[Contents, dict[str, int], list[int] | None]:
             found = contents or self._store.list_model(name)
             return found, self._store.aliases(name), choose_versions(self._store.versions_of(name, found))
 
-        async with shelf.busy:
+        async with model_entry.busy:
             try:
-                found, shelf.aliases, chosen = await asyncio.get_running_loop().run_in_executor(self._pool, read)
+                found, model_entry.aliases, chosen = await asyncio.get_running_loop().run_in_executor(self._pool, read)
             except (StoreError, OSError) as error:
-                shelf.reason = str(error)
+                model_entry.reason = str(error)
                 logger.error("model %s is unavailable: %s", name, error)
                 return
-            shelf.unusable, shelf.chosen = found.unusable, chosen
-            shelf.reason = "" if found.folders else found.why or "it is not in the store any more"
+            model_entry.unusable, model_entry.chosen = found.unusable, chosen
+            model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
             versions = self._store.versions_of(name, found)
-            for version in [v for v in versions[:-1] if v.version in {*shelf.aliases.values(), *(chosen or ())}]:
-                await self._load_entry(shelf, version)
+            for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
+                await self._load_entry(model_entry, version)
             if chosen is not None and not chosen:
-                shelf.reason = "the version_policy of config.pbtxt names none of the versions that are there"
-                logger.error("model %s is unavailable: %s", name, shelf.reason)
+                model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
+                logger.error("model %s is unavailable: %s", name, model_entry.reason)
             for version in reversed(versions):
-                if shelf.serving is None and (chosen is None or version.version in chosen):
-                    shelf.serving = (await self._load_entry(shelf, version)).model
-            self._note_task(name, shelf)
+                if model_entry.serving is None and (chosen is None or version.version in chosen):
+                    model_entry.serving = (await self._load_entry(model_entry, version)).model
+            self._note_serving(name, model_entry)
 
-    def _note_task(self, name: str, shelf: Shelf) -> None:
+    def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
         """Who serves has changed."""
-        if shelf.serving is not None:
-            self._tasks_of[name] = shelf.serving.manifest.task
+        self._offer(name, model_entry.serving)
+        if model_entry.serving is not None:
+            self._tasks_of[name] = model_entry.serving.manifest.task
         else:
             self._tasks_of.pop(name, None)
         self._set_defaults()
 
-    async def _load_entry(self, shelf: Shelf, version: ModelVersion, again: bool = False) -> Entry:
+    def _offer(self, name: str, model: Model | None) -> None:
+        if model is not None:
+            self.serving[name] = model
+        else:
+            self.serving.pop(name, None)
+
+    async def _load_entry(self, model_entry: ModelEntry, version: ModelVersion, again: bool = False) -> VersionEntry:
         """Load a version that has not been tried, or ``again`` one that does not serve or whose files may have changed.
 
         What serves goes on until the new one takes its place.
         """
         number = version.version
-        old = shelf.entries.get(number)
+        old = model_entry.entries.get(number)
         serves = old is not None and old.model is not None
         if old is not None and (not again or (serves and not version.is_plain)):
             return old
-        entry = Entry(version)
+        entry = VersionEntry(version)
         if not serves:
-            shelf.entries[number] = entry
+            model_entry.entries[number] = entry
         loop = asyncio.get_running_loop()
         try:
             loaded = await loop.run_in_executor(self._pool, load_version, version, self.settings)
@@ -153,14 +154,15 @@ class Registry:
         else:
             entry.model = self._open(version, loaded)
             entry.state = State.READY
-            shelf.entries[number] = entry
+            model_entry.entries[number] = entry
             if old is not None and old.model is not None:
-                if shelf.serving is old.model:
-                    shelf.serving = entry.model
+                if model_entry.serving is old.model:
+                    model_entry.serving = entry.model
+                    self._offer(version.name, entry.model)
                 self._retire(old, old.model)
         return entry
 
-    def _refuse(self, entry: Entry, reason: str, still_serves: bool) -> None:
+    def _refuse(self, entry: VersionEntry, reason: str, still_serves: bool) -> None:
         entry.state, entry.reason = State.UNAVAILABLE, reason
         if not still_serves:
             self._metrics.gauge("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(0)
@@ -168,46 +170,13 @@ class Registry:
 
     def _open(self, source: ModelVersion, loaded: Loaded) -> Model:
         labels = (source.name, str(source.version))
-        overrides = loaded.manifest.batching
-        wait_s = self.settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
         meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
-
-        def dispatch(graph: Proven) -> Dispatcher:
-            most = loaded.queueing.max_requests if loaded.queueing else (None, None)
-            queue: BatchQueue[QueuedRequest] = BatchQueue(graph.max_rows, self.settings.max_queue_rows, wait_s, most)
-            return Dispatcher(
-                graph.session,
-                graph.signature,
-                self._device,
-                queue,
-                cost=graph.cost,
-                pad=graph.pad,
-                all_cores=graph.all_cores,
-                observer=meter,
-            )
-
-        graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}
+        model = open_model(*labels, loaded, self.settings, self._device, meter)
         self._metrics.gauge("sluice_model_ready", labels).set(1)
         self._metrics.gauge("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
         self._metrics.gauge("sluice_model_load_seconds", labels).set(loaded.load_s)
         logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
-        return Model(*labels, loaded, graphs[MAIN], graphs, self._open_loop(loaded, meter))
-
-    def _open_loop(self, loaded: Loaded, meter: ModelMeter) -> ContinuousBatcher | None:
-        loop = loaded.manifest.loop
-        if loop is None:
-            return None
-        return ContinuousBatcher(
-            loaded.session,
-            loaded.signature,
-            loop.carries,
-            self._device,
-            SlotTable(self.settings.max_slots, self.settings.max_queue_rows),
-            max_rows=loaded.max_rows,
-            cost=copy.deepcopy(loaded.cost),  # steps and single runs of the same graph cost different amounts around it
-            pad=loaded.pad,
-            observer=meter,
-        )
+        return model
 
     def _set_defaults(self) -> None:
         by_task: dict[str, list[str]] = {}
@@ -218,34 +187,36 @@ class Registry:
 
     @property
     def is_ready(self) -> bool:
-        return self.loaded and (self.settings.lazy or any(shelf.serving for shelf in self._shelves.values()))
+        return self.loaded and (
+            self.settings.lazy or any(model_entry.serving for model_entry in self._entries.values())
+        )
 
     def names(self) -> list[str]:
-        return list(self._shelves)
+        return list(self._entries)
 
-    def shelf(self, name: str) -> Shelf:
+    def model_entry(self, name: str) -> ModelEntry:
         """Raises UnknownModel, or NotReady while the store is being read."""
-        found = self._shelves.get(name)
+        found = self._entries.get(name)
         if found is None:
             if not self.loaded:
                 raise NotReady("the models are being loaded")
-            raise UnknownModel(f"no model {name!r}: there are {', '.join(self._shelves) or 'none'}")
+            raise UnknownModel(f"no model {name!r}: there are {', '.join(self._entries) or 'none'}")
         return found
 
     def find(self, name: str, version: str | None = None) -> Model:
         """The model that answers, by number or alias. Raises UnknownModel, NotReady (with the reason)."""
-        shelf = self.shelf(name)
-        if version is None and shelf.serving is not None:
-            return shelf.serving
-        if name in self._loading or (self.settings.lazy and not shelf.entries and not shelf.reason):
+        model_entry = self.model_entry(name)
+        if version is None and model_entry.serving is not None:
+            return model_entry.serving
+        if name in self._loading or (self.settings.lazy and not model_entry.entries and not model_entry.reason):
             self._load_for_a_call(name)
         if version is None:
-            raise NotReady(f"model {name!r} is not ready: {shelf.why}")
-        if shelf.unusable:
-            check_usable(name, version, shelf.unusable)
-        entry = shelf.entries.get(find_number(name, shelf.aliases, version))
+            raise NotReady(f"model {name!r} is not ready: {model_entry.why}")
+        if model_entry.unusable:
+            check_usable(name, version, model_entry.unusable)
+        entry = model_entry.entries.get(find_number(name, model_entry.aliases, version))
         if entry is None:
-            have = ", ".join(map(str, sorted(shelf.entries))) or "none"
+            have = ", ".join(map(str, sorted(model_entry.entries))) or "none"
             raise UnknownModel(f"no version {version!r} of {name!r} serves: there are {have}")
         if entry.model is None:
             raise NotReady(f"model {name!r} version {version} is not ready: {entry.reason or 'it is being loaded'}")
@@ -290,8 +261,8 @@ class Registry:
 
     def models(self) -> Iterator[Model]:
         """Every version in service."""
-        for shelf in self._shelves.values():
-            yield from (entry.model for entry in shelf.entries.values() if entry.model is not None)
+        for model_entry in self._entries.values():
+            yield from (entry.model for entry in model_entry.entries.values() if entry.model is not None)
 
     async def load(self, name: str, version: str | None = None) -> None:
         """Read a model anew from the store; its newest version serves then, or the one named by number or alias.
@@ -301,24 +272,24 @@ class Registry:
         """
         if self.settings.models and name not in self.settings.models:
             raise UnknownModel(f"no model {name!r}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
-        shelf = self._shelves.get(name) or Shelf()
-        async with shelf.busy:
+        model_entry = self._entries.get(name) or ModelEntry()
+        async with model_entry.busy:
             contents, aliases = await self._read_model(name)
             versions = self._store.versions_of(name, contents)
             chosen = self._choose(versions) if version is None else ()
             found = choose_version(name, version, versions, aliases, contents.unusable)
-            self._shelves.setdefault(name, shelf)
-            entry = await self._load_entry(shelf, found, again=True)
+            self._entries.setdefault(name, model_entry)
+            entry = await self._load_entry(model_entry, found, again=True)
             if entry.model is None:
                 raise NotReady(f"version {found.version} of {name!r} cannot serve: {entry.reason}")
-            shelf.serving, shelf.aliases, shelf.reason = entry.model, aliases, ""
-            shelf.unusable = contents.unusable
+            model_entry.serving, model_entry.aliases, model_entry.reason = entry.model, aliases, ""
+            model_entry.unusable = contents.unusable
             for other in versions:
                 if other.version in {*aliases.values(), *chosen} and other is not found:
-                    await self._load_entry(shelf, other)
+                    await self._load_entry(model_entry, other)
             stay = {found.version, *aliases.values(), *chosen}
-            self._retire_all(entry for number, entry in shelf.entries.items() if number not in stay)
-            self._note_task(name, shelf)
+            self._retire_all(entry for number, entry in model_entry.entries.items() if number not in stay)
+            self._note_serving(name, model_entry)
 
     @staticmethod
     def _choose(versions: Sequence[ModelVersion]) -> Sequence[int]:
@@ -337,8 +308,8 @@ class Registry:
         try:
             contents, aliases = await asyncio.get_running_loop().run_in_executor(self._pool, read)
         except BadName:
-            if name in self._shelves:
-                raise NotReady(f"model {name!r:.120} cannot serve: {self._shelves[name].why}") from None
+            if name in self._entries:
+                raise NotReady(f"model {name!r:.120} cannot serve: {self._entries[name].why}") from None
             raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
         except (StoreError, OSError) as error:
             raise NotReady(f"model {name!r} cannot be read: {error}") from None
@@ -353,24 +324,24 @@ class Registry:
 
         Of the versions that are left the newest serves. Raises UnknownModel.
         """
-        shelf = self.shelf(name)
-        async with shelf.busy:
-            leaving = dict(shelf.entries)
+        model_entry = self.model_entry(name)
+        async with model_entry.busy:
+            leaving = dict(model_entry.entries)
             if version is None:
-                shelf.reason = "it was unloaded"
+                model_entry.reason = "it was unloaded"
             else:
-                number = find_number(name, shelf.aliases, version)
+                number = find_number(name, model_entry.aliases, version)
                 leaving = {n: entry for n, entry in leaving.items() if n == number}
                 if not leaving:
-                    have = ", ".join(map(str, sorted(shelf.entries))) or "none"
+                    have = ", ".join(map(str, sorted(model_entry.entries))) or "none"
                     raise UnknownModel(f"no version {version!r} of {name!r} was loaded: there are {have}")
-            if any(entry.model is shelf.serving for entry in leaving.values()):
-                staying = [e.model for n, e in sorted(shelf.entries.items()) if n not in leaving and e.model]
-                shelf.serving = staying[-1] if staying else None
+            if any(entry.model is model_entry.serving for entry in leaving.values()):
+                staying = [e.model for n, e in sorted(model_entry.entries.items()) if n not in leaving and e.model]
+                model_entry.serving = staying[-1] if staying else None
+            self._note_serving(name, model_entry)
             self._retire_all(leaving.values())
-            self._note_task(name, shelf)
 
-    def _retire_all(self, entries: Iterable[Entry]) -> None:
+    def _retire_all(self, entries: Iterable[VersionEntry]) -> None:
         for entry in entries:
             if entry.model is not None:
                 labels = (entry.source.name, str(entry.source.version))
@@ -378,7 +349,7 @@ class Registry:
                 self._metrics.gauge("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
                 self._retire(entry, entry.model)
 
-    def _retire(self, entry: Entry, model: Model) -> None:
+    def _retire(self, entry: VersionEntry, model: Model) -> None:
         """Let nobody find the version any more, and let go of it when those who had found it are done."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
 
@@ -403,7 +374,7 @@ class Registry:
             found = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.list_all)
         except OSError as error:
             raise NotReady(f"the store cannot be read: {error}") from None
-        return make_index(found, self._shelves, lazy=self.settings.lazy, loaded=self.loaded)
+        return make_index(found, self._entries, lazy=self.settings.lazy, loaded=self.loaded)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered."""

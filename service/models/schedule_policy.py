@@ -6,7 +6,7 @@ from model_store.triton import DynamicBatching, QueuePolicy
 
 
 @dataclass(frozen=True)
-class Queueing:
+class SchedulePolicy:
     """How the requests of a model wait. Its priority levels are split in two halves: the engine has two priorities."""
 
     batching: DynamicBatching
@@ -46,11 +46,11 @@ def _sum(policies: list[QueuePolicy]) -> int | None:
     return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
 
 
-def read_queueing(batching: DynamicBatching | None) -> Queueing | None:
+def read_schedule_policy(batching: DynamicBatching | None) -> SchedulePolicy | None:
     """None where the configuration has neither priorities nor limits."""
     if batching is None:
         return None
     limits = (batching.queue, *batching.queue_of_priority.values())
     if not batching.priority_levels and all(policy == QueuePolicy() for policy in limits):
         return None
-    return Queueing(batching)
+    return SchedulePolicy(batching)

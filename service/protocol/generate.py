@@ -13,10 +13,9 @@ import orjson
 from model_store.datatypes import DATATYPES, datatype_of
 from model_store.manifest import Tensor
 from service.errors import InvalidInput
-from service.protocol.answers import to_json
-from service.protocol.header import check_parameters, read_optional, without_nulls
-from service.protocol.numbers import array_of
-from service.protocol.text import parse_object, type_name
+from service.protocol.infer_request import check_parameters
+from service.protocol.infer_response import to_json
+from service.protocol.json import array_of, parse_object, read_optional, type_name, without_nulls
 
 
 class GenerateRequest(NamedTuple):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model_store.manifest import describe
 from service.errors import InvalidInput
-from service.protocol.text import parse_json
+from service.protocol.json import parse_json
 
 UNIVARIATE = "univariate_time_series"
 _SECONDS: Mapping[str, int] = {

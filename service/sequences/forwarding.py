@@ -1,4 +1,4 @@
-"""Requests of sequences on their way to the worker that keeps the sequence, and the answers on their way back.
+"""Requests of sequences, forwarded to the worker that keeps the sequence, and their answers on the way back.
 
 The kernel gives a connection to any worker of a server, but what a sequence carries lies in one of them: the one whose
 rank the name of the model and the id give. Whoever gets the request sends it there over that worker's Unix socket,
@@ -6,14 +6,14 @@ whole and as it came; it runs there like any other, and the answer comes back.
 
 Rules
 - There is one connection from a worker to another, so the requests of a sequence keep the order in which they came.
-- A call that was handed on is not handed on again, whatever the rank of who gets it.
-- Deadlines go with the call. When its caller goes, the other worker is told, and takes it out of wherever it is.
+- A request that was forwarded is not forwarded again, whatever the rank of who gets it.
+- Deadlines go with the request. When its caller goes, the other worker is told, and takes it out of wherever it is.
 - A worker that is not there, or that ends, is 503 for whoever waits for it; one whose connection ends is a caller gone.
 - What is under way to a worker is bounded in number and bytes, and there by what it may hold in all: then 429. Nobody
   waits for room, for two workers could wait for each other.
 
-A frame is three numbers (of the call, bytes of the JSON, bytes of the body), the JSON, and the body. Without either it
-takes a call back.
+A frame is three numbers (of the request, bytes of the JSON, bytes of the body), the JSON, and the body. Without either
+it takes a request back.
 """
 
 import asyncio
@@ -24,27 +24,26 @@ import logging
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 
-from service.api.v2 import HANDED_INFER
-from service.engine.execution.queued_request import Answer
-from service.errors import DeadlinePassed, NotReady, QueueFull
+from service.engine.batching.queue import Answer
+from service.errors import DeadlinePassed, NotReady, QueueFull, ServiceError
 from service.settings import Settings
-from service.transport.asgi import AsgiRequest
-from service.transport.body_budget import BodyBudget
-from service.transport.request import LINGER_S, Call, Endpoint, Handed, Reply
+from service.transport.awaited_request import AwaitedRequest
+from service.transport.handler import Handler
+from service.transport.request import FORWARDED_INFER, LINGER_S, Endpoint, Reply, Request
 from service.workers import Rank
 
 logger = logging.getLogger("sluice.relay")
 
 MAX_UNDER_WAY = 1024
-"""Calls that one worker has handed on to another and that are not answered."""
+"""Requests that one worker has forwarded to another and that are not answered."""
 GRACE_S = 1.0
-"""How much longer than its deadline a call is waited for: the other worker tells of it, unless it is stuck."""
+"""How much longer than its deadline a request is waited for: the other worker tells of it, unless it is stuck."""
 
 _READ_AHEAD_BYTES = 1 << 20
 _HEAD = struct.Struct("<QIQ")
@@ -54,17 +53,8 @@ _OF_THE_FIRST = ("x-request-id", "server-timing")
 _STAGE = re.compile(r"(\w+);dur=([\d.]+)")
 
 
-class Plane(Protocol):
-    """What is asked of the request handler."""
-
-    body_budget: BodyBudget
-    relay: "Relay | None"
-
-    def start(self, call: Call) -> None: ...
-    def cancel(self, call: Call) -> None: ...
-    def refuse(self, call: Call, error: QueueFull) -> None: ...
-    def fail(self, call: Call, error: Exception) -> None: ...
-    def finish(self, call: Call, reply: Reply, answer: Answer | None) -> None: ...
+Outcome = tuple[Reply, Answer] | ServiceError
+"""What came of a forwarded request: its reply and where its time went, or an error."""
 
 
 class _Frame(NamedTuple):
@@ -90,19 +80,19 @@ async def _abort(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-class Relay:
+class Forwarder:
     """``open`` finds the rank of this worker. On the event loop's thread only."""
 
-    def __init__(self, handler: Plane, folder: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        self._plane = handler
+    def __init__(self, handler: Handler, folder: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._handler = handler
         self._folder = folder
         self._rank = Rank(folder, settings.workers)
         self._workers = settings.workers
         self._loop = loop
-        make = functools.partial(_Link, handler, loop, settings.max_held_bytes)
-        self._links = [make(self._path(number)) for number in range(settings.workers)]
+        make = functools.partial(_WorkerConnection, loop, settings.max_held_bytes)
+        self._connections = [make(self._path(number)) for number in range(settings.workers)]
         self._server: asyncio.Server | None = None
-        self._guests: dict[asyncio.Task[None], _Guest] = {}
+        self._incoming: dict[asyncio.Task[None], _ForwardedRequests] = {}
 
     async def open(self) -> None:
         """Take a rank and listen for the others."""
@@ -115,7 +105,7 @@ class Relay:
         try:
             self._server = await asyncio.start_unix_server(self._listen, path, limit=_READ_AHEAD_BYTES)
         except OSError as error:  # such as a path that is too long for a socket
-            logger.error("the other workers cannot hand sequences on to this one by %s: %s", path, error)
+            logger.error("the other workers cannot forward sequences to this one by %s: %s", path, error)
 
     async def close(self) -> None:
         """Let go of the rank and of all connections."""
@@ -123,19 +113,19 @@ class Relay:
             self._server.close()
             self._path(self._rank.number).unlink(missing_ok=True)
             self._server = None
-        for guest in self._guests.values():
-            guest.leave()
-        if self._guests:  # what is written goes out, if it is read
-            await asyncio.wait(self._guests, timeout=LINGER_S)
-        for task in (*self._guests, *filter(None, (link.task for link in self._links))):
+        for incoming in self._incoming.values():
+            incoming.leave()
+        if self._incoming:  # what is written goes out, if it is read
+            await asyncio.wait(self._incoming, timeout=LINGER_S)
+        for task in (*self._incoming, *filter(None, (each.task for each in self._connections))):
             task.cancel()
             await asyncio.wait([task])
         self._rank.give_back()
 
-    def find_owner(self, model: str, sequence: int | str) -> "_Link | None":
+    def find_owner(self, model: str, sequence: int | str) -> "_WorkerConnection | None":
         """The way to the worker that keeps a sequence; None where it is this one."""
         owner = zlib.crc32(f"{model}/{sequence!a}".encode()) % self._workers
-        return None if owner == self._rank.number else self._links[owner]
+        return None if owner == self._rank.number else self._connections[owner]
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.relay"
@@ -143,54 +133,56 @@ class Relay:
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # asyncio runs this in one
-        guest = self._guests[task] = _Guest(self._plane, writer)
+        incoming = self._incoming[task] = _ForwardedRequests(self._handler, writer)
         try:
             while True:
-                guest.take(await _Frame.read(reader))
+                incoming.take(await _Frame.read(reader))
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass  # it has ended, or this worker has
         finally:
-            guest.leave()
+            incoming.leave()
             await _abort(writer)
-            del self._guests[task]
+            del self._incoming[task]
 
 
-class _Link:
-    """The way to another worker: calls go out, answers come back. It is opened when there is something to send."""
+class _WorkerConnection:
+    """The way to another worker: requests go out, answers come back. It is opened when there is something to send."""
 
-    def __init__(self, handler: Plane, loop: asyncio.AbstractEventLoop, max_bytes: int, path: Path) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int, path: Path) -> None:
         self.task: asyncio.Task[None] | None = None
-        self._plane = handler
         self._loop = loop
         self._max_bytes = max_bytes
         self._path = path
         self._numbers = itertools.count()
-        self._waiting: dict[int, tuple[Call, asyncio.TimerHandle]] = {}
+        self._waiting: dict[int, tuple[Callable[[Outcome], None], asyncio.TimerHandle]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._unsent: list[Any] = []
 
-    def hand_on(self, call: Call, left_s: float) -> None:
-        """Send a call that has so many seconds left. Its reply comes later. Raises QueueFull, DeadlinePassed."""
+    def forward(self, request: Request, left_s: float, done: Callable[[Outcome], None]) -> Callable[[], None]:
+        """Send a request that has so many seconds left; ``done`` gets its outcome later.
+
+        Returns what takes it back when its caller has gone. Raises QueueFull, DeadlinePassed.
+        """
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the worker that keeps the sequence was asked")
-        if len(self._waiting) >= MAX_UNDER_WAY or self._unsent_bytes() + len(call.body) > self._max_bytes:
+        if len(self._waiting) >= MAX_UNDER_WAY or self._unsent_bytes() + len(request.body) > self._max_bytes:
             raise QueueFull(
                 f"sequence_id: expected at most {MAX_UNDER_WAY} requests of {self._max_bytes} bytes on their way to "
                 "the worker that keeps this sequence"
             )
         number = next(self._numbers)
-        endpoint, length = call.endpoint, call.headers.get(_LENGTH)
+        endpoint, length = request.endpoint, request.headers.get(_LENGTH)
         head = {
             "model": endpoint.model,
             "version": endpoint.version,
             "length": None if length is None else length.decode(),
-            "request_id": call.request_id,
+            "request_id": request.request_id,
             "patience_s": left_s,
         }
-        call.job = Handed(functools.partial(self._take_back, number))
         timer = self._loop.call_later(left_s + GRACE_S, self._expire, number)
-        self._waiting[number] = call, timer
-        self._send(_frame(number, head, call.body))
+        self._waiting[number] = done, timer
+        self._send(_frame(number, head, request.body))
+        return functools.partial(self._take_back, number)
 
     def _unsent_bytes(self) -> int:
         if self._writer is not None:
@@ -203,7 +195,7 @@ class _Link:
             return
         self._unsent += parts
         if self.task is None:
-            self.task = self._loop.create_task(self._live(), name=f"relay to {self._path.name}")
+            self.task = self._loop.create_task(self._live(), name=f"forward to {self._path.name}")
 
     async def _live(self) -> None:
         """Connect, send what has come meanwhile, and bring the answers back until the connection ends."""
@@ -226,21 +218,21 @@ class _Link:
         self._writer, self.task = None, None
         self._unsent = []
         waiting, self._waiting = self._waiting, {}
-        for call, timer in waiting.values():
+        for done, timer in waiting.values():
             timer.cancel()
-            self._plane.fail(call, NotReady("sequence_id: the worker that keeps this sequence is not there at present"))
+            done(NotReady("sequence_id: the worker that keeps this sequence is not there at present"))
 
     def _answer(self, frame: _Frame) -> None:
         found = self._waiting.pop(frame.number, None)
         if found is None:  # it came when nobody waited for it any more
             return
-        call, timer = found
+        done, timer = found
         timer.cancel()
         head = orjson.loads(frame.head)
         headers = [(name.encode(), value.encode()) for name, value in head["headers"] if name not in _OF_THE_FIRST]
         times = dict(_STAGE.findall(dict(head["headers"]).get("server-timing", "")))
         seconds = [float(times.get(stage, 0)) / 1e3 for stage in ("queue", "batch", "compute")]
-        self._plane.finish(call, Reply(head["status"], [frame.body], headers), Answer({}, *seconds))
+        done((Reply(head["status"], [frame.body], headers), Answer({}, *seconds)))
 
     def _take_back(self, number: int) -> None:
         """The caller has gone."""
@@ -250,54 +242,54 @@ class _Link:
             self._send(_frame(number))
 
     def _expire(self, number: int) -> None:
-        call, _ = self._waiting[number]
+        done, _ = self._waiting[number]
         self._take_back(number)
-        self._plane.fail(call, DeadlinePassed("the worker that keeps this sequence has not answered in time"))
+        done(DeadlinePassed("the worker that keeps this sequence has not answered in time"))
 
 
-class _Guest:
-    """What another worker has handed on to this one over one connection."""
+class _ForwardedRequests:
+    """What another worker has forwarded to this one over one connection."""
 
-    def __init__(self, handler: Plane, writer: asyncio.StreamWriter) -> None:
-        self._plane = handler
+    def __init__(self, handler: Handler, writer: asyncio.StreamWriter) -> None:
+        self._handler = handler
         self._writer = writer
-        self._calls: dict[int, AsgiRequest] = {}
+        self._requests: dict[int, AwaitedRequest] = {}
 
     def take(self, frame: _Frame) -> None:
-        """Begin a call, or take it back."""
+        """Begin a request, or take it back."""
         if not frame.head:
-            call = self._calls.pop(frame.number, None)
-            if call is not None:
-                self._plane.cancel(call)
-                call.answer.cancel()
+            request = self._requests.pop(frame.number, None)
+            if request is not None:
+                request.give_up()
             return
         head = orjson.loads(frame.head)
         headers = {b"x-request-id": head["request_id"].encode()}
         if head["length"] is not None:
             headers[_LENGTH] = head["length"].encode()
-        call = AsgiRequest(Endpoint(HANDED_INFER, head["model"], head["version"]), b"", headers)
-        call.patience_s = head["patience_s"]
+        request = AwaitedRequest(Endpoint(FORWARDED_INFER, head["model"], head["version"]), b"", headers)
+        request.patience_s = head["patience_s"]
         size = len(frame.body)
-        if not self._plane.body_budget.try_admit(size):
-            self._plane.refuse(call, QueueFull("sequence_id: the worker that keeps this sequence holds all it may"))
-            self._reply(frame.number, call.answer.result())
+        if not self._handler.body_budget.try_admit(size):
+            self._handler.refuse(
+                request, QueueFull("sequence_id: the worker that keeps this sequence holds all it may")
+            )
+            self._reply(frame.number, request.answer.result())
             return
-        call.body = frame.body
-        self._calls[frame.number] = call
-        call.answer.add_done_callback(functools.partial(self._done, frame.number, size))
-        self._plane.start(call)
+        request.body = frame.body
+        self._requests[frame.number] = request
+        request.answer.add_done_callback(functools.partial(self._done, frame.number, size))
+        self._handler.start(request)
 
     def leave(self) -> None:
         """The other worker has ended, and its callers with it; or this one ends, and what it has written goes out."""
-        calls, self._calls = self._calls, {}
-        for call in calls.values():
-            self._plane.cancel(call)
-            call.answer.cancel()
+        requests, self._requests = self._requests, {}
+        for request in requests.values():
+            request.give_up()
         self._writer.close()
 
     def _done(self, number: int, size: int, answer: asyncio.Future[Reply]) -> None:
-        self._plane.body_budget.release(size)
-        if self._calls.pop(number, None) is not None:
+        self._handler.body_budget.release(size)
+        if self._requests.pop(number, None) is not None:
             self._reply(number, answer.result())
 
     def _reply(self, number: int, reply: Reply) -> None:

@@ -14,11 +14,11 @@ from model_store.manifest import Manifest, Tensor
 from service.codecs.series import zeros_of
 from service.engine.tensors import Arrays, Rows, Signature, show_shape
 from service.errors import InvalidInput
-from service.protocol.header import SequenceStep
+from service.protocol.infer_request import SequenceStep
 
 
 @dataclass(frozen=True)
-class Sequencing:
+class SequenceRules:
     """``is_required``: the model answers requests of sequences only, and callers cannot send what the server keeps."""
 
     facts: Sequences
@@ -91,7 +91,7 @@ def _has_declared_rows(array: np.ndarray, tensor: Tensor) -> bool:
     return bool(array.shape[axis] == tensor.shape[axis])
 
 
-def read_loop(manifest: Manifest) -> Sequencing | None:
+def read_loop(manifest: Manifest) -> SequenceRules | None:
     """What a model with a loop carries between requests."""
     if manifest.loop is None:
         return None
@@ -100,4 +100,4 @@ def read_loop(manifest: Manifest) -> Sequencing | None:
     def begin(name: str) -> np.ndarray | None:
         return zeros_of(tensors[name])[None] if tensors[name].has_fixed_rows else None
 
-    return Sequencing(Sequences([State(c.input, c.output, begin(c.input)) for c in manifest.loop.carries]))
+    return SequenceRules(Sequences([State(c.input, c.output, begin(c.input)) for c in manifest.loop.carries]))

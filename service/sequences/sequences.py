@@ -7,8 +7,8 @@ Rules
 - It is let go of with the request that ends it, or when it has been idle for as long as the model says.
 - Requests that wait have no timers of their own: those before them end by their own deadlines.
 
-Where there are several workers a sequence is one's of them (`relay.py`), and gone with it. Over several machines state
-within a worker does not scale out: callers who send the carried tensors themselves need none of this.
+Where there are several workers a sequence is kept by one of them (`forwarding.py`), and gone with it. Over several
+machines state within a worker does not scale out: callers who send the carried tensors themselves need none of this.
 """
 
 import asyncio
@@ -19,9 +19,8 @@ import numpy as np
 
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import InvalidInput, NotOffered, QueueFull
-from service.models.registry import Model
-from service.protocol.header import SequenceStep
-from service.sequences.rules import Sequencing
+from service.protocol.infer_request import SequenceStep
+from service.sequences.rules import SequenceRules
 from service.settings import Settings
 
 MAX_WAITING = 64
@@ -30,17 +29,17 @@ _Key = tuple[Signature, int | str]
 
 
 class _Sequence:
-    """``state`` by input of the model, None where it has not begun; ``line`` begins with who runs.
+    """``state`` by input of the model, None where it has not begun; ``waiting`` begins with who runs.
 
-    ``timer`` runs while nobody is in the line.
+    ``timer`` runs while nobody waits.
     """
 
-    __slots__ = ("key", "line", "sequencing", "state", "timer")
+    __slots__ = ("key", "sequencing", "state", "timer", "waiting")
 
-    def __init__(self, key: _Key, sequencing: Sequencing) -> None:
+    def __init__(self, key: _Key, sequencing: SequenceRules) -> None:
         self.key = key
         self.sequencing = sequencing
-        self.line: deque[Place] = deque()
+        self.waiting: deque[Turn] = deque()
         self.state: Arrays | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -49,8 +48,8 @@ class _Sequence:
         return self.key[0]
 
 
-class Place:
-    """A request's place in its sequence. ``leave`` is called when the request has ended, however."""
+class Turn:
+    """A request's turn in its sequence. ``leave`` is called when the request has ended, however."""
 
     __slots__ = ("_go", "_sequence", "_sequences", "_step", "_taken")
 
@@ -65,7 +64,7 @@ class Place:
 
     @property
     def is_first(self) -> bool:
-        return self._sequence.line[0] is self
+        return self._sequence.waiting[0] is self
 
     def go(self) -> None:
         """Begin, if the request has not ended while it waited."""
@@ -109,20 +108,26 @@ class Sequences:
     def __len__(self) -> int:
         return len(self._open)
 
-    def join(self, model: Model, step: SequenceStep, go: Callable[[], None]) -> Place:
-        """A place at the end of a sequence's line; ``go`` is called when it comes to be first, not if it is at once.
+    def join(
+        self,
+        model: str,
+        signature: Signature,
+        sequencing: SequenceRules | None,
+        step: SequenceStep,
+        go: Callable[[], None],
+    ) -> Turn:
+        """A turn after those that wait for a sequence of ``model``; ``go`` is called when it comes, not if it is now.
 
-        Raises NotOffered, InvalidInput, QueueFull.
+        ``sequencing`` is what the model carries between requests. Raises NotOffered, InvalidInput, QueueFull.
         """
         if not self._settings.keeps_sequences:
             raise NotOffered(
                 "sequence_id: the workers of this server have no folder in common, so none can tell who keeps it: set "
                 "SLUICE_METRICS_DIR, or send what the model carries as inputs"
             )
-        sequencing = model.sequencing
         if sequencing is None:
-            raise InvalidInput(f"sequence_id: model {model.name!r} carries nothing between requests; leave it out")
-        key = (model.signature, step.id)
+            raise InvalidInput(f"sequence_id: model {model!r} carries nothing between requests; leave it out")
+        key = (signature, step.id)
         sequence = self._open.get(key)
         if sequence is None:
             if not step.starts:
@@ -130,22 +135,22 @@ class Sequences:
             if len(self._open) >= self._settings.max_sequences:
                 raise QueueFull(f"sequence_id: expected at most {self._settings.max_sequences} sequences at once")
             sequence = self._open[key] = _Sequence(key, sequencing)
-        if len(sequence.line) > MAX_WAITING:
+        if len(sequence.waiting) > MAX_WAITING:
             raise QueueFull(f"sequence_id: expected at most {MAX_WAITING} requests that wait in sequence {step.id!r}")
         if sequence.timer is not None:
             sequence.timer.cancel()
             sequence.timer = None
-        place = Place(self, sequence, step, go)
-        sequence.line.append(place)
-        return place
+        turn = Turn(self, sequence, step, go)
+        sequence.waiting.append(turn)
+        return turn
 
-    def leave(self, sequence: _Sequence, place: Place) -> None:
-        """Take a place out of its line; the next one begins if it was the first."""
-        was_first = sequence.line[0] is place
-        sequence.line.remove(place)
-        if sequence.line:
+    def leave(self, sequence: _Sequence, turn: Turn) -> None:
+        """End a turn; the next one begins if it was the first."""
+        was_first = sequence.waiting[0] is turn
+        sequence.waiting.remove(turn)
+        if sequence.waiting:
             if was_first:  # in a turn of its own, so that the answer before it goes out before its own
-                self._loop.call_soon(sequence.line[0].go)
+                self._loop.call_soon(sequence.waiting[0].go)
         elif sequence.state is None:
             del self._open[sequence.key]
         else:

@@ -12,7 +12,7 @@ from model_store.tasks import Picture
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import encode_grid, encode_png
 from service.errors import InvalidInput, ModelFailure
-from service.protocol.answers import to_nested
+from service.protocol.infer_response import to_nested
 from service.tasks.request import TaskOptions, TaskRequest
 from service.tasks.work import Aside, Result, Subject, call_aside
 

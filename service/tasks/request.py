@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from model_store.manifest import describe
 from service.codecs.picture_reader import MEDIA_TYPES
 from service.errors import InvalidInput, UnsupportedMedia
+from service.protocol.json import parse_json, parse_object, type_name
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.multipart import File, parse_multipart
-from service.protocol.text import parse_json, parse_object, type_name
 
 MAX_FIELDS = 100
 _UNTOLD = ("application/octet-stream",)

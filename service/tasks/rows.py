@@ -15,8 +15,7 @@ from service.codecs.groups import group_rows, stack_rows
 from service.codecs.picture_reader import decode_base64, decode_image
 from service.engine.tensors import Arrays, show_shape
 from service.errors import InvalidInput
-from service.protocol.numbers import array_of
-from service.protocol.text import type_name
+from service.protocol.json import array_of, type_name
 from service.tasks.request import Picture
 from service.tasks.work import Aside, Infer, Limits, call_aside
 

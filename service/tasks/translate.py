@@ -15,7 +15,7 @@ from service.codecs.series import zeros_of
 from service.engine.loop.request import Decoding, LoopRequest, LoopResult, Sentence, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
-from service.protocol.text import type_name
+from service.protocol.json import type_name
 from service.tasks.request import TaskOptions
 from service.tasks.work import Emit, Infer, Iterate, Limits, Subject
 

@@ -12,30 +12,32 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
-from service.api.handler import HANDLER_STATE, RequestHandler
-from service.api.info.info import Information
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
 from service.metrics.meters import Metrics
-from service.transport.request import LINGER_S, MAX_UNREAD_BYTES, Call, Endpoint, Header, Reply, request_id_of
+from service.transport.awaited_request import AwaitedRequest, Message, Receive, Send
+from service.transport.handler import HANDLER_STATE, Handler
+from service.transport.request import LINGER_S, Endpoint, HeaderField, Reply, request_id_of
 
 logger = logging.getLogger("sluice.http")
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BENTOML_PATHS = re.compile(r"/schema\.json|/(?:static_content|assets)/.*")
-_CONGESTED_BYTES = 64 << 10  # where transports say that writing should pause
 
 
 class Lifecycle(Protocol):
-    """What the path wakes and puts to rest: the model registry and the engine behind the request handler."""
+    """What the application starts and stops: the model registry and the engine behind the handler.
 
-    handler: RequestHandler
-    information: Information
-    metrics: Metrics
+    ``handler`` is typed by what is read of it; ``information`` is the application with the routes of no tensors.
+    """
+
+    @property
+    def handler(self) -> Handler: ...
+    @property
+    def information(self) -> ASGIApp: ...
+    @property
+    def metrics(self) -> Metrics: ...
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -52,7 +54,6 @@ class AsgiApplication:
         self._open_service = open_service
         self._inner = inner
         self._service: Lifecycle | None = None
-        self._information: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -74,7 +75,6 @@ class AsgiApplication:
         async def start_and_send(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 self._service = self._open_service()
-                self._information = self._service.information.application()
                 scope.get("state", {})[HANDLER_STATE] = self._service.handler
                 await self._service.start()
             await send(message)
@@ -89,9 +89,9 @@ class AsgiApplication:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
-        if service is None or self._information is None:
+        if service is None:
             raise RuntimeError("the application was not started: run it with its lifespan")
-        path = _strip(scope["path"], service.information.base_path)
+        path = _strip(scope["path"], service.handler.base_path)
         if path != scope["path"]:
             scope = {**scope, "path": path, "sluice.path": scope["path"]}
         if service.handler.cors is not None:
@@ -107,11 +107,9 @@ class AsgiApplication:
         elif self._inner is not None and _is_of_pages(path, scope):
             await self._inner({**scope, "path": "/"} if path == "/docs" else scope, receive, send)
         else:
-            await self._inform(service, self._information, scope, receive, send)
+            await self._inform(service, scope, receive, send)
 
-    async def _inform(
-        self, service: Lifecycle, information: ASGIApp, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _inform(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["sluice.request_id"] = request_id_of(dict(scope["headers"]))
         clock = service.handler.clock
         began = clock()
@@ -125,133 +123,40 @@ class AsgiApplication:
             await send(message)
 
         try:
-            await information(scope, receive, send_with_id)
+            await service.information(scope, receive, send_with_id)
         finally:
             service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
 
-    async def _carry(
-        self, handler: RequestHandler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """One call of the request handler: body in, reply out, or cancelled when the caller goes."""
+    async def _carry(self, handler: Handler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request of the handler: body in, reply out, or cancelled when the caller goes."""
         pieces_to = None if scope["http_version"] == "1.0" else send
-        call = AsgiRequest(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
+        request = AwaitedRequest(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         is_unread = False
         try:
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
-            declared_bytes = _declared_bytes(call.headers, handler.max_body_bytes)
+            declared_bytes = _declared_bytes(request.headers, handler.max_body_bytes)
             while not handler.body_budget.admit(declared_bytes, (room := asyncio.Event()).set):
                 await room.wait()
-            call.held_bytes = declared_bytes
-            call.body = await _read_body(call, handler, receive)
+            request.held_bytes = declared_bytes
+            request.body = await _read_body(request, handler, receive)
         except Disconnected:
             return
         except ServiceError as error:
             is_unread = isinstance(error, BodyTooLarge)
-            handler.refuse(call, error)
+            handler.refuse(request, error)
         else:
-            handler.start(call)
-            await call.wait(handler, receive)
+            handler.start(request)
+            await request.wait(receive)
         finally:
-            handler.body_budget.release(call.held_bytes)
-        if call.is_sent:
+            handler.body_budget.release(request.held_bytes)
+        if request.is_sent:
             return
-        reply = call.answer.result()
+        reply = request.answer.result()
         if is_unread:
             await _send_and_linger(reply, send, receive)
         else:
             await _send_reply(reply, send)
-
-
-class AsgiRequest(Call):
-    """A call whose answer a task waits for: ``answer`` is the reply, or the head of a stream that has been sent.
-
-    Without ``send`` (HTTP/1.0, where the server could not say where a stream ends, and calls made in process) a stream
-    is collected and becomes an ordinary reply. ``held_bytes`` is the room that its body has in the body budget.
-    """
-
-    __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer", "held_bytes")
-
-    def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes], send: Send | None = None) -> None:
-        super().__init__(endpoint, query, headers)
-        self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.held_bytes = 0
-        self._send = send
-        self._sending: asyncio.Task[None] | None = None
-        self._unread_bytes = 0
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether nothing is left to send of the answer: it was a stream, or will not come."""
-        return self._sending is not None or self.answer.cancelled()
-
-    def reply(self, reply: Reply) -> None:
-        if not self.answer.done():
-            self.answer.set_result(reply)
-
-    def open(self, status: int, headers: Sequence[Header]) -> None:
-        self.opened = True
-        self._head = Reply(status, (), list(headers))
-        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()  # an empty piece is the end
-        if self._send is not None and not self.answer.done():
-            self._sending = asyncio.create_task(self._forward(self._send))
-
-    def send(self, chunk: bytes) -> None:
-        if not chunk or self.answer.done():
-            return
-        if self._unread_bytes > MAX_UNREAD_BYTES:
-            self.abort()
-            return
-        self._unread_bytes += len(chunk)
-        self._pieces.put_nowait(chunk)
-
-    def end(self) -> None:
-        if self._sending is not None:
-            self._pieces.put_nowait(b"")
-            return
-        self._head.chunks = [self._pieces.get_nowait() for _ in range(self._pieces.qsize())]
-        self.reply(self._head)
-
-    def abort(self) -> None:
-        self.answer.cancel()
-        if self._sending is not None:
-            self._sending.cancel()
-
-    @property
-    def congested(self) -> bool:
-        return self._unread_bytes > _CONGESTED_BYTES
-
-    async def wait(self, handler: RequestHandler, receive: Receive) -> None:
-        """Return when the reply is there or the stream sent, or the caller has gone; then ``answer`` is cancelled."""
-        if self.answer.done() and not self.answer.cancelled():
-            return
-        watch = asyncio.create_task(_cancel_when_gone(receive, self.answer))
-        try:
-            await asyncio.wait([self.answer])
-        finally:
-            watch.cancel()
-            if not self.answer.done() or self.answer.cancelled():
-                self.abort()
-                handler.cancel(self)
-
-    async def _forward(self, send: Send) -> None:
-        """Send the pieces as they come."""
-        head = self._head
-        try:
-            await send({"type": "http.response.start", "status": head.status, "headers": head.headers})
-            while piece := await self._pieces.get():
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                self._unread_bytes -= len(piece)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-            self.reply(head)
-        finally:
-            self.answer.cancel()  # sending has failed; an answer that is there stays
-
-
-async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    answered.cancel()
 
 
 def _is_of_pages(path: str, scope: Scope) -> bool:
@@ -270,7 +175,7 @@ def _strip(path: str, base_path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-def _add_headers(headers: Sequence[Header], send: Send) -> Send:
+def _add_headers(headers: Sequence[HeaderField], send: Send) -> Send:
     """What answers go through to have these headers too."""
 
     async def send_with_headers(message: Message) -> None:
@@ -291,7 +196,7 @@ def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:
     return int(declared)
 
 
-async def _read_body(call: AsgiRequest, handler: RequestHandler, receive: Receive) -> bytes:
+async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive) -> bytes:
     """The whole body, held as it comes. Raises BodyTooLarge before more than the limit is kept, Disconnected."""
     parts: list[bytes] = []
     size = 0
@@ -304,9 +209,9 @@ async def _read_body(call: AsgiRequest, handler: RequestHandler, receive: Receiv
         if size > handler.max_body_bytes:
             raise BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more")
         parts.append(part)
-        if size > call.held_bytes:  # it comes in chunks, without a declared length
-            handler.body_budget.grow(size - call.held_bytes)
-            call.held_bytes = size
+        if size > request.held_bytes:  # it comes in chunks, without a declared length
+            handler.body_budget.grow(size - request.held_bytes)
+            request.held_bytes = size
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
 

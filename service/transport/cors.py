@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 
 from service.errors import Forbidden
-from service.transport.request import Header, Reply, request_id_of
+from service.transport.request import HeaderField, Reply, request_id_of
 from service.transport.status import error_reply
 
-_EXPOSED: Header = (
+_EXPOSED: HeaderField = (
     b"access-control-expose-headers",
     b"Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After",
 )
-_OF_PREFLIGHTS: tuple[Header, ...] = (
+_OF_PREFLIGHTS: tuple[HeaderField, ...] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-max-age", b"3600"),
     (b"vary", b"Access-Control-Request-Headers"),
@@ -29,12 +29,12 @@ class Cors:
     """``origins`` are such as ``https://app.example:8443``; ``*`` among them lets all in."""
 
     def __init__(self, origins: Sequence[str]) -> None:
-        self._of_all: tuple[Header, ...] | None = None
+        self._of_all: tuple[HeaderField, ...] | None = None
         if "*" in origins:
             self._of_all = ((b"access-control-allow-origin", b"*"), _EXPOSED)
         self._allowed = {_as_browsers_write(origin) for origin in origins}
 
-    def headers_for(self, request: Mapping[bytes, bytes]) -> Sequence[Header]:
+    def headers_for(self, request: Mapping[bytes, bytes]) -> Sequence[HeaderField]:
         """What any answer to a request with these headers has besides its own; names in lower case."""
         if self._of_all is not None:
             return self._of_all
@@ -57,7 +57,7 @@ class Cors:
             reply = error_reply(refusal, request_id)
             return Reply(reply.status, reply.chunks, [*reply.headers, *headers])
         wanted = request.get(b"access-control-request-headers", b"")
-        allowed: list[Header] = [(b"access-control-allow-headers", wanted)] if _NAMES.fullmatch(wanted) else []
+        allowed: list[HeaderField] = [(b"access-control-allow-headers", wanted)] if _NAMES.fullmatch(wanted) else []
         return Reply(200, [], [*headers, *_OF_PREFLIGHTS, *allowed])
 
 

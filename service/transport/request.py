@@ -1,23 +1,19 @@
-"""A request that carries tensors, and its reply: what the paths and the request handler say to each other."""
+"""Requests and replies, whichever way they travel, and the room that their bodies may take.
+
+A transport makes a ``Request`` and gives it to the ``Handler``; the answer comes back by the methods of the request.
+"""
 
 import abc
 import itertools
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
-from service.engine.execution.queued_request import QueuedRequest
-from service.models.registry import Model
-
-if TYPE_CHECKING:
-    from service.api.tasks import Errand
-    from service.sequences.sequences import Place
-
-Header = tuple[bytes, bytes]
+HeaderField = tuple[bytes, bytes]
 
 LINGER_S = 2.0
 """How long a refused client may go on sending: closing at once would reset the connection under our answer."""
@@ -25,7 +21,13 @@ LINGER_S = 2.0
 MAX_UNREAD_BYTES = 8 << 20
 """How much of a stream is kept for a caller that does not read it."""
 
-JSON: Header = (b"content-type", b"application/json")
+JSON: HeaderField = (b"content-type", b"application/json")
+
+INFER = "/v2/models/{model}/infer"
+GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
+"""The same endpoint for requests that came over gRPC, so that metrics tell them apart."""
+FORWARDED_INFER = "infer handed on"
+"""Again the same, of a sequence, for the worker that keeps it: the one that has the caller counts it by its route."""
 
 _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _id_prefix = os.urandom(6).hex() + "-"
@@ -34,7 +36,7 @@ _id_numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path that the request handler answers: the label of its route in metrics, and whom it names."""
+    """A path that the handler answers: the label of its route in metrics, and whom it names."""
 
     route: str
     model: str = ""
@@ -44,7 +46,7 @@ class Endpoint:
 class Reply:
     """A complete answer. ``chunks`` are its body in order; they may be views of arrays."""
 
-    def __init__(self, status: int, chunks: Sequence[bytes | memoryview], headers: Sequence[Header]) -> None:
+    def __init__(self, status: int, chunks: Sequence[bytes | memoryview], headers: Sequence[HeaderField]) -> None:
         self.status = status
         self.chunks = chunks
         self.headers = headers
@@ -57,47 +59,31 @@ class Reply:
         return size
 
 
-class Handed(NamedTuple):
-    """The job of a call that another worker answers."""
-
-    cancel: Callable[[], None]
-
-
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Call(abc.ABC):
-    """One request of a path. The request handler answers it once, now or later, unless the call was cancelled.
+class Request(abc.ABC):
+    """A request whose body is complete when the handler gets it, and the way back to its caller.
 
     An answer is either ``reply``, or a stream: ``open``, any number of ``send``, and ``end`` or ``abort``. All are
-    called on the event loop. They never raise for a caller that has gone and never call the request handler back for *this*
-    call: it learns by ``cancel``, in a later turn of the loop. ``reply`` and ``end`` may start the connection's next
-    call, so whatever belongs to this one is to be in order before.
+    called on the event loop, never raise for a caller that has gone, and never call ``cancel`` themselves: that comes
+    in a later turn of the loop. ``reply`` and ``end`` may start the connection's next request, so whatever belongs to
+    this one is to be in order before.
 
-    ``headers`` has lower-case names. ``began`` is seconds on the clock of the request handler. ``model``, ``job`` and
-    ``details`` are the request handler's: who answers, its place in the engine, and what rendering the answer needs; so are
-    ``inflated_bytes``, the room that it has reserved for a body that came compressed, and ``place``, in its sequence.
-    ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say, and ``late_s`` how
-    much of any time it had is over when the request handler goes on with it, after the model was loaded say.
-    ``opened`` is true from ``open`` on: an error can no longer be the reply.
+    ``headers`` has lower-case names. ``began`` is seconds on the clock of the handler, 0 until it has the request.
+    ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say. ``cancel`` is the
+    handler's while it works on the request: the transport calls it when the caller has gone.
 
-    What a call rarely needs has its first value in the class: to set it in each would take a tenth of a short one.
+    What a request rarely needs has its first value in the class: to set it in each would take a tenth of a short one.
     """
 
     body: bytes | memoryview = b""
-    inflated_bytes = 0
     began = 0.0
     patience_s: float | None = None
-    late_s = 0.0
-    model: Model | None = None
-    details: Any = None
-    place: "Place | None" = None
-    gone = False
-    opened = False
+    cancel: Callable[[], None] | None = None
 
     def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes]) -> None:
         self.endpoint = endpoint
         self.query = query
         self.headers = headers
-        self.job: QueuedRequest | Errand | Handed | None = None
         self.request_id = request_id_of(headers)
 
     @abc.abstractmethod
@@ -105,7 +91,7 @@ class Call(abc.ABC):
         """Send the answer."""
 
     @abc.abstractmethod
-    def open(self, status: int, headers: Sequence[Header]) -> None:
+    def open(self, status: int, headers: Sequence[HeaderField]) -> None:
         """Begin an answer whose body comes in pieces."""
 
     @abc.abstractmethod
@@ -131,3 +117,41 @@ def request_id_of(headers: dict[bytes, bytes]) -> str:
     if b"x-request-id" in headers and _ACCEPTABLE_ID.fullmatch(headers[b"x-request-id"]):
         return headers[b"x-request-id"].decode("ascii")
     return _id_prefix + hex(next(_id_numbers))[2:]
+
+
+class BodyBudget:
+    """How many bytes of request bodies a worker holds at a time, over all its connections.
+
+    Room is reserved by the declared length before a body is read, and given back when its answer is written. When
+    nothing is held, a body is let in whatever its size, so waiting cannot come to a standstill.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.held_bytes = 0
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def admit(self, size_bytes: int, retry: Callable[[], None]) -> bool:
+        """Reserve room; if there is none, ``retry`` is called once when it is worth asking again."""
+        if self.try_admit(size_bytes):
+            return True
+        self._waiting.append(retry)
+        return False
+
+    def try_admit(self, size_bytes: int) -> bool:
+        """Reserve room if there is some."""
+        if self.held_bytes and self.held_bytes + size_bytes > self.max_bytes:
+            return False
+        self.held_bytes += size_bytes
+        return True
+
+    def grow(self, size_bytes: int) -> None:
+        """A body without a declared length got larger; it is bounded by the limit of one body."""
+        self.held_bytes += size_bytes
+
+    def release(self, size_bytes: int) -> None:
+        self.held_bytes -= size_bytes
+        for _ in range(len(self._waiting)):  # each may line up again, so only those that wait now are asked
+            if not self._waiting:
+                break  # one of them was answered at once: what it released has asked the others
+            self._waiting.popleft()()

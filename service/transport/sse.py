@@ -5,9 +5,9 @@ WHATWG HTML, section "Server-sent events".
 
 import re
 
-from service.transport.request import Header
+from service.transport.request import HeaderField
 
-HEADERS: tuple[Header, ...] = (
+HEADERS: tuple[HeaderField, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # else nginx collects the events

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 
 from service import errors
-from service.protocol.text import render_json
-from service.transport.request import JSON, Header, Reply
+from service.protocol.json import render_json
+from service.transport.request import JSON, HeaderField, Reply
 
 STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.InvalidInput: 400,
@@ -42,7 +42,7 @@ def error_reply(error: errors.ServiceError, request_id: str) -> Reply:
     """``{"error", "request_id"}``; the text of what went wrong inside stays inside."""
     status = status_of(error)
     text = str(error) if status != 500 else "the model failed on this request; the log has the reason under this id"
-    headers: list[Header] = [JSON]
+    headers: list[HeaderField] = [JSON]
     if isinstance(error, errors.TryLater):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     if isinstance(error, errors.WrongMethod):

@@ -124,7 +124,7 @@ def judge(client: httpx.Client, case: Case, told: Told) -> str | None:
         missing = [kind for kind in told.model.unknown_types if _names(refusal.reason, kind)]
         return None if missing else f"refused: {refusal.reason}"
     if told.model is None:
-        return "loaded, which ONNX Worker refuses"
+        return "loaded, which ONNX Runtime refuses"
     if told.model.unknown_types:
         return f"loaded with {told.model.unknown_types}, which the protocol lacks"
     for inputs, expected in zip(case.inputs, told.answers or (), strict=False):

@@ -11,7 +11,6 @@ from export import ExportSpec, publish
 from model_store import Store
 from model_store.tasks import Classes
 from service.settings import Settings
-from service.worker import Runtime
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -119,13 +118,13 @@ def test_architecture_is_exported_proved_and_served(
     assert golden is not None
 
     async def serve() -> dict[str, np.ndarray]:
-        runtime = Runtime(Settings(store=store.root))
-        await runtime.registry.load_all()
-        model = runtime.registry.find(spec.name)
+        worker = Worker(Settings(store=store.root))
+        await worker.registry.load_all()
+        model = worker.registry.find(spec.name)
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         model.dispatcher.submit(model.signature.check(golden.inputs), answered.set_result)
         answer = await answered
-        await runtime.stop()
+        await worker.stop()
         return dict(answer.outputs)
 
     served = asyncio.run(serve())

@@ -18,7 +18,7 @@ WARM_UP_SHARE = 0.4
 """Over the first requests the caches fill, and what the C allocator keeps grows with them."""
 MAX_GROWTH_BYTES = 16 << 20
 
-by_path = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+by_path = pytest.mark.parametrize("server_path", PATHS, ids=lambda path: path.name)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def test_same_seed_makes_the_same_requests() -> None:
 
 
 @by_path
-def test_few_mutated_requests(settings: Settings, path: ServerPath) -> None:
+def test_few_mutated_requests(settings: Settings, server_path: ServerPath) -> None:
     """Each is answered 2xx or 4xx in time, both kinds come, no room stays reserved; undamaged ones are all answered."""
-    with served(settings, path) as server:
+    with served(settings, server_path) as server:
         caller = Caller(server.port)
         assert {tuple(caller.ask(make_request(Random(i)))) for i in range(100)} == {(200,)}
         caller.close()
@@ -52,16 +52,18 @@ def test_few_mutated_requests(settings: Settings, path: ServerPath) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @by_path
-def test_many_mutated_requests(settings: Settings, path: ServerPath) -> None:
+def test_many_mutated_requests(settings: Settings, server_path: ServerPath) -> None:
     """Each of 50,000 is answered 2xx or 4xx in time, and the server's memory stays what it was after the warm-up."""
-    with served(settings, path) as server:
+    with served(settings, server_path) as server:
         warm_up = int(MANY * WARM_UP_SHARE)
         found = fuzz(server.port, SEED, warm_up)
         device_tensor = [server.resident_bytes()]
         for part in range(4):
             found += fuzz(server.port, SEED + 1 + part, (MANY - warm_up) // 4)
             device_tensor.append(server.resident_bytes())
-        print(f"{path.name}: {dict(sorted(found.statuses.items()))}, cut off without an answer {found.unanswered}")
+        print(
+            f"{server_path.name}: {dict(sorted(found.statuses.items()))}, cut off without an answer {found.unanswered}"
+        )
         print(f"slowest {found.slowest_s:.2f} s, resident MiB {[size >> 20 for size in device_tensor]}")
         assert not found.faults, "\n".join(found.faults[:20])
         assert found.slowest_s < LIMIT_S

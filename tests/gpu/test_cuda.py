@@ -13,10 +13,9 @@ from onnx import TensorProto
 from loadtests.bench.models.resnet import build_resnet
 from model_store import DEFAULT_ROOT, Store
 from service.engine.batching.buckets import make_buckets
-from service.engine.batching.queue import BatchQueue
+from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.queued_request import Answer, QueuedRequest
 from service.engine.onnx.providers import NAMES, GpuOptions
 from service.engine.onnx.session import Session, host_allocator
 from service.errors import NotReady, ServiceError
@@ -137,7 +136,7 @@ def test_requests_of_one_row_get_their_own_answers(tmp_path: Path, network: byte
     async def main() -> Sequence[Answer | ServiceError]:
         loop = asyncio.get_running_loop()
         device = Device(2, loop, splits=False, empty=host_allocator("cuda"))
-        queue: BatchQueue[QueuedRequest] = BatchQueue(loaded.max_rows, 1000, 0.0)
+        queue: BatchQueue = BatchQueue(loaded.max_rows, 1000, 0.0)
         dispatcher = Dispatcher(loaded.session, loaded.signature, device, queue, cost=loaded.cost, pad=loaded.pad)
         futures = [loop.create_future() for _ in rows]
         for row, future in zip(rows, futures, strict=True):

@@ -28,14 +28,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", params=PATHS, ids=lambda path: path.name)
-def path(request: pytest.FixtureRequest) -> ServerPath:
+def server_path(request: pytest.FixtureRequest) -> ServerPath:
     found: ServerPath = request.param
     return found
 
 
 @pytest.fixture(scope="session")
-def server(store: Path, path: ServerPath) -> Iterator[Serving]:
-    with Serving(settings_for(store, max_body_bytes=1 << 20), path) as serving:
+def server(store: Path, server_path: ServerPath) -> Iterator[Serving]:
+    with Serving(settings_for(store, max_body_bytes=1 << 20), server_path) as serving:
         yield serving
 
 
@@ -52,10 +52,10 @@ def wire(server: Serving) -> Iterator[Wire]:
 
 
 @pytest.fixture(scope="session")
-def reference_server(path: ServerPath) -> Iterator[Serving]:
+def reference_server(server_path: ServerPath) -> Iterator[Serving]:
     """All reference models."""
     settings = settings_for(DEFAULT_ROOT, max_body_bytes=4 << 20, state_key="of these tests")
-    with Serving(settings, path) as serving:
+    with Serving(settings, server_path) as serving:
         yield serving
 
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 import numpy as np
 
 from service.engine.batching.cost import CostModel
-from service.engine.batching.queue import BatchQueue
+from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.lane import AllCores, NullObserver, Runner
-from service.engine.execution.queued_request import Answer, QueuedRequest
+from service.engine.execution.observer import NullObserver
+from service.engine.execution.runner import AllCores, Runner
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError
@@ -115,7 +115,9 @@ class Bench:
             all_cores=all_cores,
         )
 
-    def ask(self, inputs: Mapping[str, np.ndarray], **options: float) -> tuple[QueuedRequest, asyncio.Future[Answer]]:
+    def ask(
+        self, inputs: Mapping[str, np.ndarray], **options: float
+    ) -> tuple[Callable[[], None], asyncio.Future[Answer]]:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def done(outcome: Answer | ServiceError) -> None:

@@ -1,4 +1,4 @@
-"""A plain driver of task generators in place of the request handler and the engine: real sessions, one thing at a time."""
+"""A plain driver of task generators in place of the handler and the engine: real sessions, one thing at a time."""
 
 import abc
 import json
@@ -13,7 +13,7 @@ from model_store.datatypes import BY_ONNX
 from model_store.manifest import Graph, Manifest, Tensor
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
-from service.protocol.text import render_json
+from service.protocol.json import render_json
 from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Subject, Work
 
 LIMITS = Limits(max_pixels=1_000_000)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from service.engine.batching.cost import CostModel
-from service.engine.execution.lane import Runner
+from service.engine.execution.runner import Runner
 from service.engine.tensors import Arrays
 from service.models.registry import Model
 

@@ -78,7 +78,7 @@ class GrpcServing:
             await worker.start()
             port = self._settings.grpc_port
             if worker.grpc is None:
-                information = worker.information.application()
+                information = worker.information
                 worker.grpc = GrpcServer(worker.handler, information, worker.metrics, self._settings, port=0)
                 port = await worker.grpc.start()
             self.url = f"127.0.0.1:{port}"

@@ -33,11 +33,11 @@ class Process:
 
 
 @contextlib.contextmanager
-def served(settings: Settings, path: ServerPath = FAST) -> Iterator[Process]:
+def served(settings: Settings, server_path: ServerPath = FAST) -> Iterator[Process]:
     """Serve until the block ends."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(settings, path.name, theirs))
+    process = context.Process(target=_serve, args=(settings, server_path.name, theirs))
     process.start()
     theirs.close()  # so that we notice when the server ends
     try:

@@ -13,8 +13,7 @@ import uvicorn
 
 from service.settings import Settings
 from service.transport.asgi import AsgiApplication
-from service.transport.fast.protocol import FastProtocol
-from service.transport.http1 import Http1Protocol
+from service.transport.fast.protocol import FastProtocol, Http1Protocol
 from service.worker import Worker
 
 
@@ -56,7 +55,7 @@ class Serving:
     def __init__(
         self,
         settings: Settings,
-        path: ServerPath = ASGI,
+        server_path: ServerPath = ASGI,
         make: Callable[[Settings], Worker] = ReadyWorker,
         *,
         tls: tuple[Path, Path] | None = None,
@@ -72,7 +71,7 @@ class Serving:
 
         config = uvicorn.Config(
             AsgiApplication(open_service),
-            http=path.protocol,
+            http=server_path.protocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -24,14 +24,14 @@ FORMS = (*HTTP_FORMS, *GRPC_FORMS)
 Sizes = Mapping[str, int]
 
 
-class BothRuntime(ReadyWorker):
+class BothWorker(ReadyWorker):
     """Answers over gRPC too, on a port of its own."""
 
     grpc_port = 0
 
     async def start(self) -> None:
         await super().start()
-        information = self.information.application()
+        information = self.information
         self.grpc = GrpcServer(self.handler, information, self.metrics, self.settings, port=0)
         self.grpc_port = await self.grpc.start()
 
@@ -50,12 +50,12 @@ class TritonServing:
     """``with TritonServing(settings) as server``: ``server.ask`` asks in any of ``FORMS`` until the block ends."""
 
     def __init__(self, settings: Settings) -> None:
-        self._serving = Serving(settings, make=BothRuntime)
+        self._serving = Serving(settings, make=BothWorker)
 
     def __enter__(self) -> Self:
         self._serving.__enter__()
         worker = self._serving.worker
-        assert isinstance(worker, BothRuntime)
+        assert isinstance(worker, BothWorker)
         self.worker = worker
         self.url = self._serving.url
         self.http = triton_http.InferenceServerClient(f"127.0.0.1:{self._serving.port}", network_timeout=30)
@@ -79,7 +79,7 @@ class TritonServing:
         async def look() -> bool:
             return holds()
 
-        while not asyncio.run_coroutine_threadsafe(look(), self.worker.handler.errands.loop).result(30):
+        while not asyncio.run_coroutine_threadsafe(look(), self.worker.tasks.loop).result(30):
             pass
 
     def ask(

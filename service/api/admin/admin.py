@@ -11,7 +11,7 @@ from service.api.admin.repository import read_index, read_version, render_index
 from service.api.routes import Routes
 from service.errors import BodyTooLarge, Cancelled
 from service.models.registry import Registry
-from service.protocol.text import parse_object
+from service.protocol.json import parse_object
 
 MAX_BODY_BYTES = 64 << 10
 """These requests are small."""
@@ -56,7 +56,7 @@ class Administration:
     async def trace(self, request: Request) -> Response:
         model = request.path_params.get("model")
         if model is not None:
-            self._registry.shelf(model)  # raises UnknownModel
+            self._registry.model_entry(model)  # raises UnknownModel
         return JSONResponse(render_trace(self._registry.tracer.settings(model)))
 
     async def change_trace(self, request: Request) -> Response:

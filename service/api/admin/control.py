@@ -78,7 +78,7 @@ class Control:
                 await self._registry.unload(command["model"], command["version"])
             case "trace":
                 if model is not None:
-                    self._registry.shelf(model)  # raises UnknownModel
+                    self._registry.model_entry(model)  # raises UnknownModel
                 self._registry.tracer.change(model, command["changes"])
             case "log":
                 self.logs.change(command["settings"])

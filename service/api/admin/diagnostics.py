@@ -6,7 +6,7 @@ from typing import Any
 
 from service.errors import InvalidInput, NotOffered
 from service.metrics.tracing import TraceSettings
-from service.protocol.text import type_name
+from service.protocol.json import type_name
 
 LOGS = "sluice"
 TRACES = "sluice.trace"

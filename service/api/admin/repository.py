@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from service.errors import InvalidInput, NotOffered
-from service.models.registry import Listed, State
-from service.protocol.header import read_optional
-from service.protocol.text import type_name
+from service.models.entry import State
+from service.models.index import Listed
+from service.protocol.json import read_optional, type_name
 
 
 def read_index(request: Mapping[str, Any]) -> bool:

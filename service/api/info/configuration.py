@@ -7,7 +7,7 @@ from model_store.consistency import MAIN
 from model_store.manifest import Tensor
 from model_store.triton import QueuePolicy, SequenceConfig, SequenceControl, SequenceState, TritonConfig, VersionPolicy
 from service.api.info.metadata import PLATFORM, describe_sizes
-from service.models.registry import Model
+from service.models.entry import Model
 from service.settings import Settings
 
 _MICROSECONDS = 1_000_000
@@ -165,7 +165,7 @@ def _state(state: SequenceState) -> Mapping[str, Any]:
 
 
 def _batching(model: Model, settings: Settings) -> Mapping[str, Any]:
-    queue, queueing = model.dispatcher.queue, model.loaded.queueing
+    queue, policy = model.dispatcher.queue, model.loaded.schedule_policy
     told: dict[str, Any] = {
         "preferred_batch_size": [model.dispatcher.batch_rows],
         "max_queue_delay_microseconds": round(queue.max_wait_s * _MICROSECONDS),
@@ -179,9 +179,9 @@ def _batching(model: Model, settings: Settings) -> Mapping[str, Any]:
             "max_queue_size": settings.max_queue_rows,
         },
     }
-    if queueing is None:
+    if policy is None:
         return told
-    batching = queueing.batching
+    batching = policy.batching
     told["priority_levels"] = batching.priority_levels
     told["default_priority_level"] = batching.default_priority
     told["default_queue_policy"] = _queue_policy(batching.queue)

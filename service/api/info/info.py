@@ -15,15 +15,16 @@ from starlette.responses import JSONResponse, Response
 from service.api.admin.admin import Administration
 from service.api.admin.control import Control
 from service.api.info.configuration import configure
+from service.api.info.kserve import KServeInfo
 from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
-from service.api.kserve import KServeQuestions
 from service.api.openapi.document import make_document
 from service.api.routes import Handler, Routes, make_routes
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.metrics.meters import Metrics
-from service.models.registry import Model, Registry, Shelf, State
-from service.protocol.text import render_json
+from service.models.entry import Model, ModelEntry, State
+from service.models.registry import Registry
+from service.protocol.json import render_json
 from service.transport.request import Reply
 from service.transport.status import error_reply
 
@@ -53,7 +54,7 @@ class Information:
             **_of_model("/config", self.configuration),
             **_of_model("/stats", self.statistics),
             **self._administration.routes(),
-            **KServeQuestions(self._registry).routes(),
+            **KServeInfo(self._registry).routes(),
             "/models": {"GET": self.cards},
             "/metrics": {"GET": self.metrics},
             "/docs.json": {"GET": self.document},
@@ -83,8 +84,8 @@ class Information:
 
     async def model(self, request: Request) -> Response:
         model = await self._find(request)
-        shelf = self._registry.shelf(model.name)
-        return JSONResponse(describe_model(model, shelf, one="version" in request.path_params))
+        model_entry = self._registry.model_entry(model.name)
+        return JSONResponse(describe_model(model, model_entry, one="version" in request.path_params))
 
     async def model_ready(self, request: Request) -> Response:
         model = await self._find(request)
@@ -108,7 +109,7 @@ class Information:
         return await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
 
     async def cards(self, request: Request) -> Response:
-        return JSONResponse({"models": [_card(n, self._registry.shelf(n)) for n in self._registry.names()]})
+        return JSONResponse({"models": [_card(n, self._registry.model_entry(n)) for n in self._registry.names()]})
 
     async def metrics(self, request: Request) -> Response:
         body, content_type = self._metrics.expose(request.headers.get("accept", ""))
@@ -149,16 +150,16 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     return await _refuse(request, UnknownRoute(f"no route {path}: /docs and the README list them"))
 
 
-def _card(name: str, shelf: Shelf) -> dict[str, Any]:
-    serving = shelf.serving
+def _card(name: str, model_entry: ModelEntry) -> dict[str, Any]:
+    serving = model_entry.serving
     card: dict[str, Any] = {
         "name": name,
         "ready": serving is not None,
         "serving": serving.version if serving else None,
-        "aliases": shelf.aliases,
-        "versions": _versions(shelf),
+        "aliases": model_entry.aliases,
+        "versions": _versions(model_entry),
     }
-    reason = shelf.reason or "; ".join(each.reason for each in shelf.unusable if not each.version)
+    reason = model_entry.reason or "; ".join(each.reason for each in model_entry.unusable if not each.version)
     if reason:
         card["reason"] = reason
     if serving is not None:
@@ -188,14 +189,14 @@ def _card(name: str, shelf: Shelf) -> dict[str, Any]:
     return card
 
 
-def _versions(shelf: Shelf) -> list[dict[str, Any]]:
+def _versions(model_entry: ModelEntry) -> list[dict[str, Any]]:
     """Those that were asked to serve, and then those that cannot even be tried."""
     cards = []
-    for number, entry in sorted(shelf.entries.items()):
+    for number, entry in sorted(model_entry.entries.items()):
         cards.append({"version": str(number), "state": entry.state})
         if entry.reason:
             cards[-1]["reason"] = entry.reason
-    for each in shelf.unusable:
+    for each in model_entry.unusable:
         if each.version and not any(card["version"] == each.version for card in cards):
             cards.append({"version": each.version, "state": State.UNAVAILABLE, "reason": each.reason})
     return cards

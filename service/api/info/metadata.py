@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from model_store.manifest import Tensor
-from service.models.registry import Model, Shelf
+from service.models.entry import Model, ModelEntry
 from service.settings import Settings
 
 NAME = "sluice"
@@ -31,9 +31,9 @@ def describe_server(settings: Settings) -> dict[str, Any]:
     return {"name": NAME, "version": release(), "extensions": extensions}
 
 
-def describe_model(model: Model, shelf: Shelf, one: bool) -> dict[str, Any]:
+def describe_model(model: Model, model_entry: ModelEntry, one: bool) -> dict[str, Any]:
     """Metadata of a model: with all its versions in service, or of the ``one`` that was asked for."""
-    in_service = [str(number) for number, entry in sorted(shelf.entries.items()) if entry.model]
+    in_service = [str(number) for number, entry in sorted(model_entry.entries.items()) if entry.model]
     return {
         "name": model.name,
         "versions": [model.version] if one else in_service,

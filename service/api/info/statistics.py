@@ -11,7 +11,7 @@ from typing import Any
 
 from service.metrics.meters import BATCHES, REQUESTS, Metrics
 from service.metrics.storage import Labels
-from service.models.registry import Model
+from service.models.entry import Model
 
 _Sums = dict[str, float]
 

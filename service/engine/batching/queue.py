@@ -13,33 +13,66 @@ Rules
 
 import heapq
 import itertools
+import logging
 import math
 from collections import deque
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import numpy as np
 
 from service.engine.tensors import Rows
-from service.errors import QueueFull
+from service.errors import QueueFull, ServiceError
+
+logger = logging.getLogger("sluice.engine")
 
 PRIORITIES = 2
 UNLIMITED = 1 << 62
 
 
-class Request:
-    """One caller's rows on their way through a queue. Times are seconds on the caller's clock.
+class Answer:
+    """Outputs by name, with as many rows as the request had, and where its time went, in seconds."""
 
-    ``taken_rows`` of them were already given to batches.
+    def __init__(self, outputs: Mapping[str, np.ndarray], queue_s: float, batch_s: float, compute_s: float) -> None:
+        self.outputs = outputs
+        self.queue_s = queue_s
+        self.batch_s = batch_s
+        self.compute_s = compute_s
+
+
+Done = Callable[[Answer | ServiceError], None]
+
+
+def _tell_nobody(outcome: Answer | ServiceError) -> None: ...
+
+
+class QueuedRequest:
+    """One caller's rows on their way through a queue, and who waits for them. Times are seconds on the caller's clock.
+
+    ``done`` is called exactly once, unless the caller cancels first. ``taken_rows`` were already given to batches;
+    ``rows_done`` are the rows so far of a request that is answered by several of them.
     """
 
     # What is made once a request has its `__init__` written out: that of a dataclass is made when it is imported, so
     # it is interpreted: five of them took a seventh of the time of a tiny model's request.
-    def __init__(self, rows: Rows, arrived: float, deadline: float = math.inf, priority: int = PRIORITIES - 1) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        arrived: float,
+        deadline: float = math.inf,
+        priority: int = PRIORITIES - 1,
+        done: Done = _tell_nobody,
+    ) -> None:
         self.rows = rows
         self.arrived = arrived
         self.deadline = deadline
         self.priority = priority
+        self.done = done
         self.taken_rows = 0
         self.waiting = False
+        self.finished = False
+        self.rows_done = 0
+        self._parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
+        self.queue_s = self.batch_s = self.compute_s = 0.0
 
     @property
     def count(self) -> int:
@@ -49,16 +82,38 @@ class Request:
     def left_rows(self) -> int:
         return self.rows.number - self.taken_rows
 
+    def rejoin(
+        self, start: int, rows: int, outputs: Sequence[np.ndarray], axes: Sequence[int | None]
+    ) -> Sequence[np.ndarray] | None:
+        """Take in so many rows from ``start`` on; all of them in their order, once they are there.
 
-R = TypeVar("R", bound=Request)
+        ``axes`` are the batch axes of the outputs, None for one that every row shares.
+        """
+        parts = self._parts = self._parts or []
+        parts.append((start, outputs))
+        self.rows_done += rows
+        if self.rows_done < self.rows.number:
+            return None
+        ordered = [outputs for _, outputs in sorted(parts, key=lambda part: part[0])]
+        columns = zip(axes, zip(*ordered, strict=True), strict=True)
+        return [parts[0] if axis is None else np.concatenate(parts, axis) for axis, parts in columns]
+
+    def finish(self, outcome: Answer | ServiceError) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        try:
+            self.done(outcome)
+        except Exception:  # the others of the batch must get their answers whatever one of their callers does
+            logger.exception("the receiver of an answer failed")
 
 
-class Slice(Generic[R]):
+class Slice:
     """Rows ``start`` to ``stop`` of a request."""
 
     __slots__ = ("request", "start", "stop")
 
-    def __init__(self, request: R, start: int, stop: int) -> None:
+    def __init__(self, request: QueuedRequest, start: int, stop: int) -> None:
         self.request = request
         self.start = start
         self.stop = stop
@@ -68,31 +123,31 @@ class Slice(Generic[R]):
         return self.stop - self.start
 
 
-class Batch(Generic[R]):
+class Batch:
     """Slices that run together; ``count`` is their number of rows."""
 
     __slots__ = ("count", "slices")
 
-    def __init__(self, slices: list[Slice[R]]) -> None:
+    def __init__(self, slices: list[Slice]) -> None:
         self.slices = slices
         self.count = sum(s.count for s in slices)
 
-    def halves(self) -> "tuple[Batch[R], Batch[R]]":
+    def halves(self) -> "tuple[Batch, Batch]":
         """The batch cut in two between requests, to find the one that fails it; needs two slices or more."""
         middle = len(self.slices) // 2
         return Batch(self.slices[:middle]), Batch(self.slices[middle:])
 
 
-class _Line(Generic[R]):
+class _Group:
     """Requests of one priority and key in order of arrival. Those that have left are skipped when they are reached."""
 
     __slots__ = ("requests", "rows")
 
     def __init__(self) -> None:
-        self.requests: deque[tuple[int, R]] = deque()
+        self.requests: deque[tuple[int, QueuedRequest]] = deque()
         self.rows = 0
 
-    def head(self) -> tuple[int, R] | None:
+    def head(self) -> tuple[int, QueuedRequest] | None:
         while self.requests:
             if self.requests[0][1].waiting:
                 return self.requests[0]
@@ -100,7 +155,7 @@ class _Line(Generic[R]):
         return None
 
 
-class BatchQueue(Generic[R]):
+class BatchQueue:
     """The waiting requests of one model version."""
 
     def __init__(
@@ -118,11 +173,11 @@ class BatchQueue(Generic[R]):
         """How many requests of each priority wait."""
         self.waiting_rows = 0
         self._waiting_requests = 0
-        self._lines: list[dict[Hashable, _Line[R]]] = [{} for _ in range(PRIORITIES)]
-        self._deadlines: list[tuple[float, int, R]] = []
+        self._groups: list[dict[Hashable, _Group]] = [{} for _ in range(PRIORITIES)]
+        self._deadlines: list[tuple[float, int, QueuedRequest]] = []
         self._order = itertools.count()
 
-    def offer(self, request: R, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
+    def offer(self, request: QueuedRequest, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
         """Add a request. Raises QueueFull, with ``retry_after_s()``, where it or its rows do not fit any more.
 
         A request larger than the whole queue is accepted when nothing else waits, or it could never run.
@@ -150,14 +205,14 @@ class BatchQueue(Generic[R]):
                 self._deadlines = [entry for entry in self._deadlines if entry[2].waiting]
                 heapq.heapify(self._deadlines)
 
-    def cancel(self, request: R) -> bool:
+    def cancel(self, request: QueuedRequest) -> bool:
         """Take a request out; False if it no longer waits. Rows already in a batch run to their end unheard."""
         if not request.waiting:
             return False
         self._leave(request)
         return True
 
-    def expire(self, now: float) -> list[R]:
+    def expire(self, now: float) -> list[QueuedRequest]:
         """Take out every waiting request whose deadline has passed."""
         expired = []
         while self.next_deadline() <= now:
@@ -185,36 +240,36 @@ class BatchQueue(Generic[R]):
             return math.inf
         if not self.max_wait_s:
             return now
-        rows = sum(lines[head.rows.key].rows for lines in self._lines if head.rows.key in lines)
+        rows = sum(groups[head.rows.key].rows for groups in self._groups if head.rows.key in groups)
         if rows >= self.max_rows:
             return now
         return max(now, min(head.arrived + self.max_wait_s, self.next_deadline() - run_s))
 
-    def take(self, now: float, max_rows: int | None = None, run_s: float = 0.0) -> Batch[R] | None:
+    def take(self, now: float, max_rows: int | None = None, run_s: float = 0.0) -> Batch | None:
         """The next batch, or None where none is due (see ``ready_at``). Call ``expire`` first."""
         head = self._head()
         if head is None or (self.max_wait_s and self.ready_at(now, run_s) > now):
             return None
         room = min(self.max_rows, max_rows or self.max_rows)
-        slices: list[Slice[R]] = []
-        for lines in self._lines:
-            line = lines.get(head.rows.key)
-            if line is not None and room:
-                room = self._fill(slices, line, room)
+        slices: list[Slice] = []
+        for groups in self._groups:
+            group = groups.get(head.rows.key)
+            if group is not None and room:
+                room = self._fill(slices, group, room)
         return Batch(slices)
 
-    def _fill(self, slices: list[Slice[R]], line: _Line[R], room: int) -> int:
-        """Move rows from a line into ``slices``; returns the room left, 0 if the next request wants a whole batch."""
-        while room and (entry := line.head()) is not None:
+    def _fill(self, slices: list[Slice], group: _Group, room: int) -> int:
+        """Move rows from a group into ``slices``; returns the room left, 0 if the next request wants a whole batch."""
+        while room and (entry := group.head()) is not None:
             request = entry[1]
             taken, number = request.taken_rows, request.rows.number
             left = number - taken
             if left > room and slices and number <= self.max_rows:
                 return 0
-            line.requests.popleft()
+            group.requests.popleft()
             rows = min(room, left)
             slices.append(Slice(request, taken, taken + rows))
-            line.rows -= left
+            group.rows -= left
             request.taken_rows = taken + rows
             self.waiting_rows -= rows
             room -= rows
@@ -226,39 +281,39 @@ class BatchQueue(Generic[R]):
                 self._waiting_requests -= 1
         return room
 
-    def _append(self, request: R) -> int:
+    def _append(self, request: QueuedRequest) -> int:
         order = next(self._order)
-        lines = self._lines[request.priority]
-        line = lines.get(request.rows.key)
-        if line is None:
-            line = lines[request.rows.key] = _Line()
-        line.requests.append((order, request))
-        line.rows += request.left_rows
+        groups = self._groups[request.priority]
+        group = groups.get(request.rows.key)
+        if group is None:
+            group = groups[request.rows.key] = _Group()
+        group.requests.append((order, request))
+        group.rows += request.left_rows
         return order
 
-    def _leave(self, request: R) -> None:
+    def _leave(self, request: QueuedRequest) -> None:
         request.waiting = False
         self.requests_of[request.priority] -= 1
         self._waiting_requests -= 1
         self.waiting_rows -= request.left_rows
-        self._lines[request.priority][request.rows.key].rows -= request.left_rows
+        self._groups[request.priority][request.rows.key].rows -= request.left_rows
 
-    def _head(self) -> R | None:
-        """The request that starts the next batch: highest priority, then the longest in line. Forgets empty lines."""
-        for lines in self._lines:
-            if not lines:
+    def _head(self) -> QueuedRequest | None:
+        """The request that starts the next batch: highest priority, then the longest in group. Forgets empty groups."""
+        for groups in self._groups:
+            if not groups:
                 continue
-            best: tuple[int, R] | None = None
+            best: tuple[int, QueuedRequest] | None = None
             empty = []
-            for key, line in lines.items():
-                head = line.head()
+            for key, group in groups.items():
+                head = group.head()
                 if head is None:
                     empty.append(key)
                 elif best is None or head[0] < best[0]:
                     best = head
-            if len(lines) > 1:
+            if len(groups) > 1:
                 for key in empty:
-                    del lines[key]
+                    del groups[key]
             if best is not None:
                 return best[1]
         return None

@@ -11,13 +11,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+from typing import Any, Protocol
 
 import numpy as np
 
-from service.engine.batching.fair_share import FairShare
-from service.engine.execution.lane import Lanes, LaneUser, Run
+from service.engine.batching.cost import CostModel, FairShare
 from service.engine.execution.write_coalescer import WriteCoalescer
 from service.engine.tensors import BatchBuffer
 
@@ -44,7 +44,62 @@ TURN_S = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
 
 
-class Device(Lanes):
+class Run:
+    """Something on its way through a lane, with its times on the device's clock.
+
+    ``has_siblings`` says whether others of its kind could run beside it: then a thread pays sooner than on the event
+    loop. ``in_lane`` says that it runs in a lane's thread, not on the event loop.
+    """
+
+    def __init__(self, dispatcher: "LaneUser", taken_at: float, estimate_s: float) -> None:
+        self.dispatcher = dispatcher
+        self.taken_at = taken_at
+        self.estimate_s = estimate_s
+        self.started_at = self.ended_at = 0.0
+        self.error: BaseException | None = None
+        self.has_siblings = False
+        self.in_lane = False
+
+
+class LaneUser(Protocol):
+    """Who runs batches on a device: the dispatcher of a model version, or its loop.
+
+    ``take``, ``deliver`` and the rest are called on the event loop, ``execute`` in a lane or on the event loop.
+    """
+
+    running: int
+    cost: CostModel
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to take, now or later."""
+
+    def take(self, now: float, idle_lanes: int = 1) -> Any:
+        """The next ``Run``; None if none is due."""
+
+    def execute(self, run: Any, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
+        """Run it, and note what came of it; must not raise."""
+
+    def on_batch_done(self, run: Any) -> None:
+        """Take in what the next ``take`` must know of it; quick, for the lane waits."""
+
+    def deliver(self, run: Any) -> Sequence[Any]:
+        """Hand out what came of it, after ``on_batch_done``; returns what is to run again."""
+
+    def abandon(self, run: Any) -> None:
+        """``on_batch_done`` or ``deliver`` has raised, a fault of ours: end whoever still waits for this run."""
+
+    def expire(self, now: float) -> None:
+        """End whatever has passed its deadline."""
+
+    def next_timer(self, now: float, lane_is_idle: bool) -> float:
+        """When to look again even if nothing happens; infinity for never."""
+
+    def settle(self) -> None:
+        """Complete a drain if nothing is left."""
+
+
+class Device:
     """The lanes of one device, shared fairly by the models on it.
 
     ``splits`` says that two half batches side by side can be faster than a whole one: on cores, not on a GPU.

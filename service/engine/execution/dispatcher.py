@@ -12,6 +12,7 @@ All of it happens on the event loop's thread, apart from the run in a lane.
 """
 
 import asyncio
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -19,32 +20,47 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from service.engine.batching.cost import CostModel, may_try
-from service.engine.batching.policy import Reunion, gathers, half_batch, takes_turns
-from service.engine.batching.queue import BatchQueue, Slice
+from service.engine.batching.policy import (
+    BATCH_OVERHEAD_S,
+    HELD_ANSWERS,
+    RUN_MARGIN,
+    WAIT_MARGIN,
+    WORTH_SHARING,
+    Reunion,
+    gathers,
+    half_batch,
+    takes_turns,
+)
+from service.engine.batching.queue import Answer, Batch, BatchQueue, Done, QueuedRequest, Slice
+from service.engine.execution.device import Device, LaneUser, Run
 from service.engine.execution.interpreter import let_others_run
-from service.engine.execution.lane import AllCores, Lanes, NullObserver, Observer, Runner
-from service.engine.execution.queued_request import Answer, BatchRun, Done, QueuedRequest
-from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
+from service.engine.execution.observer import NullObserver, Observer
+from service.engine.execution.runner import AllCores, Runner
+from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, cut_rows, is_aligned
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
 
-_WORTH_SHARING = 0.8
-_MARGIN = 1.2
-_WAIT_MARGIN = 2.0
-"""An answer is promised only if it is expected in so much less than its time. What it waits for varies more than its
-own run, and the queue that this allows is longer than what keeps all lanes busy, so nothing is lost. At five times the
-capacity of two cores and 250 ms, one accepted request in seven was late or expired with 1.2 for both, with 2.0 one in
-400."""
-_BATCH_OVERHEAD_S = 1e-3
-"""What a batch costs in a lane besides its run: two hops, and the turns of the event loop around them, beside others.
-With 300 µs, as at rest, a compute-bound model of 2.5 ms a row ran in batches of 2 rows at some starts and answered a
-sixth less than with 4 to 16."""
-_MANY = 17
-"""So many answers from a lane are held back for each other. Fewer are all read again before the next batch leaves if
-they go out one by one, but the last of those that go out together come too late for it: a memory-bound MLP with 16
-clients answered a fifth less. What runs on the event loop gains with any number."""
+
+class BatchRun(Run):
+    """A batch on its way through a lane, where it runs with so many ``rows``."""
+
+    def __init__(
+        self,
+        dispatcher: LaneUser,
+        taken_at: float,
+        estimate_s: float,
+        batch: Batch,
+        all_cores: AllCores | None = None,
+    ) -> None:
+        super().__init__(dispatcher, taken_at, estimate_s)
+        self.batch = batch
+        self.all_cores = all_cores
+        self.rows = batch.count
+        self.whole = False
+        """Whether it is one request that is neither cut nor joined to others."""
+        self.outputs: Sequence[np.ndarray] = ()
 
 
 class Dispatcher:
@@ -58,8 +74,8 @@ class Dispatcher:
         self,
         runner: Runner,
         signature: Signature,
-        device: Lanes,
-        queue: BatchQueue[QueuedRequest],
+        device: Device,
+        queue: BatchQueue,
         *,
         cost: CostModel | None = None,
         pad: Callable[[int], int] | None = None,
@@ -78,7 +94,7 @@ class Dispatcher:
         """Batches that have run and are not answered yet, and their rows: their callers will soon be back."""
         self._device = device
         self._is_simple = signature.batches and signature.output_axes == [0]
-        self.batch_rows = self.cost.efficient(queue.max_rows, _BATCH_OVERHEAD_S)
+        self.batch_rows = self.cost.efficient(queue.max_rows, BATCH_OVERHEAD_S)
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
         self._learn_full_batch()
         lanes, splits = device.lanes, device.lanes_beside > 0
@@ -89,38 +105,39 @@ class Dispatcher:
         self._tries = False
         self._draining: asyncio.Future[None] | None = None
 
-    def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> QueuedRequest:
-        """Queue checked rows. ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate."""
-        self.admit(rows.number, timeout_s)
+    def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Callable[[], None]:
+        """Queue checked rows; returns what takes them out again when the caller has gone.
+
+        ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate.
+        """
+        refusal = self.find_refusal(rows.number, timeout_s)
+        if refusal is not None:
+            raise refusal
         return self.enqueue(rows, done, timeout_s, priority)
 
-    def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> QueuedRequest:
-        """Queue checked rows that ``find_refusal`` has just found nothing against. Raises QueueFull."""
+    def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> Callable[[], None]:
+        """``submit`` of rows that ``find_refusal`` has just found nothing against. Raises QueueFull."""
         now = self._device.clock()
-        job = QueuedRequest(rows, now, now + timeout_s, priority, done)
+        request = QueuedRequest(rows, now, now + timeout_s, priority, done)
         try:
-            self.queue.offer(job, self._retry_after_s)
+            self.queue.offer(request, self._retry_after_s)
         except QueueFull:
             self.observer.failed()
             raise
         self.observer.depth(self.queue.waiting_rows)
         self._device.wake(self)
-        return job
+        return functools.partial(self._cancel, request)
 
     def answer_no_rows(self, rows: Rows) -> Answer:
         """Answer checked inputs of no rows, at once: nothing has to run for it. Raises Draining."""
-        self.admit(rows.number, math.inf)
+        refusal = self.find_refusal(rows.number, math.inf)
+        if refusal is not None:
+            raise refusal
         self.observer.answered(Tally(1))
         if self.observer.traces:
             now = self._device.clock()
             self.observer.traced(Times(rows.number, now, now, 0.0, 0.0, 0.0))
         return Answer(self.signature.answer_no_rows(rows.inputs), 0.0, 0.0, 0.0)
-
-    def admit(self, rows: int, timeout_s: float) -> None:
-        """Raises what ``find_refusal`` finds."""
-        refusal = self.find_refusal(rows, timeout_s)
-        if refusal is not None:
-            raise refusal
 
     def find_refusal(self, rows: int, timeout_s: float) -> ServiceError | None:
         """Draining; TooLate if so many rows would not be answered in time, whatever is in them; None to go on."""
@@ -143,12 +160,12 @@ class Dispatcher:
             expected_s - timeout_s,
         )
 
-    def cancel(self, job: QueuedRequest) -> None:
-        """The caller has gone: a waiting request leaves the queue, the answer of a running one is thrown away."""
-        if not job.finished:
-            self.observer.failed(self._device.clock() - job.arrived)
-        job.finished = True
-        self.queue.cancel(job)
+    def _cancel(self, request: QueuedRequest) -> None:
+        """A waiting request leaves the queue; the answer of a running one is thrown away."""
+        if not request.finished:
+            self.observer.failed(self._device.clock() - request.arrived)
+        request.finished = True
+        self.queue.cancel(request)
         self.observer.depth(self.queue.waiting_rows)
         self.settle()
 
@@ -173,12 +190,12 @@ class Dispatcher:
         a_lane = (self.queue.waiting_rows + max(1, rows)) / self._device.lanes
         whole, rest = divmod(a_lane, self.batch_rows)
         wait_s = self._device.next_lane_s() + whole * self._full_batch_s
-        return _WAIT_MARGIN * wait_s + _MARGIN * self.cost.predict(math.ceil(rest))
+        return WAIT_MARGIN * wait_s + RUN_MARGIN * self.cost.predict(math.ceil(rest))
 
     @property
     def longest_run_s(self) -> float:
         """Seconds that a run may take, for a request whose time is one of waiting."""
-        return _WAIT_MARGIN * self._full_batch_s + _BATCH_OVERHEAD_S
+        return WAIT_MARGIN * self._full_batch_s + BATCH_OVERHEAD_S
 
     def _retry_after_s(self) -> float:
         return self.expected_wait_s(0)
@@ -186,16 +203,16 @@ class Dispatcher:
     def _learn_full_batch(self) -> None:
         """Ask the cost model for what is needed at every turn."""
         self._full_batch_s = self.cost.predict(self.batch_rows)
-        self._reserve_s = _MARGIN * self._full_batch_s + _BATCH_OVERHEAD_S
-        self._longest_wait_s = 3 * _WAIT_MARGIN * self._full_batch_s
+        self._reserve_s = RUN_MARGIN * self._full_batch_s + BATCH_OVERHEAD_S
+        self._longest_wait_s = 3 * WAIT_MARGIN * self._full_batch_s
         self._takes_turns = self._device.lanes_beside > 0 and takes_turns(self.batch_rows, self._full_batch_s)
-        self._longest_row_s = _WAIT_MARGIN * self._full_batch_s / (self.batch_rows * self._device.lanes)
+        self._longest_row_s = WAIT_MARGIN * self._full_batch_s / (self.batch_rows * self._device.lanes)
 
     def expire(self, now: float) -> None:
         """End every waiting request whose deadline has passed."""
-        for job in self.queue.expire(now):
-            self.observer.failed(now - job.arrived)
-            job.finish(DeadlinePassed("the deadline passed while the request waited"))
+        for request in self.queue.expire(now):
+            self.observer.failed(now - request.arrived)
+            request.finish(DeadlinePassed("the deadline passed while the request waited"))
         self.observer.depth(self.queue.waiting_rows)
         self.settle()
 
@@ -226,10 +243,10 @@ class Dispatcher:
         if due <= ends_at:
             self.expire(ends_at)
             due = self.queue.next_deadline()
-        left_s, full_s = due - now, _MARGIN * self._full_batch_s
+        left_s, full_s = due - now, RUN_MARGIN * self._full_batch_s
         limit = self.batch_rows
         if left_s < full_s:
-            limit = self.cost.largest(limit, left_s / _MARGIN)
+            limit = self.cost.largest(limit, left_s / RUN_MARGIN)
         half = 0
         if self._gathers and self._reunion.keeps(self.queue.waiting_rows, now, due - full_s):
             return None
@@ -262,7 +279,7 @@ class Dispatcher:
         rows = min(limit, self.queue.waiting_rows)
         share = -(-rows // idle_lanes)
         share_s = self.cost.predict(share)
-        return share if self._device.inline_s < share_s < _WORTH_SHARING * self.cost.predict(rows) else limit
+        return share if self._device.inline_s < share_s < WORTH_SHARING * self.cost.predict(rows) else limit
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
@@ -315,26 +332,28 @@ class Dispatcher:
         self._undelivered_rows -= run.batch.count
         if run.error is None:
             now = self._device.clock()
-            if len(run.batch.slices) >= (_MANY if run.in_lane else 2):
-                self._device.writes.hold()
+            writes = self._device.writes
+            if len(run.batch.slices) >= (HELD_ANSWERS if run.in_lane else 2):
+                writes.hold()
             try:
                 self._answer(run, now)
             finally:
-                self._device.writes.release()
+                if writes.holds:
+                    writes.release()
             self._learn(run, now)
             return ()
         if len(run.batch.slices) > 1:
             return [BatchRun(self, run.ended_at, self.cost.predict(half.count), half) for half in run.batch.halves()]
         for part in run.batch.slices:
-            job = part.request
-            if not job.finished:
-                self.queue.cancel(job)
-                self.observer.failed(run.ended_at - job.arrived)
+            request = part.request
+            if not request.finished:
+                self.queue.cancel(request)
+                self.observer.failed(run.ended_at - request.arrived)
                 if isinstance(run.error, InvalidInput):
-                    job.finish(run.error)
+                    request.finish(run.error)
                 else:
-                    logger.error("the model failed on a request of %d rows", job.count, exc_info=run.error)
-                    job.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
+                    logger.error("the model failed on a request of %d rows", request.count, exc_info=run.error)
+                    request.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
         return ()
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:
@@ -356,69 +375,70 @@ class Dispatcher:
 
     def _answer(self, run: BatchRun, now: float) -> None:
         """Give each request of a batch its rows, and count those that have all of them."""
-        observer, traces, lanes_run = self.observer, self.observer.traces, self._device.lanes_run
+        lanes_run = self._device.lanes_run
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
         only = self.signature.output_names[0] if self._is_simple else None
-        tally = Tally()
+        answered: list[QueuedRequest] = []
         waits_s: list[float] = []
         at = 0
         for part in run.batch.slices:
             begin, at = at, at + part.stop - part.start
-            job = part.request
-            if job.finished:
+            request = part.request
+            if request.finished:
                 continue
             if lanes_run:
                 let_others_run()
-            if not job.rows_done:
-                if job.arrived < taken_at:
-                    job.queue_s = taken_at - job.arrived
-                waits_s.append(job.queue_s)
-            job.batch_s += batch_s
-            job.compute_s += compute_s
+            if not request.rows_done:
+                if request.arrived < taken_at:
+                    request.queue_s = taken_at - request.arrived
+                waits_s.append(request.queue_s)
+            request.batch_s += batch_s
+            request.compute_s += compute_s
             outputs: Arrays | None
-            if only is not None and at - begin == job.rows.number and not run.whole:
+            if only is not None and at - begin == request.rows.number and not run.whole:
                 outputs = {only: run.outputs[0][begin:at]}
             else:
                 outputs = self._rows_of(run, part, begin, at)
                 if outputs is None:
                     continue
-            job.finish(Answer(outputs, job.queue_s, job.batch_s, job.compute_s))
-            tally.requests += 1
-            tally.total_s += now - job.arrived
-            tally.queue_s += job.queue_s
-            tally.batch_s += job.batch_s
-            tally.compute_s += job.compute_s
-            if traces:
-                times = Times(job.rows.number, job.arrived, now, job.queue_s, job.batch_s, job.compute_s)
-                observer.traced(times)
-        observer.queued(waits_s)
-        if tally.requests:
-            observer.answered(tally)
+            request.finish(Answer(outputs, request.queue_s, request.batch_s, request.compute_s))
+            answered.append(request)
+        self._count(answered, waits_s, now)
 
-    def _rows_of(self, run: BatchRun, part: Slice[QueuedRequest], begin: int, end: int) -> Arrays | None:
+    def _count(self, answered: Sequence[QueuedRequest], waits_s: Sequence[float], now: float) -> None:
+        """Count requests whose answers are out, and how long those of a batch waited for it."""
+        observer = self.observer
+        observer.queued(waits_s)
+        if not answered:
+            return
+        tally = Tally(len(answered))
+        for request in answered:
+            tally.total_s += now - request.arrived
+            tally.queue_s += request.queue_s
+            tally.batch_s += request.batch_s
+            tally.compute_s += request.compute_s
+            if observer.traces:
+                times = (request.arrived, now, request.queue_s, request.batch_s, request.compute_s)
+                observer.traced(Times(request.rows.number, *times))
+        observer.answered(tally)
+
+    def _rows_of(self, run: BatchRun, part: Slice, begin: int, end: int) -> Arrays | None:
         """The outputs of the request of ``part``, whose rows here are ``begin`` to ``end``; None while some lack."""
-        names, axes, job = self.signature.output_names, self.signature.output_axes, part.request
+        names, axes, request = self.signature.output_names, self.signature.output_axes, part.request
         if run.whole:
             return dict(zip(names, run.outputs, strict=True))
-        number = job.rows.number
+        number = request.rows.number
         outputs: Sequence[np.ndarray] = [
-            _cut(output, axis, begin, end) for output, axis in zip(run.outputs, axes, strict=True)
+            cut_rows(output, axis, begin, end) for output, axis in zip(run.outputs, axes, strict=True)
         ]
         if end - begin < number:
-            whole = job.rejoin(part.start, end - begin, outputs, axes)
+            whole = request.rejoin(part.start, end - begin, outputs, axes)
             if whole is None:
                 return None
             outputs = whole
         return dict(zip(names, outputs, strict=True))
 
 
-def _part(part: Slice[QueuedRequest], name: str, axis: int) -> np.ndarray:
+def _part(part: Slice, name: str, axis: int) -> np.ndarray:
     array = part.request.rows.inputs[name]
-    return array if part.count == array.shape[axis] else _cut(array, axis, part.start, part.stop)
-
-
-def _cut(array: np.ndarray, axis: int | None, begin: int, end: int) -> np.ndarray:
-    """Rows of an array along its batch axis; all of it where every row shares it."""
-    if axis is None:
-        return array
-    return array[begin:end] if axis == 0 else array[(slice(None),) * axis + (slice(begin, end),)]
+    return array if part.count == array.shape[axis] else cut_rows(array, axis, part.start, part.stop)

@@ -15,24 +15,27 @@ TOGETHER = 8
 
 
 class WriteCoalescer:
-    """Of one event loop. What is held is written, in its order, before the loop does anything else."""
+    """Of one event loop. What is held is written, in its order, before the loop does anything else.
+
+    ``holds`` says whether what is written is kept for now.
+    """
 
     def __init__(self) -> None:
-        self._holds = False
+        self.holds = False
         self._held: list[tuple[asyncio.WriteTransport, bytes]] = []
 
     def hold(self) -> None:
         """Keep what is written until there is enough of it, or ``release``."""
-        self._holds = True
+        self.holds = True
 
     def release(self) -> None:
-        self._holds = False
+        self.holds = False
         if self._held:
             self._send()
 
     def write(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         """Write now or, while held, soon: nobody else may write to ``transport`` or close it until then."""
-        if not self._holds:
+        if not self.holds:
             transport.write(data)
             return
         self._held.append((transport, data))

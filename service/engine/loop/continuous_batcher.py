@@ -14,6 +14,7 @@ All of it happens on the event loop's thread, apart from ``execute``.
 """
 
 import asyncio
+import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,10 @@ from typing import Any
 
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, may_try
-from service.engine.execution.lane import Lanes, NullObserver, Observer, StepRunner
+from service.engine.batching.policy import RUN_MARGIN, WORTH_SHARING
+from service.engine.execution.device import Device
+from service.engine.execution.observer import NullObserver, Observer
+from service.engine.execution.runner import StepRunner
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest
 from service.engine.loop.sequence import Done, LoopSequence, SteadyRun, Tensors, advance
@@ -33,8 +37,6 @@ from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
 
-_MARGIN = 1.2
-_WORTH_SHARING = 0.8
 _STEP_OVERHEAD_S = 150e-6
 _VISIT_S = 4e-3
 """How long a batch may go on in a lane, a step after the other, when nobody waits."""
@@ -53,7 +55,7 @@ class ContinuousBatcher:
         runner: StepRunner,
         signature: Signature,
         carries: Sequence[Carry],
-        device: Lanes,
+        device: Device,
         table: SlotTable[LoopSequence],
         *,
         max_rows: int,
@@ -77,13 +79,16 @@ class ContinuousBatcher:
 
     def submit(
         self, request: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1
-    ) -> LoopSequence:
-        """Begin a request. Raises InvalidInput, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit."""
+    ) -> Callable[[], None]:
+        """Begin a request; returns what takes its rows out before their next step, when the caller has gone.
+
+        Raises InvalidInput, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit.
+        """
         key = self._check(request)
         width = request.decoding.width if request.decoding else 1
         if width > self._max_rows:
             raise InvalidInput(f"beams: expected at most {self._max_rows}, got {width}")
-        self.admit(request.rows * width, request.steps, timeout_s)
+        self._check_time(request.rows * width, request.steps, timeout_s)
         now = self._device.clock()
         sequence = LoopSequence(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
         if request.decoding is not None:
@@ -96,9 +101,9 @@ class ContinuousBatcher:
             raise
         self.observer.depth(self.table.waiting_rows)
         self._device.wake(self)
-        return sequence
+        return functools.partial(self._cancel, sequence)
 
-    def admit(self, slots: int, steps: int, timeout_s: float) -> None:
+    def _check_time(self, slots: int, steps: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
         if self._draining is not None:
             raise Draining("this version of the model is being taken out of service")
@@ -122,10 +127,9 @@ class ContinuousBatcher:
         together = self.table.used_slots + self.table.waiting_rows + slots
         a_step = min(max(1, together), self._step_rows)
         turns = max(1.0, together / (self._step_rows * self._device.lanes))
-        return _MARGIN * steps * turns * self.cost.predict(a_step)
+        return RUN_MARGIN * steps * turns * self.cost.predict(a_step)
 
-    def cancel(self, sequence: LoopSequence) -> None:
-        """The caller has gone: the rows leave before their next step."""
+    def _cancel(self, sequence: LoopSequence) -> None:
         if not sequence.answered:
             self.observer.failed(self._device.clock() - sequence.arrived)
         sequence.answered = True
@@ -200,7 +204,7 @@ class ContinuousBatcher:
         if lanes == 1 or share < 1:
             return limit
         share_s, whole_s = self.cost.predict(share), self.cost.predict(min(together, limit))
-        return share if self._device.inline_s < share_s < _WORTH_SHARING * whole_s else limit
+        return share if self._device.inline_s < share_s < WORTH_SHARING * whole_s else limit
 
     def execute(self, run: Step, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         def may_go_on(now: float) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from model_store.tasks import Carry
-from service.engine.execution.lane import LaneUser, Run, StepRunner
+from service.engine.execution.device import LaneUser, Run
+from service.engine.execution.runner import StepRunner
 from service.engine.loop.decoding import Beams
 from service.engine.loop.sequence import LoopSequence, SteadyRun, Tensors
 from service.engine.loop.slots import RunningBatch, Span

@@ -1,27 +1,139 @@
-"""A connection as its fast calls see it, and the short way along it: programs send the same head before each body.
+"""A connection of the fast path: its requests, how their answers are written, and the short way along it.
 
-What the same bytes mean need not be parsed again, and if nothing else has come meanwhile, the end of an answer needs
-no look at what waits. Everything else goes the long way, through uvicorn's protocol (`fast.py`).
+Programs send the same head before each body. What equal bytes mean need not be parsed again, and if nothing else has
+come meanwhile, the end of an answer needs no look at what waits. Everything else goes the long way, through uvicorn's
+protocol (``protocol.py``).
+
+A whole reply has a length. A stream has chunks (RFC 9112, section 7.1), so that a caller can tell its end from a broken
+connection; for HTTP/1.0, which knows no chunks, it ends with the connection, and one that is broken off is reset. What
+a client has not read yet is kept by the transport: nothing is counted or copied here.
 """
 
 import asyncio
+import functools
+import socket
+import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from service.api.handler import RequestHandler
-from service.transport.fast.request import FastRequest
-from service.transport.request import Endpoint
+from service.engine.execution.write_coalescer import WriteCoalescer
+from service.errors import BodyTooLarge, ServiceError
+from service.transport.handler import Handler
+from service.transport.request import MAX_UNREAD_BYTES, Endpoint, HeaderField, Reply, Request
 
 _VIEW_FROM_BYTES = 16 << 10
 """Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
+_JOIN_BELOW_BYTES = 64 << 10
+"""Answers up to this size are joined and written at once: a system call costs more than the copy."""
+
+_KEPT = b"content-length: %d\r\n\r\n"
+_CLOSING = b"content-length: %d\r\nconnection: close\r\n\r\n"
+_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+
+
+class _NoEvent:
+    """Stands where uvicorn's cycles have an event; nobody waits for it."""
+
+    def set(self) -> None: ...
+
+
+class FastRequest(Request):
+    """One request of a connection.
+
+    ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event`` are what uvicorn asks of its cycles.
+    ``in_chunks`` says whether the caller understands a body in chunks. ``parts`` is the body as it comes.
+    """
+
+    message_event: ClassVar = _NoEvent()
+    in_chunks = True
+    parts: list[bytes]
+    size = 0
+    held_bytes = 0
+    admitted = False
+    body_is_there = False
+    turn = False
+    started = False
+    refusal: ServiceError | None = None
+    response_complete = False
+    disconnected = False
+
+    def __init__(
+        self,
+        connection: "Connection",
+        endpoint: Endpoint,
+        query: bytes,
+        headers: dict[bytes, bytes],
+        keep_alive: bool,
+    ) -> None:
+        super().__init__(endpoint, query, headers)
+        self.connection = connection
+        self.keep_alive = keep_alive
+
+    def reply(self, reply: Reply) -> None:
+        connection = self.connection
+        if self.disconnected or connection.transport.is_closing():
+            return
+        handler = connection.handler
+        if handler is not None and handler.cors is not None:
+            reply.headers = (*reply.headers, *handler.cors.headers_for(self.headers))
+        write_reply(connection, reply, self.keep_alive, may_wait=connection.stays_quiet_after(self))
+        connection.complete(self)
+
+    def open(self, status: int, headers: Sequence[HeaderField]) -> None:
+        if self._is_lost():
+            return
+        handler = self.connection.handler
+        if handler is not None and handler.cors is not None:
+            headers = (*headers, *handler.cors.headers_for(self.headers))
+        parts = _render_head(self.connection, status, headers)
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"transfer-encoding: chunked\r\n\r\n" if self.in_chunks else b"\r\n")
+        self.connection.transport.write(b"".join(parts))
+
+    def send(self, chunk: bytes) -> None:
+        if not chunk or self._is_lost():  # a chunk of no bytes would be the end
+            return
+        transport = self.connection.transport
+        if transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self.abort()
+        elif not self.in_chunks:
+            transport.write(chunk)
+        else:
+            _write(transport, [b"%x\r\n" % len(chunk)], [chunk, b"\r\n"], len(chunk))
+
+    def end(self) -> None:
+        if self._is_lost():
+            return
+        if self.in_chunks:
+            self.connection.transport.write(b"0\r\n\r\n")
+        self.connection.complete(self)
+
+    def abort(self) -> None:
+        if self._is_lost():
+            return
+        transport = self.connection.transport
+        if not self.in_chunks:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
+        transport.abort()  # in the next turn of the loop the connection is lost, which cancels the request
+
+    @property
+    def congested(self) -> bool:
+        return self.connection.flow.write_paused
+
+    def _is_lost(self) -> bool:
+        """Whether nothing can be written any more, because the connection or the answer has ended."""
+        return self.response_complete or self.disconnected or self.connection.transport.is_closing()
 
 
 @dataclass(eq=False)
 class Head:
-    """What the bytes before a body said: whole, with a length, and a fast route."""
+    """What the bytes before a body said: whole, with a length, and a route of the fast path."""
 
     text: bytes
     size: int
@@ -31,44 +143,45 @@ class Head:
     keep_alive: bool
 
 
-def learn_head(call: FastRequest, data: bytes) -> Head | None:
-    """The head of ``data``, which came in one piece and began ``call``; None if it was not exactly that message."""
-    if not call.body_is_there or call.refusal is not None:
+def learn_head(request: FastRequest, data: bytes) -> Head | None:
+    """The head of ``data``, which came in one piece and began ``request``; None if it was not exactly that message."""
+    if not request.body_is_there or request.refusal is not None:
         return None
-    if call.size == 0 or call.headers.get(b"content-length") != b"%d" % call.size:
+    if request.size == 0 or request.headers.get(b"content-length") != b"%d" % request.size:
         return None  # in chunks, or with a length in some other form
-    if call.size >= len(data):
+    if request.size >= len(data):
         return None
-    return Head(data[: -call.size], call.size, call.endpoint, call.query, dict(call.headers), call.keep_alive)
+    text, headers = data[: -request.size], dict(request.headers)
+    return Head(text, request.size, request.endpoint, request.query, headers, request.keep_alive)
 
 
-class Connection(Protocol):
-    """The long way. ``cycle`` is the last request, of either path."""
+class LongWay(Protocol):
+    """uvicorn's protocol, as the connection sees it. ``cycle`` is the last request, of either path."""
 
     cycle: Any
 
-    def complete(self, call: FastRequest) -> None:
-        """All of the call's answer is written, and it is marked as complete."""
+    def complete(self, request: FastRequest) -> None:
+        """All of the request's answer is written, and it is marked as complete."""
 
 
-class Line:
-    """What a connection and its calls have in common.
+class Connection:
+    """What the requests of a connection have in common.
 
-    ``running`` is the call whose turn it is, ``head`` what the next one may begin with, ``idle_since`` seconds on the
-    loop's clock. While ``is_plain`` holds, nothing has come since the last call was taken here and its answers were
+    ``running`` is the one whose turn it is, ``head`` what the next one may begin with, ``idle_since`` seconds on the
+    loop's clock. While ``is_plain`` holds, nothing has come since the last request was taken here and its answers were
     read, so that nothing follows its answer.
     """
 
     def __init__(
         self,
-        connection: Connection,
-        handler: RequestHandler | None,
+        long_way: LongWay,
+        handler: Handler | None,
         transport: asyncio.Transport,
         flow: FlowControl,
         server_state: ServerState,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.connection: Connection | None = connection  # None when it is lost: no cycle is left to collect
+        self.long_way: LongWay | None = long_way  # None when it is lost: no cycle is left to collect
         self.handler = handler
         self.transport = transport
         self.flow = flow
@@ -80,45 +193,142 @@ class Line:
         self._loop = loop
 
     def take(self, data: bytes) -> bool:
-        """Begin the call if ``data`` is one with the known head; False where it is not, or has to wait."""
+        """Begin the request if ``data`` is one with the known head; False where it is not, or has to wait."""
         head = self.head
         if head is None or len(data) != len(head.text) + head.size or not data.startswith(head.text):
             return False
-        handler, connection = self.handler, self.connection
-        if handler is None or connection is None:
+        handler, long_way = self.handler, self.long_way
+        if handler is None or long_way is None:
             return False
-        previous = connection.cycle
+        previous = long_way.cycle
         if (previous is not None and not previous.response_complete) or self.flow.write_paused:
             return False
         if not handler.body_budget.try_admit(head.size):
             return False
-        call = FastRequest(self, head.endpoint, head.query, head.headers, head.keep_alive)
-        call.held_bytes = head.size
-        call.admitted = call.body_is_there = call.turn = call.started = True
-        call.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
-        connection.cycle = self.running = call
+        request = FastRequest(self, head.endpoint, head.query, head.headers, head.keep_alive)
+        request.held_bytes = head.size
+        request.admitted = request.body_is_there = request.turn = request.started = True
+        request.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
+        long_way.cycle = self.running = request
         self.is_plain = True
-        handler.start(call)
+        handler.start(request)
         return True
 
-    def stays_quiet_after(self, call: FastRequest) -> bool:
-        """Whether neither another answer follows that of ``call`` at once nor the end of the connection."""
-        return self.is_plain and call.keep_alive and call.refusal is None
+    def admit(self, request: FastRequest) -> None:
+        """Reserve room for the body by its declared length, or stop reading until there is some."""
+        handler = self.handler
+        if handler is None or request.disconnected or request.response_complete:
+            return
+        size = int(request.headers.get(b"content-length", b"0"))  # the parser has refused what is not a number
+        if size > handler.max_body_bytes:
+            request.admitted = True
+            self.refuse(request, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got {size}"))
+        elif handler.body_budget.admit(size, functools.partial(self._admit_later, request)):
+            request.admitted, request.held_bytes = True, size
+        else:
+            self.flow.pause_reading()
 
-    def complete(self, call: FastRequest) -> None:
-        """All of the answer of a call that had its turn is written, or in the write coalescer."""
-        call.response_complete = True
-        self.forget(call)
-        if not self.stays_quiet_after(call):
-            if self.connection is not None:
-                self.connection.complete(call)
+    def _admit_later(self, request: FastRequest) -> None:
+        self.admit(request)
+        if request.admitted:
+            self.flow.resume_reading()
+            self.begin(request)
+
+    def refuse(self, request: FastRequest, error: ServiceError) -> None:
+        """Answer without the body; the rest of it is not wanted, so the connection ends with the answer."""
+        request.refusal = error
+        request.keep_alive = False
+        request.parts.clear()
+        self.begin(request)
+
+    def begin(self, request: FastRequest) -> None:
+        """Give the request to the handler, if all of it is there and it is its turn."""
+        handler = self.handler
+        if handler is None or not (request.turn and request.admitted) or request.started or request.response_complete:
+            return
+        if not request.body_is_there and request.refusal is None:
+            return
+        self.running = request
+        request.started = True
+        parts, request.parts = request.parts, []
+        request.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if request.refusal is not None:
+            handler.refuse(request, request.refusal)
+        else:
+            handler.start(request)
+
+    def stays_quiet_after(self, request: FastRequest) -> bool:
+        """Whether neither another answer follows that of ``request`` at once nor the end of the connection."""
+        return self.is_plain and request.keep_alive and request.refusal is None
+
+    def complete(self, request: FastRequest) -> None:
+        """All of the answer of a request that had its turn is written, or will be before anything else."""
+        request.response_complete = True
+        self.forget(request)
+        if not self.stays_quiet_after(request):
+            if self.long_way is not None:
+                self.long_way.complete(request)
             return
         self.running = None
         self.server_state.total_requests += 1
         self.idle_since = self._loop.time()
 
-    def forget(self, call: FastRequest) -> None:
-        """Give back the room of the call's body, once."""
-        if call.held_bytes and self.handler is not None:
-            size, call.held_bytes = call.held_bytes, 0
+    def lose(self, request: FastRequest) -> None:
+        """The caller has gone before its answer was complete."""
+        request.disconnected = True
+        if request.cancel is not None:
+            request.cancel()
+        self.forget(request)
+
+    def forget(self, request: FastRequest) -> None:
+        """Give back the room of the request's body, once."""
+        if request.held_bytes and self.handler is not None:
+            size, request.held_bytes = request.held_bytes, 0
             self.handler.body_budget.release(size)
+
+
+def write_reply(connection: Connection, reply: Reply, keep_alive: bool, may_wait: bool = False) -> None:
+    """Write a whole answer; one that ``may_wait``, together with others of its batch."""
+    parts = _render_head(connection, reply.status, reply.headers)
+    size = reply.size_bytes
+    parts.append((_KEPT if keep_alive else _CLOSING) % size)
+    handler = connection.handler
+    writes = handler.writes if may_wait and handler is not None else None
+    _write(connection.transport, parts, reply.chunks, size, writes)
+
+
+_written: tuple[Sequence[HeaderField], bytes] = ((), b"")
+"""The headers of all answers, and how they are written: uvicorn makes new ones once a second, for the date."""
+
+
+def _render_head(connection: Connection, status: int, headers: Sequence[HeaderField]) -> list[bytes | memoryview]:
+    global _written
+    common, written = _written
+    if common is not connection.server_state.default_headers:
+        common = connection.server_state.default_headers
+        written = b"".join([b"%b: %b\r\n" % header for header in common])
+        _written = common, written
+    parts: list[bytes | memoryview] = [STATUS_LINE[status], written]
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    return parts
+
+
+def _write(
+    transport: asyncio.Transport,
+    head: list[bytes | memoryview],
+    chunks: Iterable[bytes | memoryview],
+    size_bytes: int,
+    writes: WriteCoalescer | None = None,
+) -> None:
+    """Write ``chunks``, of ``size_bytes`` in all, after ``head``; where ``writes`` holds, if they are joined."""
+    if size_bytes <= _JOIN_BELOW_BYTES:
+        head += chunks
+        if writes is None or not writes.holds:
+            transport.write(b"".join(head))
+        else:
+            writes.write(transport, b"".join(head))
+        return
+    transport.write(b"".join(head))
+    for chunk in chunks:
+        transport.write(chunk)

@@ -1,11 +1,11 @@
-"""The fast path: uvicorn's HTTP protocol with a short way for the POST routes that carry tensors.
+"""HTTP/1.1 on a connection: uvicorn's protocol, and on it the fast path for the POST routes that carry tensors.
 
-uvicorn keeps parsing, TLS, keep-alive rules and shutdown. For a fast route there is no scope, task, future or event: the
-body is collected, the request handler is called, and its reply is written to the transport, so that a finished batch writes
-all its answers in one pass of the loop; the pieces of a stream are written as they come (`exchange.py`). Everything
-else goes to the ASGI path: other routes and methods, escaped paths, `Expect: 100-continue`.
+uvicorn keeps parsing, TLS, keep-alive rules and shutdown. On the fast path there is no scope, task, future or event:
+the body is collected, the handler is called, and its reply is written to the transport, so that a finished batch writes
+all its answers in one pass of the loop; the pieces of a stream are written as they come. Everything else goes to the
+ASGI path: other routes and methods, escaped paths, `Expect: 100-continue`.
 
-Rules
+Rules of the fast path
 - Requests of one connection are answered in the order they came, fast or not: one runs, the next ones wait in uvicorn's
   pipeline, and reading stops meanwhile.
 - A body over the limit is refused before it is read, and its connection ends; so is a header over the limit.
@@ -17,31 +17,95 @@ Rules
 """
 
 import asyncio
-import functools
 from typing import Any
 
+import httptools
 from mypy_extensions import mypyc_attr
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.config import HTTP_PROTOCOLS, Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from service.api.handler import HANDLER_STATE, RequestHandler
 from service.errors import BodyTooLarge, HeaderTooLarge, InvalidInput, ServiceError
-from service.transport.fast.connection import Line, learn_head
-from service.transport.fast.request import FastRequest, write_reply
-from service.transport.http1 import Http1Protocol
-from service.transport.request import LINGER_S, Endpoint, request_id_of
+from service.transport.fast.connection import Connection, FastRequest, learn_head, write_reply
+from service.transport.handler import HANDLER_STATE, Handler
+from service.transport.request import LINGER_S, request_id_of
 from service.transport.status import error_reply
 
-PROTOCOL = "service.transport.fast.protocol:HotProtocol"
+_MODULE = "service.transport.fast.protocol"
 
 MAX_HEADER_BYTES = 64 << 10
 _TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"
 
 
 @mypyc_attr(native_class=False)
+class Http1Protocol(HttpToolsProtocol):
+    """A connection whose requests all go to the ASGI path: as uvicorn has it, but for ``Upgrade``, which is ignored.
+
+    Java's client asks for h2c with each request. To the parser such a request is the last of its connection: it has no
+    body, and the parser stops after its header. What a client sends as a body would be lost, or answered as a request
+    that nobody before us has seen. So the header is parsed again without that field, and what came after it follows
+    (RFC 9110, section 7.8). The first time, nothing is begun. A tunnel is another matter: what follows CONNECT is for
+    somebody else, so it is refused like what is not HTTP.
+
+    ``keep_alive_s`` is how long the connection may be idle: as the settings say, not as the options of whoever runs
+    uvicorn. BentoML's worker has 5 seconds, and a proxy that keeps its connections longer answers 502 for one that is
+    just being closed.
+    """
+
+    keep_alive_s: float
+
+    _again = b""  # the header to parse again, from its end on until the parser has stopped
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        handler: Handler | None = self.app_state.get(HANDLER_STATE)
+        self.keep_alive_s = float(self.timeout_keep_alive if handler is None else handler.keep_alive_s)
+        self.timeout_keep_alive = self.keep_alive_s  # type: ignore[assignment]  # uvicorn's timer takes any number
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._ignore_upgrade()
+        else:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self._again:
+            super().on_message_complete()
+
+    def _ignore_upgrade(self) -> None:
+        """Begin nothing, and keep what to parse instead when the parser stops, which it does before another byte."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("CONNECT: expected the method of a resource")
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        self._again = b"\r\n".join([*lines, b"", b""])
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = memoryview(data)[upgrade.args[0] :]
+            again, self._again = self._again, b""
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            self.parser.feed_data(again)
+
+
+@mypyc_attr(native_class=False)
 class FastProtocol(Http1Protocol):
-    """One connection."""
+    """A connection of the fast path."""
 
     def __init__(
         self,
@@ -85,66 +149,68 @@ class FastProtocol(Http1Protocol):
             return  # it came with the end of the request that was refused
         self._in_header = False
         self._header_bytes = 0
-        call = self._fast_request()
-        if call is None:
+        request = self._fast_request()
+        if request is None:
             self._go_by_asgi()
             return
-        previous, self.cycle = self.cycle, call  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
+        previous, self.cycle = self.cycle, request  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
         if _count_bytes(self.url, self.headers) > MAX_HEADER_BYTES:
-            call.admitted = True
-            self._refuse(call, HeaderTooLarge(_TOO_LONG))
+            request.admitted = True
+            self._connection.refuse(request, HeaderTooLarge(_TOO_LONG))
         else:
-            self._admit(call)
+            self._connection.admit(request)
         if previous is None or previous.response_complete:
-            call.turn = True
-            if call.refusal is not None:
-                self._begin(call)
+            request.turn = True
+            if request.refusal is not None:
+                self._connection.begin(request)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((call, self.app))  # type: ignore[arg-type]  # see _start_asgi_task
+            self.pipeline.appendleft((request, self.app))  # type: ignore[arg-type]  # see _start_asgi_task
 
     def on_body(self, body: bytes) -> None:
-        call = self.cycle
-        if not isinstance(call, FastRequest):
+        request = self.cycle
+        if not isinstance(request, FastRequest):
             super().on_body(body)
             return
-        handler = self._line.handler
-        if handler is None or call.refusal is not None or call.response_complete:
+        handler = self._connection.handler
+        if handler is None or request.refusal is not None or request.response_complete:
             return
-        call.size += len(body)
-        if call.size > handler.max_body_bytes:
-            self._refuse(call, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more"))
+        request.size += len(body)
+        if request.size > handler.max_body_bytes:
+            limit = f"body: expected at most {handler.max_body_bytes} bytes, got more"
+            self._connection.refuse(request, BodyTooLarge(limit))
             return
-        call.parts.append(body)
-        if call.size > call.held_bytes and call.admitted:
-            handler.body_budget.grow(call.size - call.held_bytes)
-            call.held_bytes = call.size
+        request.parts.append(body)
+        if request.size > request.held_bytes and request.admitted:
+            handler.body_budget.grow(request.size - request.held_bytes)
+            request.held_bytes = request.size
 
     def on_message_complete(self) -> None:
-        call = self.cycle
-        if self._again or not isinstance(call, FastRequest):
+        request = self.cycle
+        if self._again or not isinstance(request, FastRequest):
             super().on_message_complete()
             return
-        call.body_is_there = True
-        self._begin(call)
+        request.body_is_there = True
+        self._connection.begin(request)
 
     # What the transport and the server say
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._line = Line(self, self.app_state.get(HANDLER_STATE), transport, self.flow, self.server_state, self.loop)
+        handler = self.app_state.get(HANDLER_STATE)
+        self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop)
 
     def data_received(self, data: bytes) -> None:
-        line = self._line
-        if self._lingering or line.take(data):
+        connection = self._connection
+        if self._lingering or connection.take(data):
             return
         was_idle = self.cycle is None or self.cycle.response_complete
         began_in_header = self._in_header
         self._begun = 0
-        line.head, line.is_plain = None, False
+        connection.head, connection.is_plain = None, False
         super().data_received(data)
         if was_idle and self._begun == 1 and not began_in_header and isinstance(self.cycle, FastRequest):
-            line.head = learn_head(self.cycle, data)
+            connection.head = learn_head(self.cycle, data)
         if self._lingering:
             return
         # The parser keeps an unfinished header line to itself, so what it was fed is counted: pieces of nothing but
@@ -161,16 +227,17 @@ class FastProtocol(Http1Protocol):
             if not cycle.body_is_there and not cycle.response_complete:
                 cycle.admitted = True  # the rest of its body would never come
                 if cycle.refusal is None:
-                    self._refuse(cycle, InvalidInput(msg))
+                    self._connection.refuse(cycle, InvalidInput(msg))
                 return
         elif cycle is not None and cycle.more_body and not cycle.response_complete:
-            if self._line.running is not None or self.pipeline or cycle.response_started:
+            if self._connection.running is not None or self.pipeline or cycle.response_started:
                 self.transport.close()
                 return
             # Whoever waits for the rest of this body is told that the caller has gone.
             cycle.disconnected = cycle.response_complete = True
             cycle.message_event.set()
-        if self._line.running is not None or self.pipeline or not (self.cycle is None or self.cycle.response_complete):
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if self._connection.running is not None or self.pipeline or not is_idle:
             self._malformed = True
             self.flow.pause_reading()
             return
@@ -180,25 +247,23 @@ class FastProtocol(Http1Protocol):
         request_id = request_id_of({})
         reply = error_reply(error, request_id)
         reply.headers = (*reply.headers, (b"x-request-id", request_id.encode()))
-        write_reply(self._line, reply, keep_alive=False)
+        write_reply(self._connection, reply, keep_alive=False)
         self._linger()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        waiting = [call for call, _ in self.pipeline]
-        for call in {self._line.running, self.cycle, *waiting}:
-            if isinstance(call, FastRequest) and not call.response_complete:
-                call.disconnected = True
-                if self._line.handler is not None:
-                    self._line.handler.cancel(call)
-                self._line.forget(call)
+        waiting = [request for request, _ in self.pipeline]
+        for request in {self._connection.running, self.cycle, *waiting}:
+            if isinstance(request, FastRequest) and not request.response_complete:
+                self._connection.lose(request)
         self.pipeline.clear()
         super().connection_lost(exc)
         # The parser and the last request refer to this and would wait, with their buffers, for the garbage collector.
-        self.cycle = self.parser = self._line.running = self._line.connection = None  # type: ignore[assignment]
+        self.cycle = self.parser = self._connection.running = None  # type: ignore[assignment]
+        self._connection.long_way = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._line.is_plain = False
+        self._connection.is_plain = False
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -209,10 +274,10 @@ class FastProtocol(Http1Protocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close if the connection has been idle for long enough; one timer serves many requests."""
         self.timeout_keep_alive_task = None
-        self._line.is_plain = False  # the next answer that ends sets a timer again
+        self._connection.is_plain = False  # the next answer that ends sets a timer again
         if self.transport.is_closing() or not (self.cycle is None or self.cycle.response_complete):
             return
-        left_s = self._line.idle_since + self.keep_alive_s - self.loop.time()
+        left_s = self._connection.idle_since + self.keep_alive_s - self.loop.time()
         if left_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:
@@ -220,32 +285,36 @@ class FastProtocol(Http1Protocol):
 
     def _unset_keepalive_if_required(self) -> None:
         # Data has come. The timer stays and looks at this when it fires: to set one anew for each request costs more.
-        self._line.idle_since = self.loop.time()
+        self._connection.idle_since = self.loop.time()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        self._line.running = None
+        self._connection.running = None
         if not self.transport.is_closing() and not self._lingering:
             self._next()
 
-    # The way of a fast call, where it is not the short one of its line
+    # The long way of a request, where it is not the short one of its connection
 
     def _fast_request(self) -> FastRequest | None:
-        """The call, if the message that begins is one that this path takes."""
-        handler = self._line.handler
+        """The request, if the message that begins is one that this path takes."""
+        handler = self._connection.handler
         if handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
         if self.limit_concurrency is not None:
             return None
-        endpoint = None if self.root_path else _match(self.url, handler.base_path)
+        url, _, query = self.url.partition(b"?")
+        path, base_path = url.decode("latin-1"), handler.base_path
+        if self.root_path or "%" in path or not path.startswith(base_path):
+            return None  # the ASGI path unescapes
+        endpoint = handler.match(path[len(base_path) :])
         if endpoint is None:
             return None
         in_chunks = self.parser.get_http_version() != "1.0"
         keep_alive = in_chunks and self.parser.should_keep_alive()
-        call = FastRequest(self._line, endpoint, self.url.partition(b"?")[2], dict(self.headers), keep_alive)
-        call.parts = []
-        call.in_chunks = in_chunks
-        return call
+        request = FastRequest(self._connection, endpoint, query, dict(self.headers), keep_alive)
+        request.parts = []
+        request.in_chunks = in_chunks
+        return request
 
     def _go_by_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -254,54 +323,11 @@ class FastProtocol(Http1Protocol):
         self.headers.extend(headers)  # in place: the scope holds this list
         super().on_headers_complete()
 
-    def _admit(self, call: FastRequest) -> None:
-        """Reserve room for the body by its declared length, or stop reading until there is some."""
-        handler = self._line.handler
-        if handler is None or call.disconnected or call.response_complete:
-            return
-        size = int(call.headers.get(b"content-length", b"0"))  # the parser has refused what is not a number
-        if size > handler.max_body_bytes:
-            call.admitted = True
-            self._refuse(call, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got {size}"))
-        elif handler.body_budget.admit(size, functools.partial(self._admit_later, call)):
-            call.admitted, call.held_bytes = True, size
-        else:
-            self.flow.pause_reading()
-
-    def _admit_later(self, call: FastRequest) -> None:
-        self._admit(call)
-        if call.admitted:
-            self.flow.resume_reading()
-            self._begin(call)
-
-    def _refuse(self, call: FastRequest, error: ServiceError) -> None:
-        """Answer without the body; the rest of it is not wanted, so the connection ends with the answer."""
-        call.refusal = error
-        call.keep_alive = False
-        call.parts.clear()
-        self._begin(call)
-
-    def _begin(self, call: FastRequest) -> None:
-        """Give the call to the request handler, if all of it is there and it is its turn."""
-        handler = self._line.handler
-        if handler is None or not (call.turn and call.admitted) or call.started or call.response_complete:
-            return
-        if not call.body_is_there and call.refusal is None:
-            return
-        self._line.running = call
-        call.started = True
-        parts, call.parts = call.parts, []
-        call.body = parts[0] if len(parts) == 1 else b"".join(parts)
-        if call.refusal is not None:
-            handler.refuse(call, call.refusal)
-        else:
-            handler.start(call)
-
-    def complete(self, call: FastRequest) -> None:
-        """A call that had its turn is complete: go on with the next, or end the connection."""
-        if call.refusal is not None:
+    def complete(self, request: FastRequest) -> None:
+        """A request that had its turn is complete: go on with the next, or end the connection."""
+        if request.refusal is not None:
             self._linger()
-        elif not call.keep_alive:
+        elif not request.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
@@ -318,7 +344,7 @@ class FastProtocol(Http1Protocol):
     def _next(self) -> None:
         """Begin what waits in the pipeline, one after the other, or be idle."""
         if self._advancing:
-            return  # a call that was answered at once: the loop below goes on with the next
+            return  # a request that was answered at once: the loop below goes on with the next
         self._advancing = True
         try:
             while not self.flow.write_paused:
@@ -339,10 +365,10 @@ class FastProtocol(Http1Protocol):
         if self._malformed:
             self.send_400_response("Invalid HTTP request received.")
             return
-        call = self.cycle
-        if self.flow.read_paused and (not isinstance(call, FastRequest) or call.admitted):
+        request = self.cycle
+        if self.flow.read_paused and (not isinstance(request, FastRequest) or request.admitted):
             self.flow.resume_reading()
-        self._line.idle_since = self.loop.time()
+        self._connection.idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(self.keep_alive_s, self.timeout_keep_alive_handler)
 
@@ -352,7 +378,7 @@ class FastProtocol(Http1Protocol):
             cycle.turn = True
             if cycle.admitted and not cycle.body_is_there:
                 self.flow.resume_reading()  # reading stopped for the request before it, in the middle of this one
-            self._begin(cycle)
+            self._connection.begin(cycle)
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -361,8 +387,6 @@ def _count_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
     return len(url) + sum(len(name) + len(value) for name, value in headers)
 
 
-@functools.lru_cache(maxsize=4096)
-def _match(url: bytes, base_path: str) -> Endpoint | None:
-    """The endpoint of a raw URL; escaped paths go to the ASGI path, which unescapes them."""
-    path = url.partition(b"?")[0]
-    return None if b"%" in path else RequestHandler.match(path.decode("latin-1"), base_path)
+def choose_protocol(is_fast: bool) -> None:
+    """Let the servers that this process makes from now on speak this."""
+    HTTP_PROTOCOLS["auto"] = f"{_MODULE}:{(FastProtocol if is_fast else Http1Protocol).__name__}"

@@ -1,6 +1,6 @@
 """ModelInfer and ModelStreamInfer: calls of the request handler that came over gRPC.
 
-A caller that goes away, or whose deadline passes, cancels the task that waits here, and this the call: it leaves the
+A caller that goes away, or whose deadline passes, cancels the task that waits here, and this the request: it leaves the
 engine wherever it is. In a stream the answers go out in the order in which they are ready.
 """
 
@@ -9,13 +9,12 @@ from typing import Any
 
 import grpc
 
-from service.api.handler import RequestHandler
-from service.api.v2 import GRPC_INFER, GRPC_STREAM_INFER
 from service.errors import Draining, QueueFull, ServiceError
-from service.transport.asgi import AsgiRequest
+from service.transport.awaited_request import AwaitedRequest
 from service.transport.grpc.codes import metadata_of, refusal_of
 from service.transport.grpc.translation import read_message, write_answer, write_body, write_streamed
-from service.transport.request import Endpoint, Reply, request_id_of
+from service.transport.handler import Handler
+from service.transport.request import GRPC_INFER, GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
 from service.transport.status import error_reply
 
 Context = Any
@@ -27,9 +26,9 @@ _ASIDE_FROM_BYTES = 64 << 10
 """Typed contents may be read element by element, a million in 30 ms: larger messages are translated in a thread."""
 
 
-class Inference:
-    def __init__(self, handler: RequestHandler) -> None:
-        self._plane = handler
+class InferenceServicer:
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
         self._is_draining = False
         self._readers: set[asyncio.Task[None]] = set()
 
@@ -41,14 +40,14 @@ class Inference:
 
     async def infer(self, content: bytes, context: Context) -> bytes:
         """ModelInfer: the message, to its answer."""
-        body_budget = self._plane.body_budget
-        call = self._open(GRPC_INFER, content, context)
+        body_budget = self._handler.body_budget
+        request = self._open(GRPC_INFER, content, context)
         if not body_budget.try_admit(len(content)):
-            self._plane.refuse(call, QueueFull("the server holds as many bytes of requests as it may"))
-            reply = call.answer.result()
+            self._handler.refuse(request, QueueFull("the server holds as many bytes of requests as it may"))
+            reply = request.answer.result()
         else:
             try:
-                reply, _ = await self._answer(call)
+                reply, _ = await self._answer(request)
             finally:
                 body_budget.release(len(content))
         if reply.status != 200:
@@ -68,8 +67,8 @@ class Inference:
             await abort(context, error_reply(Draining("the server is stopping"), ""))
 
     async def _read(self, context: Context, tasks: asyncio.TaskGroup) -> None:
-        """Begin a call for each message, as long as there is room for it."""
-        body_budget = self._plane.body_budget
+        """Begin a request for each message, as long as there is room for it."""
+        body_budget = self._handler.body_budget
         room = asyncio.Semaphore(MAX_STREAM_CALLS)
         writing = asyncio.Lock()
 
@@ -88,45 +87,45 @@ class Inference:
                 await retry.wait()
             tasks.create_task(answer(content))
 
-    def _open(self, route: str, content: bytes, context: Context) -> AsgiRequest:
+    def _open(self, route: str, content: bytes, context: Context) -> AwaitedRequest:
         headers = {
             key.encode(): value.encode()
             for key, value in context.invocation_metadata() or ()
             if key == "x-request-id" and isinstance(value, str)
         }
-        call = AsgiRequest(Endpoint(route), b"", headers)
-        call.began = self._plane.clock()
-        call.patience_s = context.time_remaining()
-        call.body = content
-        return call
+        request = AwaitedRequest(Endpoint(route), b"", headers)
+        request.began = self._handler.clock()
+        request.patience_s = context.time_remaining()
+        request.body = content
+        return request
 
-    async def _answer(self, call: AsgiRequest, *, is_streamed: bool = False) -> tuple[Reply, str]:
-        """The reply to a call whose body is the message, and the id that the caller has given in it."""
-        handler = self._plane
+    async def _answer(self, request: AwaitedRequest, *, is_streamed: bool = False) -> tuple[Reply, str]:
+        """The reply to a request whose body is the message, and the id that the caller has given in it."""
+        handler = self._handler
         given_id = ""
         try:
-            request = read_message("ModelInferRequest", bytes(call.body))
-            given_id = request.id
+            message = read_message("ModelInferRequest", bytes(request.body))
+            given_id = message.id
             if is_streamed and given_id:  # the id of the stream would be that of all its calls
-                call.request_id = request_id_of({b"x-request-id": given_id.encode()})
-            call.endpoint = Endpoint(call.endpoint.route, request.model_name, request.model_version or None)
-            if len(call.body) < _ASIDE_FROM_BYTES or request.raw_input_contents:
-                body, header_bytes = write_body(request, handler.max_body_bytes)
+                request.request_id = request_id_of({b"x-request-id": given_id.encode()})
+            request.endpoint = Endpoint(request.endpoint.route, message.model_name, message.model_version or None)
+            if len(request.body) < _ASIDE_FROM_BYTES or message.raw_input_contents:
+                body, header_bytes = write_body(message, handler.max_body_bytes)
             else:
-                body, header_bytes = await asyncio.to_thread(write_body, request, handler.max_body_bytes)
-            call.body = body
-            call.headers = {b"inference-header-content-length": b"%d" % header_bytes}
+                body, header_bytes = await asyncio.to_thread(write_body, message, handler.max_body_bytes)
+            request.body = body
+            request.headers = {b"inference-header-content-length": b"%d" % header_bytes}
         except ServiceError as error:
-            handler.refuse(call, error)
+            handler.refuse(request, error)
         else:
-            handler.start(call)
+            handler.start(request)
         try:
-            return await call.answer, given_id
+            return await request.answer, given_id
         except asyncio.CancelledError:
-            handler.cancel(call)
+            request.give_up()
             raise
 
 
 async def abort(context: Context, reply: Reply) -> None:
-    """End a call with the error that a reply tells."""
+    """End a request with the error that a reply tells."""
     await context.abort(*refusal_of(reply))

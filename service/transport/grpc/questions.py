@@ -14,7 +14,8 @@ from google.protobuf import json_format
 
 from service.errors import InvalidInput, ModelFailure, NotOffered, ServiceError
 from service.metrics.meters import Metrics
-from service.transport.asgi import ASGIApp, Message
+from service.transport.asgi import ASGIApp
+from service.transport.awaited_request import Message
 from service.transport.grpc.codes import metadata_of
 from service.transport.grpc.inference import Context, abort
 from service.transport.grpc.messages import METHODS

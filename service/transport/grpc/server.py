@@ -6,16 +6,16 @@ from typing import Any
 
 import grpc
 
-from service.api.handler import RequestHandler
 from service.errors import NotOffered
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
 from service.transport.asgi import ASGIApp
 from service.transport.grpc.health import FULL_HEALTH_NAME, Health
-from service.transport.grpc.inference import Context, Inference, abort
+from service.transport.grpc.inference import Context, InferenceServicer, abort
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.questions import QUESTIONS, Questions
+from service.transport.handler import Handler
 from service.transport.status import error_reply
 from service.transport.tls import read_identity
 
@@ -33,7 +33,7 @@ class GrpcServer:
 
     def __init__(
         self,
-        handler: RequestHandler,
+        handler: Handler,
         information: ASGIApp,
         metrics: Metrics,
         settings: Settings,
@@ -41,7 +41,7 @@ class GrpcServer:
     ) -> None:
         self._identity = read_identity(settings)
         self._address = join_address(settings.host, settings.grpc_port if port is None else port)
-        self._inference = Inference(handler)
+        self._inference = InferenceServicer(handler)
         questions = Questions(information, metrics, handler.clock)
         handlers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self._inference.infer),

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput
-from service.protocol.header import LENGTH_BYTES
+from service.protocol.infer_request import LENGTH_BYTES
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.messages import MESSAGES
 from service.transport.request import Reply

@@ -33,8 +33,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: ServerPath) -> Iterator[Serving]:
-    with Serving(settings_for(store, base_path="/team"), path) as serving:
+def server(store: Path, server_path: ServerPath) -> Iterator[Serving]:
+    with Serving(settings_for(store, base_path="/team"), server_path) as serving:
         yield serving
 
 

@@ -17,14 +17,14 @@ MANY = 300
 
 
 @pytest.fixture(scope="module")
-def client(path: ServerPath, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def client(server_path: ServerPath, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """At most ten inputs a request, but for models that have more."""
     root = tmp_path_factory.mktemp("store")
     graphs.write_plain(root, "draw", graphs.draw())
     graphs.write_plain(root, "table", graphs.columns(MANY))
     graphs.write_plain(root, "double", graphs.double())
     graphs.write_loop(root, "grow", graphs.add_up(), {"total": "next_total", "x": None})
-    with Serving(settings_for(root, max_inputs=10), path) as server, server.client() as client:
+    with Serving(settings_for(root, max_inputs=10), server_path) as server, server.client() as client:
         yield client
 
 
@@ -71,11 +71,11 @@ def test_model_without_inputs_answers_each_request_by_a_run_of_its_own(client: h
     assert all(0 <= value < 1 for answer in answers for value in answer)
 
 
-def test_requests_to_a_model_without_inputs_share_no_run(client: httpx.Client, path: ServerPath, tmp_path: Path):
+def test_requests_to_a_model_without_inputs_share_no_run(client: httpx.Client, server_path: ServerPath, tmp_path: Path):
     """Requests that wait together are answered with different numbers."""
     graphs.write_plain(tmp_path, "draw", graphs.draw())
     body = json.dumps({"inputs": []}).encode()
-    with Serving(settings_for(tmp_path), path) as server, Wire(server) as wire:
+    with Serving(settings_for(tmp_path), server_path) as server, Wire(server) as wire:
         wire.send(*[request_bytes(body, "/v2/models/draw/infer")] * 20)
         answers = [json.loads(wire.read()[2])["outputs"][0]["data"] for _ in range(20)]
     assert len({tuple(answer) for answer in answers}) == 20

@@ -363,7 +363,7 @@ def test_metrics_count_what_happened(server: Serving, client: httpx.Client):
     assert 'sluice_model_provider{model="double",provider="CPUExecutionProvider",version="1"} 1.0' in text
 
 
-def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, store: Path, path: ServerPath):
+def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, store: Path, server_path: ServerPath):
     """A model whose file was changed does not serve and says why; the other models do."""
     for name in ("digits-classifier", "double"):
         shutil.copytree(store / name, tmp_path / name)
@@ -371,7 +371,7 @@ def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, sto
     content = bytearray((folder / "main.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "main.onnx").write_bytes(content)
-    with Serving(settings_for(tmp_path), path) as server, server.client() as client:
+    with Serving(settings_for(tmp_path), server_path) as server, server.client() as client:
         reason = "main.onnx is not the file that was published"
         assert_error(client.post("/classify", json={"inputs": [ROW]}), 404, "no model that serves does classify")
         assert_error(client.post(INFER.format("digits-classifier"), json={"inputs": [X]}), 503, reason)
@@ -384,20 +384,20 @@ def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, sto
         assert gauge in client.get("/metrics").text
 
 
-def test_server_without_a_model_that_serves_is_live_but_not_ready(tmp_path: Path, path: ServerPath):
+def test_server_without_a_model_that_serves_is_live_but_not_ready(tmp_path: Path, server_path: ServerPath):
     """An empty store is reported by /readyz with 503 and Retry-After, and /livez stays 200."""
-    with Serving(settings_for(tmp_path), path) as server, server.client() as client:
+    with Serving(settings_for(tmp_path), server_path) as server, server.client() as client:
         assert client.get("/livez").status_code == 200
         response = client.get("/readyz")
         assert_error(response, 503, "no model serves")
         assert response.headers["retry-after"] == "1"
 
 
-def test_older_version_serves_when_the_newest_cannot(tmp_path: Path, path: ServerPath):
+def test_older_version_serves_when_the_newest_cannot(tmp_path: Path, server_path: ServerPath):
     """A newest version that does not load leaves the one before it in service."""
     graphs.write_plain(tmp_path, "double", graphs.double())
     graphs.write_plain(tmp_path, "double", b"not onnx", version=2)
-    with Serving(settings_for(tmp_path), path) as server, server.client() as client:
+    with Serving(settings_for(tmp_path), server_path) as server, server.client() as client:
         answer = client.post(INFER.format("double"), json={"inputs": [X]}).json()
         assert answer["model_version"] == "1"
         assert_error(client.post("/v2/models/double/versions/2/infer", json={"inputs": [X]}), 503, "version 2")

@@ -196,9 +196,9 @@ def test_task_without_steps_streams_its_answer(reference: httpx.Client):
     assert events == [("done", ask(reference, "classify", example("classify", "digit")))]
 
 
-def test_failure_on_the_way_is_the_last_event(tmp_path: Path, path: ServerPath):
+def test_failure_on_the_way_is_the_last_event(tmp_path: Path, server_path: ServerPath):
     """A model that fails after some steps ends the stream with `event: error`, without `done`; the server lives on."""
-    with Serving(settings_for(failing.write_store(tmp_path)), path) as server, server.client() as client:
+    with Serving(settings_for(failing.write_store(tmp_path)), server_path) as server, server.client() as client:
         body = {"inputs": [[1e36]], "horizon": 4, "stream": True}
         response = client.post("/predict_sequence", json=body, headers={"x-request-id": "mine"})
         assert response.status_code == 200

@@ -92,10 +92,10 @@ COMMON: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.fixture(scope="module")
-def failing_server(tmp_path_factory: pytest.TempPathFactory, path: ServerPath) -> Iterator[Serving]:
+def failing_server(tmp_path_factory: pytest.TempPathFactory, server_path: ServerPath) -> Iterator[Serving]:
     """Tiny models that fail when they are asked to, and one that is broken."""
     store = failing.write_store(tmp_path_factory.mktemp("failing"))
-    with Serving(settings_for(store, max_body_bytes=LIMIT_BYTES), path) as serving:
+    with Serving(settings_for(store, max_body_bytes=LIMIT_BYTES), server_path) as serving:
         yield serving
 
 
@@ -167,7 +167,7 @@ def test_deadline_that_cannot_be_met_is_429(
     assert tiny.post(route, json=failing.GOOD[route]).status_code == 200
     assert failing_server.worker is not None
     monkeypatch.setattr(failing_server.worker.handler, "clock", lambda: 0.0)
-    monkeypatch.setattr(failing_server.worker.handler.errands, "deadline_s", 1e-9)
+    monkeypatch.setattr(failing_server.worker.tasks, "deadline_s", 1e-9)
     assert_error(tiny.post(route, json=failing.GOOD[route]), 429, "would take about")
 
 

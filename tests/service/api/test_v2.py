@@ -21,10 +21,9 @@ from onnx import TensorProto
 
 from model_store import DEFAULT_ROOT, Store
 from model_store.datatypes import DATATYPES
-from service.api.handler import RequestHandler
-from service.api.v2 import INFER
-from service.transport.asgi import AsgiRequest
-from service.transport.request import JSON, Endpoint, Reply
+from service.api.handler import RequestHandler, Responder
+from service.transport.awaited_request import AwaitedRequest
+from service.transport.request import INFER, JSON, Endpoint, Reply
 from tests.support.models import graphs
 from tests.support.servers import ServerPath, Serving, settings_for
 
@@ -53,8 +52,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: ServerPath) -> Iterator[Serving]:
-    with Serving(settings_for(store, max_body_bytes=LIMIT_BYTES), path) as serving:
+def server(store: Path, server_path: ServerPath) -> Iterator[Serving]:
+    with Serving(settings_for(store, max_body_bytes=LIMIT_BYTES), server_path) as serving:
         yield serving
 
 
@@ -196,7 +195,7 @@ def test_model_of_another_type_is_not_served_and_says_why(client: httpx.Client) 
     [
         ("add", bytes(8), "needs a model with one input, but there are 2"),
         ("floats", bytes(7), "expected a multiple of 4 bytes for FP32 [1, 'width'], got 7 bytes"),
-        ("recurrent", b"", "expected no empty axis, which ONNX Worker may not survive in GRU, got x [1, 0, 1]"),
+        ("recurrent", b"", "expected no empty axis, which ONNX Runtime may not survive in GRU, got x [1, 0, 1]"),
         ("fixed", bytes(12), "expected 16 bytes for FP32 [2, 2], got 12 bytes"),
     ],
 )
@@ -248,11 +247,11 @@ def test_room_for_inflated_bodies_is_given_back(server: Serving, client: httpx.C
     assert server.worker.handler.body_budget.held_bytes == 0
 
 
-def test_inflated_body_has_to_fit_beside_the_others(store: Path, path: ServerPath) -> None:
+def test_inflated_body_has_to_fit_beside_the_others(store: Path, server_path: ServerPath) -> None:
     """Compressed bodies count with what they become: where others hold the room it is 503 with when to come back."""
     body = json.dumps({"inputs": [ONE], "id": "i" * 4000}).encode()
     with (
-        Serving(settings_for(store, models=("floats",), max_held_bytes=4096), path) as server,
+        Serving(settings_for(store, models=("floats",), max_held_bytes=4096), server_path) as server,
         server.client() as client,
     ):
         assert server.worker is not None
@@ -462,8 +461,8 @@ def test_brain_floats_pass_as_bytes(triton_client: triton.InferenceServerClient,
     given = triton.InferInput("x", values.shape, "BF16")
     given.set_data_from_numpy(values)
     tripled = triton_client.infer("brain", [given]).as_numpy("y")
-    all_cores = values.astype(np.float32)
-    np.testing.assert_array_equal(tripled.astype(np.float32), (3 * all_cores).astype(BF16).astype(np.float32))
+    wide = values.astype(np.float32)
+    np.testing.assert_array_equal(tripled.astype(np.float32), (3 * wide).astype(BF16).astype(np.float32))
     assert triton_client.get_model_metadata("brain")["inputs"][0]["datatype"] == "BF16"
     assert triton_client.get_model_config("brain")["input"][0]["data_type"] == "TYPE_BF16"
     row = values[0].tobytes()
@@ -489,40 +488,42 @@ async def settle(handler: RequestHandler) -> None:
     """Return when whatever was being done aside has been told to the loop: both threads are free again."""
     both = threading.Barrier(2)
     loop = asyncio.get_running_loop()
-    await asyncio.gather(*[loop.run_in_executor(handler.errands.executor, both.wait, 60) for _ in range(2)])
+    await asyncio.gather(*[loop.run_in_executor(handler.threads, both.wait, 60) for _ in range(2)])
 
 
 def test_caller_that_goes_while_its_body_is_inflated_leaves_nothing(server: Serving) -> None:
     """No answer is made, no model is asked, and no room stays reserved."""
 
-    async def go() -> tuple[AsgiRequest, int]:
+    async def go() -> tuple[AwaitedRequest, int]:
         handler = server.worker.handler
-        call = AsgiRequest(Endpoint(INFER, "floats"), b"", {b"content-encoding": b"gzip"})
+        call = AwaitedRequest(Endpoint(INFER, "floats"), b"", {b"content-encoding": b"gzip"})
         body = json.dumps({"inputs": [tensor([1.5] * 200_000, [1, 200_000])], "id": os.urandom(9000).hex()}).encode()
         call.body = gzip.compress(body)
         handler.start(call)
-        handler.cancel(call)
+        call.cancel()
         await settle(handler)
         return call, handler.body_budget.held_bytes
 
     assert server.worker is not None
-    call, held_bytes = asyncio.run_coroutine_threadsafe(go(), server.worker.handler.errands.loop).result(60)
-    assert (call.answer.done(), call.gone, held_bytes) == (False, True, 0)
+    call, held_bytes = asyncio.run_coroutine_threadsafe(go(), server.worker.tasks.loop).result(60)
+    assert (call.answer.done(), call.cancel, held_bytes) == (False, None, 0)
 
 
 def test_caller_that_goes_while_its_answer_is_compressed_gets_none(server: Serving) -> None:
     """The compressed answer of a call that was cancelled is thrown away; one that stays gets it."""
 
-    async def go() -> list[AsgiRequest]:
+    async def go() -> list[AwaitedRequest]:
         handler = server.worker.handler
-        calls = [AsgiRequest(Endpoint(INFER, "floats"), b"", {b"accept-encoding": b"gzip"}) for _ in range(2)]
+        calls = [AwaitedRequest(Endpoint(INFER, "floats"), b"", {b"accept-encoding": b"gzip"}) for _ in range(2)]
         for call in calls:
-            handler.finish(call, Reply(200, [bytes(100_000)], [JSON]), None)
-        handler.cancel(calls[0])
+            responder = Responder(handler, call)
+            call.cancel = responder.cancel
+            responder.finish(Reply(200, [bytes(100_000)], [JSON]), None)
+        calls[0].cancel()
         await settle(handler)
         return calls
 
     assert server.worker is not None
-    gone, stays = asyncio.run_coroutine_threadsafe(go(), server.worker.handler.errands.loop).result(60)
+    gone, stays = asyncio.run_coroutine_threadsafe(go(), server.worker.tasks.loop).result(60)
     assert not gone.answer.done()
     assert gzip.decompress(b"".join(stays.answer.result().chunks)) == bytes(100_000)

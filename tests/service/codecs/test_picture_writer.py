@@ -94,15 +94,15 @@ def test_grid_shows_each_sample_once_in_order(count: int, channels: Literal[1, 3
     columns = int(np.ceil(np.sqrt(count)))
     lines = int(np.ceil(count / columns))
     factor = int(np.ceil(64 / max(height, width)))
-    tall, all_cores = height * factor, width * factor
-    assert sheet.shape[:2] == (lines * (tall + 2) - 2, columns * (all_cores + 2) - 2)
+    tall, wide = height * factor, width * factor
+    assert sheet.shape[:2] == (lines * (tall + 2) - 2, columns * (wide + 2) - 2)
     for i, row in enumerate(rows):
-        top, left = i // columns * (tall + 2), i % columns * (all_cores + 2)
-        cell = sheet[top : top + tall, left : left + all_cores]
+        top, left = i // columns * (tall + 2), i % columns * (wide + 2)
+        cell = sheet[top : top + tall, left : left + wide]
         expected = np.kron(row, np.ones((factor, factor))).transpose(1, 2, 0)
         np.testing.assert_array_equal(cell, expected[..., 0] if channels == 1 else expected)
         sheet = np.copy(sheet)
-        sheet[top : top + tall, left : left + all_cores] = 128
+        sheet[top : top + tall, left : left + wide] = 128
     assert (sheet == 128).all()
 
 

@@ -100,7 +100,7 @@ def test_added_file_is_refused(store: Store) -> None:
 
 def test_graph_that_is_none_is_not_ready(store: Store) -> None:
     """A published file that ONNX Runtime cannot read is the reason why the version does not serve."""
-    with pytest.raises(BadGraph, match="ONNX Worker cannot load the graph"):
+    with pytest.raises(BadGraph, match="ONNX Runtime cannot load the graph"):
         load(publish(store, b"not onnx"))
 
 
@@ -136,7 +136,7 @@ def test_tampered_external_weights_are_refused(store: Store) -> None:
 def test_external_weights_that_are_too_short_are_not_ready(store: Store) -> None:
     """A weights file that was published too short is no crash but a reason."""
     content, weights = with_external_weights()
-    with pytest.raises(BadGraph, match="ONNX Worker cannot load the graph"):
+    with pytest.raises(BadGraph, match="ONNX Runtime cannot load the graph"):
         load(publish(store, content, *WIDE, external={"weights.bin": weights[:100]}))
 
 
@@ -200,7 +200,7 @@ def test_manifest_that_contradicts_its_graph_is_refused(
 def test_required_provider_that_is_missing_is_refused_with_what_to_install(store: Store) -> None:
     """A version does not serve from the CPU where a GPU is required; the text says what to install."""
     if NAMES["cuda"] in ort.get_available_providers():
-        pytest.skip("this build of ONNX Worker has it")
+        pytest.skip("this build of ONNX Runtime has it")
     with pytest.raises(NotReady, match=r"provider 'cuda' is required.*install onnxruntime-gpu"):
         load(publish(store, graphs.double()), provider="cuda")
 

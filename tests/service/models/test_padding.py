@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from model_store import Store
-from service.engine.batching.queue import BatchQueue
+from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.queued_request import Answer
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from service.engine.execution.lane import AllCores
+from service.engine.execution.runner import AllCores
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady

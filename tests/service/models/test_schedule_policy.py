@@ -3,14 +3,14 @@
 import pytest
 
 from model_store.triton import read_config
-from service.models.schedule_policy import Queueing, read_queueing
+from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 
 
-def read(text: str) -> Queueing | None:
-    return read_queueing(read_config(f"dynamic_batching {{ {text} }}", "config.pbtxt").batching)
+def read(text: str) -> SchedulePolicy | None:
+    return read_schedule_policy(read_config(f"dynamic_batching {{ {text} }}", "config.pbtxt").batching)
 
 
-def queueing(text: str) -> Queueing:
+def queueing(text: str) -> SchedulePolicy:
     found = read(text)
     assert found is not None
     return found
@@ -18,7 +18,7 @@ def queueing(text: str) -> Queueing:
 
 def test_configuration_without_limits_changes_nothing() -> None:
     """Batch sizes and delays are no matter of the queue, and without priorities and limits there is nothing to ask."""
-    assert read_queueing(None) is None
+    assert read_schedule_policy(None) is None
     assert read("preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 100 preserve_ordering: true") is None
     assert read("default_queue_policy { }") is None
 

@@ -87,7 +87,7 @@ def test_store_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest
 def test_worker_of_bentoml_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
     """A worker that is not started by `sluice serve` looks for the store too, and names the setting."""
     done = subprocess.run(
-        [sys.executable, "-c", "import service.app; service.app._open_runtime()"],
+        [sys.executable, "-c", "import service.app; service.app._open_worker()"],
         env={**os.environ, "SLUICE_STORE": str(tmp_path / "none")},
         cwd=REPOSITORY,
         capture_output=True,

@@ -10,9 +10,9 @@ import pytest
 
 from model_store.datatypes import DATATYPES
 from service.errors import InvalidInput
-from service.protocol.answers import render_infer, to_nested
-from service.protocol.text import render_json
-from service.protocol.v2 import parse_infer
+from service.protocol.infer_request import parse_infer
+from service.protocol.infer_response import render_infer, to_nested
+from service.protocol.json import render_json
 
 Json = dict[str, Any]
 X: Json = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}

@@ -9,10 +9,10 @@ from onnx import TensorProto, helper
 
 from service.engine.onnx.session import Session
 from service.errors import InvalidInput
-from service.protocol.answers import render_infer
 from service.protocol.escape import read_bytes, read_texts, write_bytes, write_texts
 from service.protocol.generate import describe_generated
-from service.protocol.v2 import InferRequest, parse_infer
+from service.protocol.infer_request import InferRequest, parse_infer
+from service.protocol.infer_response import render_infer
 from tests.support.models import graphs
 
 CHARACTERS = [chr(number) for number in range(0x10FF80, 0x110000)]

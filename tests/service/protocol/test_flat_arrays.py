@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from model_store.datatypes import DATATYPES
 from service.errors import InvalidInput
-from service.protocol.v2 import InferRequest, parse_infer
+from service.protocol.infer_request import InferRequest, parse_infer
 
 
 def parse_generally(body: bytes) -> InferRequest | str:

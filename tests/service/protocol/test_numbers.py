@@ -12,8 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from model_store.datatypes import DATATYPES
 from service.errors import InvalidInput
-from service.protocol.numbers import array_of
-from service.protocol.text import parse_json, render_json
+from service.protocol.json import array_of, parse_json, render_json
 
 IN_JSON = [name for name, datatype in DATATYPES.items() if name != "BYTES" and not datatype.is_binary_only]
 

@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as arrays
 from model_store.datatypes import DATATYPES, datatype_of
 from model_store.manifest import Tensor
 from service.errors import InvalidInput
-from service.protocol.answers import render_infer
-from service.protocol.v2 import InferRequest, parse_infer, parse_raw
+from service.protocol.infer_request import InferRequest, parse_infer
+from service.protocol.infer_response import render_infer
+from service.protocol.raw import parse_raw
 
 Json = dict[str, Any]
 X: Json = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}

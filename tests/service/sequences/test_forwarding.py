@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import uvloop
 
-from service.api.v2 import GRPC_INFER, HANDED_INFER, INFER
 from service.models.registry import Model
-from service.protocol.text import parse_json, render_json
+from service.protocol.json import parse_json, render_json
 from service.sequences import forwarding
-from service.sequences.forwarding import Relay
-from service.transport.asgi import AsgiRequest
-from service.transport.request import Endpoint, Reply
+from service.sequences.forwarding import Forwarder
+from service.transport.awaited_request import AwaitedRequest
+from service.transport.request import FORWARDED_INFER, GRPC_INFER, INFER, Endpoint, Reply
 from service.worker import Worker
 from tests.support.gates import gated
 from tests.support.models import graphs
@@ -38,8 +37,8 @@ def body_of(x: float, sequence: Any, *marks: str, **parameters: Any) -> bytes:
     return render_json({"inputs": [tensor], "parameters": told})
 
 
-def begin(worker: Worker, body: bytes, route: str = INFER, **headers: bytes) -> AsgiRequest:
-    call = AsgiRequest(Endpoint(route, "adder"), b"", {k.replace("_", "-").encode(): v for k, v in headers.items()})
+def begin(worker: Worker, body: bytes, route: str = INFER, **headers: bytes) -> AwaitedRequest:
+    call = AwaitedRequest(Endpoint(route, "adder"), b"", {k.replace("_", "-").encode(): v for k, v in headers.items()})
     call.body = body
     worker.handler.start(call)
     return call
@@ -68,10 +67,10 @@ class Pair:
 
     def __init__(self, one: Worker, two: Worker) -> None:
         self.one, self.two = one, two
-        assert one.handler.relay is not None
-        self.relay = one.handler.relay
-        self.theirs = next(i for i in range(1, 100) if self.relay.find_owner("adder", i))
-        self.ours = next(i for i in range(1, 100) if not self.relay.find_owner("adder", i))
+        assert one.forwarder is not None
+        self.forwarder = one.forwarder
+        self.theirs = next(i for i in range(1, 100) if self.forwarder.find_owner("adder", i))
+        self.ours = next(i for i in range(1, 100) if not self.forwarder.find_owner("adder", i))
 
     @property
     def model(self) -> Model:
@@ -126,7 +125,7 @@ def test_worker_that_is_not_there_is_503(store: Path, tmp_path: Path) -> None:
 
     async def main() -> None:
         async with worker(store, tmp_path) as one:
-            theirs = next(i for i in range(1, 100) if one.handler.relay.find_owner("adder", i))
+            theirs = next(i for i in range(1, 100) if one.forwarder.find_owner("adder", i))
             for _ in range(2):
                 reply = await ask(one, 1, theirs, "start")
                 assert error_of(reply) == (
@@ -146,7 +145,7 @@ def test_socket_that_a_killed_worker_left_is_503(store: Path, tmp_path: Path) ->
 
     async def main() -> None:
         async with worker(store, tmp_path) as one:
-            theirs = next(i for i in range(1, 100) if one.handler.relay.find_owner("adder", i))
+            theirs = next(i for i in range(1, 100) if one.forwarder.find_owner("adder", i))
             server = await asyncio.start_unix_server(lambda reader, writer: None, tmp_path / "1.relay")
             server.close()
             await server.wait_closed()
@@ -178,8 +177,8 @@ def test_worker_that_ends_while_it_is_waited_for_is_503(store: Path, tmp_path: P
         with gated(pair.model) as gate:
             calls = [begin(pair.one, body_of(1, pair.theirs, *marks)) for marks in (("start",), ())]
             await until(lambda: gate.entered.acquire(blocking=False))
-            assert pair.two.handler.relay is not None
-            await pair.two.handler.relay.close()
+            assert pair.two.forwarder is not None
+            await pair.two.forwarder.close()
             assert [(await call.answer).status for call in calls] == [503, 503]
 
     run(store, tmp_path, act)
@@ -212,7 +211,7 @@ def test_caller_that_goes_is_taken_out_in_the_other_worker(store: Path, tmp_path
             gone, last = (begin(pair.one, body_of(x, pair.theirs)) for x in (10, 100))
             held = pair.two.handler.body_budget
             await until(lambda: held.held_bytes == sum(len(body_of(x, pair.theirs)) for x in (10, 100)) + held_first)
-            pair.one.handler.cancel(gone)
+            gone.cancel()
             await until(lambda: held.held_bytes == len(body_of(100, pair.theirs)) + held_first)
             gate.opened.set()
             assert [total_of(await call.answer) for call in (first, last)] == [1, 101]
@@ -231,9 +230,9 @@ def test_callers_of_a_worker_that_ends_are_gone(store: Path, tmp_path: Path) -> 
             begin(pair.one, body_of(1, pair.theirs, "start"))
             begin(pair.one, body_of(1, pair.theirs))
             await until(lambda: gate.entered.acquire(blocking=False))
-            await pair.relay.close()
+            await pair.forwarder.close()
             await until(lambda: pair.two.handler.body_budget.held_bytes == 0)
-            assert len(pair.two.handler.sequences) == 0
+            assert len(pair.two.sequences) == 0
 
     run(store, tmp_path, act)
 
@@ -245,7 +244,7 @@ def test_deadline_goes_with_the_call(store: Path, tmp_path: Path) -> None:
         with gated(pair.model) as gate:
             first = begin(pair.one, body_of(1, pair.theirs, "start"))
             await until(lambda: gate.entered.acquire(blocking=False))
-            other = next(i for i in range(pair.theirs + 1, 200) if pair.relay.find_owner("adder", i))
+            other = next(i for i in range(pair.theirs + 1, 200) if pair.forwarder.find_owner("adder", i))
             late = await ask(pair.one, 1, other, "start", timeout=50_000)
             assert error_of(late)[0] == 504
             gate.opened.set()
@@ -260,7 +259,7 @@ def test_worker_that_is_stuck_is_504(store: Path, tmp_path: Path, monkeypatch: p
 
     async def main() -> None:
         async with worker(store, tmp_path) as one:
-            theirs = next(i for i in range(1, 100) if one.handler.relay.find_owner("adder", i))
+            theirs = next(i for i in range(1, 100) if one.forwarder.find_owner("adder", i))
 
             async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 with contextlib.closing(writer):
@@ -309,9 +308,9 @@ def test_call_is_handed_on_once(store: Path, tmp_path: Path) -> None:
     """A worker runs what was handed on to it, also where it takes it for another's."""
 
     async def act(pair: Pair) -> None:
-        call = begin(pair.one, body_of(3, pair.theirs, "start"), HANDED_INFER)
+        call = begin(pair.one, body_of(3, pair.theirs, "start"), FORWARDED_INFER)
         assert total_of(await call.answer) == 3
-        assert len(pair.one.handler.sequences) == 1
+        assert len(pair.one.sequences) == 1
 
     run(store, tmp_path, act)
 
@@ -323,7 +322,7 @@ def test_requests_without_a_sequence_do_not_ask_for_an_owner(store: Path, tmp_pa
         def explode(model: str, sequence: int | str) -> None:
             raise AssertionError("asked")
 
-        pair.relay.find_owner = explode  # type: ignore[method-assign, assignment]
+        pair.forwarder.find_owner = explode  # type: ignore[method-assign, assignment]
         total = {"name": "total", "shape": [1, 1], "datatype": "FP32", "data": [1]}
         body = {"inputs": [total, {**total, "name": "x"}]}
         assert total_of(await begin(pair.one, render_json(body)).answer) == 2
@@ -348,11 +347,11 @@ def test_answers_are_those_of_the_other_worker(store: Path, tmp_path: Path) -> N
         content = b"".join(reply.chunks)
         assert content[int(headers[b"inference-header-content-length"]) :] == values.tobytes()
         assert headers[b"server-timing"].startswith(b"queue;dur=")
-        assert len(pair.two.handler.sequences) == 1
+        assert len(pair.two.sequences) == 1
         counted = pair.one.metrics.expose("")[0].decode().splitlines()
         counts = {
             route: sum(float(line.split()[-1]) for line in counted if "requests_total" in line and route in line)
-            for route in (f'route="{INFER}"', f'route="{HANDED_INFER}"')
+            for route in (f'route="{INFER}"', f'route="{FORWARDED_INFER}"')
         }
         assert list(counts.values()) == [1, 1]
 
@@ -394,10 +393,10 @@ def test_workers_agree_on_who_keeps_a_sequence(store: Path, tmp_path: Path) -> N
     """Of any two workers exactly one takes a sequence for its own; each keeps about half of them."""
 
     async def act(pair: Pair) -> None:
-        other = pair.two.handler.relay
-        assert isinstance(other, Relay)
+        other = pair.two.forwarder
+        assert isinstance(other, Forwarder)
         ids = [*range(500), *(f"name {i}" for i in range(500))]
-        ours = [pair.relay.find_owner("adder", i) is None for i in ids]
+        ours = [pair.forwarder.find_owner("adder", i) is None for i in ids]
         assert [not mine for mine in ours] == [other.find_owner("adder", i) is None for i in ids]
         assert 400 < sum(ours) < 600
 

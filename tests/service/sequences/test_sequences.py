@@ -14,12 +14,11 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
 from service.api.handler import RequestHandler
-from service.api.v2 import INFER
 from service.models.registry import Model
-from service.protocol.text import parse_json, render_json
+from service.protocol.json import parse_json, render_json
 from service.sequences.sequences import MAX_WAITING
-from service.transport.asgi import AsgiRequest
-from service.transport.request import Endpoint, Reply
+from service.transport.awaited_request import AwaitedRequest
+from service.transport.request import INFER, Endpoint, Reply
 from tests.support.clocks import VirtualLoop
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, settings_of
@@ -41,8 +40,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: ServerPath) -> Iterator[Serving]:
-    with Serving(settings_for(store), path) as serving:
+def server(store: Path, server_path: ServerPath) -> Iterator[Serving]:
+    with Serving(settings_for(store), server_path) as serving:
         yield serving
 
 
@@ -183,15 +182,15 @@ def test_explicit_state_needs_no_sequence(client: httpx.Client) -> None:
 def test_requests_of_a_sequence_run_in_order(server: Serving, client: httpx.Client) -> None:
     """Requests that come while one runs wait for it; one whose caller goes leaves the line."""
     assert server.worker is not None
-    handler, loop = server.worker.handler, server.worker.handler.errands.loop
+    handler, loop = server.worker.handler, server.worker.tasks.loop
     model = server.worker.registry.find("counter")
     with gated(model) as gate, ThreadPoolExecutor(1) as pool:
         first = pool.submit(add, client, 1, "line", "start")
         gate.entered.acquire()
 
-        async def join() -> list[AsgiRequest]:
+        async def join() -> list[AwaitedRequest]:
             calls = [begin(handler, body_of(1, "line", *marks)) for marks in ((), (), ("end",), ())]
-            handler.cancel(calls[1])
+            calls[1].cancel()
             return calls
 
         gone = asyncio.run_coroutine_threadsafe(join(), loop).result(20)
@@ -203,7 +202,7 @@ def test_requests_of_a_sequence_run_in_order(server: Serving, client: httpx.Clie
     assert [total_of(read(reply)) for reply in replies[:2]] == [2, 3]
 
 
-async def _wait(call: AsgiRequest) -> Reply:
+async def _wait(call: AwaitedRequest) -> Reply:
     return await call.answer
 
 
@@ -274,8 +273,8 @@ def test_triton_client_over_a_grpc_stream(store: Path) -> None:
     assert totals == {"one": [1, 2, 3], "2": [1, 2, 3]}
 
 
-def begin(handler: RequestHandler, body: Json) -> AsgiRequest:
-    call = AsgiRequest(Endpoint(INFER, "counter"), b"", {})
+def begin(handler: RequestHandler, body: Json) -> AwaitedRequest:
+    call = AwaitedRequest(Endpoint(INFER, "counter"), b"", {})
     call.body = render_json(body)
     handler.start(call)
     return call
@@ -290,6 +289,7 @@ class Bench:
 
     def __init__(self, worker: ReadyWorker) -> None:
         self.handler = worker.handler
+        self.sequences = worker.sequences
         self.model: Model = worker.registry.find("counter")
 
     async def ask(self, x: int, sequence: Any, *marks: str, **fields: Any) -> Reply:
@@ -324,10 +324,10 @@ def test_idle_sequence_is_let_go_of(store: Path) -> None:
         assert total_of(read(await bench.ask(1, "early"))) == 2
         await asyncio.sleep(8)  # 11 s after the last use of the one, 8 s after that of the other
         assert await bench.status(1, "late") == 400
-        assert len(bench.handler.sequences) == 1
+        assert len(bench.sequences) == 1
         assert total_of(read(await bench.ask(1, "early"))) == 3
         await asyncio.sleep(11)
-        assert (len(bench.handler.sequences), bench.handler.sequences.held_bytes) == (0, 0)
+        assert (len(bench.sequences), bench.sequences.held_bytes) == (0, 0)
 
     run(store, act, sequence_idle_s=10.0)
 
@@ -385,9 +385,9 @@ def test_too_much_state_is_429(store: Path) -> None:
 
     async def act(bench: Bench) -> None:
         assert [await bench.status(1, i, "start") for i in (1, 2, 3)] == [200, 200, 429]  # 16 bytes each
-        assert bench.handler.sequences.held_bytes == 32
+        assert bench.sequences.held_bytes == 32
         assert [await bench.status(1, i, "end") for i in (1, 2)] == [200, 200]
-        assert (len(bench.handler.sequences), bench.handler.sequences.held_bytes) == (0, 0)
+        assert (len(bench.sequences), bench.sequences.held_bytes) == (0, 0)
 
     run(store, act, max_sequence_bytes=40)
 

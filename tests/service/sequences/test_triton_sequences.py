@@ -12,10 +12,9 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from model_store.errors import BadConfig
-from service.api.v2 import INFER
-from service.protocol.text import render_json
-from service.transport.asgi import AsgiRequest
-from service.transport.request import Endpoint
+from service.protocol.json import render_json
+from service.transport.awaited_request import AwaitedRequest
+from service.transport.request import INFER, Endpoint
 from tests.service.models.test_triton import load
 from tests.support.clocks import run_virtual
 from tests.support.gates import gated
@@ -262,7 +261,7 @@ def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> N
     config.write_text(config.read_text().replace("max_sequence_idle_microseconds: 60000000", ""))
 
     async def status(worker: ReadyWorker, name: str, values: list[float], starts: bool = False) -> int:
-        call = AsgiRequest(Endpoint(INFER, name), b"", {})
+        call = AwaitedRequest(Endpoint(INFER, name), b"", {})
         x = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
         call.body = render_json({"inputs": [x], "parameters": {"sequence_id": 1, "sequence_start": starts}})
         worker.handler.start(call)
@@ -284,7 +283,7 @@ def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> N
             assert await status(worker, "zeros", [1, 2]) == 200
             await asyncio.sleep(61)
             assert await status(worker, "zeros", [1, 2]) == 400
-            assert (len(worker.handler.sequences), worker.handler.sequences.held_bytes) == (0, 0)
+            assert (len(worker.sequences), worker.sequences.held_bytes) == (0, 0)
         finally:
             await worker.stop()
 
@@ -308,10 +307,10 @@ FLAG = 'control_input { name: "%s" control { kind: CONTROL_SEQUENCE_START fp32_f
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (FLAG % "FLAG", "control_input 'FLAG': the graph has none, there are x, s, all_cores, START"),
+        (FLAG % "FLAG", "control_input 'FLAG': the graph has none, there are x, s, wide, START"),
         (
-            FLAG % "all_cores",
-            r"control_input 'all_cores': expected one element in each row, the graph has \['wide_0', 2\]",
+            FLAG % "wide",
+            r"control_input 'wide': expected one element in each row, the graph has \['wide_0', 2\]",
         ),
         (FLAG.replace("fp32", "int32") % "START", "control_input 'START': expected FP32 like the graph's, got INT32"),
         (STATE.replace('"s"', '"t"') % "", "state: input_name 't': the graph has none"),
@@ -331,7 +330,7 @@ def test_sequence_batching_that_does_not_fit_the_graph_is_refused(tmp_path: Path
     inputs = [
         ("x", "FP32", [-1, 1]),
         ("s", "FP32", [-1, 1]),
-        ("all_cores", "FP32", [-1, 2]),
+        ("wide", "FP32", [-1, 2]),
         ("START", "FP32", [-1, 1]),
     ]
     content = model_of(nodes, inputs, [("y", "FP32", [-1, 1]), ("next_s", "FP32", [-1, 1])])

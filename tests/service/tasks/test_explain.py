@@ -27,8 +27,8 @@ def gradients(inputs: tuple[str, ...] = ("image", "label", "baseline", "epsilon"
     """Gradient: the label in every pixel, with its sign turned in the last; integrated: times (image - baseline)."""
     nodes = [
         helper.make_node("Cast", ["label"], ["number"], to=FLOAT),
-        helper.make_node("Reshape", ["number", "column"], ["all_cores"]),
-        helper.make_node("Mul", ["all_cores", "pattern"], ["gradient"]),
+        helper.make_node("Reshape", ["number", "column"], ["wide"]),
+        helper.make_node("Mul", ["wide", "pattern"], ["gradient"]),
         helper.make_node("Sub", ["image", "baseline"], ["way"]),
         helper.make_node("Mul", ["way", "gradient"], ["integrated_gradients"]),
         helper.make_node("Reshape", ["epsilon", "column"], ["size"]),

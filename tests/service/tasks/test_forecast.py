@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.engine.loop.noise import draw_normal
 from service.errors import InvalidInput, ModelFailure
-from service.protocol.text import render_json
+from service.protocol.json import render_json
 from service.tasks.forecast import MAX_VALUES
 from service.tasks.request import TaskRequest
 from service.tasks.sequence import Options, work

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.errors import InvalidInput, ModelFailure
-from service.protocol.text import render_json
+from service.protocol.json import render_json
 from service.tasks import generate
 from service.tasks.diffusion import choose_levels, plan_loop_request, read_sampling
 from service.tasks.request import TaskRequest
@@ -34,8 +34,8 @@ def shift(labelled: bool = True) -> bytes:
     add = [
         helper.make_node("Cast", ["label"], ["number"], to=FLOAT),
         helper.make_node("Mul", ["number", "ten"], ["tens"]),
-        helper.make_node("Reshape", ["tens", "column"], ["all_cores"]),
-        helper.make_node("Add", ["noise", "all_cores"], ["image"]),
+        helper.make_node("Reshape", ["tens", "column"], ["wide"]),
+        helper.make_node("Add", ["noise", "wide"], ["image"]),
     ]
     inputs: list[Any] = [("noise", FLOAT, SAMPLE)]
     return build(
@@ -53,7 +53,7 @@ def denoise(without: Collection[str] = ()) -> bytes:
     """
     flat = ("time", "next_time", "label", "guidance", "eta")
     cast = [helper.make_node("Cast", [name], [f"{name}_number"], to=FLOAT) for name in flat[:3]]
-    all_cores = [
+    wide = [
         helper.make_node("Reshape", [name if name in flat[3:] else f"{name}_number", "column"], [f"{name}_wide"])
         for name in flat
     ]
@@ -69,7 +69,7 @@ def denoise(without: Collection[str] = ()) -> bytes:
         (name, INT64 if name in flat[:3] else FLOAT, ["batch"]) for name in flat if name not in without
     ]
     return build(
-        [*cast, *all_cores, *sums],
+        [*cast, *wide, *sums],
         [("sample", FLOAT, SAMPLE), *numbers, ("noise", FLOAT, SAMPLE)],
         [("next_sample", FLOAT, SAMPLE), ("preview", FLOAT, SAMPLE)],
         {

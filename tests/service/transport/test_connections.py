@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from service.models.registry import Model
-from service.transport.body_budget import BodyBudget
 from service.transport.fast.protocol import FastProtocol
+from service.transport.request import BodyBudget
 from tests.support.certificates import Authority
 from tests.support.gates import gated
 from tests.support.servers import FAST, PATHS, ServerPath, Serving, settings_for
@@ -62,9 +62,9 @@ def test_nothing_behind_a_refused_body_is_run(server: Serving, client: httpx.Cli
 
 
 @pytest.mark.parametrize("size", [70_000, 200_000])
-def test_header_over_the_limit_is_refused(server: Serving, path: ServerPath, size: int):
+def test_header_over_the_limit_is_refused(server: Serving, server_path: ServerPath, size: int):
     """The fast path refuses a header of more than 64 KiB with 431, also one that comes in pieces."""
-    if path is not FAST:
+    if server_path is not FAST:
         pytest.skip("without the fast path uvicorn reads the header")
     with Wire(server) as wire:
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\n".encode())
@@ -76,9 +76,9 @@ def test_header_over_the_limit_is_refused(server: Serving, path: ServerPath, siz
         assert wire.is_closed_by_server()
 
 
-def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, path: ServerPath):
+def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, server_path: ServerPath):
     """A header of more than 64 KiB that comes whole, in one read, is refused like one in pieces."""
-    if path is not FAST:
+    if server_path is not FAST:
         pytest.skip("without the fast path uvicorn reads the header")
     with Wire(server) as wire:
         long = b"X-Long: " + b"a" * 100_000
@@ -90,10 +90,10 @@ def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, path
 
 
 def test_header_over_the_limit_is_refused_in_pieces_of_less(
-    server: Serving, path: ServerPath, monkeypatch: pytest.MonkeyPatch
+    server: Serving, server_path: ServerPath, monkeypatch: pytest.MonkeyPatch
 ):
     """A header of more than 64 KiB is refused also where no read holds as much, and the last one ends it."""
-    if path is not FAST:
+    if server_path is not FAST:
         pytest.skip("without the fast path uvicorn reads the header")
     read = threading.Event()
     take = FastProtocol.data_received
@@ -114,10 +114,10 @@ def test_header_over_the_limit_is_refused_in_pieces_of_less(
 
 
 def test_header_that_is_refused_and_too_long_is_answered_once(
-    server: Serving, path: ServerPath, caplog: pytest.LogCaptureFixture
+    server: Serving, server_path: ServerPath, caplog: pytest.LogCaptureFixture
 ):
     """What is no HTTP gets its one 400 although more than 64 KiB of header come with it, and nothing is logged."""
-    if path is not FAST:
+    if server_path is not FAST:
         pytest.skip("without the fast path uvicorn reads the header")
     with Wire(server) as wire:
         wire.send(b"POST / HTTP/1.1\r\nHost: t\r\nX-Long: " + b"a" * 70_000 + b"\r\nContent-Length: x\r\n\r\n")
@@ -139,9 +139,9 @@ def test_body_whose_chunks_are_malformed_is_answered(wire: Wire, path: str, is_s
         pass
 
 
-def test_malformed_body_in_the_pipeline_is_answered_in_its_turn(wire: Wire, path: ServerPath):
+def test_malformed_body_in_the_pipeline_is_answered_in_its_turn(wire: Wire, server_path: ServerPath):
     """The request before it, sent with it, is answered first."""
-    if path is not FAST:
+    if server_path is not FAST:
         pytest.skip("uvicorn answers the malformed one first")
     bad = f"POST {INFER} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\nzz\r\n".encode()
     wire.send(request_bytes(b"", "/livez", method="GET") + bad)
@@ -192,9 +192,9 @@ def test_answers_of_one_batch_reach_callers_of_every_kind(server: Serving, doubl
                 assert wire.read_y() == -2.0 * i
 
 
-def test_good_request_before_a_malformed_one_is_answered(server: Serving, path: ServerPath, double: Model):
+def test_good_request_before_a_malformed_one_is_answered(server: Serving, server_path: ServerPath, double: Model):
     """What follows a request cannot take its answer away: first the answer, then the 400, then the end."""
-    if path is not FAST:
+    if server_path is not FAST:
         pytest.skip("without the fast path uvicorn answers at once, and closes")
     with Wire(server) as wire, gated(double) as gate:
         wire.send(request_bytes(body_of(3)))
@@ -349,9 +349,9 @@ def test_escaped_path_and_query_reach_the_model(wire: Wire):
         assert wire.read_y() == 16.0
 
 
-def test_shutdown_answers_what_is_in_flight(store: Path, path: ServerPath):
+def test_shutdown_answers_what_is_in_flight(store: Path, server_path: ServerPath):
     """A stopping server closes idle connections at once and the others after their answer; nothing is lost."""
-    with Serving(settings_for(store, models=("double",)), path) as server:
+    with Serving(settings_for(store, models=("double",)), server_path) as server:
         assert server.worker is not None
         model = server.worker.registry.find("double")
         with Wire(server) as idle, Wire(server) as busy, gated(model) as gate:
@@ -374,7 +374,7 @@ def test_shutdown_answers_what_is_in_flight(store: Path, path: ServerPath):
 def test_every_door_sends_the_same_bytes(store: Path):
     """An answer by the fast path has the bytes of one by the ASGI path, apart from its date, id and times."""
 
-    def answers(path: ServerPath) -> list[list[bytes]]:
+    def answers(server_path: ServerPath) -> list[list[bytes]]:
         requests = [
             request_bytes(body_of(1, "a")),
             request_bytes(b"{}"),
@@ -382,7 +382,7 @@ def test_every_door_sends_the_same_bytes(store: Path):
             request_bytes(json.dumps({"inputs": [[[[0.0] * 8] * 8]]}).encode(), "/classify"),
             request_bytes(b"[1]", "/classify", "Connection: close"),
         ]
-        with Serving(settings_for(store), path) as server, Wire(server) as wire:
+        with Serving(settings_for(store), server_path) as server, Wire(server) as wire:
             seen = []
             for request in requests:
                 wire.send(request)
@@ -399,12 +399,12 @@ def test_every_door_sends_the_same_bytes(store: Path):
     assert protocol == asgi
 
 
-def test_tls_is_served(store: Path, path: ServerPath, tmp_path: Path):
+def test_tls_is_served(store: Path, server_path: ServerPath, tmp_path: Path):
     """Both paths work behind TLS."""
     authority = Authority(tmp_path)
     context = ssl.create_default_context(cafile=str(authority.certificate))
     settings = settings_for(store, models=("double",))
-    with Serving(settings, path, tls=authority.issue("server")) as server, Wire(server, context) as wire:
+    with Serving(settings, server_path, tls=authority.issue("server")) as server, Wire(server, context) as wire:
         wire.send(request_bytes(body_of(1)), request_bytes(body_of(2)))
         assert [wire.read_y(), wire.read_y()] == [2.0, 4.0]
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999\r\n\r\n".encode())
@@ -443,11 +443,11 @@ def test_room_that_is_released_while_it_is_given_out_goes_on():
     assert body_budget.held_bytes == 60
 
 
-def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, path: ServerPath):
+def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, server_path: ServerPath):
     """Bodies that wait for room and are answered at once, being malformed, leave every connection fit for more."""
     bad, good = b"{}" * 500, body_of(1.0)
     settings = settings_for(store, models=("double",), max_held_bytes=2000, max_body_bytes=4000)
-    with Serving(settings, path) as server, server.client() as client:
+    with Serving(settings, server_path) as server, server.client() as client:
         wires = [Wire(server) for _ in range(4)]
         bodies = request_bytes(b" " * 2000)[:-1], request_bytes(bad), request_bytes(good), request_bytes(bad)
         for wire, content in zip(wires, bodies, strict=True):
@@ -463,13 +463,13 @@ def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, pa
         assert server.worker.handler.body_budget.held_bytes == 0
 
 
-def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, path: ServerPath):
+def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, server_path: ServerPath):
     """With room for one body at a time, ten large uploads at once are all answered."""
     settings = settings_for(store, models=("double",), max_held_bytes=2048)
     rows = 1000
     x = {"name": "x", "datatype": "FP32", "shape": [rows, 3], "data": [1.0] * rows * 3}
     content = json.dumps({"inputs": [x]}).encode()
-    with Serving(settings, path) as server:
+    with Serving(settings, server_path) as server:
         wires = [Wire(server) for _ in range(10)]
         for wire in wires:
             wire.send(request_bytes(content)[:5000])
@@ -486,12 +486,14 @@ def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, path: 
 
 @pytest.mark.parametrize("end", ["complete", "gone", "too large"])
 @pytest.mark.parametrize("headers", [(), ("Expect: 100-continue",)], ids=["at once", "asked"])
-def test_chunks_under_way_are_held_and_given_back(store: Path, path: ServerPath, headers: tuple[str, ...], end: str):
+def test_chunks_under_way_are_held_and_given_back(
+    store: Path, server_path: ServerPath, headers: tuple[str, ...], end: str
+):
     """What has come of a body without a length keeps others out until it is answered, refused or given up."""
     settings = settings_for(store, models=("double",), max_held_bytes=2048, max_body_bytes=8192)
     head = "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: t", "Transfer-Encoding: chunked", *headers])
     content = body_of(3).ljust(6000)
-    with Serving(settings, path) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
+    with Serving(settings, server_path) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
         assert server.worker is not None
         body_budget = server.worker.handler.body_budget
 
@@ -527,10 +529,10 @@ def test_chunks_under_way_are_held_and_given_back(store: Path, path: ServerPath,
         turn_until(0)
 
 
-def test_idle_connection_is_closed_after_keep_alive(store: Path, path: ServerPath):
+def test_idle_connection_is_closed_after_keep_alive(store: Path, server_path: ServerPath):
     """A connection on which nothing comes is closed when the time that the settings give it is over, on any route."""
     settings = settings_for(store, models=("double",), keep_alive_s=0.2)
-    with Serving(settings, path) as server, Wire(server) as wire, Wire(server) as other:
+    with Serving(settings, server_path) as server, Wire(server) as wire, Wire(server) as other:
         wire.send(request_bytes(body_of(1)))
         assert wire.read_y() == 2.0
         assert wire.is_closed_by_server()

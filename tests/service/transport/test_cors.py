@@ -32,12 +32,12 @@ ANSWERS: dict[str, tuple[str, str, Any, int]] = {
 
 
 @pytest.fixture(scope="module")
-def server(path: ServerPath, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def server(server_path: ServerPath, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     root = tmp_path_factory.mktemp("store")
     graphs.write_plain(root, "double", graphs.double())
     graphs.write_plain(root, "exhausting", graphs.exhausting())
     settings = settings_for(root, max_body_bytes=4096, cors_origins=(PAGE, OTHER))
-    with Serving(settings, path) as serving:
+    with Serving(settings, server_path) as serving:
         yield serving
 
 
@@ -129,11 +129,11 @@ def test_each_request_of_a_connection_is_told_its_own(server: Serving) -> None:
             assert headers.get("access-control-allow-origin") == (None if origin == STRANGER else origin)
 
 
-def test_all_origins_may_read_where_the_setting_says_so(server: Serving, path: ServerPath) -> None:
+def test_all_origins_may_read_where_the_setting_says_so(server: Serving, server_path: ServerPath) -> None:
     """With * every answer and preflight says *, never with credentials."""
     assert server.worker is not None
     settings = server.worker.settings.replace(cors_origins=(PAGE, "*"))
-    with Serving(settings, path) as other, other.client() as client:
+    with Serving(settings, server_path) as other, other.client() as client:
         for case in ANSWERS.values():
             response = ask(client, case, Origin=STRANGER)
             assert response.headers["access-control-allow-origin"] == "*"
@@ -143,10 +143,10 @@ def test_all_origins_may_read_where_the_setting_says_so(server: Serving, path: S
         assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, "*")
 
 
-def test_nothing_is_said_without_the_setting(server: Serving, path: ServerPath) -> None:
+def test_nothing_is_said_without_the_setting(server: Serving, server_path: ServerPath) -> None:
     """No header of any answer tells of origins, and a preflight is a method that there is not."""
     assert server.worker is not None
-    with Serving(server.worker.settings.replace(cors_origins=()), path) as other, other.client() as client:
+    with Serving(server.worker.settings.replace(cors_origins=()), server_path) as other, other.client() as client:
         for case in ANSWERS.values():
             response = ask(client, case, Origin=PAGE)
             assert (told(response), "vary" in response.headers) == ({}, False)

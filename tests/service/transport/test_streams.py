@@ -11,12 +11,12 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from service.api.handler import RequestHandler
-from service.api.v2 import INFER as INFER_ROUTE
+from service.api.handler import RequestHandler, Responder
 from service.settings import Settings
 from service.transport import sse
-from service.transport.asgi import AsgiRequest
-from service.transport.request import MAX_UNREAD_BYTES, Call, Endpoint, Handed
+from service.transport.awaited_request import AwaitedRequest
+from service.transport.request import INFER as INFER_ROUTE
+from service.transport.request import MAX_UNREAD_BYTES, Endpoint
 from tests.support.servers import PATHS, ReadyWorker, ServerPath, Serving, settings_for
 from tests.support.wires import Wire
 
@@ -34,20 +34,20 @@ class Puppets:
 
     def __init__(self, handler: RequestHandler) -> None:
         self.handler = handler
-        self._infer = handler._begin[INFER_ROUTE]
-        handler._begin = {**handler._begin, INFER_ROUTE: self.start}
-        self.begun: queue.SimpleQueue[Call] = queue.SimpleQueue()
-        self.cancelled: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._infer = handler.starts[INFER_ROUTE]
+        handler.starts[INFER_ROUTE] = self.start
+        self.begun: queue.SimpleQueue[Responder] = queue.SimpleQueue()
+        self.cancelled: queue.SimpleQueue[Responder] = queue.SimpleQueue()
 
-    def start(self, call: Call) -> None:
-        if b"x-stream" in call.headers:
-            call.job = Handed(lambda: self.cancelled.put(call))
-            self.begun.put(call)
+    def start(self, responder: Responder) -> None:
+        if b"x-stream" in responder.request.headers:
+            responder.cancel_work = lambda: self.cancelled.put(responder)
+            self.begun.put(responder)
         else:
-            self._infer(call)
+            self._infer(responder)
 
 
-class PuppetRuntime(ReadyWorker):
+class PuppetWorker(ReadyWorker):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.loop = asyncio.get_running_loop()
@@ -59,7 +59,7 @@ class Stage:
 
     def __init__(self, server: Serving) -> None:
         worker = server.worker
-        assert isinstance(worker, PuppetRuntime)
+        assert isinstance(worker, PuppetWorker)
         self.puppets, self.loop = worker.puppets, worker.loop
 
     def do(self, action: Callable[[], T]) -> T:
@@ -68,24 +68,25 @@ class Stage:
 
         return asyncio.run_coroutine_threadsafe(act(), self.loop).result(20)
 
-    def begin(self) -> Call:
-        """The next call, its stream opened."""
-        call = self.puppets.begun.get(timeout=20)
-        self.do(lambda: call.open(200, [*sse.HEADERS, (b"x-request-id", call.request_id.encode())]))
-        return call
+    def begin(self) -> Responder:
+        """The next request, its stream opened."""
+        responder = self.puppets.begun.get(timeout=20)
+        request = responder.request
+        self.do(lambda: request.open(200, [*sse.HEADERS, (b"x-request-id", request.request_id.encode())]))
+        return responder
 
-    def send(self, call: Call, *pieces: bytes) -> None:
-        self.do(lambda: [call.send(piece) for piece in pieces])
+    def send(self, responder: Responder, *pieces: bytes) -> None:
+        self.do(lambda: [responder.request.send(piece) for piece in pieces])
 
-    def end(self, call: Call) -> None:
-        self._finish(call, call.end)
+    def end(self, responder: Responder) -> None:
+        self._finish(responder, responder.request.end)
 
-    def abort(self, call: Call) -> None:
-        self._finish(call, call.abort)
+    def abort(self, responder: Responder) -> None:
+        self._finish(responder, responder.request.abort)
 
-    def _finish(self, call: Call, how: Callable[[], None]) -> None:
+    def _finish(self, responder: Responder, how: Callable[[], None]) -> None:
         def act() -> None:
-            call.gone = True  # a request handler lets go of a call before it ends it
+            responder._let_go()  # as a responder does before it ends a request
             how()
 
         self.do(act)
@@ -130,8 +131,8 @@ def request(*headers: str, version: str = "1.1", path: str = INFER) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, path: ServerPath) -> Iterator[Serving]:
-    with Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as serving:
+def server(store: Path, server_path: ServerPath) -> Iterator[Serving]:
+    with Serving(settings_for(store, models=("double",)), server_path, PuppetWorker) as serving:
         yield serving
 
 
@@ -193,11 +194,11 @@ def test_producer_that_heeds_congestion_is_not_cut_off(stage: Stage, wire: Chunk
     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     wire.send(request(STREAM))
     call = stage.begin()
-    assert not stage.do(lambda: call.congested)
+    assert not stage.do(lambda: call.request.congested)
     total = 200  # 50 MB
     for number in range(total):
-        stage.do(lambda n=number: None if call.congested else call.send(b"%08d" % n + bytes(1 << 18)))
-    assert stage.do(lambda: call.congested)
+        stage.do(lambda n=number: None if call.request.congested else call.request.send(b"%08d" % n + bytes(1 << 18)))
+    assert stage.do(lambda: call.request.congested)
     stage.send(call, b"last")
     stage.end(call)
     *chunks, last = wire.read_stream()
@@ -263,7 +264,7 @@ def test_caller_that_goes_before_the_stream_cancels_it(stage: Stage, server: Ser
         wire.send(request(STREAM))
         call = stage.puppets.begun.get(timeout=20)
     assert stage.puppets.cancelled.get(timeout=20) is call
-    stage.do(lambda: call.open(200, sse.HEADERS))
+    stage.do(lambda: call.request.open(200, sse.HEADERS))
     stage.send(call, b"one")
     stage.end(call)
     with ChunkedWire(server) as wire:
@@ -347,9 +348,9 @@ def test_stream_closes_the_connection_when_asked(stage: Stage, wire: ChunkedWire
     assert wire.read_rest() == b"3\r\none\r\n0\r\n\r\n"
 
 
-def test_stopping_server_lets_a_stream_finish(store: Path, path: ServerPath):
+def test_stopping_server_lets_a_stream_finish(store: Path, server_path: ServerPath):
     """A stream that runs when the server stops goes on to its end; then its connection is closed."""
-    with Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as server:
+    with Serving(settings_for(store, models=("double",)), server_path, PuppetWorker) as server:
         stage = Stage(server)
         with ChunkedWire(server) as idle, ChunkedWire(server) as wire:
             idle.send(request())
@@ -368,9 +369,9 @@ def test_stopping_server_lets_a_stream_finish(store: Path, path: ServerPath):
 def test_every_door_sends_the_same_bytes(store: Path):
     """A stream by the fast path has the bytes of one by the ASGI path, apart from its date."""
 
-    def answer(path: ServerPath) -> list[bytes]:
+    def answer(server_path: ServerPath) -> list[bytes]:
         with (
-            Serving(settings_for(store, models=("double",)), path, PuppetRuntime) as server,
+            Serving(settings_for(store, models=("double",)), server_path, PuppetWorker) as server,
             ChunkedWire(server) as wire,
         ):
             stage = Stage(server)
@@ -391,7 +392,7 @@ def test_stream_of_a_call_in_process_is_collected():
     """A call without a connection gets the pieces of a stream as one reply."""
 
     async def collect() -> tuple[int, bytes]:
-        call = AsgiRequest(Endpoint("/classify"), b"", {})
+        call = AwaitedRequest(Endpoint("/classify"), b"", {})
         call.open(201, sse.HEADERS)
         call.send(b"one")
         call.send(b"two")

@@ -93,7 +93,7 @@ def test_missing_file_ends_the_start_with_its_name(tmp_path: Path) -> None:
 def test_bentoml_serve_without_its_own_options_is_refused(authority: Authority) -> None:
     """A worker that would answer HTTP in plain text although a certificate is set does not start."""
     certificate, key = authority.issue("worker")
-    program = "import service.app; service.app._open_runtime()"
+    program = "import service.app; service.app._open_worker()"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "SLUICE_TLS_CERTIFICATE": str(certificate), "SLUICE_TLS_KEY": str(key)},

@@ -152,9 +152,11 @@ def test_body_whose_chunks_are_malformed_is_answered(wire: Wire, path: str):
 
 
 @pytest.mark.parametrize("cut", [None, 40_000], ids=["whole", "apart"])
-def test_header_over_the_limit_is_refused(server: Serving, path: ServerPath, wire: Wire, probe: Wire, cut: int | None):
+def test_header_over_the_limit_is_refused(
+    server: Serving, server_path: ServerPath, wire: Wire, probe: Wire, cut: int | None
+):
     """A header of more than 64 KiB is refused with 431 by the fast path, whatever it asks for."""
-    if path is not FAST:
+    if server_path is not FAST:
         pytest.skip("without the fast path uvicorn reads the header")
     whole = request_bytes(body_of(1), INFER, "X-Long: " + "a" * 70_000, *H2C)
     send_apart(wire, probe, *((whole[:cut], whole[cut:]) if cut else (whole,)))

@@ -109,8 +109,8 @@ def triple_bf16(width: int | str = 3) -> bytes:
     """y = 3 x, rows of ``width`` numbers of BF16, calculated in FP32 as ONNX Runtime's CPU wants it."""
     return build(
         [
-            helper.make_node("Cast", ["x"], ["all_cores"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["all_cores", "three"], ["product"]),
+            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["wide", "three"], ["product"]),
             helper.make_node("Cast", ["product"], ["y"], to=TensorProto.BFLOAT16),
         ],
         [("x", TensorProto.BFLOAT16, ["batch", width])],

@@ -32,8 +32,8 @@ def _picture(height: int, width: int) -> Draw:
     """Pictures as the text reader wants them: -1 to 1, with some light and dark areas."""
 
     def draw(generator: np.random.Generator, rows: int) -> Inputs:
-        all_cores = width + 32 * int(generator.integers(2))
-        coarse = generator.random((rows, 3, height // 8, all_cores // 8)) * 2 - 1
+        wide = width + 32 * int(generator.integers(2))
+        coarse = generator.random((rows, 3, height // 8, wide // 8)) * 2 - 1
         return {"x": np.kron(coarse, np.ones((1, 1, 8, 8))).astype(np.float32)}
 
     return draw

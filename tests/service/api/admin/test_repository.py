@@ -67,7 +67,7 @@ def index(client: httpx.Client, **body: Any) -> dict[tuple[str, str], tuple[str,
 def settle(serving: Serving) -> None:
     """Return when what is being taken out of service is out."""
     assert serving.worker is not None
-    registry, loop = serving.worker.registry, serving.worker.handler.errands.loop
+    registry, loop = serving.worker.registry, serving.worker.tasks.loop
 
     async def wait() -> None:
         await asyncio.gather(*registry._retiring)
@@ -145,7 +145,7 @@ def test_version_that_cannot_serve_leaves_the_old_one_serving(client: httpx.Clie
     states = index(client)
     assert states["double", "1"] == ("READY", "")
     assert states["double", "2"][0] == "UNAVAILABLE"
-    assert "ONNX Worker cannot load the graph" in states["double", "2"][1]
+    assert "ONNX Runtime cannot load the graph" in states["double", "2"][1]
 
 
 def test_replaced_file_that_is_broken_leaves_the_old_one_serving(client: httpx.Client, root: Path) -> None:
@@ -249,7 +249,7 @@ def test_lazy_model_that_was_unloaded_is_not_loaded_by_the_next_request(root: Pa
         assert who_serves(client) == "1"
 
 
-def test_no_request_is_lost_while_versions_change(root: Path, path: ServerPath) -> None:
+def test_no_request_is_lost_while_versions_change(root: Path, server_path: ServerPath) -> None:
     """Four callers ask without a pause while versions take over from each other: each is answered by one of them."""
     graphs.write_plain(root, "double", graphs.double(), version=2)
     done = False
@@ -263,7 +263,7 @@ def test_no_request_is_lost_while_versions_change(root: Path, path: ServerPath) 
         return seen
 
     with (
-        Serving(settings_for(root, control=True), path) as serving,
+        Serving(settings_for(root, control=True), server_path) as serving,
         serving.client() as client,
         ThreadPoolExecutor(4) as pool,
     ):
@@ -276,13 +276,13 @@ def test_no_request_is_lost_while_versions_change(root: Path, path: ServerPath) 
         assert set().union(*(caller.result() for caller in callers)) == {(200, "1"), (200, "2")}
 
 
-def test_task_under_way_ends_on_the_version_that_began_it(tmp_path: Path, path: ServerPath) -> None:
+def test_task_under_way_ends_on_the_version_that_began_it(tmp_path: Path, server_path: ServerPath) -> None:
     """A stream of many steps goes on to its end after its model was unloaded, and only then the version is gone."""
     root = tmp_path / "store"
     shutil.copytree(DEFAULT_ROOT / "digits-diffusion", root / "digits-diffusion")
     body = {"count": 2, "steps": 200, "stream": True, "seed": 1}
     name = "digits-diffusion"
-    with Serving(settings_for(root, control=True), path) as server, server.client() as client:
+    with Serving(settings_for(root, control=True), server_path) as server, server.client() as client:
         with client.stream("POST", "/generate", json=body) as answer:
             lines = answer.iter_lines()
             assert next(lines).startswith("data:")

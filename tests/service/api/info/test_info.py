@@ -56,8 +56,8 @@ def test_what_is_not_there_is_404_and_what_is_not_ready_503(information: httpx.C
         ("nobody", 404, "no model 'nobody'"),
         ("double/versions/7", 404, "no version '7'"),
         ("double/versions/x", 404, "no alias 'x'"),
-        ("broken", 503, "ONNX Worker cannot load"),
-        ("broken/versions/1", 503, "ONNX Worker cannot load"),
+        ("broken", 503, "ONNX Runtime cannot load"),
+        ("broken/versions/1", 503, "ONNX Runtime cannot load"),
     ):
         response = information.get(f"/v2/models/{path}{what}")
         assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
@@ -126,10 +126,10 @@ def test_wrong_method_names_all_that_there_are(information: httpx.Client) -> Non
     assert information.get("/v2/repository/index").headers["allow"] == "POST"
 
 
-def test_prefix_is_before_every_route(tmp_path: Path, path: ServerPath) -> None:
+def test_prefix_is_before_every_route(tmp_path: Path, server_path: ServerPath) -> None:
     """With SLUICE_BASE_PATH all routes of both paths are below it, and nowhere else."""
     graphs.write_plain(tmp_path, "double", graphs.double())
-    with Serving(settings_for(tmp_path, base_path="/team/s-1"), path) as server, server.client() as client:
+    with Serving(settings_for(tmp_path, base_path="/team/s-1"), server_path) as server, server.client() as client:
         for _ in range(2):  # the second time the head is known
             answer = client.post("/team/s-1/v2/models/double/infer", json={"inputs": [X]})
             assert answer.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]
@@ -137,7 +137,11 @@ def test_prefix_is_before_every_route(tmp_path: Path, path: ServerPath) -> None:
         assert client.get("/team/s-1/v2/health/ready").status_code == 200
         assert client.get("/team/s-1").json() == {"status": "alive"}
         assert client.get("/").status_code == 404
-        for path in ("/v2/models/double/infer", "/team/s-10/v2/models/double/infer", "/team/v2/models/double/infer"):
+        for path in (
+            "/v2/models/double/infer",
+            "/team/s-10/v2/models/double/infer",
+            "/team/v2/models/double/infer",
+        ):
             response = client.post(path, json={"inputs": [X]})
             assert (response.status_code, path in response.json()["error"]) == (404, True)
         assert client.get("/livez").status_code == 404

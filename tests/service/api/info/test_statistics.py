@@ -23,8 +23,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(root: Path, path: ServerPath) -> Iterator[httpx.Client]:
-    with Serving(settings_for(root, max_rows=4), path) as server, server.client() as client:
+def client(root: Path, server_path: ServerPath) -> Iterator[httpx.Client]:
+    with Serving(settings_for(root, max_rows=4), server_path) as server, server.client() as client:
         yield client
 
 

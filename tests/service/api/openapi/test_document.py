@@ -15,8 +15,8 @@ from service.api.openapi.document import make_document
 from service.api.openapi.examples import EXAMPLES
 from service.api.openapi.operations import list_operations
 from service.api.openapi.task_types import OPTIONS
-from service.api.tasks import OPENERS, ROUTES
-from service.api.v2 import INFER
+from service.api.tasks import PLANNERS, ROUTES
+from service.transport.request import INFER
 from service.transport.status import STATUS
 from tests.support.servers import ServerPath, Serving, settings_for
 
@@ -95,12 +95,12 @@ def test_examples_run_as_they_stand(reference: httpx.Client, document: dict[str,
 
 
 @pytest.fixture(scope="module")
-def changeable(path: ServerPath) -> Iterator[httpx.Client]:
+def changeable(server_path: ServerPath) -> Iterator[httpx.Client]:
     """A server that lets itself be changed, with what the examples of changes need."""
     logger = logging.getLogger("sluice")
     level = logger.level
     settings = settings_for(DEFAULT_ROOT, models=("digits-classifier", "digits-style"), control=True)
-    with Serving(settings, path) as server, server.client() as client:
+    with Serving(settings, server_path) as server, server.client() as client:
         yield client
     logger.setLevel(level)
 
@@ -144,8 +144,8 @@ def routes_of(application: Any) -> set[tuple[str, str]]:
 def test_every_route_is_documented(reference_server: Serving, document: dict[str, Any]):
     """Whatever the server answers is in the document, by path and method, and there is nothing else in it."""
     assert reference_server.worker is not None
-    served = routes_of(reference_server.worker.information.application()) - {("get", "/docs.json")}
-    for route in OPENERS.keys() | {INFER}:
+    served = routes_of(reference_server.worker.information) - {("get", "/docs.json")}
+    for route in PLANNERS.keys() | {INFER}:
         served |= {("post", route)}
         if route.startswith("/v2"):
             served |= {("post", route.replace("{model}", "{model}/versions/{version}"))}

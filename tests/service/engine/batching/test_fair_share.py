@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.batching.fair_share import FairShare
+from service.engine.batching.cost import FairShare
 
 
 def run(share: FairShare, who: list[str], batch_s: dict[str, float], times: int) -> dict[str, float]:

@@ -6,8 +6,8 @@ import pytest
 
 from service.engine.batching.cost import CostModel
 from service.engine.batching.policy import ROW_AROUND_S, Reunion, gathers, half_batch, takes_turns
-from service.engine.execution.lane import AllCores
-from service.engine.execution.queued_request import Answer
+from service.engine.batching.queue import Answer
+from service.engine.execution.runner import AllCores
 from tests.support.clocks import run_virtual
 from tests.support.dispatching import Bench, Gated
 from tests.support.models import graphs

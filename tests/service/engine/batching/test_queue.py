@@ -6,25 +6,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from service.engine.batching.queue import Batch, BatchQueue, Request
+from service.engine.batching.queue import Batch, BatchQueue, QueuedRequest
 from service.engine.tensors import Rows
 from service.errors import QueueFull
 
 
 def request(
     count: int, *, key: str = "k", arrived: float = 0.0, deadline: float = math.inf, priority: int = 1
-) -> Request:
-    return Request(Rows({}, count, key), arrived, deadline, priority)
+) -> QueuedRequest:
+    return QueuedRequest(Rows({}, count, key), arrived, deadline, priority)
 
 
-def queue_of(*requests: Request, max_rows: int = 4, max_queue_rows: int = 100, max_wait_s: float = 0.0) -> BatchQueue:
-    queue: BatchQueue[Request] = BatchQueue(max_rows, max_queue_rows, max_wait_s)
+def queue_of(
+    *requests: QueuedRequest, max_rows: int = 4, max_queue_rows: int = 100, max_wait_s: float = 0.0
+) -> BatchQueue:
+    queue: BatchQueue = BatchQueue(max_rows, max_queue_rows, max_wait_s)
     for each in requests:
         queue.offer(each)
     return queue
 
 
-def rows_of(batch: Batch | None) -> list[tuple[Request, int, int]]:
+def rows_of(batch: Batch | None) -> list[tuple[QueuedRequest, int, int]]:
     assert batch is not None
     return [(s.request, s.start, s.stop) for s in batch.slices]
 
@@ -42,7 +44,7 @@ def test_full_queue_refuses_and_keeps_what_it_has():
 
 def test_requests_of_a_priority_may_be_limited():
     """Where a model says so a priority holds so many requests, however few their rows, until one leaves by any path."""
-    queue: BatchQueue[Request] = BatchQueue(4, 100, max_requests=(None, 2))
+    queue: BatchQueue = BatchQueue(4, 100, max_requests=(None, 2))
     first, second = request(1, deadline=1.0), request(6)
     for each in (first, second, request(1, priority=0), request(1, priority=0), request(1, priority=0)):
         queue.offer(each)
@@ -187,10 +189,10 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.queue: BatchQueue[Request] = BatchQueue(5, 30)
-        self.accepted: list[Request] = []
-        self.ended: set[Request] = set()
-        self.given: dict[Request, list[tuple[int, int]]] = {}
+        self.queue: BatchQueue = BatchQueue(5, 30)
+        self.accepted: list[QueuedRequest] = []
+        self.ended: set[QueuedRequest] = set()
+        self.given: dict[QueuedRequest, list[tuple[int, int]]] = {}
         self.started: dict[tuple[int, str], deque[int]] = {}
 
     @rule(
@@ -234,7 +236,7 @@ class QueueMachine(RuleBasedStateMachine):
             if part.stop == part.request.count:
                 self.ended.add(part.request)
 
-    def _check_order(self, new: Request) -> None:
+    def _check_order(self, new: QueuedRequest) -> None:
         """Requests of a priority and key start in order of arrival."""
         at = self.accepted.index(new)
         same = [
@@ -272,7 +274,7 @@ def test_every_row_is_given_once_in_order(counts: list[int], max_rows: int):
     """Whatever the sizes, taking until nothing waits gives each row of each request exactly once, in order."""
     requests = [request(count) for count in counts]
     queue = queue_of(*requests, max_rows=max_rows, max_queue_rows=10_000)
-    given_rows: dict[Request, list[int]] = {r: [] for r in requests}
+    given_rows: dict[QueuedRequest, list[int]] = {r: [] for r in requests}
     for batch in iter(lambda: queue.take(0.0), None):
         assert batch.count <= max_rows
         for part in batch.slices:

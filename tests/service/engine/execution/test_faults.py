@@ -5,11 +5,11 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.engine.batching.queue import BatchQueue
+from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.lane import Observer, Runner
-from service.engine.execution.queued_request import Answer, QueuedRequest
+from service.engine.execution.observer import Observer
+from service.engine.execution.runner import Runner
 from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.request import LoopRequest
 from service.engine.loop.slots import SlotTable
@@ -68,7 +68,7 @@ def outcomes_of_two(runner: Runner, observer: Observer | None, slow_s: float, ro
         loop = asyncio.get_running_loop()
         signature = signature_of(graphs.double())
         device = Device(1, loop, clock=loop.time)
-        queue: BatchQueue[QueuedRequest] = BatchQueue(8, 100)
+        queue: BatchQueue = BatchQueue(8, 100)
         dispatcher = Dispatcher(runner, signature, device, queue, observer=observer)
         dispatcher.cost.observe(1, slow_s)
         for _ in range(2):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto, helper
 
-from service.engine.execution.queued_request import Answer
+from service.engine.batching.queue import Answer
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
@@ -46,8 +46,8 @@ def states() -> bytes:
     """next = state + x[:, None] and its first layer: the batch is axis 1 of [layers, batch, width]."""
     return graphs.build(
         [
-            helper.make_node("Unsqueeze", ["x", "zero"], ["all_cores"]),
-            helper.make_node("Add", ["state", "all_cores"], ["next"]),
+            helper.make_node("Unsqueeze", ["x", "zero"], ["wide"]),
+            helper.make_node("Add", ["state", "wide"], ["next"]),
             helper.make_node("Gather", ["next", "first"], ["y"], axis=0),
         ],
         [("state", TensorProto.FLOAT, [2, "batch", 3]), ("x", TensorProto.FLOAT, ["batch", 3])],

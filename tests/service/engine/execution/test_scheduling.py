@@ -168,9 +168,9 @@ def test_rows_that_wait_are_told_at_every_moment() -> None:
         running = bench.ask_x(1.0, rows=8)
         await runner.wait_until_entered()
         late = bench.ask_x(1.0, rows=3, timeout_s=2.0)
-        job, _ = bench.ask({"x": np.ones((2, 3), np.float32)})
+        cancel, _ = bench.ask({"x": np.ones((2, 3), np.float32)})
         assert gauge.waiting == 5
-        bench.dispatcher.cancel(job)
+        cancel()
         assert gauge.waiting == 3
         with pytest.raises(DeadlinePassed):
             await late

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel
 from service.engine.execution.device import Device
-from service.engine.execution.lane import StepRunner
+from service.engine.execution.runner import StepRunner
 from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.request import Decoding, LoopRequest, LoopResult
 from service.engine.loop.slots import SlotTable
@@ -152,7 +152,7 @@ class Bench:
             else:
                 answer.set_exception(outcome)
 
-        answer.job = self.batcher.submit(request, done, **options)  # type: ignore[attr-defined, arg-type]
+        answer.leave = self.batcher.submit(request, done, **options)  # type: ignore[attr-defined, arg-type]
         return answer
 
 
@@ -222,7 +222,7 @@ def test_cancelled_request_frees_its_slots_between_steps():
         bench.counting.gate.clear()
         going, leaving = bench.ask(walking(1, 3)), bench.ask(walking(5, 30, rows=2))
         await bench.counting.wait_until_entered()
-        bench.batcher.cancel(leaving.job)  # type: ignore[attr-defined]
+        leaving.leave()  # type: ignore[attr-defined]
         bench.counting.gate.set()
         await going
         assert bench.counting.steps == [3, 1, 1]

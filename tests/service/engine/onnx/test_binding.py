@@ -224,8 +224,8 @@ def test_buffers_of_ever_new_lengths_do_not_pile_up(monkeypatch: pytest.MonkeyPa
 
 def test_array_with_gaps_is_loaded_row_by_row() -> None:
     """A slice of a larger array is copied as its values say, not as its memory lies."""
-    all_cores = np.arange(12, dtype=np.float32).reshape(2, 6)
-    assert open_bindings(graphs.double()).run({"x": all_cores[:, ::2]})[0].tolist() == (2 * all_cores[:, ::2]).tolist()
+    wide = np.arange(12, dtype=np.float32).reshape(2, 6)
+    assert open_bindings(graphs.double()).run({"x": wide[:, ::2]})[0].tolist() == (2 * wide[:, ::2]).tolist()
 
 
 @pytest.mark.parametrize("name", [name for name in DATATYPES if name not in ("BYTES", "BF16")])

@@ -34,7 +34,7 @@ def test_graph_that_cannot_be_read_is_not_ready(content: bytes) -> None:
 def test_required_provider_that_is_missing_is_refused_with_what_to_install(policy: str) -> None:
     """A service that must run on a GPU does not come up on the CPU of a build without one."""
     if NAMES[policy] in ort.get_available_providers():
-        pytest.skip("this build of ONNX Worker has it")
+        pytest.skip("this build of ONNX Runtime has it")
     with pytest.raises(NotReady, match=f"provider '{policy}' is required.*install onnxruntime-gpu"):
         Session(graphs.double(), policy=policy)
 

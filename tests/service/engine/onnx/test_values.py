@@ -21,8 +21,8 @@ def mixed() -> bytes:
     """y = x * k in FP32 and in BF16, a constant text, of x in BF16 and k in FP32."""
     return graphs.build(
         [
-            helper.make_node("Cast", ["x"], ["all_cores"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["all_cores", "k"], ["y"]),
+            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["wide", "k"], ["y"]),
             helper.make_node("Cast", ["y"], ["narrow"], to=KIND),
             helper.make_node("Identity", ["text"], ["said"]),
         ],

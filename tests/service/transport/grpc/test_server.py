@@ -45,7 +45,7 @@ def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> N
             client.async_infer("double", ones(2), callback=lambda result, error: answers.put((result, error)))
             server.until(lambda: waiting_rows(model) == 2)
             server.stop()
-            server.until(lambda: server.worker.information.is_draining)
+            server.until(lambda: server.worker._info.is_draining)
             with server.client() as late, pytest.raises(InferenceServerException) as raised:
                 late.infer("double", ones(), client_timeout=20)
             gate.opened.set()

@@ -9,7 +9,7 @@ import pytest
 
 from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput
-from service.protocol.v2 import parse_infer
+from service.protocol.infer_request import parse_infer
 from service.transport.grpc.messages import MESSAGES
 from service.transport.grpc.translation import read_message, write_answer, write_body, write_streamed
 from service.transport.request import Reply

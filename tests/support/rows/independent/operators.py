@@ -119,7 +119,7 @@ CASES: list[Case] = [
         "axis 0 is time",
         axes={"x": 1, "y": 1},
     ),
-    independent("hardmax", _XTC, "y = Hardmax<axis=1>(x)", "one fast over time"),
+    independent("hardmax", _XTC, "y = Hardmax<axis=1>(x)", "one hot over time"),
     independent(
         "reduce_mean_attribute",
         "float[N,T,4] x => float[N,4] y",

@@ -75,7 +75,7 @@ CASES: list[Case] = [
         "max_pool_with_mask",
         "float[N,1,4,4] x, int32[N,1,4,4] mask => float[N,1,3,3] y",
         "y = com.microsoft.MaxpoolWithMask<kernel_shape=[2,2]>(x, mask)",
-        "ONNX Worker reads the mask of another place",
+        "ONNX Runtime reads the mask of another place",
         draws={"mask": between(0, 2)},
     ),
     mixing("trilu_contrib", _X, "y = com.microsoft.Trilu<upper=1>(x)", "the batch is one of the last two axes"),

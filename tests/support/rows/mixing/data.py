@@ -92,7 +92,7 @@ CASES: list[Case] = [
         "float[N,2,16] q, float[N,2,8] k, float[N,2,8] v, float[N,1,6,8] pk, float[N,1,6,8] pv, "
         "int32[N] seen => float[N,2,16] y",
         "y, nk, nv = com.microsoft.GroupQueryAttention<num_heads=2, kv_num_heads=1>(q, k, v, pk, pv, seen, total)",
-        "ONNX Worker continues a text by several tokens for one row only",
+        "ONNX Runtime continues a text by several tokens for one row only",
         constants={"total": np.array(6, np.int32)},
         draws={"seen": between(5, 6)},
         seen="failure",
@@ -123,7 +123,7 @@ CASES: list[Case] = [
         "histogram",
         "int64[N] x => float[N] y",
         "h = OneHot(x, 5, [0.0, 1.0]) c = ReduceSum<keepdims=0>(h, [0]) g = Gather(c, x) y = Sqrt(g)",
-        "how often the row's class is in the batch, by one fast",
+        "how often the row's class is in the batch, by one hot",
         draws={"x": between(0, 5)},
     ),
     mixing(

@@ -1,10 +1,14 @@
-"""The JSON part of an inference request: what it declares of its tensors, and how it wants its answer.
+"""Open Inference Protocol v2: inference requests, as JSON or with binary tensors behind their JSON.
 
-Where Triton is stricter or looser than the specification we take what keeps its clients working.
+A binary body is the JSON header, then the raw bytes of the tensors in the order of the header: little-endian, row by
+row, without padding; BYTES are elements with their lengths. Tensors are views of the body where they can be. Where
+Triton is stricter or looser than the specification we take what keeps its clients working.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,8 +16,25 @@ import numpy as np
 
 from model_store.datatypes import DATATYPES, Datatype
 from service.errors import InvalidInput
-from service.protocol.text import type_name
+from service.protocol.escape import read_bytes
+from service.protocol.json import (
+    array_of,
+    expect_boolean,
+    expect_object,
+    numbers_of,
+    parse_json,
+    read_optional,
+    refuse_unknown,
+    type_name,
+)
+from service.settings import MAX_INPUTS
 
+MAX_KEPT_BYTES = 4096
+"""Of a JSON part that is remembered because it may come again."""
+_token = os.urandom(8).hex()
+_PLACES = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_KEPT_BYTES // 48)]
+"""What stands for the arrays that were cut out of a request; nobody else can have written it. It takes 48 bytes or more
+to declare an input, so what a request of more inputs leaves is too long to be remembered."""
 MAX_AXES = 32
 LENGTH_BYTES = 4
 """What stands before each element of BYTES in the binary form."""
@@ -48,7 +69,7 @@ class SequenceStep(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Header:
+class InferHeader:
     """``outputs`` maps each wanted output to whether it comes back binary; None: all, by ``binary_default``.
 
     ``classes`` maps each output that is wanted as a classification to how many classes. ``timeout_s`` is None where the
@@ -76,22 +97,159 @@ class Header:
         return self.binary_default if self.outputs is None else all(self.outputs.values())
 
 
-def parse_header(value: Any, max_tensors: int) -> Header:
+class InferRequest(NamedTuple):
+    header: InferHeader
+    inputs: Mapping[str, np.ndarray]
+
+
+def parse_infer(
+    body: bytes | memoryview,
+    header_bytes: int | None,
+    admit: Callable[[InferHeader], None] = lambda _: None,
+    max_tensors: int = MAX_INPUTS,
+) -> InferRequest:
+    """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput.
+
+    ``admit`` is called before the tensors are decoded, and may raise what ends the request. ``max_tensors`` is how many
+    inputs it may have, and how many outputs it may name.
+    """
+    at = len(body) if header_bytes is None else header_bytes
+    if not 0 < at <= len(body) and header_bytes is not None:
+        raise InvalidInput(f"Inference-Header-Content-Length: expected 1 to {len(body)} (the body), got {header_bytes}")
+    text = bytes(body[:at])
+    if header_bytes is None:
+        found = _parse_template(text, admit, max_tensors)
+        if found is not None:
+            return found
+    is_kept = header_bytes and at <= MAX_KEPT_BYTES
+    header = _parse_cached(text, max_tensors) if is_kept else parse_header(parse_json(text), max_tensors)
+    _check_lengths(header, at, len(body) - at)
+    admit(header)
+    inputs = {}
+    booleans: bool | None = None
+    for item in header.inputs:
+        if item.size_bytes is None:
+            if booleans is None:
+                booleans = b"true" in text or b"false" in text
+            inputs[item.name] = _from_json(item, booleans)
+        else:
+            inputs[item.name] = read_tensor(item, body, at)
+            at += item.size_bytes
+    return InferRequest(header, inputs)
+
+
+def _check_lengths(header: InferHeader, header_bytes: int, rest_bytes: int) -> None:
+    """Whether the body is long enough for the shapes: before anything is made or queued for them."""
+    if header.binary_bytes != rest_bytes:
+        raise InvalidInput(f"body: expected {header.binary_bytes} bytes of tensors after the header, got {rest_bytes}")
+    for item in header.inputs:
+        if item.size_bytes is None and item.count > header_bytes:
+            raise InvalidInput(
+                f"input {item.name!r}: expected {item.count} elements for the shape {list(item.shape)}, "
+                f"got JSON of {header_bytes} bytes"
+            )
+
+
+def _parse_template(body: bytes, admit: Callable[[InferHeader], None], max_tensors: int) -> InferRequest | None:
+    """Decode a JSON request whose tensors are flat arrays of numbers without a Python object for each number.
+
+    Each array, from ``"data":[`` to the next ``]``, is cut out, and a word that nobody knows put in its place. What is
+    left is small, and often the same as last time. None where anything is unusual: then the whole body is parsed, which
+    also finds the words for what is wrong. This cannot mistake the inside of a string for an array: it would hold a
+    quote that is not escaped, so what is left would not be JSON; nor cut an array short, for then the piece is none.
+    """
+    pieces: list[bytes] = []
+    arrays: list[bytes] = []
+    at = 0
+    while (found := body.find(b'"data":', at)) >= 0:
+        begin = body.find(b"[", found + 7, found + 9)
+        end = body.find(b"]", begin) + 1
+        if begin < 0 or not end:
+            return None
+        if len(arrays) == len(_PLACES):
+            return None
+        pieces += (body[at:begin], _PLACES[len(arrays)])
+        arrays.append(body[begin:end])
+        at = end
+    if not arrays or len(body) - sum(map(len, arrays)) > MAX_KEPT_BYTES:
+        return None
+    pieces.append(body[at:])
+    try:
+        header = _parse_cached(b"".join(pieces), max_tensors)
+        for item, place, text in zip(header.inputs, _PLACES[: len(arrays)], arrays, strict=True):
+            if item.data != place[1:-1].decode() or item.count > len(text):
+                return None
+    except (InvalidInput, ValueError):
+        return None
+    admit(header)
+    try:
+        shaped = [
+            _shaped(item, numbers_of(text, item.datatype)) for item, text in zip(header.inputs, arrays, strict=True)
+        ]
+    except (InvalidInput, ValueError):
+        return None
+    return InferRequest(header, dict(zip((item.name for item in header.inputs), shaped, strict=True)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_cached(text: bytes, max_tensors: int) -> InferHeader:
+    """Programs send the same header again and again; only the bytes of the tensors change."""
+    return parse_header(parse_json(text, "header"), max_tensors)
+
+
+def _from_json(item: InputHeader, booleans: bool) -> np.ndarray:
+    return _shaped(item, array_of(item.data, item.datatype, f"input {item.name!r}", booleans))
+
+
+def _shaped(item: InputHeader, array: np.ndarray) -> np.ndarray:
+    if array.size != item.count:
+        raise InvalidInput(
+            f"input {item.name!r}: expected {item.count} elements for the shape {list(item.shape)}, got {array.size}"
+        )
+    return array.reshape(item.shape)
+
+
+def read_tensor(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndarray:
+    """The tensor whose bytes begin at ``at``; the body is known to be long enough. Raises InvalidInput."""
+    if item.dtype is None:
+        return _read_texts(item, bytes(body[at : at + (item.size_bytes or 0)]))
+    if item.dtype.kind == "b" and np.frombuffer(body, np.uint8, item.count, at).max(initial=0) > 1:
+        raise InvalidInput(f"input {item.name!r}: expected 0 or 1 in each byte of a BOOL")
+    return np.frombuffer(body, item.dtype, item.count, at).reshape(item.shape)
+
+
+def _read_texts(item: InputHeader, content: bytes) -> np.ndarray:
+    """Each element is its length in four bytes, then itself."""
+    elements: list[bytes] = []
+    at = 0
+    while at < len(content):
+        begin = at + LENGTH_BYTES
+        end = begin + int.from_bytes(content[at:begin], "little")
+        if begin > len(content) or end > len(content):
+            raise InvalidInput(f"input {item.name!r}: element {len(elements)} reaches beyond the end of the data")
+        elements.append(content[begin:end])
+        at = end
+    if len(elements) != item.count:
+        raise InvalidInput(f"input {item.name!r}: expected {item.count} elements, got {len(elements)}")
+    return np.array(read_bytes(elements), dtype=object).reshape(item.shape)
+
+
+def parse_header(value: Any, max_tensors: int) -> InferHeader:
     """Read the parsed JSON, with at most ``max_tensors`` inputs and as many wanted outputs.
 
     An optional member that is null is as one that is absent. Raises InvalidInput, which names the field, what was
     expected and what came.
     """
-    header = _object(value, "body")
+    header = expect_object(value, "body")
     # KServe's client sends model_name too; who answers is in the path.
-    _known(header, ("id", "parameters", "inputs", "outputs", "model_name"), "body")
+    refuse_unknown(header, ("id", "parameters", "inputs", "outputs", "model_name"), "body")
     request_id = header.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
     parameters = read_optional(header, "parameters", "parameters")
     check_parameters(parameters)
     timeout_s, level = read_schedule(parameters)
-    binary_default = _boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
+    binary_default = expect_boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
     inputs = header.get("inputs")
     if not isinstance(inputs, list) or len(inputs) > max_tensors:
         raise InvalidInput(f"inputs: expected an array of at most {max_tensors} tensors, got {_count(inputs)}")
@@ -102,7 +260,7 @@ def parse_header(value: Any, max_tensors: int) -> Header:
     binary_bytes = sum(item.size_bytes or 0 for item in parsed)
     sequence = _parse_sequence(parameters)
     schedule = (timeout_s, level, priority_of(level))
-    return Header(request_id, parsed, binary_bytes, outputs, classes, binary_default, *schedule, sequence)
+    return InferHeader(request_id, parsed, binary_bytes, outputs, classes, binary_default, *schedule, sequence)
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -119,7 +277,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 def _parse_sequence(parameters: Mapping[str, Any]) -> SequenceStep | None:
     """None where there is no sequence: without an id, or with 0 or an empty text for it."""
     found = parameters.get("sequence_id", 0)
-    starts, ends = (_boolean(parameters.get(name, False), f"parameters.{name}") for name in _SEQUENCE[1:])
+    starts, ends = (expect_boolean(parameters.get(name, False), f"parameters.{name}") for name in _SEQUENCE[1:])
     is_number = type(found) is int and 0 <= found < 1 << 64
     if not is_number and not (isinstance(found, str) and len(found) <= _MAX_ID_CHARACTERS):
         raise InvalidInput(
@@ -151,8 +309,8 @@ def priority_of(level: int) -> int:
 
 
 def _parse_input(value: Any, where: str) -> InputHeader:
-    item = _object(value, where)
-    _known(item, ("name", "shape", "datatype", "parameters", "data"), where)
+    item = expect_object(value, where)
+    refuse_unknown(item, ("name", "shape", "datatype", "parameters", "data"), where)
     name, shape = item.get("name"), item.get("shape")
     if not isinstance(name, str):
         raise InvalidInput(f"{where}.name: expected a string, got {type_name(name)}")
@@ -208,14 +366,14 @@ def _parse_outputs(
     classes: dict[str, int] = {}
     for i, element in enumerate(value):
         where = f"outputs[{i}]"
-        item = _object(element, where)
-        _known(item, ("name", "parameters"), where)
+        item = expect_object(element, where)
+        refuse_unknown(item, ("name", "parameters"), where)
         parameters = read_optional(item, "parameters", f"{where}.parameters")
         _refuse_shared_memory(parameters, where)
         name = item.get("name")
         if not isinstance(name, str):
             raise InvalidInput(f"{where}.name: expected a string, got {type_name(name)}")
-        outputs[name] = _boolean(parameters.get("binary_data", binary_default), f"{where}.parameters.binary_data")
+        outputs[name] = expect_boolean(parameters.get("binary_data", binary_default), f"{where}.parameters.binary_data")
         number = parameters.get("classification", 0)
         if not _is_count(number):
             raise InvalidInput(
@@ -230,40 +388,6 @@ def _refuse_shared_memory(parameters: Mapping[str, Any], where: str) -> None:
     for name in parameters:
         if name.startswith(_SHARED_MEMORY):
             raise InvalidInput(f"{where}.parameters.{name:.60}: this server does not offer shared memory")
-
-
-def read_optional(item: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    """The object ``name`` of ``item`` without its members that are null; an empty one where it is absent or null.
-
-    Programs that have a field for each member write those that they do not use as null. Raises InvalidInput.
-    """
-    value = item.get(name)
-    return {} if value is None else without_nulls(_object(value, where))
-
-
-def without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that are not null."""
-    if None not in fields.values():
-        return fields
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{where}: expected an object, got {type_name(value)}")
-    return value
-
-
-def _known(item: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
-    for name in item:
-        if name not in names:
-            raise InvalidInput(f"{where}: unknown field {name!r:.60}, expected {', '.join(names)}")
-
-
-def _boolean(value: Any, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidInput(f"{where}: expected a boolean, got {type_name(value)}")
-    return value
 
 
 def _is_count(value: Any) -> bool:

@@ -9,10 +9,11 @@ import orjson
 
 from model_store.datatypes import Datatype, are_finite, datatype_of
 from service.errors import InvalidInput
-from service.protocol.binary import write_tensor
-from service.protocol.escape import write_texts
-from service.protocol.header import Header
+from service.protocol.escape import write_bytes, write_texts
+from service.protocol.infer_request import LENGTH_BYTES, InferHeader
 
+_COPY_BELOW_BYTES = 16 << 10
+"""Smaller tensors are copied: that is faster than to make a view, and does not keep the whole batch alive."""
 _CACHED_TEXTS = 256
 _WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 """JSON has no such numbers, so they are texts, which every parser takes and most languages read as numbers, NumPy and
@@ -27,7 +28,7 @@ class InferAnswer:
         self.header_bytes = header_bytes
 
 
-def render_infer(model: str, version: str, header: Header, outputs: Mapping[str, np.ndarray]) -> InferAnswer:
+def render_infer(model: str, version: str, header: InferHeader, outputs: Mapping[str, np.ndarray]) -> InferAnswer:
     """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16, or no UTF-8)."""
     wanted = header.outputs
     arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
@@ -47,7 +48,7 @@ def render_infer(model: str, version: str, header: Header, outputs: Mapping[str,
 
 
 def _render_text(
-    model: str, version: str, header: Header, arrays: Mapping[str, np.ndarray]
+    model: str, version: str, header: InferHeader, arrays: Mapping[str, np.ndarray]
 ) -> tuple[bytes, list[bytes | memoryview]]:
     """The JSON part of an answer and its binary tensors."""
     described: list[dict[str, Any]] = []
@@ -68,6 +69,16 @@ def _render_text(
     if header.id is not None:
         answer["id"] = header.id
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), chunks
+
+
+def write_tensor(array: np.ndarray) -> bytes | memoryview:
+    """The bytes of a tensor, the inverse of ``read_tensor``; a large array is not copied."""
+    if array.dtype.hasobject or array.dtype.kind in "SU":
+        elements = write_bytes(array.ravel().tolist())
+        return b"".join(part for e in elements for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
+    if array.nbytes <= _COPY_BELOW_BYTES:
+        return array.tobytes()
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # a view first: a buffer has no BF16
 
 
 def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:

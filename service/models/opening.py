@@ -1,0 +1,55 @@
+"""A loaded version, made ready for requests: a queue and a dispatcher for each graph, and its loop."""
+
+import copy
+
+from model_store.consistency import MAIN
+from service.engine.batching.queue import BatchQueue
+from service.engine.execution.device import Device
+from service.engine.execution.dispatcher import Dispatcher
+from service.engine.execution.observer import Observer
+from service.engine.loop.continuous_batcher import ContinuousBatcher
+from service.engine.loop.slots import SlotTable
+from service.models.entry import Model
+from service.models.loading import Loaded, Proven
+from service.settings import Settings
+
+
+def open_model(
+    name: str, version: str, loaded: Loaded, settings: Settings, device: Device, observer: Observer
+) -> Model:
+    """The version in service on ``device``."""
+    overrides = loaded.manifest.batching
+    wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
+    max_requests = loaded.schedule_policy.max_requests if loaded.schedule_policy else (None, None)
+
+    def dispatch(graph: Proven) -> Dispatcher:
+        return Dispatcher(
+            graph.session,
+            graph.signature,
+            device,
+            BatchQueue(graph.max_rows, settings.max_queue_rows, wait_s, max_requests),
+            cost=graph.cost,
+            pad=graph.pad,
+            all_cores=graph.all_cores,
+            observer=observer,
+        )
+
+    graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}
+    return Model(name, version, loaded, graphs[MAIN], graphs, _open_loop(loaded, settings, device, observer))
+
+
+def _open_loop(loaded: Loaded, settings: Settings, device: Device, observer: Observer) -> ContinuousBatcher | None:
+    loop = loaded.manifest.loop
+    if loop is None:
+        return None
+    return ContinuousBatcher(
+        loaded.session,
+        loaded.signature,
+        loop.carries,
+        device,
+        SlotTable(settings.max_slots, settings.max_queue_rows),
+        max_rows=loaded.max_rows,
+        cost=copy.deepcopy(loaded.cost),  # steps and single runs of the same graph cost different amounts around it
+        pad=loaded.pad,
+        observer=observer,
+    )

@@ -1,0 +1,108 @@
+"""Requests whose answer a task waits for: of the ASGI path, over gRPC, forwarded ones, and those made in process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from service.transport.request import MAX_UNREAD_BYTES, Endpoint, HeaderField, Reply, Request
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_CONGESTED_BYTES = 64 << 10  # where transports say that writing should pause
+
+
+class AwaitedRequest(Request):
+    """``answer`` is the reply, or the head of a stream that has been sent.
+
+    Without ``send`` (HTTP/1.0, where the server could not say where a stream ends, and requests made in process) a
+    stream is collected and becomes an ordinary reply. ``held_bytes`` is the room that its body has in the body budget.
+    """
+
+    __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer", "held_bytes")
+
+    def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes], send: Send | None = None) -> None:
+        super().__init__(endpoint, query, headers)
+        self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.held_bytes = 0
+        self._send = send
+        self._sending: asyncio.Task[None] | None = None
+        self._unread_bytes = 0
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether nothing is left to send of the answer: it was a stream, or will not come."""
+        return self._sending is not None or self.answer.cancelled()
+
+    def reply(self, reply: Reply) -> None:
+        if not self.answer.done():
+            self.answer.set_result(reply)
+
+    def open(self, status: int, headers: Sequence[HeaderField]) -> None:
+        self._head = Reply(status, (), list(headers))
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()  # an empty piece is the end
+        if self._send is not None and not self.answer.done():
+            self._sending = asyncio.create_task(self._forward(self._send))
+
+    def send(self, chunk: bytes) -> None:
+        if not chunk or self.answer.done():
+            return
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            self.abort()
+            return
+        self._unread_bytes += len(chunk)
+        self._pieces.put_nowait(chunk)
+
+    def end(self) -> None:
+        if self._sending is not None:
+            self._pieces.put_nowait(b"")
+            return
+        self._head.chunks = [self._pieces.get_nowait() for _ in range(self._pieces.qsize())]
+        self.reply(self._head)
+
+    def abort(self) -> None:
+        self.answer.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+
+    @property
+    def congested(self) -> bool:
+        return self._unread_bytes > _CONGESTED_BYTES
+
+    async def wait(self, receive: Receive) -> None:
+        """Return when the reply is there or the stream sent, or the caller has gone; then ``answer`` is cancelled."""
+        if self.answer.done() and not self.answer.cancelled():
+            return
+        watch = asyncio.create_task(_cancel_when_gone(receive, self.answer))
+        try:
+            await asyncio.wait([self.answer])
+        finally:
+            watch.cancel()
+            if not self.answer.done() or self.answer.cancelled():
+                self.give_up()
+
+    def give_up(self) -> None:
+        """The caller has gone: no answer is sent, and none is worked on."""
+        self.abort()
+        if self.cancel is not None:
+            self.cancel()
+
+    async def _forward(self, send: Send) -> None:
+        """Send the pieces as they come."""
+        head = self._head
+        try:
+            await send({"type": "http.response.start", "status": head.status, "headers": head.headers})
+            while piece := await self._pieces.get():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                self._unread_bytes -= len(piece)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            self.reply(head)
+        finally:
+            self.answer.cancel()  # sending has failed; an answer that is there stays
+
+
+async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    answered.cancel()

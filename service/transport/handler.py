@@ -1,0 +1,40 @@
+"""What every transport asks of whoever answers its requests."""
+
+import abc
+from collections.abc import Callable
+
+from service.engine.execution.write_coalescer import WriteCoalescer
+from service.errors import ServiceError
+from service.transport.cors import Cors
+from service.transport.request import BodyBudget, Endpoint, Request
+
+HANDLER_STATE = "sluice.handler"
+"""Where the ASGI path leaves the handler in the lifespan's state, which uvicorn hands to its protocols."""
+
+
+class Handler(abc.ABC):
+    """Answers requests whose bodies are complete, and has what their transports share. Not a protocol: compiled, it is
+    asked without a look-up by name.
+
+    ``clock`` gives seconds. ``cors`` is None where pages of other origins are told nothing.
+    """
+
+    clock: Callable[[], float]
+    max_body_bytes: int
+    base_path: str
+    keep_alive_s: float
+    cors: Cors | None
+    body_budget: BodyBudget
+    writes: WriteCoalescer
+
+    @abc.abstractmethod
+    def match(self, path: str) -> Endpoint | None:
+        """The endpoint of a path without the prefix of all routes, None where it is not one of the handler's."""
+
+    @abc.abstractmethod
+    def start(self, request: Request) -> None:
+        """Begin a request whose body is complete. The reply may come before this returns."""
+
+    @abc.abstractmethod
+    def refuse(self, request: Request, error: ServiceError) -> None:
+        """Answer a request with an error that its transport has found before the body was there."""
