@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from model_store.consistency import check
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadManifest
-from model_store.facts import Facts, Finite
+from model_store.strict_model import Facts, Finite
 from model_store.tasks import Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
 
 MANIFEST_FILE = "manifest.json"
