@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from model_store.consistency import check
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadManifest
-from model_store.strict_model import Facts, Finite
+from model_store.strict_model import Finite, StrictModel
 from model_store.tasks import Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
 
 MANIFEST_FILE = "manifest.json"
@@ -26,7 +26,7 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class Tensor(Facts):
+class Tensor(StrictModel):
     """One input or output of a graph.
 
     ``shape`` includes the batch axis; a number is a fixed size, a text names a dynamic axis. ``batch_axis`` is None for
@@ -74,7 +74,7 @@ class Tensor(Facts):
         return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
 
-class AxisRange(Facts):
+class AxisRange(StrictModel):
     """The sizes that a dynamic axis may have; None where there is no limit."""
 
     least: Annotated[int, Field(ge=0)] | None = None
@@ -84,7 +84,7 @@ class AxisRange(Facts):
         return (self.least is None or size >= self.least) and (self.largest is None or size <= self.largest)
 
 
-class Rows(Facts):
+class Rows(StrictModel):
     """Whether the rows of a batch are independent, and how that is known.
 
     ``proved``: by the graph itself, or by an export against the PyTorch original. ``mixing``: rows influence each
@@ -96,7 +96,7 @@ class Rows(Facts):
     reason: str = ""
 
 
-class Graph(Facts):
+class Graph(StrictModel):
     """One ONNX file, with the files that hold its external weights."""
 
     file: FileName
@@ -114,19 +114,19 @@ class Graph(Facts):
     """None in versions that were published before rows were analysed."""
 
 
-class Batching(Facts):
+class Batching(StrictModel):
     """What this model wants other than the service's defaults; None leaves the default."""
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
     max_wait_s: Annotated[float, Field(ge=0)] | None = None
 
 
-class File(Facts):
+class File(StrictModel):
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=0)]
 
 
-class Golden(Facts):
+class Golden(StrictModel):
     """Stored samples: on the provider that serves, outputs must equal these within ``atol + rtol * |expected|``."""
 
     file: FileName = GOLDEN_FILE
@@ -135,7 +135,7 @@ class Golden(Facts):
     rtol: Annotated[Finite, Field(ge=0)]
 
 
-class Rung(Facts):
+class Rung(StrictModel):
     """One comparison of the exported graph with its PyTorch original; errors are the worst over all outputs."""
 
     rows: int
@@ -146,7 +146,7 @@ class Rung(Facts):
     max_rel_error: Finite
 
 
-class Parity(Facts):
+class Parity(StrictModel):
     """Within ``atol + rtol * |expected| + scale_tol * the largest magnitude of the output``, for every element."""
 
     atol: Finite
@@ -155,7 +155,7 @@ class Parity(Facts):
     rungs: tuple[Rung, ...]
 
 
-class Quality(Facts):
+class Quality(StrictModel):
     """Measured on held-out data; ``bar`` holds the least value that was asked for, by metric."""
 
     data: str
@@ -164,7 +164,7 @@ class Quality(Facts):
     bar: Mapping[str, Finite] = {}
 
 
-class Statistics(Facts):
+class Statistics(StrictModel):
     """Reference distribution of one tensor, over ``rows`` real samples, for drift."""
 
     tensor: str
@@ -177,7 +177,7 @@ class Statistics(Facts):
     histogram_counts: tuple[int, ...]
 
 
-class Provenance(Facts):
+class Provenance(StrictModel):
     """Where the version comes from. ``created`` is ISO 8601 in UTC."""
 
     created: str
@@ -192,7 +192,7 @@ class Provenance(Facts):
     parameters: Mapping[str, str | int | float | bool] = {}
 
 
-class Manifest(Facts):
+class Manifest(StrictModel):
     """One version of one model. The version number is the name of its folder."""
 
     schema_version: Literal[1] = 1

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Facts(BaseModel):
+class StrictModel(BaseModel):
     """Base of every part of the manifest: immutable, no unknown fields, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

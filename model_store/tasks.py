@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from model_store.strict_model import Facts, Finite
+from model_store.strict_model import Finite, StrictModel
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -16,7 +16,7 @@ def _not_zero(value: float) -> float:
     return value
 
 
-class Picture(Facts):
+class Picture(StrictModel):
     """How pixel values 0..255 become the numbers of a tensor [channels, height, width]: value * scale + offset.
 
     ``channels`` is 1 (luminance) or 3 (RGB).
@@ -35,14 +35,14 @@ class Image(Picture):
     width: Count | None = None
 
 
-class Classes(Facts):
+class Classes(StrictModel):
     """Which outputs of ``main`` carry the scores, in the order of the labels: ``[batch, len(labels)]``."""
 
     probabilities: str
     logits: str | None = None
 
 
-class Carry(Facts):
+class Carry(StrictModel):
     """A tensor that a row keeps from step to step: ``input`` of ``main`` takes what ``output`` gave the step before."""
 
     input: str
@@ -54,7 +54,7 @@ class Carry(Facts):
     """The input of the start graph that takes it from an earlier request; zeros where there was none."""
 
 
-class Loop(Facts):
+class Loop(StrictModel):
     """``main`` runs step by step on what each row carries; rows at different steps share its batches.
 
     ``start`` names the graph that runs once before the first step.
@@ -65,7 +65,7 @@ class Loop(Facts):
     start: str | None = None
 
 
-class Forecast(Facts):
+class Forecast(StrictModel):
     """Series to series, in the unit of the series.
 
     ``history`` [batch, time] is an input of ``main`` or of the loop's start graph. ``output`` of ``main`` is [batch,
@@ -86,7 +86,7 @@ class Forecast(Facts):
     unit: str = ""
 
 
-class Text(Facts):
+class Text(StrictModel):
     """Text to text in a loop, a character at a time.
 
     ``source`` int64 [batch, length] of the start graph holds the positions of the characters in ``characters``;
@@ -105,7 +105,7 @@ class Text(Facts):
     end: Index
 
 
-class Reconstruction(Facts):
+class Reconstruction(StrictModel):
     """A row to a row like it. ``error`` and ``anomaly`` [batch] are outputs of the graph too, where it has them.
 
     Without ``error`` it is the root mean square of the differences.
@@ -120,7 +120,7 @@ class Reconstruction(Facts):
     """The graphs that translate, each with the same tensors; the first where none is asked for."""
 
 
-class Diffusion(Facts):
+class Diffusion(StrictModel):
     """A loop over noise levels. ``time`` and ``next_time`` int64 [batch] are inputs of ``main``: the level of the
     sample and the one that it goes to, from ``times`` - 1 down to -1, which is none.
 
@@ -140,7 +140,7 @@ class Diffusion(Facts):
     default_guidance: Finite = 0.0
 
 
-class Generation(Facts):
+class Generation(StrictModel):
     """Rows from noise. ``noise`` [batch, ...] takes standard normal numbers; with ``diffusion`` it is what is carried.
 
     ``label`` int64 [batch] is a position in the labels of the model.

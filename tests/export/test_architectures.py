@@ -11,6 +11,7 @@ from export import ExportSpec, publish
 from model_store import Store
 from model_store.tasks import Classes
 from service.settings import Settings
+from service.worker import Worker
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
