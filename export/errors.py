@@ -47,19 +47,19 @@ class Element:
 
 
 class ParityError(NotPublished):
-    """``rung`` is the comparison that failed (rows, seed, inputs), ``worst`` its worst element, where one is known."""
+    """``case`` is the comparison that failed (rows, seed, inputs), ``worst`` its worst element, where one is known."""
 
-    def __init__(self, text: str, rung: str, worst: Element | None = None) -> None:
+    def __init__(self, text: str, case: str, worst: Element | None = None) -> None:
         super().__init__(text)
-        self.rung = rung
+        self.case = case
         self.worst = worst
 
 
 class DependentRows(ParityError):
     """``rows`` are the rows whose answers change with their company."""
 
-    def __init__(self, text: str, rung: str, rows: tuple[int, ...], worst: Element | None = None) -> None:
-        super().__init__(text, rung, worst)
+    def __init__(self, text: str, case: str, rows: tuple[int, ...], worst: Element | None = None) -> None:
+        super().__init__(text, case, worst)
         self.rows = rows
 
 

@@ -107,7 +107,7 @@ def _precision_of(manifest: Manifest) -> str | None:
 
 def _find_worst(manifest: Manifest) -> float:
     rungs = manifest.parity.rungs if manifest.parity else ()
-    return max((rung.max_abs_error for rung in rungs), default=0.0)
+    return max((case.max_abs_error for case in rungs), default=0.0)
 
 
 def as_record(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Golden(StrictModel):
     rtol: Annotated[Finite, Field(ge=0)]
 
 
-class Rung(StrictModel):
+class ParityCase(StrictModel):
     """One comparison of the exported graph with its PyTorch original; errors are the worst over all outputs."""
 
     rows: int
@@ -152,7 +152,7 @@ class Parity(StrictModel):
     atol: Finite
     rtol: Finite
     scale_tol: Finite = 0.0
-    rungs: tuple[Rung, ...]
+    rungs: tuple[ParityCase, ...]
 
 
 class Quality(StrictModel):

@@ -22,18 +22,18 @@ _ORIGINAL_ROWS = 5  # PyTorch is slower, and the graph was asked before
 _NEIGHBOURHOOD_ROWS = 17  # the cost grows with the square; above the vector widths and no multiple of them
 
 
-def check_rows(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+def check_rows(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, case: str) -> None:
     """Raises DependentRows, which names the rows that change and those that change them.
 
     ``inputs`` has 2 rows or more, ``strangers`` as many others of the same sizes; what all rows share is taken from
     ``inputs``.
     """
     few = slice(0, _NEIGHBOURHOOD_ROWS)
-    _check_neighbours(spec, runtime.run, take_rows(spec, inputs, few), take_rows(spec, strangers, few), rung)
-    _check_sizes(spec, runtime, inputs, rung)
+    _check_neighbours(spec, runtime.run, take_rows(spec, inputs, few), take_rows(spec, strangers, few), case)
+    _check_sizes(spec, runtime, inputs, case)
 
 
-def check_original_rows(original: Original, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+def check_original_rows(original: Original, inputs: Arrays, strangers: Arrays, case: str) -> None:
     """The same of the module itself, for what an export leaves out, such as a training mode that nobody can end.
 
     Raises DependentRows where rows influence each other by more than the tolerance of the comparison with the graph.
@@ -42,7 +42,7 @@ def check_original_rows(original: Original, inputs: Arrays, strangers: Arrays, r
     inputs, strangers = take_rows(spec, inputs, few), take_rows(spec, strangers, few)
     magnitudes = {name: measure_magnitude(array) for name, array in original.run(inputs).items()}
     allowed = {name: spec.atol + spec.rtol * magnitude for name, magnitude in magnitudes.items()}
-    _check_neighbours(spec, original.run, inputs, strangers, f"in PyTorch, {rung}", allowed)
+    _check_neighbours(spec, original.run, inputs, strangers, f"in PyTorch, {case}", allowed)
 
 
 def _check_neighbours(
@@ -50,7 +50,7 @@ def _check_neighbours(
     run: Callable[[Arrays], dict[str, np.ndarray]],
     inputs: Arrays,
     strangers: Arrays,
-    rung: str,
+    case: str,
     allowed: Mapping[str, float] | None = None,
 ) -> None:
     rows = range(count_rows(spec, inputs))
@@ -69,9 +69,9 @@ def _check_neighbours(
     causes = [other for other in others if find_change(row, [other]) is not None] or others
     raise DependentRows(
         f"{spec.name}: rows influence each other: row {row} changes with {_name_rows(causes)}; of {len(rows)} rows, "
-        f"{_name_rows(changed)} change with their neighbours ({rung}; {found[row]}): compute nothing across axis 0 "
+        f"{_name_rows(changed)} change with their neighbours ({case}; {found[row]}): compute nothing across axis 0 "
         "(BatchNorm with batch statistics, or attention, means or sorting over the batch)",
-        rung,
+        case,
         tuple(changed),
         found[row],
     )
@@ -85,7 +85,7 @@ def _replace(spec: GraphSpec, inputs: Arrays, strangers: Arrays, rows: list[int]
     return replaced
 
 
-def _check_sizes(spec: GraphSpec, runtime: Runtime, inputs: Arrays, rung: str) -> None:
+def _check_sizes(spec: GraphSpec, runtime: Runtime, inputs: Arrays, case: str) -> None:
     count = count_rows(spec, inputs)
     alone = [runtime.run(take_rows(spec, inputs, [row, row])) for row in range(count)]
     allowed = _allow_rounding(spec, alone)
@@ -96,9 +96,9 @@ def _check_sizes(spec: GraphSpec, runtime: Runtime, inputs: Arrays, rung: str) -
         if changed:
             worst = max((found[row] for row in changed), key=lambda element: element.excess if element else 0.0)
             raise DependentRows(
-                f"{spec.name}: {_name_rows(changed)} of {size} differ from the same rows run alone ({rung}; {worst}): "
+                f"{spec.name}: {_name_rows(changed)} of {size} differ from the same rows run alone ({case}; {worst}): "
                 f"{_advise(spec, worst)}",
-                rung,
+                case,
                 tuple(changed),
                 worst,
             )

@@ -14,12 +14,12 @@ from export.spec import Arrays, GraphSpec
 _ROWS = 17  # each of its own length, and so a run of its own
 
 
-def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, rung: str) -> None:
+def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, case: str) -> None:
     """Raises ParityError, with the worst element, where padding shows.
 
     ``strangers`` have the shapes of ``inputs``, and give what the padding is filled with.
     """
-    _check_lengths(spec, inputs, rung)
+    _check_lengths(spec, inputs, case)
     inputs, strangers = (take_rows(spec, arrays, slice(0, _ROWS)) for arrays in (inputs, strangers))
     company = runtime.run(_fill(spec, inputs, strangers))
     magnitudes = {name: measure_magnitude(array) for name, array in company.items()}
@@ -27,7 +27,7 @@ def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: 
     for row in range(count_rows(spec, inputs)):
         alone = runtime.run(_cut(spec, inputs, row))
         for name, twice in alone.items():
-            got = _cut_output(spec, name, twice[0], company[name][row], rung)
+            got = _cut_output(spec, name, twice[0], company[name][row], case)
             atol = spec.atol + spec.scale_tol * magnitudes[name]
             # As a batch of one row, so that the worst element is shown at its place in the batch.
             difference = difference.join(compare(name, twice[:1], got[None], atol, spec.rtol, row))
@@ -36,19 +36,19 @@ def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: 
         lengths = ", ".join(f"{name}={inputs[name][row]}" for name in dict.fromkeys(spec.padded.values()))
         raise ParityError(
             f"{spec.name}: padding changes answers: row {row} ({lengths}), with other values beyond its length and in "
-            f"a batch of other lengths, is not what it is alone ({rung}; worst element {difference.worst}): mask what "
+            f"a batch of other lengths, is not what it is alone ({case}; worst element {difference.worst}): mask what "
             "lies beyond the length wherever forward looks along that axis (backward recurrence, means, attention)",
-            rung,
+            case,
             difference.worst,
         )
 
 
-def _check_lengths(spec: GraphSpec, inputs: Arrays, rung: str) -> None:
+def _check_lengths(spec: GraphSpec, inputs: Arrays, case: str) -> None:
     for name, lengths in spec.padded.items():
         given, size = inputs[lengths], inputs[name].shape[spec.padded_axes[name]]
         if given.min() < 1 or given.max() > size:
             raise SpecError(
-                f"{spec.name}: {lengths!r} ({rung}): expected lengths from 1 to {size}, which {name!r} has, got "
+                f"{spec.name}: {lengths!r} ({case}): expected lengths from 1 to {size}, which {name!r} has, got "
                 f"{given.min()} to {given.max()}: give samples and random_inputs whose lengths fit"
             )
 
@@ -74,12 +74,12 @@ def _cut(spec: GraphSpec, inputs: Arrays, row: int) -> dict[str, np.ndarray]:
     return alone
 
 
-def _cut_output(spec: GraphSpec, name: str, alone: np.ndarray, got: np.ndarray, rung: str) -> np.ndarray:
+def _cut_output(spec: GraphSpec, name: str, alone: np.ndarray, got: np.ndarray, case: str) -> np.ndarray:
     """The part of an output in company that the row alone has too: what is said of padding has no meaning."""
     if alone.ndim != got.ndim or any(a > b for a, b in zip(alone.shape, got.shape, strict=True)):
         raise ParityError(
             f"{spec.name}: output {name!r} has the shape {alone.shape} for a row alone, {got.shape} in company "
-            f"({rung}): let its sizes follow the inputs",
-            rung,
+            f"({case}): let its sizes follow the inputs",
+            case,
         )
     return got[tuple(slice(0, size) for size in alone.shape)]

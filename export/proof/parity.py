@@ -16,14 +16,14 @@ from export.proof.independence import check_original_rows, check_rows
 from export.proof.padding import check_padding
 from export.runtime import Runtime
 from export.spec import BATCH, Arrays, GraphSpec, Progress
-from model_store.manifest import Parity, Rung
+from model_store.manifest import Parity, ParityCase
 
 _STRANGERS = 1_000_003  # added to a seed: rows that are none of the grid's
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Inputs of one rung. ``source`` is ``random``, with the lengths where there are any, or ``samples``."""
+    """Inputs of one case. ``source`` is ``random``, with the lengths where there are any, or ``samples``."""
 
     rows: int
     seed: int
@@ -35,7 +35,7 @@ class Case:
 
 
 def check_parity(original: Original, runtime: Runtime, progress: Progress) -> Parity:
-    """Climb every rung. Raises ParityError at the first that fails, DependentRows where rows change each other."""
+    """Climb every case. Raises ParityError at the first that fails, DependentRows where rows change each other."""
     spec = original.spec
     if spec.batched:
         _check_independence(spec, runtime, progress)
@@ -53,7 +53,7 @@ def check_parity(original: Original, runtime: Runtime, progress: Progress) -> Pa
             if spare < 0 and difference.worst is not None:
                 raise _disagreement(spec, case, difference.worst)
             rungs.append(
-                Rung(
+                ParityCase(
                     rows=case.rows,
                     seed=case.seed,
                     inputs=case.source,
@@ -108,7 +108,7 @@ def _tolerances(original: Original) -> Mapping[str, float]:
 
 
 def _climb(original: Original, runtime: Runtime, case: Case, atol: Mapping[str, float]) -> tuple[Difference, int]:
-    """The difference of one rung, and how many of its rows have an element outside the tolerance."""
+    """The difference of one case, and how many of its rows have an element outside the tolerance."""
     spec = original.spec
     difference = NO_DIFFERENCE
     first_row = outside = 0
@@ -116,7 +116,7 @@ def _climb(original: Original, runtime: Runtime, case: Case, atol: Mapping[str, 
         try:
             got = runtime.run(chunk)
         except ExportError as error:
-            raise ParityError(f"{spec.name}: rung {case}: {error}", str(case)) from error
+            raise ParityError(f"{spec.name}: case {case}: {error}", str(case)) from error
         expected = original.run(chunk)
         found = _compare_all(spec, case, expected, got, first_row, atol)
         if found.worst is not None:
@@ -167,21 +167,21 @@ def _refuse_not_finite(spec: GraphSpec, case: Case, name: str, array: np.ndarray
 
 
 def _check_independence(spec: GraphSpec, runtime: Runtime, progress: Progress) -> None:
-    for rows, strangers, rung in _make_companies(spec):
-        progress(f"rows alone and in company: {rung}")
-        check_rows(spec, runtime, rows, strangers, rung)
+    for rows, strangers, case in _make_companies(spec):
+        progress(f"rows alone and in company: {case}")
+        check_rows(spec, runtime, rows, strangers, case)
         if spec.padded:
-            progress(f"rows without and with padding: {rung}")
-            check_padding(spec, runtime, rows, strangers, rung)
+            progress(f"rows without and with padding: {case}")
+            check_padding(spec, runtime, rows, strangers, case)
 
 
 def _make_companies(spec: GraphSpec) -> Iterator[tuple[Arrays, Arrays, str]]:
-    """``(rows, others of the same sizes, rung)`` for each set of lengths, and for the samples."""
+    """``(rows, others of the same sizes, case)`` for each set of lengths, and for the samples."""
     seed = spec.seeds[0]
     for lengths in lengths_of(spec):
         sizes = {BATCH: max(spec.batches), **lengths}
-        rung = ", ".join([f"seed={seed}", "inputs=random", *(f"{name}={size}" for name, size in lengths.items())])
-        yield make_random(spec, sizes, seed), make_random(spec, sizes, seed + _STRANGERS), rung
+        case = ", ".join([f"seed={seed}", "inputs=random", *(f"{name}={size}" for name, size in lengths.items())])
+        yield make_random(spec, sizes, seed), make_random(spec, sizes, seed + _STRANGERS), case
     samples = real_samples(spec)
     if samples is not None and count_rows(spec, samples) > 1:
         rows = take_rows(spec, samples, slice(0, max(spec.batches)))

@@ -114,7 +114,7 @@ def test_architecture_is_exported_proved_and_served(
     version = publish(spec, store)
     parity = version.read_manifest().parity
     assert parity is not None
-    assert {rung.rows for rung in parity.rungs} == {1, 2, 5}
+    assert {case.rows for case in parity.rungs} == {1, 2, 5}
     golden = version.read_golden(version.read_manifest())
     assert golden is not None
 

@@ -43,7 +43,7 @@ def test_graph_that_disagrees_is_refused_with_its_worst_element_and_leaves_nothi
 
 
 def test_disagreement_on_real_samples_only_is_refused(make_module, make_spec, make_real_samples, store):
-    """A difference that one real sample brings out, and no random one, fails the rung of the samples, by its row."""
+    """A difference that one real sample brings out, and no random one, fails the case of the samples, by its row."""
 
     def differ(linear, x):
         return linear(x) + (x[:, :1] > 100).float() if torch.compiler.is_exporting() else linear(x)
@@ -133,7 +133,7 @@ def test_module_that_fails_by_itself_is_not_blamed_on_the_export(make_module, ma
 
 
 def test_manifest_holds_all_that_was_proved(make_spec, make_real_samples, store):
-    """A published version verifies, and its manifest has every rung, the statistics, the quality and the origin."""
+    """A published version verifies, and its manifest has every case, the statistics, the quality and the origin."""
     spec = make_spec(
         samples={"x": make_real_samples(50)},
         quality=quality(0.5, accuracy=0.9),

@@ -7,18 +7,18 @@ from rich.console import Console
 
 from export.summary import Outcome, as_record, print_table
 from model_store import Manifest, ModelVersion
-from model_store.manifest import Graph, Parity, Provenance, Quality, Rung, Tensor
+from model_store.manifest import Graph, Parity, ParityCase, Provenance, Quality, Tensor
 
 
 def make_version(name, number, metrics=None, bar=None, precision=None):
     tensor = Tensor(name="x", datatype="FP32", shape=("batch", 4), batch_axis=0)
     graph = Graph(file="main.onnx", inputs=(tensor,), outputs=(tensor.model_copy(update={"name": "y"}),))
-    rung = Rung(rows=2, seed=0, inputs="random", max_abs_error=2e-6, max_rel_error=1e-6)
+    case = ParityCase(rows=2, seed=0, inputs="random", max_abs_error=2e-6, max_rel_error=1e-6)
     manifest = Manifest(
         name=name,
         task="tensors",
         graphs={"main": graph},
-        parity=Parity(atol=1e-5, rtol=1e-5, rungs=(rung,)),
+        parity=Parity(atol=1e-5, rtol=1e-5, rungs=(case,)),
         quality=Quality(data="held out", rows=9, metrics=metrics, bar=bar or {}) if metrics else None,
         provenance=Provenance(created="now", parameters={"precision": precision} if precision else {}),
     )

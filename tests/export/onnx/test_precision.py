@@ -108,8 +108,8 @@ def test_second_version_has_figures_of_its_own_beside_the_first(make_network_spe
     assert version.version == 2
     assert first.parity.scale_tol == 0
     assert second.parity.scale_tol == share
-    worst = max(rung.max_rel_error for rung in second.parity.rungs)
-    assert max(rung.max_rel_error for rung in first.parity.rungs) < 1e-6 < worst < share
+    worst = max(case.max_rel_error for case in second.parity.rungs)
+    assert max(case.max_rel_error for case in first.parity.rungs) < 1e-6 < worst < share
     assert second.quality.metrics["accuracy_fp32"] == first.quality.metrics["accuracy"] == 1.0
     assert second.quality.metrics["accuracy"] >= LEAST
     assert second.provenance.parameters == {"precision": precision, "fp32_version": 1}

@@ -53,7 +53,7 @@ def test_padding_that_shows_is_refused_with_the_worst_element(make_padded_spec, 
 
 
 def test_padding_that_shows_in_real_samples_only_is_refused(make_padded_spec, store):
-    """The samples climb the same rung as random rows; those that are all full have no padding to show."""
+    """The samples climb the same case as random rows; those that are all full have no padding to show."""
     samples = {"x": torch.randn(6, 7, 4), "length": torch.tensor([7, 2, 3, 7, 1, 5])}
 
     def make_full(sizes, seed):

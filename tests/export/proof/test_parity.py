@@ -70,7 +70,7 @@ def test_every_rung_of_the_grid_is_climbed_once(make_spec, make_real_samples):
 
 
 def test_rungs_record_the_worst_error(make_spec):
-    """Each rung holds the largest error over its outputs, which for a linear layer is rounding."""
+    """Each case holds the largest error over its outputs, which for a linear layer is rounding."""
     parity = check(make_spec(batches=(2, 3), seeds=(0,)))
     assert [r.rows for r in parity.rungs] == [2, 3]
     assert all(0 <= r.max_abs_error < 1e-6 and 0 <= r.max_rel_error < 1e-6 for r in parity.rungs)

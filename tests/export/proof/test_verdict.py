@@ -28,7 +28,7 @@ def test_graph_that_mixes_is_refused_though_no_trial_shows_it(make_module: Make,
     """The text names the node that the analysis found, and what to set by whoever knows better."""
     with pytest.raises(DependentRows, match=r"no trial showed it: ReduceMax '.*proved_by_trial=True") as caught:
         publish(make_spec(make_module(rarely_mixing)), store)
-    assert caught.value.rung == "row analysis"
+    assert caught.value.case == "row analysis"
     assert store.names() == []
 
 

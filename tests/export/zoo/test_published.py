@@ -75,7 +75,7 @@ def test_version_is_small_and_names_no_machine(version, manifest):
 
 def test_manifest_holds_the_proof(manifest):
     """Every batch size and seed of the grid and the real samples were compared; statistics and licence are there."""
-    rungs = {(rung.rows, rung.seed, rung.inputs) for rung in manifest.parity.rungs}
+    rungs = {(case.rows, case.seed, case.inputs) for case in manifest.parity.rungs}
     assert rungs == {(rows, seed, "random") for rows in (1, 2, 3, 17, 64) for seed in (0, 1, 2)} | {(225, 0, "samples")}
     assert {s.tensor for s in manifest.statistics} == {"image", "logits", "probabilities"}
     assert manifest.licence
