@@ -26,8 +26,8 @@ import onnxruntime as ort
 
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph
+from model_store.graph import Tensor
 from model_store.graphs.batch import apply_analysis
-from model_store.manifest import Tensor
 from model_store.rows import analyse
 from service.engine.batching.buckets import bucket_of, make_buckets
 from service.engine.batching.cost import CostModel

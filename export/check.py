@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from export.errors import ExportError
 from model_store import ModelVersion, StoreError
 from model_store.errors import first_line
+from model_store.graph import Graph
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import apply_analysis
 from model_store.graphs.bits import cut, find_rounding, limit_of, take_rows
@@ -22,7 +23,6 @@ from model_store.graphs.plain import make_samples
 from model_store.graphs.sessions import CpuSession, describe_session
 from model_store.links import Boundary
 from model_store.listing import NAME, NUMBER
-from model_store.manifest import Graph
 from model_store.plain import is_onnx
 from model_store.rows import Analysis
 

@@ -11,7 +11,8 @@ from export.inputs import count_rows, in_chunks, make_random, real_samples, take
 from export.proof.comparison import measure_magnitude
 from export.proof.statistics import summarise
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
-from model_store.manifest import GOLDEN_FILE, Golden, Graph, Manifest, Parity, Quality, Statistics
+from model_store.graph import Graph
+from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from model_store import DEFAULT_ROOT
-from model_store.consistency import MAIN
 from model_store.errors import StoreError
+from model_store.graph import MAIN, Graph
 from model_store.listing import Contents, Unusable
-from model_store.manifest import Graph, Manifest
+from model_store.manifest import Manifest
 from model_store.store import ModelVersion, Store, read_number
 
 

@@ -1,14 +1,11 @@
 """Whether what a manifest says of tasks fits the graphs that it describes. Raises ValueError, which names the field."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from model_store.tasks import Carry, Classes, Image
+from model_store.graph import MAIN, Graph, Tensor
+from model_store.tasks import Carry, Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
 
-if TYPE_CHECKING:
-    from model_store.manifest import Graph, Manifest, Tensor
-
-MAIN = "main"
 _FLOATS = ("FP16", "FP32", "FP64")
 
 
@@ -23,7 +20,36 @@ class _Place(NamedTuple):
         return f"{self.kind} {self.name!r} of the graph {self.graph!r}"
 
 
-def check(manifest: "Manifest") -> None:
+class Described(Protocol):
+    """What a manifest says of its graphs."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def graphs(self) -> Mapping[str, Graph]: ...
+    @property
+    def graph_golden(self) -> Collection[str]: ...
+    @property
+    def graph_parity(self) -> Collection[str]: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def classes(self) -> Classes | None: ...
+    @property
+    def image(self) -> Image | None: ...
+    @property
+    def loop(self) -> Loop | None: ...
+    @property
+    def forecast(self) -> Forecast | None: ...
+    @property
+    def text(self) -> Text | None: ...
+    @property
+    def reconstruction(self) -> Reconstruction | None: ...
+    @property
+    def generation(self) -> Generation | None: ...
+
+
+def check(manifest: Described) -> None:
     if MAIN not in manifest.graphs:
         raise ValueError(f"graphs: expected one called 'main', got {', '.join(manifest.graphs) or 'none'}")
     for name in (*manifest.graph_golden, *manifest.graph_parity):
@@ -46,7 +72,7 @@ def check(manifest: "Manifest") -> None:
         _check_generation(manifest)
 
 
-def _check_task(manifest: "Manifest") -> None:
+def _check_task(manifest: Described) -> None:
     """The task routes answer in JSON, which has no BF16."""
     if manifest.task == "tensors":
         return
@@ -59,7 +85,7 @@ def _check_task(manifest: "Manifest") -> None:
             )
 
 
-def _find(manifest: "Manifest", field: str, place: _Place) -> "Tensor":
+def _find(manifest: Described, field: str, place: _Place) -> Tensor:
     graph = manifest.graphs.get(place.graph)
     if graph is None:
         raise ValueError(f"{field}: there is no graph {place.graph!r}, only {', '.join(manifest.graphs)}")
@@ -72,8 +98,8 @@ def _find(manifest: "Manifest", field: str, place: _Place) -> "Tensor":
 
 
 def _expect(
-    manifest: "Manifest", field: str, place: _Place, datatypes: Sequence[str], axes: Sequence[int | str | None] | None
-) -> "Tensor":
+    manifest: Described, field: str, place: _Place, datatypes: Sequence[str], axes: Sequence[int | str | None] | None
+) -> Tensor:
     """A tensor with a batch axis, one of ``datatypes`` and rows of ``axes``: a size, a free axis by any name (""), or
     either (None); all of them None is any shape."""
     tensor = _find(manifest, field, place)
@@ -92,7 +118,7 @@ def _expect(
     return tensor
 
 
-def _check_image(main: "Graph", image: Image) -> None:
+def _check_image(main: Graph, image: Image) -> None:
     row_shape = next((t.row_shape for t in main.inputs if t.name == image.input), None)
     if row_shape is None:
         raise ValueError(f"image.input {image.input!r} is not an input of the graph 'main'")
@@ -104,7 +130,7 @@ def _check_image(main: "Graph", image: Image) -> None:
         raise ValueError(f"image: {image.input!r} has rows of {row_shape}, the picture would be {picture}")
 
 
-def _check_classes(manifest: "Manifest", classes: Classes | None) -> None:
+def _check_classes(manifest: Described, classes: Classes | None) -> None:
     main = manifest.graphs[MAIN]
     if not manifest.labels or classes is None:
         raise ValueError("task classify needs labels and classes")
@@ -121,7 +147,7 @@ def _check_classes(manifest: "Manifest", classes: Classes | None) -> None:
             raise ValueError(f"classes: {name!r} has rows of {shape}, but there are {len(manifest.labels)} labels")
 
 
-def _check_loop(manifest: "Manifest") -> None:
+def _check_loop(manifest: Described) -> None:
     loop, main = manifest.loop, manifest.graphs[MAIN]
     assert loop is not None  # noqa: S101  # asked by the caller
     if any(t.batch_axis != 0 for t in (*main.inputs, *main.outputs)):
@@ -138,7 +164,7 @@ def _check_loop(manifest: "Manifest") -> None:
         raise ValueError(f"loop: nothing says what the inputs {', '.join(unknown)} of the graph 'main' take at a step")
 
 
-def _step_inputs(manifest: "Manifest") -> set[str | None]:
+def _step_inputs(manifest: Described) -> set[str | None]:
     """The inputs of ``main`` that the tasks' descriptions give a meaning."""
     forecast, text, generation = manifest.forecast, manifest.text, manifest.generation
     diffusion = generation.diffusion if generation else None
@@ -151,7 +177,7 @@ def _step_inputs(manifest: "Manifest") -> set[str | None]:
     }
 
 
-def _check_carry(manifest: "Manifest", carry: Carry, start: str | None) -> None:
+def _check_carry(manifest: Described, carry: Carry, start: str | None) -> None:
     field = f"loop.carries of {carry.input!r}"
     taken = _find(manifest, field, _Place(MAIN, "input", carry.input))
     if (carry.start or carry.resume) and start is None:
@@ -177,7 +203,7 @@ def _check_carry(manifest: "Manifest", carry: Carry, start: str | None) -> None:
             )
 
 
-def _check_forecast(manifest: "Manifest") -> None:
+def _check_forecast(manifest: Described) -> None:
     facts, loop = manifest.forecast, manifest.loop
     assert facts is not None  # noqa: S101
     first = loop.start if loop and loop.start else MAIN
@@ -202,7 +228,7 @@ def _check_forecast(manifest: "Manifest") -> None:
         _expect(manifest, "forecast.noise", _Place(MAIN, "input", facts.noise), _FLOATS, ())
 
 
-def _check_text(manifest: "Manifest") -> None:
+def _check_text(manifest: Described) -> None:
     facts, loop = manifest.text, manifest.loop
     assert facts is not None  # noqa: S101
     if loop is None or loop.start is None:
@@ -218,7 +244,7 @@ def _check_text(manifest: "Manifest") -> None:
         raise ValueError("text.characters: expected different ones, with an empty text for padding in front")
 
 
-def _check_reconstruction(manifest: "Manifest") -> None:
+def _check_reconstruction(manifest: Described) -> None:
     facts = manifest.reconstruction
     assert facts is not None  # noqa: S101
     first = manifest.graphs.get(facts.graphs[0])
@@ -231,7 +257,7 @@ def _check_reconstruction(manifest: "Manifest") -> None:
                 _expect(manifest, f"reconstruction.{field}", _Place(graph, "output", name), _FLOATS, ())
 
 
-def _check_generation(manifest: "Manifest") -> None:
+def _check_generation(manifest: Described) -> None:
     facts = manifest.generation
     assert facts is not None  # noqa: S101
     _expect(manifest, "generation.output", _Place(facts.graph, "output", facts.output), _FLOATS, None)

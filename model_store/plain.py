@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_store.errors import BadLayout
+from model_store.graph import FILE_NAME
 from model_store.integrity import describe_bytes
 from model_store.links import Boundary, show_name, tell_why
-from model_store.manifest import FILE_NAME, File
+from model_store.manifest import File
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto

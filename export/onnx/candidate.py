@@ -11,7 +11,8 @@ from export.onnx.gradients import EXPLAIN, make_explain
 from export.onnx.weights import Files, serialise
 from export.original import Original
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
-from model_store.manifest import Graph, Manifest, describe
+from model_store.graph import Graph
+from model_store.manifest import Manifest, describe
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from export.onnx.weights import count_weights, without_weights
 from export.original import Original
 from export.spec import BATCH, GraphSpec
 from model_store.datatypes import BY_DTYPE
-from model_store.manifest import Graph, Tensor
+from model_store.graph import Graph, Tensor
 
 _RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 

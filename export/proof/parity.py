@@ -35,7 +35,7 @@ class Case:
 
 
 def check_parity(original: Original, runtime: Runtime, progress: Progress) -> Parity:
-    """Climb every case. Raises ParityError at the first that fails, DependentRows where rows change each other."""
+    """Check every case. Raises ParityError at the first that fails, DependentRows where rows change each other."""
     spec = original.spec
     if spec.batched:
         _check_independence(spec, runtime, progress)

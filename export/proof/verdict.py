@@ -4,9 +4,9 @@ from export.errors import DependentRows
 from export.inputs import lengths_of
 from export.onnx.weights import Files
 from export.spec import BATCH, GraphSpec
+from model_store.graph import AxisRange, Graph, Rows
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import NO_BATCH, PROVED_BY_EXPORT, agrees, places_inputs, ranges_of
-from model_store.manifest import AxisRange, Graph, Rows
 from model_store.rows import Analysis
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from model_store.graph import AxisRange, Graph, Rows, Tensor
 from model_store.graphs.analyst import analyst
-from model_store.manifest import AxisRange, Graph, Rows, Tensor
 from model_store.rows import Analysis
 
 PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")

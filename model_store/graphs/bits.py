@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_store.datatypes import datatype_of
+from model_store.graph import Graph, Rows
 from model_store.graphs import Arrays
 from model_store.graphs.batch import batches, without_batch
-from model_store.manifest import Graph, Rows
 
 Run = Callable[[Arrays], Sequence[np.ndarray]]
 """Runs a graph: its inputs by name, its outputs in order."""

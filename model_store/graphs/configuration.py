@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from model_store.errors import BadConfig
+from model_store.graph import Graph, Tensor
 from model_store.graphs.reshape import Dims, Reshape
 from model_store.graphs.sequences import Sequences, read_sequences
-from model_store.manifest import Batching, Graph, Tensor
+from model_store.manifest import Batching
 from model_store.store import ModelVersion
 from model_store.triton import CONFIG_FILE, TensorConfig, TritonConfig, VersionPolicy, read_config, refusal
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model_store.consistency import MAIN
 from model_store.datatypes import BY_ONNX
 from model_store.errors import BadGraph, StoreError
+from model_store.graph import MAIN, Graph
 from model_store.graphs import Arrays
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import batch_anyway, batches, without_batch
@@ -16,7 +16,7 @@ from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import Described, describe_plain
 from model_store.graphs.sessions import CpuSession, describe_session, list_values, read_shape
-from model_store.manifest import Graph, Manifest
+from model_store.manifest import Manifest
 from model_store.plain import PlainModel
 from model_store.store import ModelVersion
 from model_store.triton import CONFIG_FILE, TritonConfig

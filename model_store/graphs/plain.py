@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_store.consistency import MAIN
 from model_store.datatypes import DATATYPES
+from model_store.graph import MAIN, Graph, Tensor
 from model_store.graphs import Arrays
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import apply_analysis
@@ -14,7 +14,7 @@ from model_store.graphs.configuration import Configured, configure_graph, known_
 from model_store.graphs.reshape import Reshape
 from model_store.graphs.sequences import Sequences
 from model_store.graphs.warmups import Sample, read_samples
-from model_store.manifest import Graph, Manifest, Tensor
+from model_store.manifest import Manifest
 from model_store.plain import PlainModel
 from model_store.rows import Analysis
 from model_store.rows.graph.nodes import read_inputs

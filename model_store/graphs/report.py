@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from model_store.consistency import MAIN
+from model_store.graph import MAIN, AxisRange, Graph, Tensor
 from model_store.graphs.batch import batches, describe_verdict
 from model_store.graphs.inspection import Declared, Inspection
-from model_store.manifest import AxisRange, Graph, Manifest, Tensor
+from model_store.manifest import Manifest
 
 PROVIDER = "CPUExecutionProvider"
 _BITS_ELSEWHERE = "the model's card has those of the provider that serves"

@@ -11,7 +11,7 @@ import numpy as np
 
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadConfig
-from model_store.manifest import Graph, Tensor
+from model_store.graph import Graph, Tensor
 from model_store.store import ModelVersion
 from model_store.triton import CONFIG_FILE, SequenceConfig, SequenceControl, SequenceState
 

@@ -12,10 +12,10 @@ import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
 from model_store.errors import BadGraph, first_line
+from model_store.graph import Graph, Tensor
 from model_store.graphs import Arrays
 from model_store.graphs.reshape import Reshape
 from model_store.graphs.values import Values, needs_values
-from model_store.manifest import Graph, Tensor
 from model_store.rows.graph.samples import name_axis
 from model_store.rows.graph.weights import strip_weights
 

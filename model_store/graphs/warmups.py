@@ -8,9 +8,9 @@ import numpy as np
 
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadConfig
+from model_store.graph import Graph, Tensor
 from model_store.graphs import Arrays
 from model_store.graphs.sequences import Flag, Sequences, read_data
-from model_store.manifest import Graph, Tensor
 from model_store.store import ModelVersion
 from model_store.triton import TritonConfig, Warmup, WarmupInput
 

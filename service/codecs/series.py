@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from model_store.consistency import MAIN
 from model_store.datatypes import DATATYPES, are_finite
-from model_store.manifest import Graph, Manifest, Tensor
+from model_store.graph import MAIN, Graph, Tensor
+from model_store.manifest import Manifest
 from model_store.tasks import Forecast
 from service.codecs.state import Layout, open_state, origin_of
 from service.engine.tensors import Arrays, show_shape

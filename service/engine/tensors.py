@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 
 from model_store.datatypes import DATATYPES, are_finite, datatype_of
-from model_store.manifest import Graph, Tensor
+from model_store.graph import Graph, Tensor
 from service.errors import InvalidInput
 
 Arrays = Mapping[str, np.ndarray]

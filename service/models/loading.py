@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
-from model_store.consistency import MAIN
+from model_store.graph import MAIN, Graph, Rows, Tensor
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import (
     PROVED_BY_EXPORT,
@@ -25,7 +25,7 @@ from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.graphs.warmups import Sample
-from model_store.manifest import Graph, Manifest, Rows, Tensor
+from model_store.manifest import Manifest
 from model_store.triton import TritonConfig
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel

@@ -2,7 +2,7 @@
 
 import copy
 
-from model_store.consistency import MAIN
+from model_store.graph import MAIN
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher

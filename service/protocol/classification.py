@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from service.errors import InvalidInput
 
 MAX_ELEMENTS = 1_000_000

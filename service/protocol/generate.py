@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from model_store.datatypes import DATATYPES, datatype_of
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from service.errors import InvalidInput
 from service.protocol.infer_request import check_parameters
 from service.protocol.infer_response import to_json

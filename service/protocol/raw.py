@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from service.errors import InvalidInput
 from service.protocol.escape import read_bytes
 from service.protocol.infer_request import InferHeader, InferRequest, InputHeader, read_tensor

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model_store.consistency import MAIN
 from model_store.datatypes import DATATYPES
+from model_store.graph import MAIN, Tensor
 from model_store.graphs.sequences import Flag, Id, Sequences, State
-from model_store.manifest import Manifest, Tensor
+from model_store.manifest import Manifest
 from service.codecs.series import zeros_of
 from service.engine.tensors import Arrays, Rows, Signature, show_shape
 from service.errors import InvalidInput

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from model_store.datatypes import are_finite, datatype_of
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from model_store.tasks import Picture
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import encode_grid, encode_png

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from model_store.tasks import Diffusion, Generation, Picture
 from service.engine.loop.noise import draw_normal
 from service.engine.loop.request import ByStep, LoopRequest, Watch

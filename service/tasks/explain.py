@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Manifest, Tensor
+from model_store.graph import Tensor
+from model_store.manifest import Manifest
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import check_finite

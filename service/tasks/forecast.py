@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from model_store.consistency import MAIN
 from model_store.datatypes import are_finite
+from model_store.graph import MAIN
 from model_store.tasks import Forecast, Loop
 from service.codecs.groups import group_rows, infer_rows, stack_rows
 from service.codecs.series import SeriesReader, resumable, zeros_of

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from model_store.tasks import Generation, Picture
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.engine.loop.request import LoopResult

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Manifest, Tensor
+from model_store.graph import Tensor
+from model_store.manifest import Manifest
 from service.codecs.groups import group_rows, stack_rows
 from service.codecs.picture_reader import decode_base64, decode_image
 from service.engine.tensors import Arrays, show_shape

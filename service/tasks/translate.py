@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from model_store.consistency import MAIN
+from model_store.graph import MAIN
 from model_store.tasks import Loop, Text
 from service.codecs.groups import group_rows, infer_rows, stack_rows
 from service.codecs.series import zeros_of

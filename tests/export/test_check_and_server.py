@@ -13,7 +13,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 from export.check import check_file
 from export.errors import ExportError
 from model_store import Store, StoreError
-from model_store.consistency import MAIN
+from model_store.graph import MAIN
 from service.errors import NotReady
 from service.models.loading import load_version
 from service.settings import Settings

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from export.summary import Outcome, as_record, print_table
 from model_store import Manifest, ModelVersion
-from model_store.manifest import Graph, Parity, ParityCase, Provenance, Quality, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import Parity, ParityCase, Provenance, Quality
 
 
 def make_version(name, number, metrics=None, bar=None, precision=None):

@@ -9,7 +9,8 @@ import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import Manifest, Store, cli
-from model_store.manifest import AxisRange, Graph, Provenance, Quality, Rows, Tensor
+from model_store.graph import AxisRange, Graph, Rows, Tensor
+from model_store.manifest import Provenance, Quality
 from tests.support.models.graphs import double, mixing, write_plain
 
 X = Tensor(name="x", datatype="FP32", shape=("batch", 1), batch_axis=0)

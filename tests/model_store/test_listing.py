@@ -10,8 +10,8 @@ import pytest
 
 from model_store import Manifest, Store
 from model_store.errors import BadLayout, NotInStore
+from model_store.graph import Graph, Tensor
 from model_store.listing import Contents
-from model_store.manifest import Graph, Tensor
 from tests.support.models.graphs import write_plain
 
 ONNX = b"onnx"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from model_store import BadManifest, Manifest
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Batching, Golden, Graph, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import Batching, Golden
 
 Json = dict[str, Any]
 

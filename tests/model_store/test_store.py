@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store import BadManifest, BadName, GoldenSamples, IntegrityError, Manifest, NotInStore, Store
-from model_store.manifest import MANIFEST_FILE, File, Golden, Graph, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import MANIFEST_FILE, File, Golden
 from model_store.store import ALIASES_FILE, PLAIN_FILE
 from tests.support.models.graphs import write_plain
 

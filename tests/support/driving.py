@@ -10,7 +10,8 @@ import onnxruntime as ort
 
 from model_store import DEFAULT_ROOT
 from model_store.datatypes import BY_ONNX
-from model_store.manifest import Graph, Manifest, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import Manifest
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
 from service.protocol.json import render_json

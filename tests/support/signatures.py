@@ -1,7 +1,7 @@
 """What a graph takes and gives, as the service finds it in an ONNX file without a manifest."""
 
+from model_store.graph import Graph
 from model_store.graphs.batch import apply_analysis
-from model_store.manifest import Graph
 from model_store.rows import analyse
 from service.engine.onnx.session import Session
 from service.engine.tensors import Signature

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from model_store.consistency import MAIN
-from model_store.manifest import Tensor
+from model_store.graph import MAIN, Tensor
 from model_store.triton import QueuePolicy, SequenceConfig, SequenceControl, SequenceState, TritonConfig, VersionPolicy
 from service.api.info.metadata import PLATFORM, describe_sizes
 from service.models.entry import Model

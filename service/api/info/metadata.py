@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from service.models.entry import Model, ModelEntry
 from service.settings import Settings
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from service.errors import NotReady
 
 CPU = "CPUExecutionProvider"

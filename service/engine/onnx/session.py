@@ -17,10 +17,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from model_store.errors import BadGraph
+from model_store.graph import Graph, Tensor
 from model_store.graphs.reshape import Reshape
 from model_store.graphs.sessions import describe_session, make_options, open_session, read_tensor
 from model_store.graphs.values import Values, needs_values
-from model_store.manifest import Graph, Tensor
 from model_store.rows.graph.operators import find_fragile
 from service.engine.batching.buckets import make_buckets
 from service.engine.onnx.binding import HOST, Bindings, Empty, MemoryLocation, find_pinned_memory, read_slots

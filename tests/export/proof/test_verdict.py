@@ -8,8 +8,8 @@ import pytest
 from export import DependentRows, ExportSpec, publish
 from export.onnx.weights import Files
 from model_store import Store
+from model_store.graph import AxisRange, Graph, Tensor
 from model_store.graphs.analyst import Analyst
-from model_store.manifest import AxisRange, Graph, Tensor
 from model_store.rows import Analysis
 
 torch = pytest.importorskip("torch")

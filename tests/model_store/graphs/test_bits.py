@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from model_store.graph import Graph, Rows, Tensor
 from model_store.graphs import Arrays
 from model_store.graphs.bits import Bits, settle
-from model_store.manifest import Graph, Rows, Tensor
 
 SHAPE = ("batch", 4)
 GRAPH = Graph(

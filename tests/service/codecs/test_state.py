@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store.manifest import File, Graph, Manifest
+from model_store.graph import Graph
+from model_store.manifest import File, Manifest
 from service.codecs.state import MAX_CHARACTERS, Layout, Origin, open_state, origin_of, seal
 from service.errors import InvalidInput
 from service.tasks.work import Subject

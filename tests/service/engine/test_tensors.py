@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store.datatypes import DATATYPES, datatype_of
-from model_store.manifest import Graph, Tensor
+from model_store.graph import Graph, Tensor
 from service.engine.tensors import MAX_EMPTY, BatchBuffer, Signature, show_shape
 from service.errors import InvalidInput
 

@@ -13,7 +13,8 @@ from onnx.external_data_helper import convert_model_to_external_data
 from model_store import GoldenSamples, IntegrityError, Manifest, ModelVersion, Store
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph
-from model_store.manifest import Batching, Golden, Graph, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import Batching, Golden
 from service.engine.onnx.providers import CPU, NAMES
 from service.errors import NotReady
 from service.models.loading import Loaded, load_version

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from model_store.datatypes import DATATYPES
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from service.errors import InvalidInput
 from service.protocol.classification import MAX_ELEMENTS, check_classification, classify
 

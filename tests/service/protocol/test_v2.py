@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from model_store.datatypes import DATATYPES, datatype_of
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from service.errors import InvalidInput
 from service.protocol.infer_request import InferRequest, parse_infer
 from service.protocol.infer_response import render_infer

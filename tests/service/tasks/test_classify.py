@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store.manifest import Graph, Manifest, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import Manifest
 from model_store.tasks import Classes
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.classify import Options, predictions, work

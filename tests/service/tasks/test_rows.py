@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from model_store.manifest import Graph, Manifest, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import Manifest
 from model_store.tasks import Image
 from service.errors import InvalidInput, UnsupportedMedia
 from service.tasks.request import Picture

@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_store import Store
 from model_store.datatypes import BY_ONNX
-from model_store.manifest import Graph, Manifest, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import Manifest
 from model_store.store import PLAIN_FILE
 from model_store.tasks import Carry, Loop
 

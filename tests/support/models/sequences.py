@@ -8,7 +8,8 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from model_store.datatypes import BY_ONNX, DATATYPES
-from model_store.manifest import File, Graph, Manifest, Tensor
+from model_store.graph import Graph, Tensor
+from model_store.manifest import File, Manifest
 from model_store.tasks import Carry, Forecast, Loop, Text
 from service.engine.loop.request import LoopRequest, LoopResult, Sentence, Value
 from service.engine.tensors import Signature

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from model_store.manifest import Tensor
+from model_store.graph import Tensor
 from service.engine.onnx.providers import (
     CPU,
     NAMES,
