@@ -10,6 +10,8 @@ import numpy as np
 from model_store.datatypes import DATATYPES, datatype_of
 from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
+from service.codecs.model_context import ModelContext
+from service.codecs.rows import in_order
 from service.codecs.series import VALUES
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ServiceError
@@ -21,8 +23,7 @@ from service.protocol.timeseries import TimeSeries, describe_forecast, read_fore
 from service.tasks import classify
 from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskRequest
-from service.tasks.rows import decode_rows, in_order, infer_groups
-from service.tasks.work import Emit, Limits, Result, Subject, Work
+from service.tasks.work import Emit, Limits, Result, Work, decode_rows, infer_groups
 from service.transport.request import Reply, Request
 from service.transport.status import error_reply
 
@@ -139,5 +140,5 @@ def _row_of(item: TimeSeries, where: str) -> Any:
     return {VALUES: item.series, **further} if further else item.series
 
 
-def _subject(model: Model) -> Subject:
-    return Subject(model.name, model.version, model.manifest)
+def _subject(model: Model) -> ModelContext:
+    return ModelContext(model.name, model.version, model.manifest)

@@ -18,6 +18,7 @@ from service.api import generate as generate_routes
 from service.api import kserve
 from service.api.handler import Responder, Start
 from service.api.task_plan import Planner, TaskPlan
+from service.codecs.model_context import ModelContext
 from service.engine.batching.queue import Answer
 from service.engine.loop.request import LoopResult
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
@@ -26,7 +27,7 @@ from service.models.registry import Registry
 from service.protocol.json import render_json
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions, TaskRequest, read_request
-from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, Result, Subject, Work
+from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, Result, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
@@ -37,7 +38,9 @@ class Task(Protocol):
     NAME: TaskName
     Options: type[TaskOptions]
 
-    def work(self, options: Any, request: TaskRequest, subject: Subject, limits: Limits, emit: Emit | None) -> Work: ...
+    def work(
+        self, options: Any, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None
+    ) -> Work: ...
 
 
 ROUTES: Mapping[str, Any] = {f"/{task.NAME}": task for task in (classify, sequence, reconstruct, generate)}
@@ -54,7 +57,7 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
-    subject = Subject(model.name, model.version, model.manifest)
+    subject = ModelContext(model.name, model.version, model.manifest)
     return TaskPlan(model, lambda emit: task.work(options, asked, subject, limits, emit), options.stream)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import struct
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
@@ -22,6 +23,13 @@ MEDIA_TYPES = ("image/png", "image/jpeg")
 _READERS: dict[bytes, type[ImageFile]] = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
 # What Pillow raises for damaged pictures.
 _DAMAGES = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
+
+
+class PictureFile(NamedTuple):
+    """A row that came as a PNG or JPEG file. ``where`` names it in messages."""
+
+    content: bytes | memoryview
+    where: str
 
 
 def decode_base64(text: str, what: str) -> bytes:

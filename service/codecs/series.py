@@ -9,11 +9,11 @@ from model_store.datatypes import DATATYPES, are_finite
 from model_store.graph import MAIN, Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Forecast
+from service.codecs.model_context import ModelContext
 from service.codecs.state import Layout, open_state, origin_of
 from service.engine.tensors import Arrays, show_shape
 from service.errors import InvalidInput
 from service.protocol.json import array_of, type_name
-from service.tasks.work import Limits, Subject
 
 VALUES = "values"
 STATE = "state"
@@ -26,12 +26,12 @@ class SeriesReader:
     every further input by its name, and the ``state`` of an earlier answer where the model can go on from one.
     """
 
-    def __init__(self, subject: Subject, limits: Limits) -> None:
+    def __init__(self, subject: ModelContext, state_key: bytes) -> None:
         facts = subject.manifest.forecast
         assert facts is not None  # noqa: S101  # asked by the dispatcher
         self._facts: Forecast = facts
         self._subject = subject
-        self._key = limits.state_key
+        self._key = state_key
         graph = first_graph(subject.manifest)
         self._history = _find(graph, facts.history)
         self._resumed = {name: _layout(_find(graph, name)) for name in resumable(subject.manifest)}

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from service.codecs.model_context import ModelContext
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
-from service.tasks.work import Subject
 
 MAX_CHARACTERS = 1 << 22
 _PURPOSE = b"sluice state 1\n"
@@ -44,7 +44,7 @@ class Layout(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def origin_of(subject: Subject) -> Origin:
+def origin_of(subject: ModelContext) -> Origin:
     """The digest covers every file of the version."""
     files = sorted((name, file.sha256) for name, file in subject.manifest.files.items())
     return Origin(subject.name, subject.version, hashlib.sha256(json.dumps(files).encode()).hexdigest())

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.engine.onnx.providers import NAMES
 
 Reading = tuple[str, tuple[str, ...], float]
 """Metric, labels, value."""
@@ -42,7 +41,7 @@ def read_driver() -> str:
 
 def find_lacking_gpu(available: Sequence[str]) -> str:
     """Why CUDA cannot run here, in a few words; empty if nothing is known to lack. ``available``: providers."""
-    if NAMES["cuda"] not in available:
+    if "CUDAExecutionProvider" not in available:
         return "this ONNX Runtime is built without CUDA (install onnxruntime-gpu instead of onnxruntime)"
     return "" if read_gpus() else "there is no NVIDIA GPU, or no driver for it"
 

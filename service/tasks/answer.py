@@ -9,30 +9,24 @@ import numpy as np
 from model_store.datatypes import are_finite, datatype_of
 from model_store.graph import Tensor
 from model_store.tasks import Picture
+from service.codecs.model_context import ModelContext
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import encode_grid, encode_png
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested
-from service.tasks.request import TaskOptions, TaskRequest
-from service.tasks.work import Aside, Result, Subject, call_aside
+from service.tasks.work import Aside, Result, call_aside
 
 Form = Literal["numbers", "picture"]
 Rows = Sequence[np.ndarray] | np.ndarray
 
 
-def check_answer(options: TaskOptions, request: TaskRequest) -> None:
-    """Raises InvalidInput for a stream that should be a picture."""
-    if request.wants_picture and options.stream:
-        raise InvalidInput("accept: image/png is one picture, and a stream has events: ask for one of them")
-
-
-def check_finite(subject: Subject, name: str, array: np.ndarray) -> None:
+def check_finite(subject: ModelContext, name: str, array: np.ndarray) -> None:
     """Raises ModelFailure: no answer of a task means anything with NaN in it."""
     if datatype_of(array).is_float and not are_finite(array):
         raise ModelFailure(f"model {subject.name!r} gave {name!r} with numbers that are not finite")
 
 
-def require_picture(subject: Subject, tensor: Tensor, picture: Picture | None, field: str) -> Picture:
+def require_picture(subject: ModelContext, tensor: Tensor, picture: Picture | None, field: str) -> Picture:
     """How rows of ``tensor`` become pictures. Raises InvalidInput, naming ``field``, where they are none."""
     shape = tensor.row_shape
     if picture is None or len(shape) != 3 or (isinstance(shape[0], int) and shape[0] != picture.channels):

@@ -8,15 +8,16 @@ from pydantic import Field
 
 from model_store.datatypes import are_finite
 from model_store.manifest import Manifest
+from service.codecs.model_context import ModelContext
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import encode_heat, to_pixels
+from service.codecs.rows import Group, in_order, shown_input
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
-from service.tasks.answer import Form, as_image, check_answer
+from service.tasks.answer import Form, as_image
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
-from service.tasks.request import TaskOptions, TaskRequest
-from service.tasks.rows import Group, decode_rows, in_order, infer_groups, shown_input
-from service.tasks.work import Aside, Emit, Infer, Limits, Result, Subject, Work, call_aside
+from service.tasks.request import TaskOptions, TaskRequest, check_answer
+from service.tasks.work import Aside, Emit, Infer, Limits, Result, Work, call_aside, decode_rows, infer_groups
 
 NAME = "classify"
 
@@ -29,7 +30,7 @@ class Options(TaskOptions):
     explanation_format: Form = "numbers"
 
 
-def work(options: Options, request: TaskRequest, subject: Subject, limits: Limits, emit: Emit | None) -> Work:
+def work(options: Options, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "explanation"?}]}``.
 
     With Accept: image/png it is one PNG, of the explanation over the row. A stream has no event before its last.
@@ -75,7 +76,7 @@ def predictions(manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: in
     return answers
 
 
-def _check_picture(method: Method | None, request: TaskRequest, subject: Subject) -> None:
+def _check_picture(method: Method | None, request: TaskRequest, subject: ModelContext) -> None:
     """Raises InvalidInput where no picture of an explanation can be made."""
     field = "accept: image/png" if request.wants_picture else "explanation_format: a picture"
     if method is None:
@@ -88,7 +89,7 @@ def _check_picture(method: Method | None, request: TaskRequest, subject: Subject
 
 
 def _explain(
-    method: Method, group: Group, outputs: Arrays, answers: Sequence[Mapping[str, Any]], subject: Subject
+    method: Method, group: Group, outputs: Arrays, answers: Sequence[Mapping[str, Any]], subject: ModelContext
 ) -> Generator[Infer, Any, Maps]:
     """Why each row got its most probable label."""
     assert subject.manifest.classes is not None  # noqa: S101
@@ -96,7 +97,7 @@ def _explain(
     return (yield from explain_rows(method, group, indices, outputs[subject.manifest.classes.probabilities], subject))
 
 
-def _draw(maps: Maps, group: Group, subject: Subject) -> Generator[Aside, Any, list[bytes]]:
+def _draw(maps: Maps, group: Group, subject: ModelContext) -> Generator[Aside, Any, list[bytes]]:
     """A PNG for each row: the map over the picture, where the row is one."""
     image, tensor = subject.manifest.image, shown_input(subject.manifest)
     assert tensor is not None  # noqa: S101  # asked by _check_picture

@@ -12,12 +12,13 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Diffusion, Generation, Picture
+from service.codecs.model_context import ModelContext
 from service.engine.loop.noise import draw_normal
 from service.engine.loop.request import ByStep, LoopRequest, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import show_row
-from service.tasks.work import Emit, Limits, Subject
+from service.tasks.work import Emit, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Sampling:
 
 def read_sampling(
     facts: Diffusion,
-    subject: Subject,
+    subject: ModelContext,
     limits: Limits,
     steps: int | None,
     guidance: float | None,
@@ -62,7 +63,7 @@ def plan_loop_request(
     begin: Arrays,
     seed: int,
     sampling: Sampling,
-    subject: Subject,
+    subject: ModelContext,
     facts: Generation,
     emit: Emit | None,
     picture: Picture | None,

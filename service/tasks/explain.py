@@ -15,11 +15,12 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.manifest import Manifest
+from service.codecs.model_context import ModelContext
+from service.codecs.rows import Group, shown_input
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import check_finite
-from service.tasks.rows import Group, shown_input
-from service.tasks.work import Infer, Subject
+from service.tasks.work import Infer
 
 Method = Literal["saliency", "integrated_gradients", "occlusion"]
 
@@ -47,7 +48,7 @@ class Maps:
     stride: Sequence[int] | None = None
 
 
-def choose_method(asked: bool | Method, subject: Subject) -> Method | None:
+def choose_method(asked: bool | Method, subject: ModelContext) -> Method | None:
     """The method for what was asked: True is saliency where the model has gradients, else occlusion.
 
     Raises InvalidInput where the model cannot be explained that way; the text says which way it can.
@@ -69,7 +70,7 @@ def choose_method(asked: bool | Method, subject: Subject) -> Method | None:
 
 
 def explain_rows(
-    method: Method, group: Group, indices: np.ndarray, probabilities: np.ndarray, subject: Subject
+    method: Method, group: Group, indices: np.ndarray, probabilities: np.ndarray, subject: ModelContext
 ) -> Generator[Infer, Any, Maps]:
     """Explain the class ``indices`` [rows] of each row of a group; ``probabilities`` [rows, classes] are its own."""
     tensor = shown_input(subject.manifest)
@@ -106,7 +107,7 @@ def _baseline(manifest: Manifest) -> float:
 
 
 def _hide(
-    inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, subject: Subject
+    inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, subject: ModelContext
 ) -> Generator[Infer, Any, Maps]:
     manifest = subject.manifest
     assert manifest.classes is not None  # noqa: S101  # a manifest of the task classify has them

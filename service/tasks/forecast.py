@@ -10,7 +10,8 @@ from pydantic import Field
 from model_store.datatypes import are_finite
 from model_store.graph import MAIN
 from model_store.tasks import Forecast, Loop
-from service.codecs.groups import group_rows, infer_rows, stack_rows
+from service.codecs.model_context import ModelContext
+from service.codecs.rows import group_rows, stack_rows
 from service.codecs.series import SeriesReader, resumable, zeros_of
 from service.codecs.state import origin_of, seal
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
@@ -18,7 +19,7 @@ from service.engine.loop.request import ByStep, LoopRequest, LoopResult, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.request import FromText, TaskOptions
-from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, Subject, call_aside
+from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, call_aside, infer_rows
 
 DEFAULT_HORIZON = 12
 """Steps of a loop, where none are asked for."""
@@ -47,7 +48,7 @@ Predictions = Generator[Infer | Iterate | Aside, Any, list[dict[str, Any]]]
 
 
 def forecast(
-    options: ForecastOptions, rows: Sequence[Any], subject: Subject, limits: Limits, emit: Emit | None
+    options: ForecastOptions, rows: Sequence[Any], subject: ModelContext, limits: Limits, emit: Emit | None
 ) -> Predictions:
     """One prediction a series: ``mean`` [horizon], ``quantiles`` by their text, ``state`` where it is asked for.
 
@@ -61,7 +62,7 @@ def forecast(
 
 
 def _answer_at_once(
-    options: ForecastOptions, rows: Sequence[Any], subject: Subject, limits: Limits, emit: Emit | None
+    options: ForecastOptions, rows: Sequence[Any], subject: ModelContext, limits: Limits, emit: Emit | None
 ) -> Predictions:
     facts = subject.manifest.forecast
     assert facts is not None  # noqa: S101  # asked by the caller
@@ -71,7 +72,7 @@ def _answer_at_once(
             raise InvalidInput(f"{field}: model {subject.name!r} answers at once, without draws or state; leave it out")
     horizon = _check_horizon(options.horizon, facts.horizon, facts.horizon, subject.name)
     columns = _choose_columns(options.quantiles, facts, subject.name)
-    series = SeriesReader(subject, limits).read(rows)
+    series = SeriesReader(subject, limits.state_key).read(rows)
     predictions: list[dict[str, Any]] = []
     for output in (yield from infer_rows(series, MAIN)):
         values = _check_finite(output[facts.output], subject.name)[:horizon]
@@ -104,7 +105,7 @@ class _RollOut:
     """
 
     def __init__(
-        self, options: ForecastOptions, series: int, subject: Subject, limits: Limits, emit: Emit | None
+        self, options: ForecastOptions, series: int, subject: ModelContext, limits: Limits, emit: Emit | None
     ) -> None:
         manifest = subject.manifest
         assert manifest.loop is not None  # noqa: S101  # asked by the caller
@@ -139,7 +140,7 @@ class _RollOut:
             )
 
     def run(self, rows: Sequence[Any]) -> Predictions:
-        series = SeriesReader(self._subject, self._limits).read(rows)
+        series = SeriesReader(self._subject, self._limits.state_key).read(rows)
         started = (yield from infer_rows(series, self._loop.start)) if self._loop.start else series
         begun = [self._begin(row) for row in started]
         predictions: list[dict[str, Any]] = [{} for _ in rows]

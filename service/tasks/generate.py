@@ -10,14 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Generation, Picture
+from service.codecs.model_context import ModelContext
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.engine.loop.request import LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
-from service.tasks.answer import Form, check_answer, check_finite, require_picture, show_row, show_rows, show_together
+from service.tasks.answer import Form, check_finite, require_picture, show_row, show_rows, show_together
 from service.tasks.diffusion import plan_loop_request, read_sampling
-from service.tasks.request import FromText, TaskOptions, TaskRequest
-from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Subject, Work
+from service.tasks.request import FromText, TaskOptions, TaskRequest, check_answer
+from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work
 
 NAME = "generate"
 _DRAWN_SEEDS = 2**53
@@ -53,7 +54,7 @@ class Options(TaskOptions):
     output_format: Form = "numbers"
 
 
-def work(options: Options, request: TaskRequest, subject: Subject, limits: Limits, emit: Emit | None) -> Work:
+def work(options: Options, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """``{"model", "version", "seed" or "seeds", "labels"?, "outputs": [row]}``, or with Accept: image/png a grid.
 
     An event of a stream is ``{"row", "step", "steps", "preview"}``; without a diffusion there is one step.
@@ -85,7 +86,7 @@ def work(options: Options, request: TaskRequest, subject: Subject, limits: Limit
     return Result({**answer, "outputs": (yield from show_rows(rows, picture))})
 
 
-def _find_picture(options: Options, request: TaskRequest, subject: Subject, facts: Generation) -> Picture | None:
+def _find_picture(options: Options, request: TaskRequest, subject: ModelContext, facts: Generation) -> Picture | None:
     """How rows become pictures; None where numbers are wanted. Raises InvalidInput where they cannot."""
     if not request.wants_picture and options.output_format == "numbers":
         return None
@@ -105,7 +106,7 @@ def _read_count(options: Options, limits: Limits) -> int:
     return count
 
 
-def _read_labels(options: Options, count: int, subject: Subject, facts: Generation) -> list[int] | None:
+def _read_labels(options: Options, count: int, subject: ModelContext, facts: Generation) -> list[int] | None:
     """Positions of the labels, one a row; None for a model that takes none."""
     given = options.labels
     if facts.label is None:
@@ -131,7 +132,7 @@ def _find_label(label: str | int, where: str, known: Sequence[str]) -> int:
 
 
 def _begin(
-    options: Options, subject: Subject, facts: Generation, count: int, seed: int, labels: Sequence[int] | None
+    options: Options, subject: ModelContext, facts: Generation, count: int, seed: int, labels: Sequence[int] | None
 ) -> dict[str, np.ndarray]:
     """The noise of each row, and its label."""
     if facts.diffusion is None:
@@ -148,7 +149,7 @@ def _begin(
 
 
 def _draw_noise(
-    options: Options, tensor: Tensor, subject: Subject, facts: Generation, count: int, seed: int
+    options: Options, tensor: Tensor, subject: ModelContext, facts: Generation, count: int, seed: int
 ) -> np.ndarray:
     """[count, ...]: each row by its own position, so that it does not depend on how many there are."""
     shape = [int(size) for size in tensor.row_shape]  # the manifest has none that is free
@@ -184,7 +185,7 @@ def _go_between(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
 
 
 def _run_once(
-    begin: Arrays, subject: Subject, facts: Generation, picture: Picture | None, emit: Emit | None
+    begin: Arrays, subject: ModelContext, facts: Generation, picture: Picture | None, emit: Emit | None
 ) -> Generator[Infer, Any, np.ndarray]:
     outputs: Arrays = yield Infer(begin, facts.graph)
     rows = outputs[facts.output]

@@ -8,13 +8,14 @@ import numpy as np
 
 from model_store.datatypes import are_finite
 from model_store.tasks import Picture, Reconstruction
+from service.codecs.model_context import ModelContext
 from service.codecs.picture_writer import encode_heat, to_pixels
+from service.codecs.rows import Group, in_order, shown_input
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
-from service.tasks.answer import Form, as_image, check_answer, check_finite, require_picture, show_rows, show_together
-from service.tasks.request import TaskOptions, TaskRequest
-from service.tasks.rows import Group, decode_rows, in_order, infer_groups, shown_input
-from service.tasks.work import Aside, Emit, Limits, Result, Subject, Work, call_aside
+from service.tasks.answer import Form, as_image, check_finite, require_picture, show_rows, show_together
+from service.tasks.request import TaskOptions, TaskRequest, check_answer
+from service.tasks.work import Aside, Emit, Limits, Result, Work, call_aside, decode_rows, infer_groups
 
 NAME = "reconstruct"
 
@@ -31,14 +32,14 @@ class Options(TaskOptions):
 class _Plan:
     """``picture`` says how outputs become pictures; None: they are given as numbers."""
 
-    subject: Subject
+    subject: ModelContext
     facts: Reconstruction
     graph: str
     picture: Picture | None
     error_map: bool
 
 
-def work(options: Options, request: TaskRequest, subject: Subject, limits: Limits, emit: Emit | None) -> Work:
+def work(options: Options, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """``{"model", "version", "predictions": [{"output", "error", "anomaly"?, "score"?, "threshold"?, "error_map"?}]}``.
 
     With Accept: image/png it is one PNG of the outputs. A stream has no event before its last.
@@ -58,7 +59,7 @@ def work(options: Options, request: TaskRequest, subject: Subject, limits: Limit
     return Result({"model": subject.name, "version": subject.version, "predictions": in_order(groups, answers)})
 
 
-def _plan(options: Options, request: TaskRequest, subject: Subject) -> _Plan:
+def _plan(options: Options, request: TaskRequest, subject: ModelContext) -> _Plan:
     """Raises InvalidInput for what this model cannot do."""
     manifest = subject.manifest
     facts = manifest.reconstruction

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from model_store.manifest import describe
-from service.codecs.picture_reader import MEDIA_TYPES
+from service.codecs.picture_reader import MEDIA_TYPES, PictureFile
 from service.errors import InvalidInput, UnsupportedMedia
 from service.protocol.json import parse_json, parse_object, type_name
 from service.protocol.multipart import MEDIA_TYPE as FORM
@@ -16,13 +16,6 @@ from service.protocol.multipart import File, parse_multipart
 MAX_FIELDS = 100
 _UNTOLD = ("application/octet-stream",)
 """Media types of a file that say nothing: its content shows what it is."""
-
-
-class Picture(NamedTuple):
-    """A row that came as a PNG or JPEG file. ``where`` names it in messages."""
-
-    content: bytes | memoryview
-    where: str
 
 
 class TaskRequest(NamedTuple):
@@ -83,7 +76,7 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     wants_picture = prefers_picture(accept)
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type in MEDIA_TYPES:
-        return TaskRequest(_join((), texts), [Picture(body, "body")], True, wants_picture)
+        return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, wants_picture)
     if media_type.startswith("image/"):
         raise UnsupportedMedia(f"content-type {media_type}: expected {' or '.join(MEDIA_TYPES)}")
     if media_type == FORM:
@@ -97,6 +90,12 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     if not texts:
         return TaskRequest(fields, inputs, False, wants_picture)
     return TaskRequest(_join(fields.items(), texts), inputs, True, wants_picture)
+
+
+def check_answer(options: TaskOptions, request: TaskRequest) -> None:
+    """Raises InvalidInput for a stream that should be a picture."""
+    if request.wants_picture and options.stream:
+        raise InvalidInput("accept: image/png is one picture, and a stream has events: ask for one of them")
 
 
 def _read_query(query: bytes) -> list[tuple[str, str]]:
@@ -119,11 +118,11 @@ def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, str]]) -
     return joined
 
 
-def _read_file(file: File, number: int) -> Picture:
+def _read_file(file: File, number: int) -> PictureFile:
     where = f"file {number} ({file.filename or file.name:.60})"
     if file.media_type not in (*MEDIA_TYPES, *_UNTOLD):
         raise UnsupportedMedia(f"{where}: expected {' or '.join(MEDIA_TYPES)}, got {file.media_type:.60}")
-    return Picture(file.content, where)
+    return PictureFile(file.content, where)
 
 
 def prefers_picture(accept: str) -> bool:

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+from service.codecs.model_context import ModelContext
+from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.forecast import ForecastOptions, forecast
-from service.tasks.request import Picture, TaskOptions, TaskRequest
+from service.tasks.request import TaskOptions, TaskRequest
 from service.tasks.translate import TextOptions, translate
-from service.tasks.work import Emit, Limits, Result, Subject, Work
+from service.tasks.work import Emit, Limits, Result, Work
 
 NAME = "predict_sequence"
 
@@ -16,7 +18,7 @@ class Options(ForecastOptions, TextOptions):
     """Everything of a request but its rows; which of it a model takes depends on what it predicts."""
 
 
-def work(options: Options, request: TaskRequest, subject: Subject, limits: Limits, emit: Emit | None) -> Work:
+def work(options: Options, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """Answers with the model, the version and one prediction a row, in their order; see ``forecast``, ``translate``.
 
     Raises InvalidInput, which names the field at fault, what was expected and what came; ModelFailure for an output
@@ -27,7 +29,7 @@ def work(options: Options, request: TaskRequest, subject: Subject, limits: Limit
         got = "none" if not rows else len(rows)
         raise InvalidInput(f"inputs: expected an array of 1 to {limits.max_rows} series or texts, got {got}")
     for row in rows:
-        if isinstance(row, Picture):
+        if isinstance(row, PictureFile):
             raise InvalidInput(f"{row.where}: expected a JSON body with series or texts as inputs, got a picture")
     predictions: list[dict[str, Any]]
     if subject.manifest.forecast is not None:

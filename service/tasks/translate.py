@@ -10,14 +10,15 @@ from pydantic import Field
 
 from model_store.graph import MAIN
 from model_store.tasks import Loop, Text
-from service.codecs.groups import group_rows, infer_rows, stack_rows
+from service.codecs.model_context import ModelContext
+from service.codecs.rows import group_rows, stack_rows
 from service.codecs.series import zeros_of
 from service.engine.loop.request import Decoding, LoopRequest, LoopResult, Sentence, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import type_name
 from service.tasks.request import TaskOptions
-from service.tasks.work import Emit, Infer, Iterate, Limits, Subject
+from service.tasks.work import Emit, Infer, Iterate, Limits, infer_rows
 
 MAX_BEAMS = 8
 
@@ -29,7 +30,7 @@ class TextOptions(TaskOptions):
 
 
 def translate(
-    options: TextOptions, rows: Sequence[Any], subject: Subject, limits: Limits, emit: Emit | None
+    options: TextOptions, rows: Sequence[Any], subject: ModelContext, limits: Limits, emit: Emit | None
 ) -> Generator[Infer | Iterate, Any, list[dict[str, Any]]]:
     """One prediction a text: ``text``, its ``probability``, and ``complete`` false where the steps ran out before it
     ended.
@@ -72,7 +73,7 @@ def _predict(sentence: Sentence, steps: int, facts: Text, model: str) -> dict[st
     return prediction
 
 
-def _begin(outputs: Arrays, loop: Loop, subject: Subject) -> dict[str, np.ndarray]:
+def _begin(outputs: Arrays, loop: Loop, subject: ModelContext) -> dict[str, np.ndarray]:
     """What a text's row takes to the first step."""
     inputs = {tensor.name: tensor for tensor in subject.manifest.graphs[MAIN].inputs}
     return {c.input: outputs[c.start] if c.start else zeros_of(inputs[c.input]) for c in loop.carries}

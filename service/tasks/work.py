@@ -4,13 +4,15 @@ So a task is a plain function of its request, its model's manifest and these ans
 in by and however it is scheduled.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from model_store.manifest import Manifest
+from service.codecs.rows import Group, count_picture_bytes, group_rows, read_groups, stack_rows
 from service.engine.loop.request import LoopRequest
 from service.engine.tensors import Arrays
+from service.errors import InvalidInput
 
 
 class Infer(NamedTuple):
@@ -57,15 +59,6 @@ def call_aside(do: Callable[[], T], size_bytes: int) -> Generator[Aside, Any, T]
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """The model version that a task works on."""
-
-    name: str
-    version: str
-    manifest: Manifest
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """What a request may ask for. ``state_key`` signs the states that are handed out."""
 
@@ -74,3 +67,34 @@ class Limits:
     max_steps: int = 10_000
     max_generated: int = 1024
     state_key: bytes = b""
+
+
+def decode_rows(
+    rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main"
+) -> Generator[Aside, Any, list[Group]]:
+    """The rows of a request for a graph. Raises InvalidInput, which names the row at fault, UnsupportedMedia."""
+    if rows is None:
+        raise InvalidInput("inputs: expected an array of rows, got nothing")
+    return (
+        yield from call_aside(
+            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph), count_picture_bytes(rows)
+        )
+    )
+
+
+def infer_groups(groups: Sequence[Group], graph: str = "main") -> Generator[Infer, Any, list[Arrays]]:
+    """Run each group; the outputs, group by group."""
+    outputs = []
+    for group in groups:
+        outputs.append((yield Infer(group.inputs, graph)))  # noqa: PERF401  # a comprehension cannot yield
+    return outputs
+
+
+def infer_rows(rows: Sequence[Arrays], graph: str) -> Generator[Infer, Any, list[Arrays]]:
+    """The outputs of each row, without a batch axis. What a row gives does not depend on the others."""
+    outputs: dict[int, Arrays] = {}
+    for positions in group_rows(rows):
+        answer: Arrays = yield Infer(stack_rows(rows, positions), graph)
+        for at, position in enumerate(positions):
+            outputs[position] = {name: array[at] for name, array in answer.items()}
+    return [outputs[i] for i in range(len(rows))]

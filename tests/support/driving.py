@@ -12,10 +12,11 @@ from model_store import DEFAULT_ROOT
 from model_store.datatypes import BY_ONNX
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
+from service.codecs.model_context import ModelContext
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
 from service.protocol.json import render_json
-from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Subject, Work
+from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Work
 
 LIMITS = Limits(max_pixels=1_000_000)
 
@@ -60,7 +61,7 @@ class Driver(Drives):
     def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
         super().__init__()
         self.manifest = manifest
-        self.subject = Subject(manifest.name, "1", manifest)
+        self.subject = ModelContext(manifest.name, "1", manifest)
         self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
         self.inferred: list[tuple[str, int]] = []
         """(graph, rows) of every Infer."""

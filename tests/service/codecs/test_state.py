@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from model_store.graph import Graph
 from model_store.manifest import File, Manifest
+from service.codecs.model_context import ModelContext
 from service.codecs.state import MAX_CHARACTERS, Layout, Origin, open_state, origin_of, seal
 from service.errors import InvalidInput
-from service.tasks.work import Subject
 
 KEY = b"k" * 32
 ORIGIN = Origin("m", "1", "0" * 64)
@@ -119,7 +119,9 @@ def test_origin_tells_files_apart() -> None:
     def origin(files: dict[str, str]) -> Origin:
         described = {name: File(sha256=digit * 64, size_bytes=1) for name, digit in files.items()}
         graph = Graph(file="a", inputs=(), outputs=())
-        return origin_of(Subject("m", "1", Manifest(name="m", task="tensors", graphs={"main": graph}, files=described)))
+        return origin_of(
+            ModelContext("m", "1", Manifest(name="m", task="tensors", graphs={"main": graph}, files=described))
+        )
 
     assert origin({"a": "1", "b": "2"}) == origin({"b": "2", "a": "1"})
     assert len({origin({"a": "1"}), origin({"a": "2"}), origin({"b": "1"})}) == 3

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Classes
+from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.classify import Options, predictions, work
-from service.tasks.request import Picture, TaskRequest
+from service.tasks.request import TaskRequest
 from tests.support.driving import LIMITS, body_of, make
 from tests.support.models.graphs import classifier
 
@@ -128,7 +129,7 @@ def ask(rows: Any, **fields: Any) -> Any:
         (None, "inputs: expected an array of rows, got nothing"),
         ([], "inputs: expected an array of 1 to 65536 rows, got an array of 0"),
         ([[[[1]]]], r"inputs\[0\]: expected a row of shape \[1, 2, 2\], got \[1, 1, 1\]"),
-        ([Picture(b"", "body")], r"body: model 'm' takes numbers of shape \[1, 2, 2\], not pictures"),
+        ([PictureFile(b"", "body")], r"body: model 'm' takes numbers of shape \[1, 2, 2\], not pictures"),
     ],
 )
 def test_faulty_rows_are_refused(rows: Any, complaint: str) -> None:

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.codecs.model_context import ModelContext
 from service.engine.loop.noise import draw_normal
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import render_json
 from service.tasks.forecast import MAX_VALUES
 from service.tasks.request import TaskRequest
 from service.tasks.sequence import Options, work
-from service.tasks.work import Emit, Limits, Subject
+from service.tasks.work import Emit, Limits
 from tests.support.models.sequences import (
     LIMITS,
     Model,
@@ -29,7 +30,7 @@ def ask(
     model: Model,
     rows: Any,
     *,
-    subject: Subject | None = None,
+    subject: ModelContext | None = None,
     limits: Limits = LIMITS,
     emit: Emit | None = None,
     **fields: Any,

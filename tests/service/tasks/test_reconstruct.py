@@ -12,10 +12,10 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from service.codecs.picture_reader import decode_base64, decode_image
+from service.codecs.picture_reader import PictureFile, decode_base64, decode_image
 from service.errors import InvalidInput, ModelFailure, UnsupportedMedia
 from service.tasks import reconstruct
-from service.tasks.request import Picture, TaskRequest
+from service.tasks.request import TaskRequest
 from service.tasks.work import Limits, Result
 from tests.support.driving import LIMITS, Driver, body_of, make
 from tests.support.models.graphs import build
@@ -105,7 +105,7 @@ def test_picture_that_cannot_be_the_answer_is_refused(image: Any, fields: dict[s
         (None, InvalidInput, "inputs: expected an array of rows, got nothing"),
         ([[1.0]], InvalidInput, r"inputs\[0\]: expected a row of shape \[1, height, width\], got \[1\]"),
         ([ROW, {"image": "AAAA"}], UnsupportedMedia, r"inputs\[1\]\.image: expected a PNG or JPEG picture"),
-        ([Picture(png([[1] * 40] * 40), "body")], InvalidInput, "body: expected at most 1000 pixels"),
+        ([PictureFile(png([[1] * 40] * 40), "body")], InvalidInput, "body: expected at most 1000 pixels"),
     ],
 )
 def test_faulty_rows_are_refused(rows: Any, error: type[Exception], complaint: str) -> None:
@@ -241,7 +241,7 @@ def test_pictures_of_any_size_go_in_and_out_in_order() -> None:
     """Rows of one size run together; each output is a picture of its row's size."""
     model = make_model(image=GREY)
     sides = (3, 70, 3, 5)
-    rows = [Picture(png(np.full((side, side + 1), 40 + side)), f"file {side}") for side in sides]
+    rows = [PictureFile(png(np.full((side, side + 1), 40 + side)), f"file {side}") for side in sides]
     answers = predict(model, rows, output_format="picture", error_map=True)
     assert model.inferred == [("main", 2), ("main", 1), ("main", 1)]
     assert model.manifest.image is not None
@@ -257,7 +257,7 @@ def test_large_picture_is_decoded_and_encoded_aside() -> None:
     """A photograph of 640 x 427 holds nobody up, and comes back in its size."""
     noise = np.random.default_rng(0).integers(0, 256, (427, 640, 3), dtype=np.uint8)
     model = make_model(halving(1.0, ["batch", 3, "height", "width"]), image={"input": "x", "channels": 3})
-    answer = ask(model, [Picture(png(noise), "body")], wants_picture=True)
+    answer = ask(model, [PictureFile(png(noise), "body")], wants_picture=True)
     np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(answer.body))), noise)
     assert (answer.media_type, model.asides) == ("image/png", 2)
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput, UnsupportedMedia
-from service.tasks.request import FromText, Picture, TaskOptions, TaskRequest, prefers_picture, read_request
+from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request
 
 PNG = b"\x89PNG not looked into here"
 
@@ -113,7 +114,7 @@ def test_unknown_content_type_is_read_as_json(content_type: str) -> None:
 def test_picture_as_a_body_is_one_row() -> None:
     """The options come from the query string then, as texts."""
     request = read(PNG, "Image/PNG; x=y", b"top_k=3&model=a%20b&note=")
-    assert request == TaskRequest({"top_k": "3", "model": "a b", "note": ""}, [Picture(PNG, "body")], True, False)
+    assert request == TaskRequest({"top_k": "3", "model": "a b", "note": ""}, [PictureFile(PNG, "body")], True, False)
 
 
 def test_files_of_a_form_are_rows_in_order() -> None:

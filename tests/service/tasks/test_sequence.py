@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput
-from service.tasks.request import Picture, TaskRequest
+from service.tasks.request import TaskRequest
 from service.tasks.sequence import NAME, Options, work
 from tests.support.models.graphs import double
 from tests.support.models.sequences import (
@@ -67,7 +68,7 @@ def test_a_request_without_rows_is_refused(rows: Any) -> None:
 @pytest.mark.parametrize("model", [summing_forecaster(), translator()])
 def test_a_picture_is_refused(model: Model) -> None:
     """A picture is neither a series nor a text."""
-    complaint = refuse(model, [Picture(b"", "body")])
+    complaint = refuse(model, [PictureFile(b"", "body")])
     assert complaint == "body: expected a JSON body with series or texts as inputs, got a picture"
 
 

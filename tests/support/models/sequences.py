@@ -11,9 +11,10 @@ from model_store.datatypes import BY_ONNX, DATATYPES
 from model_store.graph import Graph, Tensor
 from model_store.manifest import File, Manifest
 from model_store.tasks import Carry, Forecast, Loop, Text
+from service.codecs.model_context import ModelContext
 from service.engine.loop.request import LoopRequest, LoopResult, Sentence, Value
 from service.engine.tensors import Signature
-from service.tasks.work import Limits, Subject
+from service.tasks.work import Limits
 from tests.support.driving import Drives
 from tests.support.models.graphs import build
 
@@ -31,7 +32,7 @@ class Model(Drives):
         described = {name: _describe(name, session) for name, session in self.sessions.items()}
         files = {f"{name}.onnx": File(sha256="0" * 64, size_bytes=len(content)) for name, content in graphs.items()}
         self.manifest = Manifest(name="m", task="predict_sequence", graphs=described, files=files, **facts)
-        self.subject = Subject("m", "1", self.manifest)
+        self.subject = ModelContext("m", "1", self.manifest)
         self.runs: list[tuple[str, int]] = []
         """(graph, rows) of every Infer and every step."""
 

@@ -4,7 +4,7 @@ Rows of different shapes become a group each, for a batch has rows of one shape;
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +12,10 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.manifest import Manifest
-from service.codecs.groups import group_rows, stack_rows
-from service.codecs.picture_reader import decode_base64, decode_image
+from service.codecs.picture_reader import PictureFile, decode_base64, decode_image
 from service.engine.tensors import Arrays, show_shape
 from service.errors import InvalidInput
 from service.protocol.json import array_of, type_name
-from service.tasks.request import Picture
-from service.tasks.work import Aside, Infer, Limits, call_aside
 
 MAX_ROWS = 65_536
 
@@ -30,25 +27,19 @@ class Group(NamedTuple):
     inputs: Arrays
 
 
-def decode_rows(
-    rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main"
-) -> Generator[Aside, Any, list[Group]]:
-    """The rows of a request for a graph. Raises InvalidInput, which names the row at fault, UnsupportedMedia."""
-    if rows is None:
-        raise InvalidInput("inputs: expected an array of rows, got nothing")
-    return (
-        yield from call_aside(
-            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph), _count_picture_bytes(rows)
-        )
-    )
+def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
+    """Positions of the rows whose arrays have equal shapes, in the order in which these shapes first come."""
+    groups: dict[Hashable, list[int]] = {}
+    for position, row in enumerate(rows):
+        groups.setdefault(tuple(array.shape for array in row.values()), []).append(position)
+    return list(groups.values())
 
 
-def infer_groups(groups: Sequence[Group], graph: str = "main") -> Generator[Infer, Any, list[Arrays]]:
-    """Run each group; the outputs, group by group."""
-    outputs = []
-    for group in groups:
-        outputs.append((yield Infer(group.inputs, graph)))  # noqa: PERF401  # a comprehension cannot yield
-    return outputs
+def stack_rows(rows: Sequence[Arrays], positions: Sequence[int]) -> dict[str, np.ndarray]:
+    """The rows at these positions, of equal shapes, as arrays [rows, ...] by name."""
+    if len(positions) == 1:
+        return {name: array[None] for name, array in rows[positions[0]].items()}
+    return {name: np.stack([rows[i][name] for i in positions]) for name in rows[positions[0]]}
 
 
 def in_order(groups: Sequence[Group], values: Sequence[Sequence[Any] | np.ndarray]) -> list[Any]:
@@ -70,7 +61,7 @@ def read_groups(
         got = f"an array of {len(rows)}" if isinstance(rows, list) else type_name(rows)
         raise InvalidInput(f"inputs: expected an array of 1 to {max_rows} rows, got {got}")
     tensors = manifest.graphs[graph].inputs
-    if len(tensors) == 1 and {dict, Picture}.isdisjoint(map(type, rows)):
+    if len(tensors) == 1 and {dict, PictureFile}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0])
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
@@ -92,12 +83,13 @@ def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
     return inputs[0] if len(inputs) == 1 else None
 
 
-def _count_picture_bytes(rows: Sequence[Any]) -> int:
+def count_picture_bytes(rows: Sequence[Any]) -> int:
+    """The bytes of the pictures among rows, encoded as they came."""
     count = 0
-    if {dict, Picture}.isdisjoint(map(type, rows)):
+    if {dict, PictureFile}.isdisjoint(map(type, rows)):
         return count
     for row in rows:
-        if isinstance(row, Picture):
+        if isinstance(row, PictureFile):
             count += len(row.content)
         elif isinstance(row, dict):
             texts = [value.get("image") if isinstance(value, dict) else value for value in row.values()]
@@ -121,7 +113,7 @@ def _read_row(row: Any, where: str, tensors: Sequence[Tensor], manifest: Manifes
         return {tensors[0].name: _read_value(row, where, tensors[0], manifest, max_pixels)}
     names = [tensor.name for tensor in tensors]
     if not isinstance(row, dict) or row.keys() != set(names):
-        where, got = (row.where, "a picture") if isinstance(row, Picture) else (where, type_name(row))
+        where, got = (row.where, "a picture") if isinstance(row, PictureFile) else (where, type_name(row))
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
         raise InvalidInput(f"{where}: model {manifest.name!r} takes an object of {', '.join(names)}, got {got}")
@@ -129,7 +121,7 @@ def _read_row(row: Any, where: str, tensors: Sequence[Tensor], manifest: Manifes
 
 
 def _read_value(value: Any, where: str, tensor: Tensor, manifest: Manifest, max_pixels: int) -> np.ndarray:
-    if isinstance(value, Picture):
+    if isinstance(value, PictureFile):
         return _from_picture(bytes(value.content), value.where, tensor, manifest, max_pixels)
     if isinstance(value, dict):
         if value.keys() != {"image"} or not isinstance(value["image"], str):

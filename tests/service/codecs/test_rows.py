@@ -13,10 +13,10 @@ from PIL import Image as Pillow
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Image
+from service.codecs.picture_reader import PictureFile
+from service.codecs.rows import MAX_ROWS, Group, in_order, read_groups
 from service.errors import InvalidInput, UnsupportedMedia
-from service.tasks.request import Picture
-from service.tasks.rows import MAX_ROWS, Group, decode_rows, in_order, read_groups
-from service.tasks.work import Limits
+from service.tasks.work import Limits, decode_rows
 
 
 def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image | None = None) -> Manifest:
@@ -103,7 +103,7 @@ def several(image: Image | None = None) -> Manifest:
         ({"history": [1], "month": [1]}, r"inputs\[1\]\.month: expected a row of shape \[\], got \[1\]"),
         ({"history": [1], "month": 1.5}, r"inputs\[1\]\.month: expected INT64, got 1\.5"),
         ({"history": ["x"], "month": 1}, r"inputs\[1\]\.history: expected FP32, got 'x'"),
-        (Picture(b"", "file 1 (a.png)"), r"file 1 \(a\.png\): .* takes an object of history, month, got a picture"),
+        (PictureFile(b"", "file 1 (a.png)"), r"file 1 \(a\.png\): .* takes an object of history, month, got a picture"),
     ],
 )
 def test_row_of_several_inputs_at_fault_is_named(row: Any, complaint: str) -> None:
@@ -141,7 +141,7 @@ def test_rows_of_different_shapes_come_back_in_order(lengths: list[int]) -> None
 def test_pictures_of_any_size_become_groups() -> None:
     """Where the manifest gives no size a picture keeps its own."""
     free = describe((1, "height", "width"), image=Image(input="x", channels=1))
-    pictures = [Picture(picture(), "a"), as_row(picture(7)), [[[0.5]]]]
+    pictures = [PictureFile(picture(), "a"), as_row(picture(7)), [[[0.5]]]]
     groups = read_groups(pictures, free, 1000)
     assert [(group.places, group.inputs["x"].shape) for group in groups] == [
         ([0, 1], (2, 1, 4, 4)),
@@ -152,9 +152,9 @@ def test_pictures_of_any_size_become_groups() -> None:
 def test_pictures_have_a_limit_together() -> None:
     """Many short files cannot fill the memory with large pictures."""
     free = describe((1, "height", "width"), image=Image(input="x", channels=1))
-    assert len(read_groups([Picture(picture(), "a")] * 2, free, 32)) == 1
+    assert len(read_groups([PictureFile(picture(), "a")] * 2, free, 32)) == 1
     with pytest.raises(InvalidInput, match=r"inputs\[2\]: expected at most 32 pixels in all rows together"):
-        read_groups([Picture(picture(), "a")] * 3, free, 32)
+        read_groups([PictureFile(picture(), "a")] * 3, free, 32)
 
 
 def decode(rows: list[Any] | None) -> tuple[list[Group], int]:
@@ -181,7 +181,7 @@ def test_no_rows_are_refused() -> None:
         decode(None)
 
 
-@pytest.mark.parametrize("as_value", [lambda content: Picture(content, "body"), as_row])
+@pytest.mark.parametrize("as_value", [lambda content: PictureFile(content, "body"), as_row])
 def test_large_pictures_are_decoded_aside(as_value: Any) -> None:
     """Small ones and numbers are read at once."""
     assert decode([[[[0, 0], [0, 0]]]] * 9000)[1] == 0
@@ -193,7 +193,7 @@ def test_large_pictures_are_decoded_aside(as_value: Any) -> None:
 def test_picture_as_a_body_is_refused_by_a_model_of_numbers() -> None:
     """A picture sent to a model that takes numbers is told the shape of its rows."""
     with pytest.raises(InvalidInput, match=r"^body: model 'm' takes numbers of shape \[2\], not pictures$"):
-        read([Picture(picture(), "body")])
+        read([PictureFile(picture(), "body")])
 
 
 def test_too_large_a_picture_is_refused() -> None:
@@ -201,7 +201,7 @@ def test_too_large_a_picture_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^inputs\[0\]\.image: expected at most 15 pixels, got 4 x 4$"):
         read_groups([as_row(picture())], PICTURES, 15)
     with pytest.raises(InvalidInput, match=r"^body: expected at most 15 pixels, got 4 x 4$"):
-        read_groups([Picture(picture(), "body")], PICTURES, 15)
+        read_groups([PictureFile(picture(), "body")], PICTURES, 15)
 
 
 def test_nested_text_is_no_text() -> None:
@@ -237,5 +237,5 @@ def test_pictures_and_numbers_may_be_mixed() -> None:
 
 def test_picture_as_a_body_is_one_row() -> None:
     """A body that is a picture becomes a batch of one row."""
-    array = read([Picture(picture(), "body")], PICTURES)
+    array = read([PictureFile(picture(), "body")], PICTURES)
     assert (array.shape, array.max()) == ((1, 1, 2, 2), 1)
