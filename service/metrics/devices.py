@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 Reading = tuple[str, tuple[str, ...], float]
 """Metric, labels, value."""
 

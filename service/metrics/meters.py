@@ -1,6 +1,7 @@
-"""Metrics: what is counted, and the exposition. The only file that imports prometheus_client.
+"""What the service counts with: meters of models and routes, and the sums over all workers.
 
-How it is counted is in `cells.py`. Counters of a worker that has died stay in the sums; its gauges do not.
+Where the numbers lie is in `storage.py`, how Prometheus reads them in `exposition.py`. Counters of a worker that has
+died stay in the sums; its gauges do not.
 """
 
 import os
@@ -8,59 +9,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mypy_extensions import mypyc_attr
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
-
-from service.metrics.storage import Cells, Counter, Definition, Gauge, Histogram, Labels, Record, read_cells
+from service.metrics.definitions import (
+    ALL,
+    BATCHES,
+    DEFINITIONS,
+    RECORDS,
+    REQUEST_FIELDS,
+    REQUESTS,
+)
+from service.metrics.storage import Counter, Definition, Gauge, Histogram, Labels, Record, Series, Storage, read_storage
 from service.metrics.times import Tally, Times
 from service.metrics.tracing import DEFAULTS, Sampler
 
-SECONDS = (
-    *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
-    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
-)
-ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-
-REQUESTS = "requests"
-REQUEST_FIELDS = ("success", "success_s", "queue_s", "input_s", "infer_s", "fail", "fail_s", "last")
-"""Counts, and seconds summed over requests; ``last`` is when a batch last ended, in seconds since 1970."""
-BATCHES = "batches"
-BATCH_FIELDS = ("count", "input_s", "infer_s", "output_s")
-"""Seconds summed over batches."""
 _FAIL, _LAST = REQUEST_FIELDS.index("fail"), REQUEST_FIELDS.index("last")
-
-_MODEL = ("model", "version")
-DEFINITIONS = {
-    d.name: d
-    for d in (
-        Definition("counter", "sluice_requests", "Requests answered, by status", ("route", "model", "status")),
-        Definition("histogram", "sluice_request_seconds", "From body to answer", ("route", "model"), SECONDS),
-        Definition("counter", "sluice_rejected", "Requests refused or given up, by reason", ("model", "reason")),
-        Definition("histogram", "sluice_queue_seconds", "A request's wait for a batch", _MODEL, SECONDS),
-        Definition("histogram", "sluice_batch_seconds", "Assembling a batch, waiting for its lane", _MODEL, SECONDS),
-        Definition("histogram", "sluice_compute_seconds", "Running a batch", _MODEL, SECONDS),
-        Definition("histogram", "sluice_batch_rows", "Rows of a batch", _MODEL, ROWS),
-        Definition("gauge", "sluice_queue_rows", "Rows that wait", _MODEL),
-        Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
-        Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),
-        Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
-        Definition("gauge", "sluice_workers", "Workers that are alive", ()),
-        Definition("gauge", "sluice_worker_memory_bytes", "Resident memory of the workers, shared pages in each", ()),
-        Definition("gauge", "sluice_device_memory_bytes", "Memory of a GPU, all processes", ("device", "kind")),
-    )
-}
-RECORDS = {
-    d.name: d
-    for d in (
-        Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
-        Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
-    )
-}
-"""What statistics are made of; not exposed."""
-_DEFINED = DEFINITIONS | RECORDS
 
 Source = Callable[[], Iterable[tuple[str, Labels, float]]]
 """Gauges that are read when they are scraped, by the worker that is scraped: metric, labels, value."""
@@ -138,7 +99,7 @@ class RouteMeter:
 
 
 class Metrics:
-    """All metrics of this worker, and the exposition of all workers.
+    """All metrics of this worker, and the sums over all workers.
 
     ``alive`` tells whether a process still runs; the gauges of one that does not are left out.
     """
@@ -146,26 +107,24 @@ class Metrics:
     def __init__(self, folder: Path | None = None, alive: Callable[[int], bool] | None = None) -> None:
         self._folder, self._pid = folder, os.getpid()
         self._alive = alive or _is_alive
-        self._cells = Cells(folder, self._pid)
+        self._storage = Storage(folder, self._pid)
         self._rejected: dict[tuple[str, str], Counter] = {}
         self._routes: dict[tuple[str, str], RouteMeter] = {}
         self.sources: list[Source] = []
-        self._registry = CollectorRegistry()
-        self._registry.register(_Families(self.collect))
         self.gauge("sluice_workers").set(1)
 
     def counter(self, name: str, labels: Labels = ()) -> Counter:
-        return Counter(self._cells.values, self._cells.place(DEFINITIONS[name], labels))
+        return Counter(self._storage.values, self._storage.place(DEFINITIONS[name], labels))
 
     def gauge(self, name: str, labels: Labels = ()) -> Gauge:
-        return Gauge(self._cells.values, self._cells.place(DEFINITIONS[name], labels))
+        return Gauge(self._storage.values, self._storage.place(DEFINITIONS[name], labels))
 
     def histogram(self, name: str, labels: Labels) -> Histogram:
         definition = DEFINITIONS[name]
-        return Histogram(self._cells.values, self._cells.place(definition, labels), definition.bounds)
+        return Histogram(self._storage.values, self._storage.place(definition, labels), definition.bounds)
 
     def record(self, name: str, labels: Labels) -> Record:
-        return Record(self._cells.values, self._cells.place(RECORDS[name], labels))
+        return Record(self._storage.values, self._storage.place(RECORDS[name], labels))
 
     def records(self, name: str) -> Iterator[tuple[Labels, Mapping[str, float]]]:
         """Every worker's records of a name, by field; those of dead workers too."""
@@ -187,12 +146,8 @@ class Metrics:
             counter = self._rejected[model, reason] = self.counter("sluice_rejected", (model, reason))
         counter.inc()
 
-    def expose(self, accept: str) -> tuple[bytes, str]:
-        """The exposition and its content type, in the format that the ``Accept`` header asks for."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
-
-    def collect(self) -> Iterable[Metric]:
+    def sums(self) -> Mapping[str, Series]:
+        """Every metric by its labels, over all workers that share them."""
         sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in DEFINITIONS}
         for definition, labels, values in self._everything():
             if definition.name in RECORDS:
@@ -203,8 +158,7 @@ class Metrics:
         for source in self.sources:
             for name, labels, value in source():
                 sums[name][labels] = [value]
-        for name, series in sums.items():
-            yield _family(DEFINITIONS[name], series)
+        return sums
 
     def workers(self) -> set[int]:
         """The process ids of the workers that share these metrics and are alive, this one among them."""
@@ -212,42 +166,14 @@ class Metrics:
         return {self._pid, *(pid for path in paths if self._alive(pid := int(path.stem.partition("-")[0])))}
 
     def _everything(self) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
-        yield from self._cells.series()
+        yield from self._storage.series()
         for path in self._folder.glob("*.series") if self._folder else ():
-            if path == self._cells.series_path:
+            if path == self._storage.series_path:
                 continue
             alive = self._alive(int(path.stem.partition("-")[0]))
-            for definition, labels, values in read_cells(path, _DEFINED):
+            for definition, labels, values in read_storage(path, ALL):
                 if alive or definition.kind != "gauge":
                     yield definition, labels, values
-
-
-@mypyc_attr(native_class=False)  # its base is not
-class _Families(Collector):
-    """What prometheus_client asks for the exposition."""
-
-    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        self._collect = collect
-
-    def collect(self) -> Iterable[Metric]:
-        return self._collect()
-
-
-def _family(definition: Definition, series: Mapping[Labels, Sequence[float]]) -> Metric:
-    if definition.kind == "histogram":
-        family = HistogramMetricFamily(definition.name, definition.help, labels=definition.labels)
-        for labels, (*counts, total) in sorted(series.items()):
-            running, buckets = 0.0, []
-            for bound, count in zip((*map(str, definition.bounds), "+Inf"), counts, strict=True):
-                running += count
-                buckets.append((bound, running))
-            family.add_metric(labels, buckets, total)
-        return family
-    plain = CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily
-    simple = plain(definition.name, definition.help, labels=definition.labels)
-    for labels, (value,) in sorted(series.items()):
-        simple.add_metric(labels, value)
-    return simple
 
 
 def _is_alive(pid: int) -> bool:

@@ -5,8 +5,9 @@ prometheus_client in multi-process mode measured 3.1 µs, one here 0.1 to 0.3 µ
 is a file in memory that they share, one file a worker: whichever worker is scraped reads all of them, and the sums are
 exact at that moment.
 
-Files in ``folder``: ``<pid>-<start>.cells`` holds float64 numbers; ``<pid>-<start>.series`` says, a JSON line for each,
-which series begins at which cell. A line is written after its cells exist, and cells are never given to another series.
+Files in ``folder``: ``<pid>-<start>.storage`` holds float64 numbers; ``<pid>-<start>.series`` says, a JSON line each,
+which series begins at which of them. A line is written after its numbers exist, and these are never given to another
+series.
 """
 
 import json
@@ -17,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-_CELLS_BYTES = 64 << 20  # the file is sparse: only what is used takes memory
+_STORAGE_BYTES = 64 << 20  # the file is sparse: only what is used takes memory
 
 Labels = tuple[str, ...]
+Series = dict[Labels, list[float]]
 
 Values: TypeAlias = "list[float] | memoryview[float]"
-"""Cells: a list where no other process reads them, for compiled code adds to one in a quarter of the time."""
+"""Storage: a list where no other process reads them, for compiled code adds to one in a quarter of the time."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,12 @@ class Definition:
     fields: tuple[str, ...] = ()
 
     @property
-    def cells(self) -> int:
-        """Cells of one series: a histogram has one a bucket, one for what is above the last bound, one for the sum."""
+    def length(self) -> int:
+        """Numbers of one series: a histogram has one a bucket, one above the last bound, and one for the sum."""
         return len(self.bounds) + 2 if self.kind == "histogram" else len(self.fields) or 1
 
 
-class Cells:
+class Storage:
     """The numbers of one worker. ``folder`` None keeps them in this process alone."""
 
     def __init__(self, folder: Path | None, pid: int) -> None:
@@ -52,25 +54,25 @@ class Cells:
             folder.mkdir(parents=True, exist_ok=True)
             # A process id can come again, in a restarted container say: each life has files of its own.
             stem = f"{pid}-{time.time_ns()}"
-            path = folder / f"{stem}.cells"
+            path = folder / f"{stem}.storage"
             with path.open("w+b") as file:
-                file.truncate(_CELLS_BYTES)
-                self.values = memoryview(mmap.mmap(file.fileno(), _CELLS_BYTES)).cast("d")
+                file.truncate(_STORAGE_BYTES)
+                self.values = memoryview(mmap.mmap(file.fileno(), _STORAGE_BYTES)).cast("d")
             self.series_path = folder / f"{stem}.series"
             self.series_path.touch()
         self._next = 0
         self._places: dict[tuple[Definition, Labels], int] = {}
 
     def place(self, definition: Definition, labels: Labels) -> int:
-        """The first cell of a series, made on first use."""
+        """Where the numbers of a series begin; they are made on first use."""
         key = (definition, labels)
         at = self._places.get(key)
         if at is None:
-            at, self._next = self._next, self._next + definition.cells
+            at, self._next = self._next, self._next + definition.length
             if isinstance(self.values, list):
-                self.values.extend([0.0] * definition.cells)
+                self.values.extend([0.0] * definition.length)
             elif self._next > len(self.values):
-                raise RuntimeError(f"too many metric series: all {len(self.values)} cells are taken")
+                raise RuntimeError(f"too many metric series: all {len(self.values)} numbers are taken")
             self._places[key] = at
             if self.series_path is not None:
                 with self.series_path.open("a") as file:
@@ -79,20 +81,20 @@ class Cells:
 
     def series(self) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
         for (definition, labels), at in self._places.items():
-            yield definition, labels, list(self.values[at : at + definition.cells])
+            yield definition, labels, list(self.values[at : at + definition.length])
 
 
-def read_cells(
+def read_storage(
     series_path: Path, defined: Mapping[str, Definition]
 ) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
     """The series of another worker as they are now; ``defined`` by name."""
-    with series_path.with_suffix(".cells").open("rb") as file:
+    with series_path.with_suffix(".storage").open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     with content, memoryview(content) as raw, raw.cast("d") as values:
         for line in series_path.read_text().splitlines():
             name, labels, at = json.loads(line)
-            with values[at : at + defined[name].cells] as cells:
-                yield defined[name], tuple(labels), cells.tolist()
+            with values[at : at + defined[name].length] as numbers:
+                yield defined[name], tuple(labels), numbers.tolist()
 
 
 def _add(values: Values, at: int, amount: float) -> None:
@@ -141,7 +143,7 @@ class Histogram:
 
 
 class Record:
-    """The cells of a record, in the order of its fields."""
+    """The numbers of a record, in the order of its fields."""
 
     def __init__(self, values: Values, at: int) -> None:
         self._values, self._at = values, at

@@ -21,6 +21,7 @@ from service.api.info.statistics import tell_statistics
 from service.api.openapi.document import make_document
 from service.api.routes import Handler, Routes, make_routes
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
+from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 from service.models.entry import Model, ModelEntry, State
 from service.models.registry import Registry
@@ -112,7 +113,7 @@ class Information:
         return JSONResponse({"models": [_card(n, self._registry.model_entry(n)) for n in self._registry.names()]})
 
     async def metrics(self, request: Request) -> Response:
-        body, content_type = self._metrics.expose(request.headers.get("accept", ""))
+        body, content_type = expose(self._metrics, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
     async def document(self, request: Request) -> Response:

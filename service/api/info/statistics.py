@@ -9,7 +9,8 @@ out of it and the cutting apart.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from service.metrics.meters import BATCHES, REQUESTS, Metrics
+from service.metrics.definitions import BATCHES, REQUESTS
+from service.metrics.meters import Metrics
 from service.metrics.storage import Labels
 from service.models.entry import Model
 

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.engine.onnx.providers import CPU, NAMES
 from service.metrics import devices
 from service.metrics.devices import Gpu, device_memory, find_lacking_gpu, read_driver, read_gpus, worker_memory
+from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 
 
@@ -82,7 +83,7 @@ def test_what_lacks_for_cuda_is_told(nvml: FakeNvml) -> None:
 
 
 def scrape(metrics: Metrics) -> dict[str, float]:
-    text = metrics.expose("")[0].decode()
+    text = expose(metrics, "")[0].decode()
     return {
         f"{s.name}{sorted(s.labels.items())}": s.value
         for family in text_string_to_metric_families(text)

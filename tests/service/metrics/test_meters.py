@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics.meters import DEFINITIONS, ROWS, SECONDS, Metrics, ModelMeter
+from service.metrics.definitions import DEFINITIONS, ROWS, SECONDS
+from service.metrics.exposition import expose
+from service.metrics.meters import Metrics, ModelMeter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -22,6 +24,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 WORKER = """
 import sys
 from pathlib import Path
+from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 metrics = Metrics(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -35,7 +38,7 @@ for line in sys.stdin:
     elif command == "observe":
         metrics.histogram("sluice_batch_rows", ("m", "1")).observe(float(words[0]))
     elif command == "expose":
-        print(metrics.expose("")[0].decode() + "# EOF", flush=True)
+        print(expose(metrics, "")[0].decode() + "# EOF", flush=True)
         continue
     print("done", flush=True)
 """
@@ -82,7 +85,7 @@ def parse(text: str) -> Samples:
 
 
 def exposed(metrics: Metrics) -> Samples:
-    return parse(metrics.expose("")[0].decode())
+    return parse(expose(metrics, "")[0].decode())
 
 
 def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
@@ -202,7 +205,7 @@ def test_labels_of_any_text_survive(folder: Path) -> None:
 
 def test_every_definition_is_exposed_with_help_and_type() -> None:
     """A scrape before the first request already names all metrics, each with its type and a help text."""
-    families = {f.name: f for f in text_string_to_metric_families(Metrics().expose("")[0].decode())}
+    families = {f.name: f for f in text_string_to_metric_families(expose(Metrics(), "")[0].decode())}
     assert set(families) == set(DEFINITIONS)
     for name, family in families.items():
         assert (family.type, family.documentation) == (DEFINITIONS[name].kind, DEFINITIONS[name].help)
@@ -257,7 +260,7 @@ def test_openmetrics_is_given_to_who_asks_for_it() -> None:
     metrics = Metrics()
     metrics.rejected("m", "queue_full")
     metrics.histogram("sluice_batch_rows", ("m", "1")).observe(3)
-    text, content_type = metrics.expose("application/openmetrics-text; version=1.0.0")
+    text, content_type = expose(metrics, "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert {f.name for f in parse_openmetrics(text.decode())} == set(DEFINITIONS)
-    assert metrics.expose("")[1].startswith("text/plain")
+    assert expose(metrics, "")[1].startswith("text/plain")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import uvloop
 
+from service.metrics.exposition import expose
 from service.models.registry import Model
 from service.protocol.json import parse_json, render_json
 from service.sequences import forwarding
@@ -348,7 +349,7 @@ def test_answers_are_those_of_the_other_worker(store: Path, tmp_path: Path) -> N
         assert content[int(headers[b"inference-header-content-length"]) :] == values.tobytes()
         assert headers[b"server-timing"].startswith(b"queue;dur=")
         assert len(pair.two.sequences) == 1
-        counted = pair.one.metrics.expose("")[0].decode().splitlines()
+        counted = expose(pair.one.metrics, "")[0].decode().splitlines()
         counts = {
             route: sum(float(line.split()[-1]) for line in counted if "requests_total" in line and route in line)
             for route in (f'route="{INFER}"', f'route="{FORWARDED_INFER}"')

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from service.metrics.exposition import expose
 from service.transport.grpc import health
 from service.transport.grpc.messages import FULL_NAME, HEALTH_METHODS
 from tests.support.grpc_servers import GrpcServing, channel, settings_of
@@ -84,7 +85,7 @@ def test_model_that_cannot_serve_does_not_serve(server: GrpcServing) -> None:
 def test_ready_server_serves(server: GrpcServing) -> None:
     """As a whole and by the name of its service; and the checks are counted."""
     assert check(server, "") == check(server, FULL_NAME) == SERVING
-    text = server.worker.metrics.expose("")[0].decode()
+    text = expose(server.worker.metrics, "")[0].decode()
     assert 'sluice_requests_total{model="",route="grpc Check",status="200"}' in text
 
 

@@ -15,6 +15,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from model_store.datatypes import DATATYPES
+from service.metrics.exposition import expose
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, tensor, waiting_rows
 
@@ -39,7 +40,7 @@ def infer(server: GrpcServing, request: Any, **options: Any) -> Any:
 
 def count(server: GrpcServing, start: str) -> float:
     """The sum of the lines of the metrics that begin so."""
-    lines = server.worker.metrics.expose("")[0].decode().splitlines()
+    lines = expose(server.worker.metrics, "")[0].decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
+from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 from service.transport.grpc.messages import METHODS
 from service.transport.grpc.questions import QUESTIONS, Questions
@@ -254,7 +255,7 @@ def test_metadata_is_told(server: GrpcServing, client: triton.InferenceServerCli
     code, text = refused(lambda: client.get_model_metadata("none"))
     assert code == "NOT_FOUND"
     assert "no model 'none'" in text
-    exposed = server.worker.metrics.expose("")[0].decode()
+    exposed = expose(server.worker.metrics, "")[0].decode()
     assert 'sluice_requests_total{model="",route="grpc ModelMetadata",status="404"}' in exposed
 
 

@@ -12,6 +12,7 @@ import grpc
 import pytest
 from tritonclient.utils import InferenceServerException
 
+from service.metrics.exposition import expose
 from service.settings import Settings, SettingsError
 from service.worker import Worker
 from tests.service.transport.grpc.test_streams import Stream, request_of
@@ -106,7 +107,7 @@ def test_workers_share_a_port(small_store: Path, shared_port: int) -> None:
 
 
 def count_answers(server: GrpcServing) -> int:
-    text = server.worker.metrics.expose("")[0].decode()
+    text = expose(server.worker.metrics, "")[0].decode()
     lines = [line for line in text.splitlines() if line.startswith('sluice_requests_total{model="double"')]
     return int(sum(float(line.rpartition(" ")[2]) for line in lines))
 

@@ -1,0 +1,46 @@
+"""Every metric that is exposed, and the records that statistics are made of."""
+
+from service.metrics.storage import Definition
+
+SECONDS = (
+    *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
+    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
+)
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+REQUESTS = "requests"
+REQUEST_FIELDS = ("success", "success_s", "queue_s", "input_s", "infer_s", "fail", "fail_s", "last")
+"""Counts, and seconds summed over requests; ``last`` is when a batch last ended, in seconds since 1970."""
+BATCHES = "batches"
+BATCH_FIELDS = ("count", "input_s", "infer_s", "output_s")
+"""Seconds summed over batches."""
+
+_MODEL = ("model", "version")
+DEFINITIONS = {
+    d.name: d
+    for d in (
+        Definition("counter", "sluice_requests", "Requests answered, by status", ("route", "model", "status")),
+        Definition("histogram", "sluice_request_seconds", "From body to answer", ("route", "model"), SECONDS),
+        Definition("counter", "sluice_rejected", "Requests refused or given up, by reason", ("model", "reason")),
+        Definition("histogram", "sluice_queue_seconds", "A request's wait for a batch", _MODEL, SECONDS),
+        Definition("histogram", "sluice_batch_seconds", "Assembling a batch, waiting for its lane", _MODEL, SECONDS),
+        Definition("histogram", "sluice_compute_seconds", "Running a batch", _MODEL, SECONDS),
+        Definition("histogram", "sluice_batch_rows", "Rows of a batch", _MODEL, ROWS),
+        Definition("gauge", "sluice_queue_rows", "Rows that wait", _MODEL),
+        Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
+        Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),
+        Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
+        Definition("gauge", "sluice_workers", "Workers that are alive", ()),
+        Definition("gauge", "sluice_worker_memory_bytes", "Resident memory of the workers, shared pages in each", ()),
+        Definition("gauge", "sluice_device_memory_bytes", "Memory of a GPU, all processes", ("device", "kind")),
+    )
+}
+RECORDS = {
+    d.name: d
+    for d in (
+        Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
+        Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
+    )
+}
+"""What statistics are made of; not exposed."""
+ALL = DEFINITIONS | RECORDS
