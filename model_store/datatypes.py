@@ -1,6 +1,5 @@
 """The tensor datatypes, one table: Open Inference Protocol name, NumPy dtype, ONNX Runtime type, bytes an element."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,36 +28,33 @@ _TABLE: tuple[tuple[str, DTypeLike, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Datatype:
-    """One element type. ``itemsize`` is in bytes; 0 for BYTES, whose elements carry their own length."""
+    """One element type.
+
+    ``itemsize`` is in bytes; 0 for BYTES, whose elements carry their own length. ``kind`` is NumPy's letter for the
+    kind of its elements; to NumPy itself BF16 is a foreign type, here it is a float. ``is_binary_only``: the protocol
+    has no JSON form of it.
+    """
 
     name: str
     dtype: np.dtype
     onnx: str
-
-    @property
-    def itemsize(self) -> int:
-        return 0 if self.name == "BYTES" else self.dtype.itemsize
-
-    @property
-    def kind(self) -> str:
-        """NumPy's letter for the kind of its elements; to NumPy itself BF16 is a foreign type, here it is a float."""
-        return "f" if self.name == "BF16" else self.dtype.kind
-
-    @property
-    def is_float(self) -> bool:
-        return self.kind == "f"
+    itemsize: int
+    kind: str
+    is_float: bool
+    is_binary_only: bool
 
     def zeros(self, shape: Sequence[int]) -> np.ndarray:
         """Zeros, or empty texts."""
         return np.zeros(shape, self.dtype) if self.itemsize else np.full(shape, "", object)
 
-    @property
-    def is_binary_only(self) -> bool:
-        """Whether the protocol has no JSON form of it: FP16 and BF16."""
-        return self.name in ("FP16", "BF16")
+
+def _datatype(name: str, dtype: np.dtype, onnx: str) -> Datatype:
+    kind = "f" if name == "BF16" else dtype.kind
+    itemsize = 0 if name == "BYTES" else dtype.itemsize
+    return Datatype(name, dtype, f"tensor({onnx})", itemsize, kind, kind == "f", name in ("FP16", "BF16"))
 
 
-DATATYPES = {name: Datatype(name, np.dtype(dtype), f"tensor({onnx})") for name, dtype, onnx in _TABLE}
+DATATYPES = {name: _datatype(name, np.dtype(dtype), onnx) for name, dtype, onnx in _TABLE}
 BY_DTYPE = {d.dtype: d for d in DATATYPES.values()}
 BY_ONNX = {d.onnx: d for d in DATATYPES.values()}
 
@@ -71,11 +67,3 @@ def datatype_of(array: np.ndarray) -> Datatype:
     if found is None:
         raise TypeError(f"no tensor datatype for NumPy dtype {array.dtype}: use one of {', '.join(DATATYPES)}")
     return found
-
-
-def are_finite(array: np.ndarray) -> bool:
-    """Whether all of these floats are finite.
-
-    Their sum of squares is not finite if one is not, and much faster; it may also just have overflowed.
-    """
-    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from model_store.datatypes import DATATYPES, are_finite
+from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Forecast
 from service.codecs.model_context import ModelContext
 from service.codecs.state import Layout, open_state, origin_of
-from service.engine.tensors import Arrays, show_shape
+from service.engine.tensors import Arrays, are_finite, show_shape
 from service.errors import InvalidInput
 from service.protocol.json import array_of, type_name
 

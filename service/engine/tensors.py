@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from model_store.datatypes import DATATYPES, are_finite, datatype_of
+from model_store.datatypes import DATATYPES, datatype_of
 from model_store.graph import Graph, Tensor
 from service.errors import InvalidInput
 
@@ -291,6 +291,14 @@ def _check_bounds(tensor: Tensor, array: np.ndarray) -> None:
 def _first_bad(array: np.ndarray) -> str:
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     return f"{array[index]} at {list(index)}"
+
+
+def are_finite(array: np.ndarray) -> bool:
+    """Whether all of these floats are finite.
+
+    Their sum of squares is not finite if one is not, and much faster; it may also just have overflowed.
+    """
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 _KEPT_SHAPES = 16

@@ -43,6 +43,7 @@ class Model:
         self.manifest = loaded.manifest
         self.signature = dispatcher.signature
         self.sequencing = loaded.sequencing
+        self.tasks = loaded.manifest.tasks
 
     def schedule(self, asked_s: float | None, level: int) -> tuple[float | None, int]:
         """How long a request may take, None: as long as the server lets any, and its priority in the engine.

@@ -254,8 +254,8 @@ class Registry:
                     raise UnknownModel(f"no model that serves does {task}: /models lists them")
                 raise UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")
         model = self.find(name, version)
-        if task not in model.manifest.tasks:
-            does = " and ".join(sorted(model.manifest.tasks))
+        if task not in model.tasks:
+            does = " and ".join(sorted(model.tasks))
             raise UnknownModel(f"model {name!r} does {does}, not {task}")
         return model
 

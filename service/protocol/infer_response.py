@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from model_store.datatypes import Datatype, are_finite, datatype_of
+from model_store.datatypes import BY_DTYPE, Datatype
 from service.errors import InvalidInput
 from service.protocol.escape import write_bytes, write_texts
 from service.protocol.infer_request import LENGTH_BYTES, InferHeader
@@ -54,7 +54,7 @@ def _render_text(
     described: list[dict[str, Any]] = []
     chunks: list[bytes | memoryview] = []
     for name, array in arrays.items():
-        datatype = datatype_of(array)
+        datatype = BY_DTYPE[array.dtype]
         item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
         if header.binary_default if header.outputs is None else header.outputs[name]:
             chunk = write_tensor(array)
@@ -94,7 +94,7 @@ def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
                 f"output {name!r}: BYTES that are not UTF-8 have no JSON form, ask for binary data"
             ) from None
     flat = np.ascontiguousarray(array).ravel()
-    return flat if not datatype.is_float or are_finite(flat) else _with_words(flat)
+    return _render_floats(flat) if datatype.is_float else flat
 
 
 def to_nested(array: np.ndarray) -> Any:
@@ -103,11 +103,13 @@ def to_nested(array: np.ndarray) -> Any:
         value = array[()]  # a scalar of NumPy, which is rendered with no more digits than its type has
         return _WORDS.get(str(value), value)
     array = np.ascontiguousarray(array)
-    return array if not datatype_of(array).is_float or are_finite(array) else _with_words(array)
+    return _render_floats(array) if BY_DTYPE[array.dtype].is_float else array
 
 
-def _with_words(floats: np.ndarray) -> orjson.Fragment:
+def _render_floats(floats: np.ndarray) -> orjson.Fragment:
+    text = orjson.dumps(floats, option=orjson.OPT_SERIALIZE_NUMPY)
     # The renderer writes null for what is not finite, and for nothing else in an array of floats.
-    pieces = orjson.dumps(floats, option=orjson.OPT_SERIALIZE_NUMPY).split(b"null")
+    if b"null" not in text:
+        return orjson.Fragment(text)
     words = [f'"{_WORDS[str(value)]}"'.encode() for value in floats[~np.isfinite(floats)]]
-    return orjson.Fragment(b"".join(itertools.chain(*itertools.zip_longest(pieces, words, fillvalue=b""))))
+    return orjson.Fragment(b"".join(itertools.chain(*itertools.zip_longest(text.split(b"null"), words, fillvalue=b""))))

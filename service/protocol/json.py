@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 import simdjson
 
-from model_store.datatypes import Datatype, are_finite
+from model_store.datatypes import Datatype
 from service.errors import InvalidInput
 from service.protocol.escape import read_texts
 
@@ -196,11 +196,12 @@ def _converted(raw: np.ndarray, datatype: Datatype, what: str) -> np.ndarray:
         if low < limits.min or high > limits.max:
             wrong = low if low < limits.min else high
             raise InvalidInput(f"{what}: expected {datatype.name}, {limits.min} to {limits.max}, got {wrong}")
-    with np.errstate(over="ignore"):
-        array = raw.astype(datatype.dtype)
-    if datatype.is_float and not are_finite(array) and np.isfinite(raw).all():
-        raise InvalidInput(f"{what}: expected {datatype.name}, got {np.abs(raw).max():g}, which is too large for it")
-    return array
+    try:
+        with np.errstate(over="raise"):
+            return raw.astype(datatype.dtype)
+    except FloatingPointError:
+        largest = np.abs(raw[np.isfinite(raw)]).max()
+        raise InvalidInput(f"{what}: expected {datatype.name}, got {largest:g}, which is too large for it") from None
 
 
 def _read_words(data: Any) -> Any:

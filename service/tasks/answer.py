@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from model_store.datatypes import are_finite, datatype_of
+from model_store.datatypes import datatype_of
 from model_store.graph import Tensor
 from model_store.tasks import Picture
 from service.codecs.model_context import ModelContext
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import encode_grid, encode_png
+from service.engine.tensors import are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested
 from service.tasks.work import Aside, Result, call_aside

@@ -6,13 +6,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from model_store.datatypes import are_finite
 from model_store.manifest import Manifest
 from service.codecs.model_context import ModelContext
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import encode_heat, to_pixels
 from service.codecs.rows import Group, in_order, shown_input
-from service.engine.tensors import Arrays
+from service.engine.tensors import Arrays, are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import Form, as_image
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
@@ -37,7 +36,7 @@ def work(options: Options, request: TaskRequest, subject: ModelContext, limits: 
     """
     check_answer(options, request)
     manifest = subject.manifest
-    method = choose_method(options.explain, subject)
+    method = choose_method(options.explain, subject) if options.explain else None
     as_picture = request.wants_picture or options.explanation_format == "picture"
     if as_picture:
         _check_picture(method, request, subject)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from model_store.datatypes import are_finite
 from model_store.graph import MAIN
 from model_store.tasks import Forecast, Loop
 from service.codecs.model_context import ModelContext
@@ -16,7 +15,7 @@ from service.codecs.series import SeriesReader, resumable, zeros_of
 from service.codecs.state import origin_of, seal
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.engine.loop.request import ByStep, LoopRequest, LoopResult, Watch
-from service.engine.tensors import Arrays
+from service.engine.tensors import Arrays, are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.request import FromText, TaskOptions
 from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, call_aside, infer_rows

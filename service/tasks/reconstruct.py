@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from model_store.datatypes import are_finite
 from model_store.tasks import Picture, Reconstruction
 from service.codecs.model_context import ModelContext
 from service.codecs.picture_writer import encode_heat, to_pixels
 from service.codecs.rows import Group, in_order, shown_input
-from service.engine.tensors import Arrays
+from service.engine.tensors import Arrays, are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import Form, as_image, check_finite, require_picture, show_rows, show_together
 from service.tasks.request import TaskOptions, TaskRequest, check_answer

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from service.engine.batching.cost import CostModel
-from service.engine.batching.queue import Answer, BatchQueue
+from service.engine.batching.queue import Answer, Batch, BatchQueue
 from service.engine.execution.device import INLINE_S, Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.observer import NullObserver
@@ -61,23 +61,28 @@ class Gated(Counting):
         await asyncio.sleep(0.95 * SLOW_S)
 
 
-class Leaving:
-    """An observer that notes how many rows are ``waiting``, and when some leave a queue, how many are ``left``."""
+class Gauge(NullObserver):
+    """An observer that notes how many rows are ``waiting``."""
 
-    traces = False
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
-        self.waiting = 0
-        self.left: list[tuple[float, int]] = []
+    waiting = 0
 
     def depth(self, rows: int) -> None:
-        if rows < self.waiting:
-            self.left.append((self.clock(), rows))
         self.waiting = rows
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(NullObserver(), name)
+
+class WatchedQueue(BatchQueue):
+    """Notes when a batch leaves it, and how many rows are ``left`` then."""
+
+    def __init__(self, clock: Callable[[], float], max_rows: int = 8) -> None:
+        super().__init__(max_rows, 1000)
+        self.left: list[tuple[float, int]] = []
+        self._clock = clock
+
+    def take(self, now: float, max_rows: int | None = None, run_s: float = 0.0) -> Batch | None:
+        batch = super().take(now, max_rows, run_s)
+        if batch is not None:
+            self.left.append((self._clock(), self.waiting_rows))
+        return batch
 
 
 class Bench:

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 
 from service.engine.tensors import Rows
 from service.errors import QueueFull, ServiceError
@@ -155,6 +156,7 @@ class _Group:
         return None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BatchQueue:
     """The waiting requests of one model version."""
 

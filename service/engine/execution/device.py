@@ -95,6 +95,9 @@ class LaneUser(Protocol):
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         """When to look again even if nothing happens; infinity for never."""
 
+    def observe_depth(self) -> None:
+        """Tell how many rows wait. Called when batches have left, for nobody waits for this then."""
+
     def settle(self) -> None:
         """Complete a drain if nothing is left."""
 
@@ -192,6 +195,8 @@ class Device:
         self._look_ahead_at = math.inf
         if not self._idle and self._splits:
             self._look_ahead(now)
+        for user in self._active:
+            user.observe_depth()
         self._set_timer(now)
 
     def _look_ahead(self, now: float) -> None:
@@ -256,6 +261,7 @@ class Device:
             self._loop.call_soon_threadsafe(self.catch_up)
 
         lane.do(work)
+        run.dispatcher.observe_depth()
 
     def catch_up(self) -> None:
         """Give lanes that have become free their next batch, before the answers are written: they should not wait.

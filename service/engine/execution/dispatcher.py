@@ -124,7 +124,6 @@ class Dispatcher:
         except QueueFull:
             self.observer.failed()
             raise
-        self.observer.depth(self.queue.waiting_rows)
         self._device.wake(self)
         return functools.partial(self._cancel, request)
 
@@ -168,6 +167,9 @@ class Dispatcher:
         self.queue.cancel(request)
         self.observer.depth(self.queue.waiting_rows)
         self.settle()
+
+    def observe_depth(self) -> None:
+        self.observer.depth(self.queue.waiting_rows)
 
     async def drain(self) -> None:
         """Refuse new requests and return when the last accepted one is answered."""
@@ -261,7 +263,6 @@ class Dispatcher:
         if batch is None:
             return None
         self._tries = False
-        self.observer.depth(self.queue.waiting_rows)
         all_cores = self.all_cores if self._has_room(idle_lanes) else None
         estimate_s = (all_cores or self).cost.predict(batch.count)
         run = BatchRun(self, now, estimate_s, batch, all_cores)
@@ -364,6 +365,7 @@ class Dispatcher:
             if rows * 2 > self.batch_rows:
                 self._learn_full_batch()
             self.observer.ran(rows, run.started_at - run.taken_at, compute_s, answered_at - run.ended_at)
+            self.observe_depth()
         except Exception:
             logger.exception("a batch could not be counted")
 

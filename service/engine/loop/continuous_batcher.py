@@ -145,6 +145,9 @@ class ContinuousBatcher:
         self.settle()
         await asyncio.shield(self._draining)
 
+    def observe_depth(self) -> None:
+        self.observer.depth(self.table.waiting_rows)
+
     def settle(self) -> None:
         if self._draining is not None and not self._draining.done() and self._is_idle:
             self._draining.set_result(None)

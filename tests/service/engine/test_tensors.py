@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from model_store.datatypes import DATATYPES, datatype_of
 from model_store.graph import Graph, Tensor
-from service.engine.tensors import MAX_EMPTY, BatchBuffer, Signature, show_shape
+from service.engine.tensors import MAX_EMPTY, BatchBuffer, Signature, are_finite, show_shape
 from service.errors import InvalidInput
 
 
@@ -70,6 +70,15 @@ def test_number_that_is_not_finite_is_refused_where_the_manifest_says_so(bad: fl
     with pytest.raises(InvalidInput, match=rf"input 'x': expected finite numbers, got {bad} at \[1, 2\]"):
         sign(tensor("x", "batch", 3, finite=True)).check({"x": array})
     assert sign(tensor("x", "batch", 3)).check({"x": array}).number == 2
+
+
+@pytest.mark.parametrize("name", ["BF16", "FP16", "FP32", "FP64"])
+def test_every_float_that_is_not_finite_is_found(name: str) -> None:
+    """Large numbers, whose squares are not finite, are told from NaN and infinities; no elements are finite."""
+    dtype = DATATYPES[name].dtype
+    assert are_finite(np.full((3, 4), 6e4).astype(dtype))
+    assert are_finite(np.empty((0, 3), dtype))
+    assert not any(are_finite(np.array([1, bad, 1]).astype(dtype)) for bad in (np.nan, np.inf, -np.inf))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from service.engine.execution.runner import AllCores
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
 from tests.support.clocks import run_virtual
-from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, Leaving, on_double, on_gate
+from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, WatchedQueue, on_double, on_gate
 from tests.support.models import graphs
 
 
@@ -257,11 +257,11 @@ def test_lane_gets_its_next_batch_shortly_before_it_is_free():
     """A full one leaves the queue in the last tenth of the run before it; that it waited in the lane is no run."""
 
     async def test(bench: Bench, runner: Gated) -> None:
-        leaving = bench.dispatcher.observer = Leaving(bench.device.clock)
+        queue = bench.dispatcher.queue = WatchedQueue(bench.device.clock)
         futures = [bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=8)]
         await runner.wait_until_entered()
         await asyncio.sleep(2 * SLOW_S)
-        assert leaving.left == [(0.0, 8), (pytest.approx(0.9 * SLOW_S), 0)]
+        assert queue.left == [(0.0, 8), (pytest.approx(0.9 * SLOW_S), 0)]
         assert runner.batches == []
         runner.gate.set()
         answers = await asyncio.gather(*futures)

@@ -12,7 +12,7 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, ModelFailure, TooLate
 from tests.support.clocks import VirtualLoop, run_virtual
-from tests.support.dispatching import SLOW_S, Bench, Gated, Leaving, on_double, on_gate, on_runner
+from tests.support.dispatching import SLOW_S, Bench, Gated, Gauge, on_double, on_gate, on_runner
 from tests.support.models import graphs
 
 SHORT_S = 5e-4
@@ -164,11 +164,12 @@ def test_rows_that_wait_are_told_at_every_moment() -> None:
     """The gauge follows rows that come, that are taken, that expire and that are cancelled."""
 
     async def test(bench: Bench, runner: Gated) -> None:
-        gauge = bench.dispatcher.observer = Leaving(bench.device.clock)
+        gauge = bench.dispatcher.observer = Gauge()
         running = bench.ask_x(1.0, rows=8)
         await runner.wait_until_entered()
         late = bench.ask_x(1.0, rows=3, timeout_s=2.0)
         cancel, _ = bench.ask({"x": np.ones((2, 3), np.float32)})
+        await asyncio.sleep(0)  # it is told once a turn of the loop
         assert gauge.waiting == 5
         cancel()
         assert gauge.waiting == 3

@@ -1,0 +1,129 @@
+"""How many files a request passes through, from the socket to its answer: what a reader has to open to follow it.
+
+The walks are those of ARCHITECTURE.md; ``pytest -s tests/service/test_walks.py`` prints them.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model_store import DEFAULT_ROOT
+from model_store.tasks import Picture
+from service.codecs.picture_writer import encode_png
+from service.compiled import is_compiled
+from tests.support.servers import FAST, Serving, settings_for
+from tests.support.wires import Wire
+
+pytestmark = pytest.mark.skipif(is_compiled(), reason="compiled code has no frames to trace")
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("service", "model_store")
+
+
+class Walk:
+    """The files of ours whose code runs on the thread of the event loop, until the answer is written."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
+        path = Path(frame.f_code.co_filename)
+        if event == "return" and frame.f_code.co_name == "_write":
+            sys.setprofile(None)
+        elif event == "call" and path.is_relative_to(ROOT):
+            file = path.relative_to(ROOT).as_posix()
+            if file.startswith(OURS) and file not in self.files:
+                self.files.append(file)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Serving]:
+    with Serving(settings_for(DEFAULT_ROOT, models=("digits-classifier",)), FAST) as serving:
+        yield serving
+
+
+def trace(server: Serving, request: bytes, *, times: int = 1) -> list[str]:
+    """The files that the last of so many equal requests on one connection passes through."""
+    assert server.worker is not None
+    walk = Walk()
+
+    async def begin() -> None:
+        sys.setprofile(walk)
+
+    with Wire(server) as wire:
+        for _ in range(times - 1):
+            wire.send(request)
+            assert wire.read()[0] == 200
+        asyncio.run_coroutine_threadsafe(begin(), server.worker.tasks.loop).result(20)
+        wire.send(request)
+        assert wire.read()[0] == 200
+    return walk.files
+
+
+def show(title: str, files: list[str]) -> None:
+    print(f"\n{title}: {len(files)} files")
+    print("\n".join(f"{number:4}. {file}" for number, file in enumerate(files, 1)))
+
+
+def post(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: test", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+ROWS = np.zeros((1, 1, 8, 8), "<f4")
+INFER = "/v2/models/digits-classifier/infer"
+
+
+def json_tensors() -> bytes:
+    tensor = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": ROWS.ravel().tolist()}
+    return post(INFER, json.dumps({"inputs": [tensor]}).encode())
+
+
+def binary_tensors() -> bytes:
+    size = {"binary_data_size": ROWS.nbytes}
+    tensor = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "parameters": size}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    return post(INFER, head + ROWS.tobytes(), f"Inference-Header-Content-Length: {len(head)}")
+
+
+def named_in(title: str) -> list[str]:
+    """The files that a walk of ARCHITECTURE.md names, in its order."""
+    section = (ROOT / "ARCHITECTURE.md").read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
+    return re.findall(r"`((?:service|model_store)/[\w/]+\.py)`", section)
+
+
+@pytest.mark.parametrize("times", [1, 3], ids=["first", "third"])
+@pytest.mark.parametrize("make", [json_tensors, binary_tensors], ids=["json", "binary"])
+def test_tensors_pass_through_at_most_14_files(server: Serving, make: Callable[[], bytes], times: int) -> None:
+    """Of all forms; the first of its kind, of which nothing is known, and the third, whose head came before."""
+    files = trace(server, make(), times=times)
+    show(f"tensors, {make.__name__}, request {times} of its kind", files)
+    assert len(files) <= 14
+    assert set(files) <= set(named_in("The walk of a tensor request"))
+
+
+@pytest.mark.parametrize("times", [1, 3], ids=["first", "third"])
+def test_picture_to_classify_passes_through_at_most_18_files(server: Serving, times: int) -> None:
+    """A PNG as the body, answered with labels."""
+    request = post("/classify", encode_png(ROWS[0], Picture(channels=1)), "Content-Type: image/png")
+    files = trace(server, request, times=times)
+    show(f"a picture to /classify, request {times} of its kind", files)
+    assert len(files) <= 18
+    assert set(files) <= set(named_in("The walk of a picture"))
+
+
+@pytest.mark.parametrize(("title", "most"), [("The walk of a tensor request", 14), ("The walk of a picture", 18)])
+def test_walks_name_each_file_once(title: str, most: int) -> None:
+    """ARCHITECTURE.md names every file of a walk, none twice, and none that is not there."""
+    named = named_in(title)
+    assert 0 < len(named) <= most
+    assert len(set(named)) == len(named)
+    assert all((ROOT / file).is_file() for file in named)
