@@ -31,8 +31,9 @@ from model_store.graphs.batch import apply_analysis
 from model_store.rows import analyse
 from service.engine.batching.buckets import bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
+from service.engine.batching.policy import GPU_INLINE_S, INLINE_S
 from service.engine.batching.queue import Answer, BatchQueue
-from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
+from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session, available_providers, host_allocator

@@ -16,7 +16,8 @@ from service.api.info.info import Information
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
-from service.engine.execution.device import GPU_INLINE_S, INLINE_S, Device
+from service.engine.batching.policy import GPU_INLINE_S, INLINE_S
+from service.engine.execution.device import Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator
 from service.metrics.devices import device_memory, worker_memory

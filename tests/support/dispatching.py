@@ -8,8 +8,9 @@ from typing import TypeVar
 import numpy as np
 
 from service.engine.batching.cost import CostModel
+from service.engine.batching.policy import INLINE_S
 from service.engine.batching.queue import Answer, Batch, BatchQueue
-from service.engine.execution.device import INLINE_S, Device
+from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.observer import NullObserver
 from service.engine.execution.runner import AllCores, Runner

@@ -1,8 +1,8 @@
-"""When the event loop and a lane should take turns, and with how many rows. Plain arithmetic, no clock.
+"""Every threshold of the engine, and when it does else than one batch after the other. Plain arithmetic, no clock.
 
-Callers who wait for the same batch come back all at once: then the loop rests while the lane works, and the lane while
-the loop answers and reads. With batches of half the rows one is answered while the other runs. That pays where the loop
-has about as much to do for a row as the lane. A lane more would only take the core that the loop needs.
+Turns: callers who wait for the same batch come back all at once. Then the loop rests while the lane works, and the lane
+while the loop answers and reads. With batches of half the rows one is answered while the other runs. That pays where
+the loop has about as much to do for a row as the lane. A lane more would only take the core that the loop needs.
 
 A memory-bound MLP with 64 clients on two cores, interleaved rounds: 15,200 requests/s without, 17,200 with it.
 """
@@ -11,6 +11,24 @@ import math
 
 from service.engine.batching.cost import CostModel
 
+INLINE_S = 1e-3
+"""Batches predicted under this run on the event loop of a CPU server. A hop to a thread and back takes 60 µs at rest,
+but under load the lane competes with the loop for the interpreter and the cores: on two of them a memory-bound model
+with 16 clients answered 1.3 times as much with this limit as with 200 µs, a tiny one with 64 clients 1.4 times. It
+cannot hold a server to one core: when the loop does not keep up, batches grow, and large ones go to the lanes."""
+INLINE_BESIDE_S = 200e-6
+"""The same while a lane runs: what the loop computes itself then keeps it from feeding the lanes (a memory-bound model
+with 64 clients: 1.1 times as much as with the limit above)."""
+GPU_INLINE_S = 200e-6
+"""And where the host only waits for a device: it could read requests meanwhile."""
+LONG_S = 4e-3
+"""Runs of at least so long leave a lane idle after them for a time that counts: until the loop has seen their end."""
+LEAD = 0.1
+"""Share of a run before whose end its lane gets the next. Enough for what a loop does between two looks at its timers,
+and no more: who comes meanwhile with less to do waits for it."""
+
+TURN_S = 1e-3
+"""How long batches may run on the event loop in one go before sockets are looked at again."""
 WORTH_SHARING = 0.8
 """Rows go to several idle lanes where a share takes at most so much of the time of all of them."""
 RUN_MARGIN = 1.2

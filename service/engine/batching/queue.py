@@ -21,7 +21,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 from mypy_extensions import mypyc_attr
 
-from service.engine.tensors import Rows
+from service.engine.tensors import Rows, cut_rows
 from service.errors import QueueFull, ServiceError
 
 logger = logging.getLogger("sluice.engine")
@@ -122,6 +122,21 @@ class Slice:
     @property
     def count(self) -> int:
         return self.stop - self.start
+
+    def cut_outputs(
+        self, outputs: Sequence[np.ndarray], axes: Sequence[int | None] | None, begin: int
+    ) -> Sequence[np.ndarray] | None:
+        """The outputs of the whole request, of those of a batch in which this slice begins at row ``begin``.
+
+        None while other slices of it have not run. ``axes`` None: the batch was this request alone, uncut.
+        """
+        if axes is None:
+            return outputs
+        end = begin + self.count
+        mine = [cut_rows(output, axis, begin, end) for output, axis in zip(outputs, axes, strict=True)]
+        if self.count == self.request.rows.number:
+            return mine
+        return self.request.rejoin(self.start, self.count, mine, axes)
 
 
 class Batch:

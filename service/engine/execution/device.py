@@ -3,6 +3,7 @@
 Nothing polls: a device is woken by arrival, by completion, and by one timer for deadlines and held batches.
 """
 
+import abc
 import asyncio
 import logging
 import math
@@ -13,35 +14,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 
-from service.engine.batching.cost import CostModel, FairShare
+from service.engine.batching.cost import FairShare
+from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, LEAD, LONG_S, TURN_S
+from service.engine.batching.queue import Batch
+from service.engine.execution.runner import AllCores
 from service.engine.execution.write_coalescer import WriteCoalescer
 from service.engine.tensors import BatchBuffer
 
-INLINE_S = 1e-3
-"""Batches predicted under this run on the event loop of a CPU server. A hop to a thread and back takes 60 µs at rest,
-but under load the lane competes with the loop for the interpreter and the cores: on two of them a memory-bound model
-with 16 clients answered 1.3 times as much with this limit as with 200 µs, a tiny one with 64 clients 1.4 times. It
-cannot hold a server to one core: when the loop does not keep up, batches grow, and large ones go to the lanes."""
-INLINE_BESIDE_S = 200e-6
-"""The same while a lane runs: what the loop computes itself then keeps it from feeding the lanes (a memory-bound model
-with 64 clients: 1.1 times as much as with the limit above)."""
-GPU_INLINE_S = 200e-6
-"""And where the host only waits for a device: it could read requests meanwhile."""
 _LANE_NICE = 5
 logger = logging.getLogger("sluice.engine")
-
-LONG_S = 4e-3
-"""Runs of at least so long leave a lane idle after them for a time that counts: until the loop has seen their end."""
-LEAD = 0.1
-"""Share of a run before whose end its lane gets the next. Enough for what a loop does between two looks at its timers,
-and no more: who comes meanwhile with less to do waits for it."""
-
-TURN_S = 1e-3
-"""How long batches may run on the event loop in one go before sockets are looked at again."""
 
 
 class Run:
@@ -61,45 +47,91 @@ class Run:
         self.in_lane = False
 
 
-class LaneUser(Protocol):
+class BatchRun(Run):
+    """A batch on its way through a lane, where it runs with so many ``rows``."""
+
+    def __init__(
+        self,
+        dispatcher: "LaneUser",
+        taken_at: float,
+        estimate_s: float,
+        batch: Batch,
+        all_cores: AllCores | None = None,
+    ) -> None:
+        super().__init__(dispatcher, taken_at, estimate_s)
+        self.batch = batch
+        self.all_cores = all_cores
+        self.rows = batch.count
+        self.whole = False
+        """Whether it is one request that is neither cut nor joined to others."""
+        self.outputs: Sequence[np.ndarray] = ()
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class LaneUser(abc.ABC):
     """Who runs batches on a device: the dispatcher of a model version, or its loop.
 
     ``take``, ``deliver`` and the rest are called on the event loop, ``execute`` in a lane or on the event loop.
+    ``running`` counts the batches that are under way.
     """
 
-    running: int
-    cost: CostModel
+    def __init__(self) -> None:
+        self.running = 0
+        self._draining: asyncio.Future[None] | None = None
 
     @property
+    @abc.abstractmethod
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+
+    @property
+    @abc.abstractmethod
     def has_work(self) -> bool:
         """Whether there is something to take, now or later."""
 
-    def take(self, now: float, idle_lanes: int = 1) -> Any:
-        """The next ``Run``; None if none is due."""
+    @abc.abstractmethod
+    def take(self, now: float, idle_lanes: int = 1) -> Run | None:
+        """The next run; None if none is due."""
 
+    @abc.abstractmethod
     def execute(self, run: Any, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Run it, and note what came of it; must not raise."""
 
+    @abc.abstractmethod
     def on_batch_done(self, run: Any) -> None:
         """Take in what the next ``take`` must know of it; quick, for the lane waits."""
 
-    def deliver(self, run: Any) -> Sequence[Any]:
+    @abc.abstractmethod
+    def deliver(self, run: Any) -> Sequence[Run]:
         """Hand out what came of it, after ``on_batch_done``; returns what is to run again."""
 
+    @abc.abstractmethod
     def abandon(self, run: Any) -> None:
         """``on_batch_done`` or ``deliver`` has raised, a fault of ours: end whoever still waits for this run."""
 
+    @abc.abstractmethod
     def expire(self, now: float) -> None:
         """End whatever has passed its deadline."""
 
+    @abc.abstractmethod
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         """When to look again even if nothing happens; infinity for never."""
 
+    @abc.abstractmethod
     def observe_depth(self) -> None:
         """Tell how many rows wait. Called when batches have left, for nobody waits for this then."""
 
+    async def drain(self) -> None:
+        """Refuse new requests and return when the last accepted one is answered."""
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_future()
+        self.settle()
+        await asyncio.shield(self._draining)
+
     def settle(self) -> None:
         """Complete a drain if nothing is left."""
+        if self._draining is not None and not self._draining.done() and self.is_idle:
+            self._draining.set_result(None)
 
 
 class Device:

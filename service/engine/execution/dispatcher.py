@@ -11,7 +11,6 @@ Life of a request
 All of it happens on the event loop's thread, apart from the run in a lane.
 """
 
-import asyncio
 import functools
 import logging
 import math
@@ -19,20 +18,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from service.engine.batching import policy
 from service.engine.batching.cost import CostModel, may_try
-from service.engine.batching.policy import (
-    BATCH_OVERHEAD_S,
-    HELD_ANSWERS,
-    RUN_MARGIN,
-    WAIT_MARGIN,
-    WORTH_SHARING,
-    Reunion,
-    gathers,
-    half_batch,
-    takes_turns,
-)
-from service.engine.batching.queue import Answer, Batch, BatchQueue, Done, QueuedRequest, Slice
-from service.engine.execution.device import Device, LaneUser, Run
+from service.engine.batching.queue import Answer, BatchQueue, Done, QueuedRequest, Slice
+from service.engine.execution.device import BatchRun, Device, LaneUser
 from service.engine.execution.interpreter import let_others_run
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import AllCores, Runner
@@ -43,27 +32,7 @@ from service.metrics.times import Tally, Times
 logger = logging.getLogger("sluice.engine")
 
 
-class BatchRun(Run):
-    """A batch on its way through a lane, where it runs with so many ``rows``."""
-
-    def __init__(
-        self,
-        dispatcher: LaneUser,
-        taken_at: float,
-        estimate_s: float,
-        batch: Batch,
-        all_cores: AllCores | None = None,
-    ) -> None:
-        super().__init__(dispatcher, taken_at, estimate_s)
-        self.batch = batch
-        self.all_cores = all_cores
-        self.rows = batch.count
-        self.whole = False
-        """Whether it is one request that is neither cut nor joined to others."""
-        self.outputs: Sequence[np.ndarray] = ()
-
-
-class Dispatcher:
+class Dispatcher(LaneUser):
     """Requests of one model version in, answers out.
 
     ``pad`` tells with how many rows a batch runs; without it, with those that there are. ``all_cores`` runs the batches
@@ -82,6 +51,7 @@ class Dispatcher:
         all_cores: AllCores | None = None,
         observer: Observer | None = None,
     ) -> None:
+        super().__init__()
         self.runner = runner
         self.signature = signature
         self.queue = queue
@@ -89,21 +59,21 @@ class Dispatcher:
         self.all_cores = all_cores
         self._padded = [pad(rows) if pad else rows for rows in range(queue.max_rows + 1)]
         self.observer = observer or NullObserver()
-        self.running = 0
         self._undelivered = self._undelivered_rows = 0
         """Batches that have run and are not answered yet, and their rows: their callers will soon be back."""
         self._device = device
         self._is_simple = signature.batches and signature.output_axes == [0]
-        self.batch_rows = self.cost.efficient(queue.max_rows, BATCH_OVERHEAD_S)
+        self.batch_rows = self.cost.efficient(queue.max_rows, policy.BATCH_OVERHEAD_S)
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
         self._learn_full_batch()
         lanes, splits = device.lanes, device.lanes_beside > 0
-        self._gathers = all_cores is not None and splits and gathers(self.cost, all_cores.cost, self.batch_rows, lanes)
+        self._gathers = (
+            all_cores is not None and splits and policy.gathers(self.cost, all_cores.cost, self.batch_rows, lanes)
+        )
         """From the start too, for the one or the other way to run is then not seen again."""
-        self._reunion = Reunion(self.batch_rows)
+        self._reunion = policy.Reunion(self.batch_rows)
         self._ran_at = device.clock()
         self._tries = False
-        self._draining: asyncio.Future[None] | None = None
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Callable[[], None]:
         """Queue checked rows; returns what takes them out again when the caller has gone.
@@ -171,18 +141,6 @@ class Dispatcher:
     def observe_depth(self) -> None:
         self.observer.depth(self.queue.waiting_rows)
 
-    async def drain(self) -> None:
-        """Refuse new requests and return when the last accepted one is answered."""
-        if self._draining is None:
-            self._draining = asyncio.get_running_loop().create_future()
-        self.settle()
-        await asyncio.shield(self._draining)
-
-    def settle(self) -> None:
-        """Complete a drain if nothing is left."""
-        if self._draining is not None and not self._draining.done() and self.is_idle:
-            self._draining.set_result(None)
-
     @property
     def is_idle(self) -> bool:
         return not self.running and not self.queue.waiting_rows
@@ -192,12 +150,12 @@ class Dispatcher:
         a_lane = (self.queue.waiting_rows + max(1, rows)) / self._device.lanes
         whole, rest = divmod(a_lane, self.batch_rows)
         wait_s = self._device.next_lane_s() + whole * self._full_batch_s
-        return WAIT_MARGIN * wait_s + RUN_MARGIN * self.cost.predict(math.ceil(rest))
+        return policy.WAIT_MARGIN * wait_s + policy.RUN_MARGIN * self.cost.predict(math.ceil(rest))
 
     @property
     def longest_run_s(self) -> float:
         """Seconds that a run may take, for a request whose time is one of waiting."""
-        return WAIT_MARGIN * self._full_batch_s + BATCH_OVERHEAD_S
+        return policy.WAIT_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S
 
     def _retry_after_s(self) -> float:
         return self.expected_wait_s(0)
@@ -205,10 +163,10 @@ class Dispatcher:
     def _learn_full_batch(self) -> None:
         """Ask the cost model for what is needed at every turn."""
         self._full_batch_s = self.cost.predict(self.batch_rows)
-        self._reserve_s = RUN_MARGIN * self._full_batch_s + BATCH_OVERHEAD_S
-        self._longest_wait_s = 3 * WAIT_MARGIN * self._full_batch_s
-        self._takes_turns = self._device.lanes_beside > 0 and takes_turns(self.batch_rows, self._full_batch_s)
-        self._longest_row_s = WAIT_MARGIN * self._full_batch_s / (self.batch_rows * self._device.lanes)
+        self._reserve_s = policy.RUN_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S
+        self._longest_wait_s = 3 * policy.WAIT_MARGIN * self._full_batch_s
+        self._takes_turns = self._device.lanes_beside > 0 and policy.takes_turns(self.batch_rows, self._full_batch_s)
+        self._longest_row_s = policy.WAIT_MARGIN * self._full_batch_s / (self.batch_rows * self._device.lanes)
 
     def expire(self, now: float) -> None:
         """End every waiting request whose deadline has passed."""
@@ -245,17 +203,19 @@ class Dispatcher:
         if due <= ends_at:
             self.expire(ends_at)
             due = self.queue.next_deadline()
-        left_s, full_s = due - now, RUN_MARGIN * self._full_batch_s
+        left_s, full_s = due - now, policy.RUN_MARGIN * self._full_batch_s
         limit = self.batch_rows
         if left_s < full_s:
-            limit = self.cost.largest(limit, left_s / RUN_MARGIN)
+            limit = self.cost.largest(limit, left_s / policy.RUN_MARGIN)
         half = 0
         if self._gathers and self._reunion.keeps(self.queue.waiting_rows, now, due - full_s):
             return None
         if goes_alone and self.running - self._undelivered >= (self._device.lanes_beside if self._takes_turns else 1):
             return None
         if self._takes_turns:
-            half = half_batch(self.queue.waiting_rows + self._undelivered_rows, limit, (self.all_cores or self).cost)
+            half = policy.half_batch(
+                self.queue.waiting_rows + self._undelivered_rows, limit, (self.all_cores or self).cost
+            )
             limit = half or limit
         elif idle_lanes > 1 and not self._gathers and self.queue.waiting_rows > 1:
             limit = self._share(limit, idle_lanes)
@@ -280,7 +240,7 @@ class Dispatcher:
         rows = min(limit, self.queue.waiting_rows)
         share = -(-rows // idle_lanes)
         share_s = self.cost.predict(share)
-        return share if self._device.inline_s < share_s < WORTH_SHARING * self.cost.predict(rows) else limit
+        return share if self._device.inline_s < share_s < policy.WORTH_SHARING * self.cost.predict(rows) else limit
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
@@ -334,7 +294,7 @@ class Dispatcher:
         if run.error is None:
             now = self._device.clock()
             writes = self._device.writes
-            if len(run.batch.slices) >= (HELD_ANSWERS if run.in_lane else 2):
+            if len(run.batch.slices) >= (policy.HELD_ANSWERS if run.in_lane else 2):
                 writes.hold()
             try:
                 self._answer(run, now)
@@ -396,13 +356,14 @@ class Dispatcher:
                 waits_s.append(request.queue_s)
             request.batch_s += batch_s
             request.compute_s += compute_s
-            outputs: Arrays | None
+            outputs: Arrays
             if only is not None and at - begin == request.rows.number and not run.whole:
                 outputs = {only: run.outputs[0][begin:at]}
             else:
-                outputs = self._rows_of(run, part, begin, at)
-                if outputs is None:
+                found = part.cut_outputs(run.outputs, None if run.whole else self.signature.output_axes, begin)
+                if found is None:
                     continue
+                outputs = dict(zip(self.signature.output_names, found, strict=True))
             request.finish(Answer(outputs, request.queue_s, request.batch_s, request.compute_s))
             answered.append(request)
         self._count(answered, waits_s, now)
@@ -423,22 +384,6 @@ class Dispatcher:
                 times = (request.arrived, now, request.queue_s, request.batch_s, request.compute_s)
                 observer.traced(Times(request.rows.number, *times))
         observer.answered(tally)
-
-    def _rows_of(self, run: BatchRun, part: Slice, begin: int, end: int) -> Arrays | None:
-        """The outputs of the request of ``part``, whose rows here are ``begin`` to ``end``; None while some lack."""
-        names, axes, request = self.signature.output_names, self.signature.output_axes, part.request
-        if run.whole:
-            return dict(zip(names, run.outputs, strict=True))
-        number = request.rows.number
-        outputs: Sequence[np.ndarray] = [
-            cut_rows(output, axis, begin, end) for output, axis in zip(run.outputs, axes, strict=True)
-        ]
-        if end - begin < number:
-            whole = request.rejoin(part.start, end - begin, outputs, axes)
-            if whole is None:
-                return None
-            outputs = whole
-        return dict(zip(names, outputs, strict=True))
 
 
 def _part(part: Slice, name: str, axis: int) -> np.ndarray:

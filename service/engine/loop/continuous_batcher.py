@@ -13,7 +13,6 @@ State never leaves its row: a row's results are the same whoever shares its step
 All of it happens on the event loop's thread, apart from ``execute``.
 """
 
-import asyncio
 import functools
 import logging
 import math
@@ -23,7 +22,7 @@ from typing import Any
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, may_try
 from service.engine.batching.policy import RUN_MARGIN, WORTH_SHARING
-from service.engine.execution.device import Device
+from service.engine.execution.device import Device, LaneUser
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import StepRunner
 from service.engine.loop.decoding import Beams, Greedy
@@ -44,7 +43,7 @@ _EFFICIENT_WITHIN = 0.3
 """A batch is no larger than brings the cost of a row within this share of the best: who joins waits for such a step."""
 
 
-class ContinuousBatcher:
+class ContinuousBatcher(LaneUser):
     """Courses of one model version in, paths out.
 
     ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs.
@@ -63,16 +62,15 @@ class ContinuousBatcher:
         pad: Callable[[int], int] | None = None,
         observer: Observer | None = None,
     ) -> None:
+        super().__init__()
         self.table = table
         self.cost = cost or CostModel()
         self.observer = observer or NullObserver()
-        self.running = 0
         self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]
         changing = [signature.inputs[c.input] for c in carries if c.output is not None]
         self._may_grow = any(isinstance(size, str) for tensor in changing for size in tensor.row_shape)
         self._device = device
-        self._draining: asyncio.Future[None] | None = None
         self._ran_at = device.clock()
         self._max_rows = min(max_rows, table.max_slots)
         self._step_rows = self.cost.efficient(self._max_rows, _STEP_OVERHEAD_S, _EFFICIENT_WITHIN)
@@ -109,7 +107,7 @@ class ContinuousBatcher:
             raise Draining("this version of the model is being taken out of service")
         expected_s = self.expected_s(slots, steps)
         if expected_s > timeout_s:
-            rests = self._is_idle and not self._device.lanes_run
+            rests = self.is_idle and not self._device.lanes_run
             if rests and may_try(self._device.clock() - self._ran_at, expected_s):
                 return
             self.observer.failed()
@@ -119,7 +117,7 @@ class ContinuousBatcher:
             )
 
     @property
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
         return not self.running and self.table.is_empty
 
     def expected_s(self, slots: int, steps: int) -> float:
@@ -138,19 +136,8 @@ class ContinuousBatcher:
         self.observer.depth(self.table.waiting_rows)
         self.settle()
 
-    async def drain(self) -> None:
-        """Refuse new loop requests and return when the last accepted one is answered."""
-        if self._draining is None:
-            self._draining = asyncio.get_running_loop().create_future()
-        self.settle()
-        await asyncio.shield(self._draining)
-
     def observe_depth(self) -> None:
         self.observer.depth(self.table.waiting_rows)
-
-    def settle(self) -> None:
-        if self._draining is not None and not self._draining.done() and self._is_idle:
-            self._draining.set_result(None)
 
     # What the device asks
 
@@ -158,7 +145,7 @@ class ContinuousBatcher:
     def has_work(self) -> bool:
         return self.table.can_step
 
-    def next_timer(self, now: float, lane_is_idle: bool) -> float:
+    def next_timer(self, now: float, laneis_idle: bool) -> float:
         return self.table.next_deadline()
 
     def expire(self, now: float) -> None:
