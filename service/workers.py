@@ -16,21 +16,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger("sluice.siblings")
+logger = logging.getLogger("sluice.workers")
 
 Command = Mapping[str, Any]
-Obey = Callable[[Command], Awaitable[str]]
+ApplyCommand = Callable[[Command], Awaitable[str]]
 """Does what a command says; returns why it could not, or nothing."""
 
 _numbers = itertools.count()
 
 
-class Siblings:
+class Workers:
     """``folder`` None: there are no others."""
 
-    def __init__(self, folder: Path | None, obey: Obey) -> None:
+    def __init__(self, folder: Path | None, obey: ApplyCommand) -> None:
         self._folder = folder
-        self._obey = obey
+        self._apply = obey
         self._path = folder / f"{os.getpid()}-{next(_numbers)}.worker" if folder else None
         self._server: asyncio.Server | None = None
 
@@ -79,7 +79,7 @@ class Siblings:
             if not line:
                 return
             try:
-                answer = await self._obey(json.loads(line))
+                answer = await self._apply(json.loads(line))
             except Exception:  # the one who asks must hear that it was not done
                 logger.exception("a command of another worker failed")
                 answer = "it failed unexpectedly: see the log"
@@ -87,7 +87,7 @@ class Siblings:
             await writer.drain()
 
 
-class Rank:
+class WorkerRank:
     """Which of so many workers this one is: a number from 0 that no other has while this one lives.
 
     It is a lock on a file, which the kernel lets go of when a process ends, however, so that the next worker gets it.

@@ -36,7 +36,7 @@ from service.settings import Settings
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.handler import Handler
 from service.transport.request import FORWARDED_INFER, LINGER_S, Endpoint, Reply, Request
-from service.workers import Rank
+from service.workers import WorkerRank
 
 logger = logging.getLogger("sluice.relay")
 
@@ -86,7 +86,7 @@ class Forwarder:
     def __init__(self, handler: Handler, folder: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self._handler = handler
         self._folder = folder
-        self._rank = Rank(folder, settings.workers)
+        self._rank = WorkerRank(folder, settings.workers)
         self._workers = settings.workers
         self._loop = loop
         make = functools.partial(_WorkerConnection, loop, settings.max_held_bytes)

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.workers import Command, Rank, Siblings
+from service.workers import Command, WorkerRank, Workers
 
 
-def make(folder: Path | None, heard: list[Command], answer: str = "") -> Siblings:
+def make(folder: Path | None, heard: list[Command], answer: str = "") -> Workers:
     async def obey(command: Command) -> str:
         heard.append(command)
         return answer
 
-    return Siblings(folder, obey)
+    return Workers(folder, obey)
 
 
 def test_worker_that_died_without_a_word_is_passed_over(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_complaint_and_failure_come_back(tmp_path: Path) -> None:
         async def explode(command: Command) -> str:
             raise RuntimeError("secret")
 
-        one, two, three = make(tmp_path, []), make(tmp_path, [], "no room"), Siblings(tmp_path, explode)
+        one, two, three = make(tmp_path, []), make(tmp_path, [], "no room"), Workers(tmp_path, explode)
         for worker in (one, two, three):
             await worker.open()
         for _ in range(2):
@@ -93,7 +93,7 @@ def test_one_that_has_closed_is_not_asked(tmp_path: Path) -> None:
 
 def test_workers_have_different_ranks(tmp_path: Path) -> None:
     """Each takes the least that is free; one more than there are gets none; what is given back is the next one's."""
-    ranks = [Rank(tmp_path, 2) for _ in range(3)]
+    ranks = [WorkerRank(tmp_path, 2) for _ in range(3)]
     assert [rank.take() for rank in ranks] == [0, 1, None]
     ranks[0].give_back()
     assert ranks[2].take() == 0
@@ -114,7 +114,7 @@ sys.stdin.read()
 def test_rank_of_a_killed_worker_is_free(tmp_path: Path) -> None:
     """While a process lives nobody else has its rank; when it is killed the next one takes it."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    rank = Rank(tmp_path, 1)
+    rank = WorkerRank(tmp_path, 1)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "0\n"

@@ -1,7 +1,7 @@
 """Changes while the server runs, in every worker: models, traces, logs.
 
 A request reaches one worker. It makes the change there, which also shows whether it can be made, and then tells the
-others (`siblings.py`). A worker that is started later begins with what the store and the settings say.
+others (`workers.py`). A worker that is started later begins with what the store and the settings say.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from service.api.admin.diagnostics import Logs
 from service.errors import Forbidden, NotOffered, NotReady, ServiceError
 from service.models.registry import Registry
 from service.settings import Settings
-from service.workers import Command, Siblings
+from service.workers import Command, Workers
 
 
 class Control:
@@ -23,13 +23,13 @@ class Control:
         self._registry = registry
         self._settings = settings
         self._alone = folder is None and settings.workers > 1
-        self._siblings = Siblings(folder if settings.control else None, self._obey)
+        self._workers = Workers(folder if settings.control else None, self._apply)
 
     async def open(self) -> None:
-        await self._siblings.open()
+        await self._workers.open()
 
     async def close(self) -> None:
-        await self._siblings.close()
+        await self._workers.close()
 
     async def load(self, model: str, version: str | None) -> None:
         """Raises as ``Registry.load`` does; Forbidden, NotOffered, NotReady where another worker could not."""
@@ -57,11 +57,11 @@ class Control:
     async def _do(self, command: Command) -> None:
         self.check()
         await self._make(command)
-        complaints = await self._siblings.tell(command)
+        complaints = await self._workers.tell(command)
         if complaints:
             raise NotReady(f"done in some workers, not in all: {'; '.join(complaints)}")
 
-    async def _obey(self, command: Command) -> str:
+    async def _apply(self, command: Command) -> str:
         """Make a change that another worker was asked for."""
         try:
             await self._make(command)
