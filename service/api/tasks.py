@@ -27,7 +27,7 @@ from service.models.registry import Registry
 from service.protocol.json import render_json
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions, TaskRequest, read_request
-from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, Result, Work
+from service.tasks.work import Emit, Infer, Iterate, Limits, Result, RunInThread, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
@@ -102,9 +102,9 @@ class TaskRun:
         except Exception as error:  # noqa: BLE001  # whatever a task raises becomes the answer of its request
             self._fail(error)
 
-    def _ask(self, wanted: Infer | Iterate | Aside) -> None:
+    def _ask(self, wanted: Infer | Iterate | RunInThread) -> None:
         model, runner, priority = self.model, self._runner, self._plan.priority
-        if isinstance(wanted, Aside):
+        if isinstance(wanted, RunInThread):
             future = runner.loop.run_in_executor(runner.threads, wanted.do)
             self._release = future.cancel
             future.add_done_callback(self._done_in_thread)

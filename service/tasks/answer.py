@@ -15,7 +15,7 @@ from service.codecs.picture_writer import encode_grid, encode_png
 from service.engine.tensors import are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested
-from service.tasks.work import Aside, Result, call_aside
+from service.tasks.work import Result, RunInThread, run_in_thread
 
 Form = Literal["numbers", "picture"]
 Rows = Sequence[np.ndarray] | np.ndarray
@@ -47,13 +47,13 @@ def show_row(row: np.ndarray, picture: Picture | None) -> Any:
     return to_nested(row)
 
 
-def show_rows(rows: Rows, picture: Picture | None) -> Generator[Aside, Any, list[Any]]:
-    """Each row as `show_row` does, pictures aside where they are many or large."""
+def show_rows(rows: Rows, picture: Picture | None) -> Generator[RunInThread, Any, list[Any]]:
+    """Each row as `show_row` does, pictures in a thread where they are many or large."""
     size = 0 if picture is None else sum(row.size for row in rows)
-    return (yield from call_aside(lambda: [show_row(row, picture) for row in rows], size))
+    return (yield from run_in_thread(lambda: [show_row(row, picture) for row in rows], size))
 
 
-def show_together(rows: Rows, picture: Picture) -> Generator[Aside, Any, Result]:
+def show_together(rows: Rows, picture: Picture) -> Generator[RunInThread, Any, Result]:
     """One PNG: a single row as it is, several in a grid. Raises InvalidInput where they differ in size."""
     if len({row.shape for row in rows}) > 1:
         raise InvalidInput("accept: image/png shows rows of one size in a grid, got several sizes: ask for JSON")
@@ -61,5 +61,5 @@ def show_together(rows: Rows, picture: Picture) -> Generator[Aside, Any, Result]
     def encode() -> bytes:
         return encode_png(rows[0], picture) if len(rows) == 1 else encode_grid(np.stack(list(rows)), picture)
 
-    content = yield from call_aside(encode, sum(row.size for row in rows))
+    content = yield from run_in_thread(encode, sum(row.size for row in rows))
     return Result(content, PNG)

@@ -16,7 +16,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import Form, as_image
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
 from service.tasks.request import TaskOptions, TaskRequest, check_answer
-from service.tasks.work import Aside, Emit, Infer, Limits, Result, Work, call_aside, decode_rows, infer_groups
+from service.tasks.work import Emit, Infer, Limits, Result, RunInThread, Work, decode_rows, infer_groups, run_in_thread
 
 NAME = "classify"
 
@@ -96,7 +96,7 @@ def _explain(
     return (yield from explain_rows(method, group, indices, outputs[subject.manifest.classes.probabilities], subject))
 
 
-def _draw(maps: Maps, group: Group, subject: ModelContext) -> Generator[Aside, Any, list[bytes]]:
+def _draw(maps: Maps, group: Group, subject: ModelContext) -> Generator[RunInThread, Any, list[bytes]]:
     """A PNG for each row: the map over the picture, where the row is one."""
     image, tensor = subject.manifest.image, shown_input(subject.manifest)
     assert tensor is not None  # noqa: S101  # asked by _check_picture
@@ -106,7 +106,7 @@ def _draw(maps: Maps, group: Group, subject: ModelContext) -> Generator[Aside, A
         under = [to_pixels(row, image) for row in rows] if image else [None] * len(rows)
         return [encode_heat(values, over) for values, over in zip(maps.values, under, strict=True)]
 
-    return (yield from call_aside(draw, rows.size))
+    return (yield from run_in_thread(draw, rows.size))
 
 
 def _attach(answers: Sequence[dict[str, Any]], method: Method, maps: Maps, pictures: Sequence[bytes] | None) -> None:

@@ -18,7 +18,7 @@ from service.engine.loop.request import ByStep, LoopRequest, LoopResult, Watch
 from service.engine.tensors import Arrays, are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.request import FromText, TaskOptions
-from service.tasks.work import Aside, Emit, Infer, Iterate, Limits, call_aside, infer_rows
+from service.tasks.work import Emit, Infer, Iterate, Limits, RunInThread, infer_rows, run_in_thread
 
 DEFAULT_HORIZON = 12
 """Steps of a loop, where none are asked for."""
@@ -43,7 +43,7 @@ class ForecastOptions(TaskOptions):
     return_state: bool = False
 
 
-Predictions = Generator[Infer | Iterate | Aside, Any, list[dict[str, Any]]]
+Predictions = Generator[Infer | Iterate | RunInThread, Any, list[dict[str, Any]]]
 
 
 def forecast(
@@ -179,13 +179,13 @@ class _RollOut:
         watch = _watch(self._emit, self._facts.output, positions) if self._emit else None
         return LoopRequest(begin, self._horizon, by_step, keep=(self._facts.output,), watch=watch)
 
-    def _find_quantiles(self, draws: np.ndarray) -> Generator[Aside, Any, dict[str, np.ndarray]]:
+    def _find_quantiles(self, draws: np.ndarray) -> Generator[RunInThread, Any, dict[str, np.ndarray]]:
         """By their text, [series, steps], of ``draws`` [series, paths, steps]."""
         asked = self._options.quantiles
         if not asked:
             return {}
 
-        found = yield from call_aside(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
+        found = yield from run_in_thread(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
         return {str(quantile): of for quantile, of in zip(asked, found, strict=True)}
 
     def _seal(self, outputs: Arrays) -> str:

@@ -14,7 +14,7 @@ from service.engine.tensors import Arrays, are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import Form, as_image, check_finite, require_picture, show_rows, show_together
 from service.tasks.request import TaskOptions, TaskRequest, check_answer
-from service.tasks.work import Aside, Emit, Limits, Result, Work, call_aside, decode_rows, infer_groups
+from service.tasks.work import Emit, Limits, Result, RunInThread, Work, decode_rows, infer_groups, run_in_thread
 
 NAME = "reconstruct"
 
@@ -79,7 +79,7 @@ def _plan(options: Options, request: TaskRequest, subject: ModelContext) -> _Pla
     return _Plan(subject, facts, graph, picture, options.error_map)
 
 
-def _describe(plan: _Plan, group: Group, outputs: Arrays) -> Generator[Aside, Any, list[dict[str, Any]]]:
+def _describe(plan: _Plan, group: Group, outputs: Arrays) -> Generator[RunInThread, Any, list[dict[str, Any]]]:
     """The answers of a group's rows."""
     facts = plan.facts
     found = outputs[facts.output]
@@ -136,13 +136,13 @@ def _subtract(plan: _Plan, group: Group, found: np.ndarray) -> np.ndarray:
     return difference
 
 
-def _show_maps(plan: _Plan, maps: np.ndarray, found: np.ndarray) -> Generator[Aside, Any, list[Any]]:
+def _show_maps(plan: _Plan, maps: np.ndarray, found: np.ndarray) -> Generator[RunInThread, Any, list[Any]]:
     """As numbers, or as pictures over the outputs where these are pictures."""
     picture = plan.picture
     if picture is None:
         return (yield from show_rows(maps, None))
     return (
-        yield from call_aside(
+        yield from run_in_thread(
             lambda: [
                 as_image(encode_heat(values, to_pixels(row, picture))) for values, row in zip(maps, found, strict=True)
             ],

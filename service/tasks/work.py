@@ -28,7 +28,7 @@ class Iterate(NamedTuple):
     request: LoopRequest
 
 
-class Aside(NamedTuple):
+class RunInThread(NamedTuple):
     """Do something slow, such as decoding a picture, where it holds nobody up; sent back: what ``do`` returns."""
 
     do: Callable[[], Any]
@@ -41,20 +41,20 @@ class Result(NamedTuple):
     media_type: str | None = None
 
 
-Work = Generator[Infer | Iterate | Aside, Any, Result]
+Work = Generator[Infer | Iterate | RunInThread, Any, Result]
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
 
 SLOW_BYTES = 32 << 10
-"""Pictures of more bytes than this are decoded and encoded aside: they would hold up everybody else."""
+"""Pictures of more bytes than this are decoded and encoded in a thread: they would hold up everybody else."""
 T = TypeVar("T")
 
 
-def call_aside(do: Callable[[], T], size_bytes: int) -> Generator[Aside, Any, T]:
-    """What ``do`` returns: called aside if it works on many bytes, else at once."""
+def run_in_thread(do: Callable[[], T], size_bytes: int) -> Generator[RunInThread, Any, T]:
+    """What ``do`` returns: called in a thread if it works on many bytes, else at once."""
     if size_bytes <= SLOW_BYTES:
         return do()
-    result: T = yield Aside(do)
+    result: T = yield RunInThread(do)
     return result
 
 
@@ -71,12 +71,12 @@ class Limits:
 
 def decode_rows(
     rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main"
-) -> Generator[Aside, Any, list[Group]]:
+) -> Generator[RunInThread, Any, list[Group]]:
     """The rows of a request for a graph. Raises InvalidInput, which names the row at fault, UnsupportedMedia."""
     if rows is None:
         raise InvalidInput("inputs: expected an array of rows, got nothing")
     return (
-        yield from call_aside(
+        yield from run_in_thread(
             lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph), count_picture_bytes(rows)
         )
     )

@@ -16,7 +16,7 @@ from service.codecs.model_context import ModelContext
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
 from service.protocol.json import render_json
-from service.tasks.work import Aside, Infer, Iterate, Limits, Result, Work
+from service.tasks.work import Infer, Iterate, Limits, Result, RunInThread, Work
 
 LIMITS = Limits(max_pixels=1_000_000)
 
@@ -26,7 +26,7 @@ class Drives(abc.ABC):
 
     def __init__(self) -> None:
         self.requests: list[LoopRequest] = []
-        self.asides = 0
+        self.threads_asked = 0
 
     def drive(self, work: Work) -> Result:
         """Run a task to its end."""
@@ -42,8 +42,8 @@ class Drives(abc.ABC):
                 self.requests.append(wish.request)
                 answer = self.iterate(wish.request)
             else:
-                assert isinstance(wish, Aside)
-                self.asides += 1
+                assert isinstance(wish, RunInThread)
+                self.threads_asked += 1
                 answer = wish.do()
 
     @abc.abstractmethod

@@ -214,7 +214,7 @@ def test_classify_takes_pictures_in_three_ways(client: httpx.Client, digit_rows:
 
 
 def test_large_picture_is_decoded_and_scaled(client: httpx.Client, digit_rows: np.ndarray):
-    """A picture of another size is brought to the model's; a large one is decoded aside, with the same answer."""
+    """A picture of another size is brought to the model's; a large one is decoded in a thread, with the same answer."""
     small = Image.open(io.BytesIO(png_of(digit_rows[0])))
     noise = np.random.default_rng(0).integers(0, 3, (480, 480), dtype=np.uint8)
     large = Image.fromarray(np.asarray(small.resize((480, 480), Image.Resampling.NEAREST)).clip(0, 252) + noise)

@@ -485,7 +485,7 @@ def test_nan_and_infinities_pass(client: httpx.Client, count: int, wrap: Callabl
 
 
 async def settle(handler: RequestHandler) -> None:
-    """Return when whatever was being done aside has been told to the loop: both threads are free again."""
+    """Return when whatever was being done in a thread has been told to the loop: both threads are free again."""
     both = threading.Barrier(2)
     loop = asyncio.get_running_loop()
     await asyncio.gather(*[loop.run_in_executor(handler.threads, both.wait, 60) for _ in range(2)])

@@ -158,14 +158,14 @@ def test_pictures_have_a_limit_together() -> None:
 
 
 def decode(rows: list[Any] | None) -> tuple[list[Group], int]:
-    """The groups, and how often something was done aside."""
-    work, asides, answer = decode_rows(rows, PICTURES, Limits(max_pixels=1_000_000)), 0, None
+    """The groups, and how often something was done in a thread."""
+    work, threads_asked, answer = decode_rows(rows, PICTURES, Limits(max_pixels=1_000_000)), 0, None
     while True:
         try:
             answer = work.send(answer).do()
         except StopIteration as end:
-            return end.value, asides
-        asides += 1
+            return end.value, threads_asked
+        threads_asked += 1
 
 
 def noise_picture(side: int) -> bytes:
@@ -186,8 +186,8 @@ def test_large_pictures_are_decoded_aside(as_value: Any) -> None:
     """Small ones and numbers are read at once."""
     assert decode([[[[0, 0], [0, 0]]]] * 9000)[1] == 0
     assert decode([as_value(picture())])[1] == 0
-    [group], asides = decode([as_value(noise_picture(200))])
-    assert (group.inputs["x"].shape, asides) == ((1, 1, 2, 2), 1)
+    [group], threads_asked = decode([as_value(noise_picture(200))])
+    assert (group.inputs["x"].shape, threads_asked) == ((1, 1, 2, 2), 1)
 
 
 def test_picture_as_a_body_is_refused_by_a_model_of_numbers() -> None:

@@ -298,9 +298,9 @@ def test_quantiles_of_many_draws_are_found_aside() -> None:
     """Many draws are sorted where it holds nobody up, with the same result."""
     model = rolling_forecaster()
     few = ask(model, [[1, 2]], quantiles=[0.5], paths=500, horizon=1)
-    assert not model.asides
+    assert not model.threads_asked
     many = ask(model, [[1, 2]], quantiles=[0.5], paths=500, horizon=20)
-    assert model.asides == 1
+    assert model.threads_asked == 1
     assert many[0]["quantiles"]["0.5"][0] == few[0]["quantiles"]["0.5"][0]
 
 

@@ -259,7 +259,7 @@ def test_large_picture_is_decoded_and_encoded_aside() -> None:
     model = make_model(halving(1.0, ["batch", 3, "height", "width"]), image={"input": "x", "channels": 3})
     answer = ask(model, [PictureFile(png(noise), "body")], wants_picture=True)
     np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(answer.body))), noise)
-    assert (answer.media_type, model.asides) == ("image/png", 2)
+    assert (answer.media_type, model.threads_asked) == ("image/png", 2)
 
 
 def test_several_rows_are_one_picture_in_a_grid() -> None:

@@ -227,7 +227,7 @@ def test_raw_contents_are_answered(client: Client) -> None:
 
 
 def test_typed_contents_are_answered(server: GrpcServing) -> None:
-    """Typed contents give what raw ones give; those of a large message are read aside and give it too."""
+    """Typed contents give what raw ones give; those of a large message are read in a thread and give it too."""
     for values in ([1.5, -2, 3], [0.25] * 60_000):
         shape = [len(values) // 3, 3]
         given = {"name": "x", "datatype": "FP32", "shape": shape, "contents": {"fp32_contents": values}}
