@@ -58,11 +58,11 @@ def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPl
     """Instances to explanations: the most probable label of each, and how much each part of the row counts for it."""
     model = registry.find_for_task("classify", request.endpoint.model, None)
     rows = [_unwrap(row, model) for row in _read_instances(request)]
-    subject = _subject(model)
+    context = _context(model)
 
     def work(emit: Emit | None) -> Work:
         options = classify.Options(explain=True)
-        result = yield from classify.work(options, TaskRequest({}, rows), subject, limits, None)
+        result = yield from classify.work(options, TaskRequest({}, rows), context, limits, None)
         return Result({"explanations": result.body["predictions"]})
 
     return TaskPlan(model, work)
@@ -76,10 +76,10 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
         raise InvalidInput(f"model: expected one that forecasts series, {model.name!r} writes texts")
     options = ForecastOptions.parse(asked.options.model_dump(exclude_none=True))
     rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
-    subject = _subject(model)
+    context = _context(model)
 
     def work(emit: Emit | None) -> Work:
-        predictions = yield from forecast(options, rows, subject, limits, None)
+        predictions = yield from forecast(options, rows, context, limits, None)
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
     return TaskPlan(model, work)
@@ -140,5 +140,5 @@ def _row_of(item: TimeSeries, where: str) -> Any:
     return {VALUES: item.series, **further} if further else item.series
 
 
-def _subject(model: Model) -> ModelContext:
+def _context(model: Model) -> ModelContext:
     return ModelContext(model.name, model.version, model.manifest)

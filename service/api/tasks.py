@@ -39,7 +39,7 @@ class Task(Protocol):
     Options: type[TaskOptions]
 
     def work(
-        self, options: Any, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None
+        self, options: Any, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None
     ) -> Work: ...
 
 
@@ -57,8 +57,8 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
-    subject = ModelContext(model.name, model.version, model.manifest)
-    return TaskPlan(model, lambda emit: task.work(options, asked, subject, limits, emit), options.stream)
+    context = ModelContext(model.name, model.version, model.manifest)
+    return TaskPlan(model, lambda emit: task.work(options, asked, context, limits, emit), options.stream)
 
 
 PLANNERS: Mapping[str, Planner] = {**dict.fromkeys(ROUTES, plan_task), **generate_routes.PLANNERS, **kserve.PLANNERS}

@@ -26,16 +26,16 @@ class SeriesReader:
     every further input by its name, and the ``state`` of an earlier answer where the model can go on from one.
     """
 
-    def __init__(self, subject: ModelContext, state_key: bytes) -> None:
-        facts = subject.manifest.forecast
+    def __init__(self, context: ModelContext, state_key: bytes) -> None:
+        facts = context.manifest.forecast
         assert facts is not None  # noqa: S101  # asked by the dispatcher
         self._facts: Forecast = facts
-        self._subject = subject
+        self._context = context
         self._key = state_key
-        graph = first_graph(subject.manifest)
+        graph = first_graph(context.manifest)
         self._history = _find(graph, facts.history)
-        self._resumed = {name: _layout(_find(graph, name)) for name in resumable(subject.manifest)}
-        self._further = [t for t in graph.inputs if t.name not in _given_by_us(subject.manifest)]
+        self._resumed = {name: _layout(_find(graph, name)) for name in resumable(context.manifest)}
+        self._further = [t for t in graph.inputs if t.name not in _given_by_us(context.manifest)]
 
     def read(self, rows: Sequence[Any]) -> list[Arrays]:
         """The inputs of each series, without a batch axis, each history padded as far as its own length says.
@@ -54,7 +54,7 @@ class SeriesReader:
             raise InvalidInput(f"{where}: expected {self._form()}, got {got}")
         resumed: Arrays = {name: np.zeros(at.shape, at.dtype) for name, at in self._resumed.items()}
         if STATE in fields:
-            origin = origin_of(self._subject)
+            origin = origin_of(self._context)
             resumed = open_state(self._key, origin, fields[STATE], self._resumed, f"{where}.{STATE}")
         place = where if isinstance(row, list) else f"{where}.{VALUES if VALUES in row else self._history.name}"
         # A series that goes on may do so by one value; the model has seen enough before.
@@ -68,7 +68,7 @@ class SeriesReader:
             fields[self._history.name] = fields.pop(VALUES)
         if STATE in fields and not self._resumed:
             raise InvalidInput(
-                f"{where}.{STATE}: model {self._subject.name!r} cannot go on from a state; send whole series"
+                f"{where}.{STATE}: model {self._context.name!r} cannot go on from a state; send whole series"
             )
         if fields.keys() - {STATE} != {self._history.name, *(t.name for t in self._further)}:
             got = ", ".join(f"{name:.40}" for name in row) or "no fields"

@@ -44,10 +44,10 @@ class Layout(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def origin_of(subject: ModelContext) -> Origin:
+def origin_of(context: ModelContext) -> Origin:
     """The digest covers every file of the version."""
-    files = sorted((name, file.sha256) for name, file in subject.manifest.files.items())
-    return Origin(subject.name, subject.version, hashlib.sha256(json.dumps(files).encode()).hexdigest())
+    files = sorted((name, file.sha256) for name, file in context.manifest.files.items())
+    return Origin(context.name, context.version, hashlib.sha256(json.dumps(files).encode()).hexdigest())
 
 
 def seal(key: bytes, origin: Origin, tensors: Arrays) -> str:

@@ -21,17 +21,17 @@ Form = Literal["numbers", "picture"]
 Rows = Sequence[np.ndarray] | np.ndarray
 
 
-def check_finite(subject: ModelContext, name: str, array: np.ndarray) -> None:
+def check_finite(context: ModelContext, name: str, array: np.ndarray) -> None:
     """Raises ModelFailure: no answer of a task means anything with NaN in it."""
     if datatype_of(array).is_float and not are_finite(array):
-        raise ModelFailure(f"model {subject.name!r} gave {name!r} with numbers that are not finite")
+        raise ModelFailure(f"model {context.name!r} gave {name!r} with numbers that are not finite")
 
 
-def require_picture(subject: ModelContext, tensor: Tensor, picture: Picture | None, field: str) -> Picture:
+def require_picture(context: ModelContext, tensor: Tensor, picture: Picture | None, field: str) -> Picture:
     """How rows of ``tensor`` become pictures. Raises InvalidInput, naming ``field``, where they are none."""
     shape = tensor.row_shape
     if picture is None or len(shape) != 3 or (isinstance(shape[0], int) and shape[0] != picture.channels):
-        raise InvalidInput(f"{field}: the rows of model {subject.name!r} are not pictures: ask for numbers")
+        raise InvalidInput(f"{field}: the rows of model {context.name!r} are not pictures: ask for numbers")
     return picture
 
 

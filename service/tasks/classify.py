@@ -29,28 +29,28 @@ class Options(TaskOptions):
     explanation_format: Form = "numbers"
 
 
-def work(options: Options, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "explanation"?}]}``.
 
     With Accept: image/png it is one PNG, of the explanation over the row. A stream has no event before its last.
     """
     check_answer(options, request)
-    manifest = subject.manifest
-    method = choose_method(options.explain, subject) if options.explain else None
+    manifest = context.manifest
+    method = choose_method(options.explain, context) if options.explain else None
     as_picture = request.wants_picture or options.explanation_format == "picture"
     if as_picture:
-        _check_picture(method, request, subject)
+        _check_picture(method, request, context)
     groups = yield from decode_rows(request.rows, manifest, limits)
     outputs = yield from infer_groups(groups)
     found = [predictions(manifest, of_group, options.top_k) for of_group in outputs]
     if method is not None:
         for group, of_group, answers in zip(groups, outputs, found, strict=True):
-            maps = yield from _explain(method, group, of_group, answers, subject)
-            pictures = (yield from _draw(maps, group, subject)) if as_picture else None
+            maps = yield from _explain(method, group, of_group, answers, context)
+            pictures = (yield from _draw(maps, group, context)) if as_picture else None
             if pictures and request.wants_picture:
                 return Result(pictures[0], PNG)
             _attach(answers, method, maps, pictures)
-    return Result({"model": subject.name, "version": subject.version, "predictions": in_order(groups, found)})
+    return Result({"model": context.name, "version": context.version, "predictions": in_order(groups, found)})
 
 
 def predictions(manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: int) -> list[dict[str, Any]]:
@@ -75,30 +75,30 @@ def predictions(manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: in
     return answers
 
 
-def _check_picture(method: Method | None, request: TaskRequest, subject: ModelContext) -> None:
+def _check_picture(method: Method | None, request: TaskRequest, context: ModelContext) -> None:
     """Raises InvalidInput where no picture of an explanation can be made."""
     field = "accept: image/png" if request.wants_picture else "explanation_format: a picture"
     if method is None:
         raise InvalidInput(f"{field} shows an explanation, and none is asked for: add explain, or ask for JSON")
-    tensor = shown_input(subject.manifest)
+    tensor = shown_input(context.manifest)
     if tensor is None or len(tensor.row_shape) < 2:
-        raise InvalidInput(f"{field}: the rows of model {subject.name!r} have no height and width: ask for numbers")
+        raise InvalidInput(f"{field}: the rows of model {context.name!r} have no height and width: ask for numbers")
     if request.wants_picture and request.rows is not None and len(request.rows) > 1:
         raise InvalidInput(f"{field} shows the explanation of one row, got {len(request.rows)}: ask for JSON")
 
 
 def _explain(
-    method: Method, group: Group, outputs: Arrays, answers: Sequence[Mapping[str, Any]], subject: ModelContext
+    method: Method, group: Group, outputs: Arrays, answers: Sequence[Mapping[str, Any]], context: ModelContext
 ) -> Generator[Infer, Any, Maps]:
     """Why each row got its most probable label."""
-    assert subject.manifest.classes is not None  # noqa: S101
+    assert context.manifest.classes is not None  # noqa: S101
     indices = np.array([answer["index"] for answer in answers])
-    return (yield from explain_rows(method, group, indices, outputs[subject.manifest.classes.probabilities], subject))
+    return (yield from explain_rows(method, group, indices, outputs[context.manifest.classes.probabilities], context))
 
 
-def _draw(maps: Maps, group: Group, subject: ModelContext) -> Generator[RunInThread, Any, list[bytes]]:
+def _draw(maps: Maps, group: Group, context: ModelContext) -> Generator[RunInThread, Any, list[bytes]]:
     """A PNG for each row: the map over the picture, where the row is one."""
-    image, tensor = subject.manifest.image, shown_input(subject.manifest)
+    image, tensor = context.manifest.image, shown_input(context.manifest)
     assert tensor is not None  # noqa: S101  # asked by _check_picture
     rows = group.inputs[tensor.name]
 

@@ -32,22 +32,22 @@ class Sampling:
 
 def read_sampling(
     facts: Diffusion,
-    subject: ModelContext,
+    context: ModelContext,
     limits: Limits,
     steps: int | None,
     guidance: float | None,
     eta: float | None,
 ) -> Sampling:
     """What was asked for, with the model's own choice of the rest. Raises InvalidInput for what it cannot do."""
-    loop = subject.manifest.loop
+    loop = context.manifest.loop
     most = min(facts.times, limits.max_steps, loop.max_steps if loop else 1)
     steps = min(facts.steps, most) if steps is None else steps
     if not 1 <= steps <= most:
         raise InvalidInput(f"steps: expected 1 to {most}, got {steps}")
     if guidance is not None and facts.guidance is None:
-        raise InvalidInput(f"guidance: expected none, for model {subject.name!r} takes none")
+        raise InvalidInput(f"guidance: expected none, for model {context.name!r} takes none")
     if eta is not None and facts.eta is None:
-        raise InvalidInput(f"eta: expected none, for model {subject.name!r} takes none")
+        raise InvalidInput(f"eta: expected none, for model {context.name!r} takes none")
     # A graph with noise at each step and no input to turn it down takes all of it.
     least_eta = 1.0 if facts.step_noise is not None and facts.eta is None else 0.0
     return Sampling(steps, facts.default_guidance if guidance is None else guidance, least_eta if eta is None else eta)
@@ -63,7 +63,7 @@ def plan_loop_request(
     begin: Arrays,
     seed: int,
     sampling: Sampling,
-    subject: ModelContext,
+    context: ModelContext,
     facts: Generation,
     emit: Emit | None,
     picture: Picture | None,
@@ -71,7 +71,7 @@ def plan_loop_request(
     """The steps of rows that begin with the noise and the label in ``begin``; a preview goes to ``emit`` after each."""
     diffusion = facts.diffusion
     assert diffusion is not None  # noqa: S101  # asked by the caller
-    inputs = {tensor.name: tensor for tensor in subject.manifest.graphs[facts.graph].inputs}
+    inputs = {tensor.name: tensor for tensor in context.manifest.graphs[facts.graph].inputs}
     noise = begin[facts.noise]
     count = len(noise)
     levels, next_levels = choose_levels(diffusion.times, sampling.steps)

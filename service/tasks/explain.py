@@ -48,47 +48,47 @@ class Maps:
     stride: Sequence[int] | None = None
 
 
-def choose_method(asked: bool | Method, subject: ModelContext) -> Method | None:
+def choose_method(asked: bool | Method, context: ModelContext) -> Method | None:
     """The method for what was asked: True is saliency where the model has gradients, else occlusion.
 
     Raises InvalidInput where the model cannot be explained that way; the text says which way it can.
     """
     if asked is False:
         return None
-    manifest = subject.manifest
+    manifest = context.manifest
     tensor = shown_input(manifest)
     if tensor is None or DATATYPES[tensor.datatype].kind not in "iuf":
-        raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {subject.name!r} is none")
+        raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {context.name!r} is none")
     has_gradients = _has_gradients(manifest, tensor)
     if asked is True:
         return "saliency" if has_gradients else "occlusion"
     if asked != "occlusion" and not has_gradients:
         raise InvalidInput(
-            f"explain: model {subject.name!r} has no graph of gradients: expected occlusion, got {asked}"
+            f"explain: model {context.name!r} has no graph of gradients: expected occlusion, got {asked}"
         )
     return asked
 
 
 def explain_rows(
-    method: Method, group: Group, indices: np.ndarray, probabilities: np.ndarray, subject: ModelContext
+    method: Method, group: Group, indices: np.ndarray, probabilities: np.ndarray, context: ModelContext
 ) -> Generator[Infer, Any, Maps]:
     """Explain the class ``indices`` [rows] of each row of a group; ``probabilities`` [rows, classes] are its own."""
-    tensor = shown_input(subject.manifest)
+    tensor = shown_input(context.manifest)
     assert tensor is not None  # noqa: S101  # asked by choose_method
     if method == "occlusion":
-        return (yield from _hide(group.inputs, tensor.name, indices, probabilities, subject))
+        return (yield from _hide(group.inputs, tensor.name, indices, probabilities, context))
     rows = group.inputs[tensor.name]
     outputs: Arrays = yield Infer(
         {
             tensor.name: rows,
             "label": indices.astype(np.int64),
-            "baseline": np.full_like(rows, _baseline(subject.manifest)),
+            "baseline": np.full_like(rows, _baseline(context.manifest)),
             "epsilon": np.zeros(len(rows), rows.dtype),
         },
         EXPLAIN,
     )
     found = outputs[_OUTPUTS[method]]
-    check_finite(subject, _OUTPUTS[method], found)
+    check_finite(context, _OUTPUTS[method], found)
     channels = tuple(range(1, found.ndim - 2))
     return Maps(np.abs(found).max(axis=channels) if method == "saliency" else found.sum(axis=channels))
 
@@ -107,9 +107,9 @@ def _baseline(manifest: Manifest) -> float:
 
 
 def _hide(
-    inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, subject: ModelContext
+    inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, context: ModelContext
 ) -> Generator[Infer, Any, Maps]:
-    manifest = subject.manifest
+    manifest = context.manifest
     assert manifest.classes is not None  # noqa: S101  # a manifest of the task classify has them
     rows = inputs[name]
     places = rows.shape[1:][-2:]
@@ -128,7 +128,7 @@ def _hide(
             covered[name][(i, ..., *part)] = _baseline(manifest)
         outputs: Arrays = yield Infer(covered)
         left = outputs[manifest.classes.probabilities]
-        check_finite(subject, manifest.classes.probabilities, left)
+        check_finite(context, manifest.classes.probabilities, left)
         fall = probabilities[chosen, indices[chosen]] - left[np.arange(len(chunk)), indices[chosen]]
         for (row, part), by in zip(chunk, fall, strict=True):
             falls[(row, *part)] += by

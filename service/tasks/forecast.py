@@ -47,7 +47,7 @@ Predictions = Generator[Infer | Iterate | RunInThread, Any, list[dict[str, Any]]
 
 
 def forecast(
-    options: ForecastOptions, rows: Sequence[Any], subject: ModelContext, limits: Limits, emit: Emit | None
+    options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
 ) -> Predictions:
     """One prediction a series: ``mean`` [horizon], ``quantiles`` by their text, ``state`` where it is asked for.
 
@@ -55,26 +55,26 @@ def forecast(
     nearest to 0.5, as a rule the median. Such a model answers with all its quantiles unless some are named. Events:
     row, step from 0, value. Raises InvalidInput, and ModelFailure for values that are not finite.
     """
-    if subject.manifest.loop is None:
-        return _answer_at_once(options, rows, subject, limits, emit)
-    return _RollOut(options, len(rows), subject, limits, emit).run(rows)
+    if context.manifest.loop is None:
+        return _answer_at_once(options, rows, context, limits, emit)
+    return _RollOut(options, len(rows), context, limits, emit).run(rows)
 
 
 def _answer_at_once(
-    options: ForecastOptions, rows: Sequence[Any], subject: ModelContext, limits: Limits, emit: Emit | None
+    options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
 ) -> Predictions:
-    facts = subject.manifest.forecast
+    facts = context.manifest.forecast
     assert facts is not None  # noqa: S101  # asked by the caller
     assert facts.horizon is not None  # noqa: S101  # a forecaster without a loop has one
     for field in ("seed", "paths", "return_state"):
         if getattr(options, field) != ForecastOptions.model_fields[field].default:
-            raise InvalidInput(f"{field}: model {subject.name!r} answers at once, without draws or state; leave it out")
-    horizon = _check_horizon(options.horizon, facts.horizon, facts.horizon, subject.name)
-    columns = _choose_columns(options.quantiles, facts, subject.name)
-    series = SeriesReader(subject, limits.state_key).read(rows)
+            raise InvalidInput(f"{field}: model {context.name!r} answers at once, without draws or state; leave it out")
+    horizon = _check_horizon(options.horizon, facts.horizon, facts.horizon, context.name)
+    columns = _choose_columns(options.quantiles, facts, context.name)
+    series = SeriesReader(context, limits.state_key).read(rows)
     predictions: list[dict[str, Any]] = []
     for output in (yield from infer_rows(series, MAIN)):
-        values = _check_finite(output[facts.output], subject.name)[:horizon]
+        values = _check_finite(output[facts.output], context.name)[:horizon]
         centre = values if values.ndim == 1 else values[:, int(np.argmin(np.abs(np.array(facts.quantiles) - 0.5)))]
         prediction: dict[str, Any] = {"mean": np.ascontiguousarray(centre)}
         if columns:
@@ -104,24 +104,24 @@ class _RollOut:
     """
 
     def __init__(
-        self, options: ForecastOptions, series: int, subject: ModelContext, limits: Limits, emit: Emit | None
+        self, options: ForecastOptions, series: int, context: ModelContext, limits: Limits, emit: Emit | None
     ) -> None:
-        manifest = subject.manifest
+        manifest = context.manifest
         assert manifest.loop is not None  # noqa: S101  # asked by the caller
         assert manifest.forecast is not None  # noqa: S101
         self._loop: Loop = manifest.loop
         self._facts: Forecast = manifest.forecast
         self._options = options
-        self._subject = subject
+        self._context = context
         self._limits = limits
         self._emit = emit
         most = min(self._loop.max_steps, limits.max_steps)
-        self._horizon = _check_horizon(options.horizon, min(DEFAULT_HORIZON, most), most, subject.name)
+        self._horizon = _check_horizon(options.horizon, min(DEFAULT_HORIZON, most), most, context.name)
         self._paths = options.paths if options.quantiles else 0
         if options.quantiles and self._facts.noise is None:
-            raise InvalidInput(f"quantiles: model {subject.name!r} draws nothing, so it gives none; leave them out")
+            raise InvalidInput(f"quantiles: model {context.name!r} draws nothing, so it gives none; leave them out")
         if options.return_state and not resumable(manifest):
-            raise InvalidInput(f"return_state: model {subject.name!r} cannot go on from a state; leave it out")
+            raise InvalidInput(f"return_state: model {context.name!r} cannot go on from a state; leave it out")
         self._check_room(series)
 
     def _check_room(self, series: int) -> None:
@@ -139,13 +139,13 @@ class _RollOut:
             )
 
     def run(self, rows: Sequence[Any]) -> Predictions:
-        series = SeriesReader(self._subject, self._limits.state_key).read(rows)
+        series = SeriesReader(self._context, self._limits.state_key).read(rows)
         started = (yield from infer_rows(series, self._loop.start)) if self._loop.start else series
         begun = [self._begin(row) for row in started]
         predictions: list[dict[str, Any]] = [{} for _ in rows]
         for positions in group_rows(begun):
             result: LoopResult = yield Iterate(self._loop_request(stack_rows(begun, positions), positions))
-            values = _check_finite(result.kept[self._facts.output], self._subject.name)
+            values = _check_finite(result.kept[self._facts.output], self._context.name)
             count = len(positions)
             quantiles = yield from self._find_quantiles(values[count:].reshape(count, self._paths, self._horizon))
             for at, position in enumerate(positions):
@@ -160,7 +160,7 @@ class _RollOut:
     def _begin(self, started: Arrays) -> dict[str, np.ndarray]:
         """What a series' row takes to the first step: from the start graph, or its inputs where there is none."""
         begun = {} if self._loop.start else dict(started)
-        inputs = {tensor.name: tensor for tensor in self._subject.manifest.graphs[MAIN].inputs}
+        inputs = {tensor.name: tensor for tensor in self._context.manifest.graphs[MAIN].inputs}
         for carry in self._loop.carries:
             if carry.start:
                 begun[carry.input] = started[carry.start]
@@ -190,8 +190,8 @@ class _RollOut:
 
     def _seal(self, outputs: Arrays) -> str:
         """What the model remembers after the history, before the forecast."""
-        remembered = {name: outputs[output] for name, output in resumable(self._subject.manifest).items()}
-        return seal(self._limits.state_key, origin_of(self._subject), remembered)
+        remembered = {name: outputs[output] for name, output in resumable(self._context.manifest).items()}
+        return seal(self._limits.state_key, origin_of(self._context), remembered)
 
 
 def _draw(seed: int, series: int, paths: int) -> ByStep:

@@ -54,45 +54,45 @@ class Options(TaskOptions):
     output_format: Form = "numbers"
 
 
-def work(options: Options, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """``{"model", "version", "seed" or "seeds", "labels"?, "outputs": [row]}``, or with Accept: image/png a grid.
 
     An event of a stream is ``{"row", "step", "steps", "preview"}``; without a diffusion there is one step.
     """
-    facts = subject.manifest.generation
+    facts = context.manifest.generation
     if facts is None:
-        raise InvalidInput(f"model: the manifest of {subject.name!r} does not say what it generates")
+        raise InvalidInput(f"model: the manifest of {context.name!r} does not say what it generates")
     if request.rows is not None:
         raise InvalidInput("inputs: expected none, for rows are made from noise: see count, seed and labels")
     check_answer(options, request)
-    picture = _find_picture(options, request, subject, facts)
+    picture = _find_picture(options, request, context, facts)
     count = _read_count(options, limits)
-    labels = _read_labels(options, count, subject, facts)
+    labels = _read_labels(options, count, context, facts)
     seed = secrets.randbelow(_DRAWN_SEEDS) if options.seed is None else options.seed
-    begin = _begin(options, subject, facts, count, seed, labels)
+    begin = _begin(options, context, facts, count, seed, labels)
     if facts.diffusion is None:
-        rows = yield from _run_once(begin, subject, facts, picture, emit)
+        rows = yield from _run_once(begin, context, facts, picture, emit)
     else:
-        sampling = read_sampling(facts.diffusion, subject, limits, options.steps, options.guidance, options.eta)
-        result: LoopResult = yield Iterate(plan_loop_request(begin, seed, sampling, subject, facts, emit, picture))
+        sampling = read_sampling(facts.diffusion, context, limits, options.steps, options.guidance, options.eta)
+        result: LoopResult = yield Iterate(plan_loop_request(begin, seed, sampling, context, facts, emit, picture))
         rows = result.last[facts.output]
-    check_finite(subject, facts.output, rows)
+    check_finite(context, facts.output, rows)
     if request.wants_picture and picture is not None:
         return (yield from show_together(rows, picture))
-    answer: dict[str, Any] = {"model": subject.name, "version": subject.version}
+    answer: dict[str, Any] = {"model": context.name, "version": context.version}
     answer |= {"seeds": options.interpolate.seeds} if options.interpolate else {"seed": seed}
     if labels is not None:
-        answer["labels"] = [subject.manifest.labels[label] for label in labels]
+        answer["labels"] = [context.manifest.labels[label] for label in labels]
     return Result({**answer, "outputs": (yield from show_rows(rows, picture))})
 
 
-def _find_picture(options: Options, request: TaskRequest, subject: ModelContext, facts: Generation) -> Picture | None:
+def _find_picture(options: Options, request: TaskRequest, context: ModelContext, facts: Generation) -> Picture | None:
     """How rows become pictures; None where numbers are wanted. Raises InvalidInput where they cannot."""
     if not request.wants_picture and options.output_format == "numbers":
         return None
     field = "accept: image/png" if request.wants_picture else "output_format"
-    output = next(t for t in subject.manifest.graphs[facts.graph].outputs if t.name == facts.output)
-    return require_picture(subject, output, facts.picture, field)
+    output = next(t for t in context.manifest.graphs[facts.graph].outputs if t.name == facts.output)
+    return require_picture(context, output, facts.picture, field)
 
 
 def _read_count(options: Options, limits: Limits) -> int:
@@ -106,14 +106,14 @@ def _read_count(options: Options, limits: Limits) -> int:
     return count
 
 
-def _read_labels(options: Options, count: int, subject: ModelContext, facts: Generation) -> list[int] | None:
+def _read_labels(options: Options, count: int, context: ModelContext, facts: Generation) -> list[int] | None:
     """Positions of the labels, one a row; None for a model that takes none."""
     given = options.labels
     if facts.label is None:
         if given is not None:
-            raise InvalidInput(f"labels: expected none, for model {subject.name!r} takes none")
+            raise InvalidInput(f"labels: expected none, for model {context.name!r} takes none")
         return None
-    known = subject.manifest.labels
+    known = context.manifest.labels
     if given is None:
         return [0 if options.interpolate else row % len(known) for row in range(count)]
     if len(given) not in (1, count):
@@ -132,24 +132,24 @@ def _find_label(label: str | int, where: str, known: Sequence[str]) -> int:
 
 
 def _begin(
-    options: Options, subject: ModelContext, facts: Generation, count: int, seed: int, labels: Sequence[int] | None
+    options: Options, context: ModelContext, facts: Generation, count: int, seed: int, labels: Sequence[int] | None
 ) -> dict[str, np.ndarray]:
     """The noise of each row, and its label."""
     if facts.diffusion is None:
         for field in _OF_DIFFUSION:
             if getattr(options, field) is not None:
                 raise InvalidInput(
-                    f"{field}: only a model with a diffusion takes it, and {subject.name!r} makes its rows in one run"
+                    f"{field}: only a model with a diffusion takes it, and {context.name!r} makes its rows in one run"
                 )
-    inputs = {tensor.name: tensor for tensor in subject.manifest.graphs[facts.graph].inputs}
-    begin = {facts.noise: _draw_noise(options, inputs[facts.noise], subject, facts, count, seed)}
+    inputs = {tensor.name: tensor for tensor in context.manifest.graphs[facts.graph].inputs}
+    begin = {facts.noise: _draw_noise(options, inputs[facts.noise], context, facts, count, seed)}
     if facts.label is not None and labels is not None:
         begin[facts.label] = np.array(labels, np.int64)
     return begin
 
 
 def _draw_noise(
-    options: Options, tensor: Tensor, subject: ModelContext, facts: Generation, count: int, seed: int
+    options: Options, tensor: Tensor, context: ModelContext, facts: Generation, count: int, seed: int
 ) -> np.ndarray:
     """[count, ...]: each row by its own position, so that it does not depend on how many there are."""
     shape = [int(size) for size in tensor.row_shape]  # the manifest has none that is free
@@ -157,7 +157,7 @@ def _draw_noise(
         rows = [draw_normal(seed, row, 0, shape) for row in range(count)]
         return np.stack(rows).astype(DATATYPES[tensor.datatype].dtype, copy=False)
     if facts.diffusion is not None:
-        raise InvalidInput(f"interpolate: expected a model that makes its rows in one run, {subject.name!r} diffuses")
+        raise InvalidInput(f"interpolate: expected a model that makes its rows in one run, {context.name!r} diffuses")
     if options.seed is not None:
         raise InvalidInput("seed: expected none beside interpolate, which has seeds of its own")
     first, last = (draw_normal(end, 0, 0, shape) for end in options.interpolate.seeds)
@@ -185,11 +185,11 @@ def _go_between(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
 
 
 def _run_once(
-    begin: Arrays, subject: ModelContext, facts: Generation, picture: Picture | None, emit: Emit | None
+    begin: Arrays, context: ModelContext, facts: Generation, picture: Picture | None, emit: Emit | None
 ) -> Generator[Infer, Any, np.ndarray]:
     outputs: Arrays = yield Infer(begin, facts.graph)
     rows = outputs[facts.output]
-    check_finite(subject, facts.output, rows)
+    check_finite(context, facts.output, rows)
     if emit is not None:
         for i, row in enumerate(rows):
             emit({"row": i, "step": 0, "steps": 1, "preview": show_row(row, picture)})

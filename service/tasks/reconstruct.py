@@ -31,52 +31,52 @@ class Options(TaskOptions):
 class _Plan:
     """``picture`` says how outputs become pictures; None: they are given as numbers."""
 
-    subject: ModelContext
+    context: ModelContext
     facts: Reconstruction
     graph: str
     picture: Picture | None
     error_map: bool
 
 
-def work(options: Options, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """``{"model", "version", "predictions": [{"output", "error", "anomaly"?, "score"?, "threshold"?, "error_map"?}]}``.
 
     With Accept: image/png it is one PNG of the outputs. A stream has no event before its last.
     """
     check_answer(options, request)
-    plan = _plan(options, request, subject)
-    groups = yield from decode_rows(request.rows, subject.manifest, limits, plan.graph)
+    plan = _plan(options, request, context)
+    groups = yield from decode_rows(request.rows, context.manifest, limits, plan.graph)
     outputs = yield from infer_groups(groups, plan.graph)
     for of_group in outputs:
-        check_finite(subject, plan.facts.output, of_group[plan.facts.output])
+        check_finite(context, plan.facts.output, of_group[plan.facts.output])
     if request.wants_picture and plan.picture is not None:
         rows = in_order(groups, [of_group[plan.facts.output] for of_group in outputs])
         return (yield from show_together(rows, plan.picture))
     answers = []
     for group, of_group in zip(groups, outputs, strict=True):
         answers.append((yield from _describe(plan, group, of_group)))
-    return Result({"model": subject.name, "version": subject.version, "predictions": in_order(groups, answers)})
+    return Result({"model": context.name, "version": context.version, "predictions": in_order(groups, answers)})
 
 
-def _plan(options: Options, request: TaskRequest, subject: ModelContext) -> _Plan:
+def _plan(options: Options, request: TaskRequest, context: ModelContext) -> _Plan:
     """Raises InvalidInput for what this model cannot do."""
-    manifest = subject.manifest
+    manifest = context.manifest
     facts = manifest.reconstruction
     if facts is None:
-        raise InvalidInput(f"model: the manifest of {subject.name!r} does not say what it reconstructs")
+        raise InvalidInput(f"model: the manifest of {context.name!r} does not say what it reconstructs")
     graph = facts.graphs[0] if options.graph is None else options.graph
     if graph not in facts.graphs:
         raise InvalidInput(f"graph: expected one of {', '.join(facts.graphs)}, got {graph!r:.60}")
     if options.error_map and request.wants_picture:
         raise InvalidInput("error_map: expected an answer in JSON, for Accept: image/png shows the outputs alone")
     if options.error_map and shown_input(manifest, graph) is None:
-        raise InvalidInput(f"error_map: expected a model of one input, {subject.name!r} has several")
+        raise InvalidInput(f"error_map: expected a model of one input, {context.name!r} has several")
     picture = None
     if request.wants_picture or options.output_format == "picture":
         field = "accept: image/png" if request.wants_picture else "output_format"
         output = next(tensor for tensor in manifest.graphs[graph].outputs if tensor.name == facts.output)
-        picture = require_picture(subject, output, manifest.image, field)
-    return _Plan(subject, facts, graph, picture, options.error_map)
+        picture = require_picture(context, output, manifest.image, field)
+    return _Plan(context, facts, graph, picture, options.error_map)
 
 
 def _describe(plan: _Plan, group: Group, outputs: Arrays) -> Generator[RunInThread, Any, list[dict[str, Any]]]:
@@ -91,7 +91,7 @@ def _describe(plan: _Plan, group: Group, outputs: Arrays) -> Generator[RunInThre
     scores = errors
     if facts.anomaly is not None:
         scores = outputs[facts.anomaly]
-        check_finite(plan.subject, facts.anomaly, scores)
+        check_finite(plan.context, facts.anomaly, scores)
         for answer, score in zip(answers, scores.tolist(), strict=True):
             answer["score"] = score
     if facts.threshold is not None:
@@ -108,7 +108,7 @@ def _find_errors(plan: _Plan, group: Group, outputs: Arrays) -> np.ndarray:
     """[rows]: from the graph, else the root mean square of the differences."""
     if plan.facts.error is not None:
         errors = outputs[plan.facts.error]
-        check_finite(plan.subject, plan.facts.error, errors)
+        check_finite(plan.context, plan.facts.error, errors)
         return errors
     difference = _subtract(plan, group, outputs[plan.facts.output]).reshape(len(group.places), -1)
     root: np.ndarray = np.sqrt(np.mean(np.square(difference, dtype=np.float64), axis=1))
@@ -123,11 +123,11 @@ def _compare(plan: _Plan, group: Group, found: np.ndarray) -> np.ndarray:
 
 
 def _subtract(plan: _Plan, group: Group, found: np.ndarray) -> np.ndarray:
-    tensor = shown_input(plan.subject.manifest, plan.graph)
+    tensor = shown_input(plan.context.manifest, plan.graph)
     rows = None if tensor is None else group.inputs[tensor.name]
     if rows is None or rows.shape != found.shape:
         raise ModelFailure(
-            f"model {plan.subject.name!r} gave {plan.facts.output!r} of shape {list(found.shape)}, which cannot be "
+            f"model {plan.context.name!r} gave {plan.facts.output!r} of shape {list(found.shape)}, which cannot be "
             "compared with its rows, and the manifest names no output for the error"
         )
     if not are_finite(rows):

@@ -18,7 +18,7 @@ class Options(ForecastOptions, TextOptions):
     """Everything of a request but its rows; which of it a model takes depends on what it predicts."""
 
 
-def work(options: Options, request: TaskRequest, subject: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """Answers with the model, the version and one prediction a row, in their order; see ``forecast``, ``translate``.
 
     Raises InvalidInput, which names the field at fault, what was expected and what came; ModelFailure for an output
@@ -32,18 +32,18 @@ def work(options: Options, request: TaskRequest, subject: ModelContext, limits: 
         if isinstance(row, PictureFile):
             raise InvalidInput(f"{row.where}: expected a JSON body with series or texts as inputs, got a picture")
     predictions: list[dict[str, Any]]
-    if subject.manifest.forecast is not None:
-        _refuse(options, TextOptions.model_fields, f"model {subject.name!r} forecasts series")
-        predictions = yield from forecast(options, rows, subject, limits, emit)
-    elif subject.manifest.text is not None:
-        _refuse(options, ForecastOptions.model_fields, f"model {subject.name!r} writes texts")
-        predictions = yield from translate(options, rows, subject, limits, emit)
+    if context.manifest.forecast is not None:
+        _refuse(options, TextOptions.model_fields, f"model {context.name!r} forecasts series")
+        predictions = yield from forecast(options, rows, context, limits, emit)
+    elif context.manifest.text is not None:
+        _refuse(options, ForecastOptions.model_fields, f"model {context.name!r} writes texts")
+        predictions = yield from translate(options, rows, context, limits, emit)
     else:
         raise InvalidInput(
-            f"model {subject.name!r} does not say how its tensors are series or texts: use "
-            f"/v2/models/{subject.name}/infer"
+            f"model {context.name!r} does not say how its tensors are series or texts: use "
+            f"/v2/models/{context.name}/infer"
         )
-    return Result({"model": subject.name, "version": subject.version, "predictions": predictions})
+    return Result({"model": context.name, "version": context.version, "predictions": predictions})
 
 
 def _refuse(options: Options, fields: Iterable[str], reason: str) -> None:

@@ -30,7 +30,7 @@ class TextOptions(TaskOptions):
 
 
 def translate(
-    options: TextOptions, rows: Sequence[Any], subject: ModelContext, limits: Limits, emit: Emit | None
+    options: TextOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
 ) -> Generator[Infer | Iterate, Any, list[dict[str, Any]]]:
     """One prediction a text: ``text``, its ``probability``, and ``complete`` false where the steps ran out before it
     ended.
@@ -38,7 +38,7 @@ def translate(
     Events: row, step from 0, the text so far. Raises InvalidInput, which names the text at fault, and ModelFailure for
     probabilities that are not numbers.
     """
-    facts, loop = subject.manifest.text, subject.manifest.loop
+    facts, loop = context.manifest.text, context.manifest.loop
     assert facts is not None  # noqa: S101  # asked by the dispatcher
     assert loop is not None  # noqa: S101  # the manifest's text facts need one, with a start graph
     assert loop.start is not None  # noqa: S101
@@ -47,9 +47,9 @@ def translate(
         raise InvalidInput(f"stream: expected it with beams 1, for more may change what was sent, got beams {width}")
     if len(rows) * width > limits.max_rows:
         raise InvalidInput(f"inputs: expected at most {limits.max_rows // width} texts, got {len(rows)}")
-    sources = _read_texts(rows, facts, subject.name)
+    sources = _read_texts(rows, facts, context.name)
     started = yield from infer_rows(sources, loop.start)
-    begun = [_begin(outputs, loop, subject) for outputs in started]
+    begun = [_begin(outputs, loop, context) for outputs in started]
     steps = min(loop.max_steps, limits.max_steps)
     decoding = Decoding(facts.token, facts.scores, facts.begin, facts.end, width)
     predictions: list[dict[str, Any]] = [{} for _ in rows]
@@ -59,7 +59,7 @@ def translate(
             LoopRequest(stack_rows(begun, positions), steps, decoding=decoding, watch=watch)
         )
         for position, sentence in zip(positions, result.sentences, strict=True):
-            predictions[position] = _predict(sentence, steps, facts, subject.name)
+            predictions[position] = _predict(sentence, steps, facts, context.name)
     return predictions
 
 
@@ -73,9 +73,9 @@ def _predict(sentence: Sentence, steps: int, facts: Text, model: str) -> dict[st
     return prediction
 
 
-def _begin(outputs: Arrays, loop: Loop, subject: ModelContext) -> dict[str, np.ndarray]:
+def _begin(outputs: Arrays, loop: Loop, context: ModelContext) -> dict[str, np.ndarray]:
     """What a text's row takes to the first step."""
-    inputs = {tensor.name: tensor for tensor in subject.manifest.graphs[MAIN].inputs}
+    inputs = {tensor.name: tensor for tensor in context.manifest.graphs[MAIN].inputs}
     return {c.input: outputs[c.start] if c.start else zeros_of(inputs[c.input]) for c in loop.carries}
 
 

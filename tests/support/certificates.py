@@ -20,9 +20,9 @@ class Authority:
         secret = ("-nodes",) if passphrase is None else ("-passout", f"pass:{passphrase}")
         return self._make(name, "/CN=localhost", *signs, *hosts, *secret)
 
-    def _make(self, name: str, subject: str, *options: str) -> tuple[Path, Path]:
+    def _make(self, name: str, context: str, *options: str) -> tuple[Path, Path]:
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}-key.pem"
         files = ("-out", str(certificate), "-keyout", str(key))
-        command = ("openssl", "req", "-x509", *_EC, "-days", "2", "-subj", subject, *options, *files)
+        command = ("openssl", "req", "-x509", *_EC, "-days", "2", "-subj", context, *options, *files)
         subprocess.run(command, check=True, capture_output=True)
         return certificate, key

@@ -61,7 +61,7 @@ class Driver(Drives):
     def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
         super().__init__()
         self.manifest = manifest
-        self.subject = ModelContext(manifest.name, "1", manifest)
+        self.context = ModelContext(manifest.name, "1", manifest)
         self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
         self.inferred: list[tuple[str, int]] = []
         """(graph, rows) of every Infer."""

@@ -120,7 +120,7 @@ def test_top_is_in_falling_order_and_no_longer_than_the_labels(rows: list[list[f
 def ask(rows: Any, **fields: Any) -> Any:
     model = make({"main": classifier(4)}, task="classify", labels=LABELS, classes={"probabilities": "probabilities"})
     request = TaskRequest(fields, rows)
-    return body_of(model.drive(work(Options.parse(fields), request, model.subject, LIMITS, None)))
+    return body_of(model.drive(work(Options.parse(fields), request, model.context, LIMITS, None)))
 
 
 @pytest.mark.parametrize(

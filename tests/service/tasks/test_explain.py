@@ -79,7 +79,7 @@ def linear(shape: list[int | str]) -> bytes:
 def ask(model: Driver, rows: Any, *, wants_picture: bool = False, **fields: Any) -> Result:
     options = classify.Options.parse(fields)
     request = TaskRequest(fields, rows, False, wants_picture)
-    return model.drive(classify.work(options, request, model.subject, LIMITS, None))
+    return model.drive(classify.work(options, request, model.context, LIMITS, None))
 
 
 def explanations(model: Driver, rows: Any, **fields: Any) -> list[dict[str, Any]]:

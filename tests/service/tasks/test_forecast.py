@@ -30,12 +30,12 @@ def ask(
     model: Model,
     rows: Any,
     *,
-    subject: ModelContext | None = None,
+    context: ModelContext | None = None,
     limits: Limits = LIMITS,
     emit: Emit | None = None,
     **fields: Any,
 ) -> list[dict[str, Any]]:
-    task = work(Options.parse(fields), TaskRequest({}, rows), subject or model.subject, limits, emit)
+    task = work(Options.parse(fields), TaskRequest({}, rows), context or model.context, limits, emit)
     predictions: list[dict[str, Any]] = model.drive(task).body["predictions"]
     return predictions
 
@@ -154,9 +154,9 @@ def test_states_of_a_loop_that_cannot_go_on_are_refused() -> None:
 def test_state_of_another_version_is_refused() -> None:
     """A state that version 1 gave is not taken by version 2."""
     (first,) = ask(ROLLING, [[1, 2]], return_state=True)
-    other = replace(ROLLING.subject, version="2")
+    other = replace(ROLLING.context, version="2")
     with pytest.raises(InvalidInput, match=r"inputs\[0\].state: expected a state of model 'm' version 2, got one of"):
-        ask(ROLLING, [{"values": [1], "state": first["state"]}], subject=other)
+        ask(ROLLING, [{"values": [1], "state": first["state"]}], context=other)
 
 
 @pytest.mark.parametrize("model", [ROLLING, summing_forecaster()])

@@ -120,7 +120,7 @@ def ask(
 ) -> Result:
     options = generate.Options.parse(fields, loose)
     request = TaskRequest(fields, rows, loose, wants_picture)
-    return model.drive(generate.work(options, request, model.subject, limits, emit))
+    return model.drive(generate.work(options, request, model.context, limits, emit))
 
 
 def shown(event: Any) -> Any:
@@ -368,9 +368,9 @@ def test_graph_that_always_draws_gets_its_noise() -> None:
     facts = model.manifest.generation
     assert facts is not None
     assert facts.diffusion is not None
-    sampling = read_sampling(facts.diffusion, model.subject, LIMITS, None, None, None)
+    sampling = read_sampling(facts.diffusion, model.context, LIMITS, None, None, None)
     begin = {"sample": np.zeros((2, 1, 2, 2), np.float32)}
-    request = plan_loop_request(begin, 5, sampling, model.subject, facts, None, None)
+    request = plan_loop_request(begin, 5, sampling, model.context, facts, None, None)
     drawn = request.by_step["noise"](slice(1, 2), 3)
     np.testing.assert_array_equal(drawn, draw_normal(5, 1, 4, (1, 2, 2))[None])
 

@@ -52,7 +52,7 @@ GREY = {"input": "x", "channels": 1}
 def ask(model: Driver, rows: Any, *, wants_picture: bool = False, limits: Limits = LIMITS, **fields: Any) -> Result:
     options = reconstruct.Options.parse(fields)
     request = TaskRequest(fields, rows, False, wants_picture)
-    return model.drive(reconstruct.work(options, request, model.subject, limits, None))
+    return model.drive(reconstruct.work(options, request, model.context, limits, None))
 
 
 def predict(model: Driver, rows: Any, **fields: Any) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from tests.support.models.sequences import (
 
 def refuse(model: Model, rows: Any, **fields: Any) -> str:
     with pytest.raises(InvalidInput) as caught:
-        model.drive(work(Options.parse(fields), TaskRequest({}, rows), model.subject, LIMITS, None))
+        model.drive(work(Options.parse(fields), TaskRequest({}, rows), model.context, LIMITS, None))
     assert not model.runs, "refused before anything runs"
     return str(caught.value)
 
@@ -130,7 +130,7 @@ def test_query_says_the_same_as_json() -> None:
 def test_answer_names_its_model() -> None:
     """The answer carries the model, its version and one prediction a row."""
     model = summing_forecaster()
-    result = model.drive(work(Options.parse({}), TaskRequest({}, [[1], [2]]), model.subject, LIMITS, None))
+    result = model.drive(work(Options.parse({}), TaskRequest({}, [[1], [2]]), model.context, LIMITS, None))
     assert NAME == "predict_sequence"
     assert result.media_type is None
     assert (result.body["model"], result.body["version"], len(result.body["predictions"])) == ("m", "1", 2)

@@ -24,7 +24,7 @@ KNOWN = "expected characters that model 'm' knows ('abc')"
 def ask(
     rows: Any, *, model: Model = MODEL, limits: Limits = LIMITS, emit: Emit | None = None, **fields: Any
 ) -> list[dict[str, Any]]:
-    task = work(Options.parse(fields), TaskRequest({}, rows), model.subject, limits, emit)
+    task = work(Options.parse(fields), TaskRequest({}, rows), model.context, limits, emit)
     predictions: list[dict[str, Any]] = model.drive(task).body["predictions"]
     return predictions
 
@@ -66,7 +66,7 @@ def test_hypotheses_count_as_rows() -> None:
 
 def test_probability_that_is_no_number_is_a_failure_of_the_model() -> None:
     """NaN from the loop is answered as a failure."""
-    task = work(Options.parse({}), TaskRequest({}, ["a"]), MODEL.subject, LIMITS, None)
+    task = work(Options.parse({}), TaskRequest({}, ["a"]), MODEL.context, LIMITS, None)
     wish = next(task)
     while not isinstance(wish, Iterate):
         wish = task.send(MODEL.infer(wish.graph, wish.inputs))

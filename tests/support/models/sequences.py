@@ -32,7 +32,7 @@ class Model(Drives):
         described = {name: _describe(name, session) for name, session in self.sessions.items()}
         files = {f"{name}.onnx": File(sha256="0" * 64, size_bytes=len(content)) for name, content in graphs.items()}
         self.manifest = Manifest(name="m", task="predict_sequence", graphs=described, files=files, **facts)
-        self.subject = ModelContext("m", "1", self.manifest)
+        self.context = ModelContext("m", "1", self.manifest)
         self.runs: list[tuple[str, int]] = []
         """(graph, rows) of every Infer and every step."""
 
