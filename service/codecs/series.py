@@ -10,7 +10,7 @@ from model_store.graph import MAIN, Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Forecast
 from service.codecs.model_context import ModelContext
-from service.codecs.state import Layout, open_state, origin_of
+from service.codecs.state import StateTensor, open_state, origin_of
 from service.engine.tensors import Arrays, are_finite, show_shape
 from service.errors import InvalidInput
 from service.protocol.json import array_of, type_name
@@ -34,7 +34,7 @@ class SeriesReader:
         self._key = state_key
         graph = first_graph(context.manifest)
         self._history = _find(graph, facts.history)
-        self._resumed = {name: _layout(_find(graph, name)) for name in resumable(context.manifest)}
+        self._resumed = {name: _state_tensor(_find(graph, name)) for name in resumable(context.manifest)}
         self._further = [t for t in graph.inputs if t.name not in _given_by_us(context.manifest)]
 
     def read(self, rows: Sequence[Any]) -> list[Arrays]:
@@ -114,7 +114,7 @@ def resumable(manifest: Manifest) -> Mapping[str, str]:
 
 def zeros_of(tensor: Tensor) -> np.ndarray:
     """One row of zeros. Every size must be fixed."""
-    return DATATYPES[tensor.datatype].zeros(_layout(tensor).shape)
+    return DATATYPES[tensor.datatype].zeros(_state_tensor(tensor).shape)
 
 
 def _given_by_us(manifest: Manifest) -> set[str | None]:
@@ -131,8 +131,8 @@ def _find(graph: Graph, name: str) -> Tensor:
     return next(t for t in graph.inputs if t.name == name)
 
 
-def _layout(tensor: Tensor) -> Layout:
-    return Layout(DATATYPES[tensor.datatype].dtype, tuple(int(size) for size in tensor.row_shape))
+def _state_tensor(tensor: Tensor) -> StateTensor:
+    return StateTensor(DATATYPES[tensor.datatype].dtype, tuple(int(size) for size in tensor.row_shape))
 
 
 def _read_tensor(values: Any, tensor: Tensor, where: str) -> np.ndarray:

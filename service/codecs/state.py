@@ -33,7 +33,7 @@ class Origin(NamedTuple):
     digest: str
 
 
-class Layout(NamedTuple):
+class StateTensor(NamedTuple):
     """A tensor of a state, without a batch axis."""
 
     dtype: np.dtype
@@ -57,7 +57,7 @@ def seal(key: bytes, origin: Origin, tensors: Arrays) -> str:
     return base64.urlsafe_b64encode(_sign(key, body) + body).rstrip(b"=").decode()
 
 
-def open_state(key: bytes, origin: Origin, text: object, layouts: Mapping[str, Layout], where: str) -> Arrays:
+def open_state(key: bytes, origin: Origin, text: object, tensors_of: Mapping[str, StateTensor], where: str) -> Arrays:
     """The tensors by name, read-only. ``where`` names the field in messages.
 
     Raises InvalidInput if the text is not what ``seal`` gave for the same key, origin and layouts.
@@ -72,11 +72,11 @@ def open_state(key: bytes, origin: Origin, text: object, layouts: Mapping[str, L
             f"{where}: expected a state of model {origin.model!r} version {origin.version}, got one of model "
             f"{came_from.model!r} version {came_from.version}{other}; begin without a state"
         )
-    expected = sum(layout.size_bytes for layout in layouts.values())
+    expected = sum(layout.size_bytes for layout in tensors_of.values())
     if len(content) != expected:
         raise InvalidInput(f"{where}: expected {expected} bytes of tensors, got {len(content)}; begin without a state")
     tensors, offset = {}, 0
-    for name, layout in layouts.items():
+    for name, layout in tensors_of.items():
         count = math.prod(layout.shape)
         tensors[name] = np.frombuffer(content, layout.dtype, count, offset).reshape(layout.shape)
         offset += layout.size_bytes

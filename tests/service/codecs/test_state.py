@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from model_store.graph import Graph
 from model_store.manifest import File, Manifest
 from service.codecs.model_context import ModelContext
-from service.codecs.state import MAX_CHARACTERS, Layout, Origin, open_state, origin_of, seal
+from service.codecs.state import MAX_CHARACTERS, Origin, StateTensor, open_state, origin_of, seal
 from service.errors import InvalidInput
 
 KEY = b"k" * 32
 ORIGIN = Origin("m", "1", "0" * 64)
 TENSORS = {"h": np.arange(3, dtype=np.float32), "n": np.array(7, np.int64)}
-LAYOUTS = {name: Layout(array.dtype, array.shape) for name, array in TENSORS.items()}
+STATE_TENSORS = {name: StateTensor(array.dtype, array.shape) for name, array in TENSORS.items()}
 SEALED = seal(KEY, ORIGIN, TENSORS)
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -27,14 +27,14 @@ def test_every_other_character_is_refused(position: int, other: str) -> None:
     if changed == SEALED:
         return
     with pytest.raises(InvalidInput, match="expected the text of an earlier answer, unchanged"):
-        open_state(KEY, ORIGIN, changed, LAYOUTS, "state")
+        open_state(KEY, ORIGIN, changed, STATE_TENSORS, "state")
 
 
 def test_every_other_last_character_is_refused() -> None:
     """Base64 has several texts for the same bytes where bits are left over; only one of them is taken."""
     for other in ALPHABET.replace(SEALED[-1], ""):
         with pytest.raises(InvalidInput):
-            open_state(KEY, ORIGIN, SEALED[:-1] + other, LAYOUTS, "state")
+            open_state(KEY, ORIGIN, SEALED[:-1] + other, STATE_TENSORS, "state")
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_every_other_last_character_is_refused() -> None:
 def test_what_is_no_state_is_refused(text: object) -> None:
     """A cut, prolonged or padded state, another type and a text over the limit are refused as changed ones are."""
     with pytest.raises(InvalidInput, match=r"^inputs\[3\]\.state: expected the text of an earlier answer"):
-        open_state(KEY, ORIGIN, text, LAYOUTS, "inputs[3].state")
+        open_state(KEY, ORIGIN, text, STATE_TENSORS, "inputs[3].state")
 
 
 def test_another_key_is_refused() -> None:
     """A state that was signed with another key is taken for a changed one."""
     with pytest.raises(InvalidInput, match="unchanged"):
-        open_state(b"another", ORIGIN, SEALED, LAYOUTS, "state")
+        open_state(b"another", ORIGIN, SEALED, STATE_TENSORS, "state")
 
 
 def test_no_key_signs_and_opens_nothing() -> None:
@@ -70,7 +70,7 @@ def test_no_key_signs_and_opens_nothing() -> None:
     with pytest.raises(InvalidInput, match=r"^return_state: this service has no key"):
         seal(b"", ORIGIN, TENSORS)
     with pytest.raises(InvalidInput, match=r"^state: this service has no key"):
-        open_state(b"", ORIGIN, SEALED, LAYOUTS, "state")
+        open_state(b"", ORIGIN, SEALED, STATE_TENSORS, "state")
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_no_key_signs_and_opens_nothing() -> None:
 def test_state_of_another_version_is_refused(origin: Origin, complaint: str) -> None:
     """A state fits the model, version and files that gave it and no others; the text says which these were."""
     with pytest.raises(InvalidInput, match=complaint):
-        open_state(KEY, origin, SEALED, LAYOUTS, "state")
+        open_state(KEY, origin, SEALED, STATE_TENSORS, "state")
 
 
 def test_state_of_another_layout_is_refused() -> None:
     """Should the tensors not have the expected size, nothing is read beyond them."""
     with pytest.raises(InvalidInput, match="expected 12 bytes of tensors, got 20"):
-        open_state(KEY, ORIGIN, SEALED, {"h": LAYOUTS["h"]}, "state")
+        open_state(KEY, ORIGIN, SEALED, {"h": STATE_TENSORS["h"]}, "state")
 
 
 @settings(max_examples=50, deadline=None)
@@ -105,9 +105,9 @@ def test_state_of_another_layout_is_refused() -> None:
 def test_state_comes_back_bit_for_bit(values: list[float], number: int, name: str) -> None:
     """What was sealed is opened with the same bits, datatypes and shapes."""
     tensors = {"h": np.array(values, np.float32).reshape(1, -1), "n": np.array(number)}
-    layouts = {name: Layout(array.dtype, array.shape) for name, array in tensors.items()}
+    tensors_of = {name: StateTensor(array.dtype, array.shape) for name, array in tensors.items()}
     origin = Origin(name, "3", "f" * 64)
-    opened = open_state(KEY, origin, seal(KEY, origin, tensors), layouts, "state")
+    opened = open_state(KEY, origin, seal(KEY, origin, tensors), tensors_of, "state")
     for key, array in tensors.items():
         assert opened[key].tobytes() == array.tobytes()
         assert (opened[key].dtype, opened[key].shape) == (array.dtype, array.shape)
