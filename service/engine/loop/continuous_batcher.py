@@ -29,7 +29,7 @@ from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest
 from service.engine.loop.sequence import Done, LoopSequence, SteadyRun, Tensors, advance
 from service.engine.loop.slots import RunningBatch, SlotTable, Span
-from service.engine.loop.step import Step, StepGraph
+from service.engine.loop.step import LoopStep, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
 from service.metrics.times import Tally, Times
@@ -157,7 +157,7 @@ class ContinuousBatcher(LaneUser):
             self.observer.depth(self.table.waiting_rows)
         self.settle()
 
-    def take(self, now: float, idle_lanes: int = 1) -> Step | None:
+    def take(self, now: float, idle_lanes: int = 1) -> LoopStep | None:
         """The next batch: those who wait first, no larger than its share where steps side by side are faster.
 
         None for a lane that is not free yet: until then more rows will have made their step.
@@ -170,7 +170,7 @@ class ContinuousBatcher(LaneUser):
             return None
         if batch.steady is None:
             self._meet(batch, now)
-        step = Step(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
+        step = LoopStep(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
         step.has_siblings = self._device.lanes > 1 and self.table.can_step
         return step
 
@@ -196,7 +196,7 @@ class ContinuousBatcher(LaneUser):
         share_s, whole_s = self.cost.predict(share), self.cost.predict(min(together, limit))
         return share if self._device.inline_s < share_s < WORTH_SHARING * whole_s else limit
 
-    def execute(self, run: Step, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
+    def execute(self, run: LoopStep, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         def may_go_on(now: float) -> bool:
             """A hop to the event loop and back is saved, where nobody waits for this batch or this lane."""
             return (
@@ -209,7 +209,7 @@ class ContinuousBatcher(LaneUser):
 
         self._graph.execute(run, clock, may_go_on)
 
-    def on_batch_done(self, run: Step) -> None:
+    def on_batch_done(self, run: LoopStep) -> None:
         """Take every row one step on: those that have not ended rest until a batch takes them."""
         batch, compute_s = run.batch, (run.ended_at - run.started_at) / run.steps
         self._ran_at = run.ended_at
@@ -237,7 +237,7 @@ class ContinuousBatcher(LaneUser):
         if self.table.can_step:
             self._device.wake(self)
 
-    def _part(self, run: Step, steady: SteadyRun, place: Tensors) -> None:
+    def _part(self, run: LoopStep, steady: SteadyRun, place: Tensors) -> None:
         """Look at the rows one by one: some end, fail, have left, or are watched."""
         self._lose(run)
         going: list[Span[LoopSequence]] = []
@@ -253,13 +253,13 @@ class ContinuousBatcher(LaneUser):
             at += span.slots
         self.table.rest(run.batch, going)
 
-    def _lose(self, run: Step) -> None:
+    def _lose(self, run: LoopStep) -> None:
         for number, error in run.failed.items():
             sequence = run.batch.spans[number].sequence
             run.lost.append((sequence, error))
             self.table.leave(sequence)
 
-    def deliver(self, run: Step) -> Sequence[Step]:
+    def deliver(self, run: LoopStep) -> Sequence[LoopStep]:
         """Answer those requests whose last row has ended, or that have failed."""
         for sequence, error in run.lost:
             if not sequence.answered:
@@ -270,7 +270,7 @@ class ContinuousBatcher(LaneUser):
             self._answer(run.finished, self._device.clock())
         return ()
 
-    def abandon(self, run: Step) -> None:
+    def abandon(self, run: LoopStep) -> None:
         """End the requests that could not be answered, or all of a batch that could not be taken on."""
         ended = [*run.finished, *(sequence for sequence, _ in run.lost)]
         if not run.has_finished:

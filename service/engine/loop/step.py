@@ -14,7 +14,7 @@ from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
 
 
-class Step(Run):
+class LoopStep(Run):
     """A batch on its way through a lane.
 
     ``departures`` is that of the slot table when it was taken: if there are more, somebody may have left.
@@ -54,7 +54,7 @@ class StepGraph:
         self._stay = frozenset(self._fed_back.values())
         self._pad = pad or (lambda rows: rows)
 
-    def execute(self, run: Step, clock: Callable[[], float], may_go_on: Callable[[float], bool]) -> None:
+    def execute(self, run: LoopStep, clock: Callable[[], float], may_go_on: Callable[[float], bool]) -> None:
         """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane.
 
         After a step that changes nothing about the batch the next one follows at once, while ``may_go_on``, which is
@@ -123,7 +123,7 @@ class StepGraph:
         sample = np.asarray(request.by_step[name](slice(span.start, span.start + 1), span.step))
         return np.zeros((span.slots, *sample.shape[1:]), self.signature.dtypes[name])
 
-    def _isolate(self, run: Step, error: BaseException) -> dict[str, np.ndarray]:
+    def _isolate(self, run: LoopStep, error: BaseException) -> dict[str, np.ndarray]:
         """Run the batch in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
         assert run.steady is not None  # noqa: S101  # made before it ran
         arrays, spans = run.steady.arrays, run.batch.spans
@@ -151,7 +151,7 @@ class StepGraph:
                 whole[low:high] = output[: high - low]
         return joined
 
-    def feed_back(self, run: Step) -> Tensors:
+    def feed_back(self, run: LoopStep) -> Tensors:
         """The inputs of the next step as far as this one gives them: where nobody leaves, they are used as they are."""
         assert run.steady is not None  # noqa: S101
         tensors = run.steady.tensors
@@ -162,7 +162,7 @@ class StepGraph:
             self._choose(run, decoding.token, decoding.scores, tensors.arrays)
         return tensors
 
-    def _choose(self, run: Step, token: str, scores_name: str, arrays: dict[str, np.ndarray]) -> None:
+    def _choose(self, run: LoopStep, token: str, scores_name: str, arrays: dict[str, np.ndarray]) -> None:
         """The next symbol of every slot; hypotheses that are given up take the state of those that go on twice."""
         scores = run.outputs[scores_name]
         tokens = scores.argmax(axis=1)
