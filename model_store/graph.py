@@ -73,7 +73,7 @@ class AxisRange(StrictModel):
         return (self.least is None or size >= self.least) and (self.largest is None or size <= self.largest)
 
 
-class Rows(StrictModel):
+class RowVerdict(StrictModel):
     """Whether the rows of a batch are independent, and how that is known.
 
     ``proved``: by the graph itself, or by an export against the PyTorch original. ``mixing``: rows influence each
@@ -99,5 +99,5 @@ class Graph(StrictModel):
     leading_rows: Annotated[int, Field(ge=0)] | None = None
     """By the model's configuration: the first axis of every tensor has up to so many rows of one request; 0: shapes of
     requests are whole. None where no configuration says."""
-    rows: Rows | None = None
+    rows: RowVerdict | None = None
     """None in versions that were published before rows were analysed."""

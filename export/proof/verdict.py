@@ -4,7 +4,7 @@ from export.errors import DependentRows
 from export.inputs import lengths_of
 from export.onnx.weights import Files
 from export.spec import BATCH, GraphSpec
-from model_store.graph import AxisRange, Graph, Rows
+from model_store.graph import AxisRange, Graph, RowVerdict
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import NO_BATCH, PROVED_BY_EXPORT, agrees, places_inputs, ranges_of
 from model_store.rows import Analysis
@@ -24,9 +24,9 @@ def judge_rows(spec: GraphSpec, graph: Graph, files: Files) -> Graph:
     return graph.model_copy(update={"rows": _judge(spec, graph, found), "axis_ranges": _find_ranges(spec, found)})
 
 
-def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> Rows:
+def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> RowVerdict:
     if found.rows == "proved" and agrees(graph, found) and not found.only_sizes:
-        return Rows(verdict="proved", reason=found.reason)
+        return RowVerdict(verdict="proved", reason=found.reason)
     if found.rows != "mixing" or not places_inputs(graph, found):  # else it has mixed rows that lie elsewhere
         return PROVED_BY_EXPORT
     if not spec.proved_by_trial:
@@ -37,7 +37,7 @@ def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> Rows:
             "row analysis",
             (),
         )
-    return Rows(verdict="proved", reason=f"{PROVED_BY_EXPORT.reason}, though by its analysis {found.reason}")
+    return RowVerdict(verdict="proved", reason=f"{PROVED_BY_EXPORT.reason}, though by its analysis {found.reason}")
 
 
 def _find_ranges(spec: GraphSpec, found: Analysis) -> dict[str, AxisRange]:

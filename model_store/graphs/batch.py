@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from model_store.graph import AxisRange, Graph, Rows, Tensor
+from model_store.graph import AxisRange, Graph, RowVerdict, Tensor
 from model_store.graphs.analyst import analyst
 from model_store.rows import Analysis
 
-PROVED_BY_EXPORT = Rows(verdict="proved", reason="by its export, against the PyTorch original")
-NO_BATCH = Rows(verdict="unknown", reason="it was published without a batch")
+PROVED_BY_EXPORT = RowVerdict(verdict="proved", reason="by its export, against the PyTorch original")
+NO_BATCH = RowVerdict(verdict="unknown", reason="it was published without a batch")
 
 
 def batches(graph: Graph) -> bool:
@@ -24,7 +24,7 @@ def apply_analysis(graph: Graph, found: Analysis) -> Graph:
             "outputs": tuple(_place(tensor, found, proved) for tensor in graph.outputs),
             "axis_ranges": ranges_of(found),
             "proved_sizes": dict(found.sizes or {}) if proved and found.only_sizes else {},
-            "rows": Rows(verdict=found.rows, reason=found.reason),
+            "rows": RowVerdict(verdict=found.rows, reason=found.reason),
         }
     )
 
@@ -66,7 +66,7 @@ def settle_published(graph: Graph, has_parity: bool, read: Callable[[str], bytes
         return graph.model_copy(update={"rows": PROVED_BY_EXPORT})
     found = analyst.analyse(read(graph.file), {file: read(file) for file in graph.external_data}, {})
     settled = graph if found.rows == "proved" and agrees(graph, found) else without_batch(graph)
-    return settled.model_copy(update={"rows": Rows(verdict=found.rows, reason=found.reason)})
+    return settled.model_copy(update={"rows": RowVerdict(verdict=found.rows, reason=found.reason)})
 
 
 def places_inputs(graph: Graph, found: Analysis) -> bool:
@@ -98,6 +98,6 @@ def _limit(tensor: Tensor, found: Analysis) -> Tensor:
     return tensor.model_copy(update={"least": least, "largest": largest})
 
 
-def describe_verdict(found: Rows) -> str:
+def describe_verdict(found: RowVerdict) -> str:
     """The verdict and its reason, for people."""
     return f"{found.verdict} ({found.reason})" if found.reason else str(found.verdict)

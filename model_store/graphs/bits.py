@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_store.datatypes import datatype_of
-from model_store.graph import Graph, Rows
+from model_store.graph import Graph, RowVerdict
 from model_store.graphs import Arrays
 from model_store.graphs.batch import batches, without_batch
 
@@ -61,7 +61,7 @@ def settle(
             bits = _compare_longer(run, other, graph, max_rows, bits)
     if not bits.refuted:
         return graph, bits
-    rows = Rows(verdict="mixing", reason=bits.refuted)
+    rows = RowVerdict(verdict="mixing", reason=bits.refuted)
     return without_batch(graph).model_copy(update={"rows": rows}), bits
 
 

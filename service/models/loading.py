@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
-from model_store.graph import MAIN, Graph, Rows, Tensor
+from model_store.graph import MAIN, Graph, RowVerdict, Tensor
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import (
     PROVED_BY_EXPORT,
@@ -59,7 +59,7 @@ class Proven:
     cost: CostModel
     max_rows: int
     least_rows: int
-    rows: Rows
+    rows: RowVerdict
     bits: str
     golden_error: float | None
     all_cores: AllCores | None = None

@@ -9,7 +9,7 @@ import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import Manifest, Store, cli
-from model_store.graph import AxisRange, Graph, Rows, Tensor
+from model_store.graph import AxisRange, Graph, RowVerdict, Tensor
 from model_store.manifest import Provenance, Quality
 from tests.support.models.graphs import double, mixing, write_plain
 
@@ -204,7 +204,7 @@ def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: py
     ids = Tensor(name="ids", datatype="INT64", shape=("batch", "time"), batch_axis=0, least=0, largest=9)
     scale = Tensor(name="scale", datatype="FP32", shape=(1,), optional=True)
     ranges = {"time": AxisRange(least=2, largest=512)}
-    rows = Rows(verdict="proved", reason="each of its 3 operators keeps rows apart")
+    rows = RowVerdict(verdict="proved", reason="each of its 3 operators keeps rows apart")
     graph = Graph(file="main.onnx", inputs=(ids, scale), outputs=(X,), axis_ranges=ranges, rows=rows)
     publish(root, graph.model_copy(update={"proved_sizes": {"time": 8}}), b"")
     assert run("show", "n", "--store", root) == 0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from model_store.graph import Graph, Rows, Tensor
+from model_store.graph import Graph, RowVerdict, Tensor
 from model_store.graphs import Arrays
 from model_store.graphs.bits import Bits, settle
 
@@ -14,7 +14,7 @@ GRAPH = Graph(
     file="model.onnx",
     inputs=(Tensor(name="x", datatype="FP32", shape=SHAPE, batch_axis=0),),
     outputs=(Tensor(name="y", datatype="FP32", shape=SHAPE, batch_axis=0),),
-    rows=Rows(verdict="proved", reason="by hand"),
+    rows=RowVerdict(verdict="proved", reason="by hand"),
 )
 ROWS = np.arange(32, dtype=np.float32).reshape(8, 4) + 1
 
