@@ -11,7 +11,7 @@ from model_store.store import read_number
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.errors import InvalidInput, UnknownModel
-from service.models.loading import Loaded
+from service.models.loading import LoadedVersion
 from service.protocol.infer_request import priority_of
 
 
@@ -29,7 +29,7 @@ class Model:
         self,
         name: str,
         version: str,
-        loaded: Loaded,
+        loaded: LoadedVersion,
         dispatcher: Dispatcher,
         graphs: Mapping[str, Dispatcher],
         loop: ContinuousBatcher | None,

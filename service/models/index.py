@@ -33,7 +33,7 @@ def read_store(store: Store, only: Sequence[str]) -> dict[str, Contents]:
     return wanted
 
 
-class Listed(NamedTuple):
+class IndexEntry(NamedTuple):
     """A version for the index of the repository, or with "" for its version what is none of one."""
 
     name: str
@@ -44,7 +44,7 @@ class Listed(NamedTuple):
 
 def make_index(
     found: Mapping[str, Contents], model_entries: Mapping[str, ModelEntry], *, lazy: bool, loaded: bool
-) -> list[Listed]:
+) -> list[IndexEntry]:
     """All that is in the store, and what is in service and not there any more. ``loaded``: every model was tried."""
     numbers = {(name, number) for name, contents in found.items() for number in contents.folders}
     numbers |= {(name, number) for name, model_entry in model_entries.items() for number in model_entry.entries}
@@ -53,20 +53,24 @@ def make_index(
     }
     for contents in found.values():
         for each in contents.unusable:
-            index.setdefault((each.name, each.version), Listed(each.name, each.version, State.UNAVAILABLE, each.reason))
+            index.setdefault(
+                (each.name, each.version), IndexEntry(each.name, each.version, State.UNAVAILABLE, each.reason)
+            )
     return sorted(index.values(), key=lambda listed: (listed.name, read_number(listed.version) or 0, listed.version))
 
 
-def _list(name: str, number: int, model_entry: ModelEntry | None, lazy: bool, loaded: bool) -> Listed:
+def _list(name: str, number: int, model_entry: ModelEntry | None, lazy: bool, loaded: bool) -> IndexEntry:
     entry = model_entry.entries.get(number) if model_entry else None
     if entry is not None:
-        return Listed(name, str(number), entry.state, entry.reason)
+        return IndexEntry(name, str(number), entry.state, entry.reason)
     if model_entry is not None and not loaded:
-        return Listed(name, str(number), State.LOADING, "")
+        return IndexEntry(name, str(number), State.LOADING, "")
     if model_entry is not None and model_entry.chosen is not None and number not in model_entry.chosen:
-        return Listed(name, str(number), State.UNAVAILABLE, "the version_policy of config.pbtxt leaves it out")
+        return IndexEntry(name, str(number), State.UNAVAILABLE, "the version_policy of config.pbtxt leaves it out")
     waits = model_entry is not None and lazy and not model_entry.entries and not model_entry.reason
-    return Listed(name, str(number), State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded")
+    return IndexEntry(
+        name, str(number), State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded"
+    )
 
 
 def check_usable(name: str, version: str, unusable: Sequence[Unusable]) -> None:

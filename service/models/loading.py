@@ -47,7 +47,7 @@ _MOST_WARMUPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proven:
+class VerifiedGraph:
     """A graph that has passed every check.
 
     ``rows`` says whether its rows are independent and how that is known: only proved ones share a batch. ``bits`` says
@@ -73,12 +73,12 @@ class Proven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded(Proven):
+class LoadedVersion(VerifiedGraph):
     """A version whose graphs have all passed: ``main`` is this itself, ``graphs`` has the further ones."""
 
     manifest: Manifest
     load_s: float
-    graphs: Mapping[str, Proven]
+    graphs: Mapping[str, VerifiedGraph]
     sequencing: SequenceRules | None = None
     """What it keeps between the requests of a sequence; None: nothing."""
     schedule_policy: SchedulePolicy | None = None
@@ -86,7 +86,7 @@ class Loaded(Proven):
     config: TritonConfig | None = None
 
 
-def load_version(version: ModelVersion, settings: Settings) -> Loaded:
+def load_version(version: ModelVersion, settings: Settings) -> LoadedVersion:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
     with quiet.beside(), analyst.hold():
@@ -98,7 +98,7 @@ def load_version(version: ModelVersion, settings: Settings) -> Loaded:
         raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     facts = {field.name: getattr(main, field.name) for field in fields(main)}
     load_s = time.perf_counter() - began
-    return Loaded(
+    return LoadedVersion(
         **facts,
         manifest=manifest,
         graphs=proven,
@@ -140,7 +140,7 @@ class _Opened:
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
 
 
-def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> Proven:
+def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     session, golden, budget = opened.session, opened.golden, Budget()
     max_rows = manifest.batching.max_rows or settings.max_rows
@@ -161,7 +161,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         max_rows, bits = 1, Bits("exact")
     buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
     cost, all_cores = _learn(manifest.name, opened, tried.ready, settings, signature.axes, budget)
-    return Proven(
+    return VerifiedGraph(
         session=session,
         signature=signature,
         cost=cost,

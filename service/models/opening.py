@@ -10,19 +10,19 @@ from service.engine.execution.observer import Observer
 from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.slots import SlotTable
 from service.models.entry import Model
-from service.models.loading import Loaded, Proven
+from service.models.loading import LoadedVersion, VerifiedGraph
 from service.settings import Settings
 
 
 def open_model(
-    name: str, version: str, loaded: Loaded, settings: Settings, device: Device, observer: Observer
+    name: str, version: str, loaded: LoadedVersion, settings: Settings, device: Device, observer: Observer
 ) -> Model:
     """The version in service on ``device``."""
     overrides = loaded.manifest.batching
     wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
     max_requests = loaded.schedule_policy.max_requests if loaded.schedule_policy else (None, None)
 
-    def dispatch(graph: Proven) -> Dispatcher:
+    def dispatch(graph: VerifiedGraph) -> Dispatcher:
         return Dispatcher(
             graph.session,
             graph.signature,
@@ -38,7 +38,9 @@ def open_model(
     return Model(name, version, loaded, graphs[MAIN], graphs, _open_loop(loaded, settings, device, observer))
 
 
-def _open_loop(loaded: Loaded, settings: Settings, device: Device, observer: Observer) -> ContinuousBatcher | None:
+def _open_loop(
+    loaded: LoadedVersion, settings: Settings, device: Device, observer: Observer
+) -> ContinuousBatcher | None:
     loop = loaded.manifest.loop
     if loop is None:
         return None

@@ -25,8 +25,8 @@ from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
 from service.models.entry import Model, ModelEntry, State, VersionEntry, find_number
-from service.models.index import Listed, check_usable, choose_version, make_index, read_store
-from service.models.loading import Loaded, load_version
+from service.models.index import IndexEntry, check_usable, choose_version, make_index, read_store
+from service.models.loading import LoadedVersion, load_version
 from service.models.opening import open_model
 from service.settings import Settings, count_cores
 
@@ -168,7 +168,7 @@ class Registry:
             self._metrics.gauge("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(0)
         logger.error("%s version %d is unavailable: %s", entry.source.name, entry.source.version, reason)
 
-    def _open(self, source: ModelVersion, loaded: Loaded) -> Model:
+    def _open(self, source: ModelVersion, loaded: LoadedVersion) -> Model:
         labels = (source.name, str(source.version))
         meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
         model = open_model(*labels, loaded, self.settings, self._device, meter)
@@ -368,7 +368,7 @@ class Registry:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    async def index(self) -> list[Listed]:
+    async def index(self) -> list[IndexEntry]:
         """All that is in the store, and the versions in service that are not there any more. Raises NotReady."""
         try:
             found = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.list_all)

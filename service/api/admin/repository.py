@@ -5,7 +5,7 @@ from typing import Any
 
 from service.errors import InvalidInput, NotOffered
 from service.models.entry import State
-from service.models.index import Listed
+from service.models.index import IndexEntry
 from service.protocol.json import read_optional, type_name
 
 
@@ -18,7 +18,7 @@ def read_index(request: Mapping[str, Any]) -> bool:
     return bool(only_ready)
 
 
-def render_index(versions: Iterable[Listed], only_ready: bool) -> list[dict[str, str]]:
+def render_index(versions: Iterable[IndexEntry], only_ready: bool) -> list[dict[str, str]]:
     index = []
     for listed in versions:
         if listed.state is State.READY or not only_ready:

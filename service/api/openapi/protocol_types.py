@@ -274,7 +274,7 @@ class LoadRequest(TypedDict):
 
 
 @_exact
-class Loaded(TypedDict):
+class LoadedVersion(TypedDict):
     name: str
     load: Literal[True]
 

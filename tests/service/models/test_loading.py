@@ -17,7 +17,7 @@ from model_store.graph import Graph, Tensor
 from model_store.manifest import Batching, Golden
 from service.engine.onnx.providers import CPU, NAMES
 from service.errors import NotReady
-from service.models.loading import Loaded, load_version
+from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
 from tests.support.models import graphs
 
@@ -64,7 +64,7 @@ def publish(
     return store.publish(manifest, files)
 
 
-def load(version: ModelVersion, **settings: object) -> Loaded:
+def load(version: ModelVersion, **settings: object) -> LoadedVersion:
     return load_version(version, SETTINGS.replace(**settings))
 
 

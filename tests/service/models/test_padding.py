@@ -16,7 +16,7 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError
 from service.models import loading, profile
-from service.models.loading import Loaded, load_version
+from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
 from tests.support.clocks import run_virtual
 from tests.support.models import graphs
@@ -35,7 +35,7 @@ class Elsewhere(Session):
         return super().run(inputs)
 
 
-def load(root: Path, content: bytes) -> Loaded:
+def load(root: Path, content: bytes) -> LoadedVersion:
     [version] = Store(graphs.write_plain(root, "m", content)).versions("m")
     return load_version(version, Settings(store=root, max_rows=24))
 

@@ -11,12 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store import Store
 from model_store.errors import BadConfig, BadGraph
 from model_store.graphs.configuration import read_default_filename
-from service.models.loading import Loaded, load_version
+from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
 from tests.support.models import graphs
 
 
-def load(root: Path, content: bytes, config: str = "", **settings: object) -> Loaded:
+def load(root: Path, content: bytes, config: str = "", **settings: object) -> LoadedVersion:
     graphs.write_plain(root, "m", content)
     if config:
         (root / "m" / "config.pbtxt").write_text(config)

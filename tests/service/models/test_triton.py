@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from model_store import Store
 from model_store.errors import BadConfig
 from service.errors import InvalidInput
-from service.models.loading import Loaded, load_version
+from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
 from tests.support.models import graphs, triton_sequences
 from tests.support.models.triton_models import model_of, tensor_text, write_model
@@ -18,12 +18,12 @@ FIRST = 'input { name: "x" }'
 LAST = 'output { name: "y" }'
 
 
-def load(root: Path, config: str | None, content: bytes, **files: str) -> Loaded:
+def load(root: Path, config: str | None, content: bytes, **files: str) -> LoadedVersion:
     write_model(root, "model", config, content, **files)
     return load_version(Store(root).find("model"), Settings(store=root, provider="cpu"))
 
 
-def shapes_of(loaded: Loaded) -> tuple[tuple[int | str, ...], ...]:
+def shapes_of(loaded: LoadedVersion) -> tuple[tuple[int | str, ...], ...]:
     """Of the first input and the first output."""
     return loaded.signature.graph.inputs[0].shape, loaded.signature.graph.outputs[0].shape
 
