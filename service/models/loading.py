@@ -34,7 +34,7 @@ from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.models.profile import learn, make_ready, quiet
+from service.models.profile import learn, make_ready, measurement_lock
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, run, try_company
 from service.sequences.rules import SequenceRules, read_loop
@@ -89,7 +89,7 @@ class LoadedVersion(VerifiedGraph):
 def load_version(version: ModelVersion, settings: Settings) -> LoadedVersion:
     """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
     began = time.perf_counter()
-    with quiet.beside(), analyst.hold():
+    with measurement_lock.shared(), analyst.hold():
         read = (_load_plain if version.is_plain else _load_published)(version, settings)
         manifest = read.manifest
         proven = {name: _prove(name, manifest, graph, settings) for name, graph in read.graphs.items()}

@@ -35,7 +35,7 @@ _MOST_TRIED = 16
 """Rows of the largest batch whose bits are compared: larger ones are cut alike, and would take long."""
 
 
-class Quiet:
+class MeasurementLock:
     """Versions load side by side, but what is measured for one of them is measured while no other keeps a core busy."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Quiet:
         self._measures = False
 
     @contextlib.contextmanager
-    def beside(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         """Load beside others, and while nobody measures."""
         with self._changed:
             self._changed.wait_for(lambda: not self._measures)
@@ -57,8 +57,8 @@ class Quiet:
                 self._changed.notify_all()
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Within ``beside``: wait until the others have loaded or wait for the same, and go on alone."""
+    def exclusive(self) -> Iterator[None]:
+        """Within ``shared``: wait until the others have loaded or wait for the same, and go on alone."""
         with self._changed:
             self._busy -= 1
             self._changed.notify_all()
@@ -73,7 +73,7 @@ class Quiet:
                 self._changed.notify_all()
 
 
-quiet = Quiet()
+measurement_lock = MeasurementLock()
 """Of this process."""
 
 
@@ -110,7 +110,7 @@ def learn(
     if longest_s < _LONG_S or budget.is_spent:
         return _learn_cost(session, ready, found_s, budget), None
     if threads == 1:
-        with quiet.alone():
+        with measurement_lock.exclusive():
             return _learn_cost(session, ready, found_s, budget), None
     others = _threads()
     all_cores = open_on(threads)
@@ -118,9 +118,9 @@ def learn(
     if longest_s > _SLOW_S:
         return _compare_once(session, all_cores, ready, threads)
     if not _gives_same_bits(session, all_cores, ready, axes):
-        with quiet.alone():
+        with measurement_lock.exclusive():
             return _learn_cost(session, ready, found_s, budget), None
-    with quiet.alone(), _apart_from(helpers):
+    with measurement_lock.exclusive(), _apart_from(helpers):
         one_s, all_s = _compare(session, all_cores, ready, budget)
         cost = _learn_cost(session, ready, one_s, budget)
         if _find_gain(one_s, all_s) < _WORTH_WIDENING:
@@ -134,7 +134,7 @@ def _compare_once(
     """As ``learn`` for a graph whose runs take long, each of them once: what else the machine does matters less."""
     size = max(ready)
     cost, all_cores_cost = CostModel(), CostModel()
-    with quiet.alone():
+    with measurement_lock.exclusive():
         began = time.perf_counter()
         one = run(session, ready[size])
         between = time.perf_counter()

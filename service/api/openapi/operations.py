@@ -71,7 +71,7 @@ _OTHERS = (
     ),
     Operation(
         *("post", f"{_REPOSITORY}/load", "Serve the newest version of a model, or the one that is named"),
-        *(types.LoadedVersion, _CHANGE_OF_MODEL, types.LoadRequest),
+        *(types.Loaded, _CHANGE_OF_MODEL, types.LoadRequest),
     ),
     Operation(
         *("post", f"{_REPOSITORY}/unload", "Take a model out of service, or a version of it"),

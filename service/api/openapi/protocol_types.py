@@ -274,7 +274,7 @@ class LoadRequest(TypedDict):
 
 
 @_exact
-class LoadedVersion(TypedDict):
+class Loaded(TypedDict):
     name: str
     load: Literal[True]
 

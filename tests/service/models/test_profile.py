@@ -14,7 +14,7 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady
 from service.models import profile
-from service.models.profile import Quiet, learn, quiet
+from service.models.profile import MeasurementLock, learn, measurement_lock
 from service.models.verify import Budget
 from tests.support.models import graphs
 
@@ -35,7 +35,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Session, float]]:
     monkeypatch.setattr(profile, "_SLOW_S", float("inf"))
     monkeypatch.setattr(profile, "_COMPARE_S", 0.0)
     monkeypatch.setattr(profile, "_DOUBT_S", 0.0)
-    with quiet.beside():
+    with measurement_lock.shared():
         yield seconds
 
 
@@ -196,17 +196,17 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
 
 def test_measurement_waits_for_those_who_load() -> None:
     """``alone`` begins when the last other has loaded, and whoever comes meanwhile waits for its end."""
-    own, seen = Quiet(), []
+    own, seen = MeasurementLock(), []
     loads, may_end, measured = threading.Event(), threading.Event(), threading.Event()
 
     def load() -> None:
-        with own.beside():
+        with own.shared():
             loads.set()
             assert may_end.wait(30)
             seen.append("loaded")
 
     def measure() -> None:
-        with own.beside(), own.alone():
+        with own.shared(), own.exclusive():
             late = in_thread(come_late)
             assert not measured.is_set()
             seen.append("measured")
@@ -214,7 +214,7 @@ def test_measurement_waits_for_those_who_load() -> None:
         late.join(30)
 
     def come_late() -> None:
-        with own.beside():
+        with own.shared():
             assert measured.is_set()
             seen.append("late")
 
@@ -229,12 +229,12 @@ def test_measurement_waits_for_those_who_load() -> None:
 
 def test_two_that_measure_do_so_one_after_the_other() -> None:
     """Neither waits for the other for ever, and never are both inside."""
-    own, both, inside, most = Quiet(), threading.Barrier(2), [], []
+    own, both, inside, most = MeasurementLock(), threading.Barrier(2), [], []
 
     def measure() -> None:
-        with own.beside():
+        with own.shared():
             both.wait(30)
-            with own.alone():
+            with own.exclusive():
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
@@ -247,10 +247,10 @@ def test_two_that_measure_do_so_one_after_the_other() -> None:
 
 def test_measurement_that_fails_lets_the_others_go_on() -> None:
     """Whatever it raises, the next can measure."""
-    own = Quiet()
-    with pytest.raises(ZeroDivisionError), own.beside(), own.alone():
+    own = MeasurementLock()
+    with pytest.raises(ZeroDivisionError), own.shared(), own.exclusive():
         raise ZeroDivisionError
-    with own.beside(), own.alone():
+    with own.shared(), own.exclusive():
         pass
 
 
@@ -264,7 +264,7 @@ def test_graph_that_takes_long_is_run_once_each_way(
     monkeypatch.setattr(profile, "_measure", lambda *_: 0.6)
     monkeypatch.setattr(profile, "run", lambda session, inputs: ran.append(session) or session.run(inputs))
     monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))
-    with quiet.beside():
+    with measurement_lock.shared():
         cost, all_cores = profile.learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, _Unspent())
     assert (ran, cost.predict(8), all_cores is not None) == ([session, other], pytest.approx(0.6), widens)
 
