@@ -15,8 +15,8 @@ from service.errors import Draining, InvalidInput
 from service.metrics.meters import Metrics
 from service.transport.asgi import ASGIApp
 from service.transport.grpc.inference import Context, abort
+from service.transport.grpc.info import Question, ask_route
 from service.transport.grpc.messages import FULL_NAME, HEALTH_MESSAGES
-from service.transport.grpc.questions import Question, ask_route
 from service.transport.grpc.translation import read_as
 from service.transport.request import request_id_of
 from service.transport.status import error_reply

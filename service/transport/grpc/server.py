@@ -13,8 +13,8 @@ from service.transport.addresses import join_address
 from service.transport.asgi import ASGIApp
 from service.transport.grpc.health import FULL_HEALTH_NAME, Health
 from service.transport.grpc.inference import Context, InferenceServicer, abort
+from service.transport.grpc.info import QUESTIONS, Questions
 from service.transport.grpc.messages import FULL_NAME
-from service.transport.grpc.questions import QUESTIONS, Questions
 from service.transport.handler import Handler
 from service.transport.status import error_reply
 from service.transport.tls import read_identity

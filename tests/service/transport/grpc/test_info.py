@@ -17,8 +17,8 @@ from tritonclient.utils import InferenceServerException
 
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
+from service.transport.grpc.info import QUESTIONS, Questions
 from service.transport.grpc.messages import METHODS
-from service.transport.grpc.questions import QUESTIONS, Questions
 from tests.support.grpc_servers import GrpcServing, ones, settings_of
 
 DURATION = {"count": 3, "ns": 5}
