@@ -17,8 +17,8 @@ import numpy as np
 from rich.console import Console
 
 from loadtests.bench.command import bench, bench_arguments
-from loadtests.exchange import Unreachable
 from loadtests.figures import Figures, NoFigures, read_figures
+from loadtests.http_client import Unreachable
 from loadtests.objective import Objective, Verdict
 from loadtests.rows import make_inputs
 from loadtests.run import USERS, Plan, RunFailed, run_locust

@@ -25,7 +25,7 @@ from locust.runners import WorkerRunner
 from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
 
 from loadtests.answer import check_outputs, check_predictions, check_status
-from loadtests.exchange import Unreachable
+from loadtests.http_client import Unreachable
 from loadtests.rows import make_inputs
 from loadtests.signature import NoModel, Signature, find_model, read_signature
 from loadtests.wire import WrongAnswer, encode_binary, shorten

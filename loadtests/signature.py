@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from loadtests.exchange import Request, exchange
+from loadtests.http_client import Request, exchange
 
 DYNAMIC = -1
 """The size of an axis that a request may choose."""

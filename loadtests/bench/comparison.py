@@ -22,7 +22,7 @@ from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import BINARY, Peer, Site
 from loadtests.bench.results.result import IN_PROCESS, Absence, Cell
 from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, resume, run_server
-from loadtests.exchange import Request, Unreachable, exchange
+from loadtests.http_client import Request, Unreachable, exchange
 from loadtests.wire import WrongAnswer
 
 ROWS_PER_REQUEST = 1

@@ -26,7 +26,7 @@ from loadtests.bench.results.figures import (
     summarise_poisoning,
 )
 from loadtests.bench.server import ServerFailed
-from loadtests.exchange import Request, Unreachable
+from loadtests.http_client import Request, Unreachable
 from loadtests.wire import HEADER_LENGTH, WrongAnswer
 
 OVERLOAD = 5.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtests.bench.models.model import BenchModel
-from loadtests.exchange import Answer, Request
+from loadtests.http_client import Answer, Request
 
 JSON, BINARY = "json", "binary"
 ENCODINGS = (JSON, BINARY)

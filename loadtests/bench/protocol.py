@@ -4,7 +4,7 @@ import numpy as np
 
 from loadtests.bench.models.model import INPUT, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY
-from loadtests.exchange import Answer, Request
+from loadtests.http_client import Answer, Request
 from loadtests.wire import WrongAnswer, decode, encode_binary, encode_json
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loadtests.exchange import Request, Unreachable, exchange
+from loadtests.http_client import Request, Unreachable, exchange
 
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 15.0

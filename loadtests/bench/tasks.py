@@ -29,7 +29,7 @@ from loadtests.bench.results.task_figures import (
 )
 from loadtests.bench.results.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FORECASTS
 from loadtests.bench.server import ServerFailed
-from loadtests.exchange import Request, Unreachable
+from loadtests.http_client import Request, Unreachable
 from loadtests.wire import WrongAnswer
 
 SAMPLERS, FORECASTERS, SEEDS = 32, 64, 64

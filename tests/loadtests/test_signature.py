@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from loadtests.exchange import Request, Unreachable, exchange
+from loadtests.http_client import Request, Unreachable, exchange
 from loadtests.rows import make_inputs
 from loadtests.signature import NoModel, Signature, Tensor, find_model, parse_signature
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from time import perf_counter, process_time, sleep
 from urllib.parse import urlsplit
 
-from loadtests.exchange import Request
+from loadtests.http_client import Request
 
 MAX_REQUESTS = 200_000
 TICK_S = 2e-3

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from loadtests.exchange import Request
+from loadtests.http_client import Request
 
 MARK = "WRK_RESULT "
 ANSWER_LIMIT_S = 30

@@ -11,7 +11,7 @@ import numpy as np
 
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import JSON, Peer, Site
-from loadtests.exchange import Answer, Request
+from loadtests.http_client import Answer, Request
 from loadtests.wire import WrongAnswer, shorten
 
 SOURCE = """\

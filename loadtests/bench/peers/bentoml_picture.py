@@ -15,7 +15,7 @@ from loadtests.bench.models.model import BenchModel
 from loadtests.bench.models.picture import PNG, encode_png
 from loadtests.bench.peer import Peer, Site
 from loadtests.bench.peers.bentoml import PEER as BENTOML
-from loadtests.exchange import Answer, Request
+from loadtests.http_client import Answer, Request
 from loadtests.wire import WrongAnswer
 
 BOUNDARY = "sluice-bench-boundary"

@@ -11,7 +11,7 @@ import numpy as np
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import BINARY, ENCODINGS, JSON, Peer, Site
 from loadtests.bench.peers.session import OPEN_SESSION, describe_site, plain_request, read_plain_scores
-from loadtests.exchange import Request
+from loadtests.http_client import Request
 
 SOURCE = (
     OPEN_SESSION

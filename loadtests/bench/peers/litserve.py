@@ -12,7 +12,7 @@ import numpy as np
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
 from loadtests.bench.peers.session import OPEN_SESSION, describe_site, read_rows
-from loadtests.exchange import Answer, Request
+from loadtests.http_client import Answer, Request
 from loadtests.wire import WrongAnswer, shorten
 
 SOURCE = (

@@ -15,7 +15,7 @@ from loadtests.bench.models.model import INPUT, BenchModel
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
 from loadtests.bench.peers.session import OPEN_SESSION, describe_site
 from loadtests.bench.protocol import read_v2_scores
-from loadtests.exchange import Request
+from loadtests.http_client import Request
 from loadtests.wire import encode_json
 
 SOURCE = (

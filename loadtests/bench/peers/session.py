@@ -10,7 +10,7 @@ import numpy as np
 
 from loadtests.bench.models.model import CLASSES
 from loadtests.bench.peer import BINARY, Site
-from loadtests.exchange import Answer, Request
+from loadtests.http_client import Answer, Request
 from loadtests.wire import WrongAnswer, shorten
 
 OPEN_SESSION = """\

@@ -12,7 +12,7 @@ from loadtests.bench.models.model import BenchModel
 from loadtests.bench.models.picture import PNG, encode_png
 from loadtests.bench.peer import BINARY, ENCODINGS, Peer, Site
 from loadtests.bench.protocol import make_v2_request, read_v2_scores
-from loadtests.exchange import Answer, Request
+from loadtests.http_client import Answer, Request
 from loadtests.wire import WrongAnswer
 
 SOURCE_ROOT = Path(__file__).resolve().parents[3]

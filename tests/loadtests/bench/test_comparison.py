@@ -20,7 +20,7 @@ from loadtests.bench.load.wrk import Sample, WrkFailed
 from loadtests.bench.models.model import MODELS
 from loadtests.bench.network import NoPrivateNetwork
 from loadtests.bench.peer import BINARY, JSON, Peer, Site
-from loadtests.exchange import Answer, Request
+from loadtests.http_client import Answer, Request
 
 TINY = MODELS["tiny"]
 SCHEDULE = Schedule(encodings=(JSON, BINARY), clients=(1, 4), rounds=3, round_s=1, warm_up_s=1)

@@ -18,7 +18,7 @@ from loadtests.bench.models.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Site
 from loadtests.bench.peers import PEERS
 from loadtests.bench.peers.sluice import read_facts
-from loadtests.exchange import Answer
+from loadtests.http_client import Answer
 from loadtests.wire import HEADER_LENGTH, WrongAnswer
 
 TINY = MODELS["tiny"]

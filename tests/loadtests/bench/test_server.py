@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, resume, run_server
-from loadtests.exchange import Request, exchange
+from loadtests.http_client import Request, exchange
 
 SERVER = """
 import http.server, subprocess, sys, signal

@@ -45,7 +45,7 @@ from loadtests.bench.results.task_verdict import (
 )
 from loadtests.bench.results.verdict import judge
 from loadtests.bench.tasks import Effort, Trials, answer_alone, answer_in_company, measure_tasks
-from loadtests.exchange import Answer
+from loadtests.http_client import Answer
 from loadtests.wire import WrongAnswer
 from tests.loadtests.bench.results.test_result import MACHINE
 

@@ -11,7 +11,7 @@ import pytest
 from loadtests.bench.load import crowd
 from loadtests.bench.load.crowd import Client, ask_together, split_any_answer
 from loadtests.bench.load.openloop import render_request
-from loadtests.exchange import Request
+from loadtests.http_client import Request
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]

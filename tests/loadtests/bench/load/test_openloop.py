@@ -24,7 +24,7 @@ from loadtests.bench.models.model import MODELS
 from loadtests.bench.peer import BINARY
 from loadtests.bench.peers import PEERS
 from loadtests.bench.results.figures import summarise_overload, summarise_poisoning
-from loadtests.exchange import Request
+from loadtests.http_client import Request
 from loadtests.wire import HEADER_LENGTH
 
 Reply = Callable[[bytes], tuple[int, bytes] | None]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtests.bench.load.wrk import Shot, WrkFailed, parse_output, quote_lua, run_wrk
-from loadtests.exchange import Request, exchange
+from loadtests.http_client import Request, exchange
 
 OUTPUT = """\
 Running 1s test @ http://127.0.0.1:1
