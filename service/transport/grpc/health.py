@@ -15,7 +15,7 @@ from service.errors import Draining, InvalidInput
 from service.metrics.meters import Metrics
 from service.transport.asgi import ASGIApp
 from service.transport.grpc.inference import Context, abort
-from service.transport.grpc.info import Question, ask_route
+from service.transport.grpc.info import InfoRequest, ask_route
 from service.transport.grpc.messages import FULL_NAME, HEALTH_MESSAGES
 from service.transport.grpc.translation import read_as
 from service.transport.request import request_id_of
@@ -74,7 +74,7 @@ class Health:
         if self._draining.is_set():
             return int(_RESPONSE.NOT_SERVING)
         path = "/v2/health/ready" if service in _SERVER else f"/v2/models/{quote(service, safe='')}/ready"
-        _, reply = await ask_route(self._information, Question(path), request_id_of({}))
+        _, reply = await ask_route(self._information, InfoRequest(path), request_id_of({}))
         return int(_STATUSES.get(reply.status, _RESPONSE.NOT_SERVING))
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Everything but inference: each method is a question to the information routes of HTTP, asked in process.
+"""Everything but inference: each method is a request to the information routes of HTTP, asked in process.
 
 So both say the same: a method is the route that it stands for, and how its JSON looks as a message.
 """
@@ -26,7 +26,7 @@ from service.transport.status import error_reply
 logger = logging.getLogger("sluice.grpc")
 
 
-class Question(NamedTuple):
+class InfoRequest(NamedTuple):
     """A route, and what is sent there as JSON; None: nothing, by GET."""
 
     path: str
@@ -45,42 +45,42 @@ def _of_model(request: Any, what: str = "") -> str:
     return f"/v2/models/{_quoted(request.name)}{version}{what}"
 
 
-def _statistics(request: Any) -> Question:
-    return Question(_of_model(request, "/stats") if request.name else "/v2/models/stats")
+def _statistics(request: Any) -> InfoRequest:
+    return InfoRequest(_of_model(request, "/stats") if request.name else "/v2/models/stats")
 
 
-def _repository(request: Any, what: str) -> Question:
+def _repository(request: Any, what: str) -> InfoRequest:
     if request.repository_name:
         raise InvalidInput(f"repository_name: expected none, for there is one, got {request.repository_name!r:.60}")
     if what == "index":
-        return Question("/v2/repository/index", {"ready": request.ready})
+        return InfoRequest("/v2/repository/index", {"ready": request.ready})
     parameters = read_parameters(request.parameters, "parameters")
     for name, value in parameters.items():
         if isinstance(value, bytes):
             raise InvalidInput(f"parameters.{name:.60}: files are not taken over the network: publish a version")
-    return Question(f"/v2/repository/models/{_quoted(request.model_name)}/{what}", {"parameters": parameters})
+    return InfoRequest(f"/v2/repository/models/{_quoted(request.model_name)}/{what}", {"parameters": parameters})
 
 
-def _trace(request: Any) -> Question:
+def _trace(request: Any) -> InfoRequest:
     of_model = f"/models/{_quoted(request.model_name)}" if request.model_name else ""
     settings: dict[str, Any] = {}
     for name, setting in request.settings.items():
         values = list(setting.value)
         settings[name] = None if not values else values if name == "trace_level" else values[0]
-    return Question(f"/v2{of_model}/trace/setting", settings or None)
+    return InfoRequest(f"/v2{of_model}/trace/setting", settings or None)
 
 
-def _logging(request: Any) -> Question:
-    return Question("/v2/logging", read_parameters(request.settings, "settings") or None)
+def _logging(request: Any) -> InfoRequest:
+    return InfoRequest("/v2/logging", read_parameters(request.settings, "settings") or None)
 
 
-QUESTIONS: Mapping[str, Callable[[Any], Question]] = {
-    "ServerLive": lambda request: Question("/v2/health/live"),
-    "ServerReady": lambda request: Question("/v2/health/ready"),
-    "ModelReady": lambda request: Question(_of_model(request, "/ready")),
-    "ServerMetadata": lambda request: Question("/v2"),
-    "ModelMetadata": lambda request: Question(_of_model(request)),
-    "ModelConfig": lambda request: Question(_of_model(request, "/config")),
+INFO_REQUESTS: Mapping[str, Callable[[Any], InfoRequest]] = {
+    "ServerLive": lambda request: InfoRequest("/v2/health/live"),
+    "ServerReady": lambda request: InfoRequest("/v2/health/ready"),
+    "ModelReady": lambda request: InfoRequest(_of_model(request, "/ready")),
+    "ServerMetadata": lambda request: InfoRequest("/v2"),
+    "ModelMetadata": lambda request: InfoRequest(_of_model(request)),
+    "ModelConfig": lambda request: InfoRequest(_of_model(request, "/config")),
     "ModelStatistics": _statistics,
     "RepositoryIndex": lambda request: _repository(request, "index"),
     "RepositoryModelLoad": lambda request: _repository(request, "load"),
@@ -88,7 +88,7 @@ QUESTIONS: Mapping[str, Callable[[Any], Question]] = {
     "TraceSetting": _trace,
     "LogSettings": _logging,
 }
-"""Method -> the question that its message is. Each may raise InvalidInput."""
+"""Method -> the request that its message is. Each may raise InvalidInput."""
 
 
 def _trace_values(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ _NOT_READY = {"ServerReady": (503,), "ModelReady": (404, 503)}
 """Statuses that are an answer and no error: the clients of HTTP too read them as "not ready"."""
 
 
-class Questions:
+class InfoServicer:
     """``information`` is the application with the information routes."""
 
     def __init__(self, information: ASGIApp, metrics: Metrics, clock: Callable[[], float]) -> None:
@@ -124,7 +124,7 @@ class Questions:
         self._clock = clock
 
     async def answer(self, method: str, content: bytes, context: Context) -> bytes:
-        """The message that answers one of ``QUESTIONS``."""
+        """The message that answers one of ``INFO_REQUESTS``."""
         began = self._clock()
         metadata = dict(context.invocation_metadata() or ())
         request_id = request_id_of({b"x-request-id": str(metadata.get("x-request-id", "")).encode()})
@@ -143,7 +143,7 @@ class Questions:
     async def _ask(self, method: str, content: bytes, request_id: str) -> Reply:
         """What the route says. A route that there is not is a method that there is not."""
         try:
-            question = QUESTIONS[method](read_message(f"{method}Request", content))
+            question = INFO_REQUESTS[method](read_message(f"{method}Request", content))
         except ServiceError as error:
             reply = error_reply(error, request_id)
         else:
@@ -158,7 +158,7 @@ class Questions:
         return reply
 
 
-async def ask_route(application: ASGIApp, question: Question, request_id: str) -> tuple[dict[str, Any], Reply]:
+async def ask_route(application: ASGIApp, question: InfoRequest, request_id: str) -> tuple[dict[str, Any], Reply]:
     """Ask an ASGI application in process; the scope has what it left there."""
     path, body = question
     scope: dict[str, Any] = {

@@ -13,7 +13,7 @@ from service.transport.addresses import join_address
 from service.transport.asgi import ASGIApp
 from service.transport.grpc.health import FULL_HEALTH_NAME, Health
 from service.transport.grpc.inference import Context, InferenceServicer, abort
-from service.transport.grpc.info import QUESTIONS, Questions
+from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.handler import Handler
 from service.transport.status import error_reply
@@ -42,13 +42,13 @@ class GrpcServer:
         self._identity = read_identity(settings)
         self._address = join_address(settings.host, settings.grpc_port if port is None else port)
         self._inference = InferenceServicer(handler)
-        questions = Questions(information, metrics, handler.clock)
+        info = InfoServicer(information, metrics, handler.clock)
         handlers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self._inference.infer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._inference.stream),
         }
-        for method in QUESTIONS:
-            answer = functools.partial(questions.answer, method)
+        for method in INFO_REQUESTS:
+            answer = functools.partial(info.answer, method)
             handlers[method] = grpc.unary_unary_rpc_method_handler(answer)
         for method in _SHARED_MEMORY:
             handlers[method] = grpc.unary_unary_rpc_method_handler(_refuse_shared_memory)

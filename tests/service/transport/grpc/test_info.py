@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
-from service.transport.grpc.info import QUESTIONS, Questions
+from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
 from service.transport.grpc.messages import METHODS
 from tests.support.grpc_servers import GrpcServing, ones, settings_of
 
@@ -84,8 +84,8 @@ def ask(method: str, message: Any, answer: Any, status: int = 200) -> tuple[Any,
         return Response() if answer is None else JSONResponse(answer, status)
 
     application = Starlette(routes=[Route("/v2{rest:path}", handle, methods=["GET", "POST"])])
-    questions = Questions(application, Metrics(), lambda: 0.0)
-    content = asyncio.run(questions.answer(method, message.SerializeToString(), Context()))
+    info = InfoServicer(application, Metrics(), lambda: 0.0)
+    content = asyncio.run(info.answer(method, message.SerializeToString(), Context()))
     reply = getattr(service_pb2, f"{method}Response").FromString(content)
     return reply, asked[0], orjson.loads(asked[1]) if asked[1] else None
 
@@ -97,8 +97,8 @@ def refused(call: Any) -> tuple[str, str]:
 
 
 def test_every_method_is_there() -> None:
-    """Each method of the interface that is not inference is a question."""
-    assert set(QUESTIONS) | {"ModelInfer", "ModelStreamInfer"} == set(METHODS)
+    """Each method of the interface that is not inference is a request."""
+    assert set(INFO_REQUESTS) | {"ModelInfer", "ModelStreamInfer"} == set(METHODS)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_empty_answer_is_an_empty_message() -> None:
 
 def test_route_that_is_not_there_is_a_method_that_is_not_there() -> None:
     """A method whose route this server does not have is UNIMPLEMENTED and says which."""
-    questions = Questions(Starlette(), Metrics(), lambda: 0.0)
+    info = InfoServicer(Starlette(), Metrics(), lambda: 0.0)
     with pytest.raises(Aborted) as raised:
-        asyncio.run(questions.answer("TraceSetting", b"", Context()))
+        asyncio.run(info.answer("TraceSetting", b"", Context()))
     code, text, metadata = raised.value.args
     assert (code, text) == ("UNIMPLEMENTED", "this server does not offer TraceSetting")
     assert metadata["x-request-id"] == "of-mine"
