@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install compiled plain serve test test-compiled test-slow test-fuzz clients lint format clean
+.PHONY: install compiled plain serve test test-compiled test-slow test-fuzz clients lint format picture clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -67,6 +67,10 @@ lint: $(VENV)/.test-$(DEVICE)
 format: $(VENV)/.test-$(DEVICE)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The picture of ARCHITECTURE.md, from the import graph.
+picture: $(VENV)/.test-$(DEVICE)
+	$(BIN)/python -m tests.support.import_graph
 
 $(VENV)/.venv:
 	$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'
