@@ -37,7 +37,7 @@ def _environment(_: Site) -> Mapping[str, str]:
 
 def read_facts(root: Path = SOURCE_ROOT) -> dict[str, str]:
     """Whether what is compared takes requests by compiled code."""
-    compiled = any((root / "service" / "engine").glob("dispatcher.*.so"))
+    compiled = any((root / "service" / "engine").rglob("dispatcher.*.so"))
     return {"request path": "compiled" if compiled else "interpreted"}
 
 
