@@ -134,7 +134,8 @@ def numbers_of(text: bytes, datatype: Datatype) -> np.ndarray:
         found = parser.parse(text)
         if not isinstance(found, simdjson.Array):
             raise TypeError("no array")
-        raw = np.frombuffer(found.as_buffer(of_type=kind), dtype)
+        numbers: Any = found  # whose buffer is not the bytes that its stub says: compiled, that would be refused
+        raw = np.frombuffer(numbers.as_buffer(of_type=kind), dtype)
     except (ValueError, TypeError, RuntimeError) as error:  # its words for what is no JSON, or does not fit
         raise InvalidInput(f"expected an array of {datatype.name}, got something else: {error}") from None
     return _converted(raw, datatype, "data")
