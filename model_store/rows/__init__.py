@@ -5,11 +5,11 @@ one gets, whatever is in it and however many rows there are. A run cannot show t
 sizes. So the graph is proved, operator by operator, and what is not understood is unknown, never independent.
 
 The method
-1. ``weights.py`` parses the file without its large weights; functions are written out where they are called.
+1. ``graph/weights.py`` parses the file without its large weights; functions are written out where they are called.
 2. ``analyst.py`` runs the graph with every tensor exposed (``measuring.py``), with several numbers of rows and, where
-   axes are free, at two lengths of each (``samples.py``). Branches and loops are written out for that
-   (``unfolding.py``); where a branch lays rows out otherwise, either truth of its condition is a case of its own, at
-   lengths that lead to it (``branches.py``).
+   axes are free, at two lengths of each (``graph/samples.py``). Branches and loops are written out for that
+   (``graph/unfolding.py``); where a branch lays rows out otherwise, either truth of its condition is a case of its own,
+   at lengths that lead to it (``graph/branches.py``).
 3. ``proof.py`` goes through the nodes once, from the inputs to the outputs. What is known of a tensor is a ``Fact``
    (``facts.py``): its shape for every batch, how its elements depend on rows (a state), and the elements themselves
    where they are few and computed from shapes (``arithmetic.py``).

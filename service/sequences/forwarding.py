@@ -38,7 +38,7 @@ from service.transport.handler import Handler
 from service.transport.request import FORWARDED_INFER, LINGER_S, Endpoint, Reply, Request
 from service.workers import WorkerRank
 
-logger = logging.getLogger("sluice.relay")
+logger = logging.getLogger("sluice.forwarding")
 
 MAX_UNDER_WAY = 1024
 """Requests that one worker has forwarded to another and that are not answered."""
@@ -128,7 +128,7 @@ class Forwarder:
         return None if owner == self._rank.number else self._connections[owner]
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number}.relay"
+        return self._folder / f"{number}.forward"
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

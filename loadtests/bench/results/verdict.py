@@ -38,7 +38,7 @@ def judge(result: Result) -> list[Row]:
         _against_python(cells),
         *(_against_best_encoding(result, cells, peer) for peer in BEST_ENCODING_PEERS),
         *_against_ceiling(cells),
-        _doors(cells),
+        _paths(cells),
         *_judge_figures(result.figures),
         *tasks,
     ]
@@ -108,7 +108,7 @@ def _against_ceiling(cells: Cells) -> Iterator[Row]:
         yield Row(name, f"{least:g}", f"{aim:g}", text, share.medians >= least, share.medians >= aim)
 
 
-def _doors(cells: Cells) -> Row:
+def _paths(cells: Cells) -> Row:
     ratio = _ratio(cells.get(("tiny", BINARY, 64, SELF)), cells.get(("tiny", BINARY, 64, ASGI)))
     return ratio_row("tiny, binary, 64 clients: the fast path against the ASGI path", 1.8, 2.5, ratio)
 

@@ -1,7 +1,7 @@
 """What the server tells about itself: health, metadata of the protocol, model cards, metrics.
 
 All of it is read from the registry and the metrics at the moment of the request. What can be changed while the server
-runs is in `administration.py`.
+runs is in `admin/admin.py`.
 """
 
 import functools

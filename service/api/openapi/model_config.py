@@ -1,4 +1,4 @@
-"""Triton's model configuration, as what the route of a model's configuration gives: see ``schema.py``."""
+"""Triton's model configuration, as what the route of a model's configuration gives: see ``protocol_types.py``."""
 
 from typing import Annotated, Any, Literal, NotRequired
 

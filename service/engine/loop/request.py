@@ -1,6 +1,6 @@
 """What the rows of a request do in a loop: what they begin with, what each step takes, what is kept, when they end.
 
-Plain values and pure functions; ``loop.py`` runs them.
+Plain values and pure functions; ``continuous_batcher.py`` runs them.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

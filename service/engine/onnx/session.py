@@ -1,4 +1,4 @@
-"""One ONNX graph in ONNX Runtime. With ``binding.py`` and ``values.py`` all of the engine that knows the runtime."""
+"""One ONNX graph in ONNX Runtime. With ``binding.py`` all of the engine that knows the runtime."""
 
 import functools
 import hashlib

@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("relayed")
+    root = tmp_path_factory.mktemp("forwarded")
     graphs.write_loop(root, "adder", graphs.add_up(), {"total": "next_total", "x": None})
     return root
 
@@ -147,10 +147,10 @@ def test_socket_that_a_killed_worker_left_is_503(store: Path, tmp_path: Path) ->
     async def main() -> None:
         async with worker(store, tmp_path) as one:
             theirs = next(i for i in range(1, 100) if one.forwarder.find_owner("adder", i))
-            server = await asyncio.start_unix_server(lambda reader, writer: None, tmp_path / "1.relay")
+            server = await asyncio.start_unix_server(lambda reader, writer: None, tmp_path / "1.forward")
             server.close()
             await server.wait_closed()
-            (tmp_path / "1.relay").touch()
+            (tmp_path / "1.forward").touch()
             assert (await ask(one, 1, theirs, "start")).status == 503
             async with worker(store, tmp_path):
                 assert total_of(await ask(one, 1, theirs, "start")) == 1
@@ -224,7 +224,7 @@ def test_caller_that_goes_is_taken_out_in_the_other_worker(store: Path, tmp_path
 
 
 def test_callers_of_a_worker_that_ends_are_gone(store: Path, tmp_path: Path) -> None:
-    """When the worker that has the callers ends, what it had handed on is cancelled: nobody waits for it."""
+    """When the worker that has the callers ends, what it had forwarded is cancelled: nobody waits for it."""
 
     async def act(pair: Pair) -> None:
         with gated(pair.model) as gate:
@@ -266,7 +266,7 @@ def test_worker_that_is_stuck_is_504(store: Path, tmp_path: Path, monkeypatch: p
                 with contextlib.closing(writer):
                     await reader.read()  # all that is ever sent, and no answer
 
-            server = await asyncio.start_unix_server(take, tmp_path / "1.relay")
+            server = await asyncio.start_unix_server(take, tmp_path / "1.forward")
             reply = await ask(one, 1, theirs, "start", timeout=20_000)
             assert error_of(reply) == (504, "the worker that keeps this sequence has not answered in time")
             server.close()
@@ -305,8 +305,8 @@ def test_bytes_under_way_are_bounded(store: Path, tmp_path: Path) -> None:
     run(store, tmp_path, act, max_held_bytes=1500)
 
 
-def test_call_is_handed_on_once(store: Path, tmp_path: Path) -> None:
-    """A worker runs what was handed on to it, also where it takes it for another's."""
+def test_request_is_forwarded_once(store: Path, tmp_path: Path) -> None:
+    """A worker runs what was forwarded to it, also where it takes it for another's."""
 
     async def act(pair: Pair) -> None:
         call = begin(pair.one, body_of(3, pair.theirs, "start"), FORWARDED_INFER)
@@ -317,7 +317,7 @@ def test_call_is_handed_on_once(store: Path, tmp_path: Path) -> None:
 
 
 def test_requests_without_a_sequence_do_not_ask_for_an_owner(store: Path, tmp_path: Path) -> None:
-    """They are run where they are, without a look at the relay."""
+    """They are run where they are, without a look at the other workers."""
 
     async def act(pair: Pair) -> None:
         def explode(model: str, sequence: int | str) -> None:

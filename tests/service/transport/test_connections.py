@@ -411,7 +411,7 @@ def test_tls_is_served(store: Path, server_path: ServerPath, tmp_path: Path):
         assert wire.read()[0] == 413
 
 
-def test_intake_admits_one_body_whatever_its_size():
+def test_budget_admits_one_body_whatever_its_size():
     """When nothing is held even a body above the limit is let in, so uploads cannot block each other for ever."""
     body_budget = BodyBudget(100)
     retried: list[str] = []

@@ -80,7 +80,7 @@ def test_more_than_the_ceiling_is_not_believed() -> None:
     assert "not credible" in row.measured
 
 
-def test_doors() -> None:
+def test_paths() -> None:
     """The fast path is set against the same server without it."""
     assert find("fast path", cell("sluice", 180), cell("sluice-asgi", 100)).holds is True
 

@@ -83,7 +83,7 @@ def outcomes_of_two(runner: Runner, observer: Observer | None, slow_s: float, ro
 
 
 @pytest.mark.parametrize("slow_s", [0.0, 0.1], ids=["on the loop", "in a lane"])
-def test_crew_that_cannot_be_taken_on_is_answered_with_a_failure(slow_s: float):
+def test_batch_that_cannot_be_taken_on_is_answered_with_a_failure(slow_s: float):
     """The same in a loop: the rows leave, their slots are free, and the loop goes on for others."""
 
     async def main() -> None:

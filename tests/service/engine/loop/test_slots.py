@@ -137,7 +137,7 @@ def test_newcomers_join_rows_that_are_under_way():
     assert [(span.rows, span.step) for span in batch.spans] == [(2, 1), (1, 0)]
 
 
-def test_newcomers_do_not_wait_behind_full_crews():
+def test_newcomers_do_not_wait_behind_full_batches():
     """Where all batches are full, who waits steps next, in a batch of its own."""
     table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
     table.offer(walk(rows=4, steps=5))
@@ -152,7 +152,7 @@ def test_newcomers_do_not_wait_behind_full_crews():
 
 
 @pytest.mark.parametrize(("key", "rows"), [("key", 4), ("other", 4), ("key", 1)], ids=["full", "other key", "room"])
-def test_full_crews_step_beside_an_endless_stream_of_newcomers(key, rows):
+def test_full_batches_step_beside_an_endless_stream_of_newcomers(key, rows):
     """Where somebody new waits before every step, each second one is of who rests: full, of another key or joined."""
     table: SlotTable[Walk] = SlotTable(max_slots=16, max_queue_rows=100)
     full, beside = walk(rows=4, steps=9), Walk(key, rows, 0.0, steps=9)
@@ -192,7 +192,7 @@ def test_hypotheses_of_a_row_stay_together():
     assert batch.slots == 2
 
 
-def test_crews_that_fit_together_become_one():
+def test_batches_that_fit_together_become_one():
     """When a batch shrinks, another resting one that has room for it takes it in."""
     table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
     table.offer(walk(rows=3, steps=9))
