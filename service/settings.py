@@ -32,7 +32,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits carry their unit in the name. See the README for the table."""
+    """Limits carry their unit in the name. ``sluice serve --help`` lists all of them."""
 
     store: Path = field(default=DEFAULT_ROOT, metadata={"help": "folder of models"})
     follow_links: bool = field(

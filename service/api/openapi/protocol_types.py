@@ -1,8 +1,6 @@
-"""What the routes of the Open Inference Protocol and of KServe take and give, as types: the OpenAPI document is made
-of them.
+"""What the routes of the Open Inference Protocol take and give, as types for the OpenAPI document.
 
-Requests are read by the modules beside this one, not by these types. Tests check both against each other, and answers
-against their types.
+Requests are read by ``service/protocol``, not by these types; tests check both against each other.
 """
 
 from collections.abc import Callable
@@ -335,70 +333,3 @@ class LogSettings(TypedDict):
     log_error: bool
     log_verbose_level: Count
     log_format: Literal["default"]
-
-
-@_exact
-class Instances(TypedDict):
-    """Rows as `/classify` takes them: nested numbers, texts, pictures, or objects of the inputs by name.
-
-    Floats may be the texts `NaN`, `Infinity` and `-Infinity`, and are these texts in the predictions.
-    """
-
-    instances: Annotated[list[Any], Field(min_length=1)]
-
-
-@_exact
-class Predictions(TypedDict):
-    predictions: Annotated[list[Any], Field(description="the row of the only output, or an object of all outputs")]
-
-
-@_exact
-class Explanations(TypedDict):
-    explanations: Annotated[list[dict[str, Any]], Field(description="predictions of `/classify`, with `explain`")]
-
-
-@_exact
-class ForecastContent(TypedDict):
-    """Of one series; `start_timestamp` is the time of the first value of the forecast."""
-
-    type: Literal["univariate_time_series"]
-    name: str
-    mean_forecast: list[float]
-    frequency: str
-    start_timestamp: str | None
-    quantiles: dict[str, list[float]] | None
-
-
-@_exact
-class ForecastOutput(TypedDict):
-    type: Literal["time_series_forecast"]
-    id: str
-    status: Literal["completed"]
-    error: None
-    content: list[ForecastContent]
-
-
-@_exact
-class ForecastAnswer(TypedDict):
-    id: str
-    created_at: Annotated[int, Field(description="seconds since 1970")]
-    status: Literal["completed"]
-    error: None
-    model: str
-    outputs: list[ForecastOutput]
-
-
-@_exact
-class ForecastFault(TypedDict):
-    code: Annotated[str, Field(description="the status")]
-    message: str
-    type: str
-    param: Annotated[str, Field(description="the field at fault, where it is known")]
-
-
-@_exact
-class ForecastError(TypedDict):
-    """KServe's shape of an error of this route."""
-
-    error: ForecastFault
-    request_id: str

@@ -1,4 +1,4 @@
-"""The shell around the batching core: one dispatcher a model version. ``device.py`` has the lanes that it runs on.
+"""The shell around the batching core: a dispatcher for each graph of a version. ``device.py`` has the lanes.
 
 Life of a request
 1. ``submit`` checks that it can be answered in time and offers it to the queue; the device is woken once a loop turn,

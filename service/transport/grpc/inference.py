@@ -22,7 +22,7 @@ Context = Any
 
 MAX_STREAM_CALLS = 256
 """Requests of one stream under way; the next is read when one of them is answered and its answer taken."""
-_ASIDE_FROM_BYTES = 64 << 10
+_IN_THREAD_FROM_BYTES = 64 << 10
 """Typed contents may be read element by element, a million in 30 ms: larger messages are translated in a thread."""
 
 
@@ -109,7 +109,7 @@ class InferenceServicer:
             if is_streamed and given_id:  # the id of the stream would be that of all its calls
                 request.request_id = request_id_of({b"x-request-id": given_id.encode()})
             request.endpoint = Endpoint(request.endpoint.route, message.model_name, message.model_version or None)
-            if len(request.body) < _ASIDE_FROM_BYTES or message.raw_input_contents:
+            if len(request.body) < _IN_THREAD_FROM_BYTES or message.raw_input_contents:
                 body, header_bytes = write_body(message, handler.max_body_bytes)
             else:
                 body, header_bytes = await asyncio.to_thread(write_body, message, handler.max_body_bytes)
