@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from service.api.generate import GENERATE, GENERATE_STREAM
 from service.api.kserve import EXPLAIN, FORECAST, PREDICT
-from service.api.openapi import kserve_types
+from service.api.openapi import kserve_types as kserve
 from service.api.openapi import protocol_types as types
 from service.api.openapi.examples import DIGITS, MODELS, PROTOCOL
 from service.api.openapi.model_config import ModelConfig
@@ -93,14 +93,12 @@ _OTHERS = (
     Operation("get", "/", "Whether the server runs; who wants HTML gets a page", types.Alive),
     Operation("get", "/v1/models", "Names of all models", types.Names),
     Operation("get", "/v1/models/{model}", "Whether a model serves", types.ModelReady, _OF_MODEL),
-    Operation(
-        "post", PREDICT, "Rows to rows of the outputs", kserve_types.Predictions, _TENSORS, kserve_types.Instances
-    ),
-    Operation("post", EXPLAIN, "Rows to labels, and why", kserve_types.Explanations, _TENSORS, kserve_types.Instances),
+    Operation("post", PREDICT, "Rows to rows of the outputs", kserve.Predictions, _TENSORS, kserve.Instances),
+    Operation("post", EXPLAIN, "Rows to labels, and why", kserve.Explanations, _TENSORS, kserve.Instances),
     Operation("get", "/v1/timeseries/models", "Names of the models that forecast", list[str]),
     Operation(
-        *("post", FORECAST, "Series to their forecasts", kserve_types.ForecastAnswer, _TENSORS),
-        *(ForecastRequest, kserve_types.ForecastError),
+        *("post", FORECAST, "Series to their forecasts", kserve.ForecastAnswer, _TENSORS),
+        *(ForecastRequest, kserve.ForecastError),
     ),
 )
 
