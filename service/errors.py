@@ -15,7 +15,7 @@ ServiceError
 │   ├── QueueFull             as many rows wait as the model allows
 │   ├── TooLate               the answer would miss its deadline, so it is not begun
 │   ├── NotReady              the model is loading, or could not be loaded
-│   │   └── StillLoading      it is being loaded because it was asked for; the call may wait for it
+│   │   └── StillLoading      it is being loaded because it was asked for; the request may wait for it
 │   └── Draining              the server is stopping
 ├── NotOffered                a part of the protocol that this server does not have
 ├── DeadlinePassed            the answer would have come too late

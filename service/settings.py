@@ -163,8 +163,10 @@ class Settings:
         """Build the settings. Raises SettingsError, which names the variable, its value and what was expected."""
         hints = typing.get_type_hints(cls)
         known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
-        environ = {_RENAMED.get(name, name): value for name, value in environ.items()}
-        unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+        environ = {**{new: environ[old] for old, new in _RENAMED.items() if old in environ}, **environ}
+        unknown = sorted(
+            name for name in environ if name.startswith(PREFIX) and name not in known.keys() | _RENAMED.keys()
+        )
         if unknown:
             raise SettingsError(f"unknown setting {', '.join(unknown)}: there are {', '.join(sorted(known))}")
         values: dict[str, Any] = {}

@@ -28,9 +28,9 @@ _numbers = itertools.count()
 class Workers:
     """``folder`` None: there are no others."""
 
-    def __init__(self, folder: Path | None, obey: ApplyCommand) -> None:
+    def __init__(self, folder: Path | None, apply: ApplyCommand) -> None:
         self._folder = folder
-        self._apply = obey
+        self._apply = apply
         self._path = folder / f"{os.getpid()}-{next(_numbers)}.worker" if folder else None
         self._server: asyncio.Server | None = None
 

@@ -45,7 +45,7 @@ _DEFLATE_IN_THREAD_FROM_BYTES = 16 << 10
 
 
 class ErrorFormat(NamedTuple):
-    """How a route tells errors, where not as most do: the whole reply, and the name of the event within a stream."""
+    """How a route tells errors, where it differs from most: the whole reply, and the name of the event in a stream."""
 
     reply: Callable[[ServiceError, str], Reply] = error_reply
     event: str | None = "error"
@@ -222,6 +222,9 @@ class RequestHandler(Handler):
     def refuse(self, request: Request, error: ServiceError) -> None:
         request.began = self.clock()
         Responder(self, request).fail(error)
+
+    def count_gone(self) -> None:
+        self.metrics.rejected("", Cancelled.reason)
 
     def close(self) -> None:
         self.threads.shutdown(wait=True)

@@ -17,7 +17,7 @@ def make_routes(table: Routes) -> list[Route]:
 
 
 def _choose(path: str, methods: Mapping[str, Handler]) -> Handler:
-    """The handler of a path, leaving its template in the scope, where the path finds it for the metrics."""
+    """The handler of a path, leaving its template in the scope, where the ASGI path finds it for the metrics."""
 
     async def answer(request: Request) -> Response:
         request.scope["sluice.route"] = path

@@ -96,9 +96,10 @@ class TaskRun:
         if self._work is None:
             return
         try:
-            self._ask(self._work.send(answer))
-        except StopIteration as end:
-            self._finish(end.value)
+            try:
+                self._ask(self._work.send(answer))
+            except StopIteration as end:
+                self._finish(end.value)
         except Exception as error:  # noqa: BLE001  # whatever a task raises becomes the answer of its request
             self._fail(error)
 
@@ -123,6 +124,7 @@ class TaskRun:
 
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
         """The engine has answered."""
+        self._release = None  # it refers to what has just called this
         if isinstance(outcome, ServiceError):
             self._fail(outcome)
             return

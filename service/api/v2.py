@@ -20,9 +20,9 @@ from service.models.registry import Registry
 from service.protocol.classification import check_classification, classify
 from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, SequenceStep, parse_infer
 from service.protocol.infer_response import render_infer
-from service.protocol.raw import parse_raw
+from service.protocol.raw import RAW, parse_raw
 from service.sequences.forwarding import Forwarder
-from service.sequences.sequences import Sequences
+from service.sequences.sequences import Sequences, Turn
 from service.settings import Settings
 from service.transport.request import FORWARDED_INFER, GRPC_INFER, GRPC_STREAM_INFER, INFER, JSON, HeaderField, Reply
 
@@ -79,7 +79,7 @@ class InferHandler:
         self, registry: Registry, settings: Settings, sequences: Sequences, forwarder: Forwarder | None
     ) -> None:
         self._registry = registry
-        self._serving = registry.serving
+        self._entries = registry.entries
         self._sequences = sequences
         self._forwarder = forwarder
         self._deadline_s = settings.deadline_s
@@ -93,7 +93,8 @@ class InferHandler:
         """Begin a request whose body is complete. Raises ServiceError."""
         request = responder.request
         endpoint, headers = request.endpoint, request.headers
-        model = self._serving.get(endpoint.model) if endpoint.version is None else None
+        entry = self._entries.get(endpoint.model)
+        model = entry.serving if entry is not None and endpoint.version is None else None
         if model is None:
             model = self._registry.find(endpoint.model, endpoint.version)
         responder.model_name = model.name
@@ -136,8 +137,8 @@ class InferHandler:
             self._check_time(responder, model, rows, header)
 
         if header_bytes == 0:
+            self._check_time(responder, model, 1, RAW)
             header, inputs = parse_raw(body, signature.graph.inputs, signature.leads_with_rows)
-            self._check_time(responder, model, 1, header)
         else:
             # Every request that the model takes is read, and little of one that has far more than it can take.
             max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
@@ -151,7 +152,7 @@ class InferHandler:
         if header.sequence is not None:
             self._start_in_sequence(responder, model, header, header.sequence, inputs)
             return
-        if model.sequencing is not None:
+        if model.sequence_rules is not None:
             model.check_stateless()
         rows = signature.check(inputs, may_be_empty=True)
         if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole:
@@ -162,7 +163,7 @@ class InferHandler:
     def _learn_header(self, model: Model, text: bytes, header: InferHeader, rows: Rows) -> None:
         """Keep what was found of a JSON part, for it may come again."""
         layout = find_layout(header, len(text))
-        if layout is None or not model.signature.keeps_forms:
+        if layout is None or not model.signature.has_fixed_key:
             return
         known = self._known.setdefault(model, {})
         if len(known) >= _KEPT_HEADERS:
@@ -170,7 +171,7 @@ class InferHandler:
         known[text] = _KnownHeader(header, layout, rows.number, rows.key)
 
     def _check_time(self, responder: Responder, model: Model, rows: int, header: InferHeader) -> None:
-        """Raises what the engine has against so many rows: Draining, TooLate."""
+        """Raises what stands against so many rows: Draining, TooLate, DeadlinePassed."""
         refusal = model.dispatcher.find_refusal(rows, self._timeout_s(responder, _schedule(model, header)[0]))
         if refusal is not None:
             raise refusal
@@ -187,27 +188,27 @@ class InferHandler:
                 responder.cancel_work = owner.forward(request, left_s, _pass_on(responder))
                 return
 
-        def render(model: Model, header: InferHeader, answer: Answer) -> Reply:
-            public = {name: answer.outputs[name] for name in model.signature.public_outputs}
-            times = (answer.queue_s, answer.batch_s, answer.compute_s)
-            reply = self._render(model, header, Answer(public, *times))
-            turn.keep(answer.outputs)
-            return reply
-
         def go() -> None:
             try:
                 left_s = self._left_s(responder, header.timeout_s)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
                 rows = turn.take(inputs)
+                render = functools.partial(self._render_in_sequence, turn)
                 self._submit(responder, model, header, rows, render, left_s, header.priority)
             except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
                 responder.fail(error)
 
-        turn = self._sequences.join(model.name, model.signature, model.sequencing, step, go)
+        turn = self._sequences.join(model.name, model.signature, model.sequence_rules, step, go)
         responder.on_end = turn.leave
         if turn.is_first:
             go()
+
+    def _render_in_sequence(self, turn: Turn, model: Model, header: InferHeader, answer: Answer) -> Reply:
+        public = {name: answer.outputs[name] for name in model.signature.public_outputs}
+        reply = self._render(model, header, Answer(public, answer.queue_s, answer.batch_s, answer.compute_s))
+        turn.keep(answer.outputs)
+        return reply
 
     @staticmethod
     def _render(model: Model, header: InferHeader, answer: Answer) -> Reply:

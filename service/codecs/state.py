@@ -57,10 +57,10 @@ def seal(key: bytes, origin: Origin, tensors: Arrays) -> str:
     return base64.urlsafe_b64encode(_sign(key, body) + body).rstrip(b"=").decode()
 
 
-def open_state(key: bytes, origin: Origin, text: object, tensors_of: Mapping[str, StateTensor], where: str) -> Arrays:
+def open_state(key: bytes, origin: Origin, text: object, expected: Mapping[str, StateTensor], where: str) -> Arrays:
     """The tensors by name, read-only. ``where`` names the field in messages.
 
-    Raises InvalidInput if the text is not what ``seal`` gave for the same key, origin and layouts.
+    Raises InvalidInput if the text is not what ``seal`` gave for the same key, origin and tensors.
     """
     _require_key(key, where)
     body = _verify(key, text, where)
@@ -72,14 +72,16 @@ def open_state(key: bytes, origin: Origin, text: object, tensors_of: Mapping[str
             f"{where}: expected a state of model {origin.model!r} version {origin.version}, got one of model "
             f"{came_from.model!r} version {came_from.version}{other}; begin without a state"
         )
-    expected = sum(layout.size_bytes for layout in tensors_of.values())
-    if len(content) != expected:
-        raise InvalidInput(f"{where}: expected {expected} bytes of tensors, got {len(content)}; begin without a state")
+    size_bytes = sum(tensor.size_bytes for tensor in expected.values())
+    if len(content) != size_bytes:
+        raise InvalidInput(
+            f"{where}: expected {size_bytes} bytes of tensors, got {len(content)}; begin without a state"
+        )
     tensors, offset = {}, 0
-    for name, layout in tensors_of.items():
-        count = math.prod(layout.shape)
-        tensors[name] = np.frombuffer(content, layout.dtype, count, offset).reshape(layout.shape)
-        offset += layout.size_bytes
+    for name, tensor in expected.items():
+        count = math.prod(tensor.shape)
+        tensors[name] = np.frombuffer(content, tensor.dtype, count, offset).reshape(tensor.shape)
+        offset += tensor.size_bytes
     return tensors
 
 

@@ -31,7 +31,7 @@ class Signature:
     """What a graph takes and gives. Where ``batches`` is False each request is one run.
 
     ``fragile`` says what in the graph may not survive a tensor without elements; None if everything does.
-    ``keeps_forms``: two requests of equal shapes may always share a batch, for there is no value that all rows share.
+    ``has_fixed_key``: two requests of equal shapes may always share a batch, for there is no value that all rows share.
     """
 
     def __init__(self, graph: Graph, fragile: str | None = None) -> None:
@@ -58,7 +58,7 @@ class Signature:
         self._shared = [t.name for t in graph.inputs if t.batch_axis is None] if self.batches else []
         self._shares_outputs = None in self.output_axes
         """An output that is the same for every row has a value also where there are no rows."""
-        self.keeps_forms = not self._shared
+        self.has_fixed_key = not self._shared
         self._one_rows_name = (
             self._most_rows > 0 or len({t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}) <= 1
         )

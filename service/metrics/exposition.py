@@ -28,9 +28,6 @@ class _Families(Collector):
         for name, series in self._metrics.sums().items():
             yield _family(DEFINITIONS[name], series)
 
-    def describe(self) -> Iterable[Metric]:
-        return ()  # else the registry would collect everything to find out
-
 
 def _family(definition: Definition, series: Mapping[Labels, Sequence[float]]) -> Metric:
     if definition.kind == "histogram":

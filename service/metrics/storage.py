@@ -24,7 +24,7 @@ Labels = tuple[str, ...]
 Series = dict[Labels, list[float]]
 
 Values: TypeAlias = "list[float] | memoryview[float]"
-"""Storage: a list where no other process reads them, for compiled code adds to one in a quarter of the time."""
+"""The numbers: a list where no other process reads them, for compiled code adds to one in a quarter of the time."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,11 @@ def read_storage(
     series_path: Path, defined: Mapping[str, Definition]
 ) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
     """The series of another worker as they are now; ``defined`` by name."""
-    with series_path.with_suffix(".storage").open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        with series_path.with_suffix(".storage").open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:  # of an older release, in a folder that outlives the server
+        return
     with content, memoryview(content) as raw, raw.cast("d") as values:
         for line in series_path.read_text().splitlines():
             name, labels, at = json.loads(line)

@@ -42,7 +42,7 @@ class Model:
         self.loop = loop
         self.manifest = loaded.manifest
         self.signature = dispatcher.signature
-        self.sequencing = loaded.sequencing
+        self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
 
     def schedule(self, asked_s: float | None, level: int) -> tuple[float | None, int]:
@@ -58,8 +58,8 @@ class Model:
 
     def check_stateless(self) -> None:
         """Raises InvalidInput where requests have to belong to a sequence: this one does not."""
-        sequencing = self.loaded.sequencing
-        if sequencing is not None and sequencing.is_required:
+        sequence_rules = self.loaded.sequence_rules
+        if sequence_rules is not None and sequence_rules.is_required:
             raise InvalidInput(
                 f"sequence_id: expected the id of a sequence by the infer route, for model {self.name!r} keeps state "
                 "from request to request, got none"

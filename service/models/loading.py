@@ -79,7 +79,7 @@ class LoadedVersion(VerifiedGraph):
     manifest: Manifest
     load_s: float
     graphs: Mapping[str, VerifiedGraph]
-    sequencing: SequenceRules | None = None
+    sequence_rules: SequenceRules | None = None
     """What it keeps between the requests of a sequence; None: nothing."""
     schedule_policy: SchedulePolicy | None = None
     """How its requests wait, where its configuration says so."""
@@ -103,7 +103,7 @@ def load_version(version: ModelVersion, settings: Settings) -> LoadedVersion:
         manifest=manifest,
         graphs=proven,
         load_s=load_s,
-        sequencing=read.sequencing,
+        sequence_rules=read.sequence_rules,
         schedule_policy=read.schedule_policy,
         config=read.config,
     )
@@ -114,7 +114,7 @@ class _Read(NamedTuple):
 
     manifest: Manifest
     graphs: Mapping[str, "_Opened"]
-    sequencing: SequenceRules | None = None
+    sequence_rules: SequenceRules | None = None
     schedule_policy: SchedulePolicy | None = None
     config: TritonConfig | None = None
 
@@ -276,9 +276,9 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     if anyway is not None and found.sizes is not None:
         opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
     sequences = described.sequences
-    sequencing = None if sequences is None else SequenceRules(sequences, is_required=True)
+    sequence_rules = None if sequences is None else SequenceRules(sequences, is_required=True)
     schedule_policy = None if config is None else read_schedule_policy(config.batching)
-    return _Read(described.manifest, {MAIN: opened}, sequencing, schedule_policy, config)
+    return _Read(described.manifest, {MAIN: opened}, sequence_rules, schedule_policy, config)
 
 
 def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:

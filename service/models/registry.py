@@ -48,9 +48,8 @@ class Registry:
         self._store = store
         self._device = device
         self._metrics = metrics
-        self.serving: dict[str, Model] = {}
-        """The versions that answer requests which name none, by model. To be read only."""
-        self._entries: dict[str, ModelEntry] = {}
+        self.entries: dict[str, ModelEntry] = {}
+        """By model. To be read only."""
         self._tasks: dict[str, str] = {}
         self._tasks_of: dict[str, str] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -62,7 +61,7 @@ class Registry:
         # Before anything is served, so on the event loop: whoever asks finds the models, or that they are being loaded.
         found = read_store(self._store, self.settings.models)
         for name, contents in found.items():
-            model_entry = self._entries.setdefault(name, ModelEntry())
+            model_entry = self.entries.setdefault(name, ModelEntry())
             model_entry.unusable, model_entry.reason = contents.unusable, "" if contents.folders else contents.why
         wanted = {name: contents for name, contents in found.items() if contents.folders}
         if self.settings.lazy:
@@ -74,9 +73,9 @@ class Registry:
         with analyst.hold():
             await asyncio.gather(*(self._load_model(name, contents) for name, contents in wanted.items()))
         self.loaded = True
-        ready = [name for name, model_entry in self._entries.items() if model_entry.serving]
+        ready = [name for name, model_entry in self.entries.items() if model_entry.serving]
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
-        logger.info("%d of %d models serve: %s", len(ready), len(self._entries), shown or "none")
+        logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
 
     def _read_tasks(self, found: Mapping[str, Contents]) -> dict[str, str]:
         """What each model does, without loading it. One that cannot be read says so when it is asked for."""
@@ -89,7 +88,7 @@ class Registry:
 
     async def _load_model(self, name: str, contents: Contents | None = None) -> None:
         """Load what serves of a model: of ``contents``, or of what the store has now."""
-        model_entry = self._entries[name]
+        model_entry = self.entries[name]
 
         def read() -> tuple[Contents, dict[str, int], list[int] | None]:
             found = contents or self._store.list_model(name)
@@ -117,18 +116,11 @@ class Registry:
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
         """Who serves has changed."""
-        self._offer(name, model_entry.serving)
         if model_entry.serving is not None:
             self._tasks_of[name] = model_entry.serving.manifest.task
         else:
             self._tasks_of.pop(name, None)
         self._set_defaults()
-
-    def _offer(self, name: str, model: Model | None) -> None:
-        if model is not None:
-            self.serving[name] = model
-        else:
-            self.serving.pop(name, None)
 
     async def _load_entry(self, model_entry: ModelEntry, version: ModelVersion, again: bool = False) -> VersionEntry:
         """Load a version that has not been tried, or ``again`` one that does not serve or whose files may have changed.
@@ -158,7 +150,6 @@ class Registry:
             if old is not None and old.model is not None:
                 if model_entry.serving is old.model:
                     model_entry.serving = entry.model
-                    self._offer(version.name, entry.model)
                 self._retire(old, old.model)
         return entry
 
@@ -187,20 +178,18 @@ class Registry:
 
     @property
     def is_ready(self) -> bool:
-        return self.loaded and (
-            self.settings.lazy or any(model_entry.serving for model_entry in self._entries.values())
-        )
+        return self.loaded and (self.settings.lazy or any(model_entry.serving for model_entry in self.entries.values()))
 
     def names(self) -> list[str]:
-        return list(self._entries)
+        return list(self.entries)
 
     def model_entry(self, name: str) -> ModelEntry:
         """Raises UnknownModel, or NotReady while the store is being read."""
-        found = self._entries.get(name)
+        found = self.entries.get(name)
         if found is None:
             if not self.loaded:
                 raise NotReady("the models are being loaded")
-            raise UnknownModel(f"no model {name!r}: there are {', '.join(self._entries) or 'none'}")
+            raise UnknownModel(f"no model {name!r}: there are {', '.join(self.entries) or 'none'}")
         return found
 
     def find(self, name: str, version: str | None = None) -> Model:
@@ -209,7 +198,7 @@ class Registry:
         if version is None and model_entry.serving is not None:
             return model_entry.serving
         if name in self._loading or (self.settings.lazy and not model_entry.entries and not model_entry.reason):
-            self._load_for_a_call(name)
+            self._load_on_demand(name)
         if version is None:
             raise NotReady(f"model {name!r} is not ready: {model_entry.why}")
         if model_entry.unusable:
@@ -232,7 +221,7 @@ class Registry:
                 error.when_loaded(loaded.set)
             await loaded.wait()
 
-    def _load_for_a_call(self, name: str) -> None:
+    def _load_on_demand(self, name: str) -> None:
         """Begin to load a model that was asked for. Raises StillLoading."""
         task = self._loading.get(name)
         if task is None:
@@ -261,7 +250,7 @@ class Registry:
 
     def models(self) -> Iterator[Model]:
         """Every version in service."""
-        for model_entry in self._entries.values():
+        for model_entry in self.entries.values():
             yield from (entry.model for entry in model_entry.entries.values() if entry.model is not None)
 
     async def load(self, name: str, version: str | None = None) -> None:
@@ -272,13 +261,13 @@ class Registry:
         """
         if self.settings.models and name not in self.settings.models:
             raise UnknownModel(f"no model {name!r}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
-        model_entry = self._entries.get(name) or ModelEntry()
+        model_entry = self.entries.get(name) or ModelEntry()
         async with model_entry.busy:
             contents, aliases = await self._read_model(name)
             versions = self._store.versions_of(name, contents)
             chosen = self._choose(versions) if version is None else ()
             found = choose_version(name, version, versions, aliases, contents.unusable)
-            self._entries.setdefault(name, model_entry)
+            self.entries.setdefault(name, model_entry)
             entry = await self._load_entry(model_entry, found, again=True)
             if entry.model is None:
                 raise NotReady(f"version {found.version} of {name!r} cannot serve: {entry.reason}")
@@ -308,8 +297,8 @@ class Registry:
         try:
             contents, aliases = await asyncio.get_running_loop().run_in_executor(self._pool, read)
         except BadName:
-            if name in self._entries:
-                raise NotReady(f"model {name!r:.120} cannot serve: {self._entries[name].why}") from None
+            if name in self.entries:
+                raise NotReady(f"model {name!r:.120} cannot serve: {self.entries[name].why}") from None
             raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
         except (StoreError, OSError) as error:
             raise NotReady(f"model {name!r} cannot be read: {error}") from None
@@ -374,7 +363,7 @@ class Registry:
             found = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.list_all)
         except OSError as error:
             raise NotReady(f"the store cannot be read: {error}") from None
-        return make_index(found, self._entries, lazy=self.settings.lazy, loaded=self.loaded)
+        return make_index(found, self.entries, lazy=self.settings.lazy, loaded=self.loaded)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered."""

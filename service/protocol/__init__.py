@@ -1,1 +1,1 @@
-"""Bytes to typed values and back: Open Inference Protocol v2 and pictures. No I/O, no engine."""
+"""Bytes to tensors and back: Open Inference Protocol v2, KServe's forms, compression. No I/O, no engine."""

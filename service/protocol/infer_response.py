@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from model_store.datatypes import BY_DTYPE, Datatype
+from model_store.datatypes import BY_DTYPE, Datatype, datatype_of
 from service.errors import InvalidInput
 from service.protocol.escape import write_bytes, write_texts
 from service.protocol.infer_request import LENGTH_BYTES, InferHeader
@@ -54,7 +54,7 @@ def _render_text(
     described: list[dict[str, Any]] = []
     chunks: list[bytes | memoryview] = []
     for name, array in arrays.items():
-        datatype = BY_DTYPE[array.dtype]
+        datatype = BY_DTYPE.get(array.dtype) or datatype_of(array)
         item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
         if header.binary_default if header.outputs is None else header.outputs[name]:
             chunk = write_tensor(array)
@@ -103,7 +103,7 @@ def to_nested(array: np.ndarray) -> Any:
         value = array[()]  # a scalar of NumPy, which is rendered with no more digits than its type has
         return _WORDS.get(str(value), value)
     array = np.ascontiguousarray(array)
-    return _render_floats(array) if BY_DTYPE[array.dtype].is_float else array
+    return _render_floats(array) if (BY_DTYPE.get(array.dtype) or datatype_of(array)).is_float else array
 
 
 def _render_floats(floats: np.ndarray) -> orjson.Fragment:

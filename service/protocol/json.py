@@ -199,10 +199,13 @@ def _converted(raw: np.ndarray, datatype: Datatype, what: str) -> np.ndarray:
             raise InvalidInput(f"{what}: expected {datatype.name}, {limits.min} to {limits.max}, got {wrong}")
     try:
         with np.errstate(over="raise"):
-            return raw.astype(datatype.dtype)
+            array = raw.astype(datatype.dtype)
+        if datatype.name == "BF16" and (np.isinf(array) != np.isinf(raw)).any():  # whose conversion raises nothing
+            raise FloatingPointError
     except FloatingPointError:
         largest = np.abs(raw[np.isfinite(raw)]).max()
         raise InvalidInput(f"{what}: expected {datatype.name}, got {largest:g}, which is too large for it") from None
+    return array
 
 
 def _read_words(data: Any) -> Any:

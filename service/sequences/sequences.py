@@ -36,9 +36,9 @@ class _Sequence:
 
     __slots__ = ("key", "sequencing", "state", "timer", "waiting")
 
-    def __init__(self, key: _Key, sequencing: SequenceRules) -> None:
+    def __init__(self, key: _Key, sequence_rules: SequenceRules) -> None:
         self.key = key
-        self.sequencing = sequencing
+        self.sequence_rules = sequence_rules
         self.waiting: deque[Turn] = deque()
         self.state: Arrays | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -73,21 +73,21 @@ class Turn:
 
     def take(self, inputs: Arrays) -> Rows:
         """The inputs of the model, with what the server keeps and fills in. Raises InvalidInput, QueueFull."""
-        sequence, sequencing, signature = self._sequence, self._sequence.sequencing, self._sequence.signature
-        sequencing.check(inputs, signature)
+        sequence, sequence_rules, signature = self._sequence, self._sequence.sequence_rules, self._sequence.signature
+        sequence_rules.check(inputs, signature)
         if self._step.starts:
-            state = sequencing.begin(inputs)
+            state = sequence_rules.begin(inputs)
         elif sequence.state is None:
             raise _unknown(self._step)
         else:
             state = sequence.state
         self._sequences.check_room(_size(state) if self._step.starts else 0)
-        self._taken = {**state, **sequencing.fill(self._step), **inputs}
-        return sequencing.check_rows(self._taken, signature)
+        self._taken = {**state, **sequence_rules.fill(self._step), **inputs}
+        return sequence_rules.check_rows(self._taken, signature)
 
     def keep(self, outputs: Arrays) -> None:
         """The request has been answered: its outputs are what the sequence goes on with."""
-        state = None if self._step.ends else self._sequence.sequencing.go_on(self._taken, outputs)
+        state = None if self._step.ends else self._sequence.sequence_rules.go_on(self._taken, outputs)
         self._sequences.replace(self._sequence, state)
 
     def leave(self) -> None:
@@ -112,20 +112,20 @@ class Sequences:
         self,
         model: str,
         signature: Signature,
-        sequencing: SequenceRules | None,
+        sequence_rules: SequenceRules | None,
         step: SequenceStep,
         go: Callable[[], None],
     ) -> Turn:
         """A turn after those that wait for a sequence of ``model``; ``go`` is called when it comes, not if it is now.
 
-        ``sequencing`` is what the model carries between requests. Raises NotOffered, InvalidInput, QueueFull.
+        ``sequence_rules`` is what the model carries between requests. Raises NotOffered, InvalidInput, QueueFull.
         """
         if not self._settings.keeps_sequences:
             raise NotOffered(
                 "sequence_id: the workers of this server have no folder in common, so none can tell who keeps it: set "
                 "SLUICE_METRICS_DIR, or send what the model carries as inputs"
             )
-        if sequencing is None:
+        if sequence_rules is None:
             raise InvalidInput(f"sequence_id: model {model!r} carries nothing between requests; leave it out")
         key = (signature, step.id)
         sequence = self._open.get(key)
@@ -134,7 +134,7 @@ class Sequences:
                 raise _unknown(step)
             if len(self._open) >= self._settings.max_sequences:
                 raise QueueFull(f"sequence_id: expected at most {self._settings.max_sequences} sequences at once")
-            sequence = self._open[key] = _Sequence(key, sequencing)
+            sequence = self._open[key] = _Sequence(key, sequence_rules)
         if len(sequence.waiting) > MAX_WAITING:
             raise QueueFull(f"sequence_id: expected at most {MAX_WAITING} requests that wait in sequence {step.id!r}")
         if sequence.timer is not None:
@@ -154,7 +154,7 @@ class Sequences:
         elif sequence.state is None:
             del self._open[sequence.key]
         else:
-            idle_s = sequence.sequencing.facts.idle_s or self._settings.sequence_idle_s
+            idle_s = sequence.sequence_rules.facts.idle_s or self._settings.sequence_idle_s
             sequence.timer = self._loop.call_later(idle_s, self._expire, sequence)
 
     def check_room(self, more_bytes: int) -> None:

@@ -7,7 +7,6 @@ port.
 
 import asyncio
 import contextlib
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
@@ -18,8 +17,6 @@ from service.transport.awaited_request import AwaitedRequest, Message, Receive, 
 from service.transport.handler import HANDLER_STATE, Handler
 from service.transport.request import LINGER_S, Endpoint, HeaderField, Reply, request_id_of
 
-logger = logging.getLogger("sluice.http")
-
 Scope = MutableMapping[str, Any]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -29,7 +26,7 @@ _BENTOML_PATHS = re.compile(r"/schema\.json|/(?:static_content|assets)/.*")
 class Lifecycle(Protocol):
     """What the application starts and stops: the model registry and the engine behind the handler.
 
-    ``handler`` is typed by what is read of it; ``information`` is the application with the routes of no tensors.
+    ``handler`` is typed as the transport sees it; ``information`` is the application with the routes of no tensors.
     """
 
     @property

@@ -36,5 +36,9 @@ class Handler(abc.ABC):
         """Begin a request whose body is complete. The reply may come before this returns."""
 
     @abc.abstractmethod
+    def count_gone(self) -> None:
+        """Count a request whose caller has gone before it could be started."""
+
+    @abc.abstractmethod
     def refuse(self, request: Request, error: ServiceError) -> None:
         """Answer a request with an error that its transport has found before the body was there."""

@@ -27,7 +27,7 @@ INFER = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
 """The same endpoint for requests that came over gRPC, so that metrics tell them apart."""
 FORWARDED_INFER = "infer handed on"
-"""Again the same, of a sequence, for the worker that keeps it: the one that has the caller counts it by its route."""
+"""Again the same, of a sequence that another worker keeps. The label is that of earlier releases."""
 
 _ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _id_prefix = os.urandom(6).hex() + "-"

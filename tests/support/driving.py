@@ -33,18 +33,18 @@ class Drives(abc.ABC):
         answer: Any = None
         while True:
             try:
-                wish = work.send(answer)
+                wanted = work.send(answer)
             except StopIteration as end:
                 return cast(Result, end.value)
-            if isinstance(wish, Infer):
-                answer = self.infer(wish.graph, wish.inputs)
-            elif isinstance(wish, Iterate):
-                self.requests.append(wish.request)
-                answer = self.iterate(wish.request)
+            if isinstance(wanted, Infer):
+                answer = self.infer(wanted.graph, wanted.inputs)
+            elif isinstance(wanted, Iterate):
+                self.requests.append(wanted.request)
+                answer = self.iterate(wanted.request)
             else:
-                assert isinstance(wish, RunInThread)
+                assert isinstance(wanted, RunInThread)
                 self.threads_asked += 1
-                answer = wish.do()
+                answer = wanted.do()
 
     @abc.abstractmethod
     def infer(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

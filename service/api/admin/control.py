@@ -40,7 +40,7 @@ class Control:
         await self._do({"do": "unload", "model": model, "version": version})
 
     async def trace(self, model: str | None, changes: Mapping[str, str | int | None]) -> None:
-        """Changes as ``switches.read_trace`` gives them, for one model or all. Raises as ``check``, UnknownModel."""
+        """Changes as ``diagnostics.read_trace`` gives them, for one model or all. Raises as ``check``, UnknownModel."""
         await self._do({"do": "trace", "model": model, "changes": dict(changes)})
 
     async def log(self, settings: Mapping[str, Any]) -> None:

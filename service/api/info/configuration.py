@@ -36,11 +36,11 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
             "bits": {"string_value": model.loaded.bits},
         },
     }
-    sequencing = model.sequencing
-    if sequencing is not None and settings.keeps_sequences:  # clients take one of the two
+    sequence_rules = model.sequence_rules
+    if sequence_rules is not None and settings.keeps_sequences:  # clients take one of the two
         config["sequence_batching"] = _sequences(model, settings)
-        if not sequencing.is_required:
-            carried = {state.input for state in sequencing.facts.states}
+        if not sequence_rules.is_required:
+            carried = {state.input for state in sequence_rules.facts.states}
             for tensor in config["input"]:
                 tensor["optional"] = tensor["name"] in carried
     elif model.signature.batches and most_rows:
@@ -97,7 +97,7 @@ def _sequences(model: Model, settings: Settings) -> Mapping[str, Any]:
     sequence = None if given is None else given.sequence
     if sequence is not None:
         return _configured_sequences(sequence, model, settings)
-    assert model.sequencing is not None  # noqa: S101  # asked by the caller
+    assert model.sequence_rules is not None  # noqa: S101  # asked by the caller
     tensors = {t.name: _tensor(t, model, _most_rows(model) > 0) for t in model.signature.inputs.values()}
     states = [
         {
@@ -106,7 +106,7 @@ def _sequences(model: Model, settings: Settings) -> Mapping[str, Any]:
             "data_type": tensors[state.input]["data_type"],
             "dims": tensors[state.input]["dims"],
         }
-        for state in model.sequencing.facts.states
+        for state in model.sequence_rules.facts.states
         if state.output is not None
     ]
     return {

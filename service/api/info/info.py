@@ -64,7 +64,7 @@ class Information:
             routes=make_routes(routes),
             exception_handlers={ServiceError: _refuse, HTTPException: _refuse_route},
         )
-        application.router.redirect_slashes = False  # the path has taken those at the end away
+        application.router.redirect_slashes = False  # the ASGI path has taken those at the end away
         return application
 
     async def live(self, request: Request) -> Response:

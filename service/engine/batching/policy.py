@@ -1,4 +1,4 @@
-"""Every threshold of the engine, and when it does else than one batch after the other. Plain arithmetic, no clock.
+"""The thresholds of dispatchers and devices, and when batches do not simply follow each other. No clock here.
 
 Turns: callers who wait for the same batch come back all at once. Then the loop rests while the lane works, and the lane
 while the loop answers and reads. With batches of half the rows one is answered while the other runs. That pays where
@@ -67,7 +67,7 @@ _PAUSE, _LONGEST_PAUSE = 8, 512
 
 
 def takes_turns(batch_rows: int, batch_s: float) -> bool:
-    """Whether a model whose full batch has ``batch_rows`` and takes ``batch_s`` is one for which it can pay."""
+    """Whether a model whose full batch has ``batch_rows`` and takes ``batch_s`` is one for which turns can pay."""
     return batch_s > _SHORTEST_BATCH_S and batch_s < _LONGEST_ROW_S * batch_rows
 
 

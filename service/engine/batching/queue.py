@@ -7,7 +7,7 @@ Rules
 - Higher priority (smaller number) first; the rest of a batch is filled from the lower ones.
 - A batch has at most ``max_rows`` rows. A larger request is cut, and after each cut goes behind those who wait, so that
   nobody waits for more than one piece of it.
-- A request that was cancelled, or whose deadline has passed, never starts. Each leaves by exactly one of the paths:
+- A request that was cancelled, or whose deadline has passed, never starts. Each leaves in exactly one of these ways:
   the last of its rows taken, expired, or cancelled.
 """
 
@@ -316,7 +316,7 @@ class BatchQueue:
         self._groups[request.priority][request.rows.key].rows -= request.left_rows
 
     def _head(self) -> QueuedRequest | None:
-        """The request that starts the next batch: highest priority, then the longest in group. Forgets empty groups."""
+        """The request that starts the next batch: highest priority, then longest wait. Forgets empty groups."""
         for groups in self._groups:
             if not groups:
                 continue

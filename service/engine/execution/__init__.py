@@ -1,1 +1,1 @@
-"""Batches on a device: lanes, dispatchers and the requests that they pass around."""
+"""Batches on a device: lanes, and the dispatchers that fill them."""

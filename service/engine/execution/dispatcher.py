@@ -315,6 +315,7 @@ class Dispatcher(LaneUser):
                 else:
                     logger.error("the model failed on a request of %d rows", request.count, exc_info=run.error)
                     request.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
+        self.observe_depth()
         return ()
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:

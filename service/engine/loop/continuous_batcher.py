@@ -44,7 +44,7 @@ _EFFICIENT_WITHIN = 0.3
 
 
 class ContinuousBatcher(LaneUser):
-    """Courses of one model version in, paths out.
+    """Requests to the loop of one model version in, results out.
 
     ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs.
     """
@@ -145,7 +145,7 @@ class ContinuousBatcher(LaneUser):
     def has_work(self) -> bool:
         return self.table.can_step
 
-    def next_timer(self, now: float, laneis_idle: bool) -> float:
+    def next_timer(self, now: float, lane_is_idle: bool) -> float:
         return self.table.next_deadline()
 
     def expire(self, now: float) -> None:
@@ -233,7 +233,7 @@ class ContinuousBatcher(LaneUser):
         else:
             self._lose(run)
             self.table.rest(batch, ())
-        run.has_finished = True
+        run.is_taken_in = True
         if self.table.can_step:
             self._device.wake(self)
 
@@ -273,7 +273,7 @@ class ContinuousBatcher(LaneUser):
     def abandon(self, run: LoopStep) -> None:
         """End the requests that could not be answered, or all of a batch that could not be taken on."""
         ended = [*run.finished, *(sequence for sequence, _ in run.lost)]
-        if not run.has_finished:
+        if not run.is_taken_in:
             ended += [span.sequence for span in run.batch.spans]
             self.table.rest(run.batch, ())
         for sequence in ended:

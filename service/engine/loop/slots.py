@@ -16,7 +16,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -264,8 +264,3 @@ class SlotTable(Generic[T]):
                 span.start += rows
                 if not span.rows:
                     line.popleft()
-
-    def waiting(self) -> Iterator[Span[T]]:
-        """The spans that wait, in the order in which they begin."""
-        for line in self._waiting:
-            yield from (span for span in line if not span.sequence.gone)

@@ -39,7 +39,7 @@ class LoopStep(Run):
         self.failed: dict[int, BaseException] = {}
         self.lost: list[tuple[LoopSequence, BaseException]] = []
         self.finished: list[LoopSequence] = []
-        self.has_finished = False
+        self.is_taken_in = False
 
 
 class StepGraph:

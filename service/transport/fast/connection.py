@@ -278,6 +278,8 @@ class Connection:
         request.disconnected = True
         if request.cancel is not None:
             request.cancel()
+        elif self.handler is not None:
+            self.handler.count_gone()
         self.forget(request)
 
     def forget(self, request: FastRequest) -> None:

@@ -1,4 +1,4 @@
-"""ModelInfer and ModelStreamInfer: calls of the request handler that came over gRPC.
+"""ModelInfer and ModelStreamInfer: requests for the handler that came over gRPC.
 
 A caller that goes away, or whose deadline passes, cancels the task that waits here, and this the request: it leaves the
 engine wherever it is. In a stream the answers go out in the order in which they are ready.
@@ -20,7 +20,7 @@ from service.transport.status import error_reply
 Context = Any
 """``grpc.aio.ServicerContext`` of bytes: grpcio has no types."""
 
-MAX_STREAM_CALLS = 256
+MAX_STREAM_REQUESTS = 256
 """Requests of one stream under way; the next is read when one of them is answered and its answer taken."""
 _IN_THREAD_FROM_BYTES = 64 << 10
 """Typed contents may be read element by element, a million in 30 ms: larger messages are translated in a thread."""
@@ -69,7 +69,7 @@ class InferenceServicer:
     async def _read(self, context: Context, tasks: asyncio.TaskGroup) -> None:
         """Begin a request for each message, as long as there is room for it."""
         body_budget = self._handler.body_budget
-        room = asyncio.Semaphore(MAX_STREAM_CALLS)
+        room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
         writing = asyncio.Lock()
 
         async def answer(content: bytes) -> None:
@@ -106,7 +106,7 @@ class InferenceServicer:
         try:
             message = read_message("ModelInferRequest", bytes(request.body))
             given_id = message.id
-            if is_streamed and given_id:  # the id of the stream would be that of all its calls
+            if is_streamed and given_id:  # the id of the stream would be that of all its requests
                 request.request_id = request_id_of({b"x-request-id": given_id.encode()})
             request.endpoint = Endpoint(request.endpoint.route, message.model_name, message.model_version or None)
             if len(request.body) < _IN_THREAD_FROM_BYTES or message.raw_input_contents:

@@ -143,12 +143,12 @@ class InfoServicer:
     async def _ask(self, method: str, content: bytes, request_id: str) -> Reply:
         """What the route says. A route that there is not is a method that there is not."""
         try:
-            question = INFO_REQUESTS[method](read_message(f"{method}Request", content))
+            info_request = INFO_REQUESTS[method](read_message(f"{method}Request", content))
         except ServiceError as error:
             reply = error_reply(error, request_id)
         else:
             try:
-                scope, reply = await ask_route(self._information, question, request_id)
+                scope, reply = await ask_route(self._information, info_request, request_id)
             except Exception:  # the route has answered 500; what it raises besides is for the log
                 logger.exception("request %s: a fault of the server", request_id)
                 return error_reply(ModelFailure("a fault of the server"), request_id)
@@ -158,9 +158,9 @@ class InfoServicer:
         return reply
 
 
-async def ask_route(application: ASGIApp, question: InfoRequest, request_id: str) -> tuple[dict[str, Any], Reply]:
+async def ask_route(application: ASGIApp, info_request: InfoRequest, request_id: str) -> tuple[dict[str, Any], Reply]:
     """Ask an ASGI application in process; the scope has what it left there."""
-    path, body = question
+    path, body = info_request
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},

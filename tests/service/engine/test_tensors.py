@@ -170,7 +170,7 @@ def test_requests_share_a_batch_only_where_they_share_a_value() -> None:
     ]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
-    assert not signature.keeps_forms
+    assert not signature.has_fixed_key
 
 
 def test_no_rows_run_where_an_output_does_not_depend_on_them() -> None:

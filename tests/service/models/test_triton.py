@@ -223,5 +223,8 @@ def test_warm_up_of_sequences_has_what_the_server_fills_in(tmp_path: Path, caplo
         name = triton_sequences.write_accumulator(tmp_path, "INT32", max_rows, name=f"model_{max_rows}")
         config = tmp_path / name / "config.pbtxt"
         config.write_text(config.read_text() + warmup("data_type: TYPE_INT32 dims: [ 1 ] random_data: true", 4))
-        assert load_version(Store(tmp_path).find(name), Settings(store=tmp_path, provider="cpu")).sequencing is not None
+        assert (
+            load_version(Store(tmp_path).find(name), Settings(store=tmp_path, provider="cpu")).sequence_rules
+            is not None
+        )
     assert "model_warmup" not in caplog.text
