@@ -34,7 +34,7 @@ class _Sequence:
     ``timer`` runs while nobody waits.
     """
 
-    __slots__ = ("key", "sequencing", "state", "timer", "waiting")
+    __slots__ = ("key", "sequence_rules", "state", "timer", "waiting")
 
     def __init__(self, key: _Key, sequence_rules: SequenceRules) -> None:
         self.key = key

@@ -104,8 +104,8 @@ def test_workers_have_different_ranks(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from service.workers import Rank
-rank = Rank(Path(sys.argv[1]), 1)
+from service.workers import WorkerRank
+rank = WorkerRank(Path(sys.argv[1]), 1)
 print(rank.take(), flush=True)
 sys.stdin.read()
 """

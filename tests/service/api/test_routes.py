@@ -337,7 +337,7 @@ def test_cards_tell_what_serves(client: httpx.Client):
     assert digits["task"] == "classify"
     assert digits["labels"] == [str(i) for i in range(10)]
     assert digits["quality"]["metrics"]["accuracy"] >= 0.99
-    assert digits["parity"]["cases"]
+    assert digits["parity"]["rungs"]
     assert digits["provider"] == "CPUExecutionProvider"
     assert (digits["batching"]["rows"], digits["batching"]["bits"]) == ("proved", "exact")
     assert cards["fixed"]["batching"]["batches"] is False

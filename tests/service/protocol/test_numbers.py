@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from model_store.datatypes import DATATYPES
 from service.errors import InvalidInput
-from service.protocol.json import array_of, parse_json, render_json
+from service.protocol.json import array_of, numbers_of, parse_json, render_json
 
 IN_JSON = [name for name, datatype in DATATYPES.items() if name != "BYTES" and not datatype.is_binary_only]
 
@@ -69,6 +69,18 @@ def test_integer_out_of_range_is_refused(datatype: str, value: int) -> None:
     """A whole number that the datatype cannot hold is refused, never wrapped round."""
     with pytest.raises(InvalidInput, match=rf"^x: expected {datatype}, -?\d+ to \d+, got {value}$"):
         array_of([0, value] if abs(value) < 1 << 62 else [value], DATATYPES[datatype], "x")
+
+
+@pytest.mark.parametrize(("name", "value"), [("BF16", 3.4e38), ("FP16", 65520.0), ("FP32", 1e39)])
+def test_float_that_would_become_infinite_is_refused(name: str, value: float) -> None:
+    """A number that the datatype only has as infinity is too large for it, also where the conversion raises nothing."""
+    with pytest.raises(InvalidInput, match=f"x: expected {name}, got .*, which is too large for it"):
+        array_of([1.0, value, "Infinity"], DATATYPES[name], "x")
+
+
+def test_flat_numbers_go_to_memory_at_once() -> None:
+    """A flat array is read without a Python object for each number, compiled as well."""
+    assert numbers_of(b"[1.5, 2, -3e2]", DATATYPES["FP32"]).tolist() == [1.5, 2.0, -300.0]
 
 
 @pytest.mark.parametrize("data", [[[1, 2], [3]], [1, [2]], [[1], 2], [[], [1]], [[[1]], [[1, 2]]]])

@@ -182,6 +182,19 @@ def test_rows_that_wait_are_told_at_every_moment() -> None:
     on_gate(test)
 
 
+def test_rows_that_fail_wait_no_more() -> None:
+    """The gauge falls as well where a batch fails on the event loop."""
+
+    async def test(bench: Bench, runner: Timed) -> None:
+        gauge = bench.dispatcher.observer = Gauge()
+        gauge.waiting = 1
+        with pytest.raises(ModelFailure):
+            await bench.ask_x(-1.0)
+        assert gauge.waiting == 0
+
+    on_runner(Timed, test)
+
+
 def test_drain_waits_for_the_halves_of_a_failed_batch() -> None:
     """While the one who failed a batch is still looked for nothing is over, for the others are not answered yet."""
 
