@@ -101,8 +101,8 @@ class InferHandler:
         length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
         known: _KnownHeader | None = None
-        if header_bytes and header_bytes <= MAX_KEPT_BYTES and model in self._known:
-            known = self._known[model].get(bytes(request.body[:header_bytes]))
+        if header_bytes and header_bytes <= MAX_KEPT_BYTES and (of_model := self._known.get(model)) is not None:
+            known = of_model.get(bytes(request.body[:header_bytes]))
         if known is None or len(request.body) != known.layout.size_bytes:
             self._start_anew(responder, model, header_bytes)
             return
