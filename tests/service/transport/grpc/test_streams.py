@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from service.transport.grpc.inference import MAX_STREAM_CALLS
+from service.transport.grpc.inference import MAX_STREAM_REQUESTS
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, tensor, waiting_rows
 
@@ -117,7 +117,7 @@ def test_answers_come_in_the_order_in_which_they_are_ready(grpc_store: Path) -> 
 
 def test_many_requests_of_one_stream_are_answered(server: GrpcServing) -> None:
     """A thousand requests, more than may be under way at once, are each answered once under their id."""
-    number = 4 * MAX_STREAM_CALLS
+    number = 4 * MAX_STREAM_REQUESTS
     with streaming(server) as stream:
         stream.send(*map(request_of, range(number)))
         stream.end()
@@ -133,15 +133,15 @@ def test_stream_is_read_no_further_than_there_is_room(server: GrpcServing) -> No
     """Requests beyond those that may be under way stay in the connection, so a fast sender is slowed down."""
     model = server.model("double")
     with gated(model) as gate, streaming(server) as stream:
-        stream.send(*map(request_of, range(2 * MAX_STREAM_CALLS)))
+        stream.send(*map(request_of, range(2 * MAX_STREAM_REQUESTS)))
         gate.entered.acquire()
-        server.until(lambda: waiting_rows(model) == MAX_STREAM_CALLS - 1)  # and one in the lane
+        server.until(lambda: waiting_rows(model) == MAX_STREAM_REQUESTS - 1)  # and one in the lane
         with server.client() as other:
             assert other.is_server_live()
-        assert waiting_rows(model) == MAX_STREAM_CALLS - 1
+        assert waiting_rows(model) == MAX_STREAM_REQUESTS - 1
         gate.opened.set()
         stream.end()
-        assert len(list(stream.answers)) == 2 * MAX_STREAM_CALLS
+        assert len(list(stream.answers)) == 2 * MAX_STREAM_REQUESTS
 
 
 def test_streaming_clients_are_answered(server: GrpcServing) -> None:
