@@ -15,7 +15,7 @@ from model_store.errors import BadConfig
 from service.protocol.json import render_json
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.request import INFER, Endpoint
-from tests.service.models.test_triton import load
+from tests.service.models.test_triton_config import load
 from tests.support.clocks import run_virtual
 from tests.support.gates import gated
 from tests.support.models import triton_sequences as models
