@@ -61,15 +61,15 @@ def check(manifest: Described) -> None:
     if manifest.task == "classify":
         _check_classes(manifest, manifest.classes)
     if manifest.loop:
-        _check_loop(manifest)
+        _check_loop(manifest, manifest.loop)
     if manifest.forecast:
-        _check_forecast(manifest)
+        _check_forecast(manifest, manifest.forecast)
     if manifest.text:
-        _check_text(manifest)
+        _check_text(manifest, manifest.text)
     if manifest.reconstruction:
-        _check_reconstruction(manifest)
+        _check_reconstruction(manifest, manifest.reconstruction)
     if manifest.generation:
-        _check_generation(manifest)
+        _check_generation(manifest, manifest.generation)
 
 
 def _check_task(manifest: Described) -> None:
@@ -147,9 +147,8 @@ def _check_classes(manifest: Described, classes: Classes | None) -> None:
             raise ValueError(f"classes: {name!r} has rows of {shape}, but there are {len(manifest.labels)} labels")
 
 
-def _check_loop(manifest: Described) -> None:
-    loop, main = manifest.loop, manifest.graphs[MAIN]
-    assert loop is not None  # noqa: S101  # asked by the caller
+def _check_loop(manifest: Described, loop: Loop) -> None:
+    main = manifest.graphs[MAIN]
     if any(t.batch_axis != 0 for t in (*main.inputs, *main.outputs)):
         raise ValueError("loop: every tensor of the graph 'main' needs a batch axis, the first")
     if loop.start == MAIN:
@@ -203,9 +202,8 @@ def _check_carry(manifest: Described, carry: Carry, start: str | None) -> None:
             )
 
 
-def _check_forecast(manifest: Described) -> None:
-    facts, loop = manifest.forecast, manifest.loop
-    assert facts is not None  # noqa: S101
+def _check_forecast(manifest: Described, facts: Forecast) -> None:
+    loop = manifest.loop
     first = loop.start if loop and loop.start else MAIN
     _expect(manifest, "forecast.history", _Place(first, "input", facts.history), _FLOATS, ("",))
     if facts.length is not None:
@@ -228,9 +226,8 @@ def _check_forecast(manifest: Described) -> None:
         _expect(manifest, "forecast.noise", _Place(MAIN, "input", facts.noise), _FLOATS, ())
 
 
-def _check_text(manifest: Described) -> None:
-    facts, loop = manifest.text, manifest.loop
-    assert facts is not None  # noqa: S101
+def _check_text(manifest: Described, facts: Text) -> None:
+    loop = manifest.loop
     if loop is None or loop.start is None:
         raise ValueError("text: expected a loop with a start graph")
     _expect(manifest, "text.source", _Place(loop.start, "input", facts.source), ("INT64",), ("",))
@@ -244,9 +241,7 @@ def _check_text(manifest: Described) -> None:
         raise ValueError("text.characters: expected different ones, with an empty text for padding in front")
 
 
-def _check_reconstruction(manifest: Described) -> None:
-    facts = manifest.reconstruction
-    assert facts is not None  # noqa: S101
+def _check_reconstruction(manifest: Described, facts: Reconstruction) -> None:
     first = manifest.graphs.get(facts.graphs[0])
     for graph in facts.graphs:
         if first and graph in manifest.graphs and manifest.graphs[graph].inputs != first.inputs:
@@ -257,9 +252,7 @@ def _check_reconstruction(manifest: Described) -> None:
                 _expect(manifest, f"reconstruction.{field}", _Place(graph, "output", name), _FLOATS, ())
 
 
-def _check_generation(manifest: Described) -> None:
-    facts = manifest.generation
-    assert facts is not None  # noqa: S101
+def _check_generation(manifest: Described, facts: Generation) -> None:
     _expect(manifest, "generation.output", _Place(facts.graph, "output", facts.output), _FLOATS, None)
     noise = _expect(manifest, "generation.noise", _Place(facts.graph, "input", facts.noise), _FLOATS, None)
     if not noise.has_fixed_rows:
