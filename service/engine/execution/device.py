@@ -233,7 +233,7 @@ class Device:
 
     def _look_ahead(self, now: float) -> None:
         """Give the lane that ends next its next batch shortly before, so that it does not wait for the loop then."""
-        lane = min((one for one in self._lanes if one.ahead is None), key=_free_at, default=None)
+        lane = min((one for one in self._lanes if one.ahead is None), key=lambda one: one.free_at, default=None)
         if lane is None or lane.run is None or lane.run.estimate_s < LONG_S:
             return
         look_at = lane.free_at - LEAD * lane.run.estimate_s
@@ -331,6 +331,7 @@ class Device:
             logger.exception("the answers of a batch could not be handed out")
             dispatcher.abandon(run)
         dispatcher.running -= 1
+        dispatcher.observe_depth()
         dispatcher.settle()
 
     def _set_timer(self, now: float) -> None:
@@ -388,10 +389,6 @@ class _Lane:
                 work()
             except Exception:  # the event loop has been closed meanwhile
                 logger.exception("what a lane has done found nobody who wanted it")
-
-
-def _free_at(lane: _Lane) -> float:
-    return lane.free_at
 
 
 def _give_way() -> None:

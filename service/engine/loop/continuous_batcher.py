@@ -97,7 +97,7 @@ class ContinuousBatcher(LaneUser):
         except QueueFull:
             self.observer.failed()
             raise
-        self.observer.depth(self.table.waiting_rows)
+        self.observe_depth()
         self._device.wake(self)
         return functools.partial(self._cancel, sequence)
 
@@ -133,7 +133,7 @@ class ContinuousBatcher(LaneUser):
         sequence.answered = True
         if not sequence.gone:
             self.table.leave(sequence)
-        self.observer.depth(self.table.waiting_rows)
+        self.observe_depth()
         self.settle()
 
     def observe_depth(self) -> None:
@@ -154,7 +154,7 @@ class ContinuousBatcher(LaneUser):
             self.observer.failed(now - sequence.arrived)
             sequence.finish(DeadlinePassed("the deadline passed before the last step"))
         if expired:  # mostly nobody, and this is asked before each step
-            self.observer.depth(self.table.waiting_rows)
+            self.observe_depth()
         self.settle()
 
     def take(self, now: float, idle_lanes: int = 1) -> LoopStep | None:
@@ -185,7 +185,7 @@ class ContinuousBatcher(LaneUser):
                 sequence.began_at = now
                 waits_s.append(max(0.0, now - sequence.arrived))
         self.observer.queued(waits_s)
-        self.observer.depth(self.table.waiting_rows)
+        self.observe_depth()
 
     def _share(self) -> int:
         lanes, limit = self._device.lanes, self._step_rows
