@@ -21,7 +21,7 @@ from service.protocol.classification import check_classification, classify
 from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, SequenceStep, parse_infer
 from service.protocol.infer_response import render_infer
 from service.protocol.raw import RAW, parse_raw
-from service.sequences.forwarding import Forwarder
+from service.sequences.forwarding import Forwarder, Outcome
 from service.sequences.sequences import Sequences, Turn
 from service.settings import Settings
 from service.transport.request import FORWARDED_INFER, GRPC_INFER, GRPC_STREAM_INFER, INFER, JSON, HeaderField, Reply
@@ -107,9 +107,7 @@ class InferHandler:
             self._start_anew(responder, model, header_bytes)
             return
         header = known.header
-        asked_s, priority = header.timeout_s, header.priority
-        if model.loaded.schedule_policy is not None:
-            asked_s, priority = model.schedule(asked_s, header.level)
+        asked_s, priority = _schedule(model, header)
         timeout_s = self._timeout_s(responder, asked_s)
         # A server that is asked for too much has no time to lose on what it refuses, not even for an exception.
         refusal = model.dispatcher.find_refusal(known.number, timeout_s)
@@ -172,9 +170,7 @@ class InferHandler:
 
     def _check_time(self, responder: Responder, model: Model, rows: int, header: InferHeader) -> None:
         """Raises what stands against so many rows: Draining, TooLate, DeadlinePassed."""
-        refusal = model.dispatcher.find_refusal(rows, self._timeout_s(responder, _schedule(model, header)[0]))
-        if refusal is not None:
-            raise refusal
+        model.dispatcher.check_time(rows, self._timeout_s(responder, _schedule(model, header)[0]))
 
     def _start_in_sequence(
         self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep, inputs: Arrays
@@ -277,10 +273,10 @@ def _schedule(model: Model, header: InferHeader) -> tuple[float | None, int]:
     return model.schedule(header.timeout_s, header.level)
 
 
-def _pass_on(responder: Responder) -> Callable[[tuple[Reply, Answer] | ServiceError], None]:
+def _pass_on(responder: Responder) -> Callable[[Outcome], None]:
     """Answer with what another worker says."""
 
-    def done(outcome: tuple[Reply, Answer] | ServiceError) -> None:
+    def done(outcome: Outcome) -> None:
         if isinstance(outcome, ServiceError):
             responder.fail(outcome)
         else:

@@ -58,8 +58,7 @@ class Model:
 
     def check_stateless(self) -> None:
         """Raises InvalidInput where requests have to belong to a sequence: this one does not."""
-        sequence_rules = self.loaded.sequence_rules
-        if sequence_rules is not None and sequence_rules.is_required:
+        if self.sequence_rules is not None and self.sequence_rules.is_required:
             raise InvalidInput(
                 f"sequence_id: expected the id of a sequence by the infer route, for model {self.name!r} keeps state "
                 "from request to request, got none"

@@ -80,9 +80,7 @@ class Dispatcher(LaneUser):
 
         ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate.
         """
-        refusal = self.find_refusal(rows.number, timeout_s)
-        if refusal is not None:
-            raise refusal
+        self.check_time(rows.number, timeout_s)
         return self.enqueue(rows, done, timeout_s, priority)
 
     def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> Callable[[], None]:
@@ -99,14 +97,18 @@ class Dispatcher(LaneUser):
 
     def answer_no_rows(self, rows: Rows) -> Answer:
         """Answer checked inputs of no rows, at once: nothing has to run for it. Raises Draining."""
-        refusal = self.find_refusal(rows.number, math.inf)
-        if refusal is not None:
-            raise refusal
+        self.check_time(rows.number, math.inf)
         self.observer.answered(Tally(1))
         if self.observer.traces:
             now = self._device.clock()
             self.observer.traced(Times(rows.number, now, now, 0.0, 0.0, 0.0))
         return Answer(self.signature.answer_no_rows(rows.inputs), 0.0, 0.0, 0.0)
+
+    def check_time(self, rows: int, timeout_s: float) -> None:
+        """Raises what ``find_refusal`` finds: Draining, TooLate."""
+        refusal = self.find_refusal(rows, timeout_s)
+        if refusal is not None:
+            raise refusal
 
     def find_refusal(self, rows: int, timeout_s: float) -> ServiceError | None:
         """Draining; TooLate if so many rows would not be answered in time, whatever is in them; None to go on."""
@@ -135,7 +137,7 @@ class Dispatcher(LaneUser):
             self.observer.failed(self._device.clock() - request.arrived)
         request.finished = True
         self.queue.cancel(request)
-        self.observer.depth(self.queue.waiting_rows)
+        self.observe_depth()
         self.settle()
 
     def observe_depth(self) -> None:
@@ -173,7 +175,7 @@ class Dispatcher(LaneUser):
         for request in self.queue.expire(now):
             self.observer.failed(now - request.arrived)
             request.finish(DeadlinePassed("the deadline passed while the request waited"))
-        self.observer.depth(self.queue.waiting_rows)
+        self.observe_depth()
         self.settle()
 
     @property
@@ -315,7 +317,6 @@ class Dispatcher(LaneUser):
                 else:
                     logger.error("the model failed on a request of %d rows", request.count, exc_info=run.error)
                     request.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
-        self.observe_depth()
         return ()
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:
@@ -326,7 +327,6 @@ class Dispatcher(LaneUser):
             if rows * 2 > self.batch_rows:
                 self._learn_full_batch()
             self.observer.ran(rows, run.started_at - run.taken_at, compute_s, answered_at - run.ended_at)
-            self.observe_depth()
         except Exception:
             logger.exception("a batch could not be counted")
 
