@@ -101,3 +101,8 @@ class Graph(StrictModel):
     requests are whole. None where no configuration says."""
     rows: RowVerdict | None = None
     """None in versions that were published before rows were analysed."""
+
+    @property
+    def has_free_sizes(self) -> bool:
+        """Whether requests may choose more than the number of rows."""
+        return not all(tensor.has_fixed_rows and not tensor.any_shape for tensor in self.inputs)

@@ -63,7 +63,7 @@ class VerifiedGraph:
     bits: str
     golden_error: float | None
     all_cores: AllCores | None = None
-    """Its runs on all cores, where that is faster and gives the same bits."""
+    """Its runs on all cores, where that is faster and gave the same bits in the trial."""
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
@@ -160,7 +160,11 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     if not signature.batches:
         max_rows, bits = 1, Bits("exact")
     buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
-    cost, all_cores = _learn(manifest.name, opened, tried.ready, settings, signature.axes, budget)
+    may_widen = not (settings.require_exact and graph.has_free_sizes)
+    threads = _count_threads(session, settings) if may_widen else 1
+    cost, all_cores = _learn(manifest.name, opened, tried.ready, threads, signature.axes, budget)
+    if all_cores is not None and bits.is_exact and graph.has_free_sizes:
+        bits = replace(bits, text=f"{bits.text} on one core", is_exact=False)
     return VerifiedGraph(
         session=session,
         signature=signature,
@@ -204,7 +208,7 @@ def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
 
 
 def _learn(
-    name: str, opened: _Opened, ready: Mapping[int, Arrays], settings: Settings, axes: Axes, budget: Budget
+    name: str, opened: _Opened, ready: Mapping[int, Arrays], threads: int, axes: Axes, budget: Budget
 ) -> tuple[CostModel, AllCores | None]:
     """What batches cost. A graph that ran at no size that was tried has no cost yet: it serves untested."""
     if not ready:
@@ -214,9 +218,13 @@ def _learn(
             name,
         )
         return CostModel(), None
-    may_widen = opened.session.on_cpu and not settings.intra_op_threads
-    threads = count_cores() // settings.workers if may_widen else 1
     return learn(opened.session, ready, opened.open_on, threads, axes, budget)
+
+
+def _count_threads(session: Session, settings: Settings) -> int:
+    """How many threads a run on all cores has; 1 where every run has the same number."""
+    may_widen = session.on_cpu and not settings.intra_op_threads
+    return count_cores() // settings.workers if may_widen else 1
 
 
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:

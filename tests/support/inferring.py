@@ -54,7 +54,7 @@ def load(client: httpx.Client, model: str) -> None:
 
 
 def read_bits(client: httpx.Client, model: str) -> str:
-    """What the model's card says of the bits of its rows: "exact", "exact padded to 2", or "rounding" and how much."""
+    """What the card says of a row's bits: "exact", "exact padded to 2", "… on one core", or "rounding" and how much."""
     cards = client.get("/models").raise_for_status().json()["models"]
     [bits] = [card["batching"]["bits"] for card in cards if card["name"] == model]
     text: str = bits

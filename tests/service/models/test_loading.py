@@ -15,8 +15,12 @@ from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Batching, Golden
+from service.engine.batching.cost import CostModel
+from service.engine.execution.runner import AllCores
 from service.engine.onnx.providers import CPU, NAMES
+from service.engine.onnx.session import Session
 from service.errors import NotReady
+from service.models import loading
 from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
 from tests.support.models import graphs
@@ -397,3 +401,34 @@ def test_samples_are_made_where_there_are_none(tmp_path: Path, make: object) -> 
     loaded = load(Store(graphs.write_plain(tmp_path, "plain", make())).find("plain"))
     assert loaded.session.on_cpu
     assert loaded.max_rows == 8
+
+
+@pytest.mark.parametrize(
+    ("width", "require_exact", "bits", "widens"),
+    [
+        (3, False, "exact", True),
+        (3, True, "exact", True),
+        ("width", False, "exact on one core", True),
+        ("width", True, "exact", False),
+    ],
+)
+def test_runs_on_all_cores_of_free_sizes_are_told_and_can_be_refused(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int | str,
+    require_exact: bool,
+    bits: str,
+    widens: bool,
+) -> None:
+    """The trial at load cannot cover every size: threads divide a tensor by its size, and round with it."""
+    version = publish(store, graphs.double(width), (tensor("x", width),), (tensor("y", width),))
+    monkeypatch.setattr(loading, "count_cores", lambda: 2)
+    monkeypatch.setattr(loading, "learn", _pretend_that_threads_pay)
+    loaded = load(version, require_exact=require_exact, workers=1)
+    assert (loaded.bits, loaded.all_cores is not None) == (bits, widens)
+
+
+def _pretend_that_threads_pay(
+    session: Session, ready: object, open_on: object, threads: int, axes: object, budget: object
+) -> tuple[CostModel, AllCores | None]:
+    return CostModel(), AllCores(session, CostModel(), threads) if threads > 1 else None

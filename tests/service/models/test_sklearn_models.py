@@ -26,13 +26,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[Process]:
-    with served(settings_for(root, lazy=True, control=True), FAST) as process:
+    with served(settings_for(root, lazy=True, control=True, deadline_s=120.0), FAST) as process:
         yield process
 
 
 @pytest.fixture
 def client(server: Process) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=60, verify=False) as client:  # noqa: S501  # plain HTTP
+    with httpx.Client(base_url=server.url, timeout=120, verify=False) as client:  # noqa: S501  # plain HTTP
         yield client
 
 
