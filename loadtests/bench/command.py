@@ -28,7 +28,7 @@ from loadtests.bench.network import NoPrivateNetwork, private_network
 from loadtests.bench.peer import ENCODINGS, Peer
 from loadtests.bench.peers import PEERS
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
-from loadtests.bench.peers.sluice import STORE, TASKS_PEER
+from loadtests.bench.peers.sluice import STORE, TASKS_PEER, make_before_peer
 from loadtests.bench.results.chart import can_draw, draw_chart
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.report import write_json, write_markdown
@@ -41,6 +41,8 @@ from loadtests.termination import exit_on_sigterm
 MEASURED, INCOMPLETE, USAGE = 0, 1, 2
 
 FULL_CLIENTS, QUICK_CLIENTS = (1, 16, 64), (1, 16)
+BEFORE_ROUNDS = 30
+"""Short rounds side by side tell a change of 1 to 3 % where the machine's own pace moves by 20."""
 TASKS = "tasks"
 PICTURE_CLIENTS, QUICK_PICTURE_CLIENTS = (16, 64), (16,)
 FULL_CEILING_S, QUICK_CEILING_S = 1.0, 0.2
@@ -59,6 +61,12 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clients", default=None, type=_counts, metavar="N,N", help="connections at once (1,16,64)")
     parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
     parser.add_argument("--only", choices=(TASKS,), help="measure only the task routes and the loop")
+    parser.add_argument(
+        "--before",
+        type=_checkout,
+        metavar="FOLDER",
+        help="compare with another checkout of Sluice alone, in many short rounds",
+    )
     parser.add_argument("--quick", action="store_true", help="one model, few short rounds: does it work?")
     parser.add_argument("--no-ceiling", action="store_true", help="leave out ONNX Runtime in process")
     parser.add_argument("--no-tasks", action="store_true", help="leave out the task routes and the loop")
@@ -116,7 +124,7 @@ def _bench_gpu() -> int:
 
 def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> Result:
     """Install first, which needs the package index; then measure in a private network, where there can be one."""
-    peers = [] if args.only == TASKS else [PEERS[name] for name in args.peers]
+    peers = _choose_peers(args)
     cores = count_cores()
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
     comparison.install(list(dict.fromkeys([*peers, *_picture_peers(args)])))
@@ -134,15 +142,23 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
         return replace(result, cells=(*result.cells, *pictures), absences=tuple(comparison.absences))
 
 
+def _choose_peers(args: argparse.Namespace) -> list[Peer]:
+    if args.only == TASKS:
+        return []
+    return [PEERS[SELF], args.before] if args.before else [PEERS[name] for name in args.peers]
+
+
 def _picture_peers(args: argparse.Namespace) -> list[Peer]:
     """Who classifies pictures: those that were asked for. The tasks are measured on ours alone."""
+    if args.no_tasks or args.before:
+        return []
     peers = {SELF: TASKS_PEER, "bentoml": BENTOML_PICTURE}
     return [peer for name, peer in peers.items() if name in args.peers] if SELF in args.peers else []
 
 
 def _measure_tasks(args: argparse.Namespace, comparison: Comparison) -> tuple[TaskFigures, list[Cell]]:
     peers = _picture_peers(args)
-    if args.no_tasks or not peers:
+    if not peers:
         return TaskFigures(), []
     model = make_classifier(STORE)
     schedule = Schedule(
@@ -164,17 +180,17 @@ def _measure_all(
     schedule = Schedule(
         encodings=args.encodings,
         clients=args.clients or (QUICK_CLIENTS if quick else FULL_CLIENTS),
-        rounds=2 if quick else 5,
-        round_s=1 if quick else 2,
+        rounds=2 if quick else BEFORE_ROUNDS if args.before else 5,
+        round_s=1 if quick or args.before else 2,
         warm_up_s=1,
     )
     ceilings: dict[str, Ceiling] = {}
-    if not args.no_ceiling:
+    if not (args.no_ceiling or args.before):
         for model in models:
             comparison.say(f"{model.name}: ONNX Runtime in process")
             ceilings[model.name] = measure_ceiling(model, cores, QUICK_CEILING_S if quick else FULL_CEILING_S)
     figures = Figures()
-    if not args.no_figures and SELF in args.peers:
+    if not (args.no_figures or args.before) and SELF in args.peers:
         figures = measure_figures(comparison, PEERS[SELF], rounds=1 if quick else 5, round_s=2 if quick else 4)
     cells = [cell for model in models for cell in comparison.measure(model, peers, schedule, ceilings.get(model.name))]
     return Result(machine, asdict(schedule), comparison.versions, tuple(ceilings.values()), tuple(cells), (), figures)
@@ -202,6 +218,13 @@ def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
         return names
 
     return read
+
+
+def _checkout(text: str) -> Peer:
+    try:
+        return make_before_peer(Path(text))
+    except ValueError as refusal:
+        raise argparse.ArgumentTypeError(str(refusal)) from None
 
 
 def _counts(text: str) -> tuple[int, ...]:

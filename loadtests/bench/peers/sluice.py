@@ -29,10 +29,11 @@ def _command(site: Site) -> list[str]:
     return _serve(site, "--store", str(site.repository))
 
 
-def _environment(_: Site) -> Mapping[str, str]:
+def _environment(_: Site, root: Path = SOURCE_ROOT) -> Mapping[str, str]:
     # An empty setting is one that was not made: what the caller's shell says must not decide the comparison.
     unset = {name: "" for name in os.environ if name.startswith("SLUICE_")}
-    return {**unset, "PYTHONPATH": os.pathsep.join(filter(None, [str(SOURCE_ROOT), os.environ.get("PYTHONPATH")]))}
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    return {**unset, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # safe: not the code of the current folder
 
 
 def read_facts(root: Path = SOURCE_ROOT) -> dict[str, str]:
@@ -62,6 +63,32 @@ def _environment_asgi(site: Site) -> Mapping[str, str]:
 
 ASGI_PEER = dataclasses.replace(PEER, name="sluice-asgi", encodings=(BINARY,), environment=_environment_asgi)
 """All requests by the ASGI path: what the fast path is worth."""
+
+
+def make_before_peer(root: Path) -> Peer:
+    """Sluice as another checkout has it, which may be compiled; by the Python of its ``.venv``, or by this one.
+
+    Raises ValueError where ``root`` is no checkout.
+    """
+    root = root.resolve()
+    if not (root / "sluice.py").is_file() or not (root / "service").is_dir():
+        raise ValueError(f"expected a checkout of Sluice, with sluice.py and service/, got {root}")
+    python = root / ".venv" / "bin" / "python"
+
+    def command(site: Site) -> list[str]:
+        return _command(dataclasses.replace(site, python=python) if python.exists() else site)
+
+    def environment(site: Site) -> Mapping[str, str]:
+        return _environment(site, root)
+
+    return dataclasses.replace(
+        PEER,
+        name="before",
+        distributions=(),
+        command=command,
+        environment=environment,
+        facts=lambda: {"checkout": root.name, **read_facts(root)},
+    )
 
 
 def _command_tasks(site: Site) -> list[str]:

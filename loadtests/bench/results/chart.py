@@ -59,7 +59,7 @@ def label_bar(cell: Cell, own: Cell | None) -> str:
     """The rate and, on another server's bar, how many times as much ours is."""
     text = f"{cell.rows_per_s:,.0f}"
     ratio = compare(own, cell) if own and own is not cell else None
-    return f"{text}  ({ratio.medians:.3g}×)" if ratio else text
+    return f"{text}  ({ratio.middle:.3g}×)" if ratio else text
 
 
 def _draw_panel(axes: Any, result: Result, cells: list[Cell]) -> None:

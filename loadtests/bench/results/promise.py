@@ -1,5 +1,6 @@
 """A promise, what was measured of it, and the ratio that most promises are about. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -21,26 +22,40 @@ class Row:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as much as another: of the medians, and the least and the most in a single round."""
+    """How many times as much as another in the middle round, and the interval that holds the true median in 15 of 16
+    comparisons: of up to five rounds the least and the most."""
 
-    medians: float
+    middle: float
     least: float
     most: float
 
 
 def compare_rounds(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None:
-    """Rounds that were interleaved, one by one; None where ``theirs`` came to nothing."""
-    if not ours or not theirs or not median(theirs):
+    """Rounds that were interleaved, one by one, for what slows the machine slows both; None where none can be told."""
+    rounds = sorted(mine / other for mine, other in zip(ours, theirs, strict=False) if other)
+    if not rounds:
         return None
-    rounds = [mine / other for mine, other in zip(ours, theirs, strict=False) if other]
-    return Ratio(median(ours) / median(theirs), min(rounds), max(rounds))
+    outside = _count_outside(len(rounds))
+    return Ratio(median(rounds), rounds[outside], rounds[-1 - outside])
+
+
+def _count_outside(rounds: int) -> int:
+    """How many rounds may be left out at either end.
+
+    Each round falls below the true median with probability 1/2, so that the n-th least is above it with the probability
+    of fewer than n heads in as many tosses as there are rounds: 1/32 at most.
+    """
+    outside, chance = 0, 0.5**rounds
+    while (chance := chance + math.comb(rounds, outside + 1) * 0.5**rounds) <= 1 / 32:
+        outside += 1
+    return outside
 
 
 def write_ratio(ratio: Ratio) -> str:
-    return f"{ratio.medians:.2f}× ({ratio.least:.2f}–{ratio.most:.2f})"
+    return f"{ratio.middle:.2f}× ({ratio.least:.2f}–{ratio.most:.2f})"
 
 
 def ratio_row(figure: str, least: float, aim: float, ratio: Ratio | None) -> Row:
     if ratio is None:
         return Row(figure, f"{least:g}×", f"{aim:g}×", NOT_MEASURED, None, None)
-    return Row(figure, f"{least:g}×", f"{aim:g}×", write_ratio(ratio), ratio.medians >= least, ratio.medians >= aim)
+    return Row(figure, f"{least:g}×", f"{aim:g}×", write_ratio(ratio), ratio.middle >= least, ratio.middle >= aim)

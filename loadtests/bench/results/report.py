@@ -82,7 +82,7 @@ def _write_cell(cell: Cell | None) -> str:
 
 def _write_ratio(one: Cell | None, other: Cell | None) -> str:
     ratio = compare(one, other) if one and other else None
-    return f"{ratio.medians:.2f} ({ratio.least:.2f}–{ratio.most:.2f})" if ratio else "–"
+    return f"{ratio.middle:.2f} ({ratio.least:.2f}–{ratio.most:.2f})" if ratio else "–"
 
 
 def _describe(result: Result) -> str:
@@ -95,8 +95,8 @@ def _describe(result: Result) -> str:
     rounds = f"{settings['rounds']} interleaved rounds of {settings['round_s']} s" if settings else "interleaved rounds"
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.system}, Python {machine.python}{commit}, {machine.date}. "
-        f"Load generator on the same cores, {rounds}, medians, ± half the spread of the rounds; ratios with the least "
-        f"and the most of a round. {versions}."
+        f"Load generator on the same cores, {rounds}, medians, ± half the spread of the rounds; ratios round by "
+        f"round, with the interval of their median (of five rounds the least and the most). {versions}."
     )
 
 

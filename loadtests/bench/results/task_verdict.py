@@ -38,7 +38,7 @@ def _judge_contest(name: str, least: float, aim: float, contest: Contest | None)
     text, most = write_ratio(ratio), contest.most_ratio
     if most is not None and most < least:
         return Row(name, *promise, f"{text}; arriving takes so long that {most:.2f}× is the most", None, None)
-    return Row(name, *promise, text, ratio.medians >= least, ratio.medians >= aim)
+    return Row(name, *promise, text, ratio.middle >= least, ratio.middle >= aim)
 
 
 def _judge_first_step(figures: TaskFigures) -> Row:
@@ -49,7 +49,7 @@ def _judge_first_step(figures: TaskFigures) -> Row:
     ratio = found.ratio
     if ratio is None or found.failed:
         return Row(FIRST_STEP, *promise, f"{found.failed} answers failed", False, False)
-    holds = ratio.medians < FIRST_STEP_MOST
+    holds = ratio.middle < FIRST_STEP_MOST
     return Row(FIRST_STEP, *promise, write_ratio(ratio), holds, holds)
 
 

@@ -67,13 +67,13 @@ def _against_python(cells: Cells) -> Row:
             ceiling = cells.get((model, encoding, clients, IN_PROCESS))
             least = 1.0 if ceiling and 2 * best.rows_per_s > ceiling.rows_per_s else 2.0
             where = f"{model}, {encoding}, {clients} clients, {best.peer}"
-            found.append((ratio.medians / least, least, ratio, where))
+            found.append((ratio.middle / least, least, ratio, where))
     name = f"every cell: against the best of {', '.join(PYTHON_PEERS)}"
     promise = "2×, 1× where the ceiling binds"
     if not found:
         return Row(name, promise, "5×", NOT_MEASURED, None, None)
     holds = all(share >= 1 for share, *_ in found)
-    reaches = all(ratio.medians >= 5 for _, _, ratio, _ in found)
+    reaches = all(ratio.middle >= 5 for _, _, ratio, _ in found)
     _, _, worst, where = min(found, key=lambda one: one[0])
     return Row(name, promise, "5×", f"worst {write_ratio(worst)} ({where})", holds, reaches)
 
@@ -87,9 +87,9 @@ def _against_best_encoding(result: Result, cells: Cells, peer: str) -> Row:
             found.append((ratio, f"{model}, {clients} clients"))
     if not found:
         return Row(name, "0.9×", "1.5×", NOT_MEASURED, None, None)
-    worst, where = min(found, key=lambda one: one[0].medians)
+    worst, where = min(found, key=lambda one: one[0].middle)
     measured = f"worst {write_ratio(worst)} ({where})"
-    return Row(name, "0.9×", "1.5×", measured, worst.medians >= 0.9, worst.medians >= 1.5)
+    return Row(name, "0.9×", "1.5×", measured, worst.middle >= 0.9, worst.middle >= 1.5)
 
 
 def _against_ceiling(cells: Cells) -> Iterator[Row]:
@@ -101,11 +101,11 @@ def _against_ceiling(cells: Cells) -> Iterator[Row]:
         if share is None:
             yield Row(name, f"{least:g}", f"{aim:g}", NOT_MEASURED, None, None)
             continue
-        text = f"{share.medians:.2f} ({share.least:.2f}–{share.most:.2f})"
-        if share.medians > HIGHEST_SHARE:
+        text = f"{share.middle:.2f} ({share.least:.2f}–{share.most:.2f})"
+        if share.middle > HIGHEST_SHARE:
             yield Row(name, f"{least:g}", f"{aim:g}", f"{text}: above the ceiling, not credible", None, None)
             continue
-        yield Row(name, f"{least:g}", f"{aim:g}", text, share.medians >= least, share.medians >= aim)
+        yield Row(name, f"{least:g}", f"{aim:g}", text, share.middle >= least, share.middle >= aim)
 
 
 def _paths(cells: Cells) -> Row:

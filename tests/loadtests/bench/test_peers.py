@@ -1,8 +1,12 @@
 """The peers' requests and answers, their environments, and the models they serve."""
 
 import base64
+import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
+import sluice
 from loadtests.bench import environment
 from loadtests.bench.environment import NotInstalled, cache_root, digest_requirements, fill_requirements, prepare_python
 from loadtests.bench.load import ceiling as ceiling_module
@@ -17,7 +22,7 @@ from loadtests.bench.load.ceiling import Ceiling, Point, Yardstick, measure_ceil
 from loadtests.bench.models.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Site
 from loadtests.bench.peers import PEERS
-from loadtests.bench.peers.sluice import read_facts
+from loadtests.bench.peers.sluice import make_before_peer, read_facts
 from loadtests.http_client import Answer
 from loadtests.wire import HEADER_LENGTH, WrongAnswer
 
@@ -96,6 +101,34 @@ def test_result_says_whether_the_request_path_was_compiled(tmp_path: Path) -> No
     assert read_facts(tmp_path) == {"request path": "interpreted"}
     (engine / "dispatcher.cpython-311-x86_64-linux-gnu.so").touch()
     assert read_facts(tmp_path) == {"request path": "compiled"}
+
+
+def test_checkout_before_a_change_is_served_from_its_own_folder(tmp_path: Path) -> None:
+    """Its code and, if it has one, its Python: two peers that ran the same code would always compare as 1.00."""
+    site = Site(Path("/python"), 1, TINY, tmp_path, tmp_path / "s.py", 2)
+    root = tmp_path / "checkout"
+    (root / "service").mkdir(parents=True)
+    (root / "sluice.py").write_text("import sys, service; print(service.__file__, sys.argv[1:])")
+    (root / "service" / "__init__.py").touch()
+    before, own = make_before_peer(root), PEERS["sluice"]
+    assert before.command(site) == own.command(site)
+    command = before.command(dataclasses.replace(site, python=Path(sys.executable)))
+    environment = {**os.environ, **before.environment(site)}
+    here = Path(__file__).parents[3]
+    printed = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith(str(root / "service" / "__init__.py"))
+    python = root / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert before.command(site) == [str(python), *own.command(site)[1:]]
+
+
+def test_folder_that_is_no_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told before anything is started."""
+    with pytest.raises(SystemExit) as ended:
+        sluice.main(["bench", "--before", str(tmp_path)])
+    assert ended.value.code == 2
+    assert f"expected a checkout of Sluice, with sluice.py and service/, got {tmp_path}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)

@@ -285,7 +285,7 @@ def test_only_the_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         assert command.bench(args) == code
         document = json.loads(capsys.readouterr().out)
         assert len(document["verdict"]) == 9
-        assert document["tasks"]["contests"][AT_ONCE]["ratio"]["medians"] == 4.0
+        assert document["tasks"]["contests"][AT_ONCE]["ratio"]["middle"] == 4.0
 
 
 def test_rates_behind_a_ratio_are_written() -> None:
@@ -295,4 +295,4 @@ def test_rates_behind_a_ratio_are_written() -> None:
     text = write_markdown(result)
     assert "all at once: 40 (40–40) samples/s, alone 10 (10–10) samples/s." in text
     assert "First streamed step: 2.00 (2.00–2.00) ms beside 32 others, 1.00 (1.00–1.00) ms idle; medians of 40" in text
-    assert json.loads(write_json(result))["tasks"]["first_step"]["ratio"]["medians"] == 2.0
+    assert json.loads(write_json(result))["tasks"]["first_step"]["ratio"]["middle"] == 2.0

@@ -53,14 +53,30 @@ def test_round_without_an_answer_is_left_out_of_the_range() -> None:
     """One dead round of the other peer does not make the range of ratios infinite."""
     ratio = compare(cell("one", 100, 100, 100), cell("two", 50, 0, 40))
     assert ratio is not None
-    assert (ratio.medians, ratio.least, ratio.most) == (2.5, 2.0, 2.5)
+    assert (ratio.middle, ratio.least, ratio.most) == (2.25, 2.0, 2.5)
 
 
-def test_ratio_is_of_medians() -> None:
+def test_ratio_is_of_the_middle_round() -> None:
     """One wild round moves the range but not the ratio."""
     ratio = compare(cell("one", 200, 210, 1000), cell("two", 100, 100, 100))
     assert ratio is not None
-    assert (ratio.medians, ratio.least, ratio.most) == (2.1, 2.0, 10.0)
+    assert (ratio.middle, ratio.least, ratio.most) == (2.1, 2.0, 10.0)
+
+
+def test_machine_that_slows_down_does_not_move_a_ratio() -> None:
+    """Each round is set against its neighbour: a drift that halves both rates is in neither end of the interval."""
+    drift = [1000 - 25 * number for number in range(20)]
+    ratio = compare(cell("one", *(2 * rate for rate in drift)), cell("two", *drift))
+    assert ratio is not None
+    assert (ratio.middle, ratio.least, ratio.most) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(("rounds", "outside"), [(1, 0), (4, 0), (5, 0), (8, 0), (9, 1), (20, 5), (30, 9)])
+def test_interval_of_a_ratio_is_that_of_its_median(rounds: int, outside: int) -> None:
+    """Of 20 rounds the sixth from either end: by the table of the sign test for 15 of 16 intervals."""
+    ratio = compare(cell("one", *range(1, rounds + 1)), cell("two", *[1] * rounds))
+    assert ratio is not None
+    assert (ratio.least, ratio.most) == (1 + outside, rounds - outside)
 
 
 def test_table_sets_the_first_peer_against_the_others() -> None:
