@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install compiled plain serve test test-compiled test-slow test-fuzz clients lint format picture clean
+.PHONY: install compiled plain serve test test-compiled test-slow test-fuzz test-chaos clients lint format picture clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -39,6 +39,11 @@ test-compiled: $(VENV)/.test-$(DEVICE) compiled
 # Mutated requests over real connections, 100,000 of them; `make test` sends 2,000.
 test-fuzz: $(VENV)/.test-$(DEVICE)
 	$(BIN)/pytest tests/fuzz -m slow -s
+
+# What must not stop a server: killed workers, hot swaps, slow clients, signals, the largest requests, a soak. One table;
+# a quarter of an hour.
+test-chaos: $(VENV)/.test-$(DEVICE)
+	$(BIN)/python -m tests.chaos
 
 # Clients of others that the slow tests run, each in an environment of its own. perf_analyzer, which comes with
 # older tritonclients only, needs Debian's libb64-0d as well.

@@ -1,0 +1,71 @@
+"""A worker is killed every five seconds under load: nobody gets a wrong answer, and few get none."""
+
+import asyncio
+import random
+import signal
+import tempfile
+from pathlib import Path
+
+from tests.chaos.caller import Caller, Gone
+from tests.chaos.checks import Check, at_most, equals
+from tests.chaos.server import ChaosServer, serving
+from tests.support.models import graphs
+
+CLIENTS, WORKERS = 32, 2
+DURATION_S, EVERY_S = 60.0, 5.0
+RESTART_S = 1.0
+
+
+async def run() -> list[Check]:
+    with tempfile.TemporaryDirectory() as folder:
+        graphs.write_plain(Path(folder), "double", graphs.double())
+        with serving(Path(folder), workers=WORKERS) as server:
+            await server.until_ready()
+            stop = asyncio.Event()
+            callers = [asyncio.create_task(_call(server, number, stop)) for number in range(CLIENTS)]
+            kills, slowest_s = await _kill(server)
+            stop.set()
+            counts = [await caller for caller in callers]
+    right, wrong, lost = (sum(column) for column in zip(*counts, strict=True))
+    return [
+        equals(f"wrong answers of {right + wrong + lost:,}", 0, wrong),
+        at_most(f"requests without an answer, {kills} kills", 1.0, 100 * lost / (right + wrong + lost), " %"),
+        at_most("until a killed worker was started again", RESTART_S, slowest_s, " s"),
+    ]
+
+
+async def _call(server: ChaosServer, number: int, stop: asyncio.Event) -> tuple[int, int, int]:
+    """Right answers, wrong ones, and requests without one."""
+    right = wrong = lost = 0
+    async with Caller(server.port) as caller:
+        while not stop.is_set():
+            row = [float(number), float(right), 1.0]
+            tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": row}
+            try:
+                answer = await caller.post_json("/v2/models/double/infer", {"inputs": [tensor]})
+            except Gone:
+                lost += 1
+                continue
+            if answer.status != 200:
+                lost += 1
+            elif answer.json()["outputs"][0]["data"] == [2 * value for value in row]:
+                right += 1
+            else:
+                wrong += 1
+    return right, wrong, lost
+
+
+async def _kill(server: ChaosServer) -> tuple[int, float]:
+    """How many were killed, and the longest time in seconds until another one was started."""
+    loop, kills, slowest_s = asyncio.get_running_loop(), 0, 0.0
+    ends_at = loop.time() + DURATION_S
+    while loop.time() < ends_at:
+        workers = server.find_workers()
+        killed = random.choice(workers)
+        killed.send_signal(signal.SIGKILL)
+        kills += 1
+        began = loop.time()
+        await server.until_workers(len(workers), EVERY_S, without=killed)
+        slowest_s = max(slowest_s, loop.time() - began)
+        await asyncio.sleep(max(0.0, began + EVERY_S - loop.time()))
+    return kills, slowest_s
