@@ -27,7 +27,7 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
 from service.transport.handler import Handler
-from service.transport.request import JSON, BodyBudget, Endpoint, HeaderField, Reply, Request
+from service.transport.request import JSON, BodyBudget, Endpoint, HeaderField, Reply, Request, Work
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.http")
@@ -51,7 +51,7 @@ class ErrorFormat(NamedTuple):
     event: str | None = "error"
 
 
-class Responder:
+class Responder(Work):
     """A request that is worked on, and the one way to answer it. Given to whoever answers the route.
 
     ``model_name`` is who answers, for metrics, once that is known. ``cancel_work`` takes the request out of wherever it
@@ -168,7 +168,7 @@ class Responder:
         if on_end is not None:
             on_end()
         self.cancel_work = None
-        self.request.cancel = None
+        self.request.work = None
         self.request.body = b""
         if self._inflated_bytes:
             self._handler.body_budget.release(self._inflated_bytes)
@@ -213,7 +213,7 @@ class RequestHandler(Handler):
     def start(self, request: Request) -> None:
         request.began = request.began or self.clock()
         responder = Responder(self, request)
-        request.cancel = responder.cancel
+        request.work = responder
         if b"content-encoding" not in request.headers:
             self._go_on(responder)
         else:

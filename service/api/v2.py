@@ -67,6 +67,8 @@ class _KnownHeader:
     layout: BodyLayout
     number: int
     key: Hashable
+    asked_s: float | None
+    priority: int
 
 
 class InferHandler:
@@ -106,9 +108,7 @@ class InferHandler:
         if known is None or len(request.body) != known.layout.size_bytes:
             self._start_anew(responder, model, header_bytes)
             return
-        header = known.header
-        asked_s, priority = _schedule(model, header)
-        timeout_s = self._timeout_s(responder, asked_s)
+        timeout_s = self._timeout_s(responder, known.asked_s)
         # A server that is asked for too much has no time to lose on what it refuses, not even for an exception.
         refusal = model.dispatcher.find_refusal(known.number, timeout_s)
         if refusal is not None:
@@ -118,8 +118,8 @@ class InferHandler:
         if model.signature.checks_values:
             model.signature.check_values(inputs)
         rows = Rows(inputs, known.number, known.key)
-        done = self._receive(responder, model, header, self._render)
-        responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, priority)
+        done = self._receive(responder, model, known.header, self._render)
+        responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.priority)
 
     async def forget(self, model: Model) -> None:
         """The version is taken out of service."""
@@ -166,7 +166,7 @@ class InferHandler:
         known = self._known.setdefault(model, {})
         if len(known) >= _KEPT_HEADERS:
             known.clear()  # such as by an id in each request, which does not come again
-        known[text] = _KnownHeader(header, layout, rows.number, rows.key)
+        known[text] = _KnownHeader(header, layout, rows.number, rows.key, *_schedule(model, header))
 
     def _check_time(self, responder: Responder, model: Model, rows: int, header: InferHeader) -> None:
         """Raises what stands against so many rows: Draining, TooLate, DeadlinePassed."""

@@ -85,8 +85,8 @@ class AwaitedRequest(Request):
     def give_up(self) -> None:
         """The caller has gone: no answer is sent, and none is worked on."""
         self.abort()
-        if self.cancel is not None:
-            self.cancel()
+        if self.work is not None:
+            self.work.cancel()
 
     async def _forward(self, send: Send) -> None:
         """Send the pieces as they come."""

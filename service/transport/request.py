@@ -60,17 +60,26 @@ class Reply:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class Work(abc.ABC):
+    """What is done for a request."""
+
+    @abc.abstractmethod
+    def cancel(self) -> None:
+        """The caller has gone: no answer is wanted any more."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Request(abc.ABC):
     """A request whose body is complete when the handler gets it, and the way back to its caller.
 
     An answer is either ``reply``, or a stream: ``open``, any number of ``send``, and ``end`` or ``abort``. All are
-    called on the event loop, never raise for a caller that has gone, and never call ``cancel`` themselves: that comes
+    called on the event loop, never raise for a caller that has gone, and never cancel the work themselves: that comes
     in a later turn of the loop. ``reply`` and ``end`` may start the connection's next request, so whatever belongs to
     this one is to be in order before.
 
     ``headers`` has lower-case names. ``began`` is seconds on the clock of the handler, 0 until it has the request.
-    ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say. ``cancel`` is the
-    handler's while it works on the request: the transport calls it when the caller has gone.
+    ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say. ``work`` is the
+    handler's while it works on the request: the transport cancels it when the caller has gone.
 
     What a request rarely needs has its first value in the class: to set it in each would take a tenth of a short one.
     """
@@ -78,7 +87,7 @@ class Request(abc.ABC):
     body: bytes | memoryview = b""
     began = 0.0
     patience_s: float | None = None
-    cancel: Callable[[], None] | None = None
+    work: Work | None = None
 
     def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes]) -> None:
         self.endpoint = endpoint

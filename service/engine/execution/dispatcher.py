@@ -11,10 +11,10 @@ Life of a request
 All of it happens on the event loop's thread, apart from the run in a lane.
 """
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -93,7 +93,7 @@ class Dispatcher(LaneUser):
             self.observer.failed()
             raise
         self._device.wake(self)
-        return functools.partial(self._cancel, request)
+        return _Cancel(self, request)
 
     def answer_no_rows(self, rows: Rows) -> Answer:
         """Answer checked inputs of no rows, at once: nothing has to run for it. Raises Draining."""
@@ -131,7 +131,7 @@ class Dispatcher(LaneUser):
             expected_s - timeout_s,
         )
 
-    def _cancel(self, request: QueuedRequest) -> None:
+    def cancel(self, request: QueuedRequest) -> None:
         """A waiting request leaves the queue; the answer of a running one is thrown away."""
         if not request.finished:
             self.observer.failed(self._device.clock() - request.arrived)
@@ -341,7 +341,7 @@ class Dispatcher(LaneUser):
         lanes_run = self._device.lanes_run
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
         only = self.signature.output_names[0] if self._is_simple else None
-        answered: list[QueuedRequest] = []
+        observer, tally = self.observer, Tally()
         waits_s: list[float] = []
         at = 0
         for part in run.batch.slices:
@@ -366,17 +366,7 @@ class Dispatcher(LaneUser):
                     continue
                 outputs = dict(zip(self.signature.output_names, found, strict=True))
             request.finish(Answer(outputs, request.queue_s, request.batch_s, request.compute_s))
-            answered.append(request)
-        self._count(answered, waits_s, now)
-
-    def _count(self, answered: Sequence[QueuedRequest], waits_s: Sequence[float], now: float) -> None:
-        """Count requests whose answers are out, and how long those of a batch waited for it."""
-        observer = self.observer
-        observer.queued(waits_s)
-        if not answered:
-            return
-        tally = Tally(len(answered))
-        for request in answered:
+            tally.requests += 1
             tally.total_s += now - request.arrived
             tally.queue_s += request.queue_s
             tally.batch_s += request.batch_s
@@ -384,7 +374,20 @@ class Dispatcher(LaneUser):
             if observer.traces:
                 times = (request.arrived, now, request.queue_s, request.batch_s, request.compute_s)
                 observer.traced(Times(request.rows.number, *times))
-        observer.answered(tally)
+        observer.queued(waits_s)
+        if tally.requests:
+            observer.answered(tally)
+
+
+@dataclass(eq=False)
+class _Cancel:
+    """Takes a request out again. Compiled, one object instead of the three of a partial function."""
+
+    dispatcher: Dispatcher
+    request: QueuedRequest
+
+    def __call__(self) -> None:
+        self.dispatcher.cancel(self.request)
 
 
 def _part(part: Slice, name: str, axis: int) -> np.ndarray:

@@ -276,8 +276,8 @@ class Connection:
     def lose(self, request: FastRequest) -> None:
         """The caller has gone before its answer was complete."""
         request.disconnected = True
-        if request.cancel is not None:
-            request.cancel()
+        if request.work is not None:
+            request.work.cancel()
         elif self.handler is not None:
             self.handler.count_gone()
         self.forget(request)

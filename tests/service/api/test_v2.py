@@ -500,13 +500,14 @@ def test_caller_that_goes_while_its_body_is_inflated_leaves_nothing(server: Serv
         body = json.dumps({"inputs": [tensor([1.5] * 200_000, [1, 200_000])], "id": os.urandom(9000).hex()}).encode()
         call.body = gzip.compress(body)
         handler.start(call)
-        call.cancel()
+        assert call.work is not None
+        call.work.cancel()
         await settle(handler)
         return call, handler.body_budget.held_bytes
 
     assert server.worker is not None
     call, held_bytes = asyncio.run_coroutine_threadsafe(go(), server.worker.tasks.loop).result(60)
-    assert (call.answer.done(), call.cancel, held_bytes) == (False, None, 0)
+    assert (call.answer.done(), call.work, held_bytes) == (False, None, 0)
 
 
 def test_caller_that_goes_while_its_answer_is_compressed_gets_none(server: Serving) -> None:
@@ -517,9 +518,9 @@ def test_caller_that_goes_while_its_answer_is_compressed_gets_none(server: Servi
         calls = [AwaitedRequest(Endpoint(INFER, "floats"), b"", {b"accept-encoding": b"gzip"}) for _ in range(2)]
         for call in calls:
             responder = Responder(handler, call)
-            call.cancel = responder.cancel
+            call.work = responder
             responder.finish(Reply(200, [bytes(100_000)], [JSON]), None)
-        calls[0].cancel()
+        calls[0].work.cancel()
         await settle(handler)
         return calls
 
