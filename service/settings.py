@@ -252,8 +252,3 @@ def _convert(variable: str, text: str, hint: object) -> object:
         return convert(text)
     except (ValueError, KeyError):
         raise SettingsError(f"{variable}={text}: expected {expected}") from None
-
-
-def count_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,6 +16,7 @@ from service.api.info.info import Information
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
+from service.cores import count_cores
 from service.engine.batching.policy import GPU_INLINE_S, INLINE_S
 from service.engine.execution.device import Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
@@ -25,7 +26,7 @@ from service.metrics.meters import Metrics
 from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
-from service.settings import Settings, SettingsError, count_cores
+from service.settings import Settings, SettingsError
 from service.tasks.work import Limits
 from service.transport.asgi import ASGIApp
 
