@@ -3,8 +3,11 @@
 import asyncio
 import gc
 import logging
+import os
 import secrets
+import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from model_store import Store
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sluice")
 
+REPLACE_DRAIN_S = 5.0
 _SWITCH_S = 100e-6
 
 
@@ -78,6 +82,10 @@ class Worker:
         self.information: ASGIApp = self._info.application()
         self.grpc = self._open_grpc() if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
+        self._loop = loop
+        self.is_replaced = False
+        self._stop_by: float | None = None
+        self._stopping_grpc: asyncio.Task[None] | None = None
 
     def _open_grpc(self) -> "GrpcServer":
         try:
@@ -99,28 +107,59 @@ class Worker:
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
         self._loading.add_done_callback(_settle_memory)
 
+    def when_loaded(self, call: Callable[[], None]) -> None:
+        """Call when the models of the start have been loaded, or could not be."""
+        assert self._loading is not None  # noqa: S101  # ``start`` has been called
+        self._loading.add_done_callback(lambda _: call())
+
+    def announce_stop(self) -> None:
+        """Say that this worker is not ready, and answer all the same."""
+        self._info.is_draining = True
+        if self.grpc is not None:
+            self.grpc.announce_stop()
+
+    def replace(self, reason: str) -> None:
+        """End this worker, so that its supervisor starts another one: something in it is stuck and will stay so."""
+        logger.error("this worker is replaced: %s", reason)
+        self.is_replaced = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def begin_stop(self) -> None:
+        """What was accepted has `drain_s` from now on. Callers over gRPC wait for the engine: both drain at once."""
+        self.announce_stop()
+        if self._stop_by is None:
+            self._stop_by = self._loop.time() + self.drain_s
+            if self.grpc is not None:
+                self._stopping_grpc = self._loop.create_task(self.grpc.stop(self.drain_s))
+
+    @property
+    def drain_s(self) -> float:
+        """A worker that is replaced has less time: callers of a server without another one wait until it has ended."""
+        return min(self.settings.drain_s, REPLACE_DRAIN_S) if self.is_replaced else self.settings.drain_s
+
     async def stop(self) -> None:
         """Finish what was accepted, then let go of the threads."""
-        self._info.is_draining = True
+        self.begin_stop()
         await self.control.close()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             await asyncio.wait([self._loading])
-        drain_s = self.settings.drain_s
-        # Callers over gRPC wait for the engine: both are drained at once.
-        stopping = asyncio.create_task(self.grpc.stop(drain_s)) if self.grpc is not None else None
         try:
-            async with asyncio.timeout(drain_s):
+            async with asyncio.timeout_at(self._stop_by):
                 await self.tasks.drain()
                 await self.registry.drain()
         except TimeoutError:
-            logger.error("requests were still open after %.1f s and were dropped", drain_s)
-        if stopping is not None:
-            await stopping
+            logger.error("requests were still open after %.1f s and were dropped", self.drain_s)
+        if self._stopping_grpc is not None:
+            await self._stopping_grpc
         if self.forwarder is not None:
             await self.forwarder.close()
-        self.registry.close()
         self.sequences.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the threads, and wait for what they do."""
+        self.registry.close()
         self.handler.close()
         self.device.close()
 

@@ -1,0 +1,132 @@
+"""The HTTP server of a worker: uvicorn's, which listens when it is told to, and always ends.
+
+To stop takes two steps. For `lame_duck_s` the worker says that it is not ready and answers all the same, also new
+connections; each is told to close with its next answer. Then it accepts no more, and what it has accepted has
+`drain_s` to be finished. After that the process ends, whatever its threads do.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from service.process.channel import READY, STARTED, WorkerEnd
+from service.settings import Settings
+from service.worker import Worker
+
+logger = logging.getLogger("sluice")
+
+_GRACE_S = 0.5
+"""How much longer than `drain_s` it may take to tell those that are still there."""
+
+
+def end_process(code: int) -> None:
+    """End now. Python would wait for threads, and one whose native call never returns would keep it for ever."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+class WorkerServer(uvicorn.Server):
+    """``worker`` gives the worker once the application has started."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Settings,
+        listener: socket.socket,
+        channel: WorkerEnd,
+        worker: Callable[[], Worker],
+    ) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._listener = listener
+        self._channel = channel
+        self._worker = worker
+        self._is_leaving = False
+        self._listening: asyncio.Task[None] | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().serve(sockets)
+        end_process(0)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, and listen when the supervisor says so or the models are there."""
+        await super().startup(sockets=[])
+        loop = asyncio.get_running_loop()
+        self._channel.follow(
+            on_listen=functools.partial(loop.call_soon_threadsafe, self._listen),
+            on_end=self._end_alone,
+        )
+        self._channel.tell(STARTED)
+        self._worker().when_loaded(self._become_ready)
+
+    def _end_alone(self) -> None:
+        """The supervisor is no more, and with it nobody would end a worker whose event loop is held."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(self._settings.lame_duck_s + self._settings.drain_s + 2 * _GRACE_S)
+        end_process(1)
+
+    def _become_ready(self) -> None:
+        if not self.should_exit:
+            self._listen().add_done_callback(lambda _: self._channel.tell(READY))
+
+    def _listen(self) -> "asyncio.Task[None]":
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._accept(), name="listen")
+        return self._listening
+
+    async def _accept(self) -> None:
+        if self.should_exit:
+            return
+        server = await asyncio.get_running_loop().create_server(
+            self._make_protocol, sock=self._listener, ssl=self.config.ssl, backlog=self.config.backlog
+        )
+        self.servers.append(server)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        if self._is_leaving:
+            protocol.is_leaving = True  # type: ignore[attr-defined]  # our protocols have it
+        return protocol
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        worker = self._worker()
+        worker.announce_stop()
+        self._is_leaving = True
+        if self._settings.lame_duck_s and not worker.is_replaced:
+            for connection in list(self.server_state.connections):
+                connection.leave()  # type: ignore[union-attr]  # our protocols have it
+            await asyncio.sleep(self._settings.lame_duck_s)
+        drain_s = worker.drain_s
+        worker.begin_stop()
+        # A task whose connection ends finds out by itself; one that uvicorn cancels would log that as a fault.
+        asyncio.get_running_loop().call_later(drain_s, self._drop_connections)
+        self.config.timeout_graceful_shutdown = drain_s + _GRACE_S / 2  # type: ignore[assignment]  # any number does
+        try:
+            async with asyncio.timeout(drain_s + _GRACE_S):
+                await super().shutdown([self._listener])
+        except TimeoutError:
+            logger.error("the worker ends with work that is not done after %.1f s", drain_s)
+
+    def _drop_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # type: ignore[union-attr]  # the one of our protocols
