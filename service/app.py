@@ -43,6 +43,13 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
+class _WorkerOfBentoML(Worker):
+    """A worker whose process ends after it, by the signal that stopped it."""
+
+    def close(self) -> None:
+        """Leave the threads alone: one may be in a native call that never returns."""
+
+
 def _open_worker() -> Worker:
     """The parts of this worker, made on its event loop."""
     global _worker
@@ -61,7 +68,7 @@ def _open_worker() -> Worker:
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         # Started by `bentoml serve`: its workers have a parent in common.
         settings = settings.replace(metrics_dir=find_folder_of_siblings())
-    _worker = Worker(settings)
+    _worker = _WorkerOfBentoML(settings)
     return _worker
 
 

@@ -49,7 +49,7 @@ def prepare(python: str, folder: Path, uvicorn: str, onnxruntime: str) -> Path |
     """The interpreter of a new environment; None where there are no such releases for this Python."""
     subprocess.run([python, "-m", "venv", folder], check=True)
     ours = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
         [*pip, *ours, f"uvicorn=={uvicorn}", f"onnxruntime=={onnxruntime}"], capture_output=True, text=True
     )
@@ -73,7 +73,7 @@ def try_server(python: Path, folder: Path) -> str:
     """Serve a plain ONNX file with two workers, and stop. Returns what was wrong, or nothing."""
     (folder / "store" / "double" / "1").mkdir(parents=True)
     subprocess.run([python, "-c", GRAPH, folder / "store" / "double" / "1" / "model.onnx"], check=True)
-    command = [python, "-m", "sluice", "serve", "--store", folder / "store", "--port", "0", "--workers", "2"]
+    command = [str(python), "-m", "sluice", "serve", "--store", str(folder / "store"), "--port", "0", "--workers", "2"]
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     server = subprocess.Popen(
         command, cwd=REPOSITORY, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

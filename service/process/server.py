@@ -129,4 +129,4 @@ class WorkerServer(uvicorn.Server):
 
     def _drop_connections(self) -> None:
         for connection in list(self.server_state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]  # the one of our protocols
+            connection.transport.abort()

@@ -17,9 +17,7 @@ def test_workers_share_the_cores_with_what_computes_beside_the_lanes() -> None:
 def test_settings_and_the_way_to_the_code_are_handed_on() -> None:
     """The worker makes the same settings of them, and counts into no folder of other services."""
     settings = Settings(port=5, store=Path("/models"), models=("a", "b"))
-    made = worker_environ(
-        settings, {"SLUICE_PORT": "9", "PROMETHEUS_MULTIPROC_DIR": "/others", "HOME": "/"}, cores=1
-    )
+    made = worker_environ(settings, {"SLUICE_PORT": "9", "PROMETHEUS_MULTIPROC_DIR": "/others", "HOME": "/"}, cores=1)
     assert Settings.from_environ(made) == settings
     assert "PROMETHEUS_MULTIPROC_DIR" not in made
     assert made["HOME"] == "/"
