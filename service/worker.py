@@ -8,6 +8,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from model_store import Store
@@ -43,7 +44,12 @@ _SWITCH_S = 100e-6
 
 
 class Worker:
-    """Made on the event loop that will serve. ``start`` returns at once and loads the models behind it."""
+    """Made on the event loop that will serve. ``start`` returns at once and loads the models behind it.
+
+    ``listens_at_start`` False: ``listen`` is called when calls over gRPC may come.
+    """
+
+    listens_at_start = True
 
     def __init__(self, settings: Settings) -> None:
         loop = asyncio.get_running_loop()
@@ -54,10 +60,13 @@ class Worker:
         # A lane that has run a batch needs the interpreter to say so. Python lets a thread wait for 5 ms by default,
         # and so long would a core be idle while the event loop is busy.
         sys.setswitchinterval(_SWITCH_S)
+        cores = count_cores()
+        # The default has as many threads as the machine has cores, whatever of them are ours.
+        loop.set_default_executor(ThreadPoolExecutor(max(2, cores), thread_name_prefix="other"))
         available = available_providers(settings.provider)
         on_cpu = runs_on_cpu(settings.provider, available)
         self.device = Device(
-            settings.lanes or count_lanes(settings.provider, available, count_cores()),
+            settings.lanes or count_lanes(settings.provider, available, cores),
             loop,
             inline_s=INLINE_S if on_cpu else GPU_INLINE_S,
             splits=on_cpu,
@@ -102,10 +111,15 @@ class Worker:
         await self.control.open()
         if self.forwarder is not None:
             await self.forwarder.open()
-        if self.grpc is not None:
-            await self.grpc.start()
+        if self.listens_at_start:
+            await self.listen()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
         self._loading.add_done_callback(_settle_memory)
+
+    async def listen(self) -> None:
+        """Accept calls over gRPC. Raises SettingsError if its port cannot be had."""
+        if self.grpc is not None:
+            await self.grpc.start()
 
     def when_loaded(self, call: Callable[[], None]) -> None:
         """Call when the models of the start have been loaded, or could not be."""
@@ -143,9 +157,10 @@ class Worker:
         await self.control.close()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
-            await asyncio.wait([self._loading])
         try:
             async with asyncio.timeout_at(self._stop_by):
+                if self._loading is not None:
+                    await asyncio.wait([self._loading])
                 await self.tasks.drain()
                 await self.registry.drain()
         except TimeoutError:

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 
@@ -29,7 +30,7 @@ _GRACE_S = 0.5
 """How much longer than `drain_s` it may take to tell those that are still there."""
 
 
-def end_process(code: int) -> None:
+def end_process(code: int) -> NoReturn:
     """End now. Python would wait for threads, and one whose native call never returns would keep it for ever."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
@@ -90,9 +91,14 @@ class WorkerServer(uvicorn.Server):
     async def _accept(self) -> None:
         if self.should_exit:
             return
-        server = await asyncio.get_running_loop().create_server(
-            self._make_protocol, sock=self._listener, ssl=self.config.ssl, backlog=self.config.backlog
-        )
+        try:
+            await self._worker().listen()
+            server = await asyncio.get_running_loop().create_server(
+                self._make_protocol, sock=self._listener, ssl=self.config.ssl, backlog=self.config.backlog
+            )
+        except Exception:  # a worker that cannot listen is of no use, and another one may
+            logger.exception("this worker cannot listen")
+            end_process(1)
         self.servers.append(server)
 
     def _make_protocol(self) -> asyncio.Protocol:

@@ -22,6 +22,8 @@ from service.worker import Worker
 class _ServedWorker(Worker):
     """A worker whose process ends after it: it need not wait for threads, and what cannot serve ends the server."""
 
+    listens_at_start = False  # but when HTTP does
+
     def __init__(self, settings: Settings, channel: WorkerEnd) -> None:
         self._channel = channel
         try:
@@ -29,9 +31,9 @@ class _ServedWorker(Worker):
         except SettingsError as error:
             self._refuse(error)
 
-    async def start(self) -> None:
+    async def listen(self) -> None:
         try:
-            await super().start()
+            await super().listen()
         except SettingsError as error:
             self._refuse(error)
 
