@@ -83,6 +83,19 @@ def test_missing_extra_is_told_in_one_line(store: Path, tmp_path: Path) -> None:
     assert "grpc is not installed: pip install 'sluice-serving[grpc]'" in said
 
 
+def test_worker_that_never_comes_up_ends_the_server(store: Path, tmp_path: Path) -> None:
+    """Nothing would change by another start, so there is none: code 1, and the log has the reason."""
+    (tmp_path / "onnxruntime.py").write_text('raise ImportError("no such library")\n')
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    command = [sys.executable, "-m", "sluice", "serve", "--store", str(store), "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = "sluice serve: a worker ended with code 1 before it could serve: the log tells why"
+    assert done.stderr.splitlines()[-1] == said
+    assert "no such library" in done.stderr
+
+
 def test_health_command_asks_the_server_of_its_settings(store: Path) -> None:
     """Code 0 where it is ready, 1 with the reason where nobody listens."""
     server = Served("--store", str(store), workers=1, environment={"SLUICE_BASE_PATH": "/a/b"})
