@@ -1,7 +1,7 @@
 """What supervisor and worker tell each other: lines of text over a socket pair.
 
-The worker says ``started``, ``ready`` and ``refused TEXT``; the supervisor says ``listen``. When the supervisor has
-ended, however, the worker reads the end of the stream.
+The worker says ``started``, ``ready`` and ``refused TEXT``; the supervisor ``listen`` and ``pause``. The worker reads
+the end of the stream when the supervisor has ended, however that came.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 BACKLOG = 2048
 """Connections that may wait in the listening socket, which both ends have."""
-STARTED, READY, REFUSED, LISTEN = "started", "ready", "refused", "listen"
+STARTED, READY, REFUSED, LISTEN, PAUSE = "started", "ready", "refused", "listen", "pause"
 
 
 def render_line(what: str, text: str = "") -> bytes:
@@ -29,14 +29,13 @@ class WorkerEnd:
         with contextlib.suppress(OSError):  # the supervisor has ended, which the reading thread hears
             self._connection.sendall(render_line(what, text))
 
-    def follow(self, on_listen: Callable[[], object], on_end: Callable[[], None]) -> None:
-        """Call ``on_listen`` when the supervisor says so, and ``on_end`` when it is no more; both in the thread."""
+    def follow(self, on_word: Callable[[str], object], on_end: Callable[[], None]) -> None:
+        """Call ``on_word`` with what the supervisor says, and ``on_end`` when it is no more; both in the thread."""
 
         def read() -> None:
             with self._connection.makefile("rb") as lines, contextlib.suppress(OSError):
                 for line in lines:
-                    if line.strip().decode() == LISTEN:
-                        on_listen()
+                    on_word(line.strip().decode())
             on_end()
 
         threading.Thread(target=read, name="supervisor", daemon=True).start()

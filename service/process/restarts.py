@@ -1,6 +1,6 @@
 """When a worker that has ended is started again, and who listens meanwhile. Pure: the supervisor brings the facts."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 FIRST_DELAY_S = 0.5
@@ -39,13 +39,19 @@ class WorkerState:
     listens: bool = False
 
 
-def choose_listeners(workers: Collection[WorkerState]) -> list[WorkerState]:
-    """Those who have to listen now although they are not ready.
+def choose_listener(workers: Sequence[WorkerState]) -> WorkerState | None:
+    """Who has to listen now although it is not ready: one, while nobody else does.
 
-    While another worker is ready it gets all connections. Where none is, the workers that the server began with say
-    that they load. For one that comes back connections wait in the socket: two seconds of waiting are better than
-    an error; but not for long.
+    Of the workers that the server began with the first one says that they load. For one that comes back connections
+    wait in the socket: two seconds of waiting are better than an error; but not for long.
     """
-    if any(worker.is_ready for worker in workers):
+    if any(worker.listens for worker in workers):
+        return None
+    return next((each for each in workers if each.has_started and (each.is_first or each.waits_long)), None)
+
+
+def choose_paused(workers: Sequence[WorkerState]) -> list[WorkerState]:
+    """Those who have to listen no more until they are ready: from now on another one is, and would answer."""
+    if not any(worker.is_ready for worker in workers):
         return []
-    return [w for w in workers if w.has_started and not w.listens and (w.is_first or w.waits_long)]
+    return [worker for worker in workers if worker.listens and not worker.is_ready]

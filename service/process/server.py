@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import uvicorn
 
-from service.process.channel import READY, STARTED, WorkerEnd
+from service.process.channel import LISTEN, READY, STARTED, WorkerEnd
 from service.settings import Settings
 from service.worker import Worker
 
@@ -56,6 +56,8 @@ class WorkerServer(uvicorn.Server):
         self._channel = channel
         self._worker = worker
         self._is_leaving = False
+        self._is_ready = False
+        self._has_listened = False
         self._listening: asyncio.Task[None] | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -67,7 +69,7 @@ class WorkerServer(uvicorn.Server):
         await super().startup(sockets=[])
         loop = asyncio.get_running_loop()
         self._channel.follow(
-            on_listen=functools.partial(loop.call_soon_threadsafe, self._listen),
+            on_word=functools.partial(loop.call_soon_threadsafe, self._obey),
             on_end=self._end_alone,
         )
         self._channel.tell(STARTED)
@@ -80,21 +82,42 @@ class WorkerServer(uvicorn.Server):
         end_process(1)
 
     def _become_ready(self) -> None:
+        self._is_ready = True
         if not self.should_exit:
             self._listen().add_done_callback(lambda _: self._channel.tell(READY))
+
+    def _obey(self, word: str) -> None:
+        if self.should_exit or self._is_ready:  # what was said to one that is not ready comes too late
+            return
+        if word == LISTEN:
+            self._listen()
+        elif self._listening is not None and self._listening.done():
+            self._pause()
+        elif self._listening is not None:
+            self._listening.add_done_callback(lambda _: self._pause())
 
     def _listen(self) -> "asyncio.Task[None]":
         if self._listening is None:
             self._listening = asyncio.create_task(self._accept(), name="listen")
         return self._listening
 
+    def _pause(self) -> None:
+        """Leave connections to another worker. Those that this one has accepted it keeps."""
+        if not self._is_ready:
+            while self.servers:
+                self.servers.pop().close()
+            self._listening = None
+
     async def _accept(self) -> None:
         if self.should_exit:
             return
         try:
-            await self._worker().listen()
+            if not self._has_listened:
+                await self._worker().listen()
+                self._has_listened = True
+            listener = self._listener.dup()  # a server that pauses closes its own
             server = await asyncio.get_running_loop().create_server(
-                self._make_protocol, sock=self._listener, ssl=self.config.ssl, backlog=self.config.backlog
+                self._make_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
             )
         except Exception:  # a worker that cannot listen is of no use, and another one may
             logger.exception("this worker cannot listen")

@@ -19,7 +19,7 @@ import socket
 import sys
 from collections.abc import Mapping
 
-from service.process.channel import LISTEN, READY, REFUSED, STARTED, render_line
+from service.process.channel import LISTEN, PAUSE, READY, REFUSED, STARTED, render_line
 from service.process.logs import configure_logs
 from service.process.restarts import (
     FIRST_DELAY_S,
@@ -27,7 +27,8 @@ from service.process.restarts import (
     MAX_FAILURES,
     Restarts,
     WorkerState,
-    choose_listeners,
+    choose_listener,
+    choose_paused,
 )
 from service.settings import Settings
 
@@ -55,10 +56,10 @@ class _WorkerProcess:
         self.state = WorkerState(is_first)
         self.refusal = ""
 
-    def listen(self) -> None:
-        self.state.listens = True
+    def listen(self, listens: bool) -> None:
+        self.state.listens = listens
         with contextlib.suppress(OSError):  # it has just ended
-            self.connection.sendall(render_line(LISTEN))
+            self.connection.sendall(render_line(LISTEN if listens else PAUSE))
 
     def send_signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -72,7 +73,7 @@ class Supervisor:
         self._settings = settings
         self._listener = listener
         self._environ = dict(environ)
-        self._workers: set[_WorkerProcess] = set()
+        self._workers: list[_WorkerProcess] = []
         self._stopping = asyncio.Event()
         self._has_served = False
         self._code = 0
@@ -171,7 +172,7 @@ class Supervisor:
             )
             failing.pop_all()
         worker = _WorkerProcess(process, ours, is_first)
-        self._workers.add(worker)
+        self._workers.append(worker)
         if self._stopping.is_set():  # meanwhile
             worker.send_signal(signal.SIGTERM)
         return worker
@@ -186,7 +187,7 @@ class Supervisor:
         hearing.cancel()
         writer.close()
         patience.cancel()
-        self._workers.discard(worker)
+        self._workers.remove(worker)
         self._choose_listeners()
         return code
 
@@ -210,10 +211,13 @@ class Supervisor:
         self._choose_listeners()
 
     def _choose_listeners(self) -> None:
-        chosen = choose_listeners([worker.state for worker in self._workers])
+        states = [worker.state for worker in self._workers]
+        chosen, paused = choose_listener(states), choose_paused(states)
         for worker in self._workers:
-            if any(worker.state is each for each in chosen):
-                worker.listen()
+            if worker.state is chosen:
+                worker.listen(True)
+            elif any(worker.state is each for each in paused):
+                worker.listen(False)
 
 
 def supervise(settings: Settings, listener: socket.socket, environ: Mapping[str, str]) -> int:
