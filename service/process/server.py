@@ -7,7 +7,6 @@ connections; each is told to close with its next answer. Then it accepts no more
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import signal
@@ -69,7 +68,7 @@ class WorkerServer(uvicorn.Server):
         await super().startup(sockets=[])
         loop = asyncio.get_running_loop()
         self._channel.follow(
-            on_word=functools.partial(loop.call_soon_threadsafe, self._obey),
+            on_word=lambda word: loop.call_soon_threadsafe(self._obey, word),
             on_end=self._end_alone,
         )
         self._channel.tell(STARTED)
@@ -123,6 +122,8 @@ class WorkerServer(uvicorn.Server):
             logger.exception("this worker cannot listen")
             end_process(1)
         self.servers.append(server)
+        if self.should_exit:  # meanwhile
+            server.close()
 
     def _make_protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
