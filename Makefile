@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install compiled plain serve test test-compiled test-slow test-fuzz test-chaos clients lint format picture clean
+.PHONY: install compiled plain serve test test-compiled test-slow test-fuzz test-chaos test-versions clients lint format \
+	picture clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -61,6 +62,10 @@ CLIENT_perf := --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12
 test-slow: $(VENV)/.test-$(DEVICE) clients
 	$(PIP) -e '.[$(DEVICE),export,loadtest,dev,architectures]'
 	$(BIN)/pytest -m slow
+
+# A short suite on the lowest and the newest Python, uvicorn and onnxruntime that `service/versions.py` names.
+test-versions: install
+	$(BIN)/python tests/versions.py
 
 lint: $(VENV)/.test-$(DEVICE)
 	$(BIN)/ruff check .

@@ -1,12 +1,17 @@
 """The command `sluice`: joins the packages' sub-commands and imports each only when it is called."""
 
+from __future__ import annotations  # so that an older Python comes as far as to say that it is too old
+
 import argparse
 import importlib
+import os
+import signal
 import sys
 
 COMMANDS = {
     # name: (module, function that adds its arguments, function that runs it, what it does)
     "serve": ("service.cli", "serve_arguments", "serve", "start the prediction service"),
+    "health": ("service.cli", "health_arguments", "health", "tell whether the server with these settings is ready"),
     "models": ("model_store.cli", "models_arguments", "models", "list, show and verify the models of a store"),
     "train": ("export.cli", "train_arguments", "train", "train a reference model and publish it"),
     "export": ("export.cli", "export_arguments", "export_model", "publish a PyTorch model of your own"),
@@ -17,7 +22,10 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a sub-command; returns its exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Run a sub-command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    if sys.version_info < (3, 11):  # noqa: UP036  # an older one may run this file all the same
+        print(f"sluice: Python {sys.version.split()[0]}: expected 3.11 or newer", file=sys.stderr)
+        return 2
     given = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="sluice", description="From a trained PyTorch model to a batched, monitored, load-tested service."
@@ -27,11 +35,26 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=text, add_help=False)
     chosen = parser.parse_args(given[:1]).command
     module_name, add_arguments, run, text = COMMANDS[chosen]
-    module = importlib.import_module(module_name)
+    if chosen == "serve":
+        _end_well()
     command = argparse.ArgumentParser(prog=f"sluice {chosen}", description=f"{text[0].upper()}{text[1:]}.")
-    getattr(module, add_arguments)(command)
-    code: int = getattr(module, run)(command.parse_args(given[1:]))
+    try:
+        module = importlib.import_module(module_name)
+        getattr(module, add_arguments)(command)
+        code: int = getattr(module, run)(command.parse_args(given[1:]))
+    except KeyboardInterrupt:  # whoever pressed Ctrl-C wants no traceback
+        return 130
     return code
+
+
+def _end_well() -> None:
+    """Let a signal that stops servers end this one with code 0 from the first moment on, as it does later.
+
+    An exception would not do: where imports and callbacks are under way it can be lost. Nothing is there to be tidied.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:  # `nohup` wants it ignored
+            signal.signal(number, lambda *_: os._exit(0))
 
 
 if __name__ == "__main__":

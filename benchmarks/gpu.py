@@ -29,6 +29,7 @@ from model_store.errors import BadGraph
 from model_store.graph import Tensor
 from model_store.graphs.batch import apply_analysis
 from model_store.rows import analyse
+from service.cores import count_cores
 from service.engine.batching.buckets import bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
 from service.engine.batching.policy import GPU_INLINE_S, INLINE_S
@@ -40,7 +41,6 @@ from service.engine.onnx.session import Session, available_providers, host_alloc
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady, ServiceError
 from service.metrics.devices import find_lacking_gpu, read_driver, read_gpus
-from service.settings import count_cores
 
 ROUNDS = 5
 _DYNAMIC_SIZE = 8

@@ -10,21 +10,23 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 from typing import Annotated, Any
 
 import bentoml
 from pydantic import Field, create_model
 
 from service.api.openapi.task_types import describe_options
+from service.metrics.folders import find_folder_of_siblings
 from service.protocol.json import parse_object, render_json
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, find_injected
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
 from service.transport.asgi import ASGIApp, AsgiApplication
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.request import Endpoint
+from service.versions import check_versions
 from service.worker import Worker
 
 logger = logging.getLogger("sluice")
@@ -41,10 +43,18 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
+class _WorkerOfBentoML(Worker):
+    """A worker whose process ends after it, by the signal that stopped it."""
+
+    def close(self) -> None:
+        """Leave the threads alone: one may be in a native call that never returns."""
+
+
 def _open_worker() -> Worker:
     """The parts of this worker, made on its event loop."""
     global _worker
     _end_with_parent()
+    check_versions()
     settings = Settings.from_environ(os.environ)
     if settings.tls_certificate is not None and "--ssl-certfile" not in sys.argv:
         raise SettingsError(
@@ -53,17 +63,19 @@ def _open_worker() -> Worker:
         )
     settings.check_store()
     logging.getLogger("sluice").setLevel(settings.log_level.upper())
+    if injected := find_injected(os.environ):
+        logger.warning("%s: from Kubernetes, for a Service of that name: ignored", ", ".join(injected))
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        # Started by `bentoml serve`: its workers have this folder in common.
-        settings = settings.replace(metrics_dir=Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / NAME)
-    _worker = Worker(settings)
+        # Started by `bentoml serve`: its workers have a parent in common.
+        settings = settings.replace(metrics_dir=find_folder_of_siblings())
+    _worker = _WorkerOfBentoML(settings)
     return _worker
 
 
 def _choose_protocol(is_fast: bool) -> None:
     """BentoML's worker asks for the application before it builds its server, so this is in time."""
     try:
-        from service.transport.fast.protocol import choose_protocol
+        from service.transport.fast.choice import choose_protocol
     except ImportError:
         logger.warning("httptools is not installed: tensors go by the slower ASGI path")
         return
@@ -75,7 +87,11 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily impo
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         _choose_protocol(Settings.from_environ(os.environ).fast_path)
-        return AsgiApplication(_open_worker, super().to_asgi(is_main))
+        return self.put_behind(_open_worker, is_main)
+
+    def put_behind(self, open_worker: Callable[[], Worker], is_main: bool = True) -> ASGIApp:
+        """BentoML's application behind ours."""
+        return AsgiApplication(open_worker, super().to_asgi(is_main))
 
 
 _Rows = Annotated[list[Any], Field(min_length=1, description="rows, as /docs describes them")]
@@ -119,6 +135,20 @@ class InferenceService:
     async def generate(self, **fields: Any) -> dict[str, Any]:
         """New rows from noise."""
         return await _call(generate.NAME, fields)
+
+
+def make_application(open_worker: Callable[[], Worker], is_fast: bool) -> ASGIApp:
+    """The application of a worker of `sluice serve`, which BentoML did not start. ``is_fast``: by the fast path."""
+
+    def open_known_worker() -> Worker:
+        global _worker
+        _worker = open_worker()
+        return _worker
+
+    _choose_protocol(is_fast)
+    service: Any = InferenceService  # the decorator has made it a FrontedService
+    application: ASGIApp = service.put_behind(open_known_worker)
+    return application
 
 
 async def _call(task: str, fields: dict[str, Any]) -> dict[str, Any]:

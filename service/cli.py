@@ -1,22 +1,27 @@
-"""`sluice serve`."""
+"""`sluice serve` and `sluice health`."""
 
 import argparse
 import os
-import ssl
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 
-from service.settings import PREFIX, Settings, SettingsError
-from service.transport.addresses import find_address
+from service.cores import count_cores
+from service.metrics.folders import claim_folder
+from service.process.channel import BACKLOG
+from service.process.health import ask_ready, read_server_flags
+from service.process.supervisor import STOP_SIGNALS, supervise, worker_environ
+from service.settings import PREFIX, Settings, SettingsError, find_injected
+from service.transport.addresses import find_address, join_address, open_listener
 from service.transport.tls import read_identity
+from service.versions import check_versions
 
 _FLAGS = ("store", "models", "host", "port", "workers", "provider", "max_rows", "deadline_s", "log_level")
 """The settings that have a flag; all have a variable."""
-_FILES = ("store", "tls_certificate", "tls_key", "tls_client_ca")
+_FILES = ("store", "tls_certificate", "tls_key", "tls_client_ca", "engine_cache", "metrics_dir")
 
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,55 +34,60 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
-    given = {PREFIX + name.upper(): value for name in _FLAGS if (value := getattr(args, name)) is not None}
+    """Serve until SIGTERM, SIGINT or SIGHUP."""
+    with ExitStack() as held:
+        try:
+            check_versions()
+            settings = read_settings(args)
+            settings.check_store()
+            read_identity(settings)
+            settings = find_address(settings)
+            listener = held.enter_context(open_listener(settings, BACKLOG))
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # from the folder on until the supervisor hears them
+            settings = settings.replace(port=listener.getsockname()[1], metrics_dir=_own_folder(settings, held))
+        except SettingsError as error:
+            print(f"sluice serve: {error}", file=sys.stderr)
+            return 2
+        scheme = "https" if settings.tls_certificate else "http"
+        print(f"sluice serve: listening on {scheme}://{join_address(settings.host, settings.port)}", flush=True)
+        return supervise(settings, listener, worker_environ(settings, os.environ, count_cores()))
+
+
+def health_arguments(parser: argparse.ArgumentParser) -> None:
+    serve_arguments(parser)
+
+
+def health(args: argparse.Namespace) -> int:
+    """Ask the server with these settings whether it is ready; in a container the flags of the server count too."""
     try:
-        settings = Settings.from_environ({**os.environ, **given})
-        settings.check_store()
+        parser = argparse.ArgumentParser()
+        serve_arguments(parser)
+        of_server, _ = parser.parse_known_args(read_server_flags())
+        given = {name: value for name, value in vars(args).items() if value is not None}
+        settings = read_settings(argparse.Namespace(**{**vars(of_server), **given}))
         read_identity(settings)
-        settings = find_address(settings)
     except SettingsError as error:
-        print(f"sluice serve: {error}", file=sys.stderr)
+        print(f"sluice health: {error}", file=sys.stderr)
         return 2
-    # BentoML starts its workers in the folder of the code, so relative paths would be looked for there.
+    reason = ask_ready(settings)
+    print(f"sluice health: {reason or 'ready'}")
+    return 1 if reason else 0
+
+
+def read_settings(args: argparse.Namespace) -> Settings:
+    """The settings of the environment and of the flags, with absolute paths. Raises SettingsError."""
+    given = {PREFIX + name.upper(): value for name in _FLAGS if (value := getattr(args, name)) is not None}
+    injected = find_injected(os.environ)
+    if injected:
+        print(f"sluice: {', '.join(injected)}: from Kubernetes, for a Service of that name: ignored", file=sys.stderr)
+    settings = Settings.from_environ({**{n: v for n, v in os.environ.items() if n not in injected}, **given})
     files = {name: path.resolve() for name in _FILES if (path := getattr(settings, name)) is not None}
-    settings = settings.replace(**files)
-    with _metrics_folder(settings) as prepared:
-        return _run_bentoml(prepared)
+    return settings.replace(**files)
 
 
-@contextmanager
-def _metrics_folder(settings: Settings) -> Iterator[Settings]:
-    """A folder of this server's own: BentoML's default is shared by all servers of a user and wiped at each start."""
+def _own_folder(settings: Settings, held: ExitStack) -> Path:
+    """The folder that the workers of this server share: a new one, or the one of the settings. Raises SettingsError."""
     if settings.metrics_dir is not None:
-        yield settings
-        return
-    with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
-        yield settings.replace(metrics_dir=Path(folder) / "metrics")
-
-
-def _run_bentoml(settings: Settings) -> int:
-    environ: Mapping[str, str] = {
-        **settings.to_environ(),
-        "BENTOML_DO_NOT_TRACK": "True",
-        "ORT_DISABLE_TELEMETRY": "1",
-        "PROMETHEUS_MULTIPROC_DIR": str(settings.metrics_dir) + "-bentoml",
-    }
-    os.environ.update(environ)
-    from bentoml_cli.cli import cli  # only now: BentoML reads the environment when it is imported
-
-    arguments = ["serve", "service:InferenceService", "--working-dir", str(Path(__file__).resolve().parent.parent)]
-    arguments += ["--host", settings.host, "--port", str(settings.port)]
-    arguments += _tls_arguments(settings)
-    arguments += ["--timeout-graceful-shutdown", str(max(1, round(settings.drain_s)))]
-    cli.main(arguments, prog_name="bentoml", standalone_mode=False)
-    return 0
-
-
-def _tls_arguments(settings: Settings) -> list[str]:
-    if settings.tls_certificate is None:
-        return []
-    arguments = ["--ssl-certfile", str(settings.tls_certificate), "--ssl-keyfile", str(settings.tls_key)]
-    if settings.tls_client_ca is not None:
-        arguments += ["--ssl-ca-certs", str(settings.tls_client_ca), "--ssl-cert-reqs", str(int(ssl.CERT_REQUIRED))]
-    return arguments
+        held.enter_context(claim_folder(settings.metrics_dir))
+        return settings.metrics_dir
+    return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="sluice-"))) / "metrics"

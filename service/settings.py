@@ -24,10 +24,25 @@ PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
 MAX_INPUTS = 4096
 _RENAMED = {"SLUICE_HOT_DOOR": "SLUICE_FAST_PATH"}
 """Variables that had another name; the old one is still taken."""
+_OF_KUBERNETES = re.compile(
+    r"SLUICE(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_KUBERNETES_PORT = re.compile(r"SLUICE(?:_[A-Z0-9_]+)?_PORT")
+_KUBERNETES_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+")
 
 
 class SettingsError(Exception):
     """A variable cannot be used; the text names it, its value and what was expected."""
+
+
+def find_injected(environ: Mapping[str, str]) -> list[str]:
+    """Variables that Kubernetes gives to each pod for a Service called `sluice` or `sluice-…`: none are settings."""
+    return sorted(
+        name
+        for name, value in environ.items()
+        if _OF_KUBERNETES.fullmatch(name)
+        or (_KUBERNETES_PORT.fullmatch(name) and _KUBERNETES_ADDRESS.fullmatch(value.strip()))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,10 @@ class Settings:
         metadata={"help": "secret that signs states given to callers, the same on all replicas; empty: a new one"},
     )
     drain_s: float = field(default=30.0, metadata={"help": "seconds that a stopping server may take for open requests"})
+    lame_duck_s: float = field(
+        default=0.0,
+        metadata={"help": "seconds that a stopping server still answers, not ready, before the drain begins"},
+    )
     log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
     metrics_dir: Path | None = field(
         default=None, metadata={"help": "where workers share their counters; set by serve"}
@@ -163,6 +182,8 @@ class Settings:
         """Build the settings. Raises SettingsError, which names the variable, its value and what was expected."""
         hints = typing.get_type_hints(cls)
         known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
+        injected = find_injected(environ)
+        environ = {name: value for name, value in environ.items() if name not in injected}
         environ = {**{new: environ[old] for old, new in _RENAMED.items() if old in environ}, **environ}
         unknown = sorted(
             name for name in environ if name.startswith(PREFIX) and name not in known.keys() | _RENAMED.keys()
@@ -214,6 +235,7 @@ _LEAST: Mapping[str, float] = {
     "max_held_bytes": 1024,
     "max_image_pixels": 1,
     "drain_s": 0,
+    "lame_duck_s": 0,
 }
 
 
@@ -252,8 +274,3 @@ def _convert(variable: str, text: str, hint: object) -> object:
         return convert(text)
     except (ValueError, KeyError):
         raise SettingsError(f"{variable}={text}: expected {expected}") from None
-
-
-def count_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

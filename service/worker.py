@@ -3,8 +3,12 @@
 import asyncio
 import gc
 import logging
+import os
 import secrets
+import signal
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from model_store import Store
@@ -16,6 +20,7 @@ from service.api.info.info import Information
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
+from service.cores import count_cores
 from service.engine.batching.policy import GPU_INLINE_S, INLINE_S
 from service.engine.execution.device import Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
@@ -25,7 +30,7 @@ from service.metrics.meters import Metrics
 from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
-from service.settings import Settings, SettingsError, count_cores
+from service.settings import Settings, SettingsError
 from service.tasks.work import Limits
 from service.transport.asgi import ASGIApp
 
@@ -34,11 +39,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sluice")
 
+REPLACE_DRAIN_S = 5.0
 _SWITCH_S = 100e-6
 
 
 class Worker:
-    """Made on the event loop that will serve. ``start`` returns at once and loads the models behind it."""
+    """Made on the event loop that will serve. ``start`` returns at once and loads the models behind it.
+
+    ``listens_at_start`` False: ``listen`` is called when calls over gRPC may come.
+    """
+
+    listens_at_start = True
 
     def __init__(self, settings: Settings) -> None:
         loop = asyncio.get_running_loop()
@@ -49,10 +60,13 @@ class Worker:
         # A lane that has run a batch needs the interpreter to say so. Python lets a thread wait for 5 ms by default,
         # and so long would a core be idle while the event loop is busy.
         sys.setswitchinterval(_SWITCH_S)
+        cores = count_cores()
+        # The default has as many threads as the machine has cores, whatever of them are ours.
+        loop.set_default_executor(ThreadPoolExecutor(max(2, cores), thread_name_prefix="other"))
         available = available_providers(settings.provider)
         on_cpu = runs_on_cpu(settings.provider, available)
         self.device = Device(
-            settings.lanes or count_lanes(settings.provider, available, count_cores()),
+            settings.lanes or count_lanes(settings.provider, available, cores),
             loop,
             inline_s=INLINE_S if on_cpu else GPU_INLINE_S,
             splits=on_cpu,
@@ -77,6 +91,10 @@ class Worker:
         self.information: ASGIApp = self._info.application()
         self.grpc = self._open_grpc() if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
+        self._loop = loop
+        self.is_replaced = False
+        self._stop_by: float | None = None
+        self._stopping_grpc: asyncio.Task[None] | None = None
 
     def _open_grpc(self) -> "GrpcServer":
         try:
@@ -93,33 +111,70 @@ class Worker:
         await self.control.open()
         if self.forwarder is not None:
             await self.forwarder.open()
-        if self.grpc is not None:
-            await self.grpc.start()
+        if self.listens_at_start:
+            await self.listen()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
         self._loading.add_done_callback(_settle_memory)
 
+    async def listen(self) -> None:
+        """Accept calls over gRPC. Raises SettingsError if its port cannot be had."""
+        if self.grpc is not None:
+            await self.grpc.start()
+
+    def when_loaded(self, call: Callable[[], None]) -> None:
+        """Call when the models of the start have been loaded, or could not be."""
+        assert self._loading is not None  # noqa: S101  # ``start`` has been called
+        self._loading.add_done_callback(lambda _: call())
+
+    def announce_stop(self) -> None:
+        """Say that this worker is not ready, and answer all the same."""
+        self._info.is_draining = True
+        if self.grpc is not None:
+            self.grpc.announce_stop()
+
+    def replace(self, reason: str) -> None:
+        """End this worker, so that its supervisor starts another one: something in it is stuck and will stay so."""
+        logger.error("this worker is replaced: %s", reason)
+        self.is_replaced = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def begin_stop(self) -> None:
+        """What was accepted has `drain_s` from now on. Callers over gRPC wait for the engine: both drain at once."""
+        self.announce_stop()
+        if self._stop_by is None:
+            self._stop_by = self._loop.time() + self.drain_s
+            if self.grpc is not None:
+                self._stopping_grpc = self._loop.create_task(self.grpc.stop(self.drain_s))
+
+    @property
+    def drain_s(self) -> float:
+        """A worker that is replaced has less time: callers of a server without another one wait until it has ended."""
+        return min(self.settings.drain_s, REPLACE_DRAIN_S) if self.is_replaced else self.settings.drain_s
+
     async def stop(self) -> None:
         """Finish what was accepted, then let go of the threads."""
-        self._info.is_draining = True
+        self.begin_stop()
         await self.control.close()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
-            await asyncio.wait([self._loading])
-        drain_s = self.settings.drain_s
-        # Callers over gRPC wait for the engine: both are drained at once.
-        stopping = asyncio.create_task(self.grpc.stop(drain_s)) if self.grpc is not None else None
         try:
-            async with asyncio.timeout(drain_s):
+            async with asyncio.timeout_at(self._stop_by):
+                if self._loading is not None:
+                    await asyncio.wait([self._loading])
                 await self.tasks.drain()
                 await self.registry.drain()
         except TimeoutError:
-            logger.error("requests were still open after %.1f s and were dropped", drain_s)
-        if stopping is not None:
-            await stopping
+            logger.error("requests were still open after %.1f s and were dropped", self.drain_s)
+        if self._stopping_grpc is not None:
+            await self._stopping_grpc
         if self.forwarder is not None:
             await self.forwarder.close()
-        self.registry.close()
         self.sequences.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the threads, and wait for what they do."""
+        self.registry.close()
         self.handler.close()
         self.device.close()
 

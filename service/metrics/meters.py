@@ -17,7 +17,18 @@ from service.metrics.definitions import (
     REQUEST_FIELDS,
     REQUESTS,
 )
-from service.metrics.storage import Counter, Definition, Gauge, Histogram, Labels, Record, Series, Storage, read_storage
+from service.metrics.storage import (
+    Counter,
+    Definition,
+    Gauge,
+    Histogram,
+    Labels,
+    Record,
+    Series,
+    Storage,
+    is_in_use,
+    read_storage,
+)
 from service.metrics.times import Tally, Times
 from service.metrics.tracing import DEFAULTS, Sampler
 
@@ -101,12 +112,12 @@ class RouteMeter:
 class Metrics:
     """All metrics of this worker, and the sums over all workers.
 
-    ``alive`` tells whether a process still runs; the gauges of one that does not are left out.
+    ``alive`` tells whether a process still runs, None: ask its files. The gauges of one that does not are left out.
     """
 
     def __init__(self, folder: Path | None = None, alive: Callable[[int], bool] | None = None) -> None:
         self._folder, self._pid = folder, os.getpid()
-        self._alive = alive or _is_alive
+        self._alive = alive
         self._storage = Storage(folder, self._pid)
         self._rejected: dict[tuple[str, str], Counter] = {}
         self._routes: dict[tuple[str, str], RouteMeter] = {}
@@ -163,24 +174,21 @@ class Metrics:
     def workers(self) -> set[int]:
         """The process ids of the workers that share these metrics and are alive, this one among them."""
         paths = self._folder.glob("*.series") if self._folder else ()
-        return {self._pid, *(pid for path in paths if self._alive(pid := int(path.stem.partition("-")[0])))}
+        return {self._pid, *(_pid_of(path) for path in paths if self._is_alive(path))}
 
     def _everything(self) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
         yield from self._storage.series()
         for path in self._folder.glob("*.series") if self._folder else ():
             if path == self._storage.series_path:
                 continue
-            alive = self._alive(int(path.stem.partition("-")[0]))
+            alive = self._is_alive(path)
             for definition, labels, values in read_storage(path, ALL):
                 if alive or definition.kind != "gauge":
                     yield definition, labels, values
 
+    def _is_alive(self, path: Path) -> bool:
+        return is_in_use(path) if self._alive is None else self._alive(_pid_of(path))
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+
+def _pid_of(path: Path) -> int:
+    return int(path.stem.partition("-")[0])

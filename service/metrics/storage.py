@@ -7,9 +7,10 @@ exact at that moment.
 
 Files in ``folder``: ``<pid>-<start>.storage`` holds float64 numbers; ``<pid>-<start>.series`` says, a JSON line each,
 which series begins at which of them. A line is written after its numbers exist, and these are never given to another
-series.
+series. A worker holds a lock on its storage as long as it lives: a process id may be another's by then, a lock is not.
 """
 
+import fcntl
 import json
 import mmap
 import time
@@ -56,6 +57,7 @@ class Storage:
             stem = f"{pid}-{time.time_ns()}"
             path = folder / f"{stem}.storage"
             with path.open("w+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # the mapping keeps the file open, and so the lock
                 file.truncate(_STORAGE_BYTES)
                 self.values = memoryview(mmap.mmap(file.fileno(), _STORAGE_BYTES)).cast("d")
             self.series_path = folder / f"{stem}.series"
@@ -84,20 +86,41 @@ class Storage:
             yield definition, labels, list(self.values[at : at + definition.length])
 
 
+def is_in_use(series_path: Path) -> bool:
+    """Whether the worker that counts into these files lives."""
+    try:
+        with series_path.with_suffix(".storage").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def read_storage(
     series_path: Path, defined: Mapping[str, Definition]
 ) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
-    """The series of another worker as they are now; ``defined`` by name."""
+    """The series of another worker as they are now; ``defined`` by name.
+
+    What a worker that was killed had not written whole is left out, and so is what another release calls otherwise.
+    """
     try:
+        lines = series_path.read_text().splitlines(keepends=True)
         with series_path.with_suffix(".storage").open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError:  # of an older release, in a folder that outlives the server
+    except (OSError, ValueError):  # removed meanwhile, or still empty
         return
     with content, memoryview(content) as raw, raw.cast("d") as values:
-        for line in series_path.read_text().splitlines():
+        for line in lines:
+            if not line.endswith("\n"):
+                continue
             name, labels, at = json.loads(line)
-            with values[at : at + defined[name].length] as numbers:
-                yield defined[name], tuple(labels), numbers.tolist()
+            definition = defined.get(name)
+            if definition is None:
+                continue
+            with values[at : at + definition.length] as numbers:
+                yield definition, tuple(labels), numbers.tolist()
 
 
 def _add(values: Values, at: int, amount: float) -> None:

@@ -27,6 +27,7 @@ from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.triton import TritonConfig
+from service.cores import count_cores
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
 from service.engine.execution.runner import AllCores
@@ -38,7 +39,7 @@ from service.models.profile import learn, make_ready, measurement_lock
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, run, try_company
 from service.sequences.rules import SequenceRules, read_loop
-from service.settings import Settings, count_cores
+from service.settings import Settings
 
 logger = logging.getLogger("sluice.loading")
 

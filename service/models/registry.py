@@ -20,6 +20,7 @@ from model_store.graphs.analyst import analyst
 from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents
 from model_store.manifest import Task
+from service.cores import count_cores
 from service.engine.execution.device import Device
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
@@ -28,7 +29,7 @@ from service.models.entry import Model, ModelEntry, State, VersionEntry, find_nu
 from service.models.index import IndexEntry, check_usable, choose_version, make_index, read_store
 from service.models.loading import LoadedVersion, load_version
 from service.models.opening import open_model
-from service.settings import Settings, count_cores
+from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
 

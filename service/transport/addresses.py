@@ -2,26 +2,34 @@
 
 import ipaddress
 import socket
-from contextlib import closing
 
 from service.settings import PREFIX, Settings, SettingsError
 
 
 def find_address(settings: Settings) -> Settings:
-    """The settings with an address in place of a host name, for BentoML takes no names; IPv4 before IPv6.
+    """The settings with an address in place of a host name, the same for HTTP and gRPC; IPv4 before IPv6.
 
-    Raises SettingsError for a name that this machine cannot resolve, and for a port that cannot be had there.
+    Raises SettingsError for a name that this machine cannot resolve, and for a gRPC port that cannot be had there.
     """
     host = settings.host
     if not _is_address(host):
         settings = settings.replace(host=_resolve(host))
     if settings.port and settings.port == settings.grpc_port:
         raise SettingsError(f"{PREFIX}GRPC_PORT={settings.grpc_port}: expected another port than {PREFIX}PORT")
-    for name in ("port", "grpc_port"):
-        port = getattr(settings, name)
-        if port:  # 0: any that is free, or off
-            _try_to_listen(settings.host, port, name)
+    if settings.grpc_port:  # 0: off
+        _bind(settings.host, settings.grpc_port, "grpc_port").close()  # each worker listens there by itself
     return settings
+
+
+def open_listener(settings: Settings, backlog: int) -> socket.socket:
+    """The socket of HTTP, which listens; `::` is for IPv4 too. Raises SettingsError if the port cannot be had."""
+    listener = _bind(settings.host, settings.port, "port")
+    try:
+        listener.listen(backlog)
+    except OSError as error:  # another one has begun to listen since
+        listener.close()
+        raise _refusal(settings.host, settings.port, "port", error) from None
+    return listener
 
 
 def join_address(host: str, port: int) -> str:
@@ -47,17 +55,27 @@ def _resolve(host: str) -> str:
     return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
-def _try_to_listen(host: str, port: int, name: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family, socket.SOCK_STREAM)) as found:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier server may linger
-        try:
-            found.bind((host, port))
-        except OSError as error:
-            raise SettingsError(
-                f"{PREFIX}HOST={host} {PREFIX}{name.upper()}={port}: expected an address of this machine, and "
-                f"a port that is free there: {_reason(error)}"
-            ) from None
+def _bind(host: str, port: int, name: str) -> socket.socket:
+    try:
+        bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as error:  # a machine without IPv6
+        raise _refusal(host, port, name, error) from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier server may linger
+        if host == "::":
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise _refusal(host, port, name, error) from None
+    return bound
+
+
+def _refusal(host: str, port: int, name: str, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"{PREFIX}HOST={host} {PREFIX}{name.upper()}={port}: expected an address of this machine, and "
+        f"a port that is free there: {_reason(error)}"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,62 +17,10 @@ import tritonclient.grpc as triton
 from service.api.openapi.examples import EXAMPLES
 from tests.support.certificates import Authority
 from tests.support.models import graphs
+from tests.support.processes import Served, free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-class Served:
-    """A `sluice serve` process. It is ready when each of its workers has said which models serve."""
-
-    def __init__(self, *arguments: str, workers: int, environment: dict[str, str] | None = None) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "sluice", "serve", "--port", str(self.port), "--workers", str(workers)]
-        self.process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=REPOSITORY,
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.log: list[str] = []
-        try:
-            self.read_until("models serve", workers)
-        except BaseException:
-            self.kill()
-            raise
-
-    def read_until(self, text: str, times: int) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.log.append(line)
-            times -= text in line
-            if times == 0:
-                return
-        raise AssertionError(f"the server ended before it said {text!r}:\n" + "".join(self.log))
-
-    def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        output, _ = self.process.communicate(timeout=30)
-        self.log.append(output)
-        return self.process.returncode
-
-    def kill(self) -> None:
-        """End it and its workers, which have process groups of their own."""
-        if self.process.poll() is None:
-            parent = psutil.Process(self.process.pid)
-            for process in (*parent.children(recursive=True), parent):
-                process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture(scope="module")

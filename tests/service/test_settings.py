@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store import DEFAULT_ROOT
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, find_injected
 
 
 def test_unknown_variable_of_ours_is_an_error_that_names_it() -> None:
@@ -36,7 +36,39 @@ LIMITS = {
     "MAX_INPUTS": ("0",),
     "MAX_IMAGE_PIXELS": ("0",),
     "DRAIN_S": ("-1", "NaN"),
+    "LAME_DUCK_S": ("-1", "NaN"),
 }
+
+
+OF_KUBERNETES = {
+    "SLUICE_PORT": "tcp://10.0.0.1:3000",
+    "SLUICE_SERVICE_HOST": "10.0.0.1",
+    "SLUICE_SERVICE_PORT": "3000",
+    "SLUICE_SERVICE_PORT_HTTP": "3000",
+    "SLUICE_SERVICE_PORT_GRPC_WEB": "3001",
+    "SLUICE_PORT_3000_TCP": "tcp://10.0.0.1:3000",
+    "SLUICE_PORT_3000_TCP_PROTO": "tcp",
+    "SLUICE_PORT_3000_TCP_PORT": "3000",
+    "SLUICE_PORT_3000_TCP_ADDR": "10.0.0.1",
+    "SLUICE_PORT_53_UDP": "udp://10.0.0.1:53",
+    "SLUICE_GRPC_PORT": "tcp://10.0.0.2:3001",  # of a Service called sluice-grpc
+    "SLUICE_GRPC_SERVICE_HOST": "10.0.0.2",
+    "SLUICE_GRPC_PORT_3001_TCP_ADDR": "10.0.0.2",
+}
+
+
+def test_variables_of_kubernetes_are_no_settings() -> None:
+    """A Service called `sluice` gives each pod variables with our prefix: they are named, and change nothing."""
+    assert find_injected(OF_KUBERNETES) == sorted(OF_KUBERNETES)
+    assert Settings.from_environ(OF_KUBERNETES) == Settings()
+    assert find_injected({"SLUICE_PORT": "3000", "SLUICE_STORE": "tcp://x:1", "PORT_3000_TCP": ""}) == []
+
+
+@pytest.mark.parametrize("name", ["SLUICE_PORTS", "SLUICE_SERVICE", "SLUICE_PORT_3000", "SLUICE_HOST_PORT"])
+def test_misspelt_settings_are_refused_beside_those_of_kubernetes(name: str) -> None:
+    """Only names that Kubernetes makes are passed over."""
+    with pytest.raises(SettingsError, match=f"unknown setting {name}:"):
+        Settings.from_environ({**OF_KUBERNETES, name: "3000"})
 
 
 def test_variable_that_was_renamed_is_still_taken() -> None:

@@ -1,15 +1,23 @@
-"""A real server in a process of its own, so that its memory and its interpreter are not those of the test."""
+"""Real servers in processes of their own: of one worker, whose memory is not that of the test, and `sluice serve`."""
 
 import contextlib
 import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from service.settings import Settings
 from tests.support.servers import FAST, PATHS, ServerPath, Serving
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Process:
@@ -57,3 +65,63 @@ def _serve(settings: Settings, path: str, pipe: Connection) -> None:
         models = [server.worker.registry.find(folder.name) for folder in settings.store.iterdir()]
         waiting_rows = sum(model.dispatcher.queue.waiting_rows for model in models)
         pipe.send({"bytes of bodies": server.worker.handler.body_budget.held_bytes, "waiting rows": waiting_rows})
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+class Served:
+    """A `sluice serve` process. It is ready when each of its workers has said which models serve."""
+
+    def __init__(self, *arguments: str, workers: int, environment: dict[str, str] | None = None) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "sluice", "serve", "--port", str(self.port), "--workers", str(workers)]
+        self.process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.log: list[str] = []
+        try:
+            self.read_until("models serve", workers)
+        except BaseException:
+            self.kill()
+            raise
+
+    def read_until(self, text: str, times: int) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.log.append(line)
+            times -= text in line
+            if times == 0:
+                return
+        raise AssertionError(f"the server ended before it said {text!r}:\n" + "".join(self.log))
+
+    def worker_pids(self) -> list[int]:
+        return [process.pid for process in psutil.Process(self.process.pid).children()]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """A signal; returns the exit code."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until it has ended; returns the exit code."""
+        output, _ = self.process.communicate(timeout=30)
+        self.log.append(output)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """End it and its workers, which have process groups of their own."""
+        if self.process.poll() is None:
+            parent = psutil.Process(self.process.pid)
+            for process in (*parent.children(recursive=True), parent):
+                process.kill()
+        self.process.communicate()

@@ -21,7 +21,7 @@ from typing import Any
 
 import httptools
 from mypy_extensions import mypyc_attr
-from uvicorn.config import HTTP_PROTOCOLS, Config
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -30,8 +30,6 @@ from service.transport.fast.connection import Connection, FastRequest, learn_hea
 from service.transport.handler import HANDLER_STATE, Handler
 from service.transport.request import LINGER_S, request_id_of
 from service.transport.status import error_reply
-
-_MODULE = "service.transport.fast.protocol"
 
 MAX_HEADER_BYTES = 64 << 10
 _TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"
@@ -53,6 +51,7 @@ class Http1Protocol(HttpToolsProtocol):
     """
 
     keep_alive_s: float
+    is_leaving = False  # the server stops: the next request is the last of this connection
 
     _again = b""  # the header to parse again, from its end on until the parser has stopped
 
@@ -61,6 +60,10 @@ class Http1Protocol(HttpToolsProtocol):
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
         self.keep_alive_s = float(self.timeout_keep_alive if handler is None else handler.keep_alive_s)
         self.timeout_keep_alive = self.keep_alive_s  # type: ignore[assignment]  # uvicorn's timer takes any number
+
+    def leave(self) -> None:
+        """Tell the client with the next answer to close; while it is idle it may still send a request."""
+        self.is_leaving = True
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -74,8 +77,10 @@ class Http1Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             self._ignore_upgrade()
-        else:
-            super().on_headers_complete()
+            return
+        super().on_headers_complete()
+        if self.is_leaving:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         if not self._again:
@@ -250,6 +255,10 @@ class FastProtocol(Http1Protocol):
         write_reply(self._connection, reply, keep_alive=False)
         self._linger()
 
+    def leave(self) -> None:
+        super().leave()
+        self._connection.head, self._connection.is_plain = None, False  # no short way
+
     def connection_lost(self, exc: Exception | None) -> None:
         waiting = [request for request, _ in self.pipeline]
         for request in {self._connection.running, self.cycle, *waiting}:
@@ -310,7 +319,7 @@ class FastProtocol(Http1Protocol):
         if endpoint is None:
             return None
         in_chunks = self.parser.get_http_version() != "1.0"
-        keep_alive = in_chunks and self.parser.should_keep_alive()
+        keep_alive = in_chunks and not self.is_leaving and self.parser.should_keep_alive()
         request = FastRequest(self._connection, endpoint, query, dict(self.headers), keep_alive)
         request.parts = []
         request.in_chunks = in_chunks
@@ -385,8 +394,3 @@ class FastProtocol(Http1Protocol):
 
 def _count_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
     return len(url) + sum(len(name) + len(value) for name, value in headers)
-
-
-def choose_protocol(is_fast: bool) -> None:
-    """Let the servers that this process makes from now on speak this."""
-    HTTP_PROTOCOLS["auto"] = f"{_MODULE}:{(FastProtocol if is_fast else Http1Protocol).__name__}"

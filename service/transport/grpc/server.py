@@ -78,6 +78,10 @@ class GrpcServer:
         credentials = grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)
         return self._server.add_secure_port(self._address, credentials)
 
+    def announce_stop(self) -> None:
+        """Tell those who watch that the server stops; calls are answered all the same."""
+        self._health.drain()
+
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, finish those that are open, and drop what is left of them after ``drain_s`` seconds."""
         self._inference.drain()

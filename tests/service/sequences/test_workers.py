@@ -11,8 +11,8 @@ import psutil
 import pytest
 import tritonclient.grpc as triton
 
-from tests.service.test_serve import Served, free_port
 from tests.support.models import graphs
+from tests.support.processes import Served, free_port
 from tests.support.servers import Serving, settings_for
 
 PLAYERS = 12

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from service.settings import Settings, SettingsError
-from service.transport.addresses import find_address, join_address
+from service.transport.addresses import find_address, join_address, open_listener
 
 
 @pytest.mark.parametrize("setting", ["port", "grpc_port"])
@@ -14,7 +14,7 @@ def test_port_that_is_taken_is_refused(setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"^SLUICE_HOST=127.0.0.1 SLUICE_{setting.upper()}={taken}: expected"):
-            find_address(Settings(port=0).replace(host="localhost", **{setting: taken}))
+            open_listener(find_address(Settings(port=0).replace(host="localhost", **{setting: taken})), 1)
 
 
 def test_one_port_for_both_is_refused() -> None:
@@ -44,3 +44,11 @@ def test_port_of_a_server_that_has_just_ended_is_free() -> None:
 def test_addresses_are_written_with_their_port() -> None:
     """An address of IPv6 has colons of its own, so it goes into brackets."""
     assert [join_address(host, 80) for host in ("127.0.0.1", "::1")] == ["127.0.0.1:80", "[::1]:80"]
+
+
+def test_socket_of_all_addresses_takes_both_families() -> None:
+    """What listens on `::` is reached at 127.0.0.1 and at ::1."""
+    with open_listener(Settings(host="::", port=0), 5) as listener:
+        port = listener.getsockname()[1]
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, port), timeout=60).close()

@@ -1,0 +1,57 @@
+"""How many cores this process may use: those of its affinity, but not more than the quota of its control groups.
+
+A container with `--cpus 2` on a machine of 64 cores sees them all. What runs on more threads than the quota has cores
+is held by the kernel for the rest of each period, and every answer waits for that.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+
+def count_cores(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup"), affinity: int | None = None) -> int:
+    """At least 1; a quota of 1.5 cores counts as 2. ``affinity``: cores that the scheduler may choose, None: ask it."""
+    if affinity is None:
+        affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [quota for folder in _find_folders(proc, cgroups) if (quota := _read_quota(folder)) is not None]
+    return max(1, min([affinity, *(math.ceil(quota) for quota in quotas)]))
+
+
+def _find_folders(proc: Path, cgroups: Path) -> Iterator[Path]:
+    """The control groups that this process is in, by `/proc/self/cgroup`: each and all those that it is nested in.
+
+    In a container the path may be the host's, which is not there: then the root is the container's own group.
+    """
+    for line in (_read(proc / "self" / "cgroup") or "").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:  # version 2
+            roots = [cgroups, cgroups / "unified"]
+        elif "cpu" in controllers.split(","):  # version 1
+            roots = [cgroups / controllers, cgroups / "cpu"]
+        else:
+            continue
+        parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+        for root in roots:
+            yield from (root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1))
+
+
+def _read_quota(folder: Path) -> float | None:
+    """Cores that a group may use at a time, None for any number."""
+    both = (_read(folder / "cpu.max") or "").split()  # version 2
+    if not both:
+        quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        both = [quota or "", period or ""]
+    try:
+        quota_us, period_us = map(float, both)
+    except ValueError:  # "max", or nothing there
+        return None
+    return quota_us / period_us if quota_us > 0 and period_us > 0 else None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

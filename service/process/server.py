@@ -1,0 +1,162 @@
+"""The HTTP server of a worker: uvicorn's, which listens when it is told to, and always ends.
+
+To stop takes two steps. For `lame_duck_s` the worker says that it is not ready and answers all the same, also new
+connections; each is told to close with its next answer. Then it accepts no more, and what it has accepted has
+`drain_s` to be finished. After that the process ends, whatever its threads do.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+
+from service.process.channel import LISTEN, READY, STARTED, WorkerEnd
+from service.settings import Settings
+from service.worker import Worker
+
+logger = logging.getLogger("sluice")
+
+_GRACE_S = 0.5
+"""How much longer than `drain_s` it may take to tell those that are still there."""
+
+
+def end_process(code: int) -> NoReturn:
+    """End now. Python would wait for threads, and one whose native call never returns would keep it for ever."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+class WorkerServer(uvicorn.Server):
+    """``worker`` gives the worker once the application has started."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Settings,
+        listener: socket.socket,
+        channel: WorkerEnd,
+        worker: Callable[[], Worker],
+    ) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._listener = listener
+        self._channel = channel
+        self._worker = worker
+        self._is_leaving = False
+        self._is_ready = False
+        self._has_listened = False
+        self._listening: asyncio.Task[None] | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().serve(sockets)
+        end_process(0)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, and listen when the supervisor says so or the models are there."""
+        await super().startup(sockets=[])
+        loop = asyncio.get_running_loop()
+        self._channel.follow(
+            on_word=lambda word: loop.call_soon_threadsafe(self._obey, word),
+            on_end=self._end_alone,
+        )
+        self._channel.tell(STARTED)
+        self._worker().when_loaded(self._become_ready)
+
+    def _end_alone(self) -> None:
+        """The supervisor is no more, and with it nobody would end a worker whose event loop is held."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(self._settings.lame_duck_s + self._settings.drain_s + 2 * _GRACE_S)
+        end_process(1)
+
+    def _become_ready(self) -> None:
+        self._is_ready = True
+        if not self.should_exit:
+            self._listen().add_done_callback(lambda _: self._channel.tell(READY))
+
+    def _obey(self, word: str) -> None:
+        if self.should_exit or self._is_ready:  # what was said to one that is not ready comes too late
+            return
+        if word == LISTEN:
+            self._listen()
+        elif self._listening is not None and self._listening.done():
+            self._pause()
+        elif self._listening is not None:
+            self._listening.add_done_callback(lambda _: self._pause())
+
+    def _listen(self) -> "asyncio.Task[None]":
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._accept(), name="listen")
+        return self._listening
+
+    def _pause(self) -> None:
+        """Leave connections to another worker. Those that this one has accepted it keeps."""
+        if not self._is_ready:
+            while self.servers:
+                self.servers.pop().close()
+            self._listening = None
+
+    async def _accept(self) -> None:
+        if self.should_exit:
+            return
+        try:
+            if not self._has_listened:
+                await self._worker().listen()
+                self._has_listened = True
+            listener = self._listener.dup()  # a server that pauses closes its own
+            server = await asyncio.get_running_loop().create_server(
+                self._make_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
+            )
+        except Exception:  # a worker that cannot listen is of no use, and another one may
+            logger.exception("this worker cannot listen")
+            end_process(1)
+        self.servers.append(server)
+        if self.should_exit:  # meanwhile
+            server.close()
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        if self._is_leaving:
+            protocol.is_leaving = True  # type: ignore[attr-defined]  # our protocols have it
+        return protocol
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        worker = self._worker()
+        worker.announce_stop()
+        self._is_leaving = True
+        if self._settings.lame_duck_s and not worker.is_replaced:
+            for connection in list(self.server_state.connections):
+                connection.leave()  # type: ignore[union-attr]  # our protocols have it
+            await asyncio.sleep(self._settings.lame_duck_s)
+        drain_s = worker.drain_s
+        worker.begin_stop()
+        # A task whose connection ends finds out by itself; one that uvicorn cancels would log that as a fault.
+        asyncio.get_running_loop().call_later(drain_s, self._drop_connections)
+        self.config.timeout_graceful_shutdown = drain_s + _GRACE_S / 2  # type: ignore[assignment]  # any number does
+        try:
+            async with asyncio.timeout(drain_s + _GRACE_S):
+                await super().shutdown([self._listener])
+        except TimeoutError:
+            logger.error("the worker ends with work that is not done after %.1f s", drain_s)
+
+    def _drop_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()

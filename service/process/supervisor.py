@@ -1,0 +1,239 @@
+"""The supervisor of `sluice serve`: it keeps the listening socket, starts the workers, and starts them again.
+
+A connection that no worker has accepted yet is in the socket, not in a worker: none is lost with a worker that dies.
+Nothing polls: the kernel tells of signals, of a worker's end and of its words.
+
+Rules
+- A worker that has ended is started again at once; one that ends before it is ready, later each time.
+- A worker that the settings or this machine cannot serve ends the server with code 2, one that never came up with 1.
+- SIGTERM, SIGINT and SIGHUP stop the server: workers finish what they have accepted. More of them change nothing, but a
+  second SIGINT (Ctrl-C twice) ends it at once. A worker that is not done in time, whatever holds it, is killed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+
+from service.process.channel import LISTEN, PAUSE, READY, REFUSED, STARTED, render_line
+from service.process.logs import configure_logs
+from service.process.restarts import (
+    FIRST_DELAY_S,
+    LISTEN_ANYWAY_S,
+    MAX_FAILURES,
+    Restarts,
+    WorkerState,
+    choose_listener,
+    choose_paused,
+)
+from service.settings import Settings
+
+logger = logging.getLogger("sluice.supervisor")
+
+WORKER_MODULE = "service.process.worker"
+KILL_AFTER_S = 1.4
+"""How much longer than it may take to drain a worker lives: it ends by itself unless its event loop is held."""
+_LAST_WORDS_S = 1.0
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _is_ignored(number: int) -> bool:
+    """Whether whoever started this process wants it to outlive its terminal: `nohup`."""
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+
+
+class _WorkerProcess:
+    """A worker process and its channel."""
+
+    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket, is_first: bool) -> None:
+        self.process = process
+        self.connection = connection
+        self.state = WorkerState(is_first)
+        self.refusal = ""
+
+    def listen(self, listens: bool) -> None:
+        self.state.listens = listens
+        with contextlib.suppress(OSError):  # it has just ended
+            self.connection.sendall(render_line(LISTEN if listens else PAUSE))
+
+    def send_signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
+class Supervisor:
+    """``environ`` is the workers' environment, ``listener`` a socket that listens already."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._environ = dict(environ)
+        self._workers: list[_WorkerProcess] = []
+        self._stopping = asyncio.Event()
+        self._has_served = False
+        self._code = 0
+
+    async def run(self) -> int:
+        """Serve until a signal. Returns the exit code: 0, or 1 and 2 where the workers could not serve."""
+        loop = asyncio.get_running_loop()
+        # Not by the loop's own handlers: it takes them away at its end, and one more signal would kill this process.
+        for number in STOP_SIGNALS:
+            if not _is_ignored(number):
+                signal.signal(number, lambda got, _: loop.call_soon_threadsafe(self._on_signal, got))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        places = [asyncio.create_task(self._keep(number)) for number in range(1, self._settings.workers + 1)]
+        for place in places:
+            place.add_done_callback(lambda _: self._stopping.set())  # each ends with the server only, or by a fault
+        await self._stopping.wait()
+        self._listener.close()  # the workers have it too, and close it when they accept no more
+        for worker in self._workers:
+            worker.send_signal(signal.SIGTERM)
+        limit_s = self._settings.lame_duck_s + self._settings.drain_s + KILL_AFTER_S
+        _, late = await asyncio.wait(places, timeout=limit_s)
+        if late:
+            logger.error("workers have not ended after %.1f s and are killed", limit_s)
+            for worker in self._workers:
+                worker.send_signal(signal.SIGKILL)
+            await asyncio.wait(places)
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        for place in places:
+            place.result()
+        return self._code
+
+    def _on_signal(self, number: int) -> None:
+        if self._stopping.is_set() and number == signal.SIGINT:
+            for worker in self._workers:
+                worker.send_signal(signal.SIGKILL)
+        self._stopping.set()
+
+    def _give_up(self, code: int, text: str) -> None:
+        if not self._stopping.is_set():
+            print(f"sluice serve: {text}", file=sys.stderr, flush=True)
+            self._code = code
+            self._stopping.set()
+
+    async def _keep(self, number: int) -> None:
+        """Keep a worker in one place until the server stops."""
+        restarts = Restarts()
+        is_first = True
+        while not self._stopping.is_set():
+            try:
+                worker = await self._start(number, is_first)
+            except OSError as error:  # no memory, or no more processes
+                logger.error("a worker could not be started: %s", error)
+                await self._sleep(restarts.find_delay_s(was_ready=False) or FIRST_DELAY_S)
+                continue
+            code = await self._follow(worker)
+            if self._stopping.is_set():
+                return
+            if is_first and worker.refusal:
+                self._give_up(2, worker.refusal)
+                return
+            if not self._has_served:
+                self._give_up(1, f"a worker ended with code {code} before it could serve: the log tells why")
+                return
+            delay_s = restarts.find_delay_s(worker.state.is_ready)
+            if restarts.failures >= MAX_FAILURES and not self._workers:
+                self._give_up(1, f"the workers end before they are ready, the last with code {code}: the log tells why")
+                return
+            logger.error("a worker ended with code %d: another one starts in %.1f s", code, delay_s)
+            if worker.refusal:
+                logger.error("it said: %s", worker.refusal)
+            is_first = False
+            await self._sleep(delay_s)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not longer than the server lives."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _start(self, number: int, is_first: bool) -> _WorkerProcess:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs, contextlib.ExitStack() as failing:
+            failing.callback(ours.close)
+            descriptors = (theirs.fileno(), self._listener.fileno())
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # the way to our code is in PYTHONPATH
+                "-m",
+                WORKER_MODULE,
+                *map(str, (number, *descriptors)),
+                env=self._environ,
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=descriptors,
+                process_group=0,  # so that a terminal's Ctrl-C comes to this process alone
+            )
+            failing.pop_all()
+        worker = _WorkerProcess(process, ours, is_first)
+        self._workers.append(worker)
+        if self._stopping.is_set():  # meanwhile
+            worker.send_signal(signal.SIGTERM)
+        return worker
+
+    async def _follow(self, worker: _WorkerProcess) -> int:
+        """Hear what a worker says until it ends; returns its exit code."""
+        patience = asyncio.get_running_loop().call_later(LISTEN_ANYWAY_S, self._lose_patience, worker)
+        reader, writer = await asyncio.open_connection(sock=worker.connection)
+        hearing = asyncio.create_task(self._hear_all(worker, reader))
+        code = await worker.process.wait()
+        await asyncio.wait([hearing], timeout=_LAST_WORDS_S)  # what it has said is in the socket
+        hearing.cancel()
+        writer.close()
+        patience.cancel()
+        self._workers.remove(worker)
+        self._choose_listeners()
+        return code
+
+    async def _hear_all(self, worker: _WorkerProcess, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(OSError):
+            while line := await reader.readline():
+                what, _, text = line.decode().rstrip("\n").partition(" ")
+                self._hear(worker, what, text)
+
+    def _hear(self, worker: _WorkerProcess, what: str, text: str) -> None:
+        if what == STARTED:
+            worker.state.has_started = self._has_served = True
+        elif what == READY:
+            worker.state.is_ready = worker.state.listens = True
+        elif what == REFUSED:
+            worker.refusal = text
+        self._choose_listeners()
+
+    def _lose_patience(self, worker: _WorkerProcess) -> None:
+        worker.state.waits_long = True
+        self._choose_listeners()
+
+    def _choose_listeners(self) -> None:
+        states = [worker.state for worker in self._workers]
+        chosen, paused = choose_listener(states), choose_paused(states)
+        for worker in self._workers:
+            if worker.state is chosen:
+                worker.listen(True)
+            elif any(worker.state is each for each in paused):
+                worker.listen(False)
+
+
+def supervise(settings: Settings, listener: socket.socket, environ: Mapping[str, str]) -> int:
+    """Run a supervisor; returns the exit code."""
+    configure_logs("supervisor", settings.log_level)
+
+    async def run() -> int:
+        return await Supervisor(settings, listener, environ).run()
+
+    return asyncio.run(run())
+
+
+def worker_environ(settings: Settings, environ: Mapping[str, str], cores: int) -> dict[str, str]:
+    """The environment of a worker: the settings, the way to our code, and how many threads libraries may make."""
+    threads = str(max(1, cores // settings.workers))
+    made = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    made |= {"BENTOML_DO_NOT_TRACK": "True", "ORT_DISABLE_TELEMETRY": "1"}
+    made |= {name: value for name, value in environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
+    return {**made, **settings.to_environ(), "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}

@@ -1,0 +1,136 @@
+"""`sluice serve` when its workers die and when it is told to stop: real processes."""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.models import graphs
+from tests.support.processes import Served
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+INFER = "/v2/models/double/infer"
+Serve = Callable[..., AbstractContextManager[Served]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    graphs.write_plain(tmp_path, "double", graphs.double())
+
+    @contextlib.contextmanager
+    def serve(workers: int = 1, **environment: str) -> Iterator[Served]:
+        server = Served("--store", str(tmp_path), workers=workers, environment=environment)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+    return serve
+
+
+def infer(server: Served) -> int:
+    return httpx.post(f"{server.url}{INFER}", json={"inputs": [X]}, timeout=60).status_code
+
+
+@contextlib.contextmanager
+def begun_request(server: Served) -> Iterator[tuple[socket.socket, bytes]]:
+    """A request whose body has not come, and that body. The server has read its head: it asks for the body."""
+    body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[1,2,3]}]}'
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
+        client.sendall(head.encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
+        yield client, body
+
+
+def test_dead_worker_comes_back_in_a_container_while_the_other_answers(serve: Serve) -> None:
+    """No request meets the dead worker, nor the new one before it is ready, and there are two workers again."""
+    with serve(workers=2, BENTOML_CONTAINERIZED="true") as server:
+        dead, other = server.worker_pids()
+        os.kill(dead, signal.SIGKILL)
+        server.read_until("another one starts in 0.0 s", 1)
+        assert {infer(server) for _ in range(50)} == {200}
+        server.read_until("models serve", 1)
+        assert {infer(server) for _ in range(20)} == {200}
+        now = server.worker_pids()
+        assert len(now) == 2
+        assert dead not in now
+        assert other in now
+        assert server.stop() == 0
+
+
+def test_callers_of_the_only_worker_wait_for_the_next_one(serve: Serve) -> None:
+    """The supervisor keeps the socket: who comes while no worker lives is answered by the one that comes back."""
+    with serve() as server:
+        [dead] = server.worker_pids()
+        os.kill(dead, signal.SIGKILL)
+        assert infer(server) == 200
+        assert server.stop() == 0
+
+
+def test_worker_whose_event_loop_is_held_is_killed(serve: Serve) -> None:
+    """A worker that hears no signal, as in a native call without end, does not keep the server: it ends with 0."""
+    with serve(SLUICE_DRAIN_S="0.5") as server:
+        [held] = server.worker_pids()
+        os.kill(held, signal.SIGSTOP)
+        assert server.stop() == 0
+        assert "are killed" in "".join(server.log)
+
+
+def test_client_that_never_sends_its_body_does_not_keep_the_server(serve: Serve) -> None:
+    """After the drain the server ends with code 0, whoever is still connected."""
+    with serve(SLUICE_DRAIN_S="0.5") as server, begun_request(server):
+        assert server.stop() == 0
+        assert "Traceback" not in "".join(server.log)
+
+
+def test_accepted_request_is_finished_while_new_connections_are_refused(serve: Serve) -> None:
+    """In the drain nobody is left hanging in the socket, and what was accepted is answered."""
+    with serve(workers=2) as server, begun_request(server) as (client, body):
+        server.process.send_signal(signal.SIGTERM)
+        while accepts(server.port):  # until all have closed the socket
+            pass
+        client.sendall(body)
+        answer = b"".join(iter(lambda: client.recv(10_000), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"[2.0,4.0,6.0]" in answer
+        assert server.wait() == 0
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionError:
+        return False
+    return True
+
+
+def test_lame_duck_answers_and_says_that_it_is_not_ready(serve: Serve) -> None:
+    """Old and new connections are answered and told to close; another SIGTERM changes nothing, Ctrl-C twice ends it."""
+    with serve(SLUICE_LAME_DUCK_S="3600") as server, httpx.Client(base_url=server.url) as client:
+        kept = [client.get("/readyz"), client.post(INFER, json={"inputs": [X]})]
+        assert [(each.status_code, each.headers.get("connection")) for each in kept] == [(200, None), (200, None)]
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+            server.process.send_signal(number)
+        while httpx.get(f"{server.url}/readyz").status_code == 200:
+            pass
+        old = client.post(INFER, json={"inputs": [X]})
+        assert (old.status_code, old.headers["connection"]) == (200, "close")
+        new, slow = httpx.post(f"{server.url}{INFER}", json={"inputs": [X]}), httpx.get(f"{server.url}/livez")
+        assert (new.status_code, new.headers["connection"]) == (200, "close")
+        assert (slow.status_code, slow.headers["connection"]) == (200, "close")
+        assert server.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_lost_terminal_end_it_well(serve: Serve, number: int) -> None:
+    """SIGINT and SIGHUP are SIGTERM by other names: code 0 and no traceback."""
+    with serve(workers=2) as server:
+        assert server.stop(number) == 0
+        assert "Traceback" not in "".join(server.log)
