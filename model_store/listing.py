@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.errors import BadLayout, StoreError
-from model_store.links import Boundary, show_name, tell_why
+from model_store.files.links import Boundary, show_name, tell_why
 from model_store.manifest import MANIFEST_FILE
 from model_store.plain import PLAIN_FILE, choose_onnx, find_onnx, is_onnx, list_entries, show_names
 

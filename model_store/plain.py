@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_store.errors import BadLayout
+from model_store.files.integrity import describe_bytes
+from model_store.files.links import Boundary, show_name, tell_why
 from model_store.graph import FILE_NAME
-from model_store.integrity import describe_bytes
-from model_store.links import Boundary, show_name, tell_why
 from model_store.manifest import File
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ import numpy as np
 
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadName, IntegrityError, NotInStore
-from model_store.integrity import describe_bytes, read_checked
-from model_store.links import Boundary
+from model_store.files.integrity import describe_bytes, read_checked
+from model_store.files.links import Boundary
 from model_store.listing import NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
