@@ -24,10 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.errors import BadName, IntegrityError, NotInStore
+from model_store.errors import BadLayout, BadName, IntegrityError, NotInStore
 from model_store.files.integrity import describe_bytes, read_checked
-from model_store.files.links import Boundary
-from model_store.listing import NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
+from model_store.files.links import Boundary, tell_why
+from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there, read_regular
+from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
 
@@ -60,15 +61,15 @@ class ModelVersion:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is an ONNX file without a manifest."""
-        return not (self.folder / MANIFEST_FILE).exists()
+        """Whether this is an ONNX file without a manifest. Raises BadLayout where nobody may know."""
+        return not self._has(MANIFEST_FILE)
 
     def read_manifest(self) -> Manifest:
         """The manifest. Raises BadManifest, BadLayout, NotInStore (a plain repository has none)."""
         path = self.folder / MANIFEST_FILE
         if self.is_plain:
             raise NotInStore(f"{self.name} version {self.version} has no {MANIFEST_FILE}")
-        text = self._bounds.read(path)
+        text = self._bounds.read(path, MOST_TEXT_BYTES)
         manifest = Manifest.from_json(text, f"{self.name}/{self.version}/{MANIFEST_FILE}")
         if manifest.name != self.name:
             raise IntegrityError(f"the manifest in {self.name}/{self.version} is of {manifest.name!r}")
@@ -92,8 +93,15 @@ class ModelVersion:
         Raises BadLayout for one that cannot be read.
         """
         folder = self.folder.parent if NUMBER.fullmatch(self.folder.name) else self.folder
-        path = folder / file
-        return self._bounds.read(path) if path.is_file() else None
+        most = MOST_CONFIG_BYTES if file == CONFIG_FILE else MOST_TEXT_BYTES
+        return self._bounds.read(folder / file, most) if self._has(folder / file) else None
+
+    def _has(self, file: str | Path) -> bool:
+        path = self.folder / file
+        try:
+            return is_there(path)
+        except OSError as error:
+            raise BadLayout(f"{self._bounds.where(path)} cannot be read: {tell_why(error)}") from None
 
     @property
     def _bounds(self) -> Boundary:
@@ -215,15 +223,18 @@ class Store:
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a model. Raises BadName, IntegrityError for a file that is not one of aliases."""
         path = self._folder(name) / ALIASES_FILE
-        if not path.exists():
-            return {}
+        where = f"{name}/{ALIASES_FILE}"
         try:
-            aliases = json.loads(path.read_bytes())
+            content = read_regular(path, MOST_CONFIG_BYTES) if is_there(path) else b"{}"
+        except OSError as error:
+            raise IntegrityError(f"{where} cannot be read: {tell_why(error)}; mend or remove it") from None
+        try:
+            aliases = json.loads(content)
             if all(ALIAS.fullmatch(k) and type(v) is int for k, v in aliases.items()):
                 return dict(sorted(aliases.items()))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             pass
-        raise IntegrityError(f'{path}: expected a JSON object such as {{"stable": 1}}; mend or remove it')
+        raise IntegrityError(f'{where}: expected a JSON object such as {{"stable": 1}}; mend or remove it')
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version that exists. Raises BadName, NotInStore."""
