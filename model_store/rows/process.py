@@ -15,6 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
+from model_store.cancellation import LoadCancelled, current
 from model_store.errors import first_line
 from model_store.rows.analysis import LONGEST_REASON, Analysis, analyse
 from model_store.rows.graph.samples import Lengths
@@ -74,6 +75,22 @@ class AnalystProcess:
     ) -> Analysis | Lengths:
         """The analysis, or the lengths at which the child ended; ``only`` at the lengths of the hints."""
         child = self._start()
+        try:
+            with current().stopping(child.kill):
+                return self._talk(child, content, external, hints, ended, only)
+        except LoadCancelled:
+            self._drop()
+            raise
+
+    @staticmethod
+    def _talk(
+        child: subprocess.Popen[bytes],
+        content: bytes,
+        external: Mapping[str, bytes],
+        hints: Sequence[Lengths],
+        ended: Sequence[Lengths],
+        only: bool,
+    ) -> Analysis | Lengths:
         assert child.stdin is not None  # noqa: S101  # both are pipes
         assert child.stdout is not None  # noqa: S101
         trying: Lengths = {}

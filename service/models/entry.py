@@ -87,6 +87,8 @@ class ModelEntry:
     """The versions that a version policy lets serve; None without one."""
     unusable: Sequence[Unusable] = ()
     """What else is in its folder, and cannot serve."""
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when its versions were tried, or when one of them takes so long that nobody should wait for it."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever loads or unloads."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
+from model_store.cancellation import Cancellation, LoadCancelled
 from model_store.graph import MAIN, Graph, RowVerdict, Tensor
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import (
@@ -24,6 +25,7 @@ from model_store.graphs.bits import Axes, Bits, settle
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import Described, describe_plain, make_samples
+from model_store.graphs.sessions import make_run_options
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.triton import TritonConfig
@@ -34,7 +36,8 @@ from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.models.profile import learn, make_ready, measurement_lock
+from service.models.measurement_lock import measurement_lock
+from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, run, try_company
 from service.sequences.rules import SequenceRules, read_loop
@@ -86,8 +89,19 @@ class LoadedVersion(VerifiedGraph):
     config: TritonConfig | None = None
 
 
-def load_version(version: ModelVersion, settings: Settings) -> LoadedVersion:
-    """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
+def load_version(version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None) -> LoadedVersion:
+    """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve.
+
+    ``cancellation`` ends it from another thread: then it raises NotReady with the reason that was given.
+    """
+    try:
+        with (cancellation or Cancellation()).active():
+            return _load(version, settings)
+    except LoadCancelled as cancelled:
+        raise NotReady(str(cancelled)) from None
+
+
+def _load(version: ModelVersion, settings: Settings) -> LoadedVersion:
     began = time.perf_counter()
     with measurement_lock.shared(), analyst.hold():
         read = (_load_plain if version.is_plain else _load_published)(version, settings)
@@ -338,6 +352,7 @@ def _opener(
             gpu=gpu,
             max_rows=max_rows,
             lanes=settings.lanes or GPU_LANES,
+            run_options=make_run_options(),
         )
 
     return open_on

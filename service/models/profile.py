@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -14,6 +13,7 @@ from service.engine.batching.cost import CostModel
 from service.engine.execution.runner import AllCores
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
+from service.models.measurement_lock import measurement_lock
 from service.models.verify import Budget, run
 
 _WARM_UP_S = 1.0
@@ -33,48 +33,6 @@ _WORTH_WIDENING = 1.2
 which is handed out anew, 0.9 to 1.2, of which nothing is left beside a load generator."""
 _MOST_TRIED = 16
 """Rows of the largest batch whose bits are compared: larger ones are cut alike, and would take long."""
-
-
-class MeasurementLock:
-    """Versions load side by side, but what is measured for one of them is measured while no other keeps a core busy."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._busy = 0
-        self._measures = False
-
-    @contextlib.contextmanager
-    def shared(self) -> Iterator[None]:
-        """Load beside others, and while nobody measures."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._measures)
-            self._busy += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._busy -= 1
-                self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Within ``shared``: wait until the others have loaded or wait for the same, and go on alone."""
-        with self._changed:
-            self._busy -= 1
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._busy and not self._measures)
-            self._measures = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._measures = False
-                self._busy += 1
-                self._changed.notify_all()
-
-
-measurement_lock = MeasurementLock()
-"""Of this process."""
 
 
 def make_ready(session: Session, samples: Arrays, sizes: Buckets, axes: Axes | None) -> Mapping[int, Arrays]:

@@ -9,15 +9,12 @@ the one or the other, and the old one is UNLOADING until the last that it accept
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from model_store import ModelVersion, Store, StoreError
-from model_store.errors import BadName
+from model_store.files.links import tell_why
 from model_store.graphs.analyst import analyst
-from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents
 from model_store.manifest import Task
 from service.engine.execution.device import Device
@@ -25,14 +22,16 @@ from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
 from service.models.entry import Model, ModelEntry, State, VersionEntry, find_number
-from service.models.index import IndexEntry, check_usable, choose_version, make_index, read_store
-from service.models.loading import LoadedVersion, load_version
+from service.models.index import IndexEntry, StoreReader, check_usable, choose_version, make_index
+from service.models.loading import LoadedVersion
+from service.models.loads import Loads, describe_failure
 from service.models.opening import open_model
-from service.settings import Settings, count_cores
+from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
 
 _NAMES_SHOWN = 20
+_UNLOADED = "it was unloaded"
 
 
 class Registry:
@@ -45,7 +44,6 @@ class Registry:
         self.tracer = Tracer()
         self.holders: list[Callable[[Model], Awaitable[None]]] = []
         """Asked when a version is taken out of service: they return when they do not need it any more."""
-        self._store = store
         self._device = device
         self._metrics = metrics
         self.entries: dict[str, ModelEntry] = {}
@@ -54,65 +52,70 @@ class Registry:
         self._tasks_of: dict[str, str] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
-        self._pool = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="load")
+        self._started: set[asyncio.Task[None]] = set()
+        self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
+        self._unlisted: dict[str, ModelEntry] = {}
+        """Of models that the store did not have before, while they are loaded."""
+        self._loads = Loads(settings)
+        self._reader = StoreReader(store)
 
     async def load_all(self) -> None:
         """Load every model of the store, several at a time."""
         # Before anything is served, so on the event loop: whoever asks finds the models, or that they are being loaded.
-        found = read_store(self._store, self.settings.models)
+        found = self._reader.read_store(self.settings.models)
         for name, contents in found.items():
             model_entry = self.entries.setdefault(name, ModelEntry())
             model_entry.unusable, model_entry.reason = contents.unusable, "" if contents.folders else contents.why
         wanted = {name: contents for name, contents in found.items() if contents.folders}
         if self.settings.lazy:
-            self._tasks_of = await asyncio.get_running_loop().run_in_executor(self._pool, self._read_tasks, wanted)
+            self._tasks_of = await self._reader.read_tasks(wanted)
             self._set_defaults()
             self.loaded = True
             logger.info("%d models serve when they are asked for", len(wanted))
             return
-        with analyst.hold():
-            await asyncio.gather(*(self._load_model(name, contents) for name, contents in wanted.items()))
+        for name, contents in wanted.items():
+            task = asyncio.get_running_loop().create_task(self._load_model(name, contents), name=f"load {name}")
+            self._started.add(task)
+            task.add_done_callback(self._started.discard)
+        try:
+            with analyst.hold():
+                await asyncio.gather(*(self.entries[name].tried.wait() for name in wanted))
+        except asyncio.CancelledError:
+            await self._end_started()
+            raise
         self.loaded = True
         ready = [name for name, model_entry in self.entries.items() if model_entry.serving]
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
         logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
 
-    def _read_tasks(self, found: Mapping[str, Contents]) -> dict[str, str]:
-        """What each model does, without loading it. One that cannot be read says so when it is asked for."""
-        tasks: dict[str, str] = {}
-        for name, contents in found.items():
-            with contextlib.suppress(StoreError, OSError):
-                newest = self._store.versions_of(name, contents)[-1]
-                tasks[name] = "tensors" if newest.is_plain else newest.read_manifest().task
-        return tasks
-
     async def _load_model(self, name: str, contents: Contents | None = None) -> None:
         """Load what serves of a model: of ``contents``, or of what the store has now."""
         model_entry = self.entries[name]
+        try:
+            async with model_entry.busy:
+                await self._load_versions(name, model_entry, contents)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others serve
+            model_entry.reason = describe_failure(error, f"reading {name}")
+            logger.error("model %s is unavailable: %s", name, model_entry.reason)
+        finally:
+            model_entry.tried.set()
 
-        def read() -> tuple[Contents, dict[str, int], list[int] | None]:
-            found = contents or self._store.list_model(name)
-            return found, self._store.aliases(name), choose_versions(self._store.versions_of(name, found))
+    async def _load_versions(self, name: str, model_entry: ModelEntry, contents: Contents | None) -> None:
+        """Raises what reading the store raises."""
 
-        async with model_entry.busy:
-            try:
-                found, model_entry.aliases, chosen = await asyncio.get_running_loop().run_in_executor(self._pool, read)
-            except (StoreError, OSError) as error:
-                model_entry.reason = str(error)
-                logger.error("model %s is unavailable: %s", name, error)
-                return
-            model_entry.unusable, model_entry.chosen = found.unusable, chosen
-            model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
-            versions = self._store.versions_of(name, found)
-            for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
-                await self._load_entry(model_entry, version)
-            if chosen is not None and not chosen:
-                model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
-                logger.error("model %s is unavailable: %s", name, model_entry.reason)
-            for version in reversed(versions):
-                if model_entry.serving is None and (chosen is None or version.version in chosen):
-                    model_entry.serving = (await self._load_entry(model_entry, version)).model
-            self._note_serving(name, model_entry)
+        found, model_entry.aliases, chosen = await self._reader.read(name, contents)
+        model_entry.unusable, model_entry.chosen = found.unusable, chosen
+        model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
+        versions = self._reader.versions_of(name, found)
+        for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
+            await self._load_entry(model_entry, version)
+        if chosen is not None and not chosen:
+            model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
+            logger.error("model %s is unavailable: %s", name, model_entry.reason)
+        for version in reversed(versions):
+            if model_entry.serving is None and (chosen is None or version.version in chosen):
+                model_entry.serving = (await self._load_entry(model_entry, version)).model
+        self._note_serving(name, model_entry)
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
         """Who serves has changed."""
@@ -130,19 +133,15 @@ class Registry:
         number = version.version
         old = model_entry.entries.get(number)
         serves = old is not None and old.model is not None
-        if old is not None and (not again or (serves and not version.is_plain)):
+        if old is not None and (not again or (serves and not self._may_change(version))):
             return old
         entry = VersionEntry(version)
         if not serves:
             model_entry.entries[number] = entry
-        loop = asyncio.get_running_loop()
         try:
-            loaded = await loop.run_in_executor(self._pool, load_version, version, self.settings)
-        except (StoreError, NotReady, OSError) as error:
-            self._refuse(entry, str(error), serves)
-        except Exception:  # a version that breaks the loader must not take the others with it
-            logger.exception("loading %s version %d failed", version.name, version.version)
-            self._refuse(entry, "loading failed unexpectedly: see the log", serves)
+            loaded = await self._loads.load(version, model_entry.tried.set)
+        except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not take the others with it
+            self._refuse(entry, describe_failure(error, f"loading {version.name} version {number}"), serves)
         else:
             entry.model = self._open(version, loaded)
             entry.state = State.READY
@@ -152,6 +151,13 @@ class Registry:
                     model_entry.serving = entry.model
                 self._retire(old, old.model)
         return entry
+
+    @staticmethod
+    def _may_change(version: ModelVersion) -> bool:
+        try:
+            return version.is_plain
+        except StoreError:  # its folder cannot be read any more: to load it says so
+            return True
 
     def _refuse(self, entry: VersionEntry, reason: str, still_serves: bool) -> None:
         entry.state, entry.reason = State.UNAVAILABLE, reason
@@ -258,17 +264,41 @@ class Registry:
 
         Who serves goes on until that one has proved itself. Then those that neither serve nor have an alias are taken
         out of service. Raises UnknownModel; NotReady with the reason why it cannot serve, and then nothing changes.
+
+        Of several that want a model to serve which does not serve yet, one loads it and the others wait for that.
         """
         if self.settings.models and name not in self.settings.models:
             raise UnknownModel(f"no model {name!r}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
-        model_entry = self.entries.get(name) or ModelEntry()
+        task = self._first_loads.get((name, version))
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._load_again(name, version))
+            self._started.add(task)
+            task.add_done_callback(self._started.discard)
+            model_entry = self.entries.get(name)
+            if model_entry is None or model_entry.serving is None:
+                self._first_loads[name, version] = task
+                task.add_done_callback(lambda _: self._first_loads.pop((name, version), None))
+        await asyncio.shield(task)
+
+    async def _load_again(self, name: str, version: str | None) -> None:
+        model_entry = self.entries.get(name) or self._unlisted.setdefault(name, ModelEntry())
+        try:
+            await self._load_into(model_entry, name, version)
+        finally:
+            if not model_entry.busy.locked():
+                self._unlisted.pop(name, None)
+
+    async def _load_into(self, model_entry: ModelEntry, name: str, version: str | None) -> None:
+        served = model_entry.serving is not None
         async with model_entry.busy:
-            contents, aliases = await self._read_model(name)
-            versions = self._store.versions_of(name, contents)
-            chosen = self._choose(versions) if version is None else ()
+            known = self.entries.get(name)
+            contents, aliases, policy = await self._reader.read_again(name, "" if known is None else known.why)
+            versions = self._reader.versions_of(name, contents)
+            chosen = policy or () if version is None else ()
             found = choose_version(name, version, versions, aliases, contents.unusable)
             self.entries.setdefault(name, model_entry)
-            entry = await self._load_entry(model_entry, found, again=True)
+            is_new = not served and model_entry.serving is not None  # it was loaded while this waited
+            entry = await self._load_entry(model_entry, found, again=not is_new)
             if entry.model is None:
                 raise NotReady(f"version {found.version} of {name!r} cannot serve: {entry.reason}")
             model_entry.serving, model_entry.aliases, model_entry.reason = entry.model, aliases, ""
@@ -280,46 +310,20 @@ class Registry:
             self._retire_all(entry for number, entry in model_entry.entries.items() if number not in stay)
             self._note_serving(name, model_entry)
 
-    @staticmethod
-    def _choose(versions: Sequence[ModelVersion]) -> Sequence[int]:
-        """Those that a version policy lets serve besides. Raises NotReady."""
-        try:
-            return choose_versions(versions) or ()
-        except (StoreError, OSError) as error:
-            raise NotReady(f"the configuration cannot be read: {error}") from None
-
-    async def _read_model(self, name: str) -> tuple[Contents, dict[str, int]]:
-        """The versions and aliases that the store has now. Raises UnknownModel, NotReady."""
-
-        def read() -> tuple[Contents, dict[str, int]]:
-            return self._store.list_model(name), self._store.aliases(name)
-
-        try:
-            contents, aliases = await asyncio.get_running_loop().run_in_executor(self._pool, read)
-        except BadName:
-            if name in self.entries:
-                raise NotReady(f"model {name!r:.120} cannot serve: {self.entries[name].why}") from None
-            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
-        except (StoreError, OSError) as error:
-            raise NotReady(f"model {name!r} cannot be read: {error}") from None
-        if not contents.folders and contents.unusable:
-            raise NotReady(f"model {name!r} cannot serve: {contents.why}")
-        if not contents.folders:
-            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them")
-        return contents, aliases
-
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one version of it, by number or alias; what it has accepted is finished.
 
         Of the versions that are left the newest serves. Raises UnknownModel.
         """
         model_entry = self.model_entry(name)
+        # What is being loaded holds the model until it has loaded, which it need not do any more.
+        number = None if version is None else find_number(name, model_entry.aliases, version)
+        self._loads.cancel(name, number, _UNLOADED)
         async with model_entry.busy:
             leaving = dict(model_entry.entries)
-            if version is None:
-                model_entry.reason = "it was unloaded"
+            if number is None:
+                model_entry.reason = _UNLOADED
             else:
-                number = find_number(name, model_entry.aliases, version)
                 leaving = {n: entry for n, entry in leaving.items() if n == number}
                 if not leaving:
                     have = ", ".join(map(str, sorted(model_entry.entries))) or "none"
@@ -350,7 +354,7 @@ class Registry:
                 self._device.forget(dispatcher)
             if model.loop is not None:
                 self._device.forget(model.loop)
-            entry.state, entry.reason = State.UNAVAILABLE, "it was unloaded"
+            entry.state, entry.reason = State.UNAVAILABLE, _UNLOADED
             logger.info("%s version %s is out of service", model.name, model.version)
 
         task = asyncio.get_running_loop().create_task(let_go())
@@ -360,13 +364,14 @@ class Registry:
     async def index(self) -> list[IndexEntry]:
         """All that is in the store, and the versions in service that are not there any more. Raises NotReady."""
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.list_all)
+            found = await self._reader.list_all()
         except OSError as error:
-            raise NotReady(f"the store cannot be read: {error}") from None
+            raise NotReady(f"the store cannot be read: {tell_why(error)}") from None
         return make_index(found, self.entries, lazy=self.settings.lazy, loaded=self.loaded)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered."""
+        await self._end_started()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
         await self._drain(list(self.models()))
         await asyncio.gather(*self._retiring, return_exceptions=True)
@@ -377,5 +382,13 @@ class Registry:
         # A loop request may be followed by a run of another graph, so these come last.
         await asyncio.gather(*(dispatcher.drain() for model in models for dispatcher in model.graphs.values()))
 
+    async def _end_started(self) -> None:
+        """End the loads for which no request waits."""
+        for task in self._started:
+            task.cancel()
+        await asyncio.gather(*self._started, return_exceptions=True)
+
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """End the loads that are left; one that cannot be ended does not keep the process."""
+        self._loads.close()
+        self._reader.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from model_store import GoldenSamples
+from model_store.cancellation import current
 from model_store.datatypes import datatype_of
 from model_store.errors import first_line
 from model_store.graphs.bits import cut, find_rounding, limit_of, take_rows
@@ -66,10 +67,11 @@ def _place(others: np.ndarray, mine: np.ndarray, axis: int | None, number: int, 
 
 
 def run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
-    """As ``session.run``; raises NotReady for whatever it raises."""
+    """As ``session.run``; raises NotReady for whatever it raises, LoadCancelled where it was stopped."""
     try:
         return session.run(inputs)
     except Exception as error:
+        current().check()
         raise NotReady(f"the graph fails on its own samples: {first_line(error)}") from error
 
 

@@ -14,7 +14,8 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady
 from service.models import profile
-from service.models.profile import MeasurementLock, learn, measurement_lock
+from service.models.measurement_lock import MeasurementLock, measurement_lock
+from service.models.profile import learn
 from service.models.verify import Budget
 from tests.support.models import graphs
 

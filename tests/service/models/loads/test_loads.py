@@ -1,0 +1,163 @@
+"""Loads that take long or never end: that model is unavailable, and nothing else waits for it."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from model_store import GoldenSamples, Manifest, Store
+from model_store.cancellation import Cancellation
+from model_store.graph import Graph, RowVerdict, Tensor
+from model_store.manifest import Golden
+from service.errors import NotReady
+from service.models.loading import load_version
+from service.models.measurement_lock import MeasurementLock
+from service.settings import Settings
+from service.worker import Worker
+from tests.support.models import graphs
+from tests.support.servers import FAST, Serving, settings_for
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+TOO_LONG = "it had not loaded after 0.5 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
+
+
+def infer(client: httpx.Client, name: str) -> httpx.Response:
+    return client.post(f"/v2/models/{name}/infer", json={"inputs": [X]})
+
+
+def index(client: httpx.Client) -> dict[str, tuple[str, str]]:
+    lines = client.post("/v2/repository/index").raise_for_status().json()
+    return {line["name"]: (line["state"], line.get("reason", "")) for line in lines}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """More models that never end than load at once, before and after a good one."""
+    for number in range(2 + len(os.sched_getaffinity(0))):
+        graphs.write_plain(tmp_path, f"endless-{number}", graphs.endless())
+    return graphs.write_plain(tmp_path, "good", graphs.double())
+
+
+@pytest.fixture
+def client(root: Path) -> Iterator[httpx.Client]:
+    settings = settings_for(root, control=True, ready_wait_s=0.2)
+    with Serving(settings, FAST) as server, server.client() as client:
+        yield client
+
+
+def test_models_that_never_load_keep_nobody_from_being_ready(client: httpx.Client) -> None:
+    """The server is ready, the others serve and the endless ones are being loaded; the server stops all the same."""
+    assert client.get("/readyz").status_code == 200
+    assert infer(client, "good").json()["outputs"][0]["data"] == [2, 4, 6]
+    states = index(client)
+    assert states.pop("good") == ("READY", "")
+    assert set(states.values()) == {("LOADING", "")}
+    refused = infer(client, "endless-0")
+    assert (refused.status_code, refused.json()["error"]) == (
+        503,
+        "model 'endless-0' is not ready: it is being loaded",
+    )
+
+
+def test_model_can_be_loaded_beside_those_that_never_load(root: Path, client: httpx.Client) -> None:
+    """The index is answered and a further model loaded, however many others are in the middle of their loads."""
+    graphs.write_plain(root, "other", graphs.double())
+    assert client.post("/v2/repository/models/other/load").status_code == 200
+    assert index(client)["other"] == ("READY", "")
+
+
+def test_load_that_never_ends_is_ended_by_unloading_the_model(client: httpx.Client) -> None:
+    """Whoever takes the model out of service need not wait for its load."""
+    assert client.post("/v2/repository/models/endless-0/unload").status_code == 200
+    assert index(client)["endless-0"] == ("UNAVAILABLE", "it was unloaded")
+
+
+def publish_endless(root: Path) -> None:
+    """A version whose golden samples never end."""
+    x = Tensor(name="x", datatype="FP32", shape=("batch", 3), batch_axis=0)
+    main = Graph(
+        file="main.onnx",
+        inputs=(x,),
+        outputs=(x.model_copy(update={"name": "y"}),),
+        rows=RowVerdict(verdict="proved"),
+    )
+    rows = np.ones((2, 3), np.float32)
+    golden = GoldenSamples({"x": rows}, {"y": rows}).to_bytes()
+    manifest = Manifest(name="both", task="tensors", graphs={"main": main}, golden=Golden(rows=2, atol=1e-5, rtol=1e-5))
+    Store(root).publish(manifest, {"main.onnx": graphs.endless(), "golden.npz": golden})
+
+
+def write_endless(root: Path) -> None:
+    """A version the analysis of whose rows never ends."""
+    graphs.write_plain(root, "both", graphs.endless(), version=2)
+
+
+@pytest.mark.parametrize("add", [write_endless, publish_endless])
+def test_load_that_takes_too_long_is_given_up(tmp_path: Path, add: Callable[[Path], None]) -> None:
+    """What has not loaded within SLUICE_LOAD_TIMEOUT_S is unavailable with that reason, and an older version serves."""
+    graphs.write_plain(tmp_path, "both", graphs.double())
+    add(tmp_path)
+    with Serving(settings_for(tmp_path, load_timeout_s=0.5), FAST) as server, server.client() as client:
+        lines = client.post("/v2/repository/index").json()
+        assert [(line["state"], line.get("reason", "")) for line in lines] == [("READY", ""), ("UNAVAILABLE", TOO_LONG)]
+        assert infer(client, "both").status_code == 200
+
+
+def test_several_that_ask_for_the_first_load_of_a_model_share_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it serves or not, it was loaded once, and all are told the same."""
+    graphs.write_plain(tmp_path, "good", graphs.double())
+    graphs.write_plain(tmp_path, "endless", graphs.endless())
+    caplog.set_level("INFO", "sluice.registry")
+
+    async def ask() -> list[Any]:
+        worker = Worker(Settings(store=tmp_path, models=("good", "endless"), control=True, load_timeout_s=0.5))
+        try:
+            asked = [worker.registry.load(name) for name in ("good", "endless") for _ in range(3)]
+            return await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            await worker.stop()
+
+    answers = asyncio.run(ask())
+    assert answers[:3] == [None] * 3
+    assert [str(answer) for answer in answers[3:]] == [f"version 1 of 'endless' cannot serve: {TOO_LONG}"] * 3
+    assert sum("serves on" in message for message in caplog.messages) == 1
+    assert sum("is unavailable" in message for message in caplog.messages) == 1
+
+
+def test_load_that_is_cancelled_before_it_begins_raises_the_reason(tmp_path: Path) -> None:
+    """Nothing of it is begun."""
+    graphs.write_plain(tmp_path, "endless", graphs.endless())
+    cancellation = Cancellation()
+    cancellation.cancel("enough")
+    with pytest.raises(NotReady, match="enough"):
+        load_version(Store(tmp_path).find("endless"), Settings(store=tmp_path), cancellation)
+
+
+def test_measurement_does_not_wait_for_a_load_that_may_never_end() -> None:
+    """Who has loaded for longer than 10 s keeps nobody from measuring."""
+    now = [0.0]
+    lock, loads, may_end = MeasurementLock(lambda: now[0]), threading.Event(), threading.Event()
+
+    def load() -> None:
+        with lock.shared():
+            loads.set()
+            may_end.wait(60)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        assert loads.wait(30)
+        now[0] = 10.5
+        with lock.shared(), lock.exclusive():
+            pass
+    finally:
+        may_end.set()
+        thread.join(30)
