@@ -59,9 +59,12 @@ def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
         first = providers[0] if isinstance(providers[0], str) else providers[0][0]
         avoided = find_unsafe_fusions(content) if first == CPU else []
         with current().stopping(lambda: options.set_load_cancellation_flag(True)):
-            return ort.InferenceSession(
+            session = ort.InferenceSession(
                 content, options, providers=providers, enable_fallback=0, disabled_optimizers=avoided
             )
+        # It keeps the file for a fall-back that was turned off, which takes as much memory as the weights.
+        session._model_bytes = None
+        return session
     except Exception as error:  # ONNX Runtime raises many types without a common base
         raise BadGraph(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
 

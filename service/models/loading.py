@@ -3,6 +3,7 @@
 Runs in a thread and touches nothing that is shared; the registry puts the result into service.
 """
 
+import hashlib
 import itertools
 import logging
 import time
@@ -28,6 +29,7 @@ from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.graphs.sessions import make_run_options
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
+from model_store.rows.graph.fingerprint import fingerprint
 from model_store.triton import TritonConfig
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
@@ -152,6 +154,8 @@ class _Opened:
     longer: tuple[Arrays, ...] = ()
     """Made-up inputs of larger sizes, where sizes are free: kernels are chosen by size, and bits with them."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
+    known_by: bytes | None = None
+    """The same for files that differ in their weights only."""
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
@@ -232,7 +236,7 @@ def _learn(
             name,
         )
         return CostModel(), None
-    return learn(opened.session, ready, opened.open_on, threads, axes, budget)
+    return learn(opened.session, ready, opened.open_on, threads, axes, budget, opened.known_by)
 
 
 def _count_threads(session: Session, settings: Settings) -> int:
@@ -271,7 +275,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
-        opened[name] = _Opened(settled, session, open_on, samples, stored)
+        opened[name] = _Opened(settled, session, open_on, samples, stored, known_by=_identify(content))
     return _Read(manifest, opened, read_loop(manifest))
 
 
@@ -290,6 +294,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
         described.samples,
         others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
+        known_by=_identify(content),
     )
     _warm_up(version.name, session, described.warmups)
     found = described.found
@@ -301,6 +306,14 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     sequence_rules = None if sequences is None else SequenceRules(sequences, is_required=True)
     schedule_policy = None if config is None else read_schedule_policy(config.batching)
     return _Read(described.manifest, {MAIN: opened}, sequence_rules, schedule_policy, config)
+
+
+def _identify(content: bytes) -> bytes:
+    try:
+        found = fingerprint(content)
+    except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
+        found = None
+    return found or hashlib.sha256(content).digest()
 
 
 def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:

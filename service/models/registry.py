@@ -24,7 +24,7 @@ from service.metrics.tracing import Tracer
 from service.models.entry import Model, ModelEntry, State, VersionEntry, find_number
 from service.models.index import IndexEntry, StoreReader, check_usable, choose_version, make_index
 from service.models.loading import LoadedVersion
-from service.models.loads import Loads, describe_failure
+from service.models.loads import Loads, describe_failure, release
 from service.models.opening import open_model
 from service.settings import Settings
 
@@ -346,20 +346,25 @@ class Registry:
         """Let nobody find the version any more, and let go of it when those who had found it are done."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
 
-        async def let_go() -> None:
-            for holder in self.holders:
-                await holder(model)
-            await self._drain([model])
-            for dispatcher in model.graphs.values():
-                self._device.forget(dispatcher)
-            if model.loop is not None:
-                self._device.forget(model.loop)
-            entry.state, entry.reason = State.UNAVAILABLE, _UNLOADED
-            logger.info("%s version %s is out of service", model.name, model.version)
-
-        task = asyncio.get_running_loop().create_task(let_go())
+        task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+    async def _let_go(self, entry: VersionEntry, held: list[Model]) -> None:
+        """``held`` has the only reference that is left in the end: its sessions are closed in a thread."""
+        for holder in self.holders:
+            await holder(held[0])
+        await self._drain(held)
+        self._forget(held[0])
+        entry.state, entry.reason = State.UNAVAILABLE, _UNLOADED
+        logger.info("%s version %d is out of service", entry.source.name, entry.source.version)
+        await asyncio.to_thread(release, held)
+
+    def _forget(self, model: Model) -> None:
+        for dispatcher in model.graphs.values():
+            self._device.forget(dispatcher)
+        if model.loop is not None:
+            self._device.forget(model.loop)
 
     async def index(self) -> list[IndexEntry]:
         """All that is in the store, and the versions in service that are not there any more. Raises NotReady."""
