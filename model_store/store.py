@@ -10,7 +10,6 @@ Rules
 """
 
 import fcntl
-import io
 import json
 import os
 import re
@@ -21,13 +20,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from model_store.datatypes import DATATYPES
 from model_store.errors import BadLayout, BadName, IntegrityError, NotInStore
 from model_store.files.integrity import describe_bytes, read_checked
 from model_store.files.links import Boundary, tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there, read_regular
+from model_store.golden import GoldenSamples, check_tolerance
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
@@ -107,7 +104,7 @@ class ModelVersion:
     def _bounds(self) -> Boundary:
         return self.boundary or Boundary(self.folder)
 
-    def read_golden(self, manifest: Manifest) -> "GoldenSamples | None":
+    def read_golden(self, manifest: Manifest) -> GoldenSamples | None:
         """The stored samples, or None where the manifest has none. Raises IntegrityError."""
         if manifest.golden is None:
             return None
@@ -126,29 +123,6 @@ class ModelVersion:
             if path.name not in allowed:
                 raise IntegrityError(f"{path.name} in {self.name}/{self.version} was not published with it: remove it")
         return manifest, contents
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenSamples:
-    """Inputs of the graph ``main`` and the outputs that they gave at export; axis 0 is the batch where there is one."""
-
-    inputs: Mapping[str, np.ndarray]
-    outputs: Mapping[str, np.ndarray]
-
-    def to_bytes(self) -> bytes:
-        arrays = {f"in.{k}": v for k, v in self.inputs.items()} | {f"out.{k}": v for k, v in self.outputs.items()}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub mistakes the arrays for allow_pickle
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> "GoldenSamples":
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            named = {name: _as_bf16(arrays[name]) for name in arrays.files}
-        return cls(
-            {k.removeprefix("in."): v for k, v in named.items() if k.startswith("in.")},
-            {k.removeprefix("out."): v for k, v in named.items() if k.startswith("out.")},
-        )
 
 
 class Store:
@@ -254,7 +228,7 @@ class Store:
         """Add the next version of a model: all of it, or nothing.
 
         ``files`` maps each file name to its content; their digests are put into the manifest. Raises BadName where a
-        graph's file or the golden samples are not among them.
+        graph's file or the golden samples are not among them, BadManifest where their tolerance proves nothing.
         """
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
@@ -265,6 +239,9 @@ class Store:
             raise BadName(f"files of the version: expected {sorted(needed)}, got {sorted(files)}")
         complete = manifest.model_copy(update={"files": {name: describe_bytes(files[name]) for name in sorted(files)}})
         Manifest.from_json(complete.to_json(), "the new manifest")
+        for facts in (complete.golden, *complete.graph_golden.values()):
+            if facts is not None:
+                check_tolerance(facts, GoldenSamples.from_bytes(files[facts.file]))
         folder = self._folder(manifest.name)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".publish-", dir=folder))
@@ -312,11 +289,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _as_bf16(array: np.ndarray) -> np.ndarray:
-    """NumPy's file format has no name for BF16 and keeps it as two bytes without a meaning; nothing else is so."""
-    return array.view(DATATYPES["BF16"].dtype) if array.dtype == "V2" else array
 
 
 def _write_synced(path: Path, content: bytes) -> None:
