@@ -3,20 +3,17 @@
 Rules
 - A version is an integer from 1 and never changes once it is there.
 - Publishing writes into a hidden folder beside the versions, syncs it, and renames it: a version is whole or absent.
+  What a publisher that was killed has left there is swept by the next one, and by a server that starts.
 - The rename also claims the number, so two publishers cannot get the same one.
 - Aliases are one small file a model, replaced atomically.
 - A folder ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
 - What cannot be used is listed too, with the reason (``listing.py``).
 """
 
-import fcntl
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from model_store.errors import BadLayout, BadName, IntegrityError, NotInStore
 from model_store.files.integrity import describe_bytes, read_checked
 from model_store.files.links import Boundary, tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there, read_regular
+from model_store.files.staging import locked, staged, sweep
 from model_store.golden import GoldenSamples, check_tolerance
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
@@ -216,7 +214,7 @@ class Store:
             raise BadName(f"alias {alias!r}: expected a letter, then letters, digits, '.', '_', '-', 100 at most")
         self.find(name, version)
         folder = self._folder(name)
-        with _locked(folder):
+        with locked(folder):
             content = json.dumps({**self.aliases(name), alias: version}, sort_keys=True).encode()
             temporary = folder / f".aliases-{os.getpid()}"
             temporary.unlink(missing_ok=True)  # left by a process that died
@@ -242,20 +240,22 @@ class Store:
         for facts in (complete.golden, *complete.graph_golden.values()):
             if facts is not None:
                 check_tolerance(facts, GoldenSamples.from_bytes(files[facts.file]))
+        self.sweep()
         folder = self._folder(manifest.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".publish-", dir=folder))
-        try:
+        with staged(folder) as temporary:
             for name, content in {**files, MANIFEST_FILE: complete.to_json()}.items():
                 _write_synced(temporary / name, content)
             temporary.chmod(0o755)
             _sync_folder(temporary)
             return self._claim(manifest.name, folder, temporary)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if not any(folder.iterdir()):
-                folder.rmdir()
-            raise
+
+    def sweep(self) -> list[Path]:
+        """Remove what publishers that were killed have left. Returns what was removed; see ``files/staging.py``."""
+        try:
+            folders = [path for path in self.root.iterdir() if NAME.fullmatch(path.name)]
+        except OSError:  # there is no store yet, or none that can be read
+            return []
+        return [path for folder in folders for path in sweep(folder)]
 
     def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
         while True:
@@ -278,17 +278,6 @@ class Store:
         if not NAME.fullmatch(name):
             raise BadName(f"model name {name!r}: expected {NAME_RULE}")
         return self.root / name
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process and thread at a time; the lock goes with whoever holds it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -36,6 +36,7 @@ class StoreReader:
 
     def read_store(self, only: Sequence[str]) -> dict[str, Contents]:
         """Of the models that are to serve, which are all without ``only``. What cannot is logged."""
+        self._pool.submit(self._sweep)
         found: dict[str, Contents] = {}
         try:
             found = self._store.list_all()
@@ -52,6 +53,10 @@ class StoreReader:
                 what = f"{each.name} version {each.version}" if each.version else each.name
                 logger.error("%s is unavailable: %s", what, each.reason)
         return wanted
+
+    def _sweep(self) -> None:
+        for path in self._store.sweep():
+            logger.info("%s was left by a publisher that was killed, and was removed", path)
 
     async def list_all(self) -> dict[str, Contents]:
         """Raises OSError."""

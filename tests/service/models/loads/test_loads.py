@@ -16,6 +16,7 @@ from model_store.cancellation import Cancellation
 from model_store.graph import Graph, RowVerdict, Tensor
 from model_store.manifest import Golden
 from service.errors import NotReady
+from service.models.index import StoreReader
 from service.models.loading import load_version
 from service.models.measurement_lock import MeasurementLock
 from service.settings import Settings
@@ -107,6 +108,17 @@ def test_load_that_takes_too_long_is_given_up(tmp_path: Path, add: Callable[[Pat
         lines = client.post("/v2/repository/index").json()
         assert [(line["state"], line.get("reason", "")) for line in lines] == [("READY", ""), ("UNAVAILABLE", TOO_LONG)]
         assert infer(client, "both").status_code == 200
+
+
+def test_server_that_starts_sweeps_what_a_killed_publisher_left(root: Path) -> None:
+    """A folder that nobody holds is removed; what serves is not touched."""
+    (root / "good" / ".publish-x").mkdir()
+    reader = StoreReader(Store(root))
+    try:
+        reader.read_store(("good",))
+    finally:
+        reader._pool.shutdown(wait=True)
+    assert [path.name for path in (root / "good").iterdir()] == ["1"]
 
 
 def test_several_that_ask_for_the_first_load_of_a_model_share_it(
