@@ -21,6 +21,7 @@ from service.engine.execution.device import Device
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
+from service.models.defaults import TaskDefaults
 from service.models.entry import Model, ModelEntry, State, VersionEntry, find_number
 from service.models.index import IndexEntry, StoreReader, check_usable, choose_version, make_index
 from service.models.loading import LoadedVersion
@@ -48,8 +49,7 @@ class Registry:
         self._metrics = metrics
         self.entries: dict[str, ModelEntry] = {}
         """By model. To be read only."""
-        self._tasks: dict[str, str] = {}
-        self._tasks_of: dict[str, str] = {}
+        self._defaults = TaskDefaults(settings.default_models)
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._started: set[asyncio.Task[None]] = set()
@@ -68,8 +68,7 @@ class Registry:
             model_entry.unusable, model_entry.reason = contents.unusable, "" if contents.folders else contents.why
         wanted = {name: contents for name, contents in found.items() if contents.folders}
         if self.settings.lazy:
-            self._tasks_of = await self._reader.read_tasks(wanted)
-            self._set_defaults()
+            self._defaults.note(await self._reader.read_tasks(wanted))
             self.loaded = True
             logger.info("%d models serve when they are asked for", len(wanted))
             return
@@ -119,11 +118,7 @@ class Registry:
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
         """Who serves has changed."""
-        if model_entry.serving is not None:
-            self._tasks_of[name] = model_entry.serving.manifest.task
-        else:
-            self._tasks_of.pop(name, None)
-        self._set_defaults()
+        self._defaults.note({name: None if model_entry.serving is None else model_entry.serving.manifest.task})
 
     async def _load_entry(self, model_entry: ModelEntry, version: ModelVersion, again: bool = False) -> VersionEntry:
         """Load a version that has not been tried, or ``again`` one that does not serve or whose files may have changed.
@@ -174,13 +169,6 @@ class Registry:
         self._metrics.gauge("sluice_model_load_seconds", labels).set(loaded.load_s)
         logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
         return model
-
-    def _set_defaults(self) -> None:
-        by_task: dict[str, list[str]] = {}
-        for name, task in self._tasks_of.items():
-            by_task.setdefault(task, []).append(name)
-        self._tasks = {task: names[0] for task, names in by_task.items() if len(names) == 1}
-        self._tasks.update(self.settings.default_models)
 
     @property
     def is_ready(self) -> bool:
@@ -240,14 +228,7 @@ class Registry:
     def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:
         """The model for a task route; without a name the task's default. Raises UnknownModel, NotReady."""
         if name is None:
-            name = self._tasks.get(task)
-            if name is None:
-                if not self.loaded:
-                    raise NotReady("the models are being loaded")
-                able = [n for n, does in self._tasks_of.items() if does == task]
-                if not able:
-                    raise UnknownModel(f"no model that serves does {task}: /models lists them")
-                raise UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")
+            name = self._defaults.find(task, not self.loaded or bool(self._started))
         model = self.find(name, version)
         if task not in model.tasks:
             does = " and ".join(sorted(model.tasks))
