@@ -14,6 +14,8 @@ from service.errors import InvalidInput, UnknownModel
 from service.models.loading import LoadedVersion
 from service.protocol.infer_request import priority_of
 
+UNLOADED = "it was unloaded"
+
 
 class State(enum.StrEnum):
     LOADING = "LOADING"

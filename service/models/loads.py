@@ -9,25 +9,22 @@ Rules
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from model_store import ModelVersion, StoreError
 from model_store.cancellation import Cancellation
 from model_store.files.links import tell_why
 from service.errors import NotReady
 from service.models.loading import LoadedVersion, load_version
+from service.models.retirement import give_memory_back
 from service.settings import Settings, count_cores
 
 logger = logging.getLogger("sluice.registry")
-
-T = TypeVar("T")
 
 _BYTES_PER_S = 50 << 20
 """A large model takes longer without being suspect of never ending: so fast it is read, checked and opened at least."""
@@ -147,20 +144,6 @@ class Loads:
             load.overdue.cancel()
         self._give_place(load)
         self._loads.discard(load)
-
-
-def give_memory_back() -> None:
-    """What was freed goes back to the system. The C library would keep it: each thread has a heap of its own,
-    and every load a thread."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-    if trim is not None:
-        trim(0)
-
-
-def release(held: list[T]) -> None:
-    """Let go of what a list holds, and of its memory."""
-    held.clear()
-    give_memory_back()
 
 
 def _count_bytes(version: ModelVersion) -> int:

@@ -10,7 +10,8 @@ the one or the other, and the old one is UNLOADING until the last that it accept
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 from model_store import ModelVersion, Store, StoreError
 from model_store.files.links import tell_why
@@ -22,17 +23,17 @@ from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
 from service.models.defaults import TaskDefaults
-from service.models.entry import Model, ModelEntry, State, VersionEntry, find_number
+from service.models.entry import UNLOADED, Model, ModelEntry, State, VersionEntry, find_number
 from service.models.index import IndexEntry, StoreReader, check_usable, choose_version, make_index
 from service.models.loading import LoadedVersion
-from service.models.loads import Loads, describe_failure, release
+from service.models.loads import Loads, describe_failure
 from service.models.opening import open_model
+from service.models.retirement import Retirement, drain
 from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
 
 _NAMES_SHOWN = 20
-_UNLOADED = "it was unloaded"
 
 
 class Registry:
@@ -51,8 +52,8 @@ class Registry:
         """By model. To be read only."""
         self._defaults = TaskDefaults(settings.default_models)
         self._loading: dict[str, asyncio.Task[None]] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._started: set[asyncio.Task[None]] = set()
+        self._retirement = Retirement(device, metrics, self.holders)
+        self._started: set[asyncio.Task[Any]] = set()
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._unlisted: dict[str, ModelEntry] = {}
         """Of models that the store did not have before, while they are loaded."""
@@ -111,16 +112,55 @@ class Registry:
         if chosen is not None and not chosen:
             model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
             logger.error("model %s is unavailable: %s", name, model_entry.reason)
+        late: list[asyncio.Task[VersionEntry]] = []
         for version in reversed(versions):
             if model_entry.serving is None and (chosen is None or version.version in chosen):
-                model_entry.serving = (await self._load_entry(model_entry, version)).model
+                task = await self._load_until_overdue(model_entry, version)
+                if task.done():
+                    model_entry.serving = task.result().model
+                else:
+                    late.append(task)
         self._note_serving(name, model_entry)
+        model_entry.tried.set()
+        for task in reversed(late):
+            await self._take_over(model_entry, await task)
+            self._note_serving(name, model_entry)
+
+    async def _load_until_overdue(self, model_entry: ModelEntry, version: ModelVersion) -> "asyncio.Task[VersionEntry]":
+        """The load of a version, when it is done, or overdue: then an older one may serve until it is done."""
+        loop = asyncio.get_running_loop()
+        overdue = loop.create_future()
+        task = loop.create_task(self._load_entry(model_entry, version, False, lambda: overdue.set_result(None)))
+        try:
+            await asyncio.wait({task, overdue}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not task.done():
+            self._started.add(task)
+            task.add_done_callback(self._started.discard)
+        return task
+
+    async def _take_over(self, model_entry: ModelEntry, entry: VersionEntry) -> None:
+        """Let a version serve that was loaded late, in the place of the older one that served meanwhile."""
+        if entry.model is None:
+            return
+        before, model_entry.serving = model_entry.serving, entry.model
+        stay = {*model_entry.aliases.values(), *(model_entry.chosen or ())}
+        if before is not None and int(before.version) not in stay:
+            self._retirement.retire([model_entry.entries[int(before.version)]])
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
         """Who serves has changed."""
         self._defaults.note({name: None if model_entry.serving is None else model_entry.serving.manifest.task})
 
-    async def _load_entry(self, model_entry: ModelEntry, version: ModelVersion, again: bool = False) -> VersionEntry:
+    async def _load_entry(
+        self,
+        model_entry: ModelEntry,
+        version: ModelVersion,
+        again: bool = False,
+        on_overdue: Callable[[], None] | None = None,
+    ) -> VersionEntry:
         """Load a version that has not been tried, or ``again`` one that does not serve or whose files may have changed.
 
         What serves goes on until the new one takes its place.
@@ -134,7 +174,7 @@ class Registry:
         if not serves:
             model_entry.entries[number] = entry
         try:
-            loaded = await self._loads.load(version, model_entry.tried.set)
+            loaded = await self._loads.load(version, on_overdue or model_entry.tried.set)
         except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not take the others with it
             self._refuse(entry, describe_failure(error, f"loading {version.name} version {number}"), serves)
         else:
@@ -144,7 +184,7 @@ class Registry:
             if old is not None and old.model is not None:
                 if model_entry.serving is old.model:
                     model_entry.serving = entry.model
-                self._retire(old, old.model)
+                self._retirement.begin(old, old.model)
         return entry
 
     @staticmethod
@@ -288,7 +328,7 @@ class Registry:
                 if other.version in {*aliases.values(), *chosen} and other is not found:
                     await self._load_entry(model_entry, other)
             stay = {found.version, *aliases.values(), *chosen}
-            self._retire_all(entry for number, entry in model_entry.entries.items() if number not in stay)
+            self._retirement.retire(entry for number, entry in model_entry.entries.items() if number not in stay)
             self._note_serving(name, model_entry)
 
     async def unload(self, name: str, version: str | None = None) -> None:
@@ -299,11 +339,11 @@ class Registry:
         model_entry = self.model_entry(name)
         # What is being loaded holds the model until it has loaded, which it need not do any more.
         number = None if version is None else find_number(name, model_entry.aliases, version)
-        self._loads.cancel(name, number, _UNLOADED)
+        self._loads.cancel(name, number, UNLOADED)
         async with model_entry.busy:
             leaving = dict(model_entry.entries)
             if number is None:
-                model_entry.reason = _UNLOADED
+                model_entry.reason = UNLOADED
             else:
                 leaving = {n: entry for n, entry in leaving.items() if n == number}
                 if not leaving:
@@ -313,39 +353,7 @@ class Registry:
                 staying = [e.model for n, e in sorted(model_entry.entries.items()) if n not in leaving and e.model]
                 model_entry.serving = staying[-1] if staying else None
             self._note_serving(name, model_entry)
-            self._retire_all(leaving.values())
-
-    def _retire_all(self, entries: Iterable[VersionEntry]) -> None:
-        for entry in entries:
-            if entry.model is not None:
-                labels = (entry.source.name, str(entry.source.version))
-                self._metrics.gauge("sluice_model_ready", labels).set(0)
-                self._metrics.gauge("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
-                self._retire(entry, entry.model)
-
-    def _retire(self, entry: VersionEntry, model: Model) -> None:
-        """Let nobody find the version any more, and let go of it when those who had found it are done."""
-        entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
-
-        task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
-
-    async def _let_go(self, entry: VersionEntry, held: list[Model]) -> None:
-        """``held`` has the only reference that is left in the end: its sessions are closed in a thread."""
-        for holder in self.holders:
-            await holder(held[0])
-        await self._drain(held)
-        self._forget(held[0])
-        entry.state, entry.reason = State.UNAVAILABLE, _UNLOADED
-        logger.info("%s version %d is out of service", entry.source.name, entry.source.version)
-        await asyncio.to_thread(release, held)
-
-    def _forget(self, model: Model) -> None:
-        for dispatcher in model.graphs.values():
-            self._device.forget(dispatcher)
-        if model.loop is not None:
-            self._device.forget(model.loop)
+            self._retirement.retire(leaving.values())
 
     async def index(self) -> list[IndexEntry]:
         """All that is in the store, and the versions in service that are not there any more. Raises NotReady."""
@@ -359,18 +367,12 @@ class Registry:
         """Refuse new requests; return when the accepted ones are answered."""
         await self._end_started()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        await self._drain(list(self.models()))
-        await asyncio.gather(*self._retiring, return_exceptions=True)
-
-    @staticmethod
-    async def _drain(models: Sequence[Model]) -> None:
-        await asyncio.gather(*(model.loop.drain() for model in models if model.loop is not None))
-        # A loop request may be followed by a run of another graph, so these come last.
-        await asyncio.gather(*(dispatcher.drain() for model in models for dispatcher in model.graphs.values()))
+        await drain(list(self.models()))
+        await self._retirement.end()
 
     async def _end_started(self) -> None:
         """End the loads for which no request waits."""
-        for task in self._started:
+        for task in list(self._started):
             task.cancel()
         await asyncio.gather(*self._started, return_exceptions=True)
 

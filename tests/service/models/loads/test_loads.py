@@ -11,13 +11,14 @@ import httpx
 import numpy as np
 import pytest
 
-from model_store import GoldenSamples, Manifest, Store
+from model_store import GoldenSamples, Manifest, ModelVersion, Store
 from model_store.cancellation import Cancellation
 from model_store.graph import Graph, RowVerdict, Tensor
 from model_store.manifest import Golden
 from service.errors import NotReady
+from service.models import loads
 from service.models.index import StoreReader
-from service.models.loading import load_version
+from service.models.loading import LoadedVersion, load_version
 from service.models.measurement_lock import MeasurementLock
 from service.settings import Settings
 from service.worker import Worker
@@ -108,6 +109,52 @@ def test_load_that_takes_too_long_is_given_up(tmp_path: Path, add: Callable[[Pat
         lines = client.post("/v2/repository/index").json()
         assert [(line["state"], line.get("reason", "")) for line in lines] == [("READY", ""), ("UNAVAILABLE", TOO_LONG)]
         assert infer(client, "both").status_code == 200
+
+
+def test_older_version_serves_while_the_newest_does_not_get_loaded(tmp_path: Path) -> None:
+    """A version that never loads does not take its model down, and what serves has the newest that does."""
+    for version in (1, 2):
+        graphs.write_plain(tmp_path, "m", graphs.double(), version=version)
+    graphs.write_plain(tmp_path, "m", graphs.endless(), version=3)
+    settings = settings_for(tmp_path, ready_wait_s=0.2, load_timeout_s=60)
+    with Serving(settings, FAST) as server, server.client() as client:
+        assert client.get("/readyz").status_code == 200
+        assert infer(client, "m").json()["model_version"] == "2"
+        lines = client.post("/v2/repository/index").json()
+        assert [line["state"] for line in lines] == ["UNAVAILABLE", "READY", "LOADING"]
+
+
+def test_newest_version_takes_over_when_it_is_loaded_late(tmp_path: Path) -> None:
+    """The older one that served meanwhile is taken out of service."""
+    for version in (1, 2):
+        graphs.write_plain(tmp_path, "m", graphs.double(), version=version)
+    may_load = threading.Event()
+
+    def load(version: ModelVersion, settings: Settings, cancellation: Cancellation) -> LoadedVersion:
+        if version.version == 2:
+            assert may_load.wait(60)
+        return load_version(version, settings, cancellation)
+
+    async def watch() -> None:
+        worker = Worker(Settings(store=tmp_path, ready_wait_s=0.05))
+        registry = worker.registry
+        try:
+            await registry.load_all()
+            assert registry.find("m").version == "1"
+            may_load.set()
+            await asyncio.gather(*registry._started)
+            assert registry.find("m").version == "2"
+            await registry._retirement.end()
+            assert [(entry.version, entry.state.value) for entry in await registry.index()] == [
+                ("1", "UNAVAILABLE"),
+                ("2", "READY"),
+            ]
+        finally:
+            await worker.stop()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loads, "load_version", load)
+        asyncio.run(watch())
 
 
 def test_server_that_starts_sweeps_what_a_killed_publisher_left(root: Path) -> None:

@@ -1,8 +1,11 @@
 """What a version took comes back when another takes its place."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
+import threading
+import weakref
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from onnx import TensorProto, helper
 from service.settings import Settings
 from service.worker import Worker
 from tests.support.models import graphs
+from tests.support.servers import FAST, Serving, settings_for
 
 WIDTH = 256
 WEIGHTS_MIB = 32
@@ -44,15 +48,15 @@ def measure(store: Path, pipe: Connection, beside: bool) -> None:
         for _ in range(2):
             await registry.load("m")  # the first brings in what is imported and started only once
             await registry.unload("m")
-            await asyncio.gather(*registry._retiring)
+            await registry._retirement.end()
         pipe.send(look())
         for _ in range(5):
             await registry.load("m")
-            await asyncio.gather(*registry._retiring)
+            await registry._retirement.end()
             pipe.send(look())
             if not beside:
                 await registry.unload("m")
-                await asyncio.gather(*registry._retiring)
+                await registry._retirement.end()
         await worker.stop()
 
     asyncio.run(swap())
@@ -74,3 +78,21 @@ def test_swaps_give_memory_threads_and_files_back(tmp_path: Path, beside: bool) 
     assert last[0] < 1.1 * first[0], seen
     assert abs(last[1] - first[1]) <= 2, seen
     assert last[2] <= first[2], seen
+
+
+def test_model_that_was_unloaded_is_let_go_of_at_once(tmp_path: Path) -> None:
+    """Not when the garbage collector comes, which it seldom does: nothing that was answered holds the model."""
+    graphs.write_plain(tmp_path, "m", graphs.double())
+    x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+    gone = threading.Event()
+    with Serving(settings_for(tmp_path, control=True), FAST) as server, server.client() as client:
+        assert server.worker is not None
+        gc.disable()
+        try:
+            for _ in range(3):
+                assert client.post("/v2/models/m/infer", json={"inputs": [x]}).status_code == 200
+            weakref.finalize(server.worker.registry.find("m").loaded.session, gone.set)
+            assert client.post("/v2/repository/models/m/unload").status_code == 200
+            assert gone.wait(30)
+        finally:
+            gc.enable()
