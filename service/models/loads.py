@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from model_store import ModelVersion, StoreError
 from model_store.cancellation import Cancellation
@@ -39,12 +40,12 @@ class _Load:
 
     version: ModelVersion
     done: asyncio.Future[LoadedVersion]
+    cancelled: asyncio.Future[None]
     on_overdue: Callable[[], None]
     cancellation: Cancellation = field(default_factory=Cancellation)
     more_s: float = 0.0
     has_place: bool = True
     overdue: asyncio.TimerHandle | None = None
-    thread: threading.Thread | None = None
 
 
 class Loads:
@@ -54,6 +55,7 @@ class Loads:
         self._settings = settings
         self._places = asyncio.Semaphore(max(2, count_cores()))
         self._loads: set[_Load] = set()
+        self._threads: list[threading.Thread] = []
 
     async def load(self, version: ModelVersion, on_overdue: Callable[[], None]) -> LoadedVersion:
         """As ``load_version``; raises NotReady for a load that takes longer than ``load_timeout_s`` too.
@@ -65,13 +67,15 @@ class Loads:
         await self._places.acquire()
         load = self._begin(version, on_overdue)
         try:
-            await asyncio.wait({load.done}, timeout=limit_s)
+            ends: set[asyncio.Future[Any]] = {load.done, load.cancelled}
+            await asyncio.wait(ends, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             if not load.done.done():
-                reason = f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
-                load.cancellation.cancel(reason)
+                load.cancellation.cancel(
+                    f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
+                )
                 await asyncio.wait({load.done}, timeout=_GRACE_S)
                 if not load.done.done():
-                    raise NotReady(f"{reason} (what it does cannot be stopped)")
+                    raise NotReady(f"{load.cancellation.reason} (what it does cannot be stopped)")
             loaded = load.done.result()
             if load.cancellation.reason is not None:  # when it had ended, but its sessions run nothing any more
                 raise NotReady(load.cancellation.reason)
@@ -86,26 +90,30 @@ class Loads:
         for load in self._loads:
             if load.version.name == name and number in (None, load.version.version):
                 load.cancellation.cancel(reason)
+                if not load.cancelled.done():
+                    load.cancelled.set_result(None)
 
-    def close(self, within_s: float = _GRACE_S) -> None:
-        """End all loads; returns when they have ended, or after so many seconds."""
+    def close(self, within_s: float = _GRACE_S) -> bool:
+        """End all loads. Returns whether they have ended, after so many seconds at most."""
         ends_at = time.monotonic() + within_s
         for load in self._loads:
             load.cancellation.cancel(_STOPPING)
-        for load in self._loads:
-            if load.thread is not None:
-                load.thread.join(max(0.0, ends_at - time.monotonic()))
-                if load.thread.is_alive():
-                    logger.error("the load of %s version %d cannot be stopped", load.version.name, load.version.version)
+        for thread in self._threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+            if thread.is_alive():
+                logger.error("%s: what it does cannot be stopped", thread.name)
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _begin(self, version: ModelVersion, on_overdue: Callable[[], None]) -> _Load:
         loop = asyncio.get_running_loop()
-        load = _Load(version, loop.create_future(), on_overdue)
+        load = _Load(version, loop.create_future(), loop.create_future(), on_overdue)
         load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
         load.overdue = loop.call_later(self._settings.ready_wait_s, self._be_overdue, load)
-        load.thread = threading.Thread(target=self._work, args=(load, loop), name=f"load {version.name}", daemon=True)
+        name = f"load {version.name} version {version.version}"
+        thread = threading.Thread(target=self._work, args=(load, loop), name=name, daemon=True)
+        self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         self._loads.add(load)
-        load.thread.start()
+        thread.start()
         return load
 
     def _work(self, load: _Load, loop: asyncio.AbstractEventLoop) -> None:

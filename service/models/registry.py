@@ -376,7 +376,7 @@ class Registry:
             task.cancel()
         await asyncio.gather(*self._started, return_exceptions=True)
 
-    def close(self) -> None:
-        """End the loads that are left; one that cannot be ended does not keep the process."""
-        self._loads.close()
+    def close(self) -> bool:
+        """End the loads that are left. Returns whether they have ended: one that cannot be ended keeps its thread."""
         self._reader.close()
+        return self._loads.close()

@@ -26,7 +26,7 @@ from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
-TOO_LONG = "it had not loaded after 0.5 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
+TOO_LONG = "it had not loaded after 2 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
 
 
 def infer(client: httpx.Client, name: str) -> httpx.Response:
@@ -39,6 +39,17 @@ def index(client: httpx.Client) -> dict[str, tuple[str, str]]:
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
+    """How long others wait for an endless version, and for no other one: so busy a machine may be."""
+
+    def count(version: ModelVersion) -> int:
+        return 0 if (version.folder / "model.onnx").read_bytes() == graphs.endless() else 1 << 60
+
+    monkeypatch.setattr(loads, "_count_bytes", count)
+    return 0.5
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     """More models that never end than load at once, before and after a good one."""
     for number in range(2 + len(os.sched_getaffinity(0))):
@@ -47,8 +58,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(root: Path) -> Iterator[httpx.Client]:
-    settings = settings_for(root, control=True, ready_wait_s=0.2)
+def client(root: Path, impatient: float) -> Iterator[httpx.Client]:
+    settings = settings_for(root, control=True, ready_wait_s=impatient)
     with Serving(settings, FAST) as server, server.client() as client:
         yield client
 
@@ -105,18 +116,18 @@ def test_load_that_takes_too_long_is_given_up(tmp_path: Path, add: Callable[[Pat
     """What has not loaded within SLUICE_LOAD_TIMEOUT_S is unavailable with that reason, and an older version serves."""
     graphs.write_plain(tmp_path, "both", graphs.double())
     add(tmp_path)
-    with Serving(settings_for(tmp_path, load_timeout_s=0.5), FAST) as server, server.client() as client:
+    with Serving(settings_for(tmp_path, load_timeout_s=2), FAST) as server, server.client() as client:
         lines = client.post("/v2/repository/index").json()
         assert [(line["state"], line.get("reason", "")) for line in lines] == [("READY", ""), ("UNAVAILABLE", TOO_LONG)]
         assert infer(client, "both").status_code == 200
 
 
-def test_older_version_serves_while_the_newest_does_not_get_loaded(tmp_path: Path) -> None:
+def test_older_version_serves_while_the_newest_does_not_get_loaded(tmp_path: Path, impatient: float) -> None:
     """A version that never loads does not take its model down, and what serves has the newest that does."""
     for version in (1, 2):
         graphs.write_plain(tmp_path, "m", graphs.double(), version=version)
     graphs.write_plain(tmp_path, "m", graphs.endless(), version=3)
-    settings = settings_for(tmp_path, ready_wait_s=0.2, load_timeout_s=60)
+    settings = settings_for(tmp_path, ready_wait_s=impatient)
     with Serving(settings, FAST) as server, server.client() as client:
         assert client.get("/readyz").status_code == 200
         assert infer(client, "m").json()["model_version"] == "2"
@@ -124,19 +135,22 @@ def test_older_version_serves_while_the_newest_does_not_get_loaded(tmp_path: Pat
         assert [line["state"] for line in lines] == ["UNAVAILABLE", "READY", "LOADING"]
 
 
-def test_newest_version_takes_over_when_it_is_loaded_late(tmp_path: Path) -> None:
+def test_newest_version_takes_over_when_it_is_loaded_late(
+    tmp_path: Path, impatient: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The older one that served meanwhile is taken out of service."""
-    for version in (1, 2):
-        graphs.write_plain(tmp_path, "m", graphs.double(), version=version)
+    graphs.write_plain(tmp_path, "m", graphs.double())
+    graphs.write_plain(tmp_path, "m", graphs.endless(), version=2)
     may_load = threading.Event()
 
     def load(version: ModelVersion, settings: Settings, cancellation: Cancellation) -> LoadedVersion:
         if version.version == 2:
             assert may_load.wait(60)
+            (version.folder / "model.onnx").write_bytes(graphs.double())
         return load_version(version, settings, cancellation)
 
     async def watch() -> None:
-        worker = Worker(Settings(store=tmp_path, ready_wait_s=0.05))
+        worker = Worker(Settings(store=tmp_path, ready_wait_s=impatient))
         registry = worker.registry
         try:
             await registry.load_all()
@@ -145,16 +159,42 @@ def test_newest_version_takes_over_when_it_is_loaded_late(tmp_path: Path) -> Non
             await asyncio.gather(*registry._started)
             assert registry.find("m").version == "2"
             await registry._retirement.end()
-            assert [(entry.version, entry.state.value) for entry in await registry.index()] == [
-                ("1", "UNAVAILABLE"),
-                ("2", "READY"),
-            ]
+            states = [(entry.version, entry.state.value) for entry in await registry.index()]
+            assert states == [("1", "UNAVAILABLE"), ("2", "READY")]
         finally:
+            may_load.set()
             await worker.stop()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loads, "load_version", load)
-        asyncio.run(watch())
+    monkeypatch.setattr(loads, "load_version", load)
+    asyncio.run(watch())
+
+
+def test_load_that_cannot_be_stopped_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its model is unavailable, another one loads, and whoever stops the server is told that a thread is left."""
+    for name in ("stuck", "good"):
+        graphs.write_plain(tmp_path, name, graphs.double())
+    may_end = threading.Event()
+
+    def load(version: ModelVersion, settings: Settings, cancellation: Cancellation) -> LoadedVersion:
+        if version.name == "stuck":
+            may_end.wait(60)
+        return load_version(version, settings)
+
+    async def watch() -> None:
+        worker = Worker(Settings(store=tmp_path, control=True, load_timeout_s=0.2))
+        try:
+            with pytest.raises(NotReady, match=r"had not loaded after 0\.2 s: .* \(what it does cannot be stopped\)$"):
+                await worker.registry.load("stuck")
+            await worker.registry.load("good")
+            assert not worker.registry.close()
+        finally:
+            may_end.set()
+        assert worker.registry.close()
+        await worker.stop()
+
+    monkeypatch.setattr(loads, "load_version", load)
+    monkeypatch.setattr(loads, "_GRACE_S", 0.05)
+    asyncio.run(watch())
 
 
 def test_server_that_starts_sweeps_what_a_killed_publisher_left(root: Path) -> None:
@@ -177,7 +217,7 @@ def test_several_that_ask_for_the_first_load_of_a_model_share_it(
     caplog.set_level("INFO", "sluice.registry")
 
     async def ask() -> list[Any]:
-        worker = Worker(Settings(store=tmp_path, models=("good", "endless"), control=True, load_timeout_s=0.5))
+        worker = Worker(Settings(store=tmp_path, models=("good", "endless"), control=True, load_timeout_s=2))
         try:
             asked = [worker.registry.load(name) for name in ("good", "endless") for _ in range(3)]
             return await asyncio.gather(*asked, return_exceptions=True)
