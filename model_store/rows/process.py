@@ -24,7 +24,7 @@ _MOST_ENDED = 6
 """Children that one file may end."""
 _FAR = 4
 """Lengths up to so many times those that ended a child are not tried."""
-_PROGRAM = "from model_store.rows.process import serve; serve()"
+_PROGRAM = "import sys; from model_store.rows.process import serve; serve(int(sys.argv[1]))"
 
 
 class AnalystProcess:
@@ -33,6 +33,8 @@ class AnalystProcess:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._life = -1
+        """The end of a pipe that the child waits on: it ends when this process does, whatever it does then."""
 
     def analyse(
         self, content: bytes, external: Mapping[str, bytes] | None = None, *, hints: Sequence[Lengths] = ()
@@ -117,13 +119,16 @@ class AnalystProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._child is None:
+            waits, self._life = os.pipe()
             self._child = subprocess.Popen(  # noqa: S603  # our own interpreter and program
-                [sys.executable, "-c", _PROGRAM],
+                [sys.executable, "-c", _PROGRAM, str(waits)],
+                pass_fds=[waits],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
+            os.close(waits)
         return self._child
 
     def _drop(self) -> None:
@@ -131,14 +136,22 @@ class AnalystProcess:
         if child is not None:
             child.kill()
             child.communicate()
+            os.close(self._life)
 
     def close(self) -> None:
         with self._lock:
             self._drop()
 
 
-def serve() -> None:
-    """The child: analyse what comes on the standard input until that ends."""
+def _end_with(life: int) -> None:
+    """End this process when the other one has ended: a graph may run for ever, and nobody is left to stop it."""
+    os.read(life, 1)
+    os._exit(1)
+
+
+def serve(life: int) -> None:
+    """The child: analyse what comes on the standard input until that ends, or until the other end of ``life`` does."""
+    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     source, answers = sys.stdin.buffer, sys.stdout.buffer
     while head := source.readline():
         message = json.loads(head)

@@ -107,8 +107,6 @@ class Registry:
         model_entry.unusable, model_entry.chosen = found.unusable, chosen
         model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
         versions = self._reader.versions_of(name, found)
-        for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
-            await self._load_entry(model_entry, version)
         if chosen is not None and not chosen:
             model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
             logger.error("model %s is unavailable: %s", name, model_entry.reason)
@@ -121,6 +119,8 @@ class Registry:
                 else:
                     late.append(task)
         self._note_serving(name, model_entry)
+        for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
+            await self._load_entry(model_entry, version)
         model_entry.tried.set()
         for task in reversed(late):
             await self._take_over(model_entry, await task)

@@ -135,6 +135,16 @@ def test_older_version_serves_while_the_newest_does_not_get_loaded(tmp_path: Pat
         assert [line["state"] for line in lines] == ["UNAVAILABLE", "READY", "LOADING"]
 
 
+def test_newest_version_serves_though_one_with_an_alias_never_loads(tmp_path: Path, impatient: float) -> None:
+    """The version that an alias points to is loaded after the one that serves."""
+    graphs.write_plain(tmp_path, "m", graphs.endless())
+    graphs.write_plain(tmp_path, "m", graphs.double(), version=2)
+    (tmp_path / "m" / "aliases.json").write_text('{"stable": 1}')
+    with Serving(settings_for(tmp_path, ready_wait_s=impatient), FAST) as server, server.client() as client:
+        assert client.get("/readyz").status_code == 200
+        assert infer(client, "m").json()["model_version"] == "2"
+
+
 def test_newest_version_takes_over_when_it_is_loaded_late(
     tmp_path: Path, impatient: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
