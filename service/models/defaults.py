@@ -11,7 +11,8 @@ class TaskDefaults:
     def __init__(self, preferred: Mapping[str, str]) -> None:
         self._preferred = preferred
         self._tasks: dict[str, str] = {}
-        self._defaults: dict[str, str] = dict(preferred)
+        self.names: dict[str, str] = dict(preferred)
+        """The models, by task. To be read only."""
 
     def note(self, tasks: Mapping[str, str | None]) -> None:
         """What models do, by name; None for one that does nothing any more."""
@@ -23,17 +24,14 @@ class TaskDefaults:
         by_task: dict[str, list[str]] = {}
         for name, does in self._tasks.items():
             by_task.setdefault(does, []).append(name)
-        self._defaults = {task: names[0] for task, names in by_task.items() if len(names) == 1}
-        self._defaults.update(self._preferred)
+        self.names = {task: names[0] for task, names in by_task.items() if len(names) == 1}
+        self.names.update(self._preferred)
 
-    def find(self, task: str, is_loading: bool) -> str:
-        """Raises UnknownModel where none or several do the task, NotReady where one that ``is_loading`` may do it."""
-        name = self._defaults.get(task)
-        if name is not None:
-            return name
+    def refuse(self, task: str, is_loading: bool) -> UnknownModel | NotReady:
+        """Why there is none: several models do the task, none does, or one that ``is_loading`` may do it."""
         able = [name for name, does in self._tasks.items() if does == task]
         if able:
-            raise UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")
+            return UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")
         if is_loading:
-            raise NotReady("the models are being loaded")
-        raise UnknownModel(f"no model that serves does {task}: /models lists them")
+            return NotReady("the models are being loaded")
+        return UnknownModel(f"no model that serves does {task}: /models lists them")

@@ -268,7 +268,9 @@ class Registry:
     def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:
         """The model for a task route; without a name the task's default. Raises UnknownModel, NotReady."""
         if name is None:
-            name = self._defaults.find(task, not self.loaded or bool(self._started))
+            name = self._defaults.names.get(task)
+            if name is None:
+                raise self._defaults.refuse(task, not self.loaded or bool(self._started))
         model = self.find(name, version)
         if task not in model.tasks:
             does = " and ".join(sorted(model.tasks))
