@@ -85,10 +85,11 @@ class Loads:
                 load.cancellation.cancel(_STOPPING)
             self._end(load)
 
-    def cancel(self, name: str, number: int | None, reason: str) -> None:
+    def cancel(self, name: str, number: int | None, reason: str, *, only_overdue: bool = False) -> None:
         """End the loads of a model, or of one version of it."""
         for load in self._loads:
-            if load.version.name == name and number in (None, load.version.version):
+            is_meant = load.version.name == name and number in (None, load.version.version)
+            if is_meant and not (only_overdue and load.has_place):
                 load.cancellation.cancel(reason)
                 if not load.cancelled.done():
                     load.cancelled.set_result(None)

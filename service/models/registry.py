@@ -102,7 +102,6 @@ class Registry:
 
     async def _load_versions(self, name: str, model_entry: ModelEntry, contents: Contents | None) -> None:
         """Raises what reading the store raises."""
-
         found, model_entry.aliases, chosen = await self._reader.read(name, contents)
         model_entry.unusable, model_entry.chosen = found.unusable, chosen
         model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
@@ -304,6 +303,7 @@ class Registry:
         await asyncio.shield(task)
 
     async def _load_again(self, name: str, version: str | None) -> None:
+        self._loads.cancel(name, None, "it took long, and another load was asked for", only_overdue=True)
         model_entry = self.entries.get(name) or self._unlisted.setdefault(name, ModelEntry())
         try:
             await self._load_into(model_entry, name, version)

@@ -123,16 +123,19 @@ def test_load_that_takes_too_long_is_given_up(tmp_path: Path, add: Callable[[Pat
 
 
 def test_older_version_serves_while_the_newest_does_not_get_loaded(tmp_path: Path, impatient: float) -> None:
-    """A version that never loads does not take its model down, and what serves has the newest that does."""
+    """A version that never loads does not take its model down, and keeps nobody from loading another one."""
     for version in (1, 2):
         graphs.write_plain(tmp_path, "m", graphs.double(), version=version)
     graphs.write_plain(tmp_path, "m", graphs.endless(), version=3)
-    settings = settings_for(tmp_path, ready_wait_s=impatient)
+    settings = settings_for(tmp_path, ready_wait_s=impatient, control=True)
     with Serving(settings, FAST) as server, server.client() as client:
         assert client.get("/readyz").status_code == 200
         assert infer(client, "m").json()["model_version"] == "2"
         lines = client.post("/v2/repository/index").json()
         assert [line["state"] for line in lines] == ["UNAVAILABLE", "READY", "LOADING"]
+        graphs.write_plain(tmp_path, "m", graphs.double(), version=4)
+        assert client.post("/v2/repository/models/m/load").status_code == 200
+        assert infer(client, "m").json()["model_version"] == "4"
 
 
 def test_newest_version_serves_though_one_with_an_alias_never_loads(tmp_path: Path, impatient: float) -> None:
