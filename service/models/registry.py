@@ -172,13 +172,18 @@ class Registry:
         entry = VersionEntry(version)
         if not serves:
             model_entry.entries[number] = entry
+
+        def note_overdue() -> None:
+            entry.reason = f"it takes long to load, and is given up after {self.settings.load_timeout_s:g} s"
+            (on_overdue or model_entry.tried.set)()
+
         try:
-            loaded = await self._loads.load(version, on_overdue or model_entry.tried.set)
+            loaded = await self._loads.load(version, note_overdue)
         except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not take the others with it
             self._refuse(entry, describe_failure(error, f"loading {version.name} version {number}"), serves)
         else:
             entry.model = self._open(version, loaded)
-            entry.state = State.READY
+            entry.state, entry.reason = State.READY, ""
             model_entry.entries[number] = entry
             if old is not None and old.model is not None:
                 if model_entry.serving is old.model:

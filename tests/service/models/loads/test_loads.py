@@ -26,6 +26,7 @@ from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+TAKES_LONG = "it takes long to load, and is given up after 600 s"
 TOO_LONG = "it had not loaded after 2 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
 
 
@@ -70,11 +71,11 @@ def test_models_that_never_load_keep_nobody_from_being_ready(client: httpx.Clien
     assert infer(client, "good").json()["outputs"][0]["data"] == [2, 4, 6]
     states = index(client)
     assert states.pop("good") == ("READY", "")
-    assert set(states.values()) == {("LOADING", "")}
+    assert set(states.values()) == {("LOADING", TAKES_LONG)}
     refused = infer(client, "endless-0")
     assert (refused.status_code, refused.json()["error"]) == (
         503,
-        "model 'endless-0' is not ready: it is being loaded",
+        f"model 'endless-0' is not ready: version 1: {TAKES_LONG}",
     )
 
 
