@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from export.errors import ExportError
 from model_store import ModelVersion, StoreError
 from model_store.errors import first_line
+from model_store.files.links import Boundary
 from model_store.graph import Graph
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import apply_analysis
@@ -21,7 +22,6 @@ from model_store.graphs.inspection import Inspection, inspect
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import make_samples
 from model_store.graphs.sessions import CpuSession, describe_session
-from model_store.links import Boundary
 from model_store.listing import NAME, NUMBER
 from model_store.plain import is_onnx
 from model_store.rows import Analysis

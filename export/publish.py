@@ -1,5 +1,6 @@
 """From a spec to a version in the store: every step must pass, and only then is anything written."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +9,9 @@ import numpy as np
 
 from export.errors import ExportError, ParityError, QualityError
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
-from export.proof.comparison import measure_magnitude
 from export.proof.statistics import summarise
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
+from model_store.golden import measure_magnitude
 from model_store.graph import Graph
 from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from export.runtime import Runtime
 
 _GOLDEN_SEED = 0
+_GOLDEN_ATOL = 1e-3
 PRECISION = "precision"
 """The parameter of the provenance that holds it, in versions of lower precision."""
 FULL = "fp32"
@@ -162,10 +164,12 @@ def golden_file(graph: str) -> str:
 def _describe_golden(spec: ExportSpec, graph: GraphSpec, name: str, golden: GoldenSamples) -> Golden:
     """With what the tolerance has by the magnitude of the outputs, after the smallest of them."""
     magnitudes = [measure_magnitude(array) for array in golden.outputs.values() if array.dtype.kind == "f"]
+    least = min((magnitude for magnitude in magnitudes if magnitude), default=math.inf)
+    atol = min(_GOLDEN_ATOL, least / 100) if spec.golden_atol is None else spec.golden_atol
     return Golden(
         file=golden_file(name),
         rows=count_rows(graph, golden.inputs),
-        atol=max(spec.golden_atol, graph.scale_tol * min(magnitudes, default=0.0)),
+        atol=max(atol, graph.scale_tol * min(magnitudes, default=0.0)),
         rtol=max(spec.golden_rtol, graph.scale_tol),
     )
 

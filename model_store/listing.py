@@ -4,6 +4,7 @@ Nothing is passed over without a word but what is hidden (a leading dot), files 
 neither versions nor hold a model. What cannot be read or is no folder spoils nothing else.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.errors import BadLayout, StoreError
-from model_store.links import Boundary, show_name, tell_why
+from model_store.files.links import Boundary, show_name, tell_why
+from model_store.files.reading import MOST_CONFIG_BYTES
 from model_store.manifest import MANIFEST_FILE
 from model_store.plain import PLAIN_FILE, choose_onnx, find_onnx, is_onnx, list_entries, show_names
+
+logger = logging.getLogger("sluice.store")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
@@ -82,6 +86,9 @@ def _list_entry(entry: os.DirEntry[str], boundary: Boundary, read_default: ReadD
         return _refuse(entry.name, str(error))
     except OSError as error:
         return _refuse(entry.name, f"{show_name(entry.name)} cannot be read: {tell_why(error)}")
+    except Exception:  # whatever is wrong with one model, the others are listed
+        logger.exception("%s cannot be listed", show_name(entry.name))
+        return _refuse(entry.name, f"{show_name(entry.name)} cannot be read: listing it failed unexpectedly")
 
 
 def _refuse(name: str, reason: str) -> Contents:
@@ -93,7 +100,7 @@ def list_model(name: str, folder: Path, boundary: Boundary, read_default: ReadDe
     entries = list_entries(folder, boundary)
     default = None
     if read_default is not None and any(entry.name == CONFIG_FILE for entry in entries):
-        default = read_default(name, boundary.read(folder / CONFIG_FILE))
+        default = read_default(name, boundary.read(folder / CONFIG_FILE, MOST_CONFIG_BYTES))
     folders: dict[int, Path] = {}
     unusable: list[Unusable] = []
     for entry in entries:

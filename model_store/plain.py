@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_store.errors import BadLayout
+from model_store.files.integrity import describe_bytes
+from model_store.files.links import Boundary, show_name, tell_why
 from model_store.graph import FILE_NAME
-from model_store.integrity import describe_bytes
-from model_store.links import Boundary, show_name, tell_why
 from model_store.manifest import File
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def show_names(names: Iterable[str]) -> str:
 def read_plain(folder: Path, boundary: Boundary, default_filename: str | None = None) -> PlainModel:
     """The ONNX file of a version, and the files that hold its weights. Raises BadLayout."""
     path = find_onnx(folder, boundary, default_filename)
-    content = boundary.read(path)
+    content = boundary.read(path, _LARGEST)
     digest = describe_bytes(content)
     external: Mapping[str, bytes] = {}
     if _KEY in content:  # otherwise the file, which may be large, need not be parsed

@@ -3,31 +3,27 @@
 Rules
 - A version is an integer from 1 and never changes once it is there.
 - Publishing writes into a hidden folder beside the versions, syncs it, and renames it: a version is whole or absent.
+  What a publisher that was killed has left there is swept by the next one, and by a server that starts.
 - The rename also claims the number, so two publishers cannot get the same one.
 - Aliases are one small file a model, replaced atomically.
 - A folder ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
 - What cannot be used is listed too, with the reason (``listing.py``).
 """
 
-import fcntl
-import io
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from model_store.datatypes import DATATYPES
-from model_store.errors import BadName, IntegrityError, NotInStore
-from model_store.integrity import describe_bytes, read_checked
-from model_store.links import Boundary
-from model_store.listing import NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
+from model_store.errors import BadLayout, BadName, IntegrityError, NotInStore
+from model_store.files.integrity import describe_bytes, read_checked
+from model_store.files.links import Boundary, tell_why
+from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there, read_regular
+from model_store.files.staging import locked, staged, sweep
+from model_store.golden import GoldenSamples, check_tolerance
+from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
 
@@ -60,15 +56,15 @@ class ModelVersion:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is an ONNX file without a manifest."""
-        return not (self.folder / MANIFEST_FILE).exists()
+        """Whether this is an ONNX file without a manifest. Raises BadLayout where nobody may know."""
+        return not self._has(MANIFEST_FILE)
 
     def read_manifest(self) -> Manifest:
         """The manifest. Raises BadManifest, BadLayout, NotInStore (a plain repository has none)."""
         path = self.folder / MANIFEST_FILE
         if self.is_plain:
             raise NotInStore(f"{self.name} version {self.version} has no {MANIFEST_FILE}")
-        text = self._bounds.read(path)
+        text = self._bounds.read(path, MOST_TEXT_BYTES)
         manifest = Manifest.from_json(text, f"{self.name}/{self.version}/{MANIFEST_FILE}")
         if manifest.name != self.name:
             raise IntegrityError(f"the manifest in {self.name}/{self.version} is of {manifest.name!r}")
@@ -92,14 +88,21 @@ class ModelVersion:
         Raises BadLayout for one that cannot be read.
         """
         folder = self.folder.parent if NUMBER.fullmatch(self.folder.name) else self.folder
-        path = folder / file
-        return self._bounds.read(path) if path.is_file() else None
+        most = MOST_CONFIG_BYTES if file == CONFIG_FILE else MOST_TEXT_BYTES
+        return self._bounds.read(folder / file, most) if self._has(folder / file) else None
+
+    def _has(self, file: str | Path) -> bool:
+        path = self.folder / file
+        try:
+            return is_there(path)
+        except OSError as error:
+            raise BadLayout(f"{self._bounds.where(path)} cannot be read: {tell_why(error)}") from None
 
     @property
     def _bounds(self) -> Boundary:
         return self.boundary or Boundary(self.folder)
 
-    def read_golden(self, manifest: Manifest) -> "GoldenSamples | None":
+    def read_golden(self, manifest: Manifest) -> GoldenSamples | None:
         """The stored samples, or None where the manifest has none. Raises IntegrityError."""
         if manifest.golden is None:
             return None
@@ -118,29 +121,6 @@ class ModelVersion:
             if path.name not in allowed:
                 raise IntegrityError(f"{path.name} in {self.name}/{self.version} was not published with it: remove it")
         return manifest, contents
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenSamples:
-    """Inputs of the graph ``main`` and the outputs that they gave at export; axis 0 is the batch where there is one."""
-
-    inputs: Mapping[str, np.ndarray]
-    outputs: Mapping[str, np.ndarray]
-
-    def to_bytes(self) -> bytes:
-        arrays = {f"in.{k}": v for k, v in self.inputs.items()} | {f"out.{k}": v for k, v in self.outputs.items()}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub mistakes the arrays for allow_pickle
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> "GoldenSamples":
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            named = {name: _as_bf16(arrays[name]) for name in arrays.files}
-        return cls(
-            {k.removeprefix("in."): v for k, v in named.items() if k.startswith("in.")},
-            {k.removeprefix("out."): v for k, v in named.items() if k.startswith("out.")},
-        )
 
 
 class Store:
@@ -215,15 +195,18 @@ class Store:
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a model. Raises BadName, IntegrityError for a file that is not one of aliases."""
         path = self._folder(name) / ALIASES_FILE
-        if not path.exists():
-            return {}
+        where = f"{name}/{ALIASES_FILE}"
         try:
-            aliases = json.loads(path.read_bytes())
+            content = read_regular(path, MOST_CONFIG_BYTES) if is_there(path) else b"{}"
+        except OSError as error:
+            raise IntegrityError(f"{where} cannot be read: {tell_why(error)}; mend or remove it") from None
+        try:
+            aliases = json.loads(content)
             if all(ALIAS.fullmatch(k) and type(v) is int for k, v in aliases.items()):
                 return dict(sorted(aliases.items()))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             pass
-        raise IntegrityError(f'{path}: expected a JSON object such as {{"stable": 1}}; mend or remove it')
+        raise IntegrityError(f'{where}: expected a JSON object such as {{"stable": 1}}; mend or remove it')
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version that exists. Raises BadName, NotInStore."""
@@ -231,7 +214,7 @@ class Store:
             raise BadName(f"alias {alias!r}: expected a letter, then letters, digits, '.', '_', '-', 100 at most")
         self.find(name, version)
         folder = self._folder(name)
-        with _locked(folder):
+        with locked(folder):
             content = json.dumps({**self.aliases(name), alias: version}, sort_keys=True).encode()
             temporary = folder / f".aliases-{os.getpid()}"
             temporary.unlink(missing_ok=True)  # left by a process that died
@@ -243,7 +226,7 @@ class Store:
         """Add the next version of a model: all of it, or nothing.
 
         ``files`` maps each file name to its content; their digests are put into the manifest. Raises BadName where a
-        graph's file or the golden samples are not among them.
+        graph's file or the golden samples are not among them, BadManifest where their tolerance proves nothing.
         """
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
@@ -254,20 +237,25 @@ class Store:
             raise BadName(f"files of the version: expected {sorted(needed)}, got {sorted(files)}")
         complete = manifest.model_copy(update={"files": {name: describe_bytes(files[name]) for name in sorted(files)}})
         Manifest.from_json(complete.to_json(), "the new manifest")
+        for facts in (complete.golden, *complete.graph_golden.values()):
+            if facts is not None:
+                check_tolerance(facts, GoldenSamples.from_bytes(files[facts.file]))
+        self.sweep()
         folder = self._folder(manifest.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".publish-", dir=folder))
-        try:
+        with staged(folder) as temporary:
             for name, content in {**files, MANIFEST_FILE: complete.to_json()}.items():
                 _write_synced(temporary / name, content)
             temporary.chmod(0o755)
             _sync_folder(temporary)
             return self._claim(manifest.name, folder, temporary)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if not any(folder.iterdir()):
-                folder.rmdir()
-            raise
+
+    def sweep(self) -> list[Path]:
+        """Remove what publishers that were killed have left. Returns what was removed; see ``files/staging.py``."""
+        try:
+            folders = [path for path in self.root.iterdir() if NAME.fullmatch(path.name)]
+        except OSError:  # there is no store yet, or none that can be read
+            return []
+        return [path for folder in folders for path in sweep(folder)]
 
     def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
         while True:
@@ -290,22 +278,6 @@ class Store:
         if not NAME.fullmatch(name):
             raise BadName(f"model name {name!r}: expected {NAME_RULE}")
         return self.root / name
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process and thread at a time; the lock goes with whoever holds it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _as_bf16(array: np.ndarray) -> np.ndarray:
-    """NumPy's file format has no name for BF16 and keeps it as two bytes without a meaning; nothing else is so."""
-    return array.view(DATATYPES["BF16"].dtype) if array.dtype == "V2" else array
 
 
 def _write_synced(path: Path, content: bytes) -> None:

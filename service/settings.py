@@ -125,6 +125,13 @@ class Settings:
         repr=False,
         metadata={"help": "secret that signs states given to callers, the same on all replicas; empty: a new one"},
     )
+    load_timeout_s: float = field(
+        default=600.0, metadata={"help": "seconds until the load of a version is given up; then it is unavailable"}
+    )
+    ready_wait_s: float = field(
+        default=10.0,
+        metadata={"help": "seconds that readiness and other models wait for one to load; more for a large one"},
+    )
     drain_s: float = field(default=30.0, metadata={"help": "seconds that a stopping server may take for open requests"})
     lame_duck_s: float = field(
         default=0.0,
@@ -234,6 +241,8 @@ _LEAST: Mapping[str, float] = {
     "max_inputs": 1,
     "max_held_bytes": 1024,
     "max_image_pixels": 1,
+    "load_timeout_s": 0.001,
+    "ready_wait_s": 0.001,
     "drain_s": 0,
     "lame_duck_s": 0,
 }

@@ -37,12 +37,6 @@ def measure_error(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
     return np.where(both_nan | (expected == got), 0.0, np.nan_to_num(error, nan=np.inf, posinf=np.inf))
 
 
-def measure_magnitude(array: np.ndarray) -> float:
-    """The largest finite magnitude; 0 where there is none."""
-    magnitudes = np.abs(array[np.isfinite(array)].astype(np.float64))
-    return float(magnitudes.max(initial=0.0))
-
-
 def _tolerance(expected: np.ndarray, atol: float, rtol: float) -> np.ndarray:
     """What each element may differ by: integers and booleans by nothing."""
     magnitudes = np.abs(expected.astype(np.float64))

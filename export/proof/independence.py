@@ -14,9 +14,10 @@ import numpy as np
 from export.errors import DependentRows, Element
 from export.inputs import count_rows, take_rows
 from export.original import Original
-from export.proof.comparison import measure_error, measure_magnitude
+from export.proof.comparison import measure_error
 from export.runtime import Runtime
 from export.spec import Arrays, GraphSpec
+from model_store.golden import measure_magnitude
 
 _ORIGINAL_ROWS = 5  # PyTorch is slower, and the graph was asked before
 _NEIGHBOURHOOD_ROWS = 17  # the cost grows with the square; above the vector widths and no multiple of them

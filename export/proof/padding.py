@@ -7,9 +7,10 @@ import numpy as np
 
 from export.errors import ParityError, SpecError
 from export.inputs import count_rows, take_rows
-from export.proof.comparison import NO_DIFFERENCE, compare, measure_magnitude
+from export.proof.comparison import NO_DIFFERENCE, compare
 from export.runtime import Runtime
 from export.spec import Arrays, GraphSpec
+from model_store.golden import measure_magnitude
 
 _ROWS = 17  # each of its own length, and so a run of its own
 

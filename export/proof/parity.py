@@ -11,11 +11,12 @@ import numpy as np
 from export.errors import Element, ExportError, ParityError
 from export.inputs import count_rows, in_chunks, lengths_of, make_random, real_samples, sizes_of, take_rows
 from export.original import Original
-from export.proof.comparison import NO_DIFFERENCE, Difference, compare, count_outside, measure_magnitude
+from export.proof.comparison import NO_DIFFERENCE, Difference, compare, count_outside
 from export.proof.independence import check_original_rows, check_rows
 from export.proof.padding import check_padding
 from export.runtime import Runtime
 from export.spec import BATCH, Arrays, GraphSpec, Progress
+from model_store.golden import measure_magnitude
 from model_store.manifest import Parity, ParityCase
 
 _STRANGERS = 1_000_003  # added to a seed: rows that are none of the grid's

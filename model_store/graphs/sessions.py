@@ -10,6 +10,7 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
+from model_store.cancellation import current
 from model_store.datatypes import BY_ONNX
 from model_store.errors import BadGraph, first_line
 from model_store.graph import Graph, Tensor
@@ -41,14 +42,31 @@ def make_options(threads: int, external: Mapping[str, bytes], log_severity: int 
     return options
 
 
+def make_run_options() -> Any:
+    """For runs of a session: they end when the load that this thread works for is cancelled.
+
+    Nothing is said in the log: what a run says of a caller's values is the caller's answer.
+    """
+    options = ort.RunOptions()
+    options.log_severity_level = LOG_NOTHING
+    current().on_cancel(lambda: setattr(options, "terminate", True))
+    return options
+
+
 def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
     """Raises BadGraph. ``enable_fallback`` would try again on the CPU, with a line on the standard output."""
     try:
         first = providers[0] if isinstance(providers[0], str) else providers[0][0]
         avoided = find_unsafe_fusions(content) if first == CPU else []
-        return ort.InferenceSession(
-            content, options, providers=providers, enable_fallback=0, disabled_optimizers=avoided
-        )
+        with current().stopping(lambda: options.set_load_cancellation_flag(True)):
+            session = ort.InferenceSession(
+                content, options, providers=providers, enable_fallback=0, disabled_optimizers=avoided
+            )
+        # It keeps the file for a fall-back that was turned off, which takes as much memory as the weights.
+        session._model_bytes = None
+        for _, value, _ in list_values(session):
+            value.name  # noqa: B018  # raises for one that is no UTF-8
+        return session
     except Exception as error:  # ONNX Runtime raises many types without a common base
         raise BadGraph(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
 

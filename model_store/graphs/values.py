@@ -30,8 +30,9 @@ class Values:
     Raises BadGraph for a graph that takes strings too: of these ONNX Runtime makes no values.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, run_options: Any = None) -> None:
         self._session = session
+        self._run_options = run_options
         self.output_names: Sequence[str] = [value.name for value in session.get_outputs()]
         """What a run gives, in this order."""
         texts = [value.name for value in session.get_inputs() if value.type == DATATYPES["BYTES"].onnx]
@@ -41,7 +42,8 @@ class Values:
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """Outputs in the order of ``output_names``. Raises whatever ONNX Runtime raises."""
         lent = {name: _lend(array) for name, array in inputs.items()}
-        return [_read(value) for value in self._session.run_with_ort_values(list(self.output_names), lent)]
+        found = self._session.run_with_ort_values(list(self.output_names), lent, self._run_options)
+        return [_read(value) for value in found]
 
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
         """As ``run``: nothing stays on a device."""

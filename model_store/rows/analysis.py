@@ -114,8 +114,14 @@ def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def is_risky(content: bytes) -> bool:
-    """Whether the analysis may end the process: the graph has fragile operators and free axes besides the batch."""
+    """Whether the analysis may end the process, or never end: a process of its own can be ended.
+
+    It may end it where the graph has fragile operators and free axes besides the batch. A Loop decides by itself when
+    it ends, and what is measured of one that was stopped takes ONNX Runtime longer to let go of than it took to make.
+    """
     model = strip_weights(content)[0]
+    if any(node.op_type == "Loop" for graph in (model.graph, *model.functions) for node in _every_node(graph.node)):
+        return True
     free = [axis for given in read_inputs(model.graph) for axis in given.axes or () if not isinstance(axis, int)]
     names = {axis for axis in free if axis is not None}
     return (len(names) > 1 or len(free) > 1) and find_fragile_operator(model) is not None

@@ -5,17 +5,18 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+from model_store.cancellation import current
+from model_store.files.reading import find_memory
+
 MOST_VALUES = 1 << 16
 """Elements of a tensor whose values are kept."""
 _QUIET = 4
 _PART_OF_MEMORY = 4
-_CONTROL_GROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _LARGE_BYTES = 16 << 20
 """Weights of a graph that runs on all processors: it is slow, and to start threads takes little time beside it."""
 _KEPT_KINDS = "iub"
@@ -38,17 +39,6 @@ def _limit_memory(ort: Any) -> None:
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     limit = find_memory() // _PART_OF_MEMORY
     ort.create_and_register_allocator(info, ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": 1}))
-
-
-def find_memory() -> int:
-    """The bytes of memory that this process may have: those of the machine, or of its control group."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _CONTROL_GROUP_FILES:
-        try:
-            limits.append(int(Path(path).read_text()))
-        except (OSError, ValueError):  # there is no such group, or it says that it has no limit
-            continue
-    return min(limits)
 
 
 def is_large(weights: Mapping[str, bytes]) -> bool:
@@ -87,7 +77,8 @@ class Meter:
             sizes = [len(content) for content in weights.values()]
             options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes)
         content = exposed.SerializeToString()
-        self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        with current().stopping(lambda: options.set_load_cancellation_flag(True)):
+            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self._ort = ort
         self._run_options = ort.RunOptions()
         self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -96,7 +87,9 @@ class Meter:
     def run(self, inputs: Mapping[str, np.ndarray], rows: int) -> Run:
         """Raises what ONNX Runtime raises for inputs that it cannot run."""
         found = Run(rows, {name: array.shape for name, array in inputs.items()})
-        for name, value in zip(self._names, self._run(inputs), strict=True):
+        with current().stopping(lambda: setattr(self._run_options, "terminate", True)):
+            outputs = self._run(inputs)
+        for name, value in zip(self._names, outputs, strict=True):
             if isinstance(value, np.ndarray):
                 shape, kept = value.shape, value.dtype.kind in _KEPT_KINDS
             elif hasattr(value, "is_tensor") and value.is_tensor():

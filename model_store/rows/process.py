@@ -15,6 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
+from model_store.cancellation import LoadCancelled, current
 from model_store.errors import first_line
 from model_store.rows.analysis import LONGEST_REASON, Analysis, analyse
 from model_store.rows.graph.samples import Lengths
@@ -23,7 +24,7 @@ _MOST_ENDED = 6
 """Children that one file may end."""
 _FAR = 4
 """Lengths up to so many times those that ended a child are not tried."""
-_PROGRAM = "from model_store.rows.process import serve; serve()"
+_PROGRAM = "import sys; from model_store.rows.process import serve; serve(int(sys.argv[1]))"
 
 
 class AnalystProcess:
@@ -32,6 +33,8 @@ class AnalystProcess:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._life = -1
+        """The end of a pipe that the child waits on: it ends when this process does, whatever it does then."""
 
     def analyse(
         self, content: bytes, external: Mapping[str, bytes] | None = None, *, hints: Sequence[Lengths] = ()
@@ -74,6 +77,22 @@ class AnalystProcess:
     ) -> Analysis | Lengths:
         """The analysis, or the lengths at which the child ended; ``only`` at the lengths of the hints."""
         child = self._start()
+        try:
+            with current().stopping(child.kill):
+                return self._talk(child, content, external, hints, ended, only)
+        except LoadCancelled:
+            self._drop()
+            raise
+
+    @staticmethod
+    def _talk(
+        child: subprocess.Popen[bytes],
+        content: bytes,
+        external: Mapping[str, bytes],
+        hints: Sequence[Lengths],
+        ended: Sequence[Lengths],
+        only: bool,
+    ) -> Analysis | Lengths:
         assert child.stdin is not None  # noqa: S101  # both are pipes
         assert child.stdout is not None  # noqa: S101
         trying: Lengths = {}
@@ -100,13 +119,16 @@ class AnalystProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._child is None:
+            waits, self._life = os.pipe()
             self._child = subprocess.Popen(  # noqa: S603  # our own interpreter and program
-                [sys.executable, "-c", _PROGRAM],
+                [sys.executable, "-c", _PROGRAM, str(waits)],
+                pass_fds=[waits],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
+            os.close(waits)
         return self._child
 
     def _drop(self) -> None:
@@ -114,14 +136,22 @@ class AnalystProcess:
         if child is not None:
             child.kill()
             child.communicate()
+            os.close(self._life)
 
     def close(self) -> None:
         with self._lock:
             self._drop()
 
 
-def serve() -> None:
-    """The child: analyse what comes on the standard input until that ends."""
+def _end_with(life: int) -> None:
+    """End this process when the other one has ended: a graph may run for ever, and nobody is left to stop it."""
+    os.read(life, 1)
+    os._exit(1)
+
+
+def serve(life: int) -> None:
+    """The child: analyse what comes on the standard input until that ends, or until the other end of ``life`` does."""
+    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     source, answers = sys.stdin.buffer, sys.stdout.buffer
     while head := source.readline():
         message = json.loads(head)

@@ -14,6 +14,8 @@ from service.errors import InvalidInput, UnknownModel
 from service.models.loading import LoadedVersion
 from service.protocol.infer_request import priority_of
 
+UNLOADED = "it was unloaded"
+
 
 class State(enum.StrEnum):
     LOADING = "LOADING"
@@ -87,6 +89,8 @@ class ModelEntry:
     """The versions that a version policy lets serve; None without one."""
     unusable: Sequence[Unusable] = ()
     """What else is in its folder, and cannot serve."""
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when its versions were tried, or when one of them takes so long that nobody should wait for it."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever loads or unloads."""
 

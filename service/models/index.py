@@ -1,36 +1,110 @@
 """What the store has, for the registry: what is to serve, what cannot and why, and the index of the repository."""
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from model_store import ModelVersion, Store
+from model_store.errors import BadName
+from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents, Unusable
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
 from service.models.entry import ModelEntry, State, find_number
+from service.models.loads import describe_failure
 
 logger = logging.getLogger("sluice.registry")
 
 
-def read_store(store: Store, only: Sequence[str]) -> dict[str, Contents]:
-    """What the store has of the models that are to serve, which are all without ``only``. What cannot is logged."""
-    found: dict[str, Contents] = {}
-    try:
-        found = store.list_all()
-    except OSError as error:
-        logger.error("the store cannot be read: %s", error)
-    else:
-        if not found:
-            logger.warning("%s holds no models: expected files <name>/<version>/model.onnx in it", store.root)
-    for name in sorted(set(only) - set(found)):
-        logger.error("SLUICE_MODELS names %r, which is not in %s", name, store.root)
-    wanted = {name: contents for name, contents in found.items() if not only or name in only}
-    for contents in wanted.values():
-        for each in contents.unusable:
-            what = f"{each.name} version {each.version}" if each.version else each.name
-            logger.error("%s is unavailable: %s", what, each.reason)
-    return wanted
+class StoredModel(NamedTuple):
+    """What the store has of a model. ``chosen`` are the versions that its configuration lets serve, if it says so."""
+
+    contents: Contents
+    aliases: dict[str, int]
+    chosen: list[int] | None
+
+
+class StoreReader:
+    """Reads what is in the store, in threads of its own: a load, however long, keeps nobody from reading."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="store")
+
+    def read_store(self, only: Sequence[str]) -> dict[str, Contents]:
+        """Of the models that are to serve, which are all without ``only``. What cannot is logged."""
+        self._pool.submit(self._sweep)
+        found: dict[str, Contents] = {}
+        try:
+            found = self._store.list_all()
+        except OSError as error:
+            logger.error("the store cannot be read: %s", error)
+        else:
+            if not found:
+                logger.warning("%s holds no models: expected files <name>/<version>/model.onnx in it", self._store.root)
+        for name in sorted(set(only) - set(found)):
+            logger.error("SLUICE_MODELS names %r, which is not in %s", name, self._store.root)
+        wanted = {name: contents for name, contents in found.items() if not only or name in only}
+        for contents in wanted.values():
+            for each in contents.unusable:
+                what = f"{each.name} version {each.version}" if each.version else each.name
+                logger.error("%s is unavailable: %s", what, each.reason)
+        return wanted
+
+    def _sweep(self) -> None:
+        for path in self._store.sweep():
+            logger.info("%s was left by a publisher that was killed, and was removed", path)
+
+    async def list_all(self) -> dict[str, Contents]:
+        """Raises OSError."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._store.list_all)
+
+    def versions_of(self, name: str, contents: Contents) -> list[ModelVersion]:
+        return self._store.versions_of(name, contents)
+
+    async def read_tasks(self, found: Mapping[str, Contents]) -> dict[str, str]:
+        """What each model does, without loading it. One that cannot be read says so when it is asked for."""
+
+        def read() -> dict[str, str]:
+            tasks: dict[str, str] = {}
+            for name, contents in found.items():
+                with contextlib.suppress(Exception):
+                    newest = self._store.versions_of(name, contents)[-1]
+                    tasks[name] = "tensors" if newest.is_plain else newest.read_manifest().task
+            return tasks
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+
+    async def read(self, name: str, contents: Contents | None = None) -> StoredModel:
+        """``contents`` where they were read before. Raises whatever reading raises."""
+
+        def read() -> StoredModel:
+            found = contents or self._store.list_model(name)
+            return StoredModel(found, self._store.aliases(name), choose_versions(self._store.versions_of(name, found)))
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+
+    async def read_again(self, name: str, why: str) -> StoredModel:
+        """What the store has now; ``why`` a model that is known cannot serve. Raises UnknownModel, NotReady."""
+        try:
+            found = await self.read(name)
+        except BadName:
+            if why:
+                raise NotReady(f"model {name!r:.120} cannot serve: {why}") from None
+            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with it is its own reason
+            raise NotReady(f"model {name!r}: {describe_failure(error, f'reading {name}')}") from None
+        if not found.contents.folders and found.contents.unusable:
+            raise NotReady(f"model {name!r} cannot serve: {found.contents.why}")
+        if not found.contents.folders:
+            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them")
+        return found
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class IndexEntry(NamedTuple):
@@ -67,6 +141,8 @@ def _list(name: str, number: int, model_entry: ModelEntry | None, lazy: bool, lo
         return IndexEntry(name, str(number), State.LOADING, "")
     if model_entry is not None and model_entry.chosen is not None and number not in model_entry.chosen:
         return IndexEntry(name, str(number), State.UNAVAILABLE, "the version_policy of config.pbtxt leaves it out")
+    if model_entry is not None and model_entry.reason:
+        return IndexEntry(name, str(number), State.UNAVAILABLE, model_entry.reason)
     waits = model_entry is not None and lazy and not model_entry.entries and not model_entry.reason
     return IndexEntry(
         name, str(number), State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded"

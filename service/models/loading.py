@@ -3,6 +3,7 @@
 Runs in a thread and touches nothing that is shared; the registry puts the result into service.
 """
 
+import hashlib
 import itertools
 import logging
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
+from model_store.cancellation import Cancellation, LoadCancelled
 from model_store.graph import MAIN, Graph, RowVerdict, Tensor
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import (
@@ -24,8 +26,10 @@ from model_store.graphs.bits import Axes, Bits, settle
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import Described, describe_plain, make_samples
+from model_store.graphs.sessions import make_run_options
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
+from model_store.rows.graph.fingerprint import fingerprint
 from model_store.triton import TritonConfig
 from service.cores import count_cores
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
@@ -35,7 +39,8 @@ from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.models.profile import learn, make_ready, measurement_lock
+from service.models.measurement_lock import measurement_lock
+from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, run, try_company
 from service.sequences.rules import SequenceRules, read_loop
@@ -87,8 +92,19 @@ class LoadedVersion(VerifiedGraph):
     config: TritonConfig | None = None
 
 
-def load_version(version: ModelVersion, settings: Settings) -> LoadedVersion:
-    """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve."""
+def load_version(version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None) -> LoadedVersion:
+    """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve.
+
+    ``cancellation`` ends it from another thread: then it raises NotReady with the reason that was given.
+    """
+    try:
+        with (cancellation or Cancellation()).active():
+            return _load(version, settings)
+    except LoadCancelled as cancelled:
+        raise NotReady(str(cancelled)) from None
+
+
+def _load(version: ModelVersion, settings: Settings) -> LoadedVersion:
     began = time.perf_counter()
     with measurement_lock.shared(), analyst.hold():
         read = (_load_plain if version.is_plain else _load_published)(version, settings)
@@ -139,6 +155,8 @@ class _Opened:
     longer: tuple[Arrays, ...] = ()
     """Made-up inputs of larger sizes, where sizes are free: kernels are chosen by size, and bits with them."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
+    known_by: bytes | None = None
+    """The same for files that differ in their weights only."""
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
@@ -219,7 +237,7 @@ def _learn(
             name,
         )
         return CostModel(), None
-    return learn(opened.session, ready, opened.open_on, threads, axes, budget)
+    return learn(opened.session, ready, opened.open_on, threads, axes, budget, opened.known_by)
 
 
 def _count_threads(session: Session, settings: Settings) -> int:
@@ -258,7 +276,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
-        opened[name] = _Opened(settled, session, open_on, samples, stored)
+        opened[name] = _Opened(settled, session, open_on, samples, stored, known_by=_identify(content))
     return _Read(manifest, opened, read_loop(manifest))
 
 
@@ -277,6 +295,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
         described.samples,
         others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
+        known_by=_identify(content),
     )
     _warm_up(version.name, session, described.warmups)
     found = described.found
@@ -288,6 +307,14 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     sequence_rules = None if sequences is None else SequenceRules(sequences, is_required=True)
     schedule_policy = None if config is None else read_schedule_policy(config.batching)
     return _Read(described.manifest, {MAIN: opened}, sequence_rules, schedule_policy, config)
+
+
+def _identify(content: bytes) -> bytes:
+    try:
+        found = fingerprint(content)
+    except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
+        found = None
+    return found or hashlib.sha256(content).digest()
 
 
 def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
@@ -339,6 +366,7 @@ def _opener(
             gpu=gpu,
             max_rows=max_rows,
             lanes=settings.lanes or GPU_LANES,
+            run_options=make_run_options(),
         )
 
     return open_on

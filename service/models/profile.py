@@ -4,9 +4,8 @@ import contextlib
 import math
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 
 from model_store.graphs.bits import Axes, differ, take_rows
 from service.engine.batching.buckets import Buckets
@@ -14,6 +13,7 @@ from service.engine.batching.cost import CostModel
 from service.engine.execution.runner import AllCores
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
+from service.models.measurement_lock import measurement_lock
 from service.models.verify import Budget, run
 
 _WARM_UP_S = 1.0
@@ -31,50 +31,14 @@ _SLOW_S = 0.25
 _WORTH_WIDENING = 1.2
 """Times as fast. On two cores: a residual network 1.7, a memory-bound MLP 1.5; networks of small operations, each of
 which is handed out anew, 0.9 to 1.2, of which nothing is left beside a load generator."""
+_MOST_DECIDED = 1024
+"""Graphs of which it is known whether all cores pay."""
 _MOST_TRIED = 16
 """Rows of the largest batch whose bits are compared: larger ones are cut alike, and would take long."""
 
 
-class MeasurementLock:
-    """Versions load side by side, but what is measured for one of them is measured while no other keeps a core busy."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._busy = 0
-        self._measures = False
-
-    @contextlib.contextmanager
-    def shared(self) -> Iterator[None]:
-        """Load beside others, and while nobody measures."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._measures)
-            self._busy += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._busy -= 1
-                self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Within ``shared``: wait until the others have loaded or wait for the same, and go on alone."""
-        with self._changed:
-            self._busy -= 1
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._busy and not self._measures)
-            self._measures = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._measures = False
-                self._busy += 1
-                self._changed.notify_all()
-
-
-measurement_lock = MeasurementLock()
-"""Of this process."""
+_decided: dict[Hashable, bool] = {}
+"""Whether a graph runs on all cores too, by what it is known by."""
 
 
 def make_ready(session: Session, samples: Arrays, sizes: Buckets, axes: Axes | None) -> Mapping[int, Arrays]:
@@ -101,13 +65,37 @@ def learn(
     threads: int,
     axes: Axes,
     budget: Budget,
+    graph: Hashable = None,
 ) -> tuple[CostModel, AllCores | None]:
-    """What each size costs, and the graph on ``threads`` threads where that pays, and gives the same bits."""
+    """What each size costs, and the graph on ``threads`` threads where that pays, and gives the same bits.
+
+    ``graph`` is what the graph is known by: whether all cores pay is decided when it is first loaded. A second session
+    has the weights once more, so the memory of a model would change with every load, by what else the machine did.
+    """
+    decided = None if graph is None else _decided.get((graph, threads))
+    cost, all_cores = _learn(session, ready, open_on, 1 if decided is False else threads, axes, budget, decided)
+    if graph is not None:
+        if len(_decided) >= _MOST_DECIDED:
+            _decided.clear()
+        _decided[graph, threads] = all_cores is not None
+    return cost, all_cores
+
+
+def _learn(
+    session: Session,
+    ready: Mapping[int, Arrays],
+    open_on: Callable[[int], Session],
+    threads: int,
+    axes: Axes,
+    budget: Budget,
+    pays: bool | None,
+) -> tuple[CostModel, AllCores | None]:
+    """As ``learn``; ``pays`` where it is known that all cores do."""
     longest_s = _measure(session, ready[max(ready)])
     if _LONG_S <= longest_s < _SLOW_S:  # a pause of the machine is not taken for a long run
         longest_s = min(longest_s, *(_measure(session, ready[max(ready)]) for _ in range(2)))
     found_s = {max(ready): longest_s}
-    if longest_s < _LONG_S or budget.is_spent:
+    if not pays and (longest_s < _LONG_S or budget.is_spent):
         return _learn_cost(session, ready, found_s, budget), None
     if threads == 1:
         with measurement_lock.exclusive():
@@ -116,20 +104,20 @@ def learn(
     all_cores = open_on(threads)
     helpers = _threads() - others
     if longest_s > _SLOW_S:
-        return _compare_once(session, all_cores, ready, threads)
+        return _compare_once(session, all_cores, ready, threads, pays)
     if not _gives_same_bits(session, all_cores, ready, axes):
         with measurement_lock.exclusive():
             return _learn_cost(session, ready, found_s, budget), None
     with measurement_lock.exclusive(), _apart_from(helpers):
         one_s, all_s = _compare(session, all_cores, ready, budget)
         cost = _learn_cost(session, ready, one_s, budget)
-        if _find_gain(one_s, all_s) < _WORTH_WIDENING:
+        if not pays and _find_gain(one_s, all_s) < _WORTH_WIDENING:
             return cost, None
         return cost, AllCores(all_cores, _learn_cost(all_cores, ready, all_s, budget), threads)
 
 
 def _compare_once(
-    session: Session, all_cores: Session, ready: Mapping[int, Arrays], threads: int
+    session: Session, all_cores: Session, ready: Mapping[int, Arrays], threads: int, pays: bool | None
 ) -> tuple[CostModel, AllCores | None]:
     """As ``learn`` for a graph whose runs take long, each of them once: what else the machine does matters less."""
     size = max(ready)
@@ -142,8 +130,8 @@ def _compare_once(
         one_s, all_s = between - began, time.perf_counter() - between
     cost.observe(size, one_s)
     all_cores_cost.observe(size, all_s)
-    pays = _find_gain({size: one_s}, {size: all_s}) >= _WORTH_WIDENING and not differ(one, every)
-    return cost, AllCores(all_cores, all_cores_cost, threads) if pays else None
+    pays = pays or _find_gain({size: one_s}, {size: all_s}) >= _WORTH_WIDENING
+    return cost, AllCores(all_cores, all_cores_cost, threads) if pays and not differ(one, every) else None
 
 
 def _learn_cost(

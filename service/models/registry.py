@@ -9,26 +9,26 @@ the one or the other, and the old one is UNLOADING until the last that it accept
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 from model_store import ModelVersion, Store, StoreError
-from model_store.errors import BadName
+from model_store.files.links import tell_why
 from model_store.graphs.analyst import analyst
-from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents
 from model_store.manifest import Task
-from service.cores import count_cores
 from service.engine.execution.device import Device
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
-from service.models.entry import Model, ModelEntry, State, VersionEntry, find_number
-from service.models.index import IndexEntry, check_usable, choose_version, make_index, read_store
-from service.models.loading import LoadedVersion, load_version
+from service.models.defaults import TaskDefaults
+from service.models.entry import UNLOADED, Model, ModelEntry, State, VersionEntry, find_number
+from service.models.index import IndexEntry, StoreReader, check_usable, choose_version, make_index
+from service.models.loading import LoadedVersion
+from service.models.loads import Loads, describe_failure
 from service.models.opening import open_model
+from service.models.retirement import Retirement, drain
 from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
@@ -46,84 +46,120 @@ class Registry:
         self.tracer = Tracer()
         self.holders: list[Callable[[Model], Awaitable[None]]] = []
         """Asked when a version is taken out of service: they return when they do not need it any more."""
-        self._store = store
         self._device = device
         self._metrics = metrics
         self.entries: dict[str, ModelEntry] = {}
         """By model. To be read only."""
-        self._tasks: dict[str, str] = {}
-        self._tasks_of: dict[str, str] = {}
+        self._defaults = TaskDefaults(settings.default_models)
         self._loading: dict[str, asyncio.Task[None]] = {}
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._pool = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="load")
+        self._retirement = Retirement(device, metrics, self.holders)
+        self._started: set[asyncio.Task[Any]] = set()
+        self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
+        self._unlisted: dict[str, ModelEntry] = {}
+        """Of models that the store did not have before, while they are loaded."""
+        self._loads = Loads(settings)
+        self._reader = StoreReader(store)
 
     async def load_all(self) -> None:
         """Load every model of the store, several at a time."""
         # Before anything is served, so on the event loop: whoever asks finds the models, or that they are being loaded.
-        found = read_store(self._store, self.settings.models)
+        found = self._reader.read_store(self.settings.models)
         for name, contents in found.items():
             model_entry = self.entries.setdefault(name, ModelEntry())
             model_entry.unusable, model_entry.reason = contents.unusable, "" if contents.folders else contents.why
         wanted = {name: contents for name, contents in found.items() if contents.folders}
         if self.settings.lazy:
-            self._tasks_of = await asyncio.get_running_loop().run_in_executor(self._pool, self._read_tasks, wanted)
-            self._set_defaults()
+            self._defaults.note(await self._reader.read_tasks(wanted))
             self.loaded = True
             logger.info("%d models serve when they are asked for", len(wanted))
             return
-        with analyst.hold():
-            await asyncio.gather(*(self._load_model(name, contents) for name, contents in wanted.items()))
+        for name, contents in wanted.items():
+            task = asyncio.get_running_loop().create_task(self._load_model(name, contents), name=f"load {name}")
+            self._started.add(task)
+            task.add_done_callback(self._started.discard)
+        try:
+            with analyst.hold():
+                await asyncio.gather(*(self.entries[name].tried.wait() for name in wanted))
+        except asyncio.CancelledError:
+            await self._end_started()
+            raise
         self.loaded = True
         ready = [name for name, model_entry in self.entries.items() if model_entry.serving]
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
         logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
 
-    def _read_tasks(self, found: Mapping[str, Contents]) -> dict[str, str]:
-        """What each model does, without loading it. One that cannot be read says so when it is asked for."""
-        tasks: dict[str, str] = {}
-        for name, contents in found.items():
-            with contextlib.suppress(StoreError, OSError):
-                newest = self._store.versions_of(name, contents)[-1]
-                tasks[name] = "tensors" if newest.is_plain else newest.read_manifest().task
-        return tasks
-
     async def _load_model(self, name: str, contents: Contents | None = None) -> None:
         """Load what serves of a model: of ``contents``, or of what the store has now."""
         model_entry = self.entries[name]
+        try:
+            async with model_entry.busy:
+                await self._load_versions(name, model_entry, contents)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others serve
+            model_entry.reason = describe_failure(error, f"reading {name}")
+            logger.error("model %s is unavailable: %s", name, model_entry.reason)
+        finally:
+            model_entry.tried.set()
 
-        def read() -> tuple[Contents, dict[str, int], list[int] | None]:
-            found = contents or self._store.list_model(name)
-            return found, self._store.aliases(name), choose_versions(self._store.versions_of(name, found))
-
-        async with model_entry.busy:
-            try:
-                found, model_entry.aliases, chosen = await asyncio.get_running_loop().run_in_executor(self._pool, read)
-            except (StoreError, OSError) as error:
-                model_entry.reason = str(error)
-                logger.error("model %s is unavailable: %s", name, error)
-                return
-            model_entry.unusable, model_entry.chosen = found.unusable, chosen
-            model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
-            versions = self._store.versions_of(name, found)
-            for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
-                await self._load_entry(model_entry, version)
-            if chosen is not None and not chosen:
-                model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
-                logger.error("model %s is unavailable: %s", name, model_entry.reason)
-            for version in reversed(versions):
-                if model_entry.serving is None and (chosen is None or version.version in chosen):
-                    model_entry.serving = (await self._load_entry(model_entry, version)).model
+    async def _load_versions(self, name: str, model_entry: ModelEntry, contents: Contents | None) -> None:
+        """Raises what reading the store raises."""
+        found, model_entry.aliases, chosen = await self._reader.read(name, contents)
+        model_entry.unusable, model_entry.chosen = found.unusable, chosen
+        model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
+        versions = self._reader.versions_of(name, found)
+        if chosen is not None and not chosen:
+            model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
+            logger.error("model %s is unavailable: %s", name, model_entry.reason)
+        late: list[asyncio.Task[VersionEntry]] = []
+        for version in reversed(versions):
+            if model_entry.serving is None and (chosen is None or version.version in chosen):
+                task = await self._load_until_overdue(model_entry, version)
+                if task.done():
+                    model_entry.serving = task.result().model
+                else:
+                    late.append(task)
+        self._note_serving(name, model_entry)
+        for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
+            await self._load_entry(model_entry, version)
+        model_entry.tried.set()
+        for task in reversed(late):
+            await self._take_over(model_entry, await task)
             self._note_serving(name, model_entry)
+
+    async def _load_until_overdue(self, model_entry: ModelEntry, version: ModelVersion) -> "asyncio.Task[VersionEntry]":
+        """The load of a version, when it is done, or overdue: then an older one may serve until it is done."""
+        loop = asyncio.get_running_loop()
+        overdue = loop.create_future()
+        task = loop.create_task(self._load_entry(model_entry, version, False, lambda: overdue.set_result(None)))
+        try:
+            await asyncio.wait({task, overdue}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not task.done():
+            self._started.add(task)
+            task.add_done_callback(self._started.discard)
+        return task
+
+    async def _take_over(self, model_entry: ModelEntry, entry: VersionEntry) -> None:
+        """Let a version serve that was loaded late, in the place of the older one that served meanwhile."""
+        if entry.model is None:
+            return
+        before, model_entry.serving = model_entry.serving, entry.model
+        stay = {*model_entry.aliases.values(), *(model_entry.chosen or ())}
+        if before is not None and int(before.version) not in stay:
+            self._retirement.retire([model_entry.entries[int(before.version)]])
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
         """Who serves has changed."""
-        if model_entry.serving is not None:
-            self._tasks_of[name] = model_entry.serving.manifest.task
-        else:
-            self._tasks_of.pop(name, None)
-        self._set_defaults()
+        self._defaults.note({name: None if model_entry.serving is None else model_entry.serving.manifest.task})
 
-    async def _load_entry(self, model_entry: ModelEntry, version: ModelVersion, again: bool = False) -> VersionEntry:
+    async def _load_entry(
+        self,
+        model_entry: ModelEntry,
+        version: ModelVersion,
+        again: bool = False,
+        on_overdue: Callable[[], None] | None = None,
+    ) -> VersionEntry:
         """Load a version that has not been tried, or ``again`` one that does not serve or whose files may have changed.
 
         What serves goes on until the new one takes its place.
@@ -131,28 +167,36 @@ class Registry:
         number = version.version
         old = model_entry.entries.get(number)
         serves = old is not None and old.model is not None
-        if old is not None and (not again or (serves and not version.is_plain)):
+        if old is not None and (not again or (serves and not self._may_change(version))):
             return old
         entry = VersionEntry(version)
         if not serves:
             model_entry.entries[number] = entry
-        loop = asyncio.get_running_loop()
+
+        def note_overdue() -> None:
+            entry.reason = f"it takes long to load, and is given up after {self.settings.load_timeout_s:g} s"
+            (on_overdue or model_entry.tried.set)()
+
         try:
-            loaded = await loop.run_in_executor(self._pool, load_version, version, self.settings)
-        except (StoreError, NotReady, OSError) as error:
-            self._refuse(entry, str(error), serves)
-        except Exception:  # a version that breaks the loader must not take the others with it
-            logger.exception("loading %s version %d failed", version.name, version.version)
-            self._refuse(entry, "loading failed unexpectedly: see the log", serves)
+            loaded = await self._loads.load(version, note_overdue)
+        except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not take the others with it
+            self._refuse(entry, describe_failure(error, f"loading {version.name} version {number}"), serves)
         else:
             entry.model = self._open(version, loaded)
-            entry.state = State.READY
+            entry.state, entry.reason = State.READY, ""
             model_entry.entries[number] = entry
             if old is not None and old.model is not None:
                 if model_entry.serving is old.model:
                     model_entry.serving = entry.model
-                self._retire(old, old.model)
+                self._retirement.begin(old, old.model)
         return entry
+
+    @staticmethod
+    def _may_change(version: ModelVersion) -> bool:
+        try:
+            return version.is_plain
+        except StoreError:  # its folder cannot be read any more: to load it says so
+            return True
 
     def _refuse(self, entry: VersionEntry, reason: str, still_serves: bool) -> None:
         entry.state, entry.reason = State.UNAVAILABLE, reason
@@ -169,13 +213,6 @@ class Registry:
         self._metrics.gauge("sluice_model_load_seconds", labels).set(loaded.load_s)
         logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
         return model
-
-    def _set_defaults(self) -> None:
-        by_task: dict[str, list[str]] = {}
-        for name, task in self._tasks_of.items():
-            by_task.setdefault(task, []).append(name)
-        self._tasks = {task: names[0] for task, names in by_task.items() if len(names) == 1}
-        self._tasks.update(self.settings.default_models)
 
     @property
     def is_ready(self) -> bool:
@@ -235,14 +272,9 @@ class Registry:
     def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:
         """The model for a task route; without a name the task's default. Raises UnknownModel, NotReady."""
         if name is None:
-            name = self._tasks.get(task)
+            name = self._defaults.names.get(task)
             if name is None:
-                if not self.loaded:
-                    raise NotReady("the models are being loaded")
-                able = [n for n, does in self._tasks_of.items() if does == task]
-                if not able:
-                    raise UnknownModel(f"no model that serves does {task}: /models lists them")
-                raise UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")
+                raise self._defaults.refuse(task, not self.loaded or bool(self._started))
         model = self.find(name, version)
         if task not in model.tasks:
             does = " and ".join(sorted(model.tasks))
@@ -259,17 +291,42 @@ class Registry:
 
         Who serves goes on until that one has proved itself. Then those that neither serve nor have an alias are taken
         out of service. Raises UnknownModel; NotReady with the reason why it cannot serve, and then nothing changes.
+
+        Of several that want a model to serve which does not serve yet, one loads it and the others wait for that.
         """
         if self.settings.models and name not in self.settings.models:
             raise UnknownModel(f"no model {name!r}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
-        model_entry = self.entries.get(name) or ModelEntry()
+        task = self._first_loads.get((name, version))
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._load_again(name, version))
+            self._started.add(task)
+            task.add_done_callback(self._started.discard)
+            model_entry = self.entries.get(name)
+            if model_entry is None or model_entry.serving is None:
+                self._first_loads[name, version] = task
+                task.add_done_callback(lambda _: self._first_loads.pop((name, version), None))
+        await asyncio.shield(task)
+
+    async def _load_again(self, name: str, version: str | None) -> None:
+        self._loads.cancel(name, None, "it took long, and another load was asked for", only_overdue=True)
+        model_entry = self.entries.get(name) or self._unlisted.setdefault(name, ModelEntry())
+        try:
+            await self._load_into(model_entry, name, version)
+        finally:
+            if not model_entry.busy.locked():
+                self._unlisted.pop(name, None)
+
+    async def _load_into(self, model_entry: ModelEntry, name: str, version: str | None) -> None:
+        served = model_entry.serving is not None
         async with model_entry.busy:
-            contents, aliases = await self._read_model(name)
-            versions = self._store.versions_of(name, contents)
-            chosen = self._choose(versions) if version is None else ()
+            known = self.entries.get(name)
+            contents, aliases, policy = await self._reader.read_again(name, "" if known is None else known.why)
+            versions = self._reader.versions_of(name, contents)
+            chosen = policy or () if version is None else ()
             found = choose_version(name, version, versions, aliases, contents.unusable)
             self.entries.setdefault(name, model_entry)
-            entry = await self._load_entry(model_entry, found, again=True)
+            is_new = not served and model_entry.serving is not None  # it was loaded while this waited
+            entry = await self._load_entry(model_entry, found, again=not is_new)
             if entry.model is None:
                 raise NotReady(f"version {found.version} of {name!r} cannot serve: {entry.reason}")
             model_entry.serving, model_entry.aliases, model_entry.reason = entry.model, aliases, ""
@@ -278,36 +335,8 @@ class Registry:
                 if other.version in {*aliases.values(), *chosen} and other is not found:
                     await self._load_entry(model_entry, other)
             stay = {found.version, *aliases.values(), *chosen}
-            self._retire_all(entry for number, entry in model_entry.entries.items() if number not in stay)
+            self._retirement.retire(entry for number, entry in model_entry.entries.items() if number not in stay)
             self._note_serving(name, model_entry)
-
-    @staticmethod
-    def _choose(versions: Sequence[ModelVersion]) -> Sequence[int]:
-        """Those that a version policy lets serve besides. Raises NotReady."""
-        try:
-            return choose_versions(versions) or ()
-        except (StoreError, OSError) as error:
-            raise NotReady(f"the configuration cannot be read: {error}") from None
-
-    async def _read_model(self, name: str) -> tuple[Contents, dict[str, int]]:
-        """The versions and aliases that the store has now. Raises UnknownModel, NotReady."""
-
-        def read() -> tuple[Contents, dict[str, int]]:
-            return self._store.list_model(name), self._store.aliases(name)
-
-        try:
-            contents, aliases = await asyncio.get_running_loop().run_in_executor(self._pool, read)
-        except BadName:
-            if name in self.entries:
-                raise NotReady(f"model {name!r:.120} cannot serve: {self.entries[name].why}") from None
-            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
-        except (StoreError, OSError) as error:
-            raise NotReady(f"model {name!r} cannot be read: {error}") from None
-        if not contents.folders and contents.unusable:
-            raise NotReady(f"model {name!r} cannot serve: {contents.why}")
-        if not contents.folders:
-            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them")
-        return contents, aliases
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one version of it, by number or alias; what it has accepted is finished.
@@ -315,12 +344,14 @@ class Registry:
         Of the versions that are left the newest serves. Raises UnknownModel.
         """
         model_entry = self.model_entry(name)
+        # What is being loaded holds the model until it has loaded, which it need not do any more.
+        number = None if version is None else find_number(name, model_entry.aliases, version)
+        self._loads.cancel(name, number, UNLOADED)
         async with model_entry.busy:
             leaving = dict(model_entry.entries)
-            if version is None:
-                model_entry.reason = "it was unloaded"
+            if number is None:
+                model_entry.reason = UNLOADED
             else:
-                number = find_number(name, model_entry.aliases, version)
                 leaving = {n: entry for n, entry in leaving.items() if n == number}
                 if not leaving:
                     have = ", ".join(map(str, sorted(model_entry.entries))) or "none"
@@ -329,54 +360,30 @@ class Registry:
                 staying = [e.model for n, e in sorted(model_entry.entries.items()) if n not in leaving and e.model]
                 model_entry.serving = staying[-1] if staying else None
             self._note_serving(name, model_entry)
-            self._retire_all(leaving.values())
-
-    def _retire_all(self, entries: Iterable[VersionEntry]) -> None:
-        for entry in entries:
-            if entry.model is not None:
-                labels = (entry.source.name, str(entry.source.version))
-                self._metrics.gauge("sluice_model_ready", labels).set(0)
-                self._metrics.gauge("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
-                self._retire(entry, entry.model)
-
-    def _retire(self, entry: VersionEntry, model: Model) -> None:
-        """Let nobody find the version any more, and let go of it when those who had found it are done."""
-        entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
-
-        async def let_go() -> None:
-            for holder in self.holders:
-                await holder(model)
-            await self._drain([model])
-            for dispatcher in model.graphs.values():
-                self._device.forget(dispatcher)
-            if model.loop is not None:
-                self._device.forget(model.loop)
-            entry.state, entry.reason = State.UNAVAILABLE, "it was unloaded"
-            logger.info("%s version %s is out of service", model.name, model.version)
-
-        task = asyncio.get_running_loop().create_task(let_go())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+            self._retirement.retire(leaving.values())
 
     async def index(self) -> list[IndexEntry]:
         """All that is in the store, and the versions in service that are not there any more. Raises NotReady."""
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.list_all)
+            found = await self._reader.list_all()
         except OSError as error:
-            raise NotReady(f"the store cannot be read: {error}") from None
+            raise NotReady(f"the store cannot be read: {tell_why(error)}") from None
         return make_index(found, self.entries, lazy=self.settings.lazy, loaded=self.loaded)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered."""
+        await self._end_started()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        await self._drain(list(self.models()))
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await drain(list(self.models()))
+        await self._retirement.end()
 
-    @staticmethod
-    async def _drain(models: Sequence[Model]) -> None:
-        await asyncio.gather(*(model.loop.drain() for model in models if model.loop is not None))
-        # A loop request may be followed by a run of another graph, so these come last.
-        await asyncio.gather(*(dispatcher.drain() for model in models for dispatcher in model.graphs.values()))
+    async def _end_started(self) -> None:
+        """End the loads for which no request waits."""
+        for task in list(self._started):
+            task.cancel()
+        await asyncio.gather(*self._started, return_exceptions=True)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def close(self) -> bool:
+        """End the loads that are left. Returns whether they have ended: one that cannot be ended keeps its thread."""
+        self._reader.close()
+        return self._loads.close()

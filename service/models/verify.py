@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from model_store import GoldenSamples
+from model_store.cancellation import current
 from model_store.datatypes import datatype_of
 from model_store.errors import first_line
+from model_store.golden import check_tolerance
 from model_store.graphs.bits import cut, find_rounding, limit_of, take_rows
 from model_store.manifest import Golden
 from service.engine.onnx.session import Session
@@ -66,16 +68,21 @@ def _place(others: np.ndarray, mine: np.ndarray, axis: int | None, number: int, 
 
 
 def run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
-    """As ``session.run``; raises NotReady for whatever it raises."""
+    """As ``session.run``; raises NotReady for whatever it raises, LoadCancelled where it was stopped."""
     try:
         return session.run(inputs)
     except Exception as error:
+        current().check()
         raise NotReady(f"the graph fails on its own samples: {first_line(error)}") from error
 
 
 def check_golden(session: Session, signature: Signature, facts: Golden, golden: GoldenSamples) -> float:
-    """Run the stored samples on the provider that will serve. Returns the worst error; raises NotReady above it."""
+    """Run the stored samples on the provider that will serve. Returns the worst error; raises NotReady above it.
+
+    Raises BadManifest for a tolerance that proves nothing.
+    """
     atol, rtol = facts.atol, facts.rtol
+    check_tolerance(facts, golden)
     if golden.outputs.keys() != signature.outputs.keys():
         raise NotReady(f"golden samples: expected the outputs {list(signature.outputs)}, got {list(golden.outputs)}")
     outputs = dict(zip(signature.output_names, run(session, golden.inputs), strict=True))

@@ -4,6 +4,7 @@ import pytest
 
 from export import DependentRows, ExportError, ParityError, QualityError, SpecError, publish
 from export.publish import list_missed
+from model_store import BadManifest
 from model_store.datatypes import DATATYPES
 from model_store.manifest import Quality
 from model_store.tasks import Classes
@@ -186,6 +187,17 @@ def test_quality_is_measured_on_the_exported_graph(make_module, make_spec, store
         return quality(0.5, accuracy=float(np.isclose(answer, expected, atol=1e-5).mean()))
 
     assert publish(make_spec(module, quality=measure), store).read_manifest().quality.metrics == {"accuracy": 1.0}
+
+
+def test_golden_tolerance_that_proves_nothing_is_refused(make_module, make_spec, store):
+    """With one that any answer would pass nothing is published; without one it follows the magnitude of the outputs."""
+    module = make_module(lambda linear, x: linear(x) * 1e-4)
+    with pytest.raises(BadManifest, match="they prove nothing"):
+        publish(make_spec(module, golden_atol=1.0), store)
+    assert files_under(store) == []
+    version = publish(make_spec(module), store)
+    [output] = version.read_golden(version.verify()).outputs.values()
+    assert version.verify().golden.atol == pytest.approx(np.abs(output).max() / 100)
 
 
 def test_golden_samples_are_reproduced_by_a_fresh_session(make_spec, make_real_samples, store):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from export.proof.comparison import compare, measure_error, measure_magnitude
+from export.proof.comparison import compare, measure_error
+from model_store.golden import measure_magnitude
 
 
 def test_worst_element_is_the_one_furthest_outside_its_own_tolerance():

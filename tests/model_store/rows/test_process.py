@@ -1,10 +1,14 @@
 """The analysis of graphs that may end the process that runs them."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from model_store.rows import AnalystProcess, analyse, is_risky
+from tests.support.models import graphs
 from tests.support.rows.case import independent
 
 _FRAME = 20
@@ -51,6 +55,26 @@ def test_graph_that_ends_its_process_at_every_length_is_unknown(process: Analyst
     found = process.analyse(sum_up(5, 5))
     assert found.rows == "unknown"
     assert found.reason.startswith("it ends the process that runs it, such as at {")
+
+
+_ANALYSE_FOR_EVER = """
+from model_store.rows import AnalystProcess
+from tests.support.models import graphs
+process = AnalystProcess()
+print(process._start().pid, flush=True)
+process.analyse(graphs.endless())
+"""
+
+
+def test_analysis_that_never_ends_ends_with_the_process_that_wants_it() -> None:
+    """However that ends: nobody else would end it."""
+    assert is_risky(graphs.endless())
+    parent = subprocess.Popen([sys.executable, "-c", _ANALYSE_FOR_EVER], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate(timeout=60)
+    child.wait(60)
 
 
 def test_lengths_that_are_known_to_run_are_tried_first(process: AnalystProcess) -> None:

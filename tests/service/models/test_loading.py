@@ -1,5 +1,6 @@
 """Loading: a version serves only after it has proved itself."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import GoldenSamples, IntegrityError, Manifest, ModelVersion, Store
 from model_store.datatypes import DATATYPES
-from model_store.errors import BadGraph
+from model_store.errors import BadGraph, BadManifest
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Batching, Golden
 from service.engine.batching.cost import CostModel
@@ -92,6 +93,20 @@ def test_tampered_file_is_refused_before_it_is_opened(store: Store, file: str) -
     other = {"main.onnx": graphs.double("width"), "golden.npz": samples(ROWS[:2], 2 * ROWS[:2]).to_bytes()}
     (version.folder / file).write_bytes(other[file])
     with pytest.raises(IntegrityError, match=f"{file} is not the file that was published"):
+        load(version)
+
+
+@pytest.mark.parametrize("field", ["atol", "rtol"])
+def test_golden_samples_that_prove_nothing_are_refused(store: Store, field: str) -> None:
+    """A manifest whose tolerance any answer would pass does not get its version into service."""
+    version = publish(store, graphs.double(), golden=samples(ROWS, -ROWS), **{field: 0.25})
+    with pytest.raises(NotReady, match="golden samples on"):
+        load(version)
+    path = version.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["golden"][field] = 1e9
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BadManifest, match="they prove nothing"):
         load(version)
 
 
@@ -237,11 +252,11 @@ def test_golden_samples_within_tolerance_are_accepted(store: Store, atol: float,
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_no_agreement(store: Store, bad: float) -> None:
-    """An output that became NaN or infinite is refused, whatever the tolerance, and so is the reverse."""
+    """An output that became NaN or infinite is refused, however wide the tolerance, and so is the reverse."""
     broken = ROWS.copy()
     broken[2, 0] = bad
     for pair in (samples(broken, 2 * ROWS), samples(ROWS, 2 * broken)):
-        version = publish(store, graphs.double(), golden=pair, atol=1e30)
+        version = publish(store, graphs.double(), golden=pair, atol=2.5)
         with (
             pytest.raises(NotReady, match=r"golden samples on .*: output 'y' at \[2, 0\] is "),
             np.errstate(all="ignore"),
@@ -280,7 +295,7 @@ def test_least_integer_is_within_its_tolerance(store: Store) -> None:
 
 def test_golden_samples_of_another_shape_are_refused(store: Store) -> None:
     """Outputs of another shape are not broadcast into agreement."""
-    version = publish(store, graphs.double(), golden=samples(ROWS, 2 * ROWS[:1]), atol=100.0)
+    version = publish(store, graphs.double(), golden=samples(ROWS, 2 * ROWS[:1]), atol=2.5)
     with pytest.raises(NotReady, match=r"output 'y' has shape \(3, 3\), expected \(1, 3\)"):
         load(version)
 
@@ -429,6 +444,6 @@ def test_runs_on_all_cores_of_free_sizes_are_told_and_can_be_refused(
 
 
 def _pretend_that_threads_pay(
-    session: Session, ready: object, open_on: object, threads: int, axes: object, budget: object
+    session: Session, ready: object, open_on: object, threads: int, axes: object, budget: object, graph: object
 ) -> tuple[CostModel, AllCores | None]:
     return CostModel(), AllCores(session, CostModel(), threads) if threads > 1 else None

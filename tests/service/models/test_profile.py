@@ -14,7 +14,8 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import NotReady
 from service.models import profile
-from service.models.profile import MeasurementLock, learn, measurement_lock
+from service.models.measurement_lock import MeasurementLock, measurement_lock
+from service.models.profile import learn
 from service.models.verify import Budget
 from tests.support.models import graphs
 
@@ -267,6 +268,22 @@ def test_graph_that_takes_long_is_run_once_each_way(
     with measurement_lock.shared():
         cost, all_cores = profile.learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, _Unspent())
     assert (ran, cost.predict(8), all_cores is not None) == ([session, other], pytest.approx(0.6), widens)
+
+
+@pytest.mark.parametrize(("first_s", "then_s", "widens"), [(0.3, 0.6, True), (0.6, 0.3, False)])
+def test_graph_that_is_loaded_again_runs_on_as_many_cores_as_before(
+    monkeypatch: pytest.MonkeyPatch, first_s: float, then_s: float, widens: bool
+) -> None:
+    """Another session has the weights once more: whether there is one does not change with what the machine does."""
+    session, other = Session(graphs.double()), Session(graphs.double(), intra_op_threads=2)
+    monkeypatch.setattr(profile, "_decided", {})
+    monkeypatch.setattr(profile, "_measure", lambda *_: 0.6)
+    for wide_s in (first_s, then_s):
+        clock = iter([0.0, 0.6, 0.6 + wide_s])
+        monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))  # noqa: B023  # it is used here only
+        with measurement_lock.shared():
+            _, all_cores = profile.learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, _Unspent(), "graph")
+        assert (all_cores is not None) == widens
 
 
 class _Unspent(Budget):

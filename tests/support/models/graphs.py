@@ -236,6 +236,29 @@ def grow() -> bytes:
     )
 
 
+def endless() -> bytes:
+    """y = x, after a loop that never ends."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_on"], ["goes_on"]), helper.make_node("Identity", ["v"], ["w"])],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, ["batch", 3]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", TensorProto.FLOAT, ["batch", 3]),
+        ],
+    )
+    return build(
+        [helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)],
+        [("x", TensorProto.FLOAT, ["batch", 3])],
+        [("y", TensorProto.FLOAT, ["batch", 3])],
+        {"true": np.array(True)},
+    )
+
+
 def write_loop(root: Path, name: str, content: bytes, carries: Mapping[str, str | None]) -> None:
     """Publish a model that goes on from what it ``carries``: input to output."""
     session = ort.InferenceSession(content)

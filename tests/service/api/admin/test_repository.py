@@ -70,7 +70,7 @@ def settle(serving: Serving) -> None:
     registry, loop = serving.worker.registry, serving.worker.tasks.loop
 
     async def wait() -> None:
-        await asyncio.gather(*registry._retiring)
+        await registry._retirement.end()
 
     asyncio.run_coroutine_threadsafe(wait(), loop).result(30)
 

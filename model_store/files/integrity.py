@@ -4,7 +4,12 @@ import hashlib
 from pathlib import Path
 
 from model_store.errors import IntegrityError
+from model_store.files.links import tell_why
+from model_store.files.reading import read_regular
 from model_store.manifest import File
+
+_MOST_MORE_BYTES = 1 << 20
+"""A file that is larger than the published one by more than this is not read to tell its digest."""
 
 
 def describe_bytes(content: bytes) -> File:
@@ -18,9 +23,11 @@ def read_checked(path: Path, expected: File) -> bytes:
     the check and the use.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, expected.size_bytes + _MOST_MORE_BYTES)
     except FileNotFoundError:
         raise IntegrityError(f"{path.name} is missing: restore it or publish the version again") from None
+    except OSError as error:
+        raise IntegrityError(f"{path.name} cannot be read: {tell_why(error)}") from None
     found = describe_bytes(content)
     if found != expected:
         raise IntegrityError(

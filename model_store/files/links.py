@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.errors import BadLayout
+from model_store.files.reading import read_regular
 
 
 def show_name(name: str) -> str:
@@ -49,10 +50,10 @@ class Boundary:
             )
         return Path(real)
 
-    def read(self, path: Path) -> bytes:
-        """The content of a file. Raises BadLayout as ``resolve`` does, and if it cannot be read."""
+    def read(self, path: Path, most_bytes: int | None = None) -> bytes:
+        """As ``read_regular``. Raises BadLayout as ``resolve`` does, and if it cannot be read."""
         real = self.resolve(path)
         try:
-            return real.read_bytes()
+            return read_regular(real, most_bytes)
         except OSError as error:
             raise BadLayout(f"{self.where(path)} cannot be read: {tell_why(error)}") from None

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store import IntegrityError
-from model_store.integrity import describe_bytes, read_checked
+from model_store.files.integrity import describe_bytes, read_checked
 
 
 def test_missing_file_is_an_integrity_error_that_says_what_to_do(tmp_path: Path) -> None:

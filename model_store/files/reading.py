@@ -1,0 +1,66 @@
+"""How a file of a store is read: a regular one only, no more of it than can be held, and never one that never ends.
+
+A named pipe, a device or a folder may lie where a file is expected. To open or to read one may last for ever.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+MOST_TEXT_BYTES = 16 << 20
+"""Of a file that people write or that describes a model: a manifest, labels."""
+MOST_CONFIG_BYTES = 1 << 20
+"""Of a file that is also read to tell what is in a store: a configuration, aliases."""
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_CONTROL_GROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def read_regular(path: Path, most_bytes: int | None = None) -> bytes:
+    """The content of a file. ``most_bytes`` None: as much as there is memory.
+
+    Raises OSError, whose ``strerror`` says what was expected where it is no file or too large.
+    """
+    _check_kind(os.stat(path))  # to open a device may already do something
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb", buffering=0) as file:
+        found = os.fstat(descriptor)
+        _check_kind(found)
+        most = find_memory() if most_bytes is None else most_bytes
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, f"it has {found.st_size} bytes: expected at most {most}")
+        return file.readall()
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something of that name, were it a link to nothing. Raises OSError where nobody may know."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error)) from None
+    return True
+
+
+def find_memory() -> int:
+    """The bytes of memory that this process may have: those of the machine, or of its control group."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _CONTROL_GROUP_FILES:
+        try:
+            limits.append(int(Path(path).read_text()))
+        except (OSError, ValueError):  # there is no such group, or it says that it has no limit
+            continue
+    return min(limits)
+
+
+def _check_kind(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for test, name in _KINDS if test(found.st_mode)), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}: expected a file")

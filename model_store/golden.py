@@ -1,0 +1,74 @@
+"""Golden samples: stored inputs of a graph with the outputs that they must give, within a tolerance.
+
+A tolerance must prove something: it is less than half of the largest magnitude that an output has in the samples, so
+that zeros, or the output with the other sign, are refused. An output that is zero throughout counts as one of magnitude
+1. The exporter's own are far below: 1e-3 for float32, a tenth for weights of eight bits.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from model_store.datatypes import DATATYPES, datatype_of
+from model_store.errors import BadManifest, IntegrityError, first_line
+from model_store.manifest import Golden
+
+_MOST_OF_MAGNITUDE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSamples:
+    """Inputs of a graph and the outputs that they gave at export; axis 0 is the batch where there is one."""
+
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+
+    def to_bytes(self) -> bytes:
+        arrays = {f"in.{k}": v for k, v in self.inputs.items()} | {f"out.{k}": v for k, v in self.outputs.items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub mistakes the arrays for allow_pickle
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "GoldenSamples":
+        """Raises IntegrityError for what is no file of arrays."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                named = {name: _as_bf16(arrays[name]) for name in arrays.files}
+        except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+            raise IntegrityError(f"golden samples: expected NumPy's .npz: {first_line(error)}") from None
+        return cls(
+            {k.removeprefix("in."): v for k, v in named.items() if k.startswith("in.")},
+            {k.removeprefix("out."): v for k, v in named.items() if k.startswith("out.")},
+        )
+
+
+def check_tolerance(facts: Golden, samples: GoldenSamples) -> None:
+    """Raises BadManifest where wrong outputs would pass; see above."""
+    for name, expected in samples.outputs.items():
+        if datatype_of(expected).kind not in "fiu" or not expected.size:
+            continue
+        magnitude = measure_magnitude(expected)
+        allowed = facts.atol + facts.rtol * magnitude
+        if not allowed < _MOST_OF_MAGNITUDE * (magnitude or 1.0):
+            raise BadManifest(
+                f"golden samples: atol {facts.atol:g} and rtol {facts.rtol:g} let output {name!r} differ by "
+                f"{allowed:.3g}, and its largest magnitude is {magnitude:.3g}: they prove nothing; expected less than "
+                "half of the magnitude: publish it again with smaller ones"
+            )
+
+
+def measure_magnitude(array: np.ndarray) -> float:
+    """The largest finite magnitude; 0 where there is none."""
+    values = array.astype(np.float64)
+    magnitude = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    return magnitude if math.isfinite(magnitude) else 0.0
+
+
+def _as_bf16(array: np.ndarray) -> np.ndarray:
+    """NumPy's file format has no name for BF16 and keeps it as two bytes without a meaning; nothing else is so."""
+    return array.view(DATATYPES["BF16"].dtype) if array.dtype == "V2" else array

@@ -1,0 +1,37 @@
+"""Which model answers a task route that names none: the one that does the task, or that of the settings."""
+
+from collections.abc import Mapping
+
+from service.errors import NotReady, UnknownModel
+
+
+class TaskDefaults:
+    """``preferred`` has the models that the settings name, by task."""
+
+    def __init__(self, preferred: Mapping[str, str]) -> None:
+        self._preferred = preferred
+        self._tasks: dict[str, str] = {}
+        self.names: dict[str, str] = dict(preferred)
+        """The models, by task. To be read only."""
+
+    def note(self, tasks: Mapping[str, str | None]) -> None:
+        """What models do, by name; None for one that does nothing any more."""
+        for name, task in tasks.items():
+            if task is None:
+                self._tasks.pop(name, None)
+            else:
+                self._tasks[name] = task
+        by_task: dict[str, list[str]] = {}
+        for name, does in self._tasks.items():
+            by_task.setdefault(does, []).append(name)
+        self.names = {task: names[0] for task, names in by_task.items() if len(names) == 1}
+        self.names.update(self._preferred)
+
+    def refuse(self, task: str, is_loading: bool) -> UnknownModel | NotReady:
+        """Why there is none: several models do the task, none does, or one that ``is_loading`` may do it."""
+        able = [name for name, does in self._tasks.items() if does == task]
+        if able:
+            return UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")
+        if is_loading:
+            return NotReady("the models are being loaded")
+        return UnknownModel(f"no model that serves does {task}: /models lists them")

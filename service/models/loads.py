@@ -1,0 +1,177 @@
+"""Versions that are being loaded, each in a thread of its own.
+
+Rules
+- A few load at once. One that takes long gives its place to the next and goes on beside it: it may never end.
+- One that takes longer than the settings allow is cancelled. What cannot be stopped, such as a file system that does
+  not answer, keeps its thread and nothing else.
+- No thread keeps the process from ending.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from model_store import ModelVersion, StoreError
+from model_store.cancellation import Cancellation
+from model_store.files.links import tell_why
+from service.errors import NotReady
+from service.models.loading import LoadedVersion, load_version
+from service.models.retirement import give_memory_back
+from service.settings import Settings, count_cores
+
+logger = logging.getLogger("sluice.registry")
+
+_BYTES_PER_S = 50 << 20
+"""A large model takes longer without being suspect of never ending: so fast it is read, checked and opened at least."""
+_GRACE_S = 2.0
+"""A load that was cancelled ends at the next node of its graph, if at all."""
+_STOPPING = "the server is stopping"
+
+
+@dataclass(slots=True, eq=False)
+class _Load:
+    """``more_s``: what its size adds to how long others wait for it."""
+
+    version: ModelVersion
+    done: asyncio.Future[LoadedVersion]
+    cancelled: asyncio.Future[None]
+    on_overdue: Callable[[], None]
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    more_s: float = 0.0
+    has_place: bool = True
+    overdue: asyncio.TimerHandle | None = None
+
+
+class Loads:
+    """Used on the event loop only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._places = asyncio.Semaphore(max(2, count_cores()))
+        self._loads: set[_Load] = set()
+        self._threads: list[threading.Thread] = []
+
+    async def load(self, version: ModelVersion, on_overdue: Callable[[], None]) -> LoadedVersion:
+        """As ``load_version``; raises NotReady for a load that takes longer than ``load_timeout_s`` too.
+
+        ``on_overdue`` is called where it takes longer than others should wait for it. To cancel the task that waits
+        here ends the load.
+        """
+        limit_s = self._settings.load_timeout_s
+        await self._places.acquire()
+        load = self._begin(version, on_overdue)
+        try:
+            ends: set[asyncio.Future[Any]] = {load.done, load.cancelled}
+            await asyncio.wait(ends, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if not load.done.done():
+                load.cancellation.cancel(
+                    f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
+                )
+                await asyncio.wait({load.done}, timeout=_GRACE_S)
+                if not load.done.done():
+                    raise NotReady(f"{load.cancellation.reason} (what it does cannot be stopped)")
+            loaded = load.done.result()
+            if load.cancellation.reason is not None:  # when it had ended, but its sessions run nothing any more
+                raise NotReady(load.cancellation.reason)
+            return loaded
+        finally:
+            if not load.done.done():  # whoever waited here was cancelled
+                load.cancellation.cancel(_STOPPING)
+            self._end(load)
+
+    def cancel(self, name: str, number: int | None, reason: str, *, only_overdue: bool = False) -> None:
+        """End the loads of a model, or of one version of it."""
+        for load in self._loads:
+            is_meant = load.version.name == name and number in (None, load.version.version)
+            if is_meant and not (only_overdue and load.has_place):
+                load.cancellation.cancel(reason)
+                if not load.cancelled.done():
+                    load.cancelled.set_result(None)
+
+    def close(self, within_s: float = _GRACE_S) -> bool:
+        """End all loads. Returns whether they have ended, after so many seconds at most."""
+        ends_at = time.monotonic() + within_s
+        for load in self._loads:
+            load.cancellation.cancel(_STOPPING)
+        for thread in self._threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+            if thread.is_alive():
+                logger.error("%s: what it does cannot be stopped", thread.name)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _begin(self, version: ModelVersion, on_overdue: Callable[[], None]) -> _Load:
+        loop = asyncio.get_running_loop()
+        load = _Load(version, loop.create_future(), loop.create_future(), on_overdue)
+        load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
+        load.overdue = loop.call_later(self._settings.ready_wait_s, self._be_overdue, load)
+        name = f"load {version.name} version {version.version}"
+        thread = threading.Thread(target=self._work, args=(load, loop), name=name, daemon=True)
+        self._threads = [*(each for each in self._threads if each.is_alive()), thread]
+        self._loads.add(load)
+        thread.start()
+        return load
+
+    def _work(self, load: _Load, loop: asyncio.AbstractEventLoop) -> None:
+        def tell(settle: Callable[[], None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(lambda: None if load.done.done() else settle())
+
+        try:
+            load.more_s = _count_bytes(load.version) / _BYTES_PER_S
+            loaded = load_version(load.version, self._settings, load.cancellation)
+            give_memory_back()
+        except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
+            told = error
+            tell(lambda: load.done.set_exception(told))
+        else:
+            tell(lambda: load.done.set_result(loaded))
+
+    def _be_overdue(self, load: _Load) -> None:
+        if load.more_s > 0:
+            load.overdue = asyncio.get_running_loop().call_later(load.more_s, self._be_overdue, load)
+            load.more_s = 0.0
+            return
+        logger.warning(
+            "%s version %d takes long to load: nothing waits for it any more", load.version.name, load.version.version
+        )
+        self._give_place(load)
+        load.on_overdue()
+
+    def _give_place(self, load: _Load) -> None:
+        if load.has_place:
+            load.has_place = False
+            self._places.release()
+
+    def _end(self, load: _Load) -> None:
+        if load.overdue is not None:
+            load.overdue.cancel()
+        self._give_place(load)
+        self._loads.discard(load)
+
+
+def _count_bytes(version: ModelVersion) -> int:
+    """Of all files of a version, as far as they can be seen."""
+    total = 0
+    for folder, _, files in os.walk(version.folder):
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(folder, file)).st_size
+    return total
+
+
+def describe_failure(error: Exception, doing: str) -> str:
+    """Why a model does not serve, for its owner. What nobody expected goes to the log with where it came from."""
+    if isinstance(error, StoreError | NotReady):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"it cannot be read: {tell_why(error)}"
+    logger.error("%s failed", doing, exc_info=error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to load it"
+    return f"{doing} failed unexpectedly ({type(error).__name__}): see the log"
