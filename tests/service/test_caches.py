@@ -22,7 +22,7 @@ def find_coding(number: int) -> object:
     return choose_coding(b"gzip, " + b"%08d" % number + b"x" * LONG)
 
 
-_HANDLER: RequestHandler = object.__new__(RequestHandler)
+_HANDLER: RequestHandler = RequestHandler.__new__(RequestHandler)
 _HANDLER.starts = {}
 
 

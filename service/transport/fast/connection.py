@@ -39,6 +39,7 @@ _VIEW_FROM_BYTES = 16 << 10
 _JOIN_BELOW_BYTES = 64 << 10
 """Answers up to this size are joined and written at once: a system call costs more than the copy."""
 
+_END_OF_HEAD = b"\r\n\r\n"
 _MAX_KEPT_HEAD_BYTES = 4 << 10
 """Of a head that is remembered, one for each connection."""
 
@@ -166,6 +167,8 @@ def learn_head(request: FastRequest, data: bytes) -> Head | None:
     if request.size >= len(data) or len(data) - request.size > _MAX_KEPT_HEAD_BYTES:
         return None
     text, headers = data[: -request.size], dict(request.headers)
+    if text.find(_END_OF_HEAD) + len(_END_OF_HEAD) != len(text):
+        return None  # an empty line followed the body
     return Head(text, request.size, request.endpoint, request.query, headers, request.keep_alive)
 
 

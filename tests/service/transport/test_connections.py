@@ -361,6 +361,32 @@ def test_same_head_again_gives_the_same_answers_however_it_is_cut(wire: Wire):
     assert wire.read()[0] == 400
 
 
+def test_line_break_behind_a_body_is_no_part_of_it(wire: Wire):
+    """Some clients send an empty line after a body: equal bytes are the same request again, with the same body."""
+    for _ in range(3):
+        wire.send(request_bytes(body_of(1.0)) + b"\r\n")
+        assert wire.read_y() == 2.0
+
+
+def test_pipelined_requests_that_wait_take_no_more_than_their_bytes(server: Serving, double: Model):
+    """Thousands of small requests behind a slow one lie there as they came, and are answered in their order."""
+    number = 4000
+    with Wire(server) as wire, gated(double) as gate:
+        wire.send(request_bytes(body_of(1)))
+        gate.entered.acquire()
+        wire.send(request_bytes(b"", "/nobody", method="GET") * number + request_bytes(body_of(2)))
+        with Wire(server) as probe:
+            for _ in range(3):  # each answer is a turn of the server's loop
+                probe.send(request_bytes(b"", "/livez", method="GET"))
+                assert probe.read()[0] == 200
+        waiting = [len(connection.pipeline) for connection in server.connections()]
+        assert 0 < max(waiting) < number // 10
+        gate.opened.set()
+        assert wire.read_y() == 2.0
+        assert {wire.read()[0] for _ in range(number)} == {404}
+        assert wire.read_y() == 4.0
+
+
 def test_expect_100_continue_is_honoured(wire: Wire):
     """A client that asks before it sends its body is told to go on."""
     content = body_of(7)
