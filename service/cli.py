@@ -12,6 +12,7 @@ from pathlib import Path
 
 from service.settings import PREFIX, Settings, SettingsError
 from service.transport.addresses import find_address
+from service.transport.open_files import fit_connections
 from service.transport.tls import read_identity
 
 _FLAGS = ("store", "models", "host", "port", "workers", "provider", "max_rows", "deadline_s", "log_level")
@@ -36,6 +37,7 @@ def serve(args: argparse.Namespace) -> int:
         settings.check_store()
         read_identity(settings)
         settings = find_address(settings)
+        settings = settings.replace(max_connections=fit_connections(settings.max_connections))
     except SettingsError as error:
         print(f"sluice serve: {error}", file=sys.stderr)
         return 2
