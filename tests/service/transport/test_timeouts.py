@@ -1,6 +1,8 @@
 """What a client may not do to a server by being slow or silent, through both paths, in virtual time."""
 
 import asyncio
+import json
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import pytest
 from service.api.handler import Responder
 from service.settings import Settings
 from service.transport.request import JSON, Reply
+from tests.support.certificates import Authority
 from tests.support.connections.virtual import PATH, Peer, VirtualServer, run_served
-from tests.support.servers import FAST, ServerPath
+from tests.support.servers import FAST, ServerPath, Serving, settings_for
+from tests.support.wires import INFER, Wire, request_bytes
 
 SETTINGS = Settings(store=Path())
 HEADER_S, BODY_S, KEEP_S = SETTINGS.header_timeout_s, SETTINGS.body_timeout_s, SETTINGS.keep_alive_s
@@ -209,3 +213,26 @@ def test_connections_above_the_limit_are_told_so(server_path: ServerPath):
         assert (await peer.read_head())[0] == 200
 
     run_served(SETTINGS.replace(max_connections=2), server_path, act)
+
+
+def test_times_hold_behind_tls(store: Path, server_path: ServerPath, tmp_path: Path):
+    """Behind TLS too: silence, half a header, half a body and an answer that is not read each end their connection."""
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    settings = settings_for(store, models=("double",), header_timeout_s=0.3, body_timeout_s=0.3)
+    rows = 500_000
+    tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 3], "parameters": {"binary_data_size": rows * 12}}
+    head = json.dumps({"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}).encode()
+    large = request_bytes(head + bytes(rows * 12), INFER, f"Inference-Header-Content-Length: {len(head)}")
+    with Serving(settings, server_path, tls=authority.issue("server")) as server:
+        sent = ((b"", 0), (b"POST / HT", 408), (f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n1", 408))
+        for content, status in sent:
+            with Wire(server, context) as wire:
+                wire.send(content if isinstance(content, bytes) else content.encode())
+                if status:
+                    assert wire.read()[0] == status
+                assert wire.is_closed_by_server()
+        with Wire(server, context) as wire:
+            wire.socket.settimeout(30)
+            with pytest.raises((ConnectionError, ssl.SSLEOFError)):
+                wire.send(large * 8)  # more than the sockets hold
