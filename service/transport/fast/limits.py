@@ -69,8 +69,10 @@ class LimitedProtocol(HttpToolsProtocol):
     _seen_bytes = 0  # of the body, when something of it was read last
     _since = 0.0  # when its header began or its body made progress, on the loop's clock; 0: not known yet
     _since_bytes = 0  # of the body, at that time
+    _late_since = -1.0  # the time since when it was seen to be late
     _unread: int | None = None  # bytes of answers that were not sent when this was looked at last
     _acknowledged = 0  # bytes that the client had taken by then
+    _unparsed = b""  # what was read behind requests that wait
     _wakes_at = 0.0
     _lingering = False  # the last answer is out; what still comes is thrown away
     _malformed: ServiceError | None = None  # what came after the running request ends the connection
@@ -168,11 +170,15 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._connection.refuse(request, no_room(limits.room_timeout_s))
                 return limits.body_timeout_s
         within_s = limits.header_timeout_s if self._in_header else limits.body_timeout_s
-        if self.flow.read_paused:
+        if self.flow.read_paused or self._unparsed:
             return within_s
-        left_s = max(self._since, self.flow.resumed_at) + within_s - now
+        since = max(self._since, self.flow.resumed_at)
+        left_s = since + within_s - now
         if left_s > 0:
             return left_s
+        if self._late_since != since:  # a loop that was busy may not have read what is there: it does before it looks
+            self._late_since = since
+            return 0.0
         if self._in_body and request.response_complete:  # it was answered before all of it was there
             self.transport.close()
             return self._end_if_unread()

@@ -64,7 +64,6 @@ class FastProtocol(LimitedProtocol):
         self._hosts = 0
         self._codings: list[bytes] = []
         self._length = -1  # of the body under way, as it was declared; -1: in chunks, or none
-        self._unparsed = b""  # what was read behind requests that wait
         self._advancing = False
         self._stalled = False  # the client does not read its answers
 
@@ -172,6 +171,7 @@ class FastProtocol(LimitedProtocol):
             return
         if self._unparsed:
             self._unparsed += data
+            self.flow.pause_reading()
             return
         was_idle = self.cycle is None or self.cycle.response_complete
         began_in_header = self._in_header
@@ -258,6 +258,7 @@ class FastProtocol(LimitedProtocol):
         if self._unparsed or self.pipeline or self._lingering or self._malformed is not None:
             return
         if self._in_header or self._in_body:
+            self._since = self.loop.time()
             self.watch_message(0)
         request = self.cycle
         if self.flow.read_paused and not (isinstance(request, FastRequest) and request.waits_for_room):
@@ -330,6 +331,8 @@ class FastProtocol(LimitedProtocol):
                 if self.pipeline:
                     cycle, app = self.pipeline.pop()
                     self._start_asgi_task(cycle, app)
+                    if self._unparsed and self._in_body and not self.pipeline:
+                        self._take_in_more()  # the rest of its body is there
                 elif self._unparsed:
                     self._take_in_more()
                     cycle = self.cycle

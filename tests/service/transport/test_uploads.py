@@ -141,6 +141,30 @@ def test_caller_that_goes_while_it_waits_leaves_nothing(server_path: ServerPath,
     run_served(SETTINGS, server_path, act)
 
 
+@CODINGS
+@pytest.mark.parametrize("size", [5, 20_000, MIB])
+def test_uploads_behind_a_slow_request_are_read_when_it_is_answered(
+    server_path: ServerPath, is_chunked: bool, size: int
+):
+    """Bodies of any size that came with the request before them, or after, are complete when their turn comes."""
+
+    async def act(server: VirtualServer) -> None:
+        waiting: asyncio.Queue[Responder] = asyncio.Queue()
+        server.start, at_once = waiting.put_nowait, server.start
+        peer = await server.connect()
+        end = b"\r\n0\r\n\r\n" if is_chunked else b""
+        whole = head_of(size, is_chunked) + bytes(size) + end
+        sending = asyncio.create_task(peer.send(whole * 3 + head_of(2) + b"{}"))
+        for expected in (size, size, size, 2):
+            responder = await waiting.get()
+            await asyncio.sleep(100)
+            at_once(responder)
+            assert (await peer.read_head())[2] == b"%d" % expected
+        await sending
+
+    run_served(SETTINGS.replace(deadline_s=1000.0), server_path, act)
+
+
 def test_body_in_tiny_pieces_takes_no_more_than_its_bytes():
     """Parts of a few bytes, each of which would be an object of fifty, are joined as they come."""
     parts = BodyParts()
