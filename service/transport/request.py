@@ -197,9 +197,17 @@ class BodyBudget:
         """Give back the room of so many bytes, all that ``body`` had."""
         self.held_bytes -= size_bytes
         if body is not None:
-            self._waiting.pop(body, None)
-            if body is self._first:
-                self._first = None
+            self._let_go(body)
+        if self._waiting or self._whole:
+            self._give_out()
+
+    def _let_go(self, body: object) -> None:
+        self._waiting.pop(body, None)
+        if body is self._first:
+            self._first = None
+
+    def _give_out(self) -> None:
+        """Ask those who wait, as long as there is room."""
         while self._waiting and (self._first is None or self.held_bytes <= self._share_bytes):
             found = next(iter(self._waiting))
             if self._first is None:
