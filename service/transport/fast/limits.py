@@ -33,12 +33,13 @@ LEAST_BYTES_PER_S = 1024
 """Of a body, over each time of ``body_timeout_s``; the slowest mobile networks bring more."""
 MAX_REFUSED_CONNECTIONS = 128
 """Of those above the limit, so many are told why at once."""
-MAX_HEADER_BYTES = 64 << 10
+MAX_HEADER_BYTES, MAX_HEADER_FIELDS = 64 << 10, 256
+"""A field of four bytes takes two hundred, as long as its connection waits for the next request."""
 _TCP_INFO_BYTES, _BYTES_ACKED_AT = 192, 120
 """Of Linux's ``struct tcp_info``, which only grows; and of its field ``tcpi_bytes_acked``."""
 _FIRST_LOOK_S = 1.0
 """When an answer that is not read at once is looked at for the first time: most are read by then."""
-TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes, got more"
+TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes and {MAX_HEADER_FIELDS} fields, got more"
 
 
 class TimedFlow(FlowControl):

@@ -28,7 +28,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.transport.fast.connection import Connection, FastRequest, learn_head
-from service.transport.fast.limits import MAX_HEADER_BYTES, TOO_LONG, LimitedProtocol, TimedFlow
+from service.transport.fast.limits import MAX_HEADER_BYTES, MAX_HEADER_FIELDS, TOO_LONG, LimitedProtocol, TimedFlow
 from service.transport.handler import HANDLER_STATE, ConnectionLimits, Handler
 from service.transport.request import BodyParts
 
@@ -96,6 +96,9 @@ class FastProtocol(LimitedProtocol):
         elif name == b"content-length":
             self._length = int(value)  # the parser has refused what is not a number
         self.headers.append((name, value))
+        if len(self.headers) > MAX_HEADER_FIELDS:
+            self._header_bytes = MAX_HEADER_BYTES + 1
+            raise httptools.HttpParserError(TOO_LONG)
 
     def on_headers_complete(self) -> None:
         if self._lingering:

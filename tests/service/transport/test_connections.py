@@ -105,6 +105,17 @@ def test_header_over_the_limit_is_refused(server: Serving, size: int):
         assert wire.is_closed_by_server()
 
 
+@pytest.mark.parametrize("path", [INFER, "/elsewhere"])
+def test_header_of_too_many_fields_is_refused(wire: Wire, path: str):
+    """Short fields count as well as long ones: more than 256 are refused before their end."""
+    wire.send(f"POST {path} HTTP/1.1\r\nHost: t\r\n".encode() + b"a:\r\n" * 254 + b"Content-Length: 2\r\n\r\n{}")
+    assert wire.read()[0] != 431
+    wire.send(f"POST {path} HTTP/1.1\r\nHost: t\r\n".encode() + b"a:\r\n" * 257)
+    status, _, body = wire.read()
+    assert (status, b"and 256 fields" in body) == (431, True)
+    assert wire.is_closed_by_server()
+
+
 def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving):
     """A header of more than 64 KiB that comes whole, in one read, is refused like one in pieces."""
     with Wire(server) as wire:
