@@ -112,24 +112,34 @@ class _Recorder(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         target = self.rfile.readline().split(b" ")[1]
         fields = {}
-        while (line := self.rfile.readline().strip()) != b"":
+        while (line := self.rfile.readline()) != b"\r\n":
+            if not line:
+                return  # the proxy has given up before the end
             name, _, value = line.partition(b":")
             fields[name.lower()] = value.strip()
-        if fields.get(b"transfer-encoding", b"").lower() == b"chunked":
-            body = b""
-            while size := int(self.rfile.readline().partition(b";")[0] or b"0", 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-        else:
-            size = int(fields.get(b"content-length", b"0"))
-            body = self.rfile.read(size)
-            if len(body) < size:
-                return
+        body = self._read_body(fields)
+        if body is None:
+            return
         assert isinstance(self.server, Backend)
         with self.server.lock:
             self.server.seen.append((target, body))
         with contextlib.suppress(OSError):  # the proxy's client has gone
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    def _read_body(self, fields: dict[bytes, bytes]) -> bytes | None:
+        """None: the proxy has given up before its end."""
+        if fields.get(b"transfer-encoding", b"").lower() != b"chunked":
+            size = int(fields.get(b"content-length", b"0"))
+            body = self.rfile.read(size)
+            return body if len(body) == size else None
+        body = b""
+        while (line := self.rfile.readline()) != b"":
+            size = int(line.partition(b";")[0], 16)
+            if not size:
+                return body
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        return None
 
 
 @contextlib.contextmanager
