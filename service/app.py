@@ -76,10 +76,12 @@ def _choose_protocol(is_fast: bool) -> None:
     """BentoML's worker asks for the application before it builds its server, so this is in time."""
     try:
         from service.transport.fast.choice import choose_protocol
+        from service.transport.fast.loop import choose_loop
     except ImportError:
         logger.warning("httptools is not installed: tensors go by the slower ASGI path")
         return
     choose_protocol(is_fast)
+    choose_loop()
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily imported names are Any to mypy

@@ -16,6 +16,7 @@ from service.process.health import ask_ready, read_server_flags
 from service.process.supervisor import STOP_SIGNALS, supervise, worker_environ
 from service.settings import PREFIX, Settings, SettingsError, find_injected
 from service.transport.addresses import find_address, join_address, open_listener
+from service.transport.open_files import fit_connections
 from service.transport.tls import read_identity
 from service.versions import check_versions
 
@@ -42,6 +43,7 @@ def serve(args: argparse.Namespace) -> int:
             settings.check_store()
             read_identity(settings)
             settings = find_address(settings)
+            settings = settings.replace(max_connections=fit_connections(settings.max_connections))
             listener = held.enter_context(open_listener(settings, BACKLOG))
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # from the folder on until the supervisor hears them
             settings = settings.replace(port=listener.getsockname()[1], metrics_dir=_own_folder(settings, held))

@@ -9,6 +9,7 @@ ServiceError
 │   ├── Forbidden             the settings of this server do not allow it
 │   ├── BodyTooLarge          more bytes than the limit
 │   ├── HeaderTooLarge        more header than the limit
+│   ├── TooSlow               a header or body that does not arrive
 │   └── UnsupportedMedia      a content type or picture that is not understood
 │       └── UnsupportedCoding a content coding that is not understood
 ├── TryLater                  the request is fine, the moment is not; carries when to come back
@@ -68,6 +69,10 @@ class BodyTooLarge(CallerError):
 
 class HeaderTooLarge(CallerError):
     reason = "header_too_large"
+
+
+class TooSlow(CallerError):
+    reason = "too_slow"
 
 
 class UnsupportedMedia(CallerError):

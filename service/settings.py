@@ -109,13 +109,23 @@ class Settings:
     keep_alive_s: float = field(
         default=75.0, metadata={"help": "seconds after which an idle connection is closed; longer than proxies keep it"}
     )
+    header_timeout_s: float = field(
+        default=10.0, metadata={"help": "seconds from the first byte of a header to its end; then 408"}
+    )
+    body_timeout_s: float = field(
+        default=30.0,
+        metadata={"help": "seconds that a body may take without progress, 1 KiB/s; then 408. So long an answer too"},
+    )
+    max_connections: int = field(
+        default=4096, metadata={"help": "connections of a worker at once, which are open files; then 503"}
+    )
     max_body_bytes: int = field(default=64 << 20, metadata={"help": "bytes of one request body; then 413"})
     max_inputs: int = field(
         default=MAX_INPUTS,
         metadata={"help": "inputs of one request, and outputs that it names; a model with more takes all it has"},
     )
     max_held_bytes: int = field(
-        default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once"}
+        default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once, as they come"}
     )
     max_image_pixels: int = field(default=50_000_000, metadata={"help": "pixels of one picture, before decoding"})
     max_generated: int = field(default=1024, metadata={"help": "samples or drawn paths of one request"})
@@ -237,6 +247,9 @@ _LEAST: Mapping[str, float] = {
     "max_wait_s": 0,
     "deadline_s": 0.001,
     "keep_alive_s": 0.001,
+    "header_timeout_s": 0.001,
+    "body_timeout_s": 0.001,
+    "max_connections": 1,
     "max_body_bytes": 1024,
     "max_inputs": 1,
     "max_held_bytes": 1024,

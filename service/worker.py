@@ -33,6 +33,7 @@ from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
 from service.tasks.work import Limits
 from service.transport.asgi import ASGIApp
+from service.transport.open_files import fit_connections
 
 if TYPE_CHECKING:
     from service.transport.grpc.server import GrpcServer
@@ -55,6 +56,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         # Without this nobody would hear of it: the worker that we run in turns asyncio's own logger off.
         loop.set_exception_handler(_tell_of_fault)
+        settings = settings.replace(max_connections=fit_connections(settings.max_connections))
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
         # A lane that has run a batch needs the interpreter to say so. Python lets a thread wait for 5 ms by default,

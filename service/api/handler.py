@@ -26,7 +26,7 @@ from service.protocol.compression import choose_coding, deflate, inflate, read_c
 from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
-from service.transport.handler import Handler
+from service.transport.handler import ConnectionLimits, Handler
 from service.transport.request import JSON, BodyBudget, Endpoint, HeaderField, Reply, Request, Work
 from service.transport.status import error_reply
 
@@ -34,12 +34,16 @@ logger = logging.getLogger("sluice.http")
 
 BINARY: HeaderField = (b"content-type", b"application/octet-stream")
 
+Body = bytes | memoryview
+
 _V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
 _V1_PATH = re.compile(r"/v1/models/([^/]+):(predict|explain)")
 _PLAIN_ROUTES = ("/generate",)
 """Whose requests are too small to be worth a content coding."""
+_MAX_KEPT_PATH = 512
+"""Characters of a path that is remembered: longer ones are none of ours, or rare."""
 _COMPRESS_FROM_BYTES = 1024
-_INFLATE_IN_THREAD_FROM_BYTES = 4 << 10
+_INFLATE_IN_THREAD_FROM_BYTES = 1 << 10
 _DEFLATE_IN_THREAD_FROM_BYTES = 16 << 10
 """Larger bodies are inflated and compressed in a thread; up to there it took 3 ms, for a bomb, and 0.15 ms."""
 
@@ -127,7 +131,7 @@ class Responder(Work):
             self._reply(reply, answer)
             return
 
-        def send(body: bytes) -> None:
+        def send(body: Body) -> None:
             headers = [*reply.headers, (b"content-encoding", coding.encode())]
             self._reply(Reply(reply.status, [body], headers), answer)
 
@@ -150,7 +154,7 @@ class Responder(Work):
         """Nobody waits for this: the answer is out."""
         self._handler.metrics.route(self.request.endpoint.route, self.model_name).answered(status, total_s)
 
-    def hold_inflated(self, body: bytes) -> bool:
+    def hold_inflated(self, body: Body) -> bool:
         """Take a body in place of the compressed one; False where others hold the room that it needs."""
         budget = self._handler.body_budget
         # Bodies under way are bounded in all, and this one has grown since its transport let it in.
@@ -196,9 +200,15 @@ class RequestHandler(Handler):
         self.writes = writes or WriteCoalescer()
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
-        self.keep_alive_s = settings.keep_alive_s
+        self.limits = ConnectionLimits(
+            keep_alive_s=settings.keep_alive_s,
+            header_timeout_s=settings.header_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+            room_timeout_s=settings.deadline_s,
+            max_connections=settings.max_connections,
+        )
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
-        self.body_budget = BodyBudget(settings.max_held_bytes)
+        self.body_budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
         self.metrics = metrics
         self.loop = loop
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
@@ -208,7 +218,7 @@ class RequestHandler(Handler):
     def match(self, path: str) -> Endpoint | None:
         if path in self.starts and "{" not in path:
             return Endpoint(path)
-        return _match_model(path)
+        return _match_known(path) if len(path) <= _MAX_KEPT_PATH else _match_model(path)
 
     def start(self, request: Request) -> None:
         request.began = request.began or self.clock()
@@ -229,7 +239,7 @@ class RequestHandler(Handler):
     def close(self) -> None:
         self.threads.shutdown(wait=True)
 
-    def run_in_thread(self, responder: Responder, work: Callable[[], bytes], then: Callable[[bytes], None]) -> None:
+    def run_in_thread(self, responder: Responder, work: Callable[[], Body], then: Callable[[Body], None]) -> None:
         """Do what takes long in a thread, and then go on with the request if its caller is still there."""
 
         def done(future: asyncio.Future[Any]) -> None:
@@ -261,7 +271,7 @@ class RequestHandler(Handler):
         """Go on with the body as it was before its content coding."""
         request = responder.request
 
-        def go_on(body: bytes) -> None:
+        def go_on(body: Body) -> None:
             if responder.hold_inflated(body):
                 self._go_on_late(responder)
             else:
@@ -285,13 +295,16 @@ class RequestHandler(Handler):
             responder.fail(error)
 
 
-@functools.lru_cache(maxsize=4096)
 def _match_model(path: str) -> Endpoint | None:
     """The endpoint of a path that names a model."""
     if found := _V2_PATH.fullmatch(path):
         return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2])
     found = _V1_PATH.fullmatch(path)
     return Endpoint(f"/v1/models/{{model}}:{found[2]}", found[1]) if found else None
+
+
+_match_known = functools.lru_cache(maxsize=4096)(_match_model)
+"""The same, for paths that are short enough to be kept."""
 
 
 def _coding_of(request: Request, reply: Reply) -> str | None:

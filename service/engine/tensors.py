@@ -302,7 +302,8 @@ def are_finite(array: np.ndarray) -> bool:
 
 
 _KEPT_SHAPES = 16
-
+_KEPT_BYTES = 64 << 20
+"""Of the arrays of one lane for one graph: callers choose the sizes of free axes."""
 
 _ALIGNED_BYTES = 16
 _LOOKED_AT_BYTES = 8192
@@ -323,8 +324,8 @@ def is_aligned(array: np.ndarray) -> bool:
 class BatchBuffer:
     """Arrays that a lane fills again and again, so that a batch costs one copy of its rows and no allocation.
 
-    The last few shapes are kept, so that inputs of ever new lengths do not fill the memory. ``empty`` allocates them:
-    a GPU reads page-locked memory faster.
+    The last few shapes are kept, and so many bytes in all, so that inputs of ever new lengths do not fill the memory.
+    ``empty`` allocates them: a GPU reads page-locked memory faster.
     """
 
     def __init__(self, empty: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.empty) -> None:
@@ -345,9 +346,7 @@ class BatchBuffer:
         key = (name, first.shape[1:], first.dtype)
         buffer = self._arrays.get(key)
         if buffer is None or len(buffer) < rows:
-            if len(self._arrays) >= _KEPT_SHAPES:
-                del self._arrays[next(iter(self._arrays))]
-            buffer = self._arrays[key] = self._empty((rows, *first.shape[1:]), first.dtype)
+            buffer = self._keep(key, self._empty((rows, *first.shape[1:]), first.dtype))
         batch = buffer if len(buffer) == rows else buffer[:rows]
         if len(parts) == 1 and len(first) == 1:
             batch[:] = first  # a single caller waits for nobody but us: a third of the time
@@ -357,6 +356,16 @@ class BatchBuffer:
         if filled < rows:
             batch[filled:] = batch[filled - 1]
         return batch
+
+    def _keep(self, key: tuple[str, tuple[int, ...], np.dtype], buffer: np.ndarray) -> np.ndarray:
+        """Remember an array, in place of older ones where there are too many or they are too large."""
+        self._arrays.pop(key, None)
+        kept_bytes = buffer.nbytes + sum(array.nbytes for array in self._arrays.values())
+        while self._arrays and (kept_bytes > _KEPT_BYTES or len(self._arrays) >= _KEPT_SHAPES):
+            kept_bytes -= self._arrays.pop(next(iter(self._arrays))).nbytes
+        if kept_bytes <= _KEPT_BYTES:
+            self._arrays[key] = buffer
+        return buffer
 
 
 def _join_inside(parts: Sequence[np.ndarray], rows: int, axis: int) -> np.ndarray:

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedCoding
 
-MAX_RATIO = 100
-"""How many times longer an inflated body may be than what was sent, above ``FREE_BYTES``."""
-FREE_BYTES = 1 << 20
 _WINDOW: Mapping[str, int] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 CODINGS = tuple(_WINDOW)
 _LEVEL = 1  # tensors hardly get smaller at higher ones
 _PIECE_BYTES = 64 << 10
+_MAX_KEPT_BYTES = 256
+"""Of an ``Accept-Encoding`` whose coding is remembered."""
 _WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.ASCII)
 
 
@@ -30,12 +29,15 @@ def read_coding(header: bytes) -> str | None:
     return name
 
 
-@functools.lru_cache(maxsize=64)
 def choose_coding(accept: bytes) -> str | None:
     """The coding with the highest weight in an ``Accept-Encoding``, the first of equals; None: the answer as it is.
 
     Codings that we do not have, weights that are none, and ``*``, which asks for nothing, are passed over.
     """
+    return _choose_known(accept) if len(accept) <= _MAX_KEPT_BYTES else _choose(accept)
+
+
+def _choose(accept: bytes) -> str | None:
     best: str | None = None
     best_weight = 0.0
     for item in accept.decode("latin-1").lower().split(","):
@@ -47,21 +49,23 @@ def choose_coding(accept: bytes) -> str | None:
     return None if best == "identity" else best
 
 
-def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> bytes:
-    """The body that was compressed. Raises InvalidInput, BodyTooLarge."""
-    limit = min(max_bytes, max(FREE_BYTES, MAX_RATIO * len(body)))
-    pieces: list[bytes] = []
-    size = 0
+_choose_known = functools.lru_cache(maxsize=64)(_choose)
+
+
+def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> memoryview:
+    """The body that was compressed. Raises InvalidInput, BodyTooLarge.
+
+    It grows in one place, so that no more than the limit and an eighth of it is taken at any time.
+    """
+    inflated = bytearray()
     try:
         for piece in _inflate(memoryview(body), coding):
-            size += len(piece)
-            if size > limit:
-                why = "" if limit == max_bytes else f", {MAX_RATIO} times what was sent: send it as it is"
-                raise BodyTooLarge(f"body: expected at most {limit} bytes when inflated, got more{why}")
-            pieces.append(piece)
+            if len(inflated) + len(piece) > max_bytes:
+                raise BodyTooLarge(f"body: expected at most {max_bytes} bytes when inflated, got more")
+            inflated += piece
     except zlib.error as error:
         raise InvalidInput(f"body: expected {coding}, got something else: {error}") from None
-    return b"".join(pieces)
+    return memoryview(inflated).toreadonly()
 
 
 def deflate(chunks: Sequence[bytes | memoryview], coding: str) -> bytes:

@@ -31,6 +31,7 @@ from service.settings import MAX_INPUTS
 
 MAX_KEPT_BYTES = 4096
 """Of a JSON part that is remembered because it may come again."""
+_KEPT_HEADERS = 256  # what is read of one takes up to sixteen times its bytes
 _token = os.urandom(8).hex()
 _PLACES = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_KEPT_BYTES // 48)]
 """What stands for the arrays that were cut out of a request; nobody else can have written it. It takes 48 bytes or more
@@ -164,9 +165,7 @@ def _parse_template(body: bytes, admit: Callable[[InferHeader], None], max_tenso
     while (found := body.find(b'"data":', at)) >= 0:
         begin = body.find(b"[", found + 7, found + 9)
         end = body.find(b"]", begin) + 1
-        if begin < 0 or not end:
-            return None
-        if len(arrays) == len(_PLACES):
+        if begin < 0 or not end or len(arrays) == len(_PLACES):
             return None
         pieces += (body[at:begin], _PLACES[len(arrays)])
         arrays.append(body[begin:end])
@@ -191,7 +190,7 @@ def _parse_template(body: bytes, admit: Callable[[InferHeader], None], max_tenso
     return InferRequest(header, dict(zip((item.name for item in header.inputs), shaped, strict=True)))
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=_KEPT_HEADERS)
 def _parse_cached(text: bytes, max_tensors: int) -> InferHeader:
     """Programs send the same header again and again; only the bytes of the tensors change."""
     return parse_header(parse_json(text, "header"), max_tensors)
@@ -373,6 +372,8 @@ def _parse_outputs(
         name = item.get("name")
         if not isinstance(name, str):
             raise InvalidInput(f"{where}.name: expected a string, got {type_name(name)}")
+        if name in outputs:
+            raise InvalidInput(f"{where}.name: expected each output once, got {name!r:.60} twice")
         outputs[name] = expect_boolean(parameters.get("binary_data", binary_default), f"{where}.parameters.binary_data")
         number = parameters.get("classification", 0)
         if not _is_count(number):

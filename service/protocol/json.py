@@ -35,27 +35,81 @@ _RAW: Mapping[str, tuple[Literal["i", "u", "d"], np.dtype]] = {
     "f": ("d", np.dtype(np.float64)),
 }
 """What the parser gives for each kind of datatype: its own name for it, and NumPy's."""
+_COLON = ord(":")
+_IS_BEFORE_COLON = np.isin(np.arange(256), list(b'" \t\n\r'))
+"""What is behind the key of a member, by the value of the byte."""
 _KEPT_PARSER_BYTES = 1 << 20
 """A parser keeps room for the longest text that it has seen, so longer ones get a parser of their own."""
 _parser = simdjson.Parser()
 
 
 def parse_json(body: bytes | memoryview, what: str = "body") -> Any:
-    """Parse JSON. The literals NaN, Infinity and -Infinity are understood. Raises InvalidInput."""
+    """Parse JSON. The literals NaN, Infinity and -Infinity are understood. Raises InvalidInput, also for an object that
+    has a key twice: parsers do not agree on which of the two counts."""
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         content = bytes(body)
         if b"NaN" in content or b"Infinity" in content:
             try:
                 text = content.decode()
-                value = json.loads(text)
+                value = json.loads(text, object_pairs_hook=_Members(what).collect)
                 if b"\\u" in content:  # half of a surrogate pair is no character; the fast parser refuses it as well
                     json.dumps(value, ensure_ascii=False).encode()
                 return value
             except (ValueError, RecursionError):
                 pass  # the fast parser's complaint is the better one
         raise InvalidInput(f"{what}: expected JSON, got {error}") from None
+    _refuse_keys_twice(bytes(body), value, what)
+    return value
+
+
+class _Members:
+    """Makes objects of their members, of which ``what`` has each once."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def collect(self, members: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in members:
+            if name in found:
+                raise InvalidInput(f"{self._what}: expected each key of an object once, got {name!r:.60} twice")
+            found[name] = value
+        return found
+
+
+def _refuse_keys_twice(text: bytes, value: Any, what: str) -> None:
+    """Raises InvalidInput if an object in the text has a key twice, of which the parser has kept the last.
+
+    Every member has a colon of its own, behind a quote or white space. If there are no more of these than members were
+    kept, none was dropped, and to count takes little beside parsing. Where texts have such colons too, or members are
+    where nobody looks for them, all is parsed again, member by member.
+    """
+    members = _count_members(value)
+    if text.count(b":") == members:
+        return
+    content = np.frombuffer(text, np.uint8)
+    if _IS_BEFORE_COLON[content[np.flatnonzero(content == _COLON) - 1]].sum() == members:
+        return
+    try:  # the values do not matter
+        json.loads(text.decode(), object_pairs_hook=_Members(what).collect, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise InvalidInput(f"{what}: expected at most {MAX_NESTING} nested values, got more") from None
+
+
+def _count_members(value: Any) -> int:
+    """Those of objects in objects, and of objects that are the elements of an array in one."""
+    count = 0
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            count += len(found)
+            waiting += found.values()
+        elif isinstance(found, list) and found and isinstance(found[0], dict):
+            waiting += found
+    return count
 
 
 def render_json(value: Any) -> bytes:

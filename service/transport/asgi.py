@@ -11,11 +11,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
-from service.errors import BodyTooLarge, InvalidInput, ServiceError, WrongMethod
+from service.errors import BodyTooLarge, InvalidInput, ServiceError, TryLater, WrongMethod
 from service.metrics.meters import Metrics
 from service.transport.awaited_request import AwaitedRequest, Message, Receive, Send
 from service.transport.handler import HANDLER_STATE, Handler
-from service.transport.request import LINGER_S, Endpoint, HeaderField, Reply, request_id_of
+from service.transport.request import LINGER_S, BodyParts, Endpoint, HeaderField, Reply, no_room, request_id_of
 
 Scope = MutableMapping[str, Any]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -132,21 +132,18 @@ class AsgiApplication:
         try:
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
-            declared_bytes = _declared_bytes(request.headers, handler.max_body_bytes)
-            while not handler.body_budget.admit(declared_bytes, (room := asyncio.Event()).set):
-                await room.wait()
-            request.held_bytes = declared_bytes
+            _check_length(request.headers, handler.max_body_bytes)
             request.body = await _read_body(request, handler, receive)
         except Disconnected:
             return
         except ServiceError as error:
-            is_unread = isinstance(error, BodyTooLarge)
+            is_unread = isinstance(error, BodyTooLarge | TryLater)
             handler.refuse(request, error)
         else:
             handler.start(request)
             await request.wait(receive)
         finally:
-            handler.body_budget.release(request.held_bytes)
+            handler.body_budget.release(request.held_bytes, request)
         if request.is_sent:
             return
         reply = request.answer.result()
@@ -183,34 +180,47 @@ def _add_headers(headers: Sequence[HeaderField], send: Send) -> Send:
     return send_with_headers
 
 
-def _declared_bytes(headers: Mapping[bytes, bytes], max_bytes: int) -> int:
-    """The length that the body claims to have, 0 if it claims none. Raises InvalidInput, BodyTooLarge."""
-    declared = headers.get(b"content-length", b"0")
+def _check_length(headers: Mapping[bytes, bytes], max_bytes: int) -> None:
+    """Look at the length that the body claims to have. Raises InvalidInput, BodyTooLarge."""
+    declared = headers.get(b"content-length", b"0").strip()
     if not declared.isdigit() or len(declared) > 18:
         raise InvalidInput(f"Content-Length: expected a number, got {declared.decode('latin-1')!r:.40}")
     if int(declared) > max_bytes:
         raise BodyTooLarge(f"body: expected at most {max_bytes} bytes, got {int(declared)}")
-    return int(declared)
 
 
 async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive) -> bytes:
-    """The whole body, held as it comes. Raises BodyTooLarge before more than the limit is kept, Disconnected."""
-    parts: list[bytes] = []
-    size = 0
+    """The whole body, held as it comes. Raises BodyTooLarge before more than the limit is kept, TryLater where it has
+    waited for room too long, Disconnected."""
+    parts = BodyParts()
+    loop = asyncio.get_running_loop()
+    budget, timeout_s = handler.body_budget, handler.limits.room_timeout_s
+    room_until = 0.0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
         part = message.get("body", b"")
-        size += len(part)
-        if size > handler.max_body_bytes:
+        if request.held_bytes + len(part) > handler.max_body_bytes:
             raise BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more")
-        parts.append(part)
-        if size > request.held_bytes:  # it comes in chunks, without a declared length
-            handler.body_budget.grow(size - request.held_bytes)
-            request.held_bytes = size
+        parts.add(part)
+        budget.grow(len(part))
+        request.held_bytes += len(part)
         if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+            return parts.take()
+        if not budget.may_read_on(request, request.held_bytes, (room := asyncio.Event()).set):
+            room_until = room_until or loop.time() + timeout_s
+            try:
+                async with asyncio.timeout_at(room_until):
+                    await room.wait()
+            except TimeoutError:
+                raise no_room(timeout_s) from None
+            if budget.is_first(request):
+                room_until = loop.time() + timeout_s
+        elif budget.is_first(request):
+            room_until = room_until or loop.time() + timeout_s
+            if budget.keeps_others_waiting(request) and loop.time() >= room_until:
+                raise no_room(timeout_s)
 
 
 async def _send_and_linger(reply: Reply, send: Send, receive: Receive) -> None:

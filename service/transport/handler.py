@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from service.engine.execution.write_coalescer import WriteCoalescer
 from service.errors import ServiceError
@@ -10,6 +11,18 @@ from service.transport.request import BodyBudget, Endpoint, Request
 
 HANDLER_STATE = "sluice.handler"
 """Where the ASGI path leaves the handler in the lifespan's state, which uvicorn hands to its protocols."""
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """What a client may take of its connection. The times are seconds; ``room_timeout_s`` is how long a body may wait
+    for room in the budget of all bodies. The defaults are for an application that is not ours."""
+
+    keep_alive_s: float = 75.0
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    room_timeout_s: float = 30.0
+    max_connections: int = 4096
 
 
 class Handler(abc.ABC):
@@ -22,7 +35,7 @@ class Handler(abc.ABC):
     clock: Callable[[], float]
     max_body_bytes: int
     base_path: str
-    keep_alive_s: float
+    limits: ConnectionLimits
     cors: Cors | None
     body_budget: BodyBudget
     writes: WriteCoalescer

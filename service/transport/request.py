@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from mypy_extensions import mypyc_attr
 
+from service.errors import TryLater
+
 HeaderField = tuple[bytes, bytes]
 
 LINGER_S = 2.0
@@ -20,6 +22,10 @@ LINGER_S = 2.0
 
 MAX_UNREAD_BYTES = 8 << 20
 """How much of a stream is kept for a caller that does not read it."""
+
+SMALL_BODY_BYTES = 64 << 10
+"""A body under way of up to this size does not wait for the room that large ones hold."""
+_SMALL_PART_BYTES = 4 << 10
 
 JSON: HeaderField = (b"content-type", b"application/json")
 
@@ -129,22 +135,32 @@ def request_id_of(headers: dict[bytes, bytes]) -> str:
 
 
 class BodyBudget:
-    """How many bytes of request bodies a worker holds at a time, over all its connections.
+    """How many bytes of request bodies a worker holds at a time, over all its connections, and who may read on.
 
-    Room is reserved by the declared length before a body is read, and given back when its answer is written. When
-    nothing is held, a body is let in whatever its size, so waiting cannot come to a standstill.
+    Bytes are counted when they have come, and given back when their answer is written: who declares a body and sends
+    none of it takes nothing. A body that came in one read, or has not outgrown ``SMALL_BODY_BYTES``, never waits. A
+    larger one under way waits while others hold their share. One of them goes first: it may read on whatever is held,
+    so that uploads which are all half there cannot block each other, until its room is given back. The room of one body
+    is kept out of the share for it. So the bytes held are at most ``max_bytes`` and one read of each connection, where
+    that is room for two of the largest bodies; else one body more.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_body_bytes: int = 0) -> None:
         self.max_bytes = max_bytes
         self.held_bytes = 0
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._share_bytes = max(max_bytes - max_body_bytes, max_bytes // 2)
+        self._first: object = None
+        self._waiting: dict[object, Callable[[], None]] = {}
+        self._whole: deque[Callable[[], None]] = deque()
 
     def admit(self, size_bytes: int, retry: Callable[[], None]) -> bool:
-        """Reserve room; if there is none, ``retry`` is called once when it is worth asking again."""
+        """Reserve room for what came whole; if there is none, ``retry`` is called once when it is worth asking again.
+
+        When nothing is held it is let in whatever its size, so waiting cannot come to a standstill.
+        """
         if self.try_admit(size_bytes):
             return True
-        self._waiting.append(retry)
+        self._whole.append(retry)
         return False
 
     def try_admit(self, size_bytes: int) -> bool:
@@ -154,13 +170,86 @@ class BodyBudget:
         self.held_bytes += size_bytes
         return True
 
+    def withdraw(self, retry: Callable[[], None]) -> None:
+        """Do not call it: whoever waited has given up."""
+        if retry in self._whole:
+            self._whole.remove(retry)
+
     def grow(self, size_bytes: int) -> None:
-        """A body without a declared length got larger; it is bounded by the limit of one body."""
+        """So many bytes more have come."""
         self.held_bytes += size_bytes
 
-    def release(self, size_bytes: int) -> None:
+    def may_read_on(self, body: object, size_bytes: int, go_on: Callable[[], None]) -> bool:
+        """Whether more may be read of a body of which so many bytes are held. If not, ``go_on`` is called once when
+        that has changed, unless the body is let go of before."""
+        if size_bytes <= SMALL_BODY_BYTES or self.held_bytes <= self._share_bytes or body is self._first:
+            return True
+        if self._first is None:
+            self._first = body
+            return True
+        self._waiting[body] = go_on
+        return False
+
+    def stop_waiting(self, body: object) -> None:
+        """It needs no more room, or has given up."""
+        self._waiting.pop(body, None)
+
+    def is_first(self, body: object) -> bool:
+        """Whether it may read on whatever is held."""
+        return body is self._first
+
+    def keeps_others_waiting(self, body: object) -> bool:
+        """Whether it is the first, and another one waits."""
+        return body is self._first and bool(self._waiting)
+
+    def release(self, size_bytes: int, body: object = None) -> None:
+        """Give back the room of so many bytes, all that ``body`` had."""
         self.held_bytes -= size_bytes
-        for _ in range(len(self._waiting)):  # each may line up again, so only those that wait now are asked
-            if not self._waiting:
+        if body is not None:
+            self._let_go(body)
+        if self._waiting or self._whole:
+            self._give_out()
+
+    def _let_go(self, body: object) -> None:
+        self._waiting.pop(body, None)
+        if body is self._first:
+            self._first = None
+
+    def _give_out(self) -> None:
+        """Ask those who wait, as long as there is room."""
+        while self._waiting and (self._first is None or self.held_bytes <= self._share_bytes):
+            found = next(iter(self._waiting))
+            if self._first is None:
+                self._first = found
+            self._waiting.pop(found)()
+        for _ in range(len(self._whole)):  # each may line up again, so only those that wait now are asked
+            if not self._whole:
                 break  # one of them was answered at once: what it released has asked the others
-            self._waiting.popleft()()
+            self._whole.popleft()()
+
+
+def no_room(timeout_s: float) -> TryLater:
+    """What a body is refused with that has waited so long."""
+    return TryLater(f"body: expected room for it within {timeout_s:g} s, but others hold it")
+
+
+class BodyParts:
+    """A body as it comes. Small parts are joined, so that many of them take no more memory than their bytes."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes | bytearray] = []
+
+    def add(self, part: bytes) -> None:
+        if len(part) >= _SMALL_PART_BYTES or not self._parts:
+            self._parts.append(part)
+            return
+        last = self._parts[-1]
+        if isinstance(last, bytearray) and len(last) < SMALL_BODY_BYTES:
+            last += part
+        else:
+            self._parts.append(bytearray(part))
+
+    def take(self) -> bytes:
+        """The whole; nothing is kept."""
+        parts, self._parts = self._parts, []
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)

@@ -13,6 +13,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.UnknownModel: 404,
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,
+    errors.TooSlow: 408,
     errors.BodyTooLarge: 413,
     errors.HeaderTooLarge: 431,
     errors.UnsupportedMedia: 415,

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import uvicorn
@@ -98,6 +98,10 @@ class Serving:
     def stop(self) -> None:
         """What SIGTERM does."""
         self._server.should_exit = True
+
+    def connections(self) -> list[Any]:
+        """uvicorn's protocol of each."""
+        return list(self._server.server_state.connections)
 
     def client(self) -> httpx.Client:
         # A client that would verify reads all root certificates first, which takes longer than most tests.

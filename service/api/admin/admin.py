@@ -9,12 +9,14 @@ from service.api.admin.control import Control
 from service.api.admin.diagnostics import read_trace, render_trace
 from service.api.admin.repository import read_index, read_version, render_index
 from service.api.routes import Routes
-from service.errors import BodyTooLarge, Cancelled
+from service.errors import BodyTooLarge, Cancelled, Forbidden, UnsupportedMedia
 from service.models.registry import Registry
 from service.protocol.json import parse_object
 
 MAX_BODY_BYTES = 64 << 10
 """These requests are small."""
+_JSON, _BYTES = "application/json", "application/octet-stream"
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Administration:
@@ -41,17 +43,22 @@ class Administration:
 
     async def load(self, request: Request) -> Response:
         """Answered when the version serves, in all workers."""
-        self._control.check()
+        self._check(request)
         model = request.path_params["model"]
         await self._control.load(model, read_version(await _read_object(request)))
         return JSONResponse({"name": model, "load": True})
 
     async def unload(self, request: Request) -> Response:
         """Answered when nobody new can reach it; what it has accepted is finished afterwards."""
-        self._control.check()
+        self._check(request)
         model = request.path_params["model"]
         await self._control.unload(model, read_version(await _read_object(request)))
         return JSONResponse({"name": model, "unload": True})
+
+    def _check(self, request: Request) -> None:
+        """Raises Forbidden, NotOffered, UnsupportedMedia for a change that is not to be made."""
+        check_sender(request)
+        self._control.check()
 
     async def trace(self, request: Request) -> Response:
         model = request.path_params.get("model")
@@ -60,7 +67,7 @@ class Administration:
         return JSONResponse(render_trace(self._registry.tracer.settings(model)))
 
     async def change_trace(self, request: Request) -> Response:
-        self._control.check()
+        self._check(request)
         changes = read_trace(await _read_object(request))
         await self._control.trace(request.path_params.get("model"), changes)
         return await self.trace(request)
@@ -69,11 +76,29 @@ class Administration:
         return JSONResponse(self._control.logs.render())
 
     async def change_logging(self, request: Request) -> Response:
-        self._control.check()
+        self._check(request)
         settings = await _read_object(request)
         self._control.logs.check(settings)
         await self._control.log(settings)
         return await self.logging(request)
+
+
+def check_sender(request: Request) -> None:
+    """Refuse what a page of another site makes a browser send: that needs no key, only a browser inside the network.
+
+    A page can send forms and plain text anywhere without being asked; other types only where its origin is let in. And
+    it cannot leave ``Origin`` out. Triton's clients are no browsers: they name no type, or that of bytes. Raises
+    UnsupportedMedia, Forbidden.
+    """
+    media_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if media_type not in (_JSON, _BYTES):
+        raise UnsupportedMedia(f"content-type: expected {_JSON}, got {media_type!r:.60}")
+    host = request.headers.get("host", "").lower()
+    for origin in request.headers.getlist("origin"):
+        scheme, _, authority = origin.lower().partition("://")
+        port = _USUAL_PORTS.get(scheme, "")
+        if not authority or authority.removesuffix(port) != host.removesuffix(port):
+            raise Forbidden(f"origin: expected that of this server, {host:.120}, got {origin!r:.120}")
 
 
 async def _read_object(request: Request) -> dict[str, Any]:

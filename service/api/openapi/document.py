@@ -22,6 +22,7 @@ _ERRORS: Mapping[int, str] = {
     400: "The request is malformed, or has the wrong shape, datatype or value, or an unknown field",
     403: "The settings of this server do not allow it",
     404: "No such model or version, or none that does this task",
+    408: "The body did not come in time",
     413: "The body is over the limit",
     415: "Not a picture, or a media type that is not supported",
     429: "The queue is full, or the answer would come too late",

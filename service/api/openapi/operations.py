@@ -19,10 +19,10 @@ _LENGTH = "Inference-Header-Content-Length"
 _MODEL = "/v2/models/{model}"
 _REPOSITORY = "/v2/repository/models/{model}"
 
-_TENSORS = (400, 404, 413, 415, 429, 500, 503, 504)
+_TENSORS = (400, 404, 408, 413, 415, 429, 500, 503, 504)
 _INFER = (*_TENSORS, 501)
 _OF_MODEL = (404, 503)
-_CHANGE = (400, 403, 413, 501, 503)
+_CHANGE = (400, 403, 408, 413, 415, 501, 503)
 """Statuses of errors, by what a route does."""
 
 
@@ -68,7 +68,7 @@ _OTHERS = (
     Operation("get", "/v2/models/stats", "Statistics of all versions in service", types.Statistics),
     Operation(
         *("post", "/v2/repository/index", "All versions and their states"),
-        *(list[types.IndexEntry], (400, 413), types.IndexRequest),
+        *(list[types.IndexEntry], (400, 408, 413), types.IndexRequest),
     ),
     Operation(
         *("post", f"{_REPOSITORY}/load", "Serve the newest version of a model, or the one that is named"),

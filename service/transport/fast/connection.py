@@ -24,12 +24,24 @@ from uvicorn.server import ServerState
 from service.engine.execution.write_coalescer import WriteCoalescer
 from service.errors import BodyTooLarge, ServiceError
 from service.transport.handler import Handler
-from service.transport.request import MAX_UNREAD_BYTES, Endpoint, HeaderField, Reply, Request
+from service.transport.request import (
+    MAX_UNREAD_BYTES,
+    SMALL_BODY_BYTES,
+    BodyParts,
+    Endpoint,
+    HeaderField,
+    Reply,
+    Request,
+)
 
 _VIEW_FROM_BYTES = 16 << 10
 """Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
 _JOIN_BELOW_BYTES = 64 << 10
 """Answers up to this size are joined and written at once: a system call costs more than the copy."""
+
+_END_OF_HEAD = b"\r\n\r\n"
+_MAX_KEPT_HEAD_BYTES = 4 << 10
+"""Of a head that is remembered, one for each connection."""
 
 _KEPT = b"content-length: %d\r\n\r\n"
 _CLOSING = b"content-length: %d\r\nconnection: close\r\n\r\n"
@@ -46,15 +58,18 @@ class FastRequest(Request):
     """One request of a connection.
 
     ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event`` are what uvicorn asks of its cycles.
-    ``in_chunks`` says whether the caller understands a body in chunks. ``parts`` is the body as it comes.
+    ``in_chunks`` says whether the caller understands a body in chunks. ``parts`` is the body as it comes, ``size`` how
+    long it is so far. ``room_until`` is when its wait for room ends, in seconds on the loop's clock; 0: it had to wait
+    for none.
     """
 
     message_event: ClassVar = _NoEvent()
     in_chunks = True
-    parts: list[bytes]
+    parts: BodyParts
     size = 0
     held_bytes = 0
-    admitted = False
+    room_until = 0.0
+    waits_for_room = False
     body_is_there = False
     turn = False
     started = False
@@ -149,9 +164,11 @@ def learn_head(request: FastRequest, data: bytes) -> Head | None:
         return None
     if request.size == 0 or request.headers.get(b"content-length") != b"%d" % request.size:
         return None  # in chunks, or with a length in some other form
-    if request.size >= len(data):
+    if request.size >= len(data) or len(data) - request.size > _MAX_KEPT_HEAD_BYTES:
         return None
     text, headers = data[: -request.size], dict(request.headers)
+    if text.find(_END_OF_HEAD) + len(_END_OF_HEAD) != len(text):
+        return None  # an empty line followed the body
     return Head(text, request.size, request.endpoint, request.query, headers, request.keep_alive)
 
 
@@ -203,55 +220,75 @@ class Connection:
         previous = long_way.cycle
         if (previous is not None and not previous.response_complete) or self.flow.write_paused:
             return False
-        if not handler.body_budget.try_admit(head.size):
-            return False
+        handler.body_budget.held_bytes += head.size  # it came in one read, so there is no waiting for room
         request = FastRequest(self, head.endpoint, head.query, head.headers, head.keep_alive)
         request.held_bytes = head.size
-        request.admitted = request.body_is_there = request.turn = request.started = True
+        request.body_is_there = request.turn = request.started = True
         request.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
         long_way.cycle = self.running = request
         self.is_plain = True
         handler.start(request)
         return True
 
-    def admit(self, request: FastRequest) -> None:
-        """Reserve room for the body by its declared length, or stop reading until there is some."""
+    def check_length(self, request: FastRequest) -> None:
+        """Refuse a body that says beforehand that it is too long."""
         handler = self.handler
-        if handler is None or request.disconnected or request.response_complete:
+        if handler is None:
             return
         size = int(request.headers.get(b"content-length", b"0"))  # the parser has refused what is not a number
         if size > handler.max_body_bytes:
-            request.admitted = True
             self.refuse(request, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got {size}"))
-        elif handler.body_budget.admit(size, functools.partial(self._admit_later, request)):
-            request.admitted, request.held_bytes = True, size
-        else:
-            self.flow.pause_reading()
 
-    def _admit_later(self, request: FastRequest) -> None:
-        self.admit(request)
-        if request.admitted:
+    def receive(self, request: FastRequest, body: bytes) -> None:
+        """Take the next part of a body; ``waits_for_room`` says whether to read on."""
+        handler = self.handler
+        if handler is None or request.refusal is not None or request.response_complete:
+            return
+        request.size += len(body)
+        if request.size > handler.max_body_bytes:
+            self.refuse(request, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more"))
+            return
+        request.parts.add(body)
+        request.held_bytes = request.size
+        handler.body_budget.grow(len(body))
+        if request.size > SMALL_BODY_BYTES:
+            go_on = functools.partial(self._read_on, request)
+            request.waits_for_room = not handler.body_budget.may_read_on(request, request.size, go_on)
+
+    def receive_end(self, request: FastRequest) -> None:
+        """The body is complete."""
+        request.body_is_there = True
+        if request.waits_for_room and self.handler is not None:
+            request.waits_for_room = False
+            self.handler.body_budget.stop_waiting(request)
+        self.begin(request)
+
+    def _read_on(self, request: FastRequest) -> None:
+        handler = self.handler
+        request.waits_for_room = False
+        if handler is not None and handler.body_budget.is_first(request):
+            request.room_until = self._loop.time() + handler.limits.room_timeout_s
+        if request.turn:
             self.flow.resume_reading()
-            self.begin(request)
 
     def refuse(self, request: FastRequest, error: ServiceError) -> None:
         """Answer without the body; the rest of it is not wanted, so the connection ends with the answer."""
         request.refusal = error
-        request.keep_alive = False
-        request.parts.clear()
+        request.keep_alive = request.waits_for_room = False
+        request.parts.take()
+        self.forget(request)
         self.begin(request)
 
     def begin(self, request: FastRequest) -> None:
         """Give the request to the handler, if all of it is there and it is its turn."""
         handler = self.handler
-        if handler is None or not (request.turn and request.admitted) or request.started or request.response_complete:
+        if handler is None or not request.turn or request.started or request.response_complete:
             return
         if not request.body_is_there and request.refusal is None:
             return
         self.running = request
         request.started = True
-        parts, request.parts = request.parts, []
-        request.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        request.body = request.parts.take()
         if request.refusal is not None:
             handler.refuse(request, request.refusal)
         else:
@@ -286,7 +323,7 @@ class Connection:
         """Give back the room of the request's body, once."""
         if request.held_bytes and self.handler is not None:
             size, request.held_bytes = request.held_bytes, 0
-            self.handler.body_budget.release(size)
+            self.handler.body_budget.release(size, None if size <= SMALL_BODY_BYTES else request)
 
 
 def write_reply(connection: Connection, reply: Reply, keep_alive: bool, may_wait: bool = False) -> None:

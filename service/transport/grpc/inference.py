@@ -43,7 +43,7 @@ class InferenceServicer:
         body_budget = self._handler.body_budget
         request = self._open(GRPC_INFER, content, context)
         if not body_budget.try_admit(len(content)):
-            self._handler.refuse(request, QueueFull("the server holds as many bytes of requests as it may"))
+            self._handler.refuse(request, _no_room())
             reply = request.answer.result()
         else:
             try:
@@ -72,20 +72,36 @@ class InferenceServicer:
         room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
         writing = asyncio.Lock()
 
-        async def answer(content: bytes) -> None:
+        async def answer(content: bytes, held_bytes: int, refusal: ServiceError | None) -> None:
             try:
-                reply, given_id = await self._answer(self._open(GRPC_STREAM_INFER, content, context), is_streamed=True)
+                request = self._open(GRPC_STREAM_INFER, content, context)
+                reply, given_id = await self._answer(request, is_streamed=True, refusal=refusal)
                 async with writing:
                     await context.write(write_streamed(reply, given_id))
             finally:
-                body_budget.release(len(content))
+                body_budget.release(held_bytes)
                 room.release()
 
         while (content := await context.read()) is not grpc.aio.EOF:
             await room.acquire()
-            while not body_budget.admit(len(content), (retry := asyncio.Event()).set):
-                await retry.wait()
-            tasks.create_task(answer(content))
+            if await self._wait_for_room(len(content), context.time_remaining()):
+                tasks.create_task(answer(content, len(content), None))
+            else:
+                tasks.create_task(answer(content, 0, _no_room()))
+
+    async def _wait_for_room(self, size_bytes: int, patience_s: float | None) -> bool:
+        """Whether there was room for a message before the caller's time, or that of the server, was over."""
+        body_budget, retry = self._handler.body_budget, asyncio.Event()
+        limit_s = self._handler.limits.room_timeout_s
+        try:
+            async with asyncio.timeout(limit_s if patience_s is None else min(limit_s, patience_s)):
+                while not body_budget.admit(size_bytes, retry.set):
+                    await retry.wait()
+                    retry.clear()
+        except TimeoutError:
+            body_budget.withdraw(retry.set)
+            return False
+        return True
 
     def _open(self, route: str, content: bytes, context: Context) -> AwaitedRequest:
         headers = {
@@ -99,7 +115,9 @@ class InferenceServicer:
         request.body = content
         return request
 
-    async def _answer(self, request: AwaitedRequest, *, is_streamed: bool = False) -> tuple[Reply, str]:
+    async def _answer(
+        self, request: AwaitedRequest, *, is_streamed: bool = False, refusal: ServiceError | None = None
+    ) -> tuple[Reply, str]:
         """The reply to a request whose body is the message, and the id that the caller has given in it."""
         handler = self._handler
         given_id = ""
@@ -108,6 +126,8 @@ class InferenceServicer:
             given_id = message.id
             if is_streamed and given_id:  # the id of the stream would be that of all its requests
                 request.request_id = request_id_of({b"x-request-id": given_id.encode()})
+            if refusal is not None:
+                raise refusal
             request.endpoint = Endpoint(request.endpoint.route, message.model_name, message.model_version or None)
             if len(request.body) < _IN_THREAD_FROM_BYTES or message.raw_input_contents:
                 body, header_bytes = write_body(message, handler.max_body_bytes)
@@ -124,6 +144,10 @@ class InferenceServicer:
         except asyncio.CancelledError:
             request.give_up()
             raise
+
+
+def _no_room() -> QueueFull:
+    return QueueFull("the server holds as many bytes of requests as it may")
 
 
 async def abort(context: Context, reply: Reply) -> None:

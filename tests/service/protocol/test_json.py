@@ -49,6 +49,49 @@ def test_nan_in_a_text_is_a_text() -> None:
     assert parse_object(b'{"a": "NaN", "b": "Infinity"}') == {"a": "NaN", "b": "Infinity"}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1, "a": 1}',
+        b'{"a":1,"a" :2}',
+        b'{"a":1,"a"\n\t:2}',
+        b'{"a":1,"\\u0061":2}',
+        b'{"a": {"b": ":", "b": 2}}',
+        b'{"a": [1, {"b": 1, "b": 2}]}',
+        b'{"a": [[{"b": 1, "b": 2}]]}',
+        b'[{"a": 1}, {"a": 1, "a": ": "}]',
+        b'{"a": NaN, "a": 1}',
+        b'{"": 1, "": 1}',
+    ],
+)
+def test_key_that_an_object_has_twice_is_refused(body: bytes) -> None:
+    """Parsers do not agree on which of the two counts, so neither does: however deep, spaced or escaped it is."""
+    with pytest.raises(InvalidInput, match=r"^body: expected each key of an object once, got .* twice$"):
+        parse_json(body)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": {"a": {"a": 1}}, "b": [{"a": 1}, {"a": 2}]},
+        {"a": ":", ":": '": ', "c": ' : "', 'd"': ["\\", '\\":', '":']},
+        [[{"a": ": "}], [{"a": 1}]],
+        [1, {"a": {"b": []}}],
+        {"a": "x : y", "n": 10**18, "f": 0.5},
+    ],
+)
+def test_same_key_of_several_objects_and_colons_in_texts_are_taken(value: Any) -> None:
+    """Only one object's own keys count, whatever its texts hold."""
+    for separators in ((",", ":"), (", ", " : ")):
+        assert parse_json(json.dumps(value, separators=separators).encode()) == value
+
+
+def test_deep_nesting_beside_colons_in_texts_is_refused() -> None:
+    """What cannot be looked through for such keys without end is refused, not a fault."""
+    with pytest.raises(InvalidInput, match="nested"):
+        parse_json(b'{"a":' * 1000 + b'" :"' + b"}" * 1000)
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()

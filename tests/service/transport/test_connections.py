@@ -1,5 +1,6 @@
 """What the paths owe a connection: order, limits, back-pressure, disconnects, keep-alive, shutdown, TLS."""
 
+import contextlib
 import json
 import socket
 import ssl
@@ -12,7 +13,6 @@ import pytest
 
 from service.models.registry import Model
 from service.transport.fast.protocol import FastProtocol
-from service.transport.request import BodyBudget
 from tests.support.certificates import Authority
 from tests.support.gates import gated
 from tests.support.servers import FAST, PATHS, ServerPath, Serving, settings_for
@@ -30,6 +30,37 @@ def test_what_is_not_http_gets_a_400_and_the_end(wire: Wire):
     wire.send(b"HELLO WORLD\r\n\r\n")
     status, headers, _ = wire.read()
     assert (status, headers["connection"]) == (400, "close")
+    assert wire.is_closed_by_server()
+
+
+@pytest.mark.parametrize("path", [INFER, "/livez"])
+@pytest.mark.parametrize(
+    ("head", "complaint"),
+    [
+        ("HTTP/1.1", "Host: expected it once, got it 0 times"),
+        ("HTTP/1.1\r\nHost: a\r\nHost: a", "Host: expected it once, got it 2 times"),
+        ("HTTP/1.1\r\nHost: a\r\nhOST: b", "Host: expected it once, got it 2 times"),
+        ("HTTP/1.0\r\nHost: a\r\nHost: a", "Host: expected it once, got it 2 times"),
+        ("HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c", "Host: expected it once, got it 0 times"),
+        ("HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked", "Transfer-Encoding: expected chunked, once"),
+        ("HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked", "Transfer-Encoding: expected chunked, once"),
+        ("HTTP/2.0\r\nHost: a", "HTTP version: expected 1.1 or 1.0, got 2.0"),
+        ("HTTP/0.9\r\nHost: a", "HTTP version: expected 1.1 or 1.0, got 0.9"),
+    ],
+)
+def test_request_that_two_servers_might_read_differently_is_refused(wire: Wire, path: str, head: str, complaint: str):
+    """No Host in HTTP/1.1, two of them, another version or coding are a 400 that says so, and the connection ends."""
+    method = "GET" if path == "/livez" else "POST"
+    wire.send(f"{method} {path} {head}\r\n\r\n".encode())
+    status, headers, body = wire.read()
+    assert (status, headers["connection"], complaint in json.loads(body)["error"]) == (400, "close", True)
+    assert wire.is_closed_by_server()
+
+
+def test_http_0_9_is_refused(wire: Wire):
+    """A request line without a version is no request."""
+    wire.send(b"GET /livez\r\n\r\n")
+    assert wire.read()[0] == 400
     assert wire.is_closed_by_server()
 
 
@@ -62,10 +93,8 @@ def test_nothing_behind_a_refused_body_is_run(server: Serving, client: httpx.Cli
 
 
 @pytest.mark.parametrize("size", [70_000, 200_000])
-def test_header_over_the_limit_is_refused(server: Serving, server_path: ServerPath, size: int):
-    """The fast path refuses a header of more than 64 KiB with 431, also one that comes in pieces."""
-    if server_path is not FAST:
-        pytest.skip("without the fast path uvicorn reads the header")
+def test_header_over_the_limit_is_refused(server: Serving, size: int):
+    """A header of more than 64 KiB is refused with 431, also one that comes in pieces."""
     with Wire(server) as wire:
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\n".encode())
         for i in range(size // 1000):
@@ -76,10 +105,19 @@ def test_header_over_the_limit_is_refused(server: Serving, server_path: ServerPa
         assert wire.is_closed_by_server()
 
 
-def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, server_path: ServerPath):
+@pytest.mark.parametrize("path", [INFER, "/elsewhere"])
+def test_header_of_too_many_fields_is_refused(wire: Wire, path: str):
+    """Short fields count as well as long ones: more than 256 are refused before their end."""
+    wire.send(f"POST {path} HTTP/1.1\r\nHost: t\r\n".encode() + b"a:\r\n" * 254 + b"Content-Length: 2\r\n\r\n{}")
+    assert wire.read()[0] != 431
+    wire.send(f"POST {path} HTTP/1.1\r\nHost: t\r\n".encode() + b"a:\r\n" * 257)
+    status, _, body = wire.read()
+    assert (status, b"and 256 fields" in body) == (431, True)
+    assert wire.is_closed_by_server()
+
+
+def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving):
     """A header of more than 64 KiB that comes whole, in one read, is refused like one in pieces."""
-    if server_path is not FAST:
-        pytest.skip("without the fast path uvicorn reads the header")
     with Wire(server) as wire:
         long = b"X-Long: " + b"a" * 100_000
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n".encode() + long + b"\r\n\r\n{}")
@@ -89,12 +127,8 @@ def test_header_over_the_limit_is_refused_in_one_piece_too(server: Serving, serv
         assert wire.is_closed_by_server()
 
 
-def test_header_over_the_limit_is_refused_in_pieces_of_less(
-    server: Serving, server_path: ServerPath, monkeypatch: pytest.MonkeyPatch
-):
+def test_header_over_the_limit_is_refused_in_pieces_of_less(server: Serving, monkeypatch: pytest.MonkeyPatch):
     """A header of more than 64 KiB is refused also where no read holds as much, and the last one ends it."""
-    if server_path is not FAST:
-        pytest.skip("without the fast path uvicorn reads the header")
     read = threading.Event()
     take = FastProtocol.data_received
 
@@ -113,12 +147,22 @@ def test_header_over_the_limit_is_refused_in_pieces_of_less(
         assert wire.is_closed_by_server()
 
 
-def test_header_that_is_refused_and_too_long_is_answered_once(
-    server: Serving, server_path: ServerPath, caplog: pytest.LogCaptureFixture
-):
+@pytest.mark.parametrize("begin", [b"5;", b"5\r\nHELLO\r\n0\r\nX: ", b""], ids=["extension", "trailer", "trailers"])
+def test_what_comes_beside_a_body_in_chunks_is_limited(server: Serving, begin: bytes):
+    """An extension or trailers of more than 64 KiB are refused like a header, however they are sent."""
+    line = b"X: a\r\n" if not begin else b"aaaaa"
+    with Wire(server) as wire:
+        wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        wire.send(begin or b"5\r\nHELLO\r\n0\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                wire.send(line * 2000)
+        assert wire.read()[0] == 431
+        assert wire.is_closed_by_server()
+
+
+def test_header_that_is_refused_and_too_long_is_answered_once(server: Serving, caplog: pytest.LogCaptureFixture):
     """What is no HTTP gets its one 400 although more than 64 KiB of header come with it, and nothing is logged."""
-    if server_path is not FAST:
-        pytest.skip("without the fast path uvicorn reads the header")
     with Wire(server) as wire:
         wire.send(b"POST / HTTP/1.1\r\nHost: t\r\nX-Long: " + b"a" * 70_000 + b"\r\nContent-Length: x\r\n\r\n")
         assert wire.read()[0] == 400
@@ -328,6 +372,32 @@ def test_same_head_again_gives_the_same_answers_however_it_is_cut(wire: Wire):
     assert wire.read()[0] == 400
 
 
+def test_line_break_behind_a_body_is_no_part_of_it(wire: Wire):
+    """Some clients send an empty line after a body: equal bytes are the same request again, with the same body."""
+    for _ in range(3):
+        wire.send(request_bytes(body_of(1.0)) + b"\r\n")
+        assert wire.read_y() == 2.0
+
+
+def test_pipelined_requests_that_wait_take_no_more_than_their_bytes(server: Serving, double: Model):
+    """Thousands of small requests behind a slow one lie there as they came, and are answered in their order."""
+    number = 4000
+    with Wire(server) as wire, gated(double) as gate:
+        wire.send(request_bytes(body_of(1)))
+        gate.entered.acquire()
+        wire.send(request_bytes(b"", "/nobody", method="GET") * number + request_bytes(body_of(2)))
+        with Wire(server) as probe:
+            for _ in range(3):  # each answer is a turn of the server's loop
+                probe.send(request_bytes(b"", "/livez", method="GET"))
+                assert probe.read()[0] == 200
+        waiting = [len(connection.pipeline) for connection in server.connections()]
+        assert 0 < max(waiting) < number // 10
+        gate.opened.set()
+        assert wire.read_y() == 2.0
+        assert {wire.read()[0] for _ in range(number)} == {404}
+        assert wire.read_y() == 4.0
+
+
 def test_expect_100_continue_is_honoured(wire: Wire):
     """A client that asks before it sends its body is told to go on."""
     content = body_of(7)
@@ -409,124 +479,6 @@ def test_tls_is_served(store: Path, server_path: ServerPath, tmp_path: Path):
         assert [wire.read_y(), wire.read_y()] == [2.0, 4.0]
         wire.send(f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999\r\n\r\n".encode())
         assert wire.read()[0] == 413
-
-
-def test_budget_admits_one_body_whatever_its_size():
-    """When nothing is held even a body above the limit is let in, so uploads cannot block each other for ever."""
-    body_budget = BodyBudget(100)
-    retried: list[str] = []
-    assert body_budget.admit(1000, lambda: retried.append("a"))
-    assert not body_budget.admit(1, lambda: retried.append("b"))
-    assert retried == []
-    body_budget.release(1000)
-    assert retried == ["b"]
-    assert body_budget.admit(1, lambda: None)
-
-
-def test_room_that_is_released_while_it_is_given_out_goes_on():
-    """Who gets room may be answered at once and release it: the next gets it, and nobody is asked who does not wait."""
-    body_budget = BodyBudget(100)
-    asked: list[str] = []
-
-    def ask(name: str, size_bytes: int) -> None:
-        if body_budget.admit(size_bytes, lambda: ask(name, size_bytes)):
-            asked.append(name)
-            if name != "last":
-                body_budget.release(size_bytes)
-
-    assert body_budget.admit(100, lambda: None)
-    for name in ("a", "b", "c", "last"):
-        ask(name, 60)
-    assert asked == []
-    body_budget.release(100)
-    assert asked == ["a", "b", "c", "last"]
-    assert body_budget.held_bytes == 60
-
-
-def test_uploads_that_are_refused_when_there_is_room_harm_nobody(store: Path, server_path: ServerPath):
-    """Bodies that wait for room and are answered at once, being malformed, leave every connection fit for more."""
-    bad, good = b"{}" * 500, body_of(1.0)
-    settings = settings_for(store, models=("double",), max_held_bytes=2000, max_body_bytes=4000)
-    with Serving(settings, server_path) as server, server.client() as client:
-        wires = [Wire(server) for _ in range(4)]
-        bodies = request_bytes(b" " * 2000)[:-1], request_bytes(bad), request_bytes(good), request_bytes(bad)
-        for wire, content in zip(wires, bodies, strict=True):
-            wire.send(content)
-            client.get("/livez")  # when this is answered the server has read what came before
-        wires[0].send(b" ")
-        assert [wire.read()[0] for wire in wires] == [400, 400, 200, 400]
-        for wire in wires:
-            wire.send(request_bytes(good))
-            assert wire.read_y() == 2.0
-            wire.__exit__()
-        assert server.worker is not None
-        assert server.worker.handler.body_budget.held_bytes == 0
-
-
-def test_uploads_beyond_the_held_bytes_wait_and_are_answered(store: Path, server_path: ServerPath):
-    """With room for one body at a time, ten large uploads at once are all answered."""
-    settings = settings_for(store, models=("double",), max_held_bytes=2048)
-    rows = 1000
-    x = {"name": "x", "datatype": "FP32", "shape": [rows, 3], "data": [1.0] * rows * 3}
-    content = json.dumps({"inputs": [x]}).encode()
-    with Serving(settings, server_path) as server:
-        wires = [Wire(server) for _ in range(10)]
-        for wire in wires:
-            wire.send(request_bytes(content)[:5000])
-        for wire in wires:
-            wire.send(request_bytes(content)[5000:])
-        for wire in wires:
-            assert wire.read_y() == 2.0
-            wire.__exit__()
-        assert server.worker is not None
-        with server.client() as client:
-            assert client.get("/livez").status_code == 200
-        assert server.worker.handler.body_budget.held_bytes == 0
-
-
-@pytest.mark.parametrize("end", ["complete", "gone", "too large"])
-@pytest.mark.parametrize("headers", [(), ("Expect: 100-continue",)], ids=["at once", "asked"])
-def test_chunks_under_way_are_held_and_given_back(
-    store: Path, server_path: ServerPath, headers: tuple[str, ...], end: str
-):
-    """What has come of a body without a length keeps others out until it is answered, refused or given up."""
-    settings = settings_for(store, models=("double",), max_held_bytes=2048, max_body_bytes=8192)
-    head = "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: t", "Transfer-Encoding: chunked", *headers])
-    content = body_of(3).ljust(6000)
-    with Serving(settings, server_path) as server, Wire(server) as probe, Wire(server) as wire, Wire(server) as other:
-        assert server.worker is not None
-        body_budget = server.worker.handler.body_budget
-
-        def turn_until(held_bytes: int) -> None:
-            for _ in range(1000):  # each answer is a turn of the server's loop
-                if body_budget.held_bytes == held_bytes:
-                    return
-                probe.send(request_bytes(b"", "/livez", method="GET"))
-                assert probe.read()[0] == 200
-            pytest.fail(f"expected {held_bytes} bytes held, got {body_budget.held_bytes}")
-
-        wire.send(head.encode() + b"\r\n\r\n")
-        if headers:
-            assert wire.file.readline() + wire.file.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
-        wire.send(b"%x\r\n%b\r\n" % (3000, content[:3000]))
-        turn_until(3000)
-        other.send(request_bytes(body_of(1)))
-        wire.send(b"%x\r\n%b\r\n" % (3000, content[3000:]))
-        turn_until(6000)
-        other.socket.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            other.socket.recv(1)
-        other.socket.settimeout(20)
-        if end == "complete":
-            wire.send(b"0\r\n\r\n")
-            assert wire.read_y() == 6.0
-        elif end == "gone":
-            wire.__exit__()
-        else:
-            wire.send(b"%x\r\n%b\r\n" % (3000, bytes(3000)))
-            assert wire.read()[0] == 413
-        assert other.read_y() == 2.0
-        turn_until(0)
 
 
 def test_idle_connection_is_closed_after_keep_alive(store: Path, server_path: ServerPath):

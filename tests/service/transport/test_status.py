@@ -22,6 +22,7 @@ INTENDED = {
     "UnsupportedMedia": 415,
     "UnsupportedCoding": 415,
     "HeaderTooLarge": 431,
+    "TooSlow": 408,
     "QueueFull": 429,
     "TooLate": 429,
     "Cancelled": 499,

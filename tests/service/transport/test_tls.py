@@ -1,6 +1,9 @@
 """The files of TLS, as they are read when the server starts."""
 
+import asyncio
 import os
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings, SettingsError
+from service.transport.fast.loop import loop_factory
 from service.transport.tls import read_identity
 from tests.support.certificates import Authority
 
@@ -102,3 +106,25 @@ def test_bentoml_serve_without_its_own_options_is_refused(authority: Authority) 
         text=True,
     )
     assert "`bentoml serve` answers HTTP in plain text without --ssl-certfile" in done.stderr
+
+
+def test_handshake_that_does_not_end_is_broken_off(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who connects and says nothing of TLS has the time of a header, not a minute; a server without TLS is none."""
+    monkeypatch.setenv("SLUICE_HEADER_TIMEOUT_S", "0.2")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("patient"))
+
+    async def connect_silently() -> bytes:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        plain = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        plain.close()
+        async with server:
+            with socket.socket() as silent:
+                silent.setblocking(False)
+                await loop.sock_connect(silent, server.sockets[0].getsockname())
+                async with asyncio.timeout(30):
+                    return await loop.sock_recv(silent, 1)
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        assert runner.run(connect_silently()) == b""

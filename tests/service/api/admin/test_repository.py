@@ -85,6 +85,65 @@ def test_server_that_allows_no_change_says_how_to_allow_it(root: Path) -> None:
         assert who_serves(client) == "1"
 
 
+CHANGES = (
+    "repository/models/double/load",
+    "repository/models/double/unload",
+    "logging",
+    "trace/setting",
+    "models/double/trace/setting",
+)
+
+
+@pytest.mark.parametrize("path", CHANGES)
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "text/plain;charset=UTF-8", "Origin": "https://evil.example"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "multipart/form-data; boundary=a"}, 415),
+        ({"Content-Type": ""}, 415),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://{host}.evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1", "Content-Type": "application/json"}, 403),
+        ({"Origin": "http://127.0.0.1", "Content-Type": "application/json"}, 403),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"{}"], ids=["empty", "object"])
+def test_change_that_a_page_of_another_site_could_ask_for_is_refused(
+    unchanged: httpx.Client, path: str, headers: dict[str, str], status: int, body: bytes
+) -> None:
+    """What a browser sends anywhere unasked, as a form or a text, or from another origin, changes nothing."""
+    host = unchanged.base_url.netloc.decode()
+    headers = {name: value.replace("{host}", host) for name, value in headers.items()}
+    response = unchanged.post(f"/v2/{path}", content=body, headers=headers)
+    assert response.status_code == status, response.text
+    assert who_serves(unchanged) == "1"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": "application/json"},
+        {"Content-Type": "application/octet-stream"},
+        {"Content-Type": "Application/JSON; charset=utf-8", "Origin": "http://{host}"},
+        {"Host": "sluice.example", "Origin": "https://Sluice.example:443"},
+        {"Host": "sluice.example:80", "Origin": "http://sluice.example"},
+    ],
+)
+def test_change_by_a_program_or_by_a_page_of_this_server_is_made(
+    unchanged: httpx.Client, headers: dict[str, str]
+) -> None:
+    """Clients that name no type, such as Triton's, are taken, and so are pages that this server's own origin has."""
+    host = unchanged.base_url.netloc.decode()
+    headers = {name: value.replace("{host}", host) for name, value in headers.items()}
+    for body in (b"", b"{}"):
+        response = unchanged.post("/v2/logging", content=body, headers=headers)
+        assert response.status_code == 200, response.text
+
+
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [

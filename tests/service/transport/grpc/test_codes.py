@@ -25,6 +25,7 @@ INTENDED = {
     "ServiceError": "INTERNAL",
     "StillLoading": "UNAVAILABLE",
     "TooLate": "RESOURCE_EXHAUSTED",
+    "TooSlow": "DEADLINE_EXCEEDED",
     "TryLater": "UNAVAILABLE",
     "UnknownModel": "NOT_FOUND",
     "UnknownRoute": "NOT_FOUND",

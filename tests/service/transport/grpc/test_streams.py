@@ -171,3 +171,21 @@ def test_streaming_clients_are_answered(server: GrpcServing) -> None:
             ]
 
     assert sorted(asyncio.run(ask())) == [0, 2, 4]
+
+
+def test_message_without_room_in_time_is_refused(grpc_store: Path) -> None:
+    """A message of a stream that finds no room before its time is over is told so under its id; the stream goes on."""
+    with (
+        GrpcServing(settings_of(grpc_store, deadline_s=0.3, models=("double",))) as server,
+        streaming(server) as stream,
+    ):
+        body_budget = server.worker.handler.body_budget
+        server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
+        stream.send(request_of(1))
+        refused = stream.read()
+        assert "holds as many bytes" in refused.error_message
+        assert refused.infer_response.id == "1"
+        server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))
+        stream.send(request_of(2))
+        assert stream.read().error_message == ""
+        server.until(lambda: body_budget.held_bytes == 0)

@@ -1,0 +1,49 @@
+"""The event loop of a worker: uvicorn's, whose TLS handshakes have an end as soon as a header has.
+
+A connection is known to no protocol, and counts as none, until its handshake is done. The loop lets that take a minute,
+and uvicorn has no option for it.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.config import LOOP_FACTORIES
+
+from service.settings import Settings
+
+_MODULE = "service.transport.fast.loop"
+
+try:
+    from uvloop import Loop as _Loop
+except ImportError:  # as uvicorn does without it
+    from asyncio import SelectorEventLoop as _Loop  # type: ignore[assignment]
+
+
+class ImpatientLoop(_Loop):
+    """``handshake_s`` is how long a TLS handshake may take, in seconds."""
+
+    handshake_s = 10.0
+
+    async def create_server(self, *arguments: Any, ssl: Any = None, **options: Any) -> Any:
+        """As the loop's own."""
+        if ssl is not None:
+            options.setdefault("ssl_handshake_timeout", self.handshake_s)
+        return await super().create_server(*arguments, ssl=ssl, **options)
+
+
+def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:
+    """What uvicorn asks for a factory."""
+
+    def make() -> asyncio.AbstractEventLoop:
+        loop = ImpatientLoop()
+        loop.handshake_s = Settings.from_environ(os.environ).header_timeout_s
+        return loop
+
+    return make
+
+
+def choose_loop() -> None:
+    """Let the servers that this process makes from now on run on this."""
+    LOOP_FACTORIES["auto"] = f"{_MODULE}:{loop_factory.__name__}"

@@ -1,0 +1,56 @@
+"""What a server remembers of what callers send is bounded in bytes, not only in number."""
+
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from service.api.handler import RequestHandler
+from service.engine.tensors import BatchBuffer
+from service.protocol.compression import choose_coding
+
+LONG = 60_000
+
+
+def find_path(number: int) -> object:
+    path = f"/v2/models/{number:08}{'a' * LONG}/infer"
+    return RequestHandler.match(_HANDLER, path)
+
+
+def find_coding(number: int) -> object:
+    return choose_coding(b"gzip, " + b"%08d" % number + b"x" * LONG)
+
+
+_HANDLER: RequestHandler = RequestHandler.__new__(RequestHandler)
+_HANDLER.starts = {}
+
+
+@pytest.mark.parametrize("ask", [find_path, find_coding])
+def test_long_keys_are_not_kept(ask: Callable[[int], object]):
+    """Hundreds of long paths or headers, each another one, leave no memory behind."""
+    ask(0)
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            assert ask(number) is not None
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_batches_of_ever_new_shapes_keep_few_bytes():
+    """The arrays that a lane keeps for the shapes that callers choose are bounded in all, and large ones not kept."""
+    buffer = BatchBuffer()
+    made: list[int] = []
+
+    def count() -> int:
+        return sum(array.nbytes for array in buffer._arrays.values())
+
+    for length in (1 << 22, 1 << 23, 1 << 24, 1000, 1 << 22, 1 << 25):
+        parts = [np.full((1, length), value, np.float32) for value in (1, 2)]
+        batch = buffer.join("x", parts, 2)
+        assert (batch[0, 0], batch[1, -1]) == (1, 2)
+        made.append(count())
+    assert max(made) <= 64 << 20
+    assert made[3] > 0

@@ -1,0 +1,238 @@
+"""What a client may not do to a server by being slow or silent, through both paths, in virtual time."""
+
+import asyncio
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.api.handler import Responder
+from service.settings import Settings
+from service.transport.request import JSON, Reply
+from tests.support.certificates import Authority
+from tests.support.connections.virtual import PATH, Peer, VirtualServer, run_served
+from tests.support.servers import FAST, ServerPath, Serving, settings_for
+from tests.support.wires import INFER, Wire, request_bytes
+
+SETTINGS = Settings(store=Path())
+HEADER_S, BODY_S, KEEP_S = SETTINGS.header_timeout_s, SETTINGS.body_timeout_s, SETTINGS.keep_alive_s
+HEAD = f"POST {PATH} HTTP/1.1\r\nHost: t\r\n".encode()
+WHOLE = HEAD + b"Content-Length: 2\r\n\r\n{}"
+ELSEWHERE = b"POST /elsewhere HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n"
+KERNEL_BYTES = 4 << 20
+"""More than the two sockets of a connection hold."""
+
+
+async def time_to_end(server: VirtualServer, peer: Peer, sending: Any = None) -> tuple[float, bytes]:
+    """Seconds until the server closes, while something is sent, and what it said."""
+    began = server.loop.time()
+    task = asyncio.ensure_future(sending) if sending is not None else None
+    said = await peer.read()
+    seconds = server.loop.time() - began
+    if task is not None:
+        task.cancel()
+    return seconds, said
+
+
+def test_connection_that_sends_nothing_is_closed(server_path: ServerPath):
+    """Who connects and says nothing, or only empty lines, is sent away when a header would have had to be there."""
+
+    async def act(server: VirtualServer) -> None:
+        for sending in (None, peer.send_slowly(b"\r\n" * 100) if (peer := await server.connect()) else None):
+            seconds, said = await time_to_end(server, peer, sending)
+            assert (HEADER_S <= seconds < HEADER_S + 1.5, said) == (True, b"")
+            peer = await server.connect()
+
+    run_served(SETTINGS, server_path, act)
+
+
+@pytest.mark.parametrize("is_second", [False, True], ids=["first", "second"])
+def test_header_that_does_not_end_is_a_408(server_path: ServerPath, is_second: bool):
+    """A header of one byte a second gets 408 when its time from the first byte is over, the first or a later one."""
+
+    async def act(server: VirtualServer) -> None:
+        peer = await server.connect()
+        if is_second:
+            await peer.send(WHOLE)
+            assert (await peer.read_head())[0] == 200
+            await asyncio.sleep(KEEP_S - 5)
+        seconds, said = await time_to_end(server, peer, peer.send_slowly(HEAD + b"X: " + b"a" * 1000))
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b"header: expected its end within 10 s of its first byte" in said
+        assert b"connection: close" in said
+        assert HEADER_S <= seconds < HEADER_S + 1.5
+
+    run_served(SETTINGS, server_path, act)
+
+
+@pytest.mark.parametrize("size", [0, 1, 500], ids=["nothing", "a byte", "500 bytes"])
+@pytest.mark.parametrize(
+    "coding", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"], ids=["length", "chunks"]
+)
+def test_body_without_progress_is_a_408(server_path: ServerPath, size: int, coding: bytes):
+    """A body of which nothing comes, or too little a second, gets 408 when its time is over."""
+
+    async def act(server: VirtualServer) -> None:
+        peer = await server.connect()
+        await peer.send(HEAD + coding + b"\r\n\r\n" + (b"ffff\r\n" if b"chunked" in coding else b""))
+        sending = peer.send_slowly(bytes(1 << 15), size) if size else None
+        seconds, said = await time_to_end(server, peer, sending)
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b"body: expected its end, or 30720 bytes, within 30 s, got less" in said
+        assert BODY_S <= seconds < BODY_S + 1.5
+
+    run_served(SETTINGS, server_path, act)
+
+
+def test_body_that_stops_has_its_time_from_then(server_path: ServerPath):
+    """The time is counted from the last progress, not from the beginning, and a slow body that goes on is taken."""
+    size = 200_000
+
+    async def act(server: VirtualServer) -> None:
+        for sent in (size - 1, size):
+            peer = await server.connect()
+            await peer.send(HEAD + b"Content-Length: %d\r\n\r\n" % size)
+            await peer.send_slowly(bytes(sent), 2048)  # for 98 s
+            if sent == size:
+                assert (await peer.read_head())[2] == b"%d" % size
+            else:
+                seconds, said = await time_to_end(server, peer)
+                assert said.startswith(b"HTTP/1.1 408 ")
+                assert BODY_S - 16 < seconds <= BODY_S  # progress is 15 s at this pace
+
+    run_served(SETTINGS, server_path, act)
+
+
+def test_body_that_nobody_waits_for_is_not_read_for_ever(server_path: ServerPath):
+    """A request that was answered before its body was there ends its connection when the body does not come."""
+
+    async def act(server: VirtualServer) -> None:
+        peer = await server.connect()
+        await peer.send(ELSEWHERE)
+        assert (await peer.read_head())[0] == 404
+        seconds, said = await time_to_end(server, peer, peer.send_slowly(bytes(1000)))
+        assert (BODY_S - 1 <= seconds <= BODY_S + 1, said) == (True, b"")
+
+    run_served(SETTINGS, server_path, act)
+
+
+def test_idle_connection_is_closed_whatever_else_comes(server_path: ServerPath):
+    """After an answer the time is counted from then: empty lines, which are no request, do not keep a connection."""
+
+    async def act(server: VirtualServer) -> None:
+        peer = await server.connect()
+        await peer.send(WHOLE)
+        assert (await peer.read_head())[0] == 200
+        seconds, said = await time_to_end(server, peer, peer.send_slowly(b"\r\n" * 100))
+        assert (KEEP_S <= seconds < KEEP_S + 1, said) == (True, b"")
+
+    run_served(SETTINGS, server_path, act)
+
+
+def test_time_stands_still_while_the_server_does_not_read(server_path: ServerPath):
+    """A request that waits behind a slow one, in the middle of its body, has all its time when it is read again."""
+    if server_path is not FAST:
+        pytest.skip("uvicorn reads on behind a request of the ASGI path")
+
+    async def act(server: VirtualServer) -> None:
+        waiting: list[Responder] = []
+        server.start, at_once = waiting.append, server.start
+        peer = await server.connect()
+        await peer.send(WHOLE + HEAD + b"Content-Length: 4\r\n\r\n12")
+        await asyncio.sleep(200)
+        server.start = at_once
+        server.start(waiting[0])
+        assert (await peer.read_head())[2] == b"2"
+        await asyncio.sleep(BODY_S - 1)
+        await peer.send(b"34")
+        assert (await peer.read_head())[2] == b"4"
+
+    run_served(SETTINGS, server_path, act)
+
+
+def answer_with(size: int) -> Any:
+    return lambda responder: responder.finish(Reply(200, [bytes(size)], (JSON,)), None)
+
+
+@pytest.mark.parametrize("closing", [b"", b"Connection: close\r\n"], ids=["kept", "closing"])
+@pytest.mark.parametrize("taken", [0, 100], ids=["nothing", "100 bytes"])
+def test_answer_that_nobody_reads_is_let_go_of(server_path: ServerPath, closing: bytes, taken: int):
+    """A client that does not take its answer, or only bytes of it, is broken off when its time is over."""
+
+    async def act(server: VirtualServer) -> None:
+        server.start = answer_with(KERNEL_BYTES)
+        peer = await server.connect()
+        await peer.send(HEAD + closing + b"Content-Length: 2\r\n\r\n{}")
+        for _ in range(50):
+            await asyncio.sleep(1)
+            if taken and server.server_state.connections:
+                await peer.loop.sock_recv(peer.end, taken)
+        assert not server.server_state.connections
+
+    run_served(SETTINGS, server_path, act)
+
+
+def test_answer_that_is_read_slowly_is_read_to_its_end(server_path: ServerPath):
+    """A client that takes its answer over minutes gets all of it."""
+
+    async def act(server: VirtualServer) -> None:
+        server.start = answer_with(KERNEL_BYTES)
+        peer = await server.connect()
+        await peer.send(WHOLE)
+        size = 0
+        while size < KERNEL_BYTES:
+            await asyncio.sleep(5)
+            part = await peer.loop.sock_recv(peer.end, 1 << 18)
+            assert part, "broken off"
+            size += len(part)
+
+    run_served(SETTINGS, server_path, act)
+
+
+def test_connections_above_the_limit_are_told_so(server_path: ServerPath):
+    """One too many gets 503, when to come back, and the end of its connection; when one has gone the next is taken."""
+
+    async def act(server: VirtualServer) -> None:
+        peers = [await server.connect() for _ in range(2)]
+        refused = await server.connect()
+        said = await refused.read()
+        assert said.startswith(b"HTTP/1.1 503 ")
+        assert (b"retry-after: 1" in said, b"connection: close" in said) == (True, True)
+        assert b"this server takes at most 2 connections at once" in said
+        await refused.send(WHOLE)
+        refused.end.close()
+        for peer in peers:
+            await peer.send(WHOLE)
+            assert (await peer.read_head())[0] == 200
+        peers[0].end.close()
+        await asyncio.sleep(0.1)
+        peer = await server.connect()
+        await peer.send(WHOLE)
+        assert (await peer.read_head())[0] == 200
+
+    run_served(SETTINGS.replace(max_connections=2), server_path, act)
+
+
+def test_times_hold_behind_tls(store: Path, server_path: ServerPath, tmp_path: Path):
+    """Behind TLS too: silence, half a header, half a body and an answer that is not read each end their connection."""
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    settings = settings_for(store, models=("double",), header_timeout_s=0.3, body_timeout_s=0.3)
+    rows = 500_000
+    tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 3], "parameters": {"binary_data_size": rows * 12}}
+    head = json.dumps({"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}).encode()
+    large = request_bytes(head + bytes(rows * 12), INFER, f"Inference-Header-Content-Length: {len(head)}")
+    with Serving(settings, server_path, tls=authority.issue("server")) as server:
+        sent = ((b"", 0), (b"POST / HT", 408), (f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n1", 408))
+        for content, status in sent:
+            with Wire(server, context) as wire:
+                wire.send(content if isinstance(content, bytes) else content.encode())
+                if status:
+                    assert wire.read()[0] == status
+                assert wire.is_closed_by_server()
+        with Wire(server, context) as wire:
+            wire.socket.settimeout(30)
+            with pytest.raises((ConnectionError, ssl.SSLEOFError)):
+                wire.send(large * 8)  # more than the sockets hold

@@ -1,0 +1,1 @@
+"""Tiny models and whole files that tests serve."""
