@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import secrets
 import sys
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sluice")
 
 _SWITCH_S = 100e-6
+_STUCK_EXIT = 70
+"""How a worker ends that has lost a lane: a fault inside, by `sysexits.h`."""
 
 
 class Worker:
@@ -57,7 +60,9 @@ class Worker:
             inline_s=INLINE_S if on_cpu else GPU_INLINE_S,
             splits=on_cpu,
             empty=host_allocator(settings.provider),
+            on_stuck=self._begin_end,
         )
+        self._ending: asyncio.Task[None] | None = None
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
@@ -98,6 +103,17 @@ class Worker:
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
         self._loading.add_done_callback(_settle_memory)
 
+    def _begin_end(self) -> None:
+        """A lane is lost for good: answer what the others can, and end: another worker takes this one's place."""
+        if self._ending is None:
+            logger.error("this worker ends, for another one to take its place: a run in it does not end")
+            self._info.is_draining = True
+            self._ending = asyncio.create_task(self._end(), name="end")
+
+    async def _end(self) -> None:
+        await self._finish_accepted()
+        os._exit(_STUCK_EXIT)  # nothing else ends a thread that runs a graph
+
     async def stop(self) -> None:
         """Finish what was accepted, then let go of the threads."""
         self._info.is_draining = True
@@ -108,12 +124,7 @@ class Worker:
         drain_s = self.settings.drain_s
         # Callers over gRPC wait for the engine: both are drained at once.
         stopping = asyncio.create_task(self.grpc.stop(drain_s)) if self.grpc is not None else None
-        try:
-            async with asyncio.timeout(drain_s):
-                await self.tasks.drain()
-                await self.registry.drain()
-        except TimeoutError:
-            logger.error("requests were still open after %.1f s and were dropped", drain_s)
+        await self._finish_accepted()
         if stopping is not None:
             await stopping
         if self.forwarder is not None:
@@ -122,6 +133,16 @@ class Worker:
         self.sequences.close()
         self.handler.close()
         self.device.close()
+
+    async def _finish_accepted(self) -> None:
+        """Refuse new requests; return when the accepted ones are answered, or their time is over."""
+        drain_s = self.settings.drain_s
+        try:
+            async with asyncio.timeout(drain_s):
+                await self.tasks.drain()
+                await self.registry.drain()
+        except TimeoutError:
+            logger.error("requests were still open after %.1f s and were dropped", drain_s)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -32,6 +32,7 @@ def open_model(
             pad=graph.pad,
             all_cores=graph.all_cores,
             observer=observer,
+            may_inline=graph.session.open_ended is None,
         )
 
     graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}
@@ -54,4 +55,5 @@ def _open_loop(
         cost=copy.deepcopy(loaded.cost),  # steps and single runs of the same graph cost different amounts around it
         pad=loaded.pad,
         observer=observer,
+        may_inline=loaded.session.open_ended is None,
     )

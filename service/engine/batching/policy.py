@@ -27,6 +27,10 @@ LEAD = 0.1
 """Share of a run before whose end its lane gets the next. Enough for what a loop does between two looks at its timers,
 and no more: who comes meanwhile with less to do waits for it."""
 
+STUCK_S = 5.0
+"""A run that nobody waits for any more is told to end, which it does at its next node. If it goes on for so long it is
+taken for one that never ends. Single nodes that are wanted are shorter: a convolution of 50 megapixels takes 2 s."""
+
 TURN_S = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
 WORTH_SHARING = 0.8

@@ -21,7 +21,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 from mypy_extensions import mypyc_attr
 
-from service.engine.tensors import Rows, cut_rows
+from service.engine.tensors import BatchBuffer, Rows, Signature, cut_rows, is_aligned
 from service.errors import QueueFull, ServiceError
 
 logger = logging.getLogger("sluice.engine")
@@ -123,6 +123,10 @@ class Slice:
     def count(self) -> int:
         return self.stop - self.start
 
+    def cut_input(self, name: str, axis: int) -> np.ndarray:
+        array = self.request.rows.inputs[name]
+        return array if self.count == array.shape[axis] else cut_rows(array, axis, self.start, self.stop)
+
     def cut_outputs(
         self, outputs: Sequence[np.ndarray], axes: Sequence[int | None] | None, begin: int
     ) -> Sequence[np.ndarray] | None:
@@ -147,6 +151,24 @@ class Batch:
     def __init__(self, slices: list[Slice]) -> None:
         self.slices = slices
         self.count = sum(s.count for s in slices)
+
+    def join(self, signature: Signature, buffer: BatchBuffer, rows: int) -> dict[str, np.ndarray]:
+        """The inputs of a run of ``rows`` rows, the last ones of them padding."""
+        joined = {}
+        first = self.slices[0].request.rows.inputs
+        for name, shared in first.items():
+            axis = signature.axes[name]
+            if axis is None:  # the same in every request of the batch
+                joined[name] = shared if is_aligned(shared) else shared.copy()
+            else:
+                joined[name] = buffer.join(name, [part.cut_input(name, axis) for part in self.slices], rows, axis)
+        return joined
+
+    def expire(self, now: float) -> tuple[list[QueuedRequest], float | None]:
+        """Requests that wait for this batch and have passed their deadline; the next deadline, None if nobody waits."""
+        waiting = [part.request for part in self.slices if not part.request.finished]
+        next_at = min((request.deadline for request in waiting if request.deadline > now), default=None)
+        return [request for request in waiting if request.deadline <= now], next_at
 
     def halves(self) -> "tuple[Batch, Batch]":
         """The batch cut in two between requests, to find the one that fails it; needs two slices or more."""

@@ -16,16 +16,14 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from service.engine.batching import policy
 from service.engine.batching.cost import CostModel, may_try
-from service.engine.batching.queue import Answer, BatchQueue, Done, QueuedRequest, Slice
+from service.engine.batching.queue import Answer, Batch, BatchQueue, Done, QueuedRequest
 from service.engine.execution.device import BatchRun, Device, LaneUser
 from service.engine.execution.interpreter import let_others_run
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import AllCores, Runner
-from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, cut_rows, is_aligned
+from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
 from service.metrics.times import Tally, Times
 
@@ -36,7 +34,8 @@ class Dispatcher(LaneUser):
     """Requests of one model version in, answers out.
 
     ``pad`` tells with how many rows a batch runs; without it, with those that there are. ``all_cores`` runs the batches
-    that have most of the lanes to themselves.
+    that have most of the lanes to themselves. ``may_inline`` False: how long a run takes depends on what is in its
+    rows, so none runs on the event loop.
     """
 
     def __init__(
@@ -50,9 +49,11 @@ class Dispatcher(LaneUser):
         pad: Callable[[int], int] | None = None,
         all_cores: AllCores | None = None,
         observer: Observer | None = None,
+        may_inline: bool = True,
     ) -> None:
         super().__init__()
         self.runner = runner
+        self._needs_lane = not may_inline
         self.signature = signature
         self.queue = queue
         self.cost = cost or CostModel()
@@ -178,6 +179,15 @@ class Dispatcher(LaneUser):
         self.observe_depth()
         self.settle()
 
+    def expire_run(self, run: BatchRun, now: float) -> float | None:
+        """Its callers are told in time, however long it takes; the others of the batch wait on."""
+        expired, next_at = run.batch.expire(now)
+        for request in expired:
+            self.queue.cancel(request)
+            self.observer.failed(now - request.arrived)
+            request.finish(DeadlinePassed("the deadline passed while the model ran"))
+        return next_at
+
     @property
     def has_work(self) -> bool:
         return self.queue.waiting_rows > 0
@@ -229,6 +239,7 @@ class Dispatcher(LaneUser):
         estimate_s = (all_cores or self).cost.predict(batch.count)
         run = BatchRun(self, now, estimate_s, batch, all_cores)
         run.has_siblings = half > 0
+        run.needs_lane = self._needs_lane
         return run
 
     def _has_room(self, idle_lanes: int) -> bool:
@@ -262,17 +273,8 @@ class Dispatcher(LaneUser):
         if first.whole or not self.signature.batches:
             run.whole = True
             return {name: array if is_aligned(array) else array.copy() for name, array in first.inputs.items()}
-        rows = run.rows = self._padded[batch.count]
-        axes = self.signature.axes
-        joined = {}
-        for name in first.inputs:
-            axis = axes[name]
-            if axis is None:  # the same in every request of the batch
-                shared = first.inputs[name]
-                joined[name] = shared if is_aligned(shared) else shared.copy()
-            else:
-                joined[name] = buffer.join(name, [_part(s, name, axis) for s in batch.slices], rows, axis)
-        return joined
+        run.rows = self._padded[batch.count]
+        return batch.join(self.signature, buffer, run.rows)
 
     def _check_rows(self, run: BatchRun) -> None:
         if run.whole:
@@ -305,8 +307,11 @@ class Dispatcher(LaneUser):
                     writes.release()
             self._learn(run, now)
             return ()
+        if run.stop.asked:  # nobody waits for it; the next one is expected to take as long at least
+            self._learn_cost(run)
+            return ()
         if len(run.batch.slices) > 1:
-            return [BatchRun(self, run.ended_at, self.cost.predict(half.count), half) for half in run.batch.halves()]
+            return [self._run_again(half, run.ended_at) for half in run.batch.halves()]
         for part in run.batch.slices:
             request = part.request
             if not request.finished:
@@ -319,16 +324,24 @@ class Dispatcher(LaneUser):
                     request.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
         return ()
 
+    def _run_again(self, half: Batch, now: float) -> BatchRun:
+        run = BatchRun(self, now, self.cost.predict(half.count), half)
+        run.needs_lane = self._needs_lane
+        return run
+
     def _learn(self, run: BatchRun, answered_at: float) -> None:
         """Count a run and its cost, when its answers are out: nobody waits for that, and it must not cost an answer."""
         rows, compute_s = run.batch.count, run.ended_at - run.started_at
         try:
-            (run.all_cores or self).cost.observe(rows, compute_s)
-            if rows * 2 > self.batch_rows:
-                self._learn_full_batch()
+            self._learn_cost(run)
             self.observer.ran(rows, run.started_at - run.taken_at, compute_s, answered_at - run.ended_at)
         except Exception:
             logger.exception("a batch could not be counted")
+
+    def _learn_cost(self, run: BatchRun) -> None:
+        (run.all_cores or self).cost.observe(run.batch.count, run.ended_at - run.started_at)
+        if run.batch.count * 2 > self.batch_rows:
+            self._learn_full_batch()
 
     def abandon(self, run: BatchRun) -> None:
         """End the requests of a batch that could not be handed their answers."""
@@ -385,8 +398,3 @@ class Dispatcher(LaneUser):
                 times = (request.arrived, now, request.queue_s, request.batch_s, request.compute_s)
                 observer.traced(Times(request.rows.number, *times))
         observer.answered(tally)
-
-
-def _part(part: Slice, name: str, axis: int) -> np.ndarray:
-    array = part.request.rows.inputs[name]
-    return array if part.count == array.shape[axis] else cut_rows(array, axis, part.start, part.stop)

@@ -46,7 +46,8 @@ _EFFICIENT_WITHIN = 0.3
 class ContinuousBatcher(LaneUser):
     """Requests to the loop of one model version in, results out.
 
-    ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs.
+    ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs. ``may_inline`` is
+    as for a dispatcher.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class ContinuousBatcher(LaneUser):
         cost: CostModel | None = None,
         pad: Callable[[int], int] | None = None,
         observer: Observer | None = None,
+        may_inline: bool = True,
     ) -> None:
         super().__init__()
+        self._needs_lane = not may_inline
         self.table = table
         self.cost = cost or CostModel()
         self.observer = observer or NullObserver()
@@ -157,6 +160,10 @@ class ContinuousBatcher(LaneUser):
             self.observe_depth()
         self.settle()
 
+    def expire_run(self, run: LoopStep, now: float) -> float | None:
+        self.expire(now)
+        return min((s.sequence.deadline for s in run.batch.spans if not s.sequence.gone), default=None)
+
     def take(self, now: float, idle_lanes: int = 1) -> LoopStep | None:
         """The next batch: those who wait first, no larger than its share where steps side by side are faster.
 
@@ -171,6 +178,7 @@ class ContinuousBatcher(LaneUser):
         if batch.steady is None:
             self._meet(batch, now)
         step = LoopStep(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
+        step.needs_lane = self._needs_lane
         step.has_siblings = self._device.lanes > 1 and self.table.can_step
         return step
 
