@@ -9,6 +9,7 @@ it holds in the engine at once.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Protocol
@@ -25,9 +26,10 @@ from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
 from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.json import render_json
+from service.protocol.large_json import LARGE_BYTES
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions, TaskRequest, read_request
-from service.tasks.work import Emit, Infer, Iterate, Limits, Result, RunInThread, Work
+from service.tasks.work import Admit, Emit, Infer, Limits, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
@@ -103,14 +105,17 @@ class TaskRun:
         except Exception as error:  # noqa: BLE001  # whatever a task raises becomes the answer of its request
             self._fail(error)
 
-    def _ask(self, wanted: Infer | Iterate | RunInThread) -> None:
+    def _ask(self, wanted: Wanted) -> None:
         model, runner, priority = self.model, self._runner, self._plan.priority
         if isinstance(wanted, RunInThread):
+            if wanted.admit is not None:
+                self._admit(wanted.admit, self._left_s())
             future = runner.loop.run_in_executor(runner.threads, wanted.do)
             self._release = future.cancel
             future.add_done_callback(self._done_in_thread)
+            self._responder.wait_at_most(max(0.0, self._left_s()), "the last step of the task")
             return
-        left_s = (self._plan.timeout_s or runner.deadline_s) - self._responder.elapsed_s()
+        left_s = self._left_s()
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the last step of the task")
         if isinstance(wanted, Infer):
@@ -121,6 +126,16 @@ class TaskRun:
         if model.loop is None:
             raise ModelFailure(f"the manifest of {model.name!r} describes no loop")
         self._release = model.loop.submit(wanted.request, self._took, timeout_s=left_s, priority=priority)
+
+    def _left_s(self) -> float:
+        return (self._plan.timeout_s or self._runner.deadline_s) - self._responder.elapsed_s()
+
+    def _admit(self, wanted: Admit, left_s: float) -> None:
+        """Raises what stands against a request of that size: Draining, TooLate."""
+        if wanted.steps and self.model.loop is not None:
+            self.model.loop.check_time(wanted.rows, wanted.steps, left_s)
+        else:
+            self.model.graphs[wanted.graph].check_time(wanted.rows, left_s)
 
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
         """The engine has answered."""
@@ -139,6 +154,7 @@ class TaskRun:
     def _done_in_thread(self, done: asyncio.Future[Any]) -> None:
         if done.cancelled() or self._work is None:
             return
+        self._responder.stop_waiting()
         error = done.exception()
         if error is None:
             self._go_on(done.result())
@@ -196,7 +212,15 @@ class TaskRunner:
         if self._drained is not None:
             raise Draining("the server is stopping")
         request = responder.request
-        plan = PLANNERS[request.endpoint.route](request, self._registry, self.limits)
+        read = functools.partial(PLANNERS[request.endpoint.route], request, self._registry, self.limits)
+        if len(request.body) > LARGE_BYTES:
+            responder.run_in_thread(read, functools.partial(self._begin, responder))
+        else:
+            self._begin(responder, read())
+
+    def _begin(self, responder: Responder, plan: TaskPlan) -> None:
+        if self._drained is not None:  # since its body was read
+            raise Draining("the server is stopping")
         responder.model_name = plan.model.name
         run = TaskRun(self, responder, plan)
         responder.cancel_work = run.cancel

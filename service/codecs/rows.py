@@ -15,9 +15,12 @@ from model_store.manifest import Manifest
 from service.codecs.picture_reader import PictureFile, decode_base64, decode_image
 from service.engine.tensors import Arrays, show_shape
 from service.errors import InvalidInput
-from service.protocol.json import array_of, type_name
+from service.protocol.json import type_name
+from service.protocol.large_json import array_of_large, count_numbers
 
 MAX_ROWS = 65_536
+_NUMBERS_A_BYTE = 2
+"""So many numbers are read in the time that a byte of a picture takes to decode."""
 
 
 class Group(NamedTuple):
@@ -83,24 +86,25 @@ def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
     return inputs[0] if len(inputs) == 1 else None
 
 
-def count_picture_bytes(rows: Sequence[Any]) -> int:
-    """The bytes of the pictures among rows, encoded as they came."""
+def count_bytes(rows: Sequence[Any], enough: int) -> int:
+    """About how many bytes of encoded pictures take as long to decode as these rows; it stops where that is enough."""
     count = 0
-    if {dict, PictureFile}.isdisjoint(map(type, rows)):
-        return count
     for row in rows:
+        if count > enough:
+            break
         if isinstance(row, PictureFile):
             count += len(row.content)
-        elif isinstance(row, dict):
-            texts = [value.get("image") if isinstance(value, dict) else value for value in row.values()]
-            count += sum(len(text) for text in texts if isinstance(text, str))
+            continue
+        for value in row.values() if isinstance(row, dict) else (row,):
+            text = value.get("image") if isinstance(value, dict) else value
+            count += len(text) if isinstance(text, str) else count_numbers(value) // _NUMBERS_A_BYTE
     return count
 
 
 def _read_all(rows: list[Any], tensor: Tensor) -> np.ndarray | None:
     """Rows of numbers at once; None where they must be looked at one by one, for a fault or their different shapes."""
     try:
-        array = array_of(rows, DATATYPES[tensor.datatype], "inputs")
+        array = array_of_large(rows, DATATYPES[tensor.datatype], "inputs")
     except InvalidInput:
         return None
     if not _fits(array.shape[1:], tensor):
@@ -130,7 +134,7 @@ def _read_value(value: Any, where: str, tensor: Tensor, manifest: Manifest, max_
             )
         content = decode_base64(value["image"], f"{where}.image")
         return _from_picture(content, f"{where}.image", tensor, manifest, max_pixels)
-    array = array_of(value, DATATYPES[tensor.datatype], where)
+    array = array_of_large(value, DATATYPES[tensor.datatype], where)
     if not _fits(array.shape, tensor):
         _refuse_shape(where, tensor, array.shape)
     return array

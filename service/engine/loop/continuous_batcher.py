@@ -89,7 +89,7 @@ class ContinuousBatcher(LaneUser):
         width = request.decoding.width if request.decoding else 1
         if width > self._max_rows:
             raise InvalidInput(f"beams: expected at most {self._max_rows}, got {width}")
-        self._check_time(request.rows * width, request.steps, timeout_s)
+        self.check_time(request.rows * width, request.steps, timeout_s)
         now = self._device.clock()
         sequence = LoopSequence(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
         if request.decoding is not None:
@@ -104,7 +104,7 @@ class ContinuousBatcher(LaneUser):
         self._device.wake(self)
         return functools.partial(self._cancel, sequence)
 
-    def _check_time(self, slots: int, steps: int, timeout_s: float) -> None:
+    def check_time(self, slots: int, steps: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
         if self._draining is not None:
             raise Draining("this version of the model is being taken out of service")
