@@ -8,6 +8,7 @@ ServiceError
 │   ├── WrongMethod           the path exists, the method does not
 │   ├── Forbidden             the settings of this server do not allow it
 │   ├── BodyTooLarge          more bytes than the limit
+│   │   └── RunTooLarge       a row that would take more memory than a run may
 │   ├── HeaderTooLarge        more header than the limit
 │   └── UnsupportedMedia      a content type or picture that is not understood
 │       └── UnsupportedCoding a content coding that is not understood
@@ -64,6 +65,10 @@ class Forbidden(CallerError):
 
 class BodyTooLarge(CallerError):
     reason = "body_too_large"
+
+
+class RunTooLarge(BodyTooLarge):
+    reason = "run_too_large"
 
 
 class HeaderTooLarge(CallerError):

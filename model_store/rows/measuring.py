@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +42,11 @@ def _limit_memory(ort: Any) -> None:
 
 
 def find_memory() -> int:
-    """The bytes of memory that this process may have: those of the machine, or of its control group."""
+    """The bytes of memory that this process may have: of the machine, of its control group, or of its own limit."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    own_limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if own_limit != resource.RLIM_INFINITY:
+        limits.append(own_limit)
     for path in _CONTROL_GROUP_FILES:
         try:
             limits.append(int(Path(path).read_text()))

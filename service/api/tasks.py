@@ -174,12 +174,19 @@ class TaskRun:
             self._responder.send(sse.event(render_json(result.body), self._plan.last_event))
             self._responder.finish_stream(200)
             return
-        if result.media_type is None:
-            reply = Reply(200, [render_json(result.body)], [JSON])
-        else:
-            reply = Reply(200, [result.body], [(b"content-type", result.media_type.encode())])
         times = Answer({}, self._queue_s, self._batch_s, self._compute_s)
-        self._responder.finish(reply, times)
+        if result.media_type is not None:
+            headers = [(b"content-type", result.media_type.encode())]
+            self._responder.finish(Reply(200, [result.body], headers), times)
+        elif len(self._responder.request.body) > LARGE_BYTES:  # as much may be to be said of it
+            self._responder.run_in_thread(
+                functools.partial(render_json, result.body), functools.partial(self._reply, times), is_answered=True
+            )
+        else:
+            self._reply(times, render_json(result.body))
+
+    def _reply(self, times: Answer, body: bytes) -> None:
+        self._responder.finish(Reply(200, [body], [JSON]), times)
 
     def _close(self) -> None:
         """Let go of the task. Without this a reference cycle would keep its arrays until the collector comes."""

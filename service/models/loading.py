@@ -3,12 +3,13 @@
 Runs in a thread and touches nothing that is shared; the registry puts the result into service.
 """
 
+import functools
 import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.graph import MAIN, Graph, RowVerdict, Tensor
@@ -34,6 +35,7 @@ from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
+from service.models.memory import Terms, learn_memory
 from service.models.profile import learn, make_ready, measurement_lock
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, run, try_company
@@ -64,6 +66,10 @@ class VerifiedGraph:
     golden_error: float | None
     all_cores: AllCores | None = None
     """Its runs on all cores, where that is faster and gave the same bits in the trial."""
+    row_elements: int | None = None
+    """Of the rows that ``cost`` was learned of, where rows may have any size."""
+    memory: Terms | None = None
+    """What a row takes while it runs, where that could be learned."""
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
@@ -138,6 +144,7 @@ class _Opened:
     longer: tuple[Arrays, ...] = ()
     """Made-up inputs of larger sizes, where sizes are free: kernels are chosen by size, and bits with them."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
+    learn_memory: Callable[[Graph, Arrays], Terms | None] = lambda graph, samples: None
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
@@ -175,8 +182,18 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         bits=bits.text,
         golden_error=error,
         all_cores=all_cores,
+        **_learn_sizes(opened, graph, signature, tried.ready),
         buckets=buckets if signature.batches and not session.on_cpu else (),
     )
+
+
+def _learn_sizes(opened: _Opened, graph: Graph, signature: Signature, ready: Mapping[int, Arrays]) -> dict[str, Any]:
+    """``row_elements`` and ``memory`` of a graph whose rows may have any size."""
+    if not signature.is_dynamic or not ready:
+        return {}
+    rows = min(ready)
+    elements = sum(array.size for array in ready[rows].values()) // rows
+    return {"row_elements": elements, "memory": opened.learn_memory(graph, ready[rows])}
 
 
 class _Tried(NamedTuple):
@@ -257,7 +274,8 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
-        opened[name] = _Opened(settled, session, open_on, samples, stored)
+        learn_of = functools.partial(learn_memory, content, external)
+        opened[name] = _Opened(settled, session, open_on, samples, stored, learn_memory=learn_of)
     return _Read(manifest, opened, read_loop(manifest))
 
 
@@ -276,6 +294,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
         described.samples,
         others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
+        learn_memory=functools.partial(learn_memory, plain.content, plain.external),
     )
     _warm_up(version.name, session, described.warmups)
     found = described.found

@@ -3,6 +3,8 @@
 import copy
 
 from model_store.graph import MAIN
+from model_store.rows.measuring import find_memory
+from service.engine.batching.cost import RunMemory
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
@@ -12,6 +14,9 @@ from service.engine.loop.slots import SlotTable
 from service.models.entry import Model
 from service.models.loading import LoadedVersion, VerifiedGraph
 from service.settings import Settings
+
+_PART_OF_MEMORY = 4
+"""What all lanes may take together; weights, bodies and answers need some too."""
 
 
 def open_model(
@@ -33,10 +38,17 @@ def open_model(
             all_cores=graph.all_cores,
             observer=observer,
             may_inline=graph.session.open_ended is None,
+            row_elements=graph.row_elements,
+            memory=None if graph.memory is None else RunMemory(_find_limit(settings, device.lanes), graph.memory),
         )
 
     graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}
     return Model(name, version, loaded, graphs[MAIN], graphs, _open_loop(loaded, settings, device, observer))
+
+
+def _find_limit(settings: Settings, lanes: int) -> int:
+    """The most bytes of a run: by default the lanes of all workers together have a part of the memory."""
+    return settings.max_run_bytes or find_memory() // (_PART_OF_MEMORY * lanes * settings.workers)
 
 
 def _open_loop(

@@ -87,6 +87,14 @@ def half_batch(rows: int, limit: int, cost: CostModel) -> int:
     return half if by_turns_s < _WORTH * at_once_s else 0
 
 
+def share_rows(limit: int, waiting: int, lanes: int, inline_s: float, cost: CostModel) -> int:
+    """Of the rows that wait those of one of several idle lanes, if batches of that size would go to lanes and are well
+    faster; else ``limit``."""
+    rows = min(limit, waiting)
+    share = -(-rows // lanes)
+    return share if inline_s < cost.predict(share) < WORTH_SHARING * cost.predict(rows) else limit
+
+
 def gathers(cost: CostModel, all_cores: CostModel, batch_rows: int, lanes: int) -> bool:
     """Whether one batch at a time, on all cores, with all that came meanwhile, is better than several side by side.
 

@@ -22,7 +22,7 @@ import numpy as np
 from mypy_extensions import mypyc_attr
 
 from service.engine.tensors import BatchBuffer, Rows, Signature, cut_rows, is_aligned
-from service.errors import QueueFull, ServiceError
+from service.errors import InvalidInput, ModelFailure, QueueFull, ServiceError
 
 logger = logging.getLogger("sluice.engine")
 
@@ -98,6 +98,14 @@ class QueuedRequest:
         ordered = [outputs for _, outputs in sorted(parts, key=lambda part: part[0])]
         columns = zip(axes, zip(*ordered, strict=True), strict=True)
         return [parts[0] if axis is None else np.concatenate(parts, axis) for axis, parts in columns]
+
+    def fail(self, error: BaseException) -> None:
+        """The model has failed on these rows alone."""
+        if isinstance(error, InvalidInput):
+            self.finish(error)
+        else:
+            logger.error("the model failed on a request of %d rows", self.count, exc_info=error)
+            self.finish(ModelFailure(f"{type(error).__name__}: {error}"))
 
     def finish(self, outcome: Answer | ServiceError) -> None:
         if self.finished:
@@ -268,6 +276,11 @@ class BatchQueue:
         while self._deadlines and not self._deadlines[0][2].waiting:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
+
+    def next_elements(self) -> int:
+        """The elements of a row of the request that starts the next batch; 0 if none waits."""
+        head = self._head()
+        return 0 if head is None else head.rows.row_elements
 
     def ready_at(self, now: float, run_s: float = 0.0) -> float:
         """From when on ``take`` gives a batch: now if one is due, later if a partial one is held, else infinity.

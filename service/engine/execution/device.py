@@ -48,7 +48,7 @@ class Run(LaneRun):
 
 
 class BatchRun(Run):
-    """A batch on its way through a lane, where it runs with so many ``rows``."""
+    """A batch on its way through a lane, where it runs with so many ``rows`` of so many elements (0: as usual)."""
 
     def __init__(
         self,
@@ -57,11 +57,13 @@ class BatchRun(Run):
         estimate_s: float,
         batch: Batch,
         all_cores: AllCores | None = None,
+        row_elements: int = 0,
     ) -> None:
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
         self.all_cores = all_cores
         self.rows = batch.count
+        self.row_elements = row_elements
         self.whole = False
         """Whether it is one request that is neither cut nor joined to others."""
         self.outputs: Sequence[np.ndarray] = ()

@@ -37,12 +37,15 @@ _SAY_NOTHING = 4
 Shape = tuple[int, ...]
 
 
-def attach_options(stop: Stop | None, graph_id: str | None = None) -> Any:
-    """Options of one run, by which ``stop`` ends it. ``graph_id`` is that of its CUDA graph."""
+def attach_options(stop: Stop | None, graph_id: str | None = None, *, gives_back: bool = False) -> Any:
+    """Options of one run, by which ``stop`` ends it. ``graph_id`` is that of its CUDA graph. ``gives_back``: its memory
+    is not kept for the next run."""
     options = ort.RunOptions()
     options.log_severity_level = _SAY_NOTHING
     if graph_id is not None:
         options.add_run_config_entry(_GRAPH_ID, graph_id)
+    if gives_back:
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     if stop is not None:
         stop.attach(functools.partial(setattr, options, "terminate", True))
     return options

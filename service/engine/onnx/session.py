@@ -49,6 +49,9 @@ from service.errors import InvalidInput, NotReady
 
 logger = logging.getLogger("sluice.session")
 
+_LARGE_BYTES = 4 << 20
+"""Of inputs whose runs give back their memory, which may be a hundred times as much. To find it anew takes a few
+hundredths of such a run."""
 _QUIET = ort.RunOptions()
 _QUIET.log_severity_level = 4
 """What a run says of a caller's values is the caller's answer, not a line of ONNX Runtime in the log.
@@ -139,7 +142,10 @@ class Session:
             if self._bindings is not None:
                 outputs = self._bindings.run(inputs)
             else:
-                options = _QUIET if stop is None else attach_options(stop)
+                options = _QUIET
+                if stop is not None:
+                    size = sum(array.nbytes for array in inputs.values())
+                    options = attach_options(stop, gives_back=size > _LARGE_BYTES)
                 outputs = self._session.run(self.output_names, inputs, options)
         except Exception as error:
             if stop is not None and stop.asked:

@@ -1,4 +1,4 @@
-"""Requests that wait for a thread or for their model: others are answered meanwhile, and their own deadline holds."""
+"""What one request may take: others are answered meanwhile, its deadline holds, and its memory has a bound."""
 
 import asyncio
 import concurrent.futures
@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model_store import DEFAULT_ROOT
+from model_store.tasks import Picture
+from service.codecs.picture_writer import encode_png
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.wires import Wire
@@ -119,3 +122,14 @@ def test_request_waits_for_its_model_no_longer_than_its_deadline(store: Path, ti
             loop.call_soon_threadsafe(busy.release)
         reply = client.post("/v2/models/double/infer", json={"inputs": [x], "parameters": {"timeout": 60_000_000}})
         assert reply.json()["outputs"][0]["data"] == [2, 4, 6]
+
+
+def test_picture_whose_run_would_take_too_much_memory_is_refused() -> None:
+    """With 413 and the limit, before it runs; a small one is answered."""
+    settings = settings_for(DEFAULT_ROOT, models=("photo-restorer",), max_run_bytes=20 << 20)
+    with Serving(settings, FAST) as server, server.client() as client:
+        small, large = (encode_png(np.zeros((3, side, side), np.float32), Picture(channels=3)) for side in (64, 1024))
+        headers = {"content-type": "image/png", "accept": "image/png"}
+        assert client.post("/reconstruct", content=small, headers=headers).status_code == 200
+        reply = client.post("/reconstruct", content=large, headers=headers)
+        assert (reply.status_code, str(20 << 20) in reply.json()["error"]) == (413, True)
