@@ -15,7 +15,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from service.engine.batching.queue import Answer
@@ -31,6 +31,7 @@ from service.errors import (
 )
 from service.metrics.meters import Metrics
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
+from service.protocol.large_json import without_traceback
 from service.protocol.timeout import find_timeout
 from service.settings import Settings
 from service.transport import sse
@@ -119,7 +120,7 @@ class Responder:
         self, work: Callable[[], T], then: Callable[[T], None], *, is_answered: bool = False
     ) -> "asyncio.Future[T]":
         """Do what takes long in a thread, then go on if the caller is there in time; ``is_answered``: at any time."""
-        return self._handler.run_in_thread(self, work, then, is_answered)
+        return self._handler.run_in_thread(self, work, then, is_answered, self._handler.parsing)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error."""
@@ -170,7 +171,8 @@ class Responder:
         if reply.size_bytes < _DEFLATE_IN_THREAD_FROM_BYTES:
             send(deflate(reply.chunks, coding))
             return
-        self.run_in_thread(functools.partial(deflate, reply.chunks, coding), send, is_answered=True)
+        work = functools.partial(deflate, reply.chunks, coding)
+        self._handler.run_in_thread(self, work, send, True, self._handler.threads)
 
     def _reply(self, reply: Reply, answer: Answer | None) -> None:
         request, status = self.request, reply.status
@@ -240,8 +242,8 @@ class RequestHandler(Handler):
         self.loop = loop
         self.deadline_s = settings.deadline_s
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
-        self._parsing = ThreadPoolExecutor(1, thread_name_prefix="parse")
-        """What holds the interpreter: a second thread would only take turns with the first. Pictures do not wait."""
+        self.parsing = ThreadPoolExecutor(1, thread_name_prefix="parse")
+        """For what holds the interpreter: two threads would only take turns."""
         self.starts: dict[str, Start] = {}
         self.error_formats: Mapping[str, ErrorFormat] = {}
 
@@ -268,10 +270,15 @@ class RequestHandler(Handler):
 
     def close(self) -> None:
         self.threads.shutdown(wait=True, cancel_futures=True)
-        self._parsing.shutdown(wait=True, cancel_futures=True)
+        self.parsing.shutdown(wait=True, cancel_futures=True)
 
     def run_in_thread(
-        self, responder: Responder, work: Callable[[], T], then: Callable[[T], None], is_answered: bool
+        self,
+        responder: Responder,
+        work: Callable[[], T],
+        then: Callable[[T], None],
+        is_answered: bool,
+        threads: Executor,
     ) -> "asyncio.Future[T]":
         """As ``Responder.run_in_thread``."""
 
@@ -287,7 +294,7 @@ class RequestHandler(Handler):
             except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
                 responder.fail(error)
 
-        future = self.loop.run_in_executor(self._parsing, _without_traceback, work)
+        future = self.loop.run_in_executor(threads, without_traceback, work)
         responder.cancel_work = future.cancel
         future.add_done_callback(done)
         if not is_answered:
@@ -340,17 +347,9 @@ class RequestHandler(Handler):
             if len(request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
                 go_on(work())
             else:
-                responder.run_in_thread(work, go_on)
+                self.run_in_thread(responder, work, go_on, False, self.threads)
         except ServiceError as error:
             responder.fail(error)
-
-
-def _without_traceback(work: Callable[[], T]) -> T:
-    """``work``; of its errors nothing keeps what they were raised on, which would be freed on the event loop."""
-    try:
-        return work()
-    except ServiceError as error:
-        raise error.with_traceback(None) from None
 
 
 @functools.lru_cache(maxsize=4096)

@@ -30,12 +30,13 @@ from model_store.manifest import Manifest
 from model_store.triton import TritonConfig
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
+from service.engine.batching.policy import MOST_BYTES_TWICE
 from service.engine.execution.runner import AllCores
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
-from service.models.memory import Terms, learn_memory
+from service.models.memory import Terms, count_bytes, learn_memory
 from service.models.profile import learn, make_ready, measurement_lock
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, run, try_company
@@ -145,6 +146,7 @@ class _Opened:
     """Made-up inputs of larger sizes, where sizes are free: kernels are chosen by size, and bits with them."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
     learn_memory: Callable[[Graph, Arrays], Terms | None] = lambda graph, samples: None
+    weight_bytes: int = 0
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
@@ -168,6 +170,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         max_rows, bits = 1, Bits("exact")
     buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
     may_widen = not (settings.require_exact and graph.has_free_sizes)
+    may_widen = may_widen and opened.weight_bytes <= MOST_BYTES_TWICE
     threads = _count_threads(session, settings) if may_widen else 1
     cost, all_cores = _learn(manifest.name, opened, tried.ready, threads, signature.axes, budget)
     if all_cores is not None and bits.is_exact and graph.has_free_sizes:
@@ -275,7 +278,8 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
         learn_of = functools.partial(learn_memory, content, external)
-        opened[name] = _Opened(settled, session, open_on, samples, stored, learn_memory=learn_of)
+        size = count_bytes(content, external)
+        opened[name] = _Opened(settled, session, open_on, samples, stored, learn_memory=learn_of, weight_bytes=size)
     return _Read(manifest, opened, read_loop(manifest))
 
 
@@ -295,6 +299,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
         others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
         learn_memory=functools.partial(learn_memory, plain.content, plain.external),
+        weight_bytes=count_bytes(plain.content, plain.external),
     )
     _warm_up(version.name, session, described.warmups)
     found = described.found

@@ -29,6 +29,11 @@ _IN_PLACE = frozenset(
 """Operators that may write over what they read."""
 
 
+def count_bytes(content: bytes, external: Mapping[str, bytes]) -> int:
+    """About what the weights of a graph take."""
+    return len(content) + sum(map(len, external.values()))
+
+
 def learn_memory(content: bytes, external: Mapping[str, bytes], graph: Graph, samples: Arrays) -> Terms | None:
     """What a row takes while a graph runs, by runs of one row at the size of ``samples`` and larger ones.
 

@@ -27,6 +27,10 @@ LEAD = 0.1
 """Share of a run before whose end its lane gets the next. Enough for what a loop does between two looks at its timers,
 and no more: who comes meanwhile with less to do waits for it."""
 
+MOST_BYTES_TWICE = 64 << 20
+"""Of weights that are held once more for runs on all cores: a session prepares them for its number of threads, and they
+cannot be shared (measured: 64 MiB take 112 more; shared but not prepared, runs take 1.8 times as long). So no model
+takes more than an empty worker does, 130 MiB, for it."""
 STUCK_S = 5.0
 """A run that nobody waits for any more is told to end, which it does at its next node. If it goes on for so long it is
 taken for one that never ends. Single nodes that are wanted are shorter: a convolution of 50 megapixels takes 2 s."""

@@ -258,10 +258,9 @@ class Dispatcher(LaneUser):
         return run
 
     def _has_room(self, idle_lanes: int) -> bool:
-        """Whether a batch has most of the lanes to itself, and no rows are left for the others."""
-        if self._takes_turns:
-            return True
-        return max(1, idle_lanes) > self._device.lanes // 2 and (self._gathers or not self.queue.waiting_rows)
+        """Whether a batch has all lanes to itself, and no rows are left for the others."""
+        may_leave = self._takes_turns or self._gathers or not self.queue.waiting_rows
+        return may_leave and max(1, idle_lanes) >= self._device.lanes
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""

@@ -51,7 +51,7 @@ class HeldThread(concurrent.futures.ThreadPoolExecutor):
 def parsing_held(server: Serving) -> Iterator[HeldThread]:
     """Nothing is parsed meanwhile."""
     assert server.worker is not None
-    thread = server.worker.handler._parsing = HeldThread()
+    thread = server.worker.handler.parsing = HeldThread()
     try:
         yield thread
     finally:

@@ -1,12 +1,19 @@
 """What a run takes in memory, by the size of a row."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from model_store import Store
 from model_store.graph import Graph
 from model_store.graphs.sessions import CpuSession, describe_session
+from service.engine.batching.cost import CostModel
+from service.models import loading
+from service.models.loading import load_version
 from service.models.memory import fit, learn_memory
+from service.settings import Settings
 from tests.support.models import graphs
 
 FLOAT = TensorProto.FLOAT
@@ -72,3 +79,22 @@ def test_graph_that_does_not_run_alone_tells_nothing() -> None:
 def test_terms_go_through_the_points(points: list[tuple[float, float]], terms: tuple[float, ...] | None) -> None:
     """As many as there are."""
     assert fit(points) == (None if terms is None else pytest.approx(terms))
+
+
+@pytest.mark.parametrize(("most_bytes", "threads"), [(0, 1), (1 << 20, 4)])
+def test_large_weights_are_not_held_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int, threads: int
+) -> None:
+    """A model of more than the bound is not even tried on all cores, for which it would be opened once more."""
+    asked: list[int] = []
+
+    def learn(session: object, ready: object, open_on: object, threads: int, *_: object) -> tuple[CostModel, None]:
+        asked.append(threads)
+        return CostModel(), None
+
+    monkeypatch.setattr(loading, "learn", learn)
+    monkeypatch.setattr(loading, "count_cores", lambda: 4)
+    monkeypatch.setattr(loading, "MOST_BYTES_TWICE", most_bytes)
+    [version] = Store(graphs.write_plain(tmp_path, "m", graphs.double())).versions("m")
+    load_version(version, Settings(store=tmp_path))
+    assert asked == [threads]
