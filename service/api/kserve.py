@@ -1,5 +1,6 @@
 """KServe's routes that carry tensors: predict and explain of its first protocol, and forecasts of time series."""
 
+import dataclasses
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,8 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
     rows = [_unwrap(row, model) for row in _read_instances(request, limits)]
 
     def work(emit: Emit | None) -> Work:
-        groups = yield from decode_rows(rows, model.manifest, limits)
+        own_limits = dataclasses.replace(limits, row_checks=model.row_checks)
+        groups = yield from decode_rows(rows, model.manifest, own_limits)
         outputs = yield from infer_groups(groups)
         size = sum(array.nbytes for of_group in outputs for array in of_group.values())
         return Result((yield from run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size)))

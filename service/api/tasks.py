@@ -9,6 +9,7 @@ it holds in the engine at once.
 """
 
 import asyncio
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -60,6 +61,7 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
     context = ModelContext(model.name, model.version, model.manifest)
+    limits = dataclasses.replace(limits, row_checks=model.row_checks)
     return TaskPlan(model, lambda emit: task.work(options, asked, context, limits, emit), options.stream)
 
 

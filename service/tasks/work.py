@@ -5,10 +5,11 @@ in by and however it is scheduled.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from model_store.manifest import Manifest
+from service.codecs.picture_reader import CheckRow
 from service.codecs.rows import Group, count_bytes, group_rows, read_groups, stack_rows
 from service.engine.loop.request import LoopRequest
 from service.engine.tensors import Arrays
@@ -80,6 +81,8 @@ class Limits:
     max_steps: int = 10_000
     max_generated: int = 1024
     state_key: bytes = b""
+    row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
+    """By graph: what looks at the size of a picture before it is decoded."""
 
 
 def decode_rows(
@@ -88,9 +91,10 @@ def decode_rows(
     """The rows of a request for a graph. Raises InvalidInput, which names the row at fault, UnsupportedMedia."""
     if rows is None:
         raise InvalidInput("inputs: expected an array of rows, got nothing")
+    check_row = limits.row_checks.get(graph)
     return (
         yield from run_in_thread(
-            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph),
+            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row),
             count_bytes(rows, SLOW_BYTES),
         )
     )

@@ -61,7 +61,7 @@ class Dispatcher(LaneUser):
         memory: RunMemory | None = None,
     ) -> None:
         super().__init__()
-        self._sized, self._memory = SizedCosts(row_elements), memory if signature.is_dynamic else None
+        self._sized, self.memory = SizedCosts(row_elements), memory if signature.is_dynamic else None
         self.runner = runner
         self._needs_lane = not may_inline
         self.signature = signature
@@ -90,8 +90,8 @@ class Dispatcher(LaneUser):
 
         ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate, RunTooLarge.
         """
-        if self._memory is not None:
-            self._memory.check(rows.row_elements)
+        if self.memory is not None:
+            self.memory.check(rows.row_elements)
         self.check_time(rows.number, timeout_s)
         return self.enqueue(rows, done, timeout_s, priority)
 
@@ -228,7 +228,7 @@ class Dispatcher(LaneUser):
             due = self.queue.next_deadline()
         elements = self.queue.next_elements() if self.signature.is_dynamic else 0
         cost, is_known = self._sized.find(elements, self.cost)
-        limit = self.batch_rows if self._memory is None else min(self.batch_rows, self._memory.most_rows(elements))
+        limit = self.batch_rows if self.memory is None else min(self.batch_rows, self.memory.most_rows(elements))
         full_s = policy.RUN_MARGIN * (self._full_batch_s if cost is self.cost else cost.predict(limit))
         left_s = due - now
         if left_s < full_s:
