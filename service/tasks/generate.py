@@ -24,6 +24,8 @@ from service.tasks.work import Admit, Emit, Infer, Iterate, Limits, Result, Work
 NAME = "generate"
 _DRAWN_SEEDS = 2**53
 """Seeds that are drawn here stay below: callers whose numbers are floats get them back unchanged."""
+_MOST_LABELS = 1 << 16
+"""To look at millions of them, only to refuse them then, would hold up everybody else."""
 _OF_DIFFUSION = ("steps", "guidance", "eta")
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -47,7 +49,7 @@ class Options(TaskOptions):
 
     count: int | None = None
     seed: Seed | None = None
-    labels: Annotated[list[str | int] | None, FromText] = None
+    labels: Annotated[Annotated[list[str | int], Field(max_length=_MOST_LABELS)] | None, FromText] = None
     steps: int | None = None
     guidance: Annotated[float, Field(ge=-100, le=100)] | None = None
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
