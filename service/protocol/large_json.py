@@ -29,6 +29,8 @@ PIECE_BYTES = 128 << 10
 """Parsed in 1 to 5 ms."""
 PIECE_NUMBERS = 16 << 10
 """Made an array, or text, in 1 to 2 ms."""
+_MOST_AXES = 30
+"""Deeper nestings than an array has axes are put together at once."""
 _MORE_NESTING = 28
 """Levels around the arrays of a request: its object, its inputs, one of them."""
 _MEMBER = os.urandom(8).hex()
@@ -186,16 +188,12 @@ def array_of_large(data: Any, datatype: Datatype, what: str, booleans: bool = Tr
 def count_numbers(data: Any) -> int:
     """The elements of a nesting, if all of its arrays are like the first ones: else it is soon found ragged."""
     count = 1
-    for _ in range(_NESTED_SLICES):
+    for _ in range(_MOST_AXES):
         if not isinstance(data, list) or not data:
             break
         count *= len(data)
         data = data[0]
     return count
-
-
-_NESTED_SLICES = 30
-"""Deeper nestings than an array has axes are put together at once."""
 
 
 def render_large(array: np.ndarray) -> orjson.Fragment:

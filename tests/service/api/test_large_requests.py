@@ -124,6 +124,27 @@ def test_request_waits_for_its_model_no_longer_than_its_deadline(store: Path, ti
         assert reply.json()["outputs"][0]["data"] == [2, 4, 6]
 
 
+def test_request_whose_run_never_ends_stops_nobody(tmp_path: Path) -> None:
+    """It gets 504 at its deadline; its model and others answer, and the server stops."""
+    graphs.write_plain(tmp_path, "hang", graphs.never_ends_from(1000))
+    graphs.write_plain(tmp_path, "double", graphs.double())
+    with Serving(settings_for(tmp_path, deadline_s=0.5), FAST) as server, server.client() as client:
+
+        def infer(model: str, value: float) -> int:
+            x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [value, 1, 1]}
+            return client.post(f"/v2/models/{model}/infer", json={"inputs": [x]}).status_code
+
+        assert [infer("hang", 5000), infer("double", 1), infer("hang", 1)] == [504, 200, 200]
+
+
+def test_large_request_begins_to_load_its_model() -> None:
+    """Though it is read in a thread, where nothing can be begun; it waits for the model, and is answered."""
+    settings = settings_for(DEFAULT_ROOT, models=("digits-classifier",), lazy=True)
+    with Serving(settings, FAST) as server, server.client() as client:
+        reply = client.post("/classify", json=ROWS)
+        assert (reply.status_code, len(reply.json()["predictions"])) == (200, 1000)
+
+
 def test_picture_whose_run_would_take_too_much_memory_is_refused() -> None:
     """With 413 and the limit, before it runs; a small one is answered."""
     settings = settings_for(DEFAULT_ROOT, models=("photo-restorer",), max_run_bytes=20 << 20)
