@@ -7,8 +7,7 @@ ServiceError
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
 │   ├── Forbidden             the settings of this server do not allow it
-│   ├── BodyTooLarge          more bytes than the limit
-│   │   └── RunTooLarge       a row that would take more memory than a run may
+│   ├── BodyTooLarge          more bytes than the limit, of the body or of a run on it
 │   ├── HeaderTooLarge        more header than the limit
 │   └── UnsupportedMedia      a content type or picture that is not understood
 │       └── UnsupportedCoding a content coding that is not understood
@@ -65,10 +64,6 @@ class Forbidden(CallerError):
 
 class BodyTooLarge(CallerError):
     reason = "body_too_large"
-
-
-class RunTooLarge(BodyTooLarge):
-    reason = "run_too_large"
 
 
 class HeaderTooLarge(CallerError):

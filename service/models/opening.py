@@ -38,6 +38,7 @@ def open_model(
             all_cores=graph.all_cores,
             observer=observer,
             may_inline=graph.session.open_ended is None,
+            least_s=settings.deadline_s if loaded.schedule_policy else 0.0,
             row_elements=graph.row_elements,
             memory=None if graph.memory is None else RunMemory(_find_limit(settings, device.lanes), graph.memory),
         )

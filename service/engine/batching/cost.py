@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from mypy_extensions import mypyc_attr
 
-from service.errors import RunTooLarge
+from service.errors import BodyTooLarge
 
 T = TypeVar("T")
 _WEIGHT = 0.2
@@ -40,6 +40,11 @@ class CostModel:
         self._sizes: list[int] = []
         self._rows: list[float] = []
         self._seconds: list[float] = []
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was observed."""
+        return bool(self._sizes)
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn that a batch of ``rows`` rows took ``seconds``."""
@@ -113,12 +118,14 @@ class SizedCosts:
         self._costs: dict[int, CostModel] = {}
 
     def find(self, elements: int, usual: CostModel) -> tuple[CostModel, bool]:
-        """The cost of rows of about so many elements, and whether any such have run: if none, it is in proportion."""
+        """The cost of rows of about so many elements, and whether it is known: from such rows, or larger ones, which
+        take no less. If neither have run it is in proportion to smaller ones.
+        """
         size = elements.bit_length()
-        if not size or self._usual in (0, size):
-            return usual, True
-        known = self._costs.get(size)
-        return (self._scale(size, usual), False) if known is None else (known, True)
+        nearest = min((one for one in (self._usual, *self._costs) if one >= size), default=0)
+        if not size or not self._usual or nearest == self._usual:
+            return usual, usual.is_known
+        return (self._costs[nearest], True) if nearest else (self._scale(size, usual), False)
 
     def _scale(self, size: int, usual: CostModel) -> CostModel:
         nearest = max((one for one in self._costs if one < size), default=0)
@@ -153,10 +160,10 @@ class RunMemory:
         return fixed + elements * (linear + elements * square)
 
     def check(self, elements: int) -> None:
-        """Raises RunTooLarge for a row that takes too much."""
+        """Raises BodyTooLarge for a row that takes too much."""
         run_bytes = self.predict(elements)
         if run_bytes > self.limit_bytes:
-            raise RunTooLarge(
+            raise BodyTooLarge(
                 f"inputs: expected rows that take at most {self.limit_bytes} bytes while they run "
                 f"(SLUICE_MAX_RUN_BYTES), got one of {elements} elements, which takes about {run_bytes:.2g}"
             )

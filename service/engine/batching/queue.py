@@ -172,11 +172,15 @@ class Batch:
                 joined[name] = buffer.join(name, [part.cut_input(name, axis) for part in self.slices], rows, axis)
         return joined
 
-    def expire(self, now: float) -> tuple[list[QueuedRequest], float | None]:
-        """Requests that wait for this batch and have passed their deadline; the next deadline, None if nobody waits."""
+    def expire(self, now: float, least_s: float) -> tuple[list[QueuedRequest], float | None]:
+        """Requests that wait for this batch and have passed their deadline; the next deadline, None if nobody waits.
+
+        Where deadlines are those of a wait in the queue, each request has ``least_s`` from when it came.
+        """
         waiting = [part.request for part in self.slices if not part.request.finished]
-        next_at = min((request.deadline for request in waiting if request.deadline > now), default=None)
-        return [request for request in waiting if request.deadline <= now], next_at
+        deadlines = [max(request.deadline, request.arrived + least_s) for request in waiting]
+        expired = [request for request, due in zip(waiting, deadlines, strict=True) if due <= now]
+        return expired, min((due for due in deadlines if due > now), default=None)
 
     def halves(self) -> "tuple[Batch, Batch]":
         """The batch cut in two between requests, to find the one that fails it; needs two slices or more."""

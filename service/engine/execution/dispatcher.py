@@ -41,8 +41,8 @@ class Dispatcher(LaneUser):
     """Requests of one model version in, answers out.
 
     ``pad`` tells with how many rows a batch runs. ``all_cores`` runs the batches that have most lanes to themselves.
-    ``may_inline`` False: the time of a run depends on values, so none is on the event loop. Where rows may have any
-    size, ``cost`` was learned of ``row_elements``, and ``memory`` is what a run may take.
+    ``may_inline`` False: the time of a run depends on values, so none is on the event loop. Where rows have any size,
+    ``cost`` was learned of ``row_elements``, ``memory`` bounds a run. ``least_s``: so long is for those whose run began.
     """
 
     def __init__(
@@ -59,11 +59,12 @@ class Dispatcher(LaneUser):
         may_inline: bool = True,
         row_elements: int | None = None,
         memory: RunMemory | None = None,
+        least_s: float = 0.0,
     ) -> None:
         super().__init__()
         self._sized, self.memory = SizedCosts(row_elements), memory if signature.is_dynamic else None
         self.runner = runner
-        self._needs_lane = not may_inline
+        self._needs_lane, self._least_s = not may_inline, least_s
         self.signature = signature
         self.queue = queue
         self.cost = cost or CostModel()
@@ -88,7 +89,7 @@ class Dispatcher(LaneUser):
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Callable[[], None]:
         """Queue checked rows; returns what takes them out again when the caller has gone.
 
-        ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate, RunTooLarge.
+        ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate, BodyTooLarge.
         """
         if self.memory is not None:
             self.memory.check(rows.row_elements)
@@ -192,7 +193,7 @@ class Dispatcher(LaneUser):
 
     def expire_run(self, run: BatchRun, now: float) -> float | None:
         """Its callers are told in time, however long it takes; the others of the batch wait on."""
-        expired, next_at = run.batch.expire(now)
+        expired, next_at = run.batch.expire(now, self._least_s)
         for request in expired:
             self.queue.cancel(request)
             self.observer.failed(now - request.arrived)

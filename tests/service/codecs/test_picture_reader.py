@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from model_store.tasks import Image
 from service.codecs.picture_reader import decode_base64, decode_image
-from service.errors import InvalidInput, RunTooLarge, UnsupportedMedia
+from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 MAX_PIXELS = 10_000
 GREY = Image(input="image", channels=1, height=2, width=3)
@@ -301,8 +301,8 @@ def test_row_that_is_too_large_for_its_model_is_not_decoded() -> None:
 
     def check(elements: int) -> None:
         told.append(elements)
-        raise RunTooLarge("too large")
+        raise BodyTooLarge("too large")
 
-    with pytest.raises(RunTooLarge):
+    with pytest.raises(BodyTooLarge):
         decode_image(buffer.getvalue()[:60], Image(input="x", channels=3), 10_000, "x", check)
     assert told == [3 * 40 * 30]

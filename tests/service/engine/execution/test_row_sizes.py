@@ -10,7 +10,7 @@ from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.tensors import Arrays
-from service.errors import RunTooLarge, ServiceError
+from service.errors import BodyTooLarge, ServiceError
 from tests.support.clocks import run_virtual
 from tests.support.dispatching import Counting
 from tests.support.models import graphs
@@ -82,7 +82,7 @@ def test_row_beyond_the_memory_of_a_run_is_refused() -> None:
 
     async def main() -> None:
         device, dispatcher, _ = open_on(1, RunMemory(1000, (0.0, 1.0, 0.0)))
-        with pytest.raises(RunTooLarge):
+        with pytest.raises(BodyTooLarge):
             ask(dispatcher, 1001)
         assert (await ask(dispatcher, 1000))["y"].shape == (1, 1000)
         device.close()
