@@ -42,7 +42,7 @@ class Dispatcher(LaneUser):
 
     ``pad`` tells with how many rows a batch runs. ``all_cores`` runs the batches that have most lanes to themselves.
     ``may_inline`` False: the time of a run depends on values, so none is on the event loop. Where rows have any size,
-    ``cost`` was learned of ``row_elements``, ``memory`` bounds a run. ``least_s``: so long is for those whose run began.
+    ``cost`` was learned of ``row_elements``, ``memory`` bounds a run. ``least_s`` is for those whose run has begun.
     """
 
     def __init__(
