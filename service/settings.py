@@ -127,6 +127,10 @@ class Settings:
     max_held_bytes: int = field(
         default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once, as they come"}
     )
+    max_run_bytes: int = field(
+        default=0,
+        metadata={"help": "memory of one run, of a model whose rows have any size; then 413; 0: by the machine"},
+    )
     max_image_pixels: int = field(default=50_000_000, metadata={"help": "pixels of one picture, before decoding"})
     max_generated: int = field(default=1024, metadata={"help": "samples or drawn paths of one request"})
     max_steps: int = field(default=10_000, metadata={"help": "steps of one request through a loop"})
@@ -253,6 +257,7 @@ _LEAST: Mapping[str, float] = {
     "max_body_bytes": 1024,
     "max_inputs": 1,
     "max_held_bytes": 1024,
+    "max_run_bytes": 0,
     "max_image_pixels": 1,
     "load_timeout_s": 0.001,
     "ready_wait_s": 0.001,

@@ -73,6 +73,7 @@ class Worker:
             inline_s=INLINE_S if on_cpu else GPU_INLINE_S,
             splits=on_cpu,
             empty=host_allocator(settings.provider),
+            on_stuck=self._replace_stuck,
         )
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
@@ -139,6 +140,10 @@ class Worker:
         logger.error("this worker is replaced: %s", reason)
         self.is_replaced = True
         os.kill(os.getpid(), signal.SIGTERM)
+
+    def _replace_stuck(self) -> None:
+        if not self.is_replaced:
+            self.replace("a run in it does not end")
 
     def begin_stop(self) -> None:
         """What was accepted has `drain_s` from now on. Callers over gRPC wait for the engine: both drain at once."""

@@ -5,6 +5,7 @@ A named pipe, a device or a folder may lie where a file is expected. To open or 
 
 import errno
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -50,8 +51,11 @@ def is_there(path: Path) -> bool:
 
 
 def find_memory() -> int:
-    """The bytes of memory that this process may have: those of the machine, or of its control group."""
+    """The bytes of memory that this process may have: of the machine, of its control group, or of its own limit."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    own_limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if own_limit != resource.RLIM_INFINITY:
+        limits.append(own_limit)
     for path in _CONTROL_GROUP_FILES:
         try:
             limits.append(int(Path(path).read_text()))

@@ -20,7 +20,7 @@ from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.generate import GenerateRequest, describe_generated, read_generate
 from service.protocol.infer_request import read_schedule
-from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work
+from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work, run_in_thread
 from service.transport.request import Request
 
 GENERATE = "/v2/models/{model}/generate"
@@ -51,7 +51,8 @@ def plan_generate(streams: bool, request: Request, registry: Registry, limits: L
             outputs = yield Infer(inputs)
         else:
             outputs = yield from _walk(inputs, steps, signature, emit and (lambda shown: emit(describe(shown))))
-        return Result(describe(outputs))
+        size = sum(array.nbytes for array in outputs.values())
+        return Result((yield from run_in_thread(lambda: describe(outputs), size)))
 
     return TaskPlan(model, work, streams, last_event=None, timeout_s=timeout_s, priority=priority)
 

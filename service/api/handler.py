@@ -15,14 +15,24 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 from service.engine.batching.queue import Answer
 from service.engine.execution.write_coalescer import WriteCoalescer
-from service.errors import Cancelled, ModelFailure, ServiceError, StillLoading, TryLater, UnsupportedCoding
+from service.errors import (
+    Cancelled,
+    DeadlinePassed,
+    ModelFailure,
+    ServiceError,
+    StillLoading,
+    TryLater,
+    UnsupportedCoding,
+)
 from service.metrics.meters import Metrics
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
+from service.protocol.large_json import without_traceback
+from service.protocol.timeout import find_timeout
 from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
@@ -48,6 +58,9 @@ _DEFLATE_IN_THREAD_FROM_BYTES = 16 << 10
 """Larger bodies are inflated and compressed in a thread; up to there it took 3 ms, for a bomb, and 0.15 ms."""
 
 
+T = TypeVar("T")
+
+
 class ErrorFormat(NamedTuple):
     """How a route tells errors, where it differs from most: the whole reply, and the name of the event in a stream."""
 
@@ -65,11 +78,12 @@ class Responder(Work):
     """
 
     model_name = ""
-    cancel_work: Callable[[], None] | None = None
+    cancel_work: Callable[[], object] | None = None
     on_end: Callable[[], None] | None = None
     late_s = 0.0
     opened = False
     gone = False
+    _timer: asyncio.TimerHandle | None = None
     _inflated_bytes = 0  # the room that is reserved for a body that came compressed
 
     def __init__(self, handler: "RequestHandler", request: Request) -> None:
@@ -88,6 +102,29 @@ class Responder(Work):
         if self.cancel_work is not None:
             self.cancel_work()
         self._let_go()
+
+    def wait_at_most(self, seconds: float, what: str = "the request could be looked at") -> None:
+        """Answer with DeadlinePassed unless ``stop_waiting`` is called before. For waits that are long anyway."""
+        self._timer = self._handler.loop.call_later(seconds, self._expire, what)
+
+    def stop_waiting(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _expire(self, what: str) -> None:
+        self._timer = None
+        if self.gone:
+            return
+        if self.cancel_work is not None:
+            self.cancel_work()
+        self.fail(DeadlinePassed(f"the deadline passed before {what}"))
+
+    def run_in_thread(
+        self, work: Callable[[], T], then: Callable[[T], None], *, is_answered: bool = False
+    ) -> "asyncio.Future[T]":
+        """Do what takes long in a thread, then go on if the caller is there in time; ``is_answered``: at any time."""
+        return self._handler.run_in_thread(self, work, then, is_answered, self._handler.parsing)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error."""
@@ -138,8 +175,8 @@ class Responder(Work):
         if reply.size_bytes < _DEFLATE_IN_THREAD_FROM_BYTES:
             send(deflate(reply.chunks, coding))
             return
-        self.cancel_work = None  # the engine has done its part
-        self._handler.run_in_thread(self, functools.partial(deflate, reply.chunks, coding), send)
+        work = functools.partial(deflate, reply.chunks, coding)
+        self._handler.run_in_thread(self, work, send, True, self._handler.threads)
 
     def _reply(self, reply: Reply, answer: Answer | None) -> None:
         request, status = self.request, reply.status
@@ -168,6 +205,8 @@ class Responder(Work):
 
     def _let_go(self) -> None:
         self.gone = True
+        if self._timer is not None:
+            self.stop_waiting()
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             on_end()
@@ -211,7 +250,10 @@ class RequestHandler(Handler):
         self.body_budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
         self.metrics = metrics
         self.loop = loop
+        self.deadline_s = settings.deadline_s
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        self.parsing = ThreadPoolExecutor(1, thread_name_prefix="parse")
+        """For what holds the interpreter: two threads would only take turns."""
         self.starts: dict[str, Start] = {}
         self.error_formats: Mapping[str, ErrorFormat] = {}
 
@@ -237,33 +279,58 @@ class RequestHandler(Handler):
         self.metrics.rejected("", Cancelled.reason)
 
     def close(self) -> None:
-        self.threads.shutdown(wait=True)
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        self.parsing.shutdown(wait=True, cancel_futures=True)
 
-    def run_in_thread(self, responder: Responder, work: Callable[[], Body], then: Callable[[Body], None]) -> None:
-        """Do what takes long in a thread, and then go on with the request if its caller is still there."""
+    def run_in_thread(
+        self,
+        responder: Responder,
+        work: Callable[[], T],
+        then: Callable[[T], None],
+        is_answered: bool,
+        threads: Executor,
+    ) -> "asyncio.Future[T]":
+        """As ``Responder.run_in_thread``."""
 
-        def done(future: asyncio.Future[Any]) -> None:
-            error = future.exception()
-            if responder.gone:
+        def done(future: asyncio.Future[T]) -> None:
+            if future.cancelled() or responder.gone:
                 return
-            if isinstance(error, Exception):
-                responder.fail(error)
-            else:
+            responder.stop_waiting()
+            responder.late_s = responder.elapsed_s()
+            try:
                 then(future.result())
+            except StillLoading as error:
+                self._go_on_when_loaded(responder, error)
+            except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
+                responder.fail(error)
 
-        self.loop.run_in_executor(self.threads, work).add_done_callback(done)
+        future = self.loop.run_in_executor(threads, without_traceback, work)
+        responder.cancel_work = future.cancel
+        future.add_done_callback(done)
+        if not is_answered:
+            responder.wait_at_most(self._left_s(responder))
+        return future
+
+    def _left_s(self, responder: Responder, asked_s: float | None = None) -> float:
+        """Seconds of what its caller waits, as far as is known before the body is read."""
+        return max(0.0, (asked_s or responder.request.patience_s or self.deadline_s) - responder.elapsed_s())
 
     def _go_on(self, responder: Responder) -> None:
         try:
             self.starts[responder.request.endpoint.route](responder)
         except StillLoading as error:
-            error.when_loaded(lambda: self._go_on_late(responder))
+            self._go_on_when_loaded(responder, error)
         except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
             responder.fail(error)
+
+    def _go_on_when_loaded(self, responder: Responder, error: StillLoading) -> None:
+        responder.wait_at_most(self._left_s(responder, find_timeout(responder.request.body)))
+        error.when_loaded(lambda: self._go_on_late(responder))
 
     def _go_on_late(self, responder: Responder) -> None:
         """Go on with a request that had to wait, if its caller still does: that time is over too."""
         if not responder.gone:
+            responder.stop_waiting()
             responder.late_s = responder.elapsed_s()
             self._go_on(responder)
 
@@ -290,7 +357,7 @@ class RequestHandler(Handler):
             if len(request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
                 go_on(work())
             else:
-                self.run_in_thread(responder, work, go_on)
+                self.run_in_thread(responder, work, go_on, False, self.threads)
         except ServiceError as error:
             responder.fail(error)
 

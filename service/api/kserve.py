@@ -1,5 +1,6 @@
 """KServe's routes that carry tensors: predict and explain of its first protocol, and forecasts of time series."""
 
+import dataclasses
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from service.protocol.timeseries import TimeSeries, describe_forecast, read_fore
 from service.tasks import classify
 from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskRequest
-from service.tasks.work import Emit, Limits, Result, Work, decode_rows, infer_groups
+from service.tasks.work import Emit, Limits, Result, Work, decode_rows, infer_groups, run_in_thread
 from service.transport.request import Reply, Request
 from service.transport.status import error_reply
 
@@ -43,12 +44,14 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
     for name, tensor in signature.outputs.items():
         if DATATYPES[tensor.datatype].is_binary_only:
             raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")
-    rows = [_unwrap(row, model) for row in _read_instances(request)]
+    rows = [_unwrap(row, model) for row in _read_instances(request, limits)]
 
     def work(emit: Emit | None) -> Work:
-        groups = yield from decode_rows(rows, model.manifest, limits)
+        own_limits = dataclasses.replace(limits, row_checks=model.row_checks)
+        groups = yield from decode_rows(rows, model.manifest, own_limits)
         outputs = yield from infer_groups(groups)
-        return Result({"predictions": in_order(groups, [_show(of_group) for of_group in outputs])})
+        size = sum(array.nbytes for of_group in outputs for array in of_group.values())
+        return Result((yield from run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size)))
 
     timeout_s, priority = model.schedule(None, 0)
     return TaskPlan(model, work, timeout_s=timeout_s, priority=priority)
@@ -57,7 +60,7 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
 def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Instances to explanations: the most probable label of each, and how much each part of the row counts for it."""
     model = registry.find_for_task("classify", request.endpoint.model, None)
-    rows = [_unwrap(row, model) for row in _read_instances(request)]
+    rows = [_unwrap(row, model) for row in _read_instances(request, limits)]
     context = _context(model)
 
     def work(emit: Emit | None) -> Work:
@@ -101,11 +104,14 @@ def forecast_error_reply(error: ServiceError, request_id: str) -> Reply:
 ERROR_FORMATS: Mapping[str, ErrorFormat] = {FORECAST: ErrorFormat(forecast_error_reply)}
 
 
-def _read_instances(request: Request) -> list[Any]:
+def _read_instances(request: Request, limits: Limits) -> list[Any]:
     fields = parse_object(request.body)
     instances = fields.pop("instances", None)
     if not isinstance(instances, list):
         raise InvalidInput(f"instances: expected an array of rows, got {type_name(instances)}")
+    if len(instances) > limits.max_rows:
+        got = len(instances)
+        raise InvalidInput(f"inputs: expected an array of 1 to {limits.max_rows} rows, got an array of {got}")
     if fields:
         raise InvalidInput(f"body: expected instances, got {min(fields)!r:.60} as well")
     return instances
@@ -116,6 +122,10 @@ def _unwrap(row: Any, model: Model) -> Any:
     names = list(model.signature.inputs)
     named = isinstance(row, dict) and list(row) == names and len(names) == 1
     return row[names[0]] if named and not isinstance(row[names[0]], str) else row
+
+
+def _show_all(outputs: Sequence[Arrays]) -> list[Sequence[Any]]:
+    return [_show(of_group) for of_group in outputs]
 
 
 def _show(outputs: Arrays) -> Sequence[Any]:

@@ -9,6 +9,8 @@ it holds in the engine at once.
 """
 
 import asyncio
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Protocol
@@ -25,9 +27,10 @@ from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
 from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.json import render_json
+from service.protocol.large_json import LARGE_BYTES
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions, TaskRequest, read_request
-from service.tasks.work import Emit, Infer, Iterate, Limits, Result, RunInThread, Work
+from service.tasks.work import Admit, Emit, Infer, Limits, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
@@ -58,6 +61,7 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
     context = ModelContext(model.name, model.version, model.manifest)
+    limits = dataclasses.replace(limits, row_checks=model.row_checks)
     return TaskPlan(model, lambda emit: task.work(options, asked, context, limits, emit), options.stream)
 
 
@@ -103,14 +107,17 @@ class TaskRun:
         except Exception as error:  # noqa: BLE001  # whatever a task raises becomes the answer of its request
             self._fail(error)
 
-    def _ask(self, wanted: Infer | Iterate | RunInThread) -> None:
+    def _ask(self, wanted: Wanted) -> None:
         model, runner, priority = self.model, self._runner, self._plan.priority
         if isinstance(wanted, RunInThread):
+            if wanted.admit is not None:
+                self._admit(wanted.admit, self._left_s())
             future = runner.loop.run_in_executor(runner.threads, wanted.do)
             self._release = future.cancel
             future.add_done_callback(self._done_in_thread)
+            self._responder.wait_at_most(max(0.0, self._left_s()), "the last step of the task")
             return
-        left_s = (self._plan.timeout_s or runner.deadline_s) - self._responder.elapsed_s()
+        left_s = self._left_s()
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the last step of the task")
         if isinstance(wanted, Infer):
@@ -121,6 +128,16 @@ class TaskRun:
         if model.loop is None:
             raise ModelFailure(f"the manifest of {model.name!r} describes no loop")
         self._release = model.loop.submit(wanted.request, self._took, timeout_s=left_s, priority=priority)
+
+    def _left_s(self) -> float:
+        return (self._plan.timeout_s or self._runner.deadline_s) - self._responder.elapsed_s()
+
+    def _admit(self, wanted: Admit, left_s: float) -> None:
+        """Raises what stands against a request of that size: Draining, TooLate."""
+        if wanted.steps and self.model.loop is not None:
+            self.model.loop.check_time(wanted.rows, wanted.steps, left_s)
+        else:
+            self.model.graphs[wanted.graph].check_time(wanted.rows, left_s)
 
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
         """The engine has answered."""
@@ -139,6 +156,7 @@ class TaskRun:
     def _done_in_thread(self, done: asyncio.Future[Any]) -> None:
         if done.cancelled() or self._work is None:
             return
+        self._responder.stop_waiting()
         error = done.exception()
         if error is None:
             self._go_on(done.result())
@@ -158,12 +176,19 @@ class TaskRun:
             self._responder.send(sse.event(render_json(result.body), self._plan.last_event))
             self._responder.finish_stream(200)
             return
-        if result.media_type is None:
-            reply = Reply(200, [render_json(result.body)], [JSON])
-        else:
-            reply = Reply(200, [result.body], [(b"content-type", result.media_type.encode())])
         times = Answer({}, self._queue_s, self._batch_s, self._compute_s)
-        self._responder.finish(reply, times)
+        if result.media_type is not None:
+            headers = [(b"content-type", result.media_type.encode())]
+            self._responder.finish(Reply(200, [result.body], headers), times)
+        elif len(self._responder.request.body) > LARGE_BYTES:  # as much may be to be said of it
+            self._responder.run_in_thread(
+                functools.partial(render_json, result.body), functools.partial(self._reply, times), is_answered=True
+            )
+        else:
+            self._reply(times, render_json(result.body))
+
+    def _reply(self, times: Answer, body: bytes) -> None:
+        self._responder.finish(Reply(200, [body], [JSON]), times)
 
     def _close(self) -> None:
         """Let go of the task. Without this a reference cycle would keep its arrays until the collector comes."""
@@ -196,7 +221,15 @@ class TaskRunner:
         if self._drained is not None:
             raise Draining("the server is stopping")
         request = responder.request
-        plan = PLANNERS[request.endpoint.route](request, self._registry, self.limits)
+        read = functools.partial(PLANNERS[request.endpoint.route], request, self._registry, self.limits)
+        if len(request.body) > LARGE_BYTES:
+            responder.run_in_thread(read, functools.partial(self._begin, responder))
+        else:
+            self._begin(responder, read())
+
+    def _begin(self, responder: Responder, plan: TaskPlan) -> None:
+        if self._drained is not None:  # since its body was read
+            raise Draining("the server is stopping")
         responder.model_name = plan.model.name
         run = TaskRun(self, responder, plan)
         responder.cancel_work = run.cancel

@@ -4,6 +4,7 @@ Programs send the same JSON part again and again, with other bytes. What was che
 wanted outputs, the place of each tensor) is kept, and of the next only the values are looked at.
 """
 
+import asyncio
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.classification import check_classification, classify
-from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, SequenceStep, parse_infer
+from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, InferRequest, SequenceStep, parse_infer
 from service.protocol.infer_response import render_infer
+from service.protocol.large_json import LARGE_BYTES, PIECE_NUMBERS
 from service.protocol.raw import RAW, parse_raw
 from service.sequences.forwarding import Forwarder, Outcome
 from service.sequences.sequences import Sequences, Turn
@@ -87,6 +89,8 @@ class InferHandler:
         self._deadline_s = settings.deadline_s
         self._max_inputs = settings.max_inputs
         self._known: dict[Model, dict[bytes, _KnownHeader]] = {}
+        self._reading: dict[Model, asyncio.Future[InferRequest]] = {}
+        """The last request in the thread that reads: in a sequence nobody may overtake it, so others go there too."""
 
     def starts(self) -> Mapping[str, Start]:
         return dict.fromkeys((INFER, GRPC_INFER, GRPC_STREAM_INFER, FORWARDED_INFER), self.start)
@@ -124,10 +128,13 @@ class InferHandler:
     async def forget(self, model: Model) -> None:
         """The version is taken out of service."""
         self._known.pop(model, None)
+        self._reading.pop(model, None)
 
     def _start_anew(self, responder: Responder, model: Model, header_bytes: int | None) -> None:
         """A request unlike those before it: everything is to be checked."""
         body, signature = responder.request.body, model.signature
+        # Every request that the model takes is read, and little of one that has far more than it can take.
+        max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
 
         def admit(header: InferHeader) -> None:  # before tensors are decoded
             shape = header.inputs[0].shape if header.inputs else ()
@@ -136,11 +143,26 @@ class InferHandler:
 
         if header_bytes == 0:
             self._check_time(responder, model, 1, RAW)
-            header, inputs = parse_raw(body, signature.graph.inputs, signature.leads_with_rows)
+            self._go_on(responder, model, 0, parse_raw(body, signature.graph.inputs, signature.leads_with_rows))
+        elif (len(body) if header_bytes is None else header_bytes) > LARGE_BYTES or model in self._reading:
+            self._check_time(responder, model, 1, RAW)
+            future = responder.run_in_thread(
+                functools.partial(parse_infer, body, header_bytes, max_tensors=max_tensors),
+                functools.partial(self._go_on, responder, model, header_bytes),
+            )
+            if model.sequence_rules is not None:
+                self._reading[model] = future
+                future.add_done_callback(functools.partial(self._has_read, model))
         else:
-            # Every request that the model takes is read, and little of one that has far more than it can take.
-            max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
-            header, inputs = parse_infer(body, header_bytes, admit, max_tensors)
+            self._go_on(responder, model, header_bytes, parse_infer(body, header_bytes, admit, max_tensors))
+
+    def _has_read(self, model: Model, future: "asyncio.Future[InferRequest]") -> None:
+        if self._reading.get(model) is future:
+            del self._reading[model]
+
+    def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
+        """The body has been read: check what it says, and submit it."""
+        signature, header, inputs = model.signature, request.header, request.inputs
         if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
             name = next(name for name in header.outputs if name not in signature.public_outputs)
             have = ", ".join(signature.public_outputs)
@@ -154,7 +176,7 @@ class InferHandler:
             model.check_stateless()
         rows = signature.check(inputs, may_be_empty=True)
         if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole:
-            self._learn_header(model, bytes(body[:header_bytes]), header, rows)
+            self._learn_header(model, bytes(responder.request.body[:header_bytes]), header, rows)
         asked_s, priority = _schedule(model, header)
         self._submit(responder, model, header, rows, self._render, self._timeout_s(responder, asked_s), priority)
 
@@ -237,6 +259,13 @@ class InferHandler:
                 responder.fail(outcome)
                 return
             try:
+                if not header.is_all_binary and header.sequence is None and _is_long(outcome.outputs):
+                    responder.run_in_thread(
+                        functools.partial(render, model, header, outcome),
+                        lambda reply: responder.finish(reply, outcome),
+                        is_answered=True,
+                    )
+                    return
                 reply = render(model, header, outcome)
             except Exception as error:  # noqa: BLE001  # such as FP16 asked for as JSON
                 responder.fail(error)
@@ -271,6 +300,11 @@ def _schedule(model: Model, header: InferHeader) -> tuple[float | None, int]:
     if model.loaded.schedule_policy is None:
         return header.timeout_s, header.priority
     return model.schedule(header.timeout_s, header.level)
+
+
+def _is_long(outputs: Arrays) -> bool:
+    """Whether they take long to write as JSON."""
+    return any(array.size > PIECE_NUMBERS for array in outputs.values())
 
 
 def _pass_on(responder: Responder) -> Callable[[Outcome], None]:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,10 @@ _READERS: dict[bytes, type[ImageFile]] = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"
 _DAMAGES = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
 
 
+CheckRow = Callable[[int], None]
+"""Raises what stands against a row of so many elements."""
+
+
 class PictureFile(NamedTuple):
     """A row that came as a PNG or JPEG file. ``where`` names it in messages."""
 
@@ -40,14 +45,22 @@ def decode_base64(text: str, what: str) -> bytes:
         raise InvalidInput(f"{what}: expected a base64 text, got {text!r:.40}") from None
 
 
-def decode_image(content: bytes, facts: Image, max_pixels: int, what: str) -> np.ndarray:
+def decode_image(
+    content: bytes, facts: Image, max_pixels: int, what: str, check_row: CheckRow | None = None
+) -> np.ndarray:
     """A PNG or JPEG as a float32 row [channels, height, width], scaled as the manifest says.
 
     Resized to the height and width of ``facts``; where these are None the picture keeps its own. EXIF rotation is
     applied, alpha is laid over black, 16 bits a channel become 8, palettes and CMYK become colours.
-    Raises UnsupportedMedia for what is no such picture, InvalidInput for one with more than ``max_pixels``.
+    Raises UnsupportedMedia for what is no such picture, InvalidInput for one with more than ``max_pixels``, and what
+    ``check_row`` raises for the elements of the row, before anything is decoded.
     """
-    picture = _read(content, "L" if facts.channels == 1 else "RGB", max_pixels, what)
+
+    def check(width: int, height: int) -> None:
+        if check_row is not None:
+            check_row(facts.channels * (facts.width or width) * (facts.height or height))
+
+    picture = _read(content, "L" if facts.channels == 1 else "RGB", max_pixels, what, check)
     size = (facts.width or picture.width, facts.height or picture.height)
     if picture.size != size:
         picture = picture.resize(size, Pillow.Resampling.BILINEAR)
@@ -59,7 +72,7 @@ def decode_image(content: bytes, facts: Image, max_pixels: int, what: str) -> np
     return row
 
 
-def _read(content: bytes, mode: str, max_pixels: int, what: str) -> Pillow.Image:
+def _read(content: bytes, mode: str, max_pixels: int, what: str, check: Callable[[int, int], None]) -> Pillow.Image:
     """The decoded picture, upright, in Pillow's ``mode``."""
     reader = next((reader for start, reader in _READERS.items() if content.startswith(start)), None)
     if reader is None:
@@ -68,6 +81,7 @@ def _read(content: bytes, mode: str, max_pixels: int, what: str) -> Pillow.Image
     try:
         picture = reader(io.BytesIO(content))
         if picture.width * picture.height <= max_pixels:
+            check(picture.width, picture.height)
             picture.load()
             with contextlib.suppress(*_DAMAGES):  # with a broken EXIF block it is shown as it is stored
                 ImageOps.exif_transpose(picture, in_place=True)

@@ -12,12 +12,15 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.manifest import Manifest
-from service.codecs.picture_reader import PictureFile, decode_base64, decode_image
+from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_image
 from service.engine.tensors import Arrays, show_shape
 from service.errors import InvalidInput
-from service.protocol.json import array_of, type_name
+from service.protocol.json import type_name
+from service.protocol.large_json import array_of_large, count_numbers
 
 MAX_ROWS = 65_536
+_NUMBERS_A_BYTE = 2
+"""So many numbers are read in the time that a byte of a picture takes to decode."""
 
 
 class Group(NamedTuple):
@@ -54,7 +57,12 @@ def in_order(groups: Sequence[Group], values: Sequence[Sequence[Any] | np.ndarra
 
 
 def read_groups(
-    rows: Any, manifest: Manifest, max_pixels: int, max_rows: int = MAX_ROWS, graph: str = "main"
+    rows: Any,
+    manifest: Manifest,
+    max_pixels: int,
+    max_rows: int = MAX_ROWS,
+    graph: str = "main",
+    check_row: CheckRow | None = None,
 ) -> list[Group]:
     """The rows as tensors, a group for each shape. Raises InvalidInput, UnsupportedMedia."""
     if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
@@ -66,9 +74,10 @@ def read_groups(
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
     found: list[Arrays] = []
+    pictures = _Pictures(manifest, max_pixels, check_row)
     kept_pixels = 0
     for i, row in enumerate(rows):
-        found.append(_read_row(row, f"inputs[{i}]", tensors, manifest, max_pixels))
+        found.append(_read_row(row, f"inputs[{i}]", tensors, pictures))
         kept_pixels += sum(math.prod(value.shape[-2:]) for value in found[-1].values())
         if kept_pixels > max_pixels and i:  # a short file may be a large picture, and there may be many of them
             raise InvalidInput(f"inputs[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
@@ -83,24 +92,25 @@ def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
     return inputs[0] if len(inputs) == 1 else None
 
 
-def count_picture_bytes(rows: Sequence[Any]) -> int:
-    """The bytes of the pictures among rows, encoded as they came."""
+def count_bytes(rows: Sequence[Any], enough: int) -> int:
+    """About how many bytes of encoded pictures take as long to decode as these rows; it stops where that is enough."""
     count = 0
-    if {dict, PictureFile}.isdisjoint(map(type, rows)):
-        return count
     for row in rows:
+        if count > enough:
+            break
         if isinstance(row, PictureFile):
             count += len(row.content)
-        elif isinstance(row, dict):
-            texts = [value.get("image") if isinstance(value, dict) else value for value in row.values()]
-            count += sum(len(text) for text in texts if isinstance(text, str))
+            continue
+        for value in row.values() if isinstance(row, dict) else (row,):
+            text = value.get("image") if isinstance(value, dict) else value
+            count += len(text) if isinstance(text, str) else count_numbers(value) // _NUMBERS_A_BYTE
     return count
 
 
 def _read_all(rows: list[Any], tensor: Tensor) -> np.ndarray | None:
     """Rows of numbers at once; None where they must be looked at one by one, for a fault or their different shapes."""
     try:
-        array = array_of(rows, DATATYPES[tensor.datatype], "inputs")
+        array = array_of_large(rows, DATATYPES[tensor.datatype], "inputs")
     except InvalidInput:
         return None
     if not _fits(array.shape[1:], tensor):
@@ -108,40 +118,52 @@ def _read_all(rows: list[Any], tensor: Tensor) -> np.ndarray | None:
     return array
 
 
-def _read_row(row: Any, where: str, tensors: Sequence[Tensor], manifest: Manifest, max_pixels: int) -> Arrays:
+class _Pictures(NamedTuple):
+    """What pictures are read by."""
+
+    manifest: Manifest
+    max_pixels: int
+    check_row: CheckRow | None
+
+
+def _read_row(row: Any, where: str, tensors: Sequence[Tensor], pictures: _Pictures) -> Arrays:
     if len(tensors) == 1:
-        return {tensors[0].name: _read_value(row, where, tensors[0], manifest, max_pixels)}
+        return {tensors[0].name: _read_value(row, where, tensors[0], pictures)}
     names = [tensor.name for tensor in tensors]
     if not isinstance(row, dict) or row.keys() != set(names):
         where, got = (row.where, "a picture") if isinstance(row, PictureFile) else (where, type_name(row))
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
-        raise InvalidInput(f"{where}: model {manifest.name!r} takes an object of {', '.join(names)}, got {got}")
-    return {t.name: _read_value(row[t.name], f"{where}.{t.name}", t, manifest, max_pixels) for t in tensors}
+        raise InvalidInput(
+            f"{where}: model {pictures.manifest.name!r} takes an object of {', '.join(names)}, got {got}"
+        )
+    return {t.name: _read_value(row[t.name], f"{where}.{t.name}", t, pictures) for t in tensors}
 
 
-def _read_value(value: Any, where: str, tensor: Tensor, manifest: Manifest, max_pixels: int) -> np.ndarray:
+def _read_value(value: Any, where: str, tensor: Tensor, pictures: _Pictures) -> np.ndarray:
     if isinstance(value, PictureFile):
-        return _from_picture(bytes(value.content), value.where, tensor, manifest, max_pixels)
+        return _from_picture(bytes(value.content), value.where, tensor, pictures)
     if isinstance(value, dict):
         if value.keys() != {"image"} or not isinstance(value["image"], str):
             raise InvalidInput(
                 f'{where}: expected nested numbers or {{"image": "<base64>"}}, got fields {list(value)!r:.60}'
             )
         content = decode_base64(value["image"], f"{where}.image")
-        return _from_picture(content, f"{where}.image", tensor, manifest, max_pixels)
-    array = array_of(value, DATATYPES[tensor.datatype], where)
+        return _from_picture(content, f"{where}.image", tensor, pictures)
+    array = array_of_large(value, DATATYPES[tensor.datatype], where)
     if not _fits(array.shape, tensor):
         _refuse_shape(where, tensor, array.shape)
     return array
 
 
-def _from_picture(content: bytes, where: str, tensor: Tensor, manifest: Manifest, max_pixels: int) -> np.ndarray:
+def _from_picture(content: bytes, where: str, tensor: Tensor, pictures: _Pictures) -> np.ndarray:
+    manifest = pictures.manifest
     if manifest.image is None or manifest.image.input != tensor.name:
         raise InvalidInput(
             f"{where}: model {manifest.name!r} takes numbers of shape {_row_shape(tensor)}, not pictures"
         )
-    return decode_image(content, manifest.image, max_pixels, where).astype(DATATYPES[tensor.datatype].dtype, copy=False)
+    row = decode_image(content, manifest.image, pictures.max_pixels, where, pictures.check_row)
+    return row.astype(DATATYPES[tensor.datatype].dtype, copy=False)
 
 
 def _fits(shape: Sequence[int], tensor: Tensor) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from model_store.datatypes import DATATYPES, datatype_of
 from model_store.graph import Graph, Tensor
-from service.errors import InvalidInput
+from service.errors import InvalidInput, ModelFailure
 
 Arrays = Mapping[str, np.ndarray]
 MAX_EMPTY = 1 << 20
@@ -25,6 +25,14 @@ class Rows:
         self.number = number
         self.key = key
         self.whole = whole
+
+    @property
+    def row_elements(self) -> int:
+        """How many elements a row has in all inputs together."""
+        count = 0
+        for array in self.inputs.values():
+            count += array.size
+        return count // max(1, self.number)
 
 
 class Signature:
@@ -65,8 +73,9 @@ class Signature:
         self._shared_axes = _shared_axes(graph)
         self._limited = [name for name in (*graph.axis_ranges, *graph.proved_sizes) if name in _axes_of(graph)]
         self._bounded = [t for t in graph.inputs if (t.least, t.largest) != (None, None)]
-        dynamic = any(isinstance(size, str) for t in graph.inputs for size in t.row_shape)
-        self._one_key: Hashable = None if dynamic or not self.batches or self._shared else "any"
+        self.is_dynamic = any(isinstance(size, str) for t in graph.inputs for size in t.row_shape)
+        """Whether rows may have more than one size."""
+        self._one_key: Hashable = None if self.is_dynamic or not self.batches or self._shared else "any"
         datatypes = [DATATYPES[t.datatype] for t in graph.inputs]
         self.dtypes = {t.name: DATATYPES[t.datatype].dtype for t in graph.inputs}
         self._checks = [
@@ -120,6 +129,13 @@ class Signature:
         if whole:
             return Rows(inputs, 1, object(), whole=True)
         return Rows(inputs, count, self._one_key or self._key(inputs))
+
+    def check_rows(self, outputs: Sequence[np.ndarray], rows: int) -> None:
+        """Raises ModelFailure where the outputs of a batch of so many rows have others."""
+        for number, (output, axis) in enumerate(zip(outputs, self.output_axes, strict=True)):
+            if axis is not None and output.shape[axis] != rows:
+                name = self.output_names[number]
+                raise ModelFailure(f"output {name!r} has {output.shape[axis]} rows for a batch of {rows}")
 
     def check_public_names(self, inputs: Arrays) -> None:
         """As for ``check``, of what callers send. Raises InvalidInput."""

@@ -46,6 +46,8 @@ class Model:
         self.signature = dispatcher.signature
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
+        self.row_checks = {name: one.memory.check for name, one in graphs.items() if one.memory is not None}
+        """By graph: what raises BodyTooLarge for a row of so many elements."""
 
     def schedule(self, asked_s: float | None, level: int) -> tuple[float | None, int]:
         """How long a request may take, None: as long as the server lets any, and its priority in the engine.

@@ -3,13 +3,14 @@
 Runs in a thread and touches nothing that is shared; the registry puts the result into service.
 """
 
+import functools
 import hashlib
 import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.cancellation import Cancellation, LoadCancelled
@@ -34,12 +35,14 @@ from model_store.triton import TritonConfig
 from service.cores import count_cores
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
+from service.engine.batching.policy import MOST_BYTES_TWICE
 from service.engine.execution.runner import AllCores
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
+from service.models.memory import Terms, count_bytes, learn_memory
 from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, run, try_company
@@ -70,6 +73,10 @@ class VerifiedGraph:
     golden_error: float | None
     all_cores: AllCores | None = None
     """Its runs on all cores, where that is faster and gave the same bits in the trial."""
+    row_elements: int | None = None
+    """Of the rows that ``cost`` was learned of, where rows may have any size."""
+    memory: Terms | None = None
+    """What a row takes while it runs, where that could be learned."""
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
@@ -157,6 +164,8 @@ class _Opened:
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
     known_by: bytes | None = None
     """The same for files that differ in their weights only."""
+    learn_memory: Callable[[Graph, Arrays], Terms | None] = lambda graph, samples: None
+    weight_bytes: int = 0
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
@@ -180,6 +189,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         max_rows, bits = 1, Bits("exact")
     buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
     may_widen = not (settings.require_exact and graph.has_free_sizes)
+    may_widen = may_widen and opened.weight_bytes <= MOST_BYTES_TWICE
     threads = _count_threads(session, settings) if may_widen else 1
     cost, all_cores = _learn(manifest.name, opened, tried.ready, threads, signature.axes, budget)
     if all_cores is not None and bits.is_exact and graph.has_free_sizes:
@@ -194,8 +204,18 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         bits=bits.text,
         golden_error=error,
         all_cores=all_cores,
+        **_learn_sizes(opened, graph, signature, tried.ready),
         buckets=buckets if signature.batches and not session.on_cpu else (),
     )
+
+
+def _learn_sizes(opened: _Opened, graph: Graph, signature: Signature, ready: Mapping[int, Arrays]) -> dict[str, Any]:
+    """``row_elements`` and ``memory`` of a graph whose rows may have any size."""
+    if not signature.is_dynamic or not ready:
+        return {}
+    rows = min(ready)
+    elements = sum(array.size for array in ready[rows].values()) // rows
+    return {"row_elements": elements, "memory": opened.learn_memory(graph, ready[rows])}
 
 
 class _Tried(NamedTuple):
@@ -276,7 +296,11 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
-        opened[name] = _Opened(settled, session, open_on, samples, stored, known_by=_identify(content))
+        learn_of = functools.partial(learn_memory, content, external)
+        size, known_by = count_bytes(content, external), _identify(content)
+        opened[name] = _Opened(
+            settled, session, open_on, samples, stored, known_by=known_by, learn_memory=learn_of, weight_bytes=size
+        )
     return _Read(manifest, opened, read_loop(manifest))
 
 
@@ -296,6 +320,8 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
         others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
         known_by=_identify(content),
+        learn_memory=functools.partial(learn_memory, plain.content, plain.external),
+        weight_bytes=count_bytes(plain.content, plain.external),
     )
     _warm_up(version.name, session, described.warmups)
     found = described.found

@@ -20,10 +20,11 @@ from typing import Any
 from model_store import ModelVersion, StoreError
 from model_store.cancellation import Cancellation
 from model_store.files.links import tell_why
+from service.cores import count_cores
 from service.errors import NotReady
 from service.models.loading import LoadedVersion, load_version
 from service.models.retirement import give_memory_back
-from service.settings import Settings, count_cores
+from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
 

@@ -2,7 +2,9 @@
 
 import copy
 
+from model_store.files.reading import find_memory
 from model_store.graph import MAIN
+from service.engine.batching.cost import RunMemory
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
@@ -12,6 +14,9 @@ from service.engine.loop.slots import SlotTable
 from service.models.entry import Model
 from service.models.loading import LoadedVersion, VerifiedGraph
 from service.settings import Settings
+
+_PART_OF_MEMORY = 4
+"""What all lanes may take together; weights, bodies and answers need some too."""
 
 
 def open_model(
@@ -32,10 +37,19 @@ def open_model(
             pad=graph.pad,
             all_cores=graph.all_cores,
             observer=observer,
+            may_inline=graph.session.open_ended is None,
+            least_s=settings.deadline_s if loaded.schedule_policy else 0.0,
+            row_elements=graph.row_elements,
+            memory=None if graph.memory is None else RunMemory(_find_limit(settings, device.lanes), graph.memory),
         )
 
     graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}
     return Model(name, version, loaded, graphs[MAIN], graphs, _open_loop(loaded, settings, device, observer))
+
+
+def _find_limit(settings: Settings, lanes: int) -> int:
+    """The most bytes of a run: by default the lanes of all workers together have a part of the memory."""
+    return settings.max_run_bytes or find_memory() // (_PART_OF_MEMORY * lanes * settings.workers)
 
 
 def _open_loop(
@@ -54,4 +68,5 @@ def _open_loop(
         cost=copy.deepcopy(loaded.cost),  # steps and single runs of the same graph cost different amounts around it
         pad=loaded.pad,
         observer=observer,
+        may_inline=loaded.session.open_ended is None,
     )

@@ -9,6 +9,7 @@ the one or the other, and the old one is UNLOADING until the last that it accept
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -260,13 +261,19 @@ class Registry:
             await loaded.wait()
 
     def _load_on_demand(self, name: str) -> None:
-        """Begin to load a model that was asked for. Raises StillLoading."""
-        task = self._loading.get(name)
-        if task is None:
-            task = self._loading[name] = asyncio.get_running_loop().create_task(self._load_model(name))
-            task.add_done_callback(lambda _: self._loading.pop(name, None))
+        """Begin to load a model that was asked for; in a thread, when somebody waits for it. Raises StillLoading."""
+
+        def begin() -> asyncio.Task[None]:
+            task = self._loading.get(name)
+            if task is None:
+                task = self._loading[name] = asyncio.get_running_loop().create_task(self._load_model(name))
+                task.add_done_callback(lambda _: self._loading.pop(name, None))
+            return task
+
+        with contextlib.suppress(RuntimeError):  # there is no event loop in a thread
+            begin()
         raise StillLoading(
-            f"model {name!r} is being loaded", when_loaded=lambda then: task.add_done_callback(lambda _: then())
+            f"model {name!r} is being loaded", when_loaded=lambda then: begin().add_done_callback(lambda _: then())
         )
 
     def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:

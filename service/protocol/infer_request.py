@@ -18,7 +18,6 @@ from model_store.datatypes import DATATYPES, Datatype
 from service.errors import InvalidInput
 from service.protocol.escape import read_bytes
 from service.protocol.json import (
-    array_of,
     expect_boolean,
     expect_object,
     numbers_of,
@@ -27,6 +26,7 @@ from service.protocol.json import (
     refuse_unknown,
     type_name,
 )
+from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_large, parse_large, release_large
 from service.settings import MAX_INPUTS
 
 MAX_KEPT_BYTES = 4096
@@ -111,32 +111,39 @@ def parse_infer(
 ) -> InferRequest:
     """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput.
 
-    ``admit`` is called before the tensors are decoded, and may raise what ends the request. ``max_tensors`` is how many
-    inputs it may have, and how many outputs it may name.
+    ``admit`` is called before tensors are decoded, and may end the request. ``max_tensors`` may be inputs, and outputs.
     """
     at = len(body) if header_bytes is None else header_bytes
-    if not 0 < at <= len(body) and header_bytes is not None:
+    if header_bytes is not None and not 0 < at <= len(body):
         raise InvalidInput(f"Inference-Header-Content-Length: expected 1 to {len(body)} (the body), got {header_bytes}")
     text = bytes(body[:at])
     if header_bytes is None:
         found = _parse_template(text, admit, max_tensors)
         if found is not None:
             return found
+    parse = parse_large if at > LARGE_BYTES else parse_json
     is_kept = header_bytes and at <= MAX_KEPT_BYTES
-    header = _parse_cached(text, max_tensors) if is_kept else parse_header(parse_json(text), max_tensors)
-    _check_lengths(header, at, len(body) - at)
-    admit(header)
-    inputs = {}
-    booleans: bool | None = None
+    header = _parse_cached(text, max_tensors) if is_kept else parse_header(parse(text), max_tensors)
+    try:
+        _check_lengths(header, at, len(body) - at)
+        admit(header)
+        return InferRequest(header, _read_tensors(header, body, at, b"true" in text or b"false" in text))
+    finally:
+        if len(text) > LARGE_BYTES:  # before the event loop would have to
+            release_large([item.data for item in header.inputs])
+
+
+def _read_tensors(header: InferHeader, body: bytes | memoryview, at: int, booleans: bool) -> dict[str, np.ndarray]:
+    """The binary ones begin at ``at``. ``booleans``: there may be some in JSON."""
+    inputs: dict[str, np.ndarray] = {}
     for item in header.inputs:
         if item.size_bytes is None:
-            if booleans is None:
-                booleans = b"true" in text or b"false" in text
-            inputs[item.name] = _from_json(item, booleans)
+            array = array_of_large(item.data, item.datatype, f"input {item.name!r}", booleans)
+            inputs[item.name] = _shaped(item, array)
         else:
             inputs[item.name] = read_tensor(item, body, at)
             at += item.size_bytes
-    return InferRequest(header, inputs)
+    return inputs
 
 
 def _check_lengths(header: InferHeader, header_bytes: int, rest_bytes: int) -> None:
@@ -181,23 +188,20 @@ def _parse_template(body: bytes, admit: Callable[[InferHeader], None], max_tenso
     except (InvalidInput, ValueError):
         return None
     admit(header)
-    try:
-        shaped = [
-            _shaped(item, numbers_of(text, item.datatype)) for item, text in zip(header.inputs, arrays, strict=True)
-        ]
-    except (InvalidInput, ValueError):
-        return None
-    return InferRequest(header, dict(zip((item.name for item in header.inputs), shaped, strict=True)))
+    inputs: dict[str, np.ndarray] = {}
+    for item, text in zip(header.inputs, arrays, strict=True):
+        try:
+            numbers = (numbers_of_large if len(text) > LARGE_BYTES else numbers_of)(text, item.datatype)
+        except (InvalidInput, ValueError):
+            return None
+        inputs[item.name] = _shaped(item, numbers)
+    return InferRequest(header, inputs)
 
 
 @functools.lru_cache(maxsize=_KEPT_HEADERS)
 def _parse_cached(text: bytes, max_tensors: int) -> InferHeader:
     """Programs send the same header again and again; only the bytes of the tensors change."""
     return parse_header(parse_json(text, "header"), max_tensors)
-
-
-def _from_json(item: InputHeader, booleans: bool) -> np.ndarray:
-    return _shaped(item, array_of(item.data, item.datatype, f"input {item.name!r}", booleans))
 
 
 def _shaped(item: InputHeader, array: np.ndarray) -> np.ndarray:

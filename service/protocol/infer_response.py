@@ -1,6 +1,5 @@
 """Inference answers: a JSON part, then the bytes of the binary tensors, which are views of the outputs."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,13 +10,12 @@ from model_store.datatypes import BY_DTYPE, Datatype, datatype_of
 from service.errors import InvalidInput
 from service.protocol.escape import write_bytes, write_texts
 from service.protocol.infer_request import LENGTH_BYTES, InferHeader
+from service.protocol.json import WORDS_OF_NUMBERS, render_numbers
+from service.protocol.large_json import PIECE_NUMBERS, render_large
 
 _COPY_BELOW_BYTES = 16 << 10
 """Smaller tensors are copied: that is faster than to make a view, and does not keep the whole batch alive."""
 _CACHED_TEXTS = 256
-_WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-"""JSON has no such numbers, so they are texts, which every parser takes and most languages read as numbers, NumPy and
-JavaScript among them; protocol buffers write the same in JSON."""
 
 
 class InferAnswer:
@@ -93,23 +91,19 @@ def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
             raise InvalidInput(
                 f"output {name!r}: BYTES that are not UTF-8 have no JSON form, ask for binary data"
             ) from None
-    flat = np.ascontiguousarray(array).ravel()
-    return _render_floats(flat) if datatype.is_float else flat
+    return _render_array(np.ascontiguousarray(array).ravel(), datatype)
 
 
 def to_nested(array: np.ndarray) -> Any:
     """Numbers in the nesting of their shape, for the renderer; NaN and infinities become texts."""
     if not array.ndim:
         value = array[()]  # a scalar of NumPy, which is rendered with no more digits than its type has
-        return _WORDS.get(str(value), value)
+        return WORDS_OF_NUMBERS.get(str(value), value)
     array = np.ascontiguousarray(array)
-    return _render_floats(array) if (BY_DTYPE.get(array.dtype) or datatype_of(array)).is_float else array
+    return _render_array(array, BY_DTYPE.get(array.dtype) or datatype_of(array))
 
 
-def _render_floats(floats: np.ndarray) -> orjson.Fragment:
-    text = orjson.dumps(floats, option=orjson.OPT_SERIALIZE_NUMPY)
-    # The renderer writes null for what is not finite, and for nothing else in an array of floats.
-    if b"null" not in text:
-        return orjson.Fragment(text)
-    words = [f'"{_WORDS[str(value)]}"'.encode() for value in floats[~np.isfinite(floats)]]
-    return orjson.Fragment(b"".join(itertools.chain(*itertools.zip_longest(text.split(b"null"), words, fillvalue=b""))))
+def _render_array(array: np.ndarray, datatype: Datatype) -> Any:
+    if array.size > PIECE_NUMBERS:
+        return render_large(array)
+    return orjson.Fragment(render_numbers(array)) if datatype.is_float else array

@@ -11,6 +11,7 @@ NumPy 37 and 7,700; `numpy.fromstring`, which also takes what is not JSON, 225 a
 import itertools
 import json
 import math
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -40,7 +41,11 @@ _IS_BEFORE_COLON = np.isin(np.arange(256), list(b'" \t\n\r'))
 """What is behind the key of a member, by the value of the byte."""
 _KEPT_PARSER_BYTES = 1 << 20
 """A parser keeps room for the longest text that it has seen, so longer ones get a parser of their own."""
-_parser = simdjson.Parser()
+_kept = threading.local()
+"""``parser`` is that of this thread: one serves one text at a time."""
+WORDS_OF_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+"""JSON has no such numbers, so they are texts, which every parser takes and most languages read as numbers, NumPy and
+JavaScript among them; protocol buffers write the same in JSON."""
 
 
 def parse_json(body: bytes | memoryview, what: str = "body") -> Any:
@@ -175,15 +180,27 @@ def expect_boolean(value: Any, where: str) -> bool:
     return value
 
 
+def render_numbers(array: np.ndarray) -> bytes:
+    """Numbers in the nesting of their shape; NaN and infinities become texts."""
+    text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    # The renderer writes null for what is not finite, and for nothing else in an array of floats.
+    if b"null" not in text:
+        return text
+    words = [f'"{WORDS_OF_NUMBERS[str(value)]}"'.encode() for value in array[~np.isfinite(array)]]
+    return b"".join(itertools.chain(*itertools.zip_longest(text.split(b"null"), words, fillvalue=b"")))
+
+
 def numbers_of(text: bytes, datatype: Datatype) -> np.ndarray:
-    """A flat JSON array of numbers to an array. Raises InvalidInput, without saying where; call it on one thread only.
+    """A flat JSON array of numbers to an array. Raises InvalidInput, without saying where.
 
     NaN and infinities, integers beyond 64 bits and types other than numbers are not taken.
     """
     if datatype.kind not in _RAW:
         raise InvalidInput(f"expected numbers, not {datatype.name}")
     kind, dtype = _RAW[datatype.kind]
-    parser = _parser if len(text) <= _KEPT_PARSER_BYTES else simdjson.Parser()
+    parser = getattr(_kept, "parser", None) if len(text) <= _KEPT_PARSER_BYTES else simdjson.Parser()
+    if parser is None:
+        parser = _kept.parser = simdjson.Parser()
     try:
         found = parser.parse(text)
         if not isinstance(found, simdjson.Array):

@@ -48,8 +48,8 @@ def show_row(row: np.ndarray, picture: Picture | None) -> Any:
 
 
 def show_rows(rows: Rows, picture: Picture | None) -> Generator[RunInThread, Any, list[Any]]:
-    """Each row as `show_row` does, pictures in a thread where they are many or large."""
-    size = 0 if picture is None else sum(row.size for row in rows)
+    """Each row as `show_row` does, in a thread where they are many or large."""
+    size = sum(row.size for row in rows)
     return (yield from run_in_thread(lambda: [show_row(row, picture) for row in rows], size))
 
 

@@ -19,6 +19,8 @@ from service.tasks.request import TaskOptions, TaskRequest, check_answer
 from service.tasks.work import Emit, Infer, Limits, Result, RunInThread, Work, decode_rows, infer_groups, run_in_thread
 
 NAME = "classify"
+_ROW_BYTES = 64
+"""Of an answer."""
 
 
 class Options(TaskOptions):
@@ -42,7 +44,10 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
         _check_picture(method, request, context)
     groups = yield from decode_rows(request.rows, manifest, limits)
     outputs = yield from infer_groups(groups)
-    found = [predictions(manifest, of_group, options.top_k) for of_group in outputs]
+    found = yield from run_in_thread(
+        lambda: [predictions(manifest, of_group, options.top_k) for of_group in outputs],
+        _ROW_BYTES * sum(len(group.places) for group in groups),
+    )
     if method is not None:
         for group, of_group, answers in zip(groups, outputs, found, strict=True):
             maps = yield from _explain(method, group, of_group, answers, context)

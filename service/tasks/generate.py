@@ -1,5 +1,6 @@
 """generate: rows from noise, in one run or by a diffusion; the same seed gives the same rows in any company."""
 
+import math
 import secrets
 from collections.abc import Generator, Sequence
 from typing import Annotated, Any
@@ -18,11 +19,13 @@ from service.errors import InvalidInput
 from service.tasks.answer import Form, check_finite, require_picture, show_row, show_rows, show_together
 from service.tasks.diffusion import plan_loop_request, read_sampling
 from service.tasks.request import FromText, TaskOptions, TaskRequest, check_answer
-from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work
+from service.tasks.work import Admit, Emit, Infer, Iterate, Limits, Result, Work, run_in_thread
 
 NAME = "generate"
 _DRAWN_SEEDS = 2**53
 """Seeds that are drawn here stay below: callers whose numbers are floats get them back unchanged."""
+_MOST_LABELS = 1 << 16
+"""To look at millions of them, only to refuse them then, would hold up everybody else."""
 _OF_DIFFUSION = ("steps", "guidance", "eta")
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -46,7 +49,7 @@ class Options(TaskOptions):
 
     count: int | None = None
     seed: Seed | None = None
-    labels: Annotated[list[str | int] | None, FromText] = None
+    labels: Annotated[Annotated[list[str | int], Field(max_length=_MOST_LABELS)] | None, FromText] = None
     steps: int | None = None
     guidance: Annotated[float, Field(ge=-100, le=100)] | None = None
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -69,11 +72,18 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
     count = _read_count(options, limits)
     labels = _read_labels(options, count, context, facts)
     seed = secrets.randbelow(_DRAWN_SEEDS) if options.seed is None else options.seed
-    begin = _begin(options, context, facts, count, seed, labels)
+    steps = 0
+    if facts.diffusion is not None:
+        sampling = read_sampling(facts.diffusion, context, limits, options.steps, options.guidance, options.eta)
+        steps = sampling.steps
+    begin = yield from run_in_thread(
+        lambda: _begin(options, context, facts, count, seed, labels),
+        count * _row_bytes(context, facts),
+        Admit(count, steps, facts.graph),
+    )
     if facts.diffusion is None:
         rows = yield from _run_once(begin, context, facts, picture, emit)
     else:
-        sampling = read_sampling(facts.diffusion, context, limits, options.steps, options.guidance, options.eta)
         result: LoopResult = yield Iterate(plan_loop_request(begin, seed, sampling, context, facts, emit, picture))
         rows = result.last[facts.output]
     check_finite(context, facts.output, rows)
@@ -129,6 +139,12 @@ def _find_label(label: str | int, where: str, known: Sequence[str]) -> int:
         return known.index(str(label))
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     raise InvalidInput(f"{where}: expected one of {shown}, or a position 0 to {len(known) - 1}, got {label!r:.60}")
+
+
+def _row_bytes(context: ModelContext, facts: Generation) -> int:
+    """About the bytes of a row's noise."""
+    tensor = next(t for t in context.manifest.graphs[facts.graph].inputs if t.name == facts.noise)
+    return 8 * math.prod(int(size) for size in tensor.row_shape)
 
 
 def _begin(

@@ -5,11 +5,12 @@ in by and however it is scheduled.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from model_store.manifest import Manifest
-from service.codecs.rows import Group, count_picture_bytes, group_rows, read_groups, stack_rows
+from service.codecs.picture_reader import CheckRow
+from service.codecs.rows import Group, count_bytes, group_rows, read_groups, stack_rows
 from service.engine.loop.request import LoopRequest
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
@@ -28,10 +29,22 @@ class Iterate(NamedTuple):
     request: LoopRequest
 
 
+class Admit(NamedTuple):
+    """Whether so many rows, through so many steps of the loop, would be answered in time."""
+
+    rows: int
+    steps: int = 0
+    graph: str = "main"
+
+
 class RunInThread(NamedTuple):
-    """Do something slow, such as decoding a picture, where it holds nobody up; sent back: what ``do`` returns."""
+    """Do something slow, such as decoding a picture, where it holds nobody up; sent back: what ``do`` returns.
+
+    Not for a request that is refused by ``admit``, which is looked at before.
+    """
 
     do: Callable[[], Any]
+    admit: Admit | None = None
 
 
 class Result(NamedTuple):
@@ -41,20 +54,21 @@ class Result(NamedTuple):
     media_type: str | None = None
 
 
-Work = Generator[Infer | Iterate | RunInThread, Any, Result]
+Wanted = Infer | Iterate | RunInThread
+Work = Generator[Wanted, Any, Result]
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
 
 SLOW_BYTES = 32 << 10
-"""Pictures of more bytes than this are decoded and encoded in a thread: they would hold up everybody else."""
+"""Rows of more bytes than this are read and written in a thread: they would hold up everybody else."""
 T = TypeVar("T")
 
 
-def run_in_thread(do: Callable[[], T], size_bytes: int) -> Generator[RunInThread, Any, T]:
+def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> Generator[RunInThread, Any, T]:
     """What ``do`` returns: called in a thread if it works on many bytes, else at once."""
     if size_bytes <= SLOW_BYTES:
         return do()
-    result: T = yield RunInThread(do)
+    result: T = yield RunInThread(do, admit)
     return result
 
 
@@ -67,6 +81,8 @@ class Limits:
     max_steps: int = 10_000
     max_generated: int = 1024
     state_key: bytes = b""
+    row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
+    """By graph: what looks at the size of a picture before it is decoded."""
 
 
 def decode_rows(
@@ -75,9 +91,11 @@ def decode_rows(
     """The rows of a request for a graph. Raises InvalidInput, which names the row at fault, UnsupportedMedia."""
     if rows is None:
         raise InvalidInput("inputs: expected an array of rows, got nothing")
+    check_row = limits.row_checks.get(graph)
     return (
         yield from run_in_thread(
-            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph), count_picture_bytes(rows)
+            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row),
+            count_bytes(rows, SLOW_BYTES),
         )
     )
 

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from mypy_extensions import mypyc_attr
 
+from service.errors import BodyTooLarge
+
 T = TypeVar("T")
 _WEIGHT = 0.2
 """Share of a new observation in the running means; about the last ten runs of a size count."""
@@ -38,6 +40,11 @@ class CostModel:
         self._sizes: list[int] = []
         self._rows: list[float] = []
         self._seconds: list[float] = []
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was observed."""
+        return bool(self._sizes)
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn that a batch of ``rows`` rows took ``seconds``."""
@@ -70,6 +77,13 @@ class CostModel:
         share = (rows - known[at - 1]) / (known[at] - known[at - 1])
         return seconds[at - 1] + share * (seconds[at] - seconds[at - 1])
 
+    def scale(self, factor: float) -> "CostModel":
+        """The cost of what takes so many times as long."""
+        scaled = CostModel()
+        scaled._sizes, scaled._rows = list(self._sizes), list(self._rows)
+        scaled._seconds = [seconds * factor for seconds in self._seconds]
+        return scaled
+
     def largest(self, max_rows: int, seconds: float) -> int:
         """The most rows, up to ``max_rows`` and at least 1, that are expected to finish within ``seconds``."""
         if self.predict(max_rows) <= seconds:
@@ -89,6 +103,74 @@ class CostModel:
         row_s = [(self.predict(rows) + overhead_s) / rows for rows in sizes]
         limit_s = min(row_s) * (1 + tolerance)
         return min(rows for rows, seconds in zip(sizes, row_s, strict=True) if seconds <= limit_s)
+
+
+class SizedCosts:
+    """Seconds of a run by number of rows, for each size of a row, where rows may have any size.
+
+    Sizes are kept by powers of two of their elements, so there are few however many come. The ``usual`` one is that of
+    which the model was asked before it served; None: that which runs first. Its cost is the caller's. Where rows have
+    one size only, ``elements`` are 0.
+    """
+
+    def __init__(self, usual_elements: int | None) -> None:
+        self._usual = 0 if usual_elements is None else usual_elements.bit_length()
+        self._costs: dict[int, CostModel] = {}
+
+    def find(self, elements: int, usual: CostModel) -> tuple[CostModel, bool]:
+        """The cost of rows of about so many elements, and whether it is known: from such rows, or larger ones, which
+        take no less. If neither have run it is in proportion to smaller ones.
+        """
+        size = elements.bit_length()
+        nearest = min((one for one in (self._usual, *self._costs) if one >= size), default=0)
+        if not size or not self._usual or nearest == self._usual:
+            return usual, usual.is_known
+        return (self._costs[nearest], True) if nearest else (self._scale(size, usual), False)
+
+    def _scale(self, size: int, usual: CostModel) -> CostModel:
+        nearest = max((one for one in self._costs if one < size), default=0)
+        if nearest < self._usual < size or not nearest:
+            return usual.scale(2.0 ** max(0, size - self._usual))
+        return self._costs[nearest].scale(2.0 ** (size - nearest))
+
+    def observe(self, rows: int, elements: int, seconds: float, usual: CostModel) -> None:
+        """Learn that a batch of ``rows`` rows of so many elements each took ``seconds``."""
+        size = elements.bit_length()
+        self._usual = self._usual or size
+        if size in (0, self._usual):
+            usual.observe(rows, seconds)
+        else:
+            self._costs.setdefault(size, CostModel()).observe(rows, seconds)
+
+
+class RunMemory:
+    """The most bytes that a run may take, and how many it takes.
+
+    A row of n elements takes ``terms[0]`` + ``terms[1]`` n + ``terms[2]`` n²: attention compares every element of a row
+    with every other one.
+    """
+
+    def __init__(self, limit_bytes: int, terms: tuple[float, float, float]) -> None:
+        self.limit_bytes = limit_bytes
+        self._terms = terms
+
+    def predict(self, elements: int) -> float:
+        """Bytes that a row of so many elements takes while it runs."""
+        fixed, linear, square = self._terms
+        return fixed + elements * (linear + elements * square)
+
+    def check(self, elements: int) -> None:
+        """Raises BodyTooLarge for a row that takes too much."""
+        run_bytes = self.predict(elements)
+        if run_bytes > self.limit_bytes:
+            raise BodyTooLarge(
+                f"inputs: expected rows that take at most {self.limit_bytes} bytes while they run "
+                f"(SLUICE_MAX_RUN_BYTES), got one of {elements} elements, which takes about {run_bytes:.2g}"
+            )
+
+    def most_rows(self, elements: int) -> int:
+        """How many such rows may run together; one always."""
+        return max(1, int(self.limit_bytes / max(1.0, self.predict(elements))))
 
 
 def may_try(rested_s: float, expected_s: float) -> bool:

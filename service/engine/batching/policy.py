@@ -27,6 +27,14 @@ LEAD = 0.1
 """Share of a run before whose end its lane gets the next. Enough for what a loop does between two looks at its timers,
 and no more: who comes meanwhile with less to do waits for it."""
 
+MOST_BYTES_TWICE = 64 << 20
+"""Of weights that are held once more for runs on all cores: a session prepares them for its number of threads, and they
+cannot be shared (measured: 64 MiB take 112 more; shared but not prepared, runs take 1.8 times as long). So no model
+takes more than an empty worker does, 130 MiB, for it."""
+STUCK_S = 5.0
+"""A run that nobody waits for any more is told to end, which it does at its next node. If it goes on for so long it is
+taken for one that never ends. Single nodes that are wanted are shorter: a convolution of 50 megapixels takes 2 s."""
+
 TURN_S = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
 WORTH_SHARING = 0.8
@@ -81,6 +89,14 @@ def half_batch(rows: int, limit: int, cost: CostModel) -> int:
     at_once_s = rows * ROW_AROUND_S + cost.predict(rows)
     by_turns_s = 2 * max(half * ROW_AROUND_S, cost.predict(half) + _HOP_S)
     return half if by_turns_s < _WORTH * at_once_s else 0
+
+
+def share_rows(limit: int, waiting: int, lanes: int, inline_s: float, cost: CostModel) -> int:
+    """Of the rows that wait those of one of several idle lanes, if batches of that size would go to lanes and are well
+    faster; else ``limit``."""
+    rows = min(limit, waiting)
+    share = -(-rows // lanes)
+    return share if inline_s < cost.predict(share) < WORTH_SHARING * cost.predict(rows) else limit
 
 
 def gathers(cost: CostModel, all_cores: CostModel, batch_rows: int, lanes: int) -> bool:

@@ -21,8 +21,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 from mypy_extensions import mypyc_attr
 
-from service.engine.tensors import Rows, cut_rows
-from service.errors import QueueFull, ServiceError
+from service.engine.tensors import BatchBuffer, Rows, Signature, cut_rows, is_aligned
+from service.errors import InvalidInput, ModelFailure, QueueFull, ServiceError
 
 logger = logging.getLogger("sluice.engine")
 
@@ -99,6 +99,14 @@ class QueuedRequest:
         columns = zip(axes, zip(*ordered, strict=True), strict=True)
         return [parts[0] if axis is None else np.concatenate(parts, axis) for axis, parts in columns]
 
+    def fail(self, error: BaseException) -> None:
+        """The model has failed on these rows alone."""
+        if isinstance(error, InvalidInput):
+            self.finish(error)
+        else:
+            logger.error("the model failed on a request of %d rows", self.count, exc_info=error)
+            self.finish(ModelFailure(f"{type(error).__name__}: {error}"))
+
     def finish(self, outcome: Answer | ServiceError) -> None:
         if self.finished:
             return
@@ -122,6 +130,10 @@ class Slice:
     @property
     def count(self) -> int:
         return self.stop - self.start
+
+    def cut_input(self, name: str, axis: int) -> np.ndarray:
+        array = self.request.rows.inputs[name]
+        return array if self.count == array.shape[axis] else cut_rows(array, axis, self.start, self.stop)
 
     def cut_outputs(
         self, outputs: Sequence[np.ndarray], axes: Sequence[int | None] | None, begin: int
@@ -147,6 +159,28 @@ class Batch:
     def __init__(self, slices: list[Slice]) -> None:
         self.slices = slices
         self.count = sum(s.count for s in slices)
+
+    def join(self, signature: Signature, buffer: BatchBuffer, rows: int) -> dict[str, np.ndarray]:
+        """The inputs of a run of ``rows`` rows, the last ones of them padding."""
+        joined = {}
+        first = self.slices[0].request.rows.inputs
+        for name, shared in first.items():
+            axis = signature.axes[name]
+            if axis is None:  # the same in every request of the batch
+                joined[name] = shared if is_aligned(shared) else shared.copy()
+            else:
+                joined[name] = buffer.join(name, [part.cut_input(name, axis) for part in self.slices], rows, axis)
+        return joined
+
+    def expire(self, now: float, least_s: float) -> tuple[list[QueuedRequest], float | None]:
+        """Requests that wait for this batch and have passed their deadline; the next deadline, None if nobody waits.
+
+        Where deadlines are those of a wait in the queue, each request has ``least_s`` from when it came.
+        """
+        waiting = [part.request for part in self.slices if not part.request.finished]
+        deadlines = [max(request.deadline, request.arrived + least_s) for request in waiting]
+        expired = [request for request, due in zip(waiting, deadlines, strict=True) if due <= now]
+        return expired, min((due for due in deadlines if due > now), default=None)
 
     def halves(self) -> "tuple[Batch, Batch]":
         """The batch cut in two between requests, to find the one that fails it; needs two slices or more."""
@@ -246,6 +280,11 @@ class BatchQueue:
         while self._deadlines and not self._deadlines[0][2].waiting:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
+
+    def next_elements(self) -> int:
+        """The elements of a row of the request that starts the next batch; 0 if none waits."""
+        head = self._head()
+        return 0 if head is None else head.rows.row_elements
 
     def ready_at(self, now: float, run_s: float = 0.0) -> float:
         """From when on ``take`` gives a batch: now if one is due, later if a partial one is held, else infinity.

@@ -7,34 +7,30 @@ import abc
 import asyncio
 import logging
 import math
-import os
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from mypy_extensions import mypyc_attr
 
 from service.engine.batching.cost import FairShare
-from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, LEAD, LONG_S, TURN_S
+from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, LEAD, LONG_S, STUCK_S, TURN_S
 from service.engine.batching.queue import Batch
-from service.engine.execution.runner import AllCores
+from service.engine.execution.lane import Lane, LaneRun
+from service.engine.execution.runner import NEVER, AllCores, Stop, lane_thread
 from service.engine.execution.write_coalescer import WriteCoalescer
 from service.engine.tensors import BatchBuffer
 
-_LANE_NICE = 5
 logger = logging.getLogger("sluice.engine")
 
 
-class Run:
+class Run(LaneRun):
     """Something on its way through a lane, with its times on the device's clock.
 
     ``has_siblings`` says whether others of its kind could run beside it: then a thread pays sooner than on the event
-    loop. ``in_lane`` says that it runs in a lane's thread, not on the event loop.
+    loop. ``needs_lane``: it must not run on the event loop. ``in_lane`` says that it runs in a lane's thread.
     """
 
     def __init__(self, dispatcher: "LaneUser", taken_at: float, estimate_s: float) -> None:
@@ -44,11 +40,15 @@ class Run:
         self.started_at = self.ended_at = 0.0
         self.error: BaseException | None = None
         self.has_siblings = False
+        self.needs_lane = False
         self.in_lane = False
+        self.look_at = math.inf
+        self.stop = NEVER
+        self.is_lost = False
 
 
 class BatchRun(Run):
-    """A batch on its way through a lane, where it runs with so many ``rows``."""
+    """A batch on its way through a lane, where it runs with so many ``rows`` of so many elements (0: as usual)."""
 
     def __init__(
         self,
@@ -57,11 +57,13 @@ class BatchRun(Run):
         estimate_s: float,
         batch: Batch,
         all_cores: AllCores | None = None,
+        row_elements: int = 0,
     ) -> None:
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
         self.all_cores = all_cores
         self.rows = batch.count
+        self.row_elements = row_elements
         self.whole = False
         """Whether it is one request that is neither cut nor joined to others."""
         self.outputs: Sequence[np.ndarray] = ()
@@ -114,6 +116,10 @@ class LaneUser(abc.ABC):
         """End whatever has passed its deadline."""
 
     @abc.abstractmethod
+    def expire_run(self, run: Any, now: float) -> float | None:
+        """End those who wait for this run and have passed their deadline. When to look again; None if nobody waits."""
+
+    @abc.abstractmethod
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         """When to look again even if nothing happens; infinity for never."""
 
@@ -138,6 +144,7 @@ class Device:
     """The lanes of one device, shared fairly by the models on it.
 
     ``splits`` says that two half batches side by side can be faster than a whole one: on cores, not on a GPU.
+    ``on_stuck`` is called when a run does not end although it was asked to: its lane is lost.
     """
 
     def __init__(
@@ -148,8 +155,10 @@ class Device:
         inline_s: float = INLINE_S,
         splits: bool = True,
         empty: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.empty,
+        on_stuck: Callable[[], None] = lambda: None,
     ) -> None:
         self.lanes = lanes
+        self._on_stuck = on_stuck
         self.lanes_beside = lanes - 1 if splits else 0
         """Lanes that leave the event loop a core of its own; 0 where it has one anyway, or none to spare."""
         self.clock = clock
@@ -157,17 +166,19 @@ class Device:
         self.writes = WriteCoalescer()
         self._splits = splits
         self._loop = loop
-        self._lanes = [_Lane(number, BatchBuffer(empty)) for number in range(lanes)]
+        self._lanes = [Lane[Run](number, BatchBuffer(empty)) for number in range(lanes)]
         self._idle = list(self._lanes)  # the last one that became free goes first: its caches are warm
         self._active: dict[LaneUser, None] = {}
         self._share = FairShare()
         self._again: deque[Run] = deque()
-        self._finished: deque[tuple[Run, _Lane]] = deque()
+        self._finished: deque[tuple[Run, Lane[Run]]] = deque()
         """What lanes have done and the loop has not seen yet: it may be in the middle of a hundred sockets."""
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._look_ahead_at = math.inf
+        self._watch_at = math.inf
+        """When a deadline passes in the middle of a run in a lane, or earlier."""
 
     def wake(self, dispatcher: LaneUser) -> None:
         """``dispatcher`` has rows. They leave at the end of this turn of the loop, if a lane is free then."""
@@ -206,7 +217,8 @@ class Device:
         if self._timer is not None:
             self._timer.cancel()
         for lane in self._lanes:
-            lane.close()
+            if not lane.close(STUCK_S / self.lanes):
+                logger.error("a run did not end when it was told to: its thread is left behind")
 
     def _pump(self) -> None:
         """Start batches while there are both rows and free lanes."""
@@ -214,7 +226,8 @@ class Device:
         now = self.clock()
         turn_ends = now + TURN_S
         while self._idle and (run := self._next(now, len(self._idle))) is not None:
-            if run.estimate_s > (INLINE_BESIDE_S if self.lanes_run or run.has_siblings else self.inline_s):
+            most_s = INLINE_BESIDE_S if self.lanes_run or run.has_siblings else self.inline_s
+            if run.needs_lane or run.estimate_s > most_s:
                 self._start(run, self._idle.pop())
                 continue
             run.dispatcher.execute(run, self._idle[-1].buffer, self.clock)
@@ -233,7 +246,8 @@ class Device:
 
     def _look_ahead(self, now: float) -> None:
         """Give the lane that ends next its next batch shortly before, so that it does not wait for the loop then."""
-        lane = min((one for one in self._lanes if one.ahead is None), key=lambda one: one.free_at, default=None)
+        free = (one for one in self._lanes if one.ahead is None and not one.is_overdue(now))
+        lane = min(free, key=lambda one: one.free_at, default=None)
         if lane is None or lane.run is None or lane.run.estimate_s < LONG_S:
             return
         look_at = lane.free_at - LEAD * lane.run.estimate_s
@@ -272,7 +286,7 @@ class Device:
         self._active.update(dict.fromkeys(held))
         return found
 
-    def _start(self, run: Run, lane: "_Lane") -> None:
+    def _start(self, run: Run, lane: Lane[Run]) -> None:
         """Run it in a lane, after what is under way there."""
         is_ahead = lane.run is not None
         if is_ahead:
@@ -280,11 +294,15 @@ class Device:
         else:
             lane.run = run
         lane.free_at = run.taken_at + run.estimate_s
-        run.in_lane = True
+        run.in_lane, run.stop = True, Stop()
+        due = run.dispatcher.expire_run(run, run.taken_at)
+        run.look_at = math.inf if due is None else due
+        self._watch_at = min(self._watch_at, run.look_at)
 
         def work() -> None:
             if is_ahead:
                 run.taken_at = self.clock()
+            lane_thread.stop = run.stop
             try:
                 run.dispatcher.execute(run, lane.buffer, self.clock)
             except BaseException as error:  # noqa: BLE001  # not even SystemExit in a model may cost the lane
@@ -307,9 +325,11 @@ class Device:
                 self._idle.append(lane)
             else:
                 lane.free_at = run.ended_at + lane.run.estimate_s
-            self._on_batch_done(run)
+            if not run.is_lost:
+                self._on_batch_done(run)
             self._pump()
-            self._deliver(run)
+            if not run.is_lost:
+                self._deliver(run)
             if self._again:
                 self._wake()
 
@@ -336,7 +356,7 @@ class Device:
 
     def _set_timer(self, now: float) -> None:
         """One timer for all deadlines and held batches. It may come early, never late."""
-        due = self._look_ahead_at
+        due = min(self._look_ahead_at, self._watch_at)
         for dispatcher in self._active:
             due = min(due, dispatcher.next_timer(now, bool(self._idle)))
         if due >= self._timer_at:
@@ -351,47 +371,30 @@ class Device:
         now = self.clock()
         for dispatcher in list(self._active):
             dispatcher.expire(now)
+        if self._watch_at <= now:
+            self._watch_at = min((self._watch(lane, now) for lane in self._lanes), default=math.inf)
         self._pump()
 
+    def _watch(self, lane: Lane[Run], now: float) -> float:
+        """End callers whose deadline has passed, and a run for which nobody waits any more. When to look again."""
+        for run in lane.runs:
+            if run.look_at <= now and run.stop.asked:
+                run.look_at = math.inf
+                if run is lane.run:
+                    self._lose(run)
+            elif run.look_at <= now:
+                due = run.dispatcher.expire_run(run, now)
+                if due is None:
+                    run.stop.ask()
+                run.look_at = now + STUCK_S if due is None else due
+        return min((run.look_at for run in lane.runs), default=math.inf)
 
-class _Lane:
-    """A thread that does one thing after the other, and the buffer that it fills for that.
-
-    The event loop chooses the lane, which the threads of an executor would not let it. The thread begins with the
-    first work, and survives whatever that raises.
-    """
-
-    def __init__(self, number: int, buffer: BatchBuffer) -> None:
-        self.buffer = buffer
-        self.run: Run | None = None
-        self.ahead: Run | None = None
-        """What it is to run after that."""
-        self.free_at = 0.0
-        """When it is expected to have run all that it was given."""
-        self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._worker = threading.Thread(target=self._work, name=f"lane_{number}", daemon=True)
-
-    def do(self, work: Callable[[], None]) -> None:
-        if not self._worker.ident:
-            self._worker.start()
-        self._todo.put(work)
-
-    def close(self) -> None:
-        """Return when the work under way has ended."""
-        self._todo.put(None)
-        if self._worker.ident:
-            self._worker.join()
-
-    def _work(self) -> None:
-        _give_way()
-        while (work := self._todo.get()) is not None:
-            try:
-                work()
-            except Exception:  # the event loop has been closed meanwhile
-                logger.exception("what a lane has done found nobody who wanted it")
-
-
-def _give_way() -> None:
-    """Let the event loop go before the lanes where they share a core: a request that it reads late is late already."""
-    if sys.platform == "linux":  # elsewhere the priority would be that of the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LANE_NICE)
+    def _lose(self, run: Run) -> None:
+        """Go on without a run, and without its lane, which nothing can end but the end of the process."""
+        logger.error("a run did not end within %.0f s after it was told to: its lane is lost", STUCK_S)
+        run.is_lost = True
+        self._share.end(run.dispatcher, run.estimate_s, 0.0)
+        run.dispatcher.abandon(run)
+        run.dispatcher.running -= 1
+        run.dispatcher.settle()
+        self._on_stuck()

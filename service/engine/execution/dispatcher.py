@@ -16,17 +16,22 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from service.engine.batching import policy
-from service.engine.batching.cost import CostModel, may_try
-from service.engine.batching.queue import Answer, BatchQueue, Done, QueuedRequest, Slice
+from service.engine.batching.cost import CostModel, RunMemory, SizedCosts, may_try
+from service.engine.batching.queue import Answer, Batch, BatchQueue, Done, QueuedRequest
 from service.engine.execution.device import BatchRun, Device, LaneUser
 from service.engine.execution.interpreter import let_others_run
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import AllCores, Runner
-from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, cut_rows, is_aligned
-from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
+from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
+from service.errors import (
+    DeadlinePassed,
+    Draining,
+    ModelFailure,
+    QueueFull,
+    ServiceError,
+    TooLate,
+)
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
@@ -35,8 +40,9 @@ logger = logging.getLogger("sluice.engine")
 class Dispatcher(LaneUser):
     """Requests of one model version in, answers out.
 
-    ``pad`` tells with how many rows a batch runs; without it, with those that there are. ``all_cores`` runs the batches
-    that have most of the lanes to themselves.
+    ``pad`` tells with how many rows a batch runs. ``all_cores`` runs the batches that have most lanes to themselves.
+    ``may_inline`` False: the time of a run depends on values, so none is on the event loop. Where rows have any size,
+    ``cost`` was learned of ``row_elements``, ``memory`` bounds a run. ``least_s`` is for those whose run has begun.
     """
 
     def __init__(
@@ -50,9 +56,15 @@ class Dispatcher(LaneUser):
         pad: Callable[[int], int] | None = None,
         all_cores: AllCores | None = None,
         observer: Observer | None = None,
+        may_inline: bool = True,
+        row_elements: int | None = None,
+        memory: RunMemory | None = None,
+        least_s: float = 0.0,
     ) -> None:
         super().__init__()
+        self._sized, self.memory = SizedCosts(row_elements), memory if signature.is_dynamic else None
         self.runner = runner
+        self._needs_lane, self._least_s = not may_inline, least_s
         self.signature = signature
         self.queue = queue
         self.cost = cost or CostModel()
@@ -72,14 +84,15 @@ class Dispatcher(LaneUser):
         )
         """From the start too, for the one or the other way to run is then not seen again."""
         self._reunion = policy.Reunion(self.batch_rows)
-        self._ran_at = device.clock()
-        self._tries = False
+        self._ran_at, self._tries = device.clock(), False
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Callable[[], None]:
         """Queue checked rows; returns what takes them out again when the caller has gone.
 
-        ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate.
+        ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate, BodyTooLarge.
         """
+        if self.memory is not None:
+            self.memory.check(rows.row_elements)
         self.check_time(rows.number, timeout_s)
         return self.enqueue(rows, done, timeout_s, priority)
 
@@ -178,6 +191,15 @@ class Dispatcher(LaneUser):
         self.observe_depth()
         self.settle()
 
+    def expire_run(self, run: BatchRun, now: float) -> float | None:
+        """Its callers are told in time, however long it takes; the others of the batch wait on."""
+        expired, next_at = run.batch.expire(now, self._least_s)
+        for request in expired:
+            self.queue.cancel(request)
+            self.observer.failed(now - request.arrived)
+            request.finish(DeadlinePassed("the deadline passed while the model ran"))
+        return next_at
+
     @property
     def has_work(self) -> bool:
         return self.queue.waiting_rows > 0
@@ -205,10 +227,13 @@ class Dispatcher(LaneUser):
         if due <= ends_at:
             self.expire(ends_at)
             due = self.queue.next_deadline()
-        left_s, full_s = due - now, policy.RUN_MARGIN * self._full_batch_s
-        limit = self.batch_rows
+        elements = self.queue.next_elements() if self.signature.is_dynamic else 0
+        cost, is_known = self._sized.find(elements, self.cost)
+        limit = self.batch_rows if self.memory is None else min(self.batch_rows, self.memory.most_rows(elements))
+        full_s = policy.RUN_MARGIN * (self._full_batch_s if cost is self.cost else cost.predict(limit))
+        left_s = due - now
         if left_s < full_s:
-            limit = self.cost.largest(limit, left_s / policy.RUN_MARGIN)
+            limit = cost.largest(limit, left_s / policy.RUN_MARGIN)
         half = 0
         if self._gathers and self._reunion.keeps(self.queue.waiting_rows, now, due - full_s):
             return None
@@ -220,29 +245,23 @@ class Dispatcher(LaneUser):
             )
             limit = half or limit
         elif idle_lanes > 1 and not self._gathers and self.queue.waiting_rows > 1:
-            limit = self._share(limit, idle_lanes)
+            limit = policy.share_rows(limit, self.queue.waiting_rows, idle_lanes, self._device.inline_s, cost)
         batch = self.queue.take(now, limit, self._reserve_s)
         if batch is None:
             return None
         self._tries = False
         all_cores = self.all_cores if self._has_room(idle_lanes) else None
-        estimate_s = (all_cores or self).cost.predict(batch.count)
-        run = BatchRun(self, now, estimate_s, batch, all_cores)
+        if all_cores is not None and cost is self.cost:
+            cost = all_cores.cost
+        run = BatchRun(self, now, cost.predict(batch.count), batch, all_cores, elements)
         run.has_siblings = half > 0
+        run.needs_lane = self._needs_lane or not is_known
         return run
 
     def _has_room(self, idle_lanes: int) -> bool:
-        """Whether a batch has most of the lanes to itself, and no rows are left for the others."""
-        if self._takes_turns:
-            return True
-        return max(1, idle_lanes) > self._device.lanes // 2 and (self._gathers or not self.queue.waiting_rows)
-
-    def _share(self, limit: int, idle_lanes: int) -> int:
-        """The rows of one of several idle lanes, if batches of that size would go to lanes and are well faster."""
-        rows = min(limit, self.queue.waiting_rows)
-        share = -(-rows // idle_lanes)
-        share_s = self.cost.predict(share)
-        return share if self._device.inline_s < share_s < policy.WORTH_SHARING * self.cost.predict(rows) else limit
+        """Whether a batch has all lanes to itself, and no rows are left for the others."""
+        may_leave = self._takes_turns or self._gathers or not self.queue.waiting_rows
+        return may_leave and max(1, idle_lanes) >= self._device.lanes
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
@@ -250,7 +269,8 @@ class Dispatcher(LaneUser):
             inputs = self._assemble(run, buffer)
             run.started_at = clock()
             run.outputs = (run.all_cores or self).runner.run(inputs)
-            self._check_rows(run)
+            if not run.whole:
+                self.signature.check_rows(run.outputs, run.rows)
         except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of its batch
             run.error = error
             run.started_at = run.started_at or clock()
@@ -262,25 +282,8 @@ class Dispatcher(LaneUser):
         if first.whole or not self.signature.batches:
             run.whole = True
             return {name: array if is_aligned(array) else array.copy() for name, array in first.inputs.items()}
-        rows = run.rows = self._padded[batch.count]
-        axes = self.signature.axes
-        joined = {}
-        for name in first.inputs:
-            axis = axes[name]
-            if axis is None:  # the same in every request of the batch
-                shared = first.inputs[name]
-                joined[name] = shared if is_aligned(shared) else shared.copy()
-            else:
-                joined[name] = buffer.join(name, [_part(s, name, axis) for s in batch.slices], rows, axis)
-        return joined
-
-    def _check_rows(self, run: BatchRun) -> None:
-        if run.whole:
-            return
-        for number, (output, axis) in enumerate(zip(run.outputs, self.signature.output_axes, strict=True)):
-            if axis is not None and output.shape[axis] != run.rows:
-                name = self.signature.output_names[number]
-                raise ModelFailure(f"output {name!r} has {output.shape[axis]} rows for a batch of {run.rows}")
+        run.rows = self._padded[batch.count]
+        return batch.join(self.signature, buffer, run.rows)
 
     def on_batch_done(self, run: BatchRun) -> None:
         self._undelivered += 1
@@ -305,30 +308,40 @@ class Dispatcher(LaneUser):
                     writes.release()
             self._learn(run, now)
             return ()
+        if run.stop.asked:  # nobody waits for it; the next one is expected to take as long at least
+            self._learn_cost(run)
+            return ()
         if len(run.batch.slices) > 1:
-            return [BatchRun(self, run.ended_at, self.cost.predict(half.count), half) for half in run.batch.halves()]
+            return [self._run_again(half, run.ended_at) for half in run.batch.halves()]
         for part in run.batch.slices:
             request = part.request
             if not request.finished:
                 self.queue.cancel(request)
                 self.observer.failed(run.ended_at - request.arrived)
-                if isinstance(run.error, InvalidInput):
-                    request.finish(run.error)
-                else:
-                    logger.error("the model failed on a request of %d rows", request.count, exc_info=run.error)
-                    request.finish(ModelFailure(f"{type(run.error).__name__}: {run.error}"))
+                request.fail(run.error)
         return ()
+
+    def _run_again(self, half: Batch, now: float) -> BatchRun:
+        elements = half.slices[0].request.rows.row_elements if self.signature.is_dynamic else 0
+        cost, is_known = self._sized.find(elements, self.cost)
+        run = BatchRun(self, now, cost.predict(half.count), half, None, elements)
+        run.needs_lane = self._needs_lane or not is_known
+        return run
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:
         """Count a run and its cost, when its answers are out: nobody waits for that, and it must not cost an answer."""
         rows, compute_s = run.batch.count, run.ended_at - run.started_at
         try:
-            (run.all_cores or self).cost.observe(rows, compute_s)
-            if rows * 2 > self.batch_rows:
-                self._learn_full_batch()
+            self._learn_cost(run)
             self.observer.ran(rows, run.started_at - run.taken_at, compute_s, answered_at - run.ended_at)
         except Exception:
             logger.exception("a batch could not be counted")
+
+    def _learn_cost(self, run: BatchRun) -> None:
+        seconds, cost = run.ended_at - run.started_at, (run.all_cores or self).cost
+        self._sized.observe(run.batch.count, run.row_elements, seconds, cost)
+        if run.batch.count * 2 > self.batch_rows:
+            self._learn_full_batch()
 
     def abandon(self, run: BatchRun) -> None:
         """End the requests of a batch that could not be handed their answers."""
@@ -388,8 +401,3 @@ class _Cancel:
 
     def __call__(self) -> None:
         self.dispatcher.cancel(self.request)
-
-
-def _part(part: Slice, name: str, axis: int) -> np.ndarray:
-    array = part.request.rows.inputs[name]
-    return array if part.count == array.shape[axis] else cut_rows(array, axis, part.start, part.stop)

@@ -1,6 +1,7 @@
 """What runs batches: a graph, once more on all cores, or step by step."""
 
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,33 @@ class Runner(Protocol):
     """Runs a graph on whole batches. Called from several lanes at once."""
 
     def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
+
+
+class Stop:
+    """Ends a run that is under way, from another thread; it takes effect at the next node of the graph.
+
+    Whoever runs the graph says how, by ``attach``. What is attached after ``ask`` ends at once.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._end: Callable[[], None] | None = None
+
+    def attach(self, end: Callable[[], None]) -> None:
+        self._end = end
+        if self.asked:
+            end()
+
+    def ask(self) -> None:
+        self.asked = True
+        if self._end is not None:
+            self._end()
+
+
+NEVER = Stop()
+"""Of runs on the event loop, which nobody can end."""
+lane_thread = threading.local()
+"""``stop`` is the ``Stop`` of what runs in this thread; elsewhere than in a lane there is none."""
 
 
 class AllCores:

@@ -46,7 +46,8 @@ _EFFICIENT_WITHIN = 0.3
 class ContinuousBatcher(LaneUser):
     """Requests to the loop of one model version in, results out.
 
-    ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs.
+    ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs. ``may_inline`` is
+    as for a dispatcher.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class ContinuousBatcher(LaneUser):
         cost: CostModel | None = None,
         pad: Callable[[int], int] | None = None,
         observer: Observer | None = None,
+        may_inline: bool = True,
     ) -> None:
         super().__init__()
+        self._needs_lane = not may_inline
         self.table = table
         self.cost = cost or CostModel()
         self.observer = observer or NullObserver()
@@ -86,7 +89,7 @@ class ContinuousBatcher(LaneUser):
         width = request.decoding.width if request.decoding else 1
         if width > self._max_rows:
             raise InvalidInput(f"beams: expected at most {self._max_rows}, got {width}")
-        self._check_time(request.rows * width, request.steps, timeout_s)
+        self.check_time(request.rows * width, request.steps, timeout_s)
         now = self._device.clock()
         sequence = LoopSequence(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
         if request.decoding is not None:
@@ -101,7 +104,7 @@ class ContinuousBatcher(LaneUser):
         self._device.wake(self)
         return functools.partial(self._cancel, sequence)
 
-    def _check_time(self, slots: int, steps: int, timeout_s: float) -> None:
+    def check_time(self, slots: int, steps: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
         if self._draining is not None:
             raise Draining("this version of the model is being taken out of service")
@@ -157,6 +160,10 @@ class ContinuousBatcher(LaneUser):
             self.observe_depth()
         self.settle()
 
+    def expire_run(self, run: LoopStep, now: float) -> float | None:
+        self.expire(now)
+        return min((s.sequence.deadline for s in run.batch.spans if not s.sequence.gone), default=None)
+
     def take(self, now: float, idle_lanes: int = 1) -> LoopStep | None:
         """The next batch: those who wait first, no larger than its share where steps side by side are faster.
 
@@ -171,6 +178,7 @@ class ContinuousBatcher(LaneUser):
         if batch.steady is None:
             self._meet(batch, now)
         step = LoopStep(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
+        step.needs_lane = self._needs_lane
         step.has_siblings = self._device.lanes > 1 and self.table.can_step
         return step
 

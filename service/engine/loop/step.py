@@ -77,7 +77,9 @@ class StepGraph:
                     _fill_in(steady)
                     run.outputs = self._run(steady.arrays)
                     run.steps += 1
-            except Exception as error:  # noqa: BLE001  # whatever a model raises is the answer of whoever caused it
+            except Exception as error:  # whatever a model raises is the answer of whoever caused it
+                if run.stop.asked:  # nobody waits for it
+                    raise
                 run.outputs = self._isolate(run, error)
         except Exception as error:  # noqa: BLE001  # a fault of ours ends the batch, not the lane
             run.error = error

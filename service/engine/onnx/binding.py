@@ -12,6 +12,7 @@ The same code runs on the CPU, where the tests prove it; nothing else uses it th
 """
 
 import ctypes
+import functools
 import itertools
 import math
 import threading
@@ -23,6 +24,7 @@ import numpy as np
 import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
+from service.engine.execution.runner import Stop, lane_thread
 from service.engine.tensors import Arrays
 
 _KEPT_SHAPES = 32
@@ -30,7 +32,23 @@ _KEPT_SHAPES = 32
 _GRAPH_ID = "gpu_graph_id"
 _NO_GRAPH = "-1"
 
+_SAY_NOTHING = 4
+
 Shape = tuple[int, ...]
+
+
+def attach_options(stop: Stop | None, graph_id: str | None = None, *, gives_back: bool = False) -> Any:
+    """Options of one run, by which ``stop`` ends it. ``graph_id`` is that of its CUDA graph. ``gives_back``: its memory
+    is not kept for the next run."""
+    options = ort.RunOptions()
+    options.log_severity_level = _SAY_NOTHING
+    if graph_id is not None:
+        options.add_run_config_entry(_GRAPH_ID, graph_id)
+    if gives_back:
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    if stop is not None:
+        stop.attach(functools.partial(setattr, options, "terminate", True))
+    return options
 
 
 class MemoryLocation(NamedTuple):
@@ -111,7 +129,7 @@ class BoundBuffers:
         shapes: Sequence[Shape],
         place: MemoryLocation,
     ) -> None:
-        self.options: Any = None
+        self.graph_id: str | None = None
         self._session = session
         self._place = place
         self._binding = session.io_binding()
@@ -142,10 +160,10 @@ class BoundBuffers:
         for value, array in zip(self._inputs, inputs, strict=True):
             value.update_inplace(np.ascontiguousarray(array))
 
-    def execute(self) -> None:
+    def execute(self, stop: Stop | None = None) -> None:
         for name in self._open_outputs:  # what the last run found is bound now, and only fits outputs of that size
             self._binding.bind_output(name, self._place.device, self._place.id)
-        self._session.run_with_iobinding(self._binding, self.options)
+        self._session.run_with_iobinding(self._binding, attach_options(stop, self.graph_id))
 
     def unload(self) -> list[np.ndarray]:
         """The outputs in arrays of their own."""
@@ -217,10 +235,7 @@ class Bindings:
             binding.bind_ortvalue_input(name, device_tensor.value)
         for slot in self._outputs:
             binding.bind_output(slot.name, self._place.device, self._place.id)
-        options = None
-        if self._capture:
-            options = ort.RunOptions()
-            options.add_run_config_entry(_GRAPH_ID, _NO_GRAPH)
+        options = attach_options(_stop_of_lane(), _NO_GRAPH if self._capture else None)
         if self._thread is None:
             self._session.run_with_iobinding(binding, options)
         else:
@@ -245,18 +260,24 @@ class Bindings:
         buffers = BoundBuffers(self._session, self._inputs, self._outputs, shapes, self._place)
         if self._capture:
             captured = buffers.is_fixed and self._is_bucket(shapes)
-            buffers.options = ort.RunOptions()
-            buffers.options.add_run_config_entry(_GRAPH_ID, str(next(self._graph_ids)) if captured else _NO_GRAPH)
+            buffers.graph_id = str(next(self._graph_ids)) if captured else _NO_GRAPH
             if captured:
                 buffers.load(arrays)
                 self._execute(buffers)  # ONNX Runtime makes as many runs of the first one as it needs to capture it
         return buffers
 
     def _execute(self, buffers: BoundBuffers) -> None:
+        stop = _stop_of_lane()
         if self._thread is None:
-            buffers.execute()
+            buffers.execute(stop)
         else:
-            self._thread.submit(buffers.execute).result()
+            self._thread.submit(buffers.execute, stop).result()
+
+
+def _stop_of_lane() -> Stop | None:
+    """What ends the run that this thread makes; None where nothing does, on the event loop and at load."""
+    stop: Stop | None = getattr(lane_thread, "stop", None)
+    return stop
 
 
 class PinnedMemory:

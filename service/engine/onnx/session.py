@@ -21,9 +21,19 @@ from model_store.graph import Graph, Tensor
 from model_store.graphs.reshape import Reshape
 from model_store.graphs.sessions import describe_session, make_options, make_run_options, open_session, read_tensor
 from model_store.graphs.values import Values, needs_values
+from model_store.rows.graph.open_ended import find_open_ended
 from model_store.rows.graph.operators import find_fragile
 from service.engine.batching.buckets import make_buckets
-from service.engine.onnx.binding import HOST, Bindings, Empty, MemoryLocation, find_pinned_memory, read_slots
+from service.engine.execution.runner import Stop, lane_thread
+from service.engine.onnx.binding import (
+    HOST,
+    Bindings,
+    Empty,
+    MemoryLocation,
+    attach_options,
+    find_pinned_memory,
+    read_slots,
+)
 from service.engine.onnx.providers import (
     CPU,
     GPU_LANES,
@@ -40,6 +50,9 @@ from service.errors import InvalidInput, NotReady
 logger = logging.getLogger("sluice.session")
 
 _QUIET = make_run_options()
+_LARGE_BYTES = 4 << 20
+"""Of inputs whose runs give back their memory, which may be a hundred times as much. To find it anew takes a few
+hundredths of such a run."""
 
 
 class Session:
@@ -95,6 +108,8 @@ class Session:
             logger.warning("this ONNX Runtime has %s, but the session came up on the CPU: see its log", wanted)
         self.fragile = find_fragile(content) if self.on_cpu else self.provider
         """What may not survive a tensor without elements, None if all does: elsewhere than on the CPU nobody tried."""
+        self.open_ended = find_open_ended(content)
+        """By what node the time of a run depends on values, so that it has no bound; None if sizes alone decide."""
         self.output_names = [o.name for o in self._session.get_outputs()]
         self.shapes: Reshape | None = None
         self.has_cuda_graphs = capture and not self.on_cpu
@@ -120,12 +135,19 @@ class Session:
         """
         if self.shapes is not None:
             inputs = self.shapes.enter(inputs)
+        stop: Stop | None = getattr(lane_thread, "stop", None)
         try:
             if self._bindings is not None:
                 outputs = self._bindings.run(inputs)
             else:
-                outputs = self._session.run(self.output_names, inputs, self._run_options)
+                options = self._run_options
+                if stop is not None:  # options of its own, by which it can be ended; they cost 0.4 µs
+                    size = sum(array.nbytes for array in inputs.values())
+                    options = attach_options(stop, gives_back=size > _LARGE_BYTES)
+                outputs = self._session.run(self.output_names, inputs, options)
         except Exception as error:
+            if stop is not None and stop.asked:
+                raise
             refusal = find_refusal(error)
             if refusal is None:
                 raise

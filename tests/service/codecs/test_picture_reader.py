@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from model_store.tasks import Image
 from service.codecs.picture_reader import decode_base64, decode_image
-from service.errors import InvalidInput, UnsupportedMedia
+from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 MAX_PIXELS = 10_000
 GREY = Image(input="image", channels=1, height=2, width=3)
@@ -291,3 +291,18 @@ def test_text_that_is_no_base64_is_refused(text: str) -> None:
 def test_base64_is_decoded(content: bytes) -> None:
     """Bytes that were encoded come back."""
     assert decode_base64(base64.b64encode(content).decode(), "x") == content
+
+
+def test_row_that_is_too_large_for_its_model_is_not_decoded() -> None:
+    """Its size is in the head of the file; what follows here could not be read."""
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (40, 30)).save(buffer, "PNG")
+    told: list[int] = []
+
+    def check(elements: int) -> None:
+        told.append(elements)
+        raise BodyTooLarge("too large")
+
+    with pytest.raises(BodyTooLarge):
+        decode_image(buffer.getvalue()[:60], Image(input="x", channels=3), 10_000, "x", check)
+    assert told == [3 * 40 * 30]

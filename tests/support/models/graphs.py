@@ -47,6 +47,25 @@ def double(width: int | str = 3) -> bytes:
     )
 
 
+def never_ends_from(limit: float) -> bytes:
+    """y = x, but a batch with a number from ``limit`` on goes round a loop for ever."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in ("x_in", "x_out"))
+    number = helper.make_tensor_value_info("number", TensorProto.INT64, [])
+    go, go_on = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "go_on"))
+    again = [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["x_in"], ["x_out"])]
+    body = helper.make_graph(again, "again", [number, go, x], [go_on, y])
+    return build(
+        [
+            helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+            helper.make_node("GreaterOrEqual", ["largest", "limit"], ["begins"]),
+            helper.make_node("Loop", ["", "begins", "x"], ["y"], body=body),
+        ],
+        [("x", TensorProto.FLOAT, ["batch", 3])],
+        [("y", TensorProto.FLOAT, ["batch", 3])],
+        {"limit": np.array(limit, np.float32)},
+    )
+
+
 def look_up() -> bytes:
     """y = table[x]: a row with an id outside 0..3 makes ONNX Runtime fail the whole run, as a poisoned row does."""
     return build(

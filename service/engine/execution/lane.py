@@ -1,0 +1,85 @@
+"""A lane: a thread, and the runs that it was given."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+from service.engine.execution.runner import Stop
+from service.engine.tensors import BatchBuffer
+
+_LANE_NICE = 5
+logger = logging.getLogger("sluice.engine")
+
+
+class LaneRun:
+    """A run as its lane knows it.
+
+    ``look_at`` is when a caller's deadline passes while it runs. ``is_lost``: it did not end when it was asked to.
+    """
+
+    estimate_s: float
+    look_at: float
+    stop: Stop
+    is_lost: bool
+
+
+R = TypeVar("R", bound=LaneRun)
+
+
+class Lane(Generic[R]):
+    """A thread that does one thing after the other, and the buffer that it fills for that.
+
+    The event loop chooses the lane, which the threads of an executor would not let it. The thread begins with the
+    first work, and survives whatever that raises.
+    """
+
+    def __init__(self, number: int, buffer: BatchBuffer) -> None:
+        self.buffer = buffer
+        self.run: R | None = None
+        self.ahead: R | None = None
+        """What it is to run after that."""
+        self.free_at = 0.0
+        """When it is expected to have run all that it was given."""
+        self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._worker = threading.Thread(target=self._work, name=f"lane_{number}", daemon=True)
+
+    @property
+    def runs(self) -> list[R]:
+        """What it runs, and what it is to run after that."""
+        return [run for run in (self.run, self.ahead) if run is not None]
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether what it runs takes twice as long as was expected: nobody knows when it is free."""
+        return self.run is not None and now > self.free_at + self.run.estimate_s
+
+    def do(self, work: Callable[[], None]) -> None:
+        if not self._worker.ident:
+            self._worker.start()
+        self._todo.put(work)
+
+    def close(self, within_s: float) -> bool:
+        """Tell what still runs to end. Return whether it has, within so many seconds."""
+        for run in self.runs:
+            run.stop.ask()
+        self._todo.put(None)
+        if self._worker.ident:
+            self._worker.join(within_s)
+        return not self._worker.is_alive()
+
+    def _work(self) -> None:
+        _give_way()
+        while (work := self._todo.get()) is not None:
+            try:
+                work()
+            except Exception:  # the event loop has been closed meanwhile
+                logger.exception("what a lane has done found nobody who wanted it")
+
+
+def _give_way() -> None:
+    """Let the event loop go before the lanes where they share a core: a request that it reads late is late already."""
+    if sys.platform == "linux":  # elsewhere the priority would be that of the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LANE_NICE)

@@ -1,0 +1,109 @@
+"""How much memory a run takes, by the size of a row: from the sizes of all tensors and when each is done with."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx
+
+from model_store.graph import Graph
+from model_store.graphs import Arrays
+from model_store.graphs.bits import Axes, take_rows
+from model_store.rows.graph.weights import embed_small, strip_weights
+from model_store.rows.measuring import Meter, is_large
+
+Terms = tuple[float, float, float]
+"""A row of n elements takes a + b n + c n² bytes."""
+
+_ELEMENT_BYTES = 4
+_FACTORS = (1, 2, 4)
+_LONGEST_S = 0.25
+"""No larger size is tried after a run of so long."""
+_BESIDES = 2.0
+"""What a run takes is up to so many times of its tensors: kernels lay them out anew, and a transposed convolution makes
+a matrix of its own. The photo restorer takes 198 bytes a pixel, its tensors 84."""
+_IN_PLACE = frozenset(
+    {"Relu", "Add", "Mul", "Sub", "Div", "Sigmoid", "Tanh", "Clip", "Reshape", "Identity", "LeakyRelu"}
+)
+"""Operators that may write over what they read."""
+
+
+def count_bytes(content: bytes, external: Mapping[str, bytes]) -> int:
+    """About what the weights of a graph take."""
+    return len(content) + sum(map(len, external.values()))
+
+
+def learn_memory(content: bytes, external: Mapping[str, bytes], graph: Graph, samples: Arrays) -> Terms | None:
+    """What a row takes while a graph runs, by runs of one row at the size of ``samples`` and larger ones.
+
+    None where it cannot be told: the weights are too large to open the graph once more, or it does not run alone.
+    """
+    try:
+        model, files = strip_weights(content)
+        weights = {**external, **files}
+        if is_large(weights):
+            return None
+        embed_small(model, weights)
+        meter = Meter(model, weights)
+    except Exception:  # noqa: BLE001  # the parser and ONNX Runtime raise several types
+        return None
+    points = []
+    for inputs in _grow(graph, samples):
+        began = time.perf_counter()
+        try:
+            shapes = meter.run(inputs, 1).shapes
+        except Exception:  # noqa: BLE001  # it does not run at that size
+            break
+        points.append((float(sum(array.size for array in inputs.values())), _BESIDES * find_peak(model, shapes)))
+        if time.perf_counter() - began > _LONGEST_S:
+            break
+    return fit(points)
+
+
+def find_peak(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """The most bytes that the tensors of the main graph take at once."""
+    sizes = {name: _ELEMENT_BYTES * math.prod(shape) for name, shape in shapes.items()}
+    last_use = {name: number for number, node in enumerate(model.graph.node) for name in node.input}
+    last_use |= {output.name: len(model.graph.node) for output in model.graph.output}
+    held = most = sum(sizes.get(value.name, 0) for value in model.graph.input)
+    for number, node in enumerate(model.graph.node):
+        done = sum(sizes.get(name, 0) for name in set(node.input) if last_use[name] == number)
+        made = sum(sizes.get(name, 0) for name in node.output)
+        most = max(most, held + (max(0, made - done) if node.op_type in _IN_PLACE else made))
+        unused = sum(sizes.get(name, 0) for name in node.output if name not in last_use)
+        held += made - done - unused
+    return float(most)
+
+
+def fit(points: list[tuple[float, float]]) -> Terms | None:
+    """The terms that go through up to three points (elements, bytes), none of them negative."""
+    if not points:
+        return None
+    if len(points) == 3 and len({elements for elements, _ in points}) == 3:
+        (x0, y0), (x1, y1), (x2, y2) = points
+        square = ((y2 - y0) / (x2 - x0) - (y1 - y0) / (x1 - x0)) / (x2 - x1)
+        if square > 0:
+            linear = (y1 - y0) / (x1 - x0) - square * (x1 + x0)
+            return max(0.0, y0 - linear * x0 - square * x0 * x0), max(0.0, linear), square
+    elements, size = points[-1]
+    before, size_before = points[0]
+    linear = (size - size_before) / (elements - before) if elements > before else size / max(1.0, elements)
+    return max(0.0, size - linear * elements), max(0.0, linear), 0.0
+
+
+def _grow(graph: Graph, samples: Arrays) -> Iterator[Arrays]:
+    """One row of the samples, and larger ones: every free axis so many times as long."""
+    axes: Axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
+    row = samples if all(axis is None for axis in axes.values()) else take_rows(samples, 1, axes)
+    for factor in _FACTORS:
+        grown: dict[str, np.ndarray] = {}
+        for tensor in graph.inputs:
+            if tensor.name not in row:
+                continue
+            array = row[tensor.name]
+            for axis, size in enumerate(tensor.shape):
+                if isinstance(size, str) and axis != tensor.batch_axis:
+                    array = np.concatenate([array] * factor, axis)
+            grown[tensor.name] = array
+        yield grown

@@ -1,0 +1,156 @@
+"""What one request may take: others are answered meanwhile, its deadline holds, and its memory has a bound."""
+
+import asyncio
+import concurrent.futures
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model_store import DEFAULT_ROOT
+from model_store.tasks import Picture
+from service.codecs.picture_writer import encode_png
+from tests.support.models import graphs
+from tests.support.servers import FAST, Serving, settings_for
+from tests.support.wires import Wire
+
+LARGE = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [10_000, 3], "data": [[0.5, 1, 2]] * 10_000}]}
+ROWS = {"model": "digits-classifier", "inputs": [[[[0.5] * 8] * 8]] * 1000}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "double" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(graphs.double())
+    return tmp_path
+
+
+class HeldThread(concurrent.futures.ThreadPoolExecutor):
+    """One thread that does nothing until it is opened; it notes what it is to do."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.opened = threading.Event()
+        self.given: queue.SimpleQueue[concurrent.futures.Future[Any]] = queue.SimpleQueue()
+        super().submit(self.opened.wait, 60)
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        future = super().submit(fn, *args, **kwargs)
+        self.given.put(future)
+        return future
+
+
+@contextmanager
+def parsing_held(server: Serving) -> Iterator[HeldThread]:
+    """Nothing is parsed meanwhile."""
+    assert server.worker is not None
+    thread = server.worker.handler.parsing = HeldThread()
+    try:
+        yield thread
+    finally:
+        thread.opened.set()
+
+
+def post(pool: concurrent.futures.Executor, server: Serving, path: str, body: Any) -> Any:
+    def ask() -> Any:
+        with server.client() as client:
+            return client.post(path, json=body)
+
+    return pool.submit(ask)
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "body"), [(None, "/v2/models/double/infer", LARGE), (DEFAULT_ROOT, "/classify", ROWS)]
+)
+def test_large_json_is_read_in_a_thread(store: Path, root: Path | None, path: str, body: Any) -> None:
+    """The event loop goes on: while a body waits to be parsed, another one is answered."""
+    settings = settings_for(root or store, models=() if root is None else ("digits-classifier",))
+    with Serving(settings, FAST) as server, concurrent.futures.ThreadPoolExecutor() as pool, server.client() as client:
+        with parsing_held(server) as thread:
+            large = post(pool, server, path, body)
+            thread.given.get(timeout=30)
+            assert client.get("/livez").status_code == 200
+            assert not large.done()
+        assert large.result(60).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/models/double/infer", "/classify"])
+def test_deadline_passes_while_a_body_waits_to_be_parsed(store: Path, path: str) -> None:
+    """Its caller is told so in time, on every route."""
+    body = LARGE if "infer" in path else ROWS
+    with Serving(settings_for(store, deadline_s=0.2), FAST) as server, server.client() as client, parsing_held(server):
+        reply = client.post(path, json=body)
+        assert (reply.status_code, "deadline" in reply.json()["error"]) == (504, True)
+
+
+def test_caller_that_leaves_is_not_parsed_for(store: Path) -> None:
+    """Its body is dropped from the line before its turn."""
+    body = json.dumps(LARGE).encode()
+    cancelled = threading.Event()
+    with Serving(settings_for(store), FAST) as server, parsing_held(server) as thread:
+        with Wire(server) as wire:
+            head = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % len(body)
+            wire.send(head + body)
+            future = thread.given.get(timeout=30)
+        future.add_done_callback(lambda _: cancelled.set())
+        assert cancelled.wait(30)
+        assert future.cancelled()
+
+
+@pytest.mark.parametrize("timeout_us", [None, 200_000])
+def test_request_waits_for_its_model_no_longer_than_its_deadline(store: Path, timeout_us: int | None) -> None:
+    """Its own, or that of the server; the model goes on loading for others."""
+    parameters = {} if timeout_us is None else {"parameters": {"timeout": timeout_us}}
+    x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+    settings = settings_for(store, lazy=True, deadline_s=0.2 if timeout_us is None else 60.0)
+    with Serving(settings, FAST) as server, server.client() as client:
+        worker = server.worker
+        assert worker is not None
+        loop = worker.tasks.loop
+        busy = worker.registry.entries["double"].busy
+        asyncio.run_coroutine_threadsafe(busy.acquire(), loop).result(20)
+        try:
+            assert client.post("/v2/models/double/infer", json={"inputs": [x], **parameters}).status_code == 504
+        finally:
+            loop.call_soon_threadsafe(busy.release)
+        reply = client.post("/v2/models/double/infer", json={"inputs": [x], "parameters": {"timeout": 60_000_000}})
+        assert reply.json()["outputs"][0]["data"] == [2, 4, 6]
+
+
+def test_request_whose_run_never_ends_stops_nobody(tmp_path: Path) -> None:
+    """It gets 504 at its deadline; its model and others answer, and the server stops."""
+    graphs.write_plain(tmp_path, "hang", graphs.never_ends_from(1000))
+    graphs.write_plain(tmp_path, "double", graphs.double())
+    with Serving(settings_for(tmp_path, deadline_s=0.5), FAST) as server, server.client() as client:
+
+        def infer(model: str, value: float) -> int:
+            x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [value, 1, 1]}
+            return client.post(f"/v2/models/{model}/infer", json={"inputs": [x]}).status_code
+
+        assert [infer("hang", 5000), infer("double", 1), infer("hang", 1)] == [504, 200, 200]
+
+
+def test_large_request_begins_to_load_its_model() -> None:
+    """Though it is read in a thread, where nothing can be begun; it waits for the model, and is answered."""
+    settings = settings_for(DEFAULT_ROOT, models=("digits-classifier",), lazy=True)
+    with Serving(settings, FAST) as server, server.client() as client:
+        reply = client.post("/classify", json=ROWS)
+        assert (reply.status_code, len(reply.json()["predictions"])) == (200, 1000)
+
+
+def test_picture_whose_run_would_take_too_much_memory_is_refused() -> None:
+    """With 413 and the limit, before it runs; a small one is answered."""
+    settings = settings_for(DEFAULT_ROOT, models=("photo-restorer",), max_run_bytes=20 << 20)
+    with Serving(settings, FAST) as server, server.client() as client:
+        small, large = (encode_png(np.zeros((3, side, side), np.float32), Picture(channels=3)) for side in (64, 1024))
+        headers = {"content-type": "image/png", "accept": "image/png"}
+        assert client.post("/reconstruct", content=small, headers=headers).status_code == 200
+        reply = client.post("/reconstruct", content=large, headers=headers)
+        assert (reply.status_code, str(20 << 20) in reply.json()["error"]) == (413, True)
