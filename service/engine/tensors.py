@@ -319,7 +319,7 @@ def are_finite(array: np.ndarray) -> bool:
 
 _KEPT_SHAPES = 16
 _KEPT_BYTES = 64 << 20
-"""Of the arrays of one lane for one graph: callers choose the sizes of free axes."""
+"""Of the arrays of one lane for one graph besides the newest: callers choose the sizes of free axes."""
 
 _ALIGNED_BYTES = 16
 _LOOKED_AT_BYTES = 8192
@@ -374,13 +374,12 @@ class BatchBuffer:
         return batch
 
     def _keep(self, key: tuple[str, tuple[int, ...], np.dtype], buffer: np.ndarray) -> np.ndarray:
-        """Remember an array, in place of older ones where there are too many or they are too large."""
+        """Remember an array, in place of older ones where there are too many or they are too large beside it."""
         self._arrays.pop(key, None)
         kept_bytes = buffer.nbytes + sum(array.nbytes for array in self._arrays.values())
         while self._arrays and (kept_bytes > _KEPT_BYTES or len(self._arrays) >= _KEPT_SHAPES):
             kept_bytes -= self._arrays.pop(next(iter(self._arrays))).nbytes
-        if kept_bytes <= _KEPT_BYTES:
-            self._arrays[key] = buffer
+        self._arrays[key] = buffer
         return buffer
 
 
