@@ -30,6 +30,7 @@ from service.errors import (
     UnsupportedCoding,
 )
 from service.metrics.meters import Metrics
+from service.metrics.times import render_server_timing
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
 from service.protocol.large_json import without_traceback
 from service.protocol.timeout import find_timeout
@@ -181,7 +182,8 @@ class Responder(Work):
     def _reply(self, reply: Reply, answer: Answer | None) -> None:
         request, status = self.request, reply.status
         total_s = self.elapsed_s()
-        timing = _server_timing(total_s, answer)
+        stages_s = None if answer is None else (answer.queue_s, answer.batch_s, answer.compute_s)
+        timing = render_server_timing(total_s, stages_s)
         reply.headers = (*reply.headers, (b"x-request-id", request.request_id.encode()), (b"server-timing", timing))
         self._let_go()
         request.reply(reply)
@@ -383,30 +385,3 @@ def _coding_of(request: Request, reply: Reply) -> str | None:
         if any(header in reply.headers for header in (JSON, BINARY))
         else None
     )
-
-
-def _server_timing(total_s: float, answer: Answer | None) -> bytes:
-    """Milliseconds of each stage. W3C Server Timing."""
-    if answer is None:
-        return b"total;dur=" + _milliseconds(total_s)
-    return b"".join(
-        [
-            b"queue;dur=",
-            _milliseconds(answer.queue_s),
-            b", batch;dur=",
-            _milliseconds(answer.batch_s),
-            b", compute;dur=",
-            _milliseconds(answer.compute_s),
-            b", total;dur=",
-            _milliseconds(total_s),
-        ]
-    )
-
-
-_MILLISECONDS = [b"%d.%03d" % divmod(us, 1000) for us in range(10_000)]
-"""By microseconds. To format the four of an answer took a thirtieth of a tiny model's request."""
-
-
-def _milliseconds(seconds: float) -> bytes:
-    us = int(seconds * 1e6 + 0.5)
-    return _MILLISECONDS[us] if 0 <= us < len(_MILLISECONDS) else b"%.3f" % (seconds * 1e3)

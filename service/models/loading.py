@@ -4,7 +4,6 @@ Runs in a thread and touches nothing that is shared; the registry puts the resul
 """
 
 import functools
-import hashlib
 import itertools
 import logging
 import time
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.cancellation import Cancellation, LoadCancelled
-from model_store.graph import MAIN, Graph, RowVerdict, Tensor
+from model_store.graph import MAIN, Graph, RowVerdict
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import (
     PROVED_BY_EXPORT,
@@ -30,7 +29,7 @@ from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.graphs.sessions import make_run_options
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
-from model_store.rows.graph.fingerprint import fingerprint
+from model_store.rows.graph.fingerprint import identify
 from model_store.triton import TritonConfig
 from service.cores import count_cores
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
@@ -45,7 +44,7 @@ from service.models.measurement_lock import measurement_lock
 from service.models.memory import Terms, count_bytes, learn_memory
 from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
-from service.models.verify import Budget, check_golden, run, try_company
+from service.models.verify import Budget, check_golden, check_signature, run, try_company
 from service.sequences.rules import SequenceRules, read_loop
 from service.settings import Settings
 
@@ -292,12 +291,12 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         content = with_available_locale(contents[graph.file])
         open_on = _opener(content, external, settings, max_rows)
         session = open_on(settings.intra_op_threads or 1)
-        _check_signature(graph, session)
+        check_signature(graph, session)
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
         learn_of = functools.partial(learn_memory, content, external)
-        size, known_by = count_bytes(content, external), _identify(content)
+        size, known_by = count_bytes(content, external), identify(content)
         opened[name] = _Opened(
             settled, session, open_on, samples, stored, known_by=known_by, learn_memory=learn_of, weight_bytes=size
         )
@@ -319,7 +318,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
         described.samples,
         others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
-        known_by=_identify(content),
+        known_by=identify(content),
         learn_memory=functools.partial(learn_memory, plain.content, plain.external),
         weight_bytes=count_bytes(plain.content, plain.external),
     )
@@ -333,14 +332,6 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     sequence_rules = None if sequences is None else SequenceRules(sequences, is_required=True)
     schedule_policy = None if config is None else read_schedule_policy(config.batching)
     return _Read(described.manifest, {MAIN: opened}, sequence_rules, schedule_policy, config)
-
-
-def _identify(content: bytes) -> bytes:
-    try:
-        found = fingerprint(content)
-    except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
-        found = None
-    return found or hashlib.sha256(content).digest()
 
 
 def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
@@ -396,17 +387,3 @@ def _opener(
         )
 
     return open_on
-
-
-def _check_signature(declared: Graph, session: Session) -> None:
-    """Raises NotReady if the manifest describes other tensors than the ONNX file has."""
-    actual = session.describe(declared.file)
-    for said, found in ((declared.inputs, actual.inputs), (declared.outputs, actual.outputs)):
-        if [_facts(t) for t in said] != [_facts(t) for t in found]:
-            raise NotReady(
-                f"the manifest describes {[_facts(t) for t in said]}, the graph has {[_facts(t) for t in found]}"
-            )
-
-
-def _facts(tensor: Tensor) -> tuple[str, str, tuple[int | None, ...]]:
-    return tensor.name, tensor.datatype, tuple(size if isinstance(size, int) else None for size in tensor.shape)

@@ -13,6 +13,7 @@ from model_store.cancellation import current
 from model_store.datatypes import datatype_of
 from model_store.errors import first_line
 from model_store.golden import check_tolerance
+from model_store.graph import Graph, Tensor
 from model_store.graphs.bits import cut, find_rounding, limit_of, take_rows
 from model_store.manifest import Golden
 from service.engine.onnx.session import Session
@@ -108,3 +109,17 @@ def check_golden(session: Session, signature: Signature, facts: Golden, golden: 
             )
         worst = max(worst, float(error.max(initial=0.0)))
     return worst
+
+
+def check_signature(declared: Graph, session: Session) -> None:
+    """Raises NotReady if the manifest describes other tensors than the ONNX file has."""
+    actual = session.describe(declared.file)
+    for said, found in ((declared.inputs, actual.inputs), (declared.outputs, actual.outputs)):
+        if [_facts(t) for t in said] != [_facts(t) for t in found]:
+            raise NotReady(
+                f"the manifest describes {[_facts(t) for t in said]}, the graph has {[_facts(t) for t in found]}"
+            )
+
+
+def _facts(tensor: Tensor) -> tuple[str, str, tuple[int | None, ...]]:
+    return tensor.name, tensor.datatype, tuple(size if isinstance(size, int) else None for size in tensor.shape)

@@ -347,14 +347,10 @@ def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int
     """Whether the binary part can have ``count`` elements; of BYTES the least that they take is known."""
     if not _is_count(size_bytes):
         raise InvalidInput(f"{where}.parameters.binary_data_size: expected a number of bytes, got {size_bytes!r:.40}")
-    if datatype.itemsize and size_bytes != count * datatype.itemsize:
-        raise InvalidInput(
-            f"{where}: expected {count * datatype.itemsize} bytes for {datatype.name} {shape}, got {size_bytes}"
-        )
-    if not datatype.itemsize and size_bytes < count * LENGTH_BYTES:
-        raise InvalidInput(
-            f"{where}: expected at least {count * LENGTH_BYTES} bytes for {datatype.name} {shape}, got {size_bytes}"
-        )
+    expected = count * (datatype.itemsize or LENGTH_BYTES)
+    if size_bytes < expected or (datatype.itemsize and size_bytes != expected):
+        least = "" if datatype.itemsize else "at least "
+        raise InvalidInput(f"{where}: expected {least}{expected} bytes for {datatype.name} {shape}, got {size_bytes}")
 
 
 def _parse_outputs(

@@ -24,14 +24,7 @@ from service.engine.execution.interpreter import let_others_run
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import AllCores, Runner
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
-from service.errors import (
-    DeadlinePassed,
-    Draining,
-    ModelFailure,
-    QueueFull,
-    ServiceError,
-    TooLate,
-)
+from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
