@@ -153,6 +153,7 @@ class Loads:
     def _end(self, load: _Load) -> None:
         if load.overdue is not None:
             load.overdue.cancel()
+            load.overdue = None  # it holds the load in a circle, and so what was loaded
         self._give_place(load)
         self._loads.discard(load)
 
