@@ -46,7 +46,7 @@ class _Load:
     cancellation: Cancellation = field(default_factory=Cancellation)
     more_s: float = 0.0
     has_place: bool = True
-    overdue: asyncio.TimerHandle | None = None
+    overdue: threading.Timer | None = None
 
 
 class Loads:
@@ -69,12 +69,12 @@ class Loads:
         load = self._begin(version, on_overdue)
         try:
             ends: set[asyncio.Future[Any]] = {load.done, load.cancelled}
-            await asyncio.wait(ends, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            await _wait(ends, limit_s)
             if not load.done.done():
                 load.cancellation.cancel(
                     f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
                 )
-                await asyncio.wait({load.done}, timeout=_GRACE_S)
+                await _wait({load.done}, _GRACE_S)
                 if not load.done.done():
                     raise NotReady(f"{load.cancellation.reason} (what it does cannot be stopped)")
             loaded = load.done.result()
@@ -110,7 +110,7 @@ class Loads:
         loop = asyncio.get_running_loop()
         load = _Load(version, loop.create_future(), loop.create_future(), on_overdue)
         load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
-        load.overdue = loop.call_later(self._settings.ready_wait_s, self._be_overdue, load)
+        load.overdue = _call_later(loop, self._settings.ready_wait_s, lambda: self._be_overdue(load))
         name = f"load {version.name} version {version.version}"
         thread = threading.Thread(target=self._work, args=(load, loop), name=name, daemon=True)
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
@@ -134,8 +134,10 @@ class Loads:
             tell(lambda: load.done.set_result(loaded))
 
     def _be_overdue(self, load: _Load) -> None:
+        if load not in self._loads:  # it has just ended
+            return
         if load.more_s > 0:
-            load.overdue = asyncio.get_running_loop().call_later(load.more_s, self._be_overdue, load)
+            load.overdue = _call_later(asyncio.get_running_loop(), load.more_s, lambda: self._be_overdue(load))
             load.more_s = 0.0
             return
         logger.warning(
@@ -152,8 +154,31 @@ class Loads:
     def _end(self, load: _Load) -> None:
         if load.overdue is not None:
             load.overdue.cancel()
+            load.overdue = None  # it holds the load in a circle, and so what was loaded
         self._give_place(load)
         self._loads.discard(load)
+
+
+async def _wait(futures: set[asyncio.Future[Any]], seconds: float) -> None:
+    """Return when one of them is done, or after so many seconds of the clock by which threads work."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    timer = _call_later(loop, seconds, lambda: None if over.done() else over.set_result(None))
+    try:
+        await asyncio.wait({*futures, over}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+
+
+def _call_later(loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[[], None]) -> threading.Timer:
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(call)
+
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), tell)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _count_bytes(version: ModelVersion) -> int:
