@@ -15,7 +15,7 @@ from service.protocol.json import parse_object
 
 MAX_BODY_BYTES = 64 << 10
 """These requests are small."""
-_JSON, _BYTES = "application/json", "application/octet-stream"
+_JSON, _BYTES, _FORM = "application/json", "application/octet-stream", "application/x-www-form-urlencoded"
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -87,11 +87,12 @@ def check_sender(request: Request) -> None:
     """Refuse what a page of another site makes a browser send: that needs no key, only a browser inside the network.
 
     A page can send forms and plain text anywhere without being asked; other types only where its origin is let in. And
-    it cannot leave ``Origin`` out. Triton's clients are no browsers: they name no type, or that of bytes. Raises
-    UnsupportedMedia, Forbidden.
+    it cannot leave out ``Origin`` and ``Sec-Fetch-Site``. Programs do: Triton's clients name no type, or that of bytes,
+    and ``curl -d`` and Python's urllib call whatever they send a form. Raises UnsupportedMedia, Forbidden.
     """
     media_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if media_type not in (_JSON, _BYTES):
+    is_program = "origin" not in request.headers and "sec-fetch-site" not in request.headers
+    if media_type not in (_JSON, _BYTES) and not (media_type == _FORM and is_program):
         raise UnsupportedMedia(f"content-type: expected {_JSON}, got {media_type!r:.60}")
     host = request.headers.get("host", "").lower()
     for origin in request.headers.getlist("origin"):

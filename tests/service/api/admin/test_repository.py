@@ -100,7 +100,8 @@ CHANGES = (
     [
         ({"Content-Type": "text/plain"}, 415),
         ({"Content-Type": "text/plain;charset=UTF-8", "Origin": "https://evil.example"}, 415),
-        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "cross-site"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://evil.example"}, 415),
         ({"Content-Type": "multipart/form-data; boundary=a"}, 415),
         ({"Content-Type": ""}, 415),
         ({"Origin": "https://evil.example"}, 403),
@@ -128,6 +129,7 @@ def test_change_that_a_page_of_another_site_could_ask_for_is_refused(
         {},
         {"Content-Type": "application/json"},
         {"Content-Type": "application/octet-stream"},
+        {"Content-Type": "application/x-www-form-urlencoded"},  # curl -d
         {"Content-Type": "Application/JSON; charset=utf-8", "Origin": "http://{host}"},
         {"Host": "sluice.example", "Origin": "https://Sluice.example:443"},
         {"Host": "sluice.example:80", "Origin": "http://sluice.example"},
