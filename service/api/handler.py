@@ -30,7 +30,6 @@ from service.errors import (
     UnsupportedCoding,
 )
 from service.metrics.meters import Metrics
-from service.metrics.times import render_server_timing
 from service.protocol.compression import choose_coding, deflate, inflate, read_coding
 from service.protocol.large_json import without_traceback
 from service.protocol.timeout import find_timeout
@@ -38,7 +37,16 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
 from service.transport.handler import ConnectionLimits, Handler
-from service.transport.request import JSON, BodyBudget, Endpoint, HeaderField, Reply, Request, Work
+from service.transport.request import (
+    JSON,
+    BodyBudget,
+    Endpoint,
+    HeaderField,
+    Reply,
+    Request,
+    Work,
+    render_server_timing,
+)
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.http")

@@ -347,7 +347,8 @@ class Dispatcher(LaneUser):
         lanes_run = self._device.lanes_run
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
         only = self.signature.output_names[0] if self._is_simple else None
-        observer, tally = self.observer, Tally()
+        observer = self.observer
+        answered, total_s, all_queue_s, all_batch_s, all_compute_s = 0, 0.0, 0.0, 0.0, 0.0
         waits_s: list[float] = []
         at = 0
         for part in run.batch.slices:
@@ -372,17 +373,17 @@ class Dispatcher(LaneUser):
                     continue
                 outputs = dict(zip(self.signature.output_names, found, strict=True))
             request.finish(Answer(outputs, request.queue_s, request.batch_s, request.compute_s))
-            tally.requests += 1
-            tally.total_s += now - request.arrived
-            tally.queue_s += request.queue_s
-            tally.batch_s += request.batch_s
-            tally.compute_s += request.compute_s
+            answered += 1
+            total_s += now - request.arrived
+            all_queue_s += request.queue_s
+            all_batch_s += request.batch_s
+            all_compute_s += request.compute_s
             if observer.traces:
                 times = (request.arrived, now, request.queue_s, request.batch_s, request.compute_s)
                 observer.traced(Times(request.rows.number, *times))
         observer.queued(waits_s)
-        if tally.requests:
-            observer.answered(tally)
+        if answered:
+            observer.answered(Tally(answered, total_s, all_queue_s, all_batch_s, all_compute_s))
 
 
 @dataclass(eq=False)

@@ -212,7 +212,7 @@ def test_caller_that_goes_is_taken_out_in_the_other_worker(store: Path, tmp_path
             gone, last = (begin(pair.one, body_of(x, pair.theirs)) for x in (10, 100))
             held = pair.two.handler.body_budget
             await until(lambda: held.held_bytes == sum(len(body_of(x, pair.theirs)) for x in (10, 100)) + held_first)
-            gone.cancel()
+            gone.work.cancel()
             await until(lambda: held.held_bytes == len(body_of(100, pair.theirs)) + held_first)
             gate.opened.set()
             assert [total_of(await call.answer) for call in (first, last)] == [1, 101]

@@ -190,7 +190,7 @@ def test_requests_of_a_sequence_run_in_order(server: Serving, client: httpx.Clie
 
         async def join() -> list[AwaitedRequest]:
             calls = [begin(handler, body_of(1, "line", *marks)) for marks in ((), (), ("end",), ())]
-            calls[1].cancel()
+            calls[1].work.cancel()
             return calls
 
         gone = asyncio.run_coroutine_threadsafe(join(), loop).result(20)
