@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from service.engine.batching.queue import Answer
 from service.engine.execution.write_coalescer import WriteCoalescer
@@ -51,19 +51,19 @@ from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.http")
 
-BINARY: HeaderField = (b"content-type", b"application/octet-stream")
+BINARY: Final[HeaderField] = (b"content-type", b"application/octet-stream")
 
 Body = bytes | memoryview
 
-_V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
-_V1_PATH = re.compile(r"/v1/models/([^/]+):(predict|explain)")
-_PLAIN_ROUTES = ("/generate",)
+_V2_PATH: Final = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
+_V1_PATH: Final = re.compile(r"/v1/models/([^/]+):(predict|explain)")
+_PLAIN_ROUTES: Final = ("/generate",)
 """Whose requests are too small to be worth a content coding."""
-_MAX_KEPT_PATH = 512
+_MAX_KEPT_PATH: Final = 512
 """Characters of a path that is remembered: longer ones are none of ours, or rare."""
-_COMPRESS_FROM_BYTES = 1024
-_INFLATE_IN_THREAD_FROM_BYTES = 1 << 10
-_DEFLATE_IN_THREAD_FROM_BYTES = 16 << 10
+_COMPRESS_FROM_BYTES: Final = 1024
+_INFLATE_IN_THREAD_FROM_BYTES: Final = 1 << 10
+_DEFLATE_IN_THREAD_FROM_BYTES: Final = 16 << 10
 """Larger bodies are inflated and compressed in a thread; up to there it took 3 ms, for a bomb, and 0.15 ms."""
 
 
@@ -228,7 +228,7 @@ class Responder(Work):
             self._inflated_bytes = 0
 
 
-_USUAL = ErrorFormat()
+_USUAL: Final = ErrorFormat()
 
 Start = Callable[[Responder], None]
 """Begins to answer a request; raises ServiceError, or whatever becomes the answer as a fault of the server."""

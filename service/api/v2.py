@@ -8,6 +8,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from service.sequences.sequences import Sequences, Turn
 from service.settings import Settings
 from service.transport.request import FORWARDED_INFER, GRPC_INFER, GRPC_STREAM_INFER, INFER, JSON, HeaderField, Reply
 
-_KEPT_HEADERS = 256
+_KEPT_HEADERS: Final = 256
 
 Render = Callable[[Model, InferHeader, Answer], Reply]
 

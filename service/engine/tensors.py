@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from model_store.graph import Graph, Tensor
 from service.errors import InvalidInput, ModelFailure
 
 Arrays = Mapping[str, np.ndarray]
-MAX_EMPTY = 1 << 20
+MAX_EMPTY: Final = 1 << 20
 """The elements that a tensor without any may have if its empty axes are taken as 1."""
 
 
@@ -317,12 +318,12 @@ def are_finite(array: np.ndarray) -> bool:
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
-_KEPT_SHAPES = 16
-_KEPT_BYTES = 64 << 20
+_KEPT_SHAPES: Final = 16
+_KEPT_BYTES: Final = 64 << 20
 """Of the arrays of one lane for one graph besides the newest: callers choose the sizes of free axes."""
 
-_ALIGNED_BYTES = 16
-_LOOKED_AT_BYTES = 8192
+_ALIGNED_BYTES: Final = 16
+_LOOKED_AT_BYTES: Final = 8192
 """Smaller views are copied without a look at their address, which takes longer."""
 
 

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -29,20 +29,20 @@ from service.protocol.json import (
 from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_large, parse_large, release_large
 from service.settings import MAX_INPUTS
 
-MAX_KEPT_BYTES = 4096
+MAX_KEPT_BYTES: Final = 4096
 """Of a JSON part that is remembered because it may come again."""
-_KEPT_HEADERS = 256  # what is read of one takes up to sixteen times its bytes
+_KEPT_HEADERS: Final = 256  # what is read of one takes up to sixteen times its bytes
 _token = os.urandom(8).hex()
-_PLACES = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_KEPT_BYTES // 48)]
+_PLACES: Final = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_KEPT_BYTES // 48)]
 """What stands for the arrays that were cut out of a request; nobody else can have written it. It takes 48 bytes or more
 to declare an input, so what a request of more inputs leaves is too long to be remembered."""
-MAX_AXES = 32
-LENGTH_BYTES = 4
+MAX_AXES: Final = 32
+LENGTH_BYTES: Final = 4
 """What stands before each element of BYTES in the binary form."""
-_UNSUPPORTED = ("headers",)
-_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
-_MAX_ID_CHARACTERS = 128
-_SHARED_MEMORY = "shared_memory_"
+_UNSUPPORTED: Final = ("headers",)
+_SEQUENCE: Final = ("sequence_id", "sequence_start", "sequence_end")
+_MAX_ID_CHARACTERS: Final = 128
+_SHARED_MEMORY: Final = "shared_memory_"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Inference answers: a JSON part, then the bytes of the binary tensors, which are views of the outputs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -13,9 +13,9 @@ from service.protocol.infer_request import LENGTH_BYTES, InferHeader
 from service.protocol.json import WORDS_OF_NUMBERS, render_numbers
 from service.protocol.large_json import PIECE_NUMBERS, render_large
 
-_COPY_BELOW_BYTES = 16 << 10
+_COPY_BELOW_BYTES: Final = 16 << 10
 """Smaller tensors are copied: that is faster than to make a view, and does not keep the whole batch alive."""
-_CACHED_TEXTS = 256
+_CACHED_TEXTS: Final = 256
 
 
 class InferAnswer:

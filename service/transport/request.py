@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
@@ -17,27 +18,27 @@ from service.errors import TryLater
 
 HeaderField = tuple[bytes, bytes]
 
-LINGER_S = 2.0
+LINGER_S: Final = 2.0
 """How long a refused client may go on sending: closing at once would reset the connection under our answer."""
 
-MAX_UNREAD_BYTES = 8 << 20
+MAX_UNREAD_BYTES: Final = 8 << 20
 """How much of a stream is kept for a caller that does not read it."""
 
-SMALL_BODY_BYTES = 64 << 10
+SMALL_BODY_BYTES: Final = 64 << 10
 """A body under way of up to this size does not wait for the room that large ones hold."""
-_SMALL_PART_BYTES = 4 << 10
+_SMALL_PART_BYTES: Final = 4 << 10
 
-JSON: HeaderField = (b"content-type", b"application/json")
+JSON: Final[HeaderField] = (b"content-type", b"application/json")
 
-INFER = "/v2/models/{model}/infer"
+INFER: Final = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
 """The same endpoint for requests that came over gRPC, so that metrics tell them apart."""
-FORWARDED_INFER = "infer handed on"
+FORWARDED_INFER: Final = "infer handed on"
 """Again the same, of a sequence that another worker keeps. The label is that of earlier releases."""
 
-_ACCEPTABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_id_prefix = os.urandom(6).hex() + "-"
-_id_numbers = itertools.count(1)
+_ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_id_prefix: Final = os.urandom(6).hex() + "-"
+_id_numbers: Final = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -255,26 +256,25 @@ class BodyParts:
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
 
+_run_text: tuple[float, float, bytes] = -1.0, -1.0, b""
+"""The stages of the last run, and how they are written: all requests of a batch have the same."""
+
+
 def render_server_timing(total_s: float, stages_s: tuple[float, float, float] | None) -> bytes:
     """Milliseconds of a request, and of its wait, batch and run where it had any. W3C Server Timing."""
+    global _run_text
     if stages_s is None:
         return b"total;dur=" + _milliseconds(total_s)
     queue_s, batch_s, compute_s = stages_s
-    return b"".join(
-        [
-            b"queue;dur=",
-            _milliseconds(queue_s),
-            b", batch;dur=",
-            _milliseconds(batch_s),
-            b", compute;dur=",
-            _milliseconds(compute_s),
-            b", total;dur=",
-            _milliseconds(total_s),
-        ]
-    )
+    known_batch_s, known_compute_s, text = _run_text
+    if batch_s != known_batch_s or compute_s != known_compute_s:
+        parts = (b", batch;dur=", _milliseconds(batch_s), b", compute;dur=", _milliseconds(compute_s), b", total;dur=")
+        text = b"".join(parts)
+        _run_text = batch_s, compute_s, text
+    return b"".join([b"queue;dur=", _milliseconds(queue_s), text, _milliseconds(total_s)])
 
 
-_MILLISECONDS = [b"%d.%03d" % divmod(us, 1000) for us in range(10_000)]
+_MILLISECONDS: Final = [b"%d.%03d" % divmod(us, 1000) for us in range(10_000)]
 """By microseconds. To format the four of an answer took a thirtieth of a tiny model's request."""
 
 

@@ -10,16 +10,16 @@ Rules of fair shares
 
 import bisect
 from collections.abc import Collection
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from mypy_extensions import mypyc_attr
 
 from service.errors import BodyTooLarge
 
 T = TypeVar("T")
-_WEIGHT = 0.2
+_WEIGHT: Final = 0.2
 """Share of a new observation in the running means; about the last ten runs of a size count."""
-_MOST = 3.0
+_MOST: Final = 3.0
 """A run counts as at most so many times of what was expected. A machine that stood still for a second says nothing of
 the next run, and a model that seems too slow for every deadline would not run again."""
 

@@ -8,68 +8,69 @@ A memory-bound MLP with 64 clients on two cores, interleaved rounds: 15,200 requ
 """
 
 import math
+from typing import Final
 
 from service.engine.batching.cost import CostModel
 
-INLINE_S = 1e-3
+INLINE_S: Final = 1e-3
 """Batches predicted under this run on the event loop of a CPU server. A hop to a thread and back takes 60 µs at rest,
 but under load the lane competes with the loop for the interpreter and the cores: on two of them a memory-bound model
 with 16 clients answered 1.3 times as much with this limit as with 200 µs, a tiny one with 64 clients 1.4 times. It
 cannot hold a server to one core: when the loop does not keep up, batches grow, and large ones go to the lanes."""
-INLINE_BESIDE_S = 200e-6
+INLINE_BESIDE_S: Final = 200e-6
 """The same while a lane runs: what the loop computes itself then keeps it from feeding the lanes (a memory-bound model
 with 64 clients: 1.1 times as much as with the limit above)."""
-GPU_INLINE_S = 200e-6
+GPU_INLINE_S: Final = 200e-6
 """And where the host only waits for a device: it could read requests meanwhile."""
-LONG_S = 4e-3
+LONG_S: Final = 4e-3
 """Runs of at least so long leave a lane idle after them for a time that counts: until the loop has seen their end."""
-LEAD = 0.1
+LEAD: Final = 0.1
 """Share of a run before whose end its lane gets the next. Enough for what a loop does between two looks at its timers,
 and no more: who comes meanwhile with less to do waits for it."""
 
-MOST_BYTES_TWICE = 64 << 20
+MOST_BYTES_TWICE: Final = 64 << 20
 """Of weights that are held once more for runs on all cores: a session prepares them for its number of threads, and they
 cannot be shared (measured: 64 MiB take 112 more; shared but not prepared, runs take 1.8 times as long). So no model
 takes more than an empty worker does, 130 MiB, for it."""
-STUCK_S = 5.0
+STUCK_S: Final = 5.0
 """A run that nobody waits for any more is told to end, which it does at its next node. If it goes on for so long it is
 taken for one that never ends. Single nodes that are wanted are shorter: a convolution of 50 megapixels takes 2 s."""
 
-TURN_S = 1e-3
+TURN_S: Final = 1e-3
 """How long batches may run on the event loop in one go before sockets are looked at again."""
-WORTH_SHARING = 0.8
+WORTH_SHARING: Final = 0.8
 """Rows go to several idle lanes where a share takes at most so much of the time of all of them."""
-RUN_MARGIN = 1.2
-WAIT_MARGIN = 2.0
+RUN_MARGIN: Final = 1.2
+WAIT_MARGIN: Final = 2.0
 """An answer is promised only if it is expected in so much less than its time. What it waits for varies more than its
 own run, and the queue that this allows is longer than what keeps all lanes busy, so nothing is lost. At five times the
 capacity of two cores and 250 ms, one accepted request in seven was late or expired with 1.2 for both, with 2.0 one in
 400."""
-BATCH_OVERHEAD_S = 1e-3
+BATCH_OVERHEAD_S: Final = 1e-3
 """What a batch costs in a lane besides its run: two hops, and the turns of the event loop around them, beside others.
 With 300 µs, as at rest, a compute-bound model of 2.5 ms a row ran in batches of 2 rows at some starts and answered a
 sixth less than with 4 to 16."""
-HELD_ANSWERS = 17
+HELD_ANSWERS: Final = 17
 """So many answers from a lane are held back for each other. Fewer are all read again before the next batch leaves if
 they go out one by one, but the last of those that go out together come too late for it: a memory-bound MLP with 16
 clients answered a fifth less. What runs on the event loop gains with any number."""
-ROW_AROUND_S = 35e-6
+ROW_AROUND_S: Final = 35e-6
 """What the event loop does for a row besides its run: read, check and write it. Measured with one row a request."""
-_HOP_S = 150e-6
+_HOP_S: Final = 150e-6
 """To a thread that has to be woken, and back to a loop that is busy."""
-_LONGEST_ROW_S = 2 * ROW_AROUND_S
+_LONGEST_ROW_S: Final = 2 * ROW_AROUND_S
 """From here on a second lane is worth more than what it takes from the loop."""
-_SHORTEST_BATCH_S = 800e-6
+_SHORTEST_BATCH_S: Final = 800e-6
 """Full batches up to this run on the loop as well as in a lane."""
-_WORTH = 0.85
-_GATHERED_ROWS = 2
+_WORTH: Final = 0.85
+_GATHERED_ROWS: Final = 2
 """A batch costs besides its rows as much as so many of them: so much is lost whenever a few leave by themselves."""
-_WHOLE = 0.8
+_WHOLE: Final = 0.8
 """Of the speed of all lanes together, what one run on all cores must have for the lanes to be of no use."""
-_BACK_S = 300e-6
-_ROW_BACK_S = 2 * ROW_AROUND_S
+_BACK_S: Final = 300e-6
+_ROW_BACK_S: Final = 2 * ROW_AROUND_S
 """A caller is back so long after its batch has run, and so much later for each answer that is written before."""
-_MOST = 0.75
+_MOST: Final = 0.75
 _PAUSE, _LONGEST_PAUSE = 8, 512
 """Batches that wait for nobody after one that has waited in vain; four times as many each time."""
 

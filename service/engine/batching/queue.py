@@ -17,6 +17,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from mypy_extensions import mypyc_attr
@@ -26,8 +27,8 @@ from service.errors import InvalidInput, ModelFailure, QueueFull, ServiceError
 
 logger = logging.getLogger("sluice.engine")
 
-PRIORITIES = 2
-UNLIMITED = 1 << 62
+PRIORITIES: Final = 2
+UNLIMITED: Final = 1 << 62
 
 
 class Answer:

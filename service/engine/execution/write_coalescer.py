@@ -9,8 +9,9 @@ with all of a batch at once.
 """
 
 import asyncio
+from typing import Final
 
-TOGETHER = 8
+TOGETHER: Final = 8
 """Answers that wait for each other."""
 
 

@@ -15,7 +15,7 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -34,18 +34,18 @@ from service.transport.request import (
     Request,
 )
 
-_VIEW_FROM_BYTES = 16 << 10
+_VIEW_FROM_BYTES: Final = 16 << 10
 """Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
-_JOIN_BELOW_BYTES = 64 << 10
+_JOIN_BELOW_BYTES: Final = 64 << 10
 """Answers up to this size are joined and written at once: a system call costs more than the copy."""
 
-_END_OF_HEAD = b"\r\n\r\n"
-_MAX_KEPT_HEAD_BYTES = 4 << 10
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_MAX_KEPT_HEAD_BYTES: Final = 4 << 10
 """Of a head that is remembered, one for each connection."""
 
-_KEPT = b"content-length: %d\r\n\r\n"
-_CLOSING = b"content-length: %d\r\nconnection: close\r\n\r\n"
-_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+_KEPT: Final = b"content-length: %d\r\n\r\n"
+_CLOSING: Final = b"content-length: %d\r\nconnection: close\r\n\r\n"
+_RESET_WHEN_CLOSED: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
 class _NoEvent:
