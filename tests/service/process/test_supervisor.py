@@ -39,6 +39,16 @@ def infer(server: Served) -> int:
 
 
 @contextlib.contextmanager
+def not_ignored(number: int) -> Iterator[None]:
+    """What is started meanwhile hears the signal, also where `nohup` runs the tests."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextlib.contextmanager
 def begun_request(server: Served) -> Iterator[tuple[socket.socket, bytes]]:
     """A request whose body has not come, and that body. The server has read its head: it asks for the body."""
     body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[1,2,3]}]}'
@@ -131,6 +141,6 @@ def test_lame_duck_answers_and_says_that_it_is_not_ready(serve: Serve) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_and_a_lost_terminal_end_it_well(serve: Serve, number: int) -> None:
     """SIGINT and SIGHUP are SIGTERM by other names: code 0 and no traceback."""
-    with serve(workers=2) as server:
+    with not_ignored(number), serve(workers=2) as server:
         assert server.stop(number) == 0
         assert "Traceback" not in "".join(server.log)
