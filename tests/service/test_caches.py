@@ -1,39 +1,46 @@
 """What a server remembers of what callers send is bounded in bytes, not only in number."""
 
+import asyncio
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from service.api.handler import RequestHandler
 from service.engine.tensors import BatchBuffer
+from service.metrics.meters import Metrics
 from service.protocol.compression import choose_coding
+from service.settings import Settings
 
 LONG = 60_000
 
 
-def find_path(number: int) -> object:
-    path = f"/v2/models/{number:08}{'a' * LONG}/infer"
-    return RequestHandler.match(_HANDLER, path)
+def find_path(handler: RequestHandler, number: int) -> object:
+    return handler.match(f"/v2/models/{number:08}{'a' * LONG}/infer")
 
 
-def find_coding(number: int) -> object:
+def find_coding(_: RequestHandler, number: int) -> object:
     return choose_coding(b"gzip, " + b"%08d" % number + b"x" * LONG)
 
 
-_HANDLER: RequestHandler = RequestHandler.__new__(RequestHandler)
-_HANDLER.starts = {}
+@pytest.fixture
+def handler() -> Iterator[RequestHandler]:
+    loop = asyncio.new_event_loop()
+    handler = RequestHandler(Settings(), Metrics(), loop)
+    yield handler
+    handler.close()
+    loop.close()
 
 
 @pytest.mark.parametrize("ask", [find_path, find_coding])
-def test_long_keys_are_not_kept(ask: Callable[[int], object]):
+def test_long_keys_are_not_kept(handler: RequestHandler, ask: Callable[[RequestHandler, int], object]):
     """Hundreds of long paths or headers, each another one, leave no memory behind."""
-    ask(0)
+    ask(handler, 0)
     tracemalloc.start()
     try:
         for number in range(500):
-            assert ask(number) is not None
+            assert ask(handler, number) is not None
         assert tracemalloc.get_traced_memory()[0] < 2 << 20
     finally:
         tracemalloc.stop()
