@@ -42,13 +42,16 @@ def make_options(threads: int, external: Mapping[str, bytes], log_severity: int 
     return options
 
 
-def make_run_options() -> Any:
-    """For runs of a session: they end when the load that this thread works for is cancelled.
-
-    Nothing is said in the log: what a run says of a caller's values is the caller's answer.
-    """
+def make_quiet_options() -> Any:
+    """For one run, of which nothing is said in the log: what it says of a caller's values is the caller's answer."""
     options = ort.RunOptions()
     options.log_severity_level = LOG_NOTHING
+    return options
+
+
+def make_run_options() -> Any:
+    """The same for all runs of a session: they end when the load that this thread works for is cancelled."""
+    options = make_quiet_options()
     current().on_cancel(lambda: setattr(options, "terminate", True))
     return options
 

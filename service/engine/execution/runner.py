@@ -43,6 +43,12 @@ lane_thread = threading.local()
 """``stop`` is the ``Stop`` of what runs in this thread; elsewhere than in a lane there is none."""
 
 
+def find_stop() -> Stop | None:
+    """What ends the run that this thread makes; None where nothing does, on the event loop and at load."""
+    stop: Stop | None = getattr(lane_thread, "stop", None)
+    return stop
+
+
 class AllCores:
     """The same graph once more, each of its runs on all cores: for a batch that has them to itself.
 

@@ -24,7 +24,8 @@ import numpy as np
 import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
-from service.engine.execution.runner import Stop, lane_thread
+from model_store.graphs.sessions import make_quiet_options
+from service.engine.execution.runner import Stop, find_stop
 from service.engine.tensors import Arrays
 
 _KEPT_SHAPES = 32
@@ -32,16 +33,13 @@ _KEPT_SHAPES = 32
 _GRAPH_ID = "gpu_graph_id"
 _NO_GRAPH = "-1"
 
-_SAY_NOTHING = 4
-
 Shape = tuple[int, ...]
 
 
 def attach_options(stop: Stop | None, graph_id: str | None = None, *, gives_back: bool = False) -> Any:
     """Options of one run, by which ``stop`` ends it. ``graph_id`` is that of its CUDA graph. ``gives_back``: its memory
     is not kept for the next run."""
-    options = ort.RunOptions()
-    options.log_severity_level = _SAY_NOTHING
+    options = make_quiet_options()
     if graph_id is not None:
         options.add_run_config_entry(_GRAPH_ID, graph_id)
     if gives_back:
@@ -235,7 +233,7 @@ class Bindings:
             binding.bind_ortvalue_input(name, device_tensor.value)
         for slot in self._outputs:
             binding.bind_output(slot.name, self._place.device, self._place.id)
-        options = attach_options(_stop_of_lane(), _NO_GRAPH if self._capture else None)
+        options = attach_options(find_stop(), _NO_GRAPH if self._capture else None)
         if self._thread is None:
             self._session.run_with_iobinding(binding, options)
         else:
@@ -267,17 +265,11 @@ class Bindings:
         return buffers
 
     def _execute(self, buffers: BoundBuffers) -> None:
-        stop = _stop_of_lane()
+        stop = find_stop()
         if self._thread is None:
             buffers.execute(stop)
         else:
             self._thread.submit(buffers.execute, stop).result()
-
-
-def _stop_of_lane() -> Stop | None:
-    """What ends the run that this thread makes; None where nothing does, on the event loop and at load."""
-    stop: Stop | None = getattr(lane_thread, "stop", None)
-    return stop
 
 
 class PinnedMemory:
