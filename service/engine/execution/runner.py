@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 
 from service.engine.batching.cost import CostModel
 from service.engine.tensors import Arrays
@@ -39,14 +40,16 @@ class Stop:
 
 NEVER = Stop()
 """Of runs on the event loop, which nobody can end."""
-lane_thread = threading.local()
-"""``stop`` is the ``Stop`` of what runs in this thread; elsewhere than in a lane there is none."""
 
 
-def find_stop() -> Stop | None:
-    """What ends the run that this thread makes; None where nothing does, on the event loop and at load."""
-    stop: Stop | None = getattr(lane_thread, "stop", None)
-    return stop
+@mypyc_attr(native_class=False)
+class LaneThread(threading.local):
+    """``stop`` ends the run that this thread makes; None where nothing does, on the event loop and at load."""
+
+    stop: Stop | None = None
+
+
+lane_thread = LaneThread()
 
 
 class AllCores:

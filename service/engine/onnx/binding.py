@@ -25,7 +25,7 @@ import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
 from model_store.graphs.sessions import make_quiet_options
-from service.engine.execution.runner import Stop, find_stop
+from service.engine.execution.runner import Stop, lane_thread
 from service.engine.tensors import Arrays
 
 _KEPT_SHAPES = 32
@@ -233,7 +233,7 @@ class Bindings:
             binding.bind_ortvalue_input(name, device_tensor.value)
         for slot in self._outputs:
             binding.bind_output(slot.name, self._place.device, self._place.id)
-        options = attach_options(find_stop(), _NO_GRAPH if self._capture else None)
+        options = attach_options(lane_thread.stop, _NO_GRAPH if self._capture else None)
         if self._thread is None:
             self._session.run_with_iobinding(binding, options)
         else:
@@ -265,7 +265,7 @@ class Bindings:
         return buffers
 
     def _execute(self, buffers: BoundBuffers) -> None:
-        stop = find_stop()
+        stop = lane_thread.stop
         if self._thread is None:
             buffers.execute(stop)
         else:
