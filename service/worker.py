@@ -1,6 +1,7 @@
 """The parts of one worker, put together: device, registry, request handler, and their start and stop."""
 
 import asyncio
+import functools
 import gc
 import logging
 import os
@@ -73,7 +74,7 @@ class Worker:
             inline_s=INLINE_S if on_cpu else GPU_INLINE_S,
             splits=on_cpu,
             empty=host_allocator(settings.provider),
-            on_stuck=self._replace_stuck,
+            on_stuck=functools.partial(self.replace, "a run in it does not end"),
         )
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
@@ -137,13 +138,11 @@ class Worker:
 
     def replace(self, reason: str) -> None:
         """End this worker, so that its supervisor starts another one: something in it is stuck and will stay so."""
+        if self.is_replaced:
+            return
         logger.error("this worker is replaced: %s", reason)
         self.is_replaced = True
         os.kill(os.getpid(), signal.SIGTERM)
-
-    def _replace_stuck(self) -> None:
-        if not self.is_replaced:
-            self.replace("a run in it does not end")
 
     def begin_stop(self) -> None:
         """What was accepted has `drain_s` from now on. Callers over gRPC wait for the engine: both drain at once."""
