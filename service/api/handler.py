@@ -249,13 +249,7 @@ class RequestHandler(Handler):
         self.writes = writes or WriteCoalescer()
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
-        self.limits = ConnectionLimits(
-            keep_alive_s=settings.keep_alive_s,
-            header_timeout_s=settings.header_timeout_s,
-            body_timeout_s=settings.body_timeout_s,
-            room_timeout_s=settings.deadline_s,
-            max_connections=settings.max_connections,
-        )
+        self.limits = ConnectionLimits.of(settings)
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.body_budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
         self.metrics = metrics

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service.engine.execution.write_coalescer import WriteCoalescer
 from service.errors import ServiceError
+from service.settings import Settings
 from service.transport.cors import Cors
 from service.transport.request import BodyBudget, Endpoint, Request
 
@@ -16,13 +17,23 @@ HANDLER_STATE = "sluice.handler"
 @dataclass(frozen=True)
 class ConnectionLimits:
     """What a client may take of its connection. The times are seconds; ``room_timeout_s`` is how long a body may wait
-    for room in the budget of all bodies. The defaults are for an application that is not ours."""
+    for room in the budget of all bodies."""
 
-    keep_alive_s: float = 75.0
-    header_timeout_s: float = 10.0
-    body_timeout_s: float = 30.0
-    room_timeout_s: float = 30.0
-    max_connections: int = 4096
+    keep_alive_s: float
+    header_timeout_s: float
+    body_timeout_s: float
+    room_timeout_s: float
+    max_connections: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ConnectionLimits":
+        return cls(
+            keep_alive_s=settings.keep_alive_s,
+            header_timeout_s=settings.header_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+            room_timeout_s=settings.deadline_s,
+            max_connections=settings.max_connections,
+        )
 
 
 class Handler(abc.ABC):

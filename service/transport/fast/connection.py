@@ -220,7 +220,7 @@ class Connection:
         previous = long_way.cycle
         if (previous is not None and not previous.response_complete) or self.flow.write_paused:
             return False
-        handler.body_budget.held_bytes += head.size  # it came in one read, so there is no waiting for room
+        handler.body_budget.grow(head.size)  # it came in one read, so there is no waiting for room
         request = FastRequest(self, head.endpoint, head.query, head.headers, head.keep_alive)
         request.held_bytes = head.size
         request.body_is_there = request.turn = request.started = True

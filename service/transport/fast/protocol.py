@@ -27,6 +27,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from service.settings import Settings
 from service.transport.fast.connection import Connection, FastRequest, learn_head
 from service.transport.fast.limits import MAX_HEADER_BYTES, MAX_HEADER_FIELDS, TOO_LONG, LimitedProtocol, TimedFlow
 from service.transport.handler import HANDLER_STATE, ConnectionLimits, Handler
@@ -35,6 +36,8 @@ from service.transport.request import BodyParts
 _PIECE_BYTES = 8 << 10
 """Of what is parsed at once, but for bodies."""
 _NOT_HTTP = "Invalid HTTP request received."
+_OF_OTHERS = ConnectionLimits.of(Settings())
+"""Of an application that is not ours."""
 
 
 @mypyc_attr(native_class=False)
@@ -159,7 +162,7 @@ class FastProtocol(LimitedProtocol):
         super().connection_made(transport)
         self.flow = TimedFlow(transport, self.loop.time)
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
-        self.limits = ConnectionLimits() if handler is None else handler.limits
+        self.limits = _OF_OTHERS if handler is None else handler.limits
         self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop)
         limits, now = self.limits, self.loop.time()
         self._connection.idle_since = now + limits.header_timeout_s - limits.keep_alive_s  # a new one has another time
