@@ -19,7 +19,8 @@ from service.engine.batching.cost import FairShare
 from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, LEAD, LONG_S, STUCK_S, TURN_S
 from service.engine.batching.queue import Batch
 from service.engine.execution.lane import Lane, LaneRun
-from service.engine.execution.runner import NEVER, AllCores, Stop, lane_thread
+from service.engine.execution.runner import AllCores
+from service.engine.execution.stop import NEVER, Stop, lane_thread
 from service.engine.execution.write_coalescer import WriteCoalescer
 from service.engine.tensors import BatchBuffer
 
@@ -39,9 +40,7 @@ class Run(LaneRun):
         self.estimate_s = estimate_s
         self.started_at = self.ended_at = 0.0
         self.error: BaseException | None = None
-        self.has_siblings = False
-        self.needs_lane = False
-        self.in_lane = False
+        self.has_siblings = self.needs_lane = self.in_lane = False
         self.look_at = math.inf
         self.stop = NEVER
         self.is_lost = False

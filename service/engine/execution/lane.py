@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from service.engine.execution.runner import Stop
+from service.engine.execution.stop import Stop
 from service.engine.tensors import BatchBuffer
 
 _LANE_NICE = 5

@@ -1,11 +1,9 @@
 """What runs batches: a graph, once more on all cores, or step by step."""
 
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from mypy_extensions import mypyc_attr
 
 from service.engine.batching.cost import CostModel
 from service.engine.tensors import Arrays
@@ -15,41 +13,6 @@ class Runner(Protocol):
     """Runs a graph on whole batches. Called from several lanes at once."""
 
     def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
-
-
-class Stop:
-    """Ends a run that is under way, from another thread; it takes effect at the next node of the graph.
-
-    Whoever runs the graph says how, by ``attach``. What is attached after ``ask`` ends at once.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._end: Callable[[], None] | None = None
-
-    def attach(self, end: Callable[[], None]) -> None:
-        self._end = end
-        if self.asked:
-            end()
-
-    def ask(self) -> None:
-        self.asked = True
-        if self._end is not None:
-            self._end()
-
-
-NEVER = Stop()
-"""Of runs on the event loop, which nobody can end."""
-
-
-@mypyc_attr(native_class=False)
-class LaneThread(threading.local):
-    """``stop`` ends the run that this thread makes; None where nothing does, on the event loop and at load."""
-
-    stop: Stop | None = None
-
-
-lane_thread = LaneThread()
 
 
 class AllCores:
