@@ -82,7 +82,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
     injected = find_injected(os.environ)
     if injected:
         print(f"sluice: {', '.join(injected)}: from Kubernetes, for a Service of that name: ignored", file=sys.stderr)
-    settings = Settings.from_environ({**{n: v for n, v in os.environ.items() if n not in injected}, **given})
+    settings = Settings.from_environ({**os.environ, **given})
     files = {name: path.resolve() for name in _FILES if (path := getattr(settings, name)) is not None}
     return settings.replace(**files)
 

@@ -12,7 +12,7 @@ from model_store.datatypes import DATATYPES, datatype_of
 from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
 from service.codecs.model_context import ModelContext
-from service.codecs.rows import in_order
+from service.codecs.rows import check_count, in_order
 from service.codecs.series import VALUES
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ServiceError
@@ -109,11 +109,9 @@ def _read_instances(request: Request, limits: Limits) -> list[Any]:
     instances = fields.pop("instances", None)
     if not isinstance(instances, list):
         raise InvalidInput(f"instances: expected an array of rows, got {type_name(instances)}")
-    if len(instances) > limits.max_rows:
-        got = len(instances)
-        raise InvalidInput(f"inputs: expected an array of 1 to {limits.max_rows} rows, got an array of {got}")
     if fields:
         raise InvalidInput(f"body: expected instances, got {min(fields)!r:.60} as well")
+    check_count(instances, limits.max_rows)  # before each of many is looked at
     return instances
 
 

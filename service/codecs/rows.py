@@ -65,9 +65,7 @@ def read_groups(
     check_row: CheckRow | None = None,
 ) -> list[Group]:
     """The rows as tensors, a group for each shape. Raises InvalidInput, UnsupportedMedia."""
-    if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
-        got = f"an array of {len(rows)}" if isinstance(rows, list) else type_name(rows)
-        raise InvalidInput(f"inputs: expected an array of 1 to {max_rows} rows, got {got}")
+    check_count(rows, max_rows)
     tensors = manifest.graphs[graph].inputs
     if len(tensors) == 1 and {dict, PictureFile}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0])
@@ -82,6 +80,13 @@ def read_groups(
         if kept_pixels > max_pixels and i:  # a short file may be a large picture, and there may be many of them
             raise InvalidInput(f"inputs[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
     return [Group(places, stack_rows(found, places)) for places in group_rows(found)]
+
+
+def check_count(rows: Any, max_rows: int) -> None:
+    """Raises InvalidInput where they are no array, none, or too many."""
+    if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
+        got = f"an array of {len(rows)}" if isinstance(rows, list) else type_name(rows)
+        raise InvalidInput(f"inputs: expected an array of 1 to {max_rows} rows, got {got}")
 
 
 def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.cancellation import Cancellation, LoadCancelled
@@ -38,7 +38,7 @@ from service.engine.batching.policy import MOST_BYTES_TWICE
 from service.engine.execution.runner import AllCores
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session
-from service.engine.tensors import Arrays, Signature
+from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
 from service.models.memory import Terms, count_bytes, learn_memory
@@ -193,6 +193,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     cost, all_cores = _learn(manifest.name, opened, tried.ready, threads, signature.axes, budget)
     if all_cores is not None and bits.is_exact and graph.has_free_sizes:
         bits = replace(bits, text=f"{bits.text} on one core", is_exact=False)
+    row_elements, memory = _learn_sizes(opened, graph, signature, tried.ready)
     return VerifiedGraph(
         session=session,
         signature=signature,
@@ -203,18 +204,20 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         bits=bits.text,
         golden_error=error,
         all_cores=all_cores,
-        **_learn_sizes(opened, graph, signature, tried.ready),
+        row_elements=row_elements,
+        memory=memory,
         buckets=buckets if signature.batches and not session.on_cpu else (),
     )
 
 
-def _learn_sizes(opened: _Opened, graph: Graph, signature: Signature, ready: Mapping[int, Arrays]) -> dict[str, Any]:
+def _learn_sizes(
+    opened: _Opened, graph: Graph, signature: Signature, ready: Mapping[int, Arrays]
+) -> tuple[int | None, Terms | None]:
     """``row_elements`` and ``memory`` of a graph whose rows may have any size."""
     if not signature.is_dynamic or not ready:
-        return {}
+        return None, None
     rows = min(ready)
-    elements = sum(array.size for array in ready[rows].values()) // rows
-    return {"row_elements": elements, "memory": opened.learn_memory(graph, ready[rows])}
+    return Rows(ready[rows], rows, None).row_elements, opened.learn_memory(graph, ready[rows])
 
 
 class _Tried(NamedTuple):
