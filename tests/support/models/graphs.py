@@ -8,10 +8,10 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from model_store import Store
+from model_store import GoldenSamples, Store
 from model_store.datatypes import BY_ONNX
-from model_store.graph import Graph, Tensor
-from model_store.manifest import Manifest
+from model_store.graph import Graph, RowVerdict, Tensor
+from model_store.manifest import Golden, Manifest
 from model_store.store import PLAIN_FILE
 from model_store.tasks import Carry, Loop
 
@@ -289,6 +289,21 @@ def write_loop(root: Path, name: str, content: bytes, carries: Mapping[str, str 
     main = Graph(file="main.onnx", inputs=tuple(inputs), outputs=tuple(outputs))
     loop = Loop(carries=tuple(Carry(input=i, output=o) for i, o in carries.items()), max_steps=20)
     Store(root).publish(Manifest(name=name, task="tensors", graphs={"main": main}, loop=loop), {"main.onnx": content})
+
+
+def publish(root: Path, name: str, content: bytes, x: np.ndarray, y: np.ndarray) -> None:
+    """Publish a version of rows of three floats, with golden samples that give ``y`` for ``x``."""
+    tensor = Tensor(name="x", datatype="FP32", shape=("batch", 3), batch_axis=0)
+    main = Graph(
+        file="main.onnx",
+        inputs=(tensor,),
+        outputs=(tensor.model_copy(update={"name": "y"}),),
+        rows=RowVerdict(verdict="proved"),
+    )
+    golden = GoldenSamples({"x": x}, {"y": y}).to_bytes()
+    facts = Golden(rows=len(x), atol=1e-5, rtol=1e-5)
+    manifest = Manifest(name=name, task="tensors", graphs={"main": main}, golden=facts)
+    Store(root).publish(manifest, {"main.onnx": content, "golden.npz": golden})
 
 
 def write_plain(root: Path, name: str, content: bytes, version: int = 1) -> Path:

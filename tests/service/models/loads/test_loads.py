@@ -11,10 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from model_store import GoldenSamples, Manifest, ModelVersion, Store
+from model_store import ModelVersion, Store
 from model_store.cancellation import Cancellation
-from model_store.graph import Graph, RowVerdict, Tensor
-from model_store.manifest import Golden
 from service.errors import NotReady
 from service.models import loads
 from service.models.index import StoreReader
@@ -94,17 +92,8 @@ def test_load_that_never_ends_is_ended_by_unloading_the_model(client: httpx.Clie
 
 def publish_endless(root: Path) -> None:
     """A version whose golden samples never end."""
-    x = Tensor(name="x", datatype="FP32", shape=("batch", 3), batch_axis=0)
-    main = Graph(
-        file="main.onnx",
-        inputs=(x,),
-        outputs=(x.model_copy(update={"name": "y"}),),
-        rows=RowVerdict(verdict="proved"),
-    )
     rows = np.ones((2, 3), np.float32)
-    golden = GoldenSamples({"x": rows}, {"y": rows}).to_bytes()
-    manifest = Manifest(name="both", task="tensors", graphs={"main": main}, golden=Golden(rows=2, atol=1e-5, rtol=1e-5))
-    Store(root).publish(manifest, {"main.onnx": graphs.endless(), "golden.npz": golden})
+    graphs.publish(root, "both", graphs.endless(), rows, rows)
 
 
 def write_endless(root: Path) -> None:

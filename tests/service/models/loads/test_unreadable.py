@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_store import GoldenSamples, Manifest, Store
 from model_store.files.reading import find_memory
-from model_store.graph import Graph, RowVerdict, Tensor
-from model_store.manifest import Golden
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 
@@ -63,17 +60,8 @@ KINDS = (pipe, folder, ring, unix_socket, nested, no_text, enormous, unreadable)
 
 
 def publish(root: Path, name: str) -> None:
-    x = Tensor(name="x", datatype="FP32", shape=("batch", 3), batch_axis=0)
-    main = Graph(
-        file="main.onnx",
-        inputs=(x,),
-        outputs=(x.model_copy(update={"name": "y"}),),
-        rows=RowVerdict(verdict="proved"),
-    )
     rows = np.ones((2, 3), np.float32)
-    golden = GoldenSamples({"x": rows}, {"y": 2 * rows}).to_bytes()
-    manifest = Manifest(name=name, task="tensors", graphs={"main": main}, golden=Golden(rows=2, atol=1e-5, rtol=1e-5))
-    Store(root).publish(manifest, {"main.onnx": graphs.double(), "golden.npz": golden})
+    graphs.publish(root, name, graphs.double(), rows, 2 * rows)
 
 
 def plain(root: Path, name: str) -> None:
