@@ -114,7 +114,7 @@ class Settings:
     )
     body_timeout_s: float = field(
         default=30.0,
-        metadata={"help": "seconds that a body may take without progress, 1 KiB/s; then 408. So long an answer too"},
+        metadata={"help": "seconds without progress, 1 KiB/s, after which a body is 408, and an unread answer ends"},
     )
     max_connections: int = field(
         default=4096, metadata={"help": "connections of a worker at once, which are open files; then 503"}
@@ -125,11 +125,12 @@ class Settings:
         metadata={"help": "inputs of one request, and outputs that it names; a model with more takes all it has"},
     )
     max_held_bytes: int = field(
-        default=1 << 30, metadata={"help": "bytes of request bodies that a worker holds at once, as they come"}
+        default=1 << 30,
+        metadata={"help": "bytes of request bodies that a worker holds at once, as they arrive"},
     )
     max_run_bytes: int = field(
         default=0,
-        metadata={"help": "memory of one run, of a model whose rows have any size; then 413; 0: by the machine"},
+        metadata={"help": "bytes that a run may take, where rows have any size; more is 413; 0: a share of the memory"},
     )
     max_image_pixels: int = field(default=50_000_000, metadata={"help": "pixels of one picture, before decoding"})
     max_generated: int = field(default=1024, metadata={"help": "samples or drawn paths of one request"})

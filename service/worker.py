@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sluice")
 
 REPLACE_DRAIN_S = 5.0
+"""Of a worker that is stuck: until it has ended, callers may wait for it in vain."""
 _SWITCH_S = 100e-6
 
 

@@ -108,9 +108,9 @@ class CostModel:
 class SizedCosts:
     """Seconds of a run by number of rows, for each size of a row, where rows may have any size.
 
-    Sizes are kept by powers of two of their elements, so there are few however many come. The ``usual`` one is that of
-    which the model was asked before it served; None: that which runs first. Its cost is the caller's. Where rows have
-    one size only, ``elements`` are 0.
+    Sizes are kept by powers of two of their elements, so there are few however many come. ``usual_elements`` is the
+    size that was measured before the model served; None: the first that runs. The caller keeps the cost of that size.
+    Where rows have one size only, ``elements`` are 0.
     """
 
     def __init__(self, usual_elements: int | None) -> None:

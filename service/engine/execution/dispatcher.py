@@ -35,7 +35,8 @@ class Dispatcher(LaneUser):
 
     ``pad`` tells with how many rows a batch runs. ``all_cores`` runs the batches that have most lanes to themselves.
     ``may_inline`` False: the time of a run depends on values, so none is on the event loop. Where rows have any size,
-    ``cost`` was learned of ``row_elements``, ``memory`` bounds a run. ``least_s`` is for those whose run has begun.
+    ``cost`` is that of rows of ``row_elements``, and ``memory`` bounds a run. Once its run has begun, a request has at
+    least ``least_s`` from its arrival.
     """
 
     def __init__(
