@@ -37,7 +37,7 @@ def plan_generate(streams: bool, request: Request, registry: Registry, limits: L
     flat = read_generate(request.body, signature.graph.inputs)
     if flat.parameters.get("sequence_id"):
         raise InvalidInput("sequence_id: expected none on this route: sequences go by infer")
-    timeout_s, priority = model.schedule(*read_schedule(flat.parameters))
+    schedule = model.schedule(*read_schedule(flat.parameters))
     steps = _read_steps(flat, model, limits)
     inputs = flat.inputs if steps is None else _begin(flat.inputs, model)
     rows = signature.check(inputs).number
@@ -54,7 +54,7 @@ def plan_generate(streams: bool, request: Request, registry: Registry, limits: L
         size = sum(array.nbytes for array in outputs.values())
         return Result((yield from run_in_thread(lambda: describe(outputs), size)))
 
-    return TaskPlan(model, work, streams, last_event=None, timeout_s=timeout_s, priority=priority)
+    return TaskPlan(model, work, streams, last_event=None, **schedule._asdict())
 
 
 PLANNERS: Mapping[str, Planner] = {

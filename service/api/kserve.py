@@ -53,8 +53,7 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
         size = sum(array.nbytes for of_group in outputs for array in of_group.values())
         return Result((yield from run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size)))
 
-    timeout_s, priority = model.schedule(None, 0)
-    return TaskPlan(model, work, timeout_s=timeout_s, priority=priority)
+    return TaskPlan(model, work, **model.schedule(None, 0)._asdict())
 
 
 def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPlan:

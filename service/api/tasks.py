@@ -123,7 +123,8 @@ class TaskRun:
         if isinstance(wanted, Infer):
             dispatcher = model.graphs[wanted.graph]
             rows = dispatcher.signature.check(wanted.inputs)
-            self._release = dispatcher.submit(rows, self._took, timeout_s=left_s, priority=priority)
+            timeout_s = dispatcher.limit_wait(left_s, self._plan.wait_s)
+            self._release = dispatcher.submit(rows, self._took, timeout_s=timeout_s, priority=priority)
             return
         if model.loop is None:
             raise ModelFailure(f"the manifest of {model.name!r} describes no loop")

@@ -6,6 +6,7 @@ wanted outputs, the place of each tensor) is kept, and of the next only the valu
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,7 @@ from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.models.entry import Model
 from service.models.registry import Registry
+from service.models.schedule_policy import Schedule
 from service.protocol.classification import check_classification, classify
 from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, InferRequest, SequenceStep, parse_infer
 from service.protocol.infer_response import render_infer
@@ -70,8 +72,7 @@ class _KnownHeader:
     layout: BodyLayout
     number: int
     key: Hashable
-    asked_s: float | None
-    priority: int
+    schedule: Schedule
 
 
 class InferHandler:
@@ -113,7 +114,7 @@ class InferHandler:
         if known is None or len(request.body) != known.layout.size_bytes:
             self._start_anew(responder, model, header_bytes)
             return
-        timeout_s = self._timeout_s(responder, known.asked_s)
+        timeout_s = self._timeout_s(responder, model, known.schedule)
         # A server that is asked for too much has no time to lose on what it refuses, not even for an exception.
         refusal = model.dispatcher.find_refusal(known.number, timeout_s)
         if refusal is not None:
@@ -124,7 +125,7 @@ class InferHandler:
             model.signature.check_values(inputs)
         rows = Rows(inputs, known.number, known.key)
         done = self._receive(responder, model, known.header, self._render)
-        responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.priority)
+        responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
 
     async def forget(self, model: Model) -> None:
         """The version is taken out of service."""
@@ -178,8 +179,9 @@ class InferHandler:
         rows = signature.check(inputs, may_be_empty=True)
         if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole:
             self._learn_header(model, bytes(responder.request.body[:header_bytes]), header, rows)
-        asked_s, priority = _schedule(model, header)
-        self._submit(responder, model, header, rows, self._render, self._timeout_s(responder, asked_s), priority)
+        schedule = _schedule(model, header)
+        timeout_s = self._timeout_s(responder, model, schedule)
+        self._submit(responder, model, header, rows, self._render, timeout_s, schedule.priority)
 
     def _learn_header(self, model: Model, text: bytes, header: InferHeader, rows: Rows) -> None:
         """Keep what was found of a JSON part, for it may come again."""
@@ -189,11 +191,11 @@ class InferHandler:
         known = self._known.setdefault(model, {})
         if len(known) >= _KEPT_HEADERS:
             known.clear()  # such as by an id in each request, which does not come again
-        known[text] = _KnownHeader(header, layout, rows.number, rows.key, *_schedule(model, header))
+        known[text] = _KnownHeader(header, layout, rows.number, rows.key, _schedule(model, header))
 
     def _check_time(self, responder: Responder, model: Model, rows: int, header: InferHeader) -> None:
         """Raises what stands against so many rows: Draining, TooLate, DeadlinePassed."""
-        model.dispatcher.check_time(rows, self._timeout_s(responder, _schedule(model, header)[0]))
+        model.dispatcher.check_time(rows, self._timeout_s(responder, model, _schedule(model, header)))
 
     def _start_in_sequence(
         self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep, inputs: Arrays
@@ -279,15 +281,15 @@ class InferHandler:
         """What is left of the time that it has, after a wait among others of its sequence; negative when it is over."""
         return self._allowed_s(responder, asked_s) - responder.elapsed_s()
 
-    def _timeout_s(self, responder: Responder, asked_s: float | None) -> float:
+    def _timeout_s(self, responder: Responder, model: Model, schedule: Schedule) -> float:
         """What was left of it when the handler went on with it, without another look at the clock.
 
         Raises DeadlinePassed.
         """
-        left_s = self._allowed_s(responder, asked_s) - responder.late_s
+        left_s = self._allowed_s(responder, schedule.timeout_s) - responder.late_s
         if left_s <= 0 < responder.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")
-        return left_s
+        return left_s if schedule.wait_s == math.inf else model.dispatcher.limit_wait(left_s, schedule.wait_s)
 
     def _allowed_s(self, responder: Responder, asked_s: float | None) -> float:
         """What the request asks for, else what its caller waits, else the server's own; never more than it waits."""
@@ -296,10 +298,10 @@ class InferHandler:
         return timeout_s if patience_s is None else min(timeout_s, patience_s)
 
 
-def _schedule(model: Model, header: InferHeader) -> tuple[float | None, int]:
-    """The time that the request asks for, and its priority in the engine, by the configuration where that has a say."""
+def _schedule(model: Model, header: InferHeader) -> Schedule:
+    """What the request asks for, by the configuration where that has a say."""
     if model.loaded.schedule_policy is None:
-        return header.timeout_s, header.priority
+        return Schedule(header.timeout_s, math.inf, header.priority)
     return model.schedule(header.timeout_s, header.level)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from service.engine.execution.dispatcher import Dispatcher
 from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.errors import InvalidInput, UnknownModel
 from service.models.loading import LoadedVersion
+from service.models.schedule_policy import Schedule
 from service.protocol.infer_request import priority_of
 
 UNLOADED = "it was unloaded"
@@ -49,16 +51,12 @@ class Model:
         self.row_checks = {name: one.memory.check for name, one in graphs.items() if one.memory is not None}
         """By graph: what raises BodyTooLarge for a row of so many elements."""
 
-    def schedule(self, asked_s: float | None, level: int) -> tuple[float | None, int]:
-        """How long a request may take, None: as long as the server lets any, and its priority in the engine.
-
-        ``asked_s`` and ``level`` are what it asks for.
-        """
+    def schedule(self, asked_s: float | None, level: int) -> Schedule:
+        """What counts for a request that asks for so long and for that level."""
         policy = self.loaded.schedule_policy
         if policy is None:
-            return asked_s, priority_of(level)
-        run_s = self.dispatcher.longest_run_s
-        return policy.timeout_s(asked_s, level, run_s), policy.priority_of(level)
+            return Schedule(asked_s, math.inf, priority_of(level))
+        return policy.schedule(asked_s, level)
 
     def check_stateless(self) -> None:
         """Raises InvalidInput where requests have to belong to a sequence: this one does not."""

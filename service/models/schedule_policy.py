@@ -1,8 +1,21 @@
 """``dynamic_batching`` of a Triton configuration: which requests go first, how long they wait, and how many may."""
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from model_store.triton import DynamicBatching, QueuePolicy
+
+
+class Schedule(NamedTuple):
+    """How long a request may take, None: as long as the server lets any, and how long of that it may wait in a queue.
+
+    ``priority`` is the engine's: 0 goes before 1.
+    """
+
+    timeout_s: float | None
+    wait_s: float
+    priority: int
 
 
 @dataclass(frozen=True)
@@ -20,17 +33,14 @@ class SchedulePolicy:
         levels = self.batching.priority_levels
         return 0 if levels and self.level_of(level) <= levels // 2 else 1
 
-    def timeout_s(self, asked_s: float | None, level: int, run_s: float) -> float | None:
-        """How long a request may take that asks for so long; None: as long as the server lets any.
-
-        A timeout of the configuration is one of the wait, after which a run may take ``run_s``.
-        """
-        policy = self.batching.queue_for(self.level_of(level))
+    def schedule(self, asked_s: float | None, level: int) -> Schedule:
+        """What counts for a request that asks for so long. A timeout of the configuration is one of the wait."""
+        policy, priority = self.batching.queue_for(self.level_of(level)), self.priority_of(level)
         if policy.timeout_s is None or policy.on_timeout == "delay":
-            return asked_s
+            return Schedule(asked_s, math.inf, priority)
         if asked_s is None or not policy.allow_override:
-            return policy.timeout_s + run_s
-        return min(asked_s, policy.timeout_s) + run_s
+            return Schedule(None, policy.timeout_s, priority)
+        return Schedule(None, min(asked_s, policy.timeout_s), priority)
 
     @property
     def max_requests(self) -> tuple[int | None, int | None]:

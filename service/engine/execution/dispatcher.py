@@ -161,10 +161,11 @@ class Dispatcher(LaneUser):
         wait_s = self._device.next_lane_s() + whole * self._full_batch_s
         return policy.WAIT_MARGIN * wait_s + policy.RUN_MARGIN * self.cost.predict(math.ceil(rest))
 
-    @property
-    def longest_run_s(self) -> float:
-        """Seconds that a run may take, for a request whose time is one of waiting."""
-        return policy.WAIT_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S
+    def limit_wait(self, timeout_s: float, wait_s: float) -> float:
+        """How long a request may take that may wait for ``wait_s``. With nobody before it, it does not wait."""
+        if self.is_idle and not self._device.next_lane_s():
+            return timeout_s
+        return min(timeout_s, wait_s + policy.WAIT_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S)
 
     def _retry_after_s(self) -> float:
         return self.expected_wait_s(0)

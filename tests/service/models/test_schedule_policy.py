@@ -1,5 +1,7 @@
 """How requests wait by ``dynamic_batching`` of a Triton configuration."""
 
+import math
+
 import pytest
 
 from model_store.triton import read_config
@@ -43,13 +45,21 @@ def test_levels_are_split_in_halves(levels: str, priorities: list[int]) -> None:
 
 
 def test_timeout_of_the_configuration_is_that_of_the_wait() -> None:
-    """Requests may wait for so long, and a shorter time of their own counts only where the configuration lets it."""
+    """Requests may wait for so long, and a shorter time of their own counts only where the configuration lets it.
+
+    What they ask for is the time of the whole request where the configuration has no timeout, or only one that delays.
+    """
+
+    def times(found: SchedulePolicy, asked_s: float | None) -> tuple[float | None, float]:
+        schedule = found.schedule(asked_s, 0)
+        return schedule.timeout_s, schedule.wait_s
+
     fixed = queueing("default_queue_policy { default_timeout_microseconds: 2000000 }")
-    assert [fixed.timeout_s(asked_s, 0, run_s=0.5) for asked_s in (None, 1.0, 9.0)] == [2.5, 2.5, 2.5]
+    assert [times(fixed, asked_s) for asked_s in (None, 1.0, 9.0)] == [(None, 2.0)] * 3
     free = queueing("default_queue_policy { default_timeout_microseconds: 2000000 allow_timeout_override: true }")
-    assert [free.timeout_s(asked_s, 0, run_s=0.5) for asked_s in (None, 1.0, 9.0)] == [2.5, 1.5, 2.5]
+    assert [times(free, asked_s) for asked_s in (None, 1.0, 9.0)] == [(None, 2.0), (None, 1.0), (None, 2.0)]
     late = queueing("default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 1 max_queue_size: 3 }")
-    assert [late.timeout_s(asked_s, 0, run_s=0.5) for asked_s in (None, 1.0)] == [None, 1.0]
+    assert [times(late, asked_s) for asked_s in (None, 1.0)] == [(None, math.inf), (1.0, math.inf)]
 
 
 def test_each_level_has_its_own_policy() -> None:
@@ -58,6 +68,6 @@ def test_each_level_has_its_own_policy() -> None:
     policy = "priority_queue_policy { key: 1 value { max_queue_size: 2 default_timeout_microseconds: 1000000 } }"
     found = queueing(levels + policy)
     assert found.max_requests == (7, 10)
-    assert [found.timeout_s(None, level, 0.0) for level in (0, 1, 2)] == [None, 1.0, None]
+    assert [found.schedule(None, level).wait_s for level in (0, 1, 2)] == [math.inf, 1.0, math.inf]
     assert queueing(levels + "priority_queue_policy { key: 3 value { } }").max_requests == (10, None)
     assert queueing("default_queue_policy { max_queue_size: 5 }").max_requests == (None, 5)

@@ -186,6 +186,21 @@ def test_request_that_cannot_make_its_deadline_is_refused_at_once():
     on_gate(test)
 
 
+def test_time_of_waiting_does_not_limit_a_request_that_need_not_wait():
+    """With nobody before it a request has all its time, else the time of waiting and that of a run."""
+
+    async def test(bench: Bench, runner: Gated) -> None:
+        assert bench.dispatcher.limit_wait(30.0, wait_s=1e-6) == 30.0
+        running = bench.ask_x(1.0)
+        await runner.wait_until_entered()
+        assert SLOW_S < bench.dispatcher.limit_wait(30.0, wait_s=1e-6) < 10 * SLOW_S
+        assert bench.dispatcher.limit_wait(0.5 * SLOW_S, wait_s=30.0) == 0.5 * SLOW_S
+        runner.gate.set()
+        await running
+
+    on_gate(test)
+
+
 def test_full_queue_refuses_with_the_expected_wait():
     """QueueFull says when it is worth coming back, from what waits and what a batch costs."""
 
