@@ -279,8 +279,8 @@ class RequestHandler(Handler):
         request.began = self.clock()
         Responder(self, request).fail(error)
 
-    def count_gone(self) -> None:
-        self.metrics.rejected("", Cancelled.reason)
+    def count_rejected(self, error: type[ServiceError]) -> None:
+        self.metrics.rejected("", error.reason)
 
     def close(self) -> None:
         self.threads.shutdown(wait=True, cancel_futures=True)

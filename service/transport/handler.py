@@ -60,8 +60,8 @@ class Handler(abc.ABC):
         """Begin a request whose body is complete. The reply may come before this returns."""
 
     @abc.abstractmethod
-    def count_gone(self) -> None:
-        """Count a request whose caller has gone before it could be started."""
+    def count_rejected(self, error: type[ServiceError]) -> None:
+        """Count what could not be started as a request: its caller has gone, or its connection ends with an error."""
 
     @abc.abstractmethod
     def refuse(self, request: Request, error: ServiceError) -> None:

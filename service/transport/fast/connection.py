@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from service.engine.execution.write_coalescer import WriteCoalescer
-from service.errors import BodyTooLarge, ServiceError
+from service.errors import BodyTooLarge, Cancelled, ServiceError
 from service.transport.handler import Handler
 from service.transport.request import (
     MAX_UNREAD_BYTES,
@@ -316,7 +316,7 @@ class Connection:
         if request.work is not None:
             request.work.cancel()
         elif self.handler is not None:
-            self.handler.count_gone()
+            self.handler.count_rejected(Cancelled)
         self.forget(request)
 
     def forget(self, request: FastRequest) -> None:

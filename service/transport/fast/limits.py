@@ -229,8 +229,14 @@ class LimitedProtocol(HttpToolsProtocol):
         request_id = request_id_of({})
         reply = error_reply(error, request_id)
         reply.headers = (*reply.headers, (b"x-request-id", request_id.encode()))
+        self._count(error)
         write_reply(self._connection, reply, keep_alive=False)
         self.linger()
+
+    def _count(self, error: ServiceError) -> None:
+        handler = self._connection.handler
+        if handler is not None:
+            handler.count_rejected(type(error))
 
     def linger(self) -> None:
         """End our side and wait for the client to end its own, but not for long."""
@@ -246,10 +252,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def refuse_connection(self) -> None:
         """There are as many connections as there may be."""
         most = self.limits.max_connections
+        error = TryLater(f"this server takes at most {most} connections at once")
         if len(self.connections) > most + MAX_REFUSED_CONNECTIONS:
+            self._count(error)
             self.transport.abort()
         else:
-            self.answer_last(TryLater(f"this server takes at most {most} connections at once"))
+            self.answer_last(error)
 
 
 def _count_acknowledged(transport: asyncio.Transport) -> int:

@@ -61,6 +61,7 @@ def test_header_that_does_not_end_is_a_408(server_path: ServerPath, is_second: b
         seconds, said = await time_to_end(server, peer, peer.send_slowly(HEAD + b"X: " + b"a" * 1000))
         assert said.startswith(b"HTTP/1.1 408 ")
         assert b"header: expected its end within 10 s of its first byte" in said
+        assert server.metrics.sums()["sluice_rejected"]["", "too_slow"] == [1.0]
         assert b"connection: close" in said
         assert HEADER_S <= seconds < HEADER_S + 1.5
 
@@ -201,6 +202,7 @@ def test_connections_above_the_limit_are_told_so(server_path: ServerPath):
         assert said.startswith(b"HTTP/1.1 503 ")
         assert (b"retry-after: 1" in said, b"connection: close" in said) == (True, True)
         assert b"this server takes at most 2 connections at once" in said
+        assert server.metrics.sums()["sluice_rejected"]["", "try_later"] == [1.0]
         await refused.send(WHOLE)
         refused.end.close()
         for peer in peers:
