@@ -106,6 +106,10 @@ class Settings:
     deadline_s: float = field(
         default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
     )
+    max_timeout_s: float = field(
+        default=600.0,
+        metadata={"help": "seconds that a request's own timeout may give it; a longer one counts as that"},
+    )
     keep_alive_s: float = field(
         default=75.0, metadata={"help": "seconds after which an idle connection is closed; longer than proxies keep it"}
     )
@@ -251,6 +255,7 @@ _LEAST: Mapping[str, float] = {
     "sequence_idle_s": 0.001,
     "max_wait_s": 0,
     "deadline_s": 0.001,
+    "max_timeout_s": 0.001,
     "keep_alive_s": 0.001,
     "header_timeout_s": 0.001,
     "body_timeout_s": 0.001,

@@ -87,7 +87,7 @@ class Worker:
         if settings.workers > 1 and folder is not None:
             self.forwarder = Forwarder(self.handler, folder, settings, loop)
         infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
-        self.tasks = TaskRunner(self.registry, _limits(settings), settings.deadline_s, loop, self.handler.threads)
+        self.tasks = TaskRunner(self.registry, _limits(settings), loop, self.handler.threads)
         self.registry.holders += [self.tasks.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}

@@ -99,6 +99,17 @@ class Responder(Work):
         self.request = request
         self._handler = handler
 
+    def allowed_s(self, asked_s: float | None = None) -> float:
+        """Seconds that the request may take: what it asks for, else what its caller waits, else the server's own.
+
+        Never more than the caller waits, or than the server lets any.
+        """
+        patience_s, handler = self.request.patience_s, self._handler
+        timeout_s = asked_s or patience_s or handler.deadline_s
+        if patience_s is not None:
+            timeout_s = min(timeout_s, patience_s)
+        return min(timeout_s, handler.max_timeout_s)
+
     def elapsed_s(self) -> float:
         """Seconds since the request came."""
         return self._handler.clock() - self.request.began
@@ -255,6 +266,7 @@ class RequestHandler(Handler):
         self.metrics = metrics
         self.loop = loop
         self.deadline_s = settings.deadline_s
+        self.max_timeout_s = max(settings.max_timeout_s, settings.deadline_s)
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self.parsing = ThreadPoolExecutor(1, thread_name_prefix="parse")
         """For what holds the interpreter: two threads would only take turns."""
@@ -316,8 +328,8 @@ class RequestHandler(Handler):
         return future
 
     def _left_s(self, responder: Responder, asked_s: float | None = None) -> float:
-        """Seconds of what its caller waits, as far as is known before the body is read."""
-        return max(0.0, (asked_s or responder.request.patience_s or self.deadline_s) - responder.elapsed_s())
+        """What is left of its time, as far as that is known before the body is read."""
+        return max(0.0, responder.allowed_s(asked_s) - responder.elapsed_s())
 
     def _go_on(self, responder: Responder) -> None:
         try:

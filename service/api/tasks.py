@@ -131,7 +131,7 @@ class TaskRun:
         self._release = model.loop.submit(wanted.request, self._took, timeout_s=left_s, priority=priority)
 
     def _left_s(self) -> float:
-        return (self._plan.timeout_s or self._runner.deadline_s) - self._responder.elapsed_s()
+        return self._responder.allowed_s(self._plan.timeout_s) - self._responder.elapsed_s()
 
     def _admit(self, wanted: Admit, left_s: float) -> None:
         """Raises what stands against a request of that size: Draining, TooLate."""
@@ -202,11 +202,8 @@ class TaskRun:
 class TaskRunner:
     """The task runs of a worker."""
 
-    def __init__(
-        self, registry: Registry, limits: Limits, deadline_s: float, loop: asyncio.AbstractEventLoop, threads: Executor
-    ) -> None:
+    def __init__(self, registry: Registry, limits: Limits, loop: asyncio.AbstractEventLoop, threads: Executor) -> None:
         self.limits = limits
-        self.deadline_s = deadline_s
         self.loop = loop
         self.threads = threads
         self._registry = registry

@@ -88,7 +88,6 @@ class InferHandler:
         self._entries = registry.entries
         self._sequences = sequences
         self._forwarder = forwarder
-        self._deadline_s = settings.deadline_s
         self._max_inputs = settings.max_inputs
         self._known: dict[Model, dict[bytes, _KnownHeader]] = {}
         self._reading: dict[Model, asyncio.Future[InferRequest]] = {}
@@ -205,13 +204,13 @@ class InferHandler:
         if self._forwarder is not None and request.endpoint.route != FORWARDED_INFER:
             owner = self._forwarder.find_owner(model.name, step.id)
             if owner is not None:
-                left_s = self._left_s(responder, header.timeout_s)
+                left_s = _left_s(responder, header.timeout_s)
                 responder.cancel_work = owner.forward(request, left_s, _pass_on(responder))
                 return
 
         def go() -> None:
             try:
-                left_s = self._left_s(responder, header.timeout_s)
+                left_s = _left_s(responder, header.timeout_s)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
                 rows = turn.take(inputs)
@@ -277,25 +276,21 @@ class InferHandler:
 
         return done
 
-    def _left_s(self, responder: Responder, asked_s: float | None) -> float:
-        """What is left of the time that it has, after a wait among others of its sequence; negative when it is over."""
-        return self._allowed_s(responder, asked_s) - responder.elapsed_s()
-
-    def _timeout_s(self, responder: Responder, model: Model, schedule: Schedule) -> float:
-        """What was left of it when the handler went on with it, without another look at the clock.
+    @staticmethod
+    def _timeout_s(responder: Responder, model: Model, schedule: Schedule) -> float:
+        """What was left of its time when the handler went on with it, without another look at the clock.
 
         Raises DeadlinePassed.
         """
-        left_s = self._allowed_s(responder, schedule.timeout_s) - responder.late_s
+        left_s = responder.allowed_s(schedule.timeout_s) - responder.late_s
         if left_s <= 0 < responder.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")
         return left_s if schedule.wait_s == math.inf else model.dispatcher.limit_wait(left_s, schedule.wait_s)
 
-    def _allowed_s(self, responder: Responder, asked_s: float | None) -> float:
-        """What the request asks for, else what its caller waits, else the server's own; never more than it waits."""
-        patience_s = responder.request.patience_s
-        timeout_s = asked_s or patience_s or self._deadline_s
-        return timeout_s if patience_s is None else min(timeout_s, patience_s)
+
+def _left_s(responder: Responder, asked_s: float | None) -> float:
+    """What is left of the time that it has, after a wait among others of its sequence; negative when it is over."""
+    return responder.allowed_s(asked_s) - responder.elapsed_s()
 
 
 def _schedule(model: Model, header: InferHeader) -> Schedule:

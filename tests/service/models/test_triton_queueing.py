@@ -1,7 +1,9 @@
 """Requests that wait by ``dynamic_batching`` of a Triton configuration, over HTTP and gRPC."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -115,17 +117,32 @@ def test_shorter_timeout_of_a_request_counts_where_it_may(crowd: Crowd) -> None:
     assert first_of(waits.result(20)) == 2.0
 
 
-def test_timeout_shorter_than_a_run_refuses_nobody(client: httpx.Client) -> None:
-    """It is a time of waiting: with nobody before it a request is answered however long it takes."""
+def test_timeout_shorter_than_a_run_refuses_nobody(
+    server: TritonServing, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a time of waiting: with nobody before it a request is answered however long it takes, here seconds."""
+    times = itertools.count()
+    monkeypatch.setattr(server.worker.handler, "clock", lambda: float(next(times)))
     x = {"name": "x", "datatype": "FP32", "shape": [4, 3], "data": [1.0] * 12}
-    for _ in range(20):
-        for path, body in (
-            ("/v2/models/quick/infer", {"inputs": [x]}),
-            ("/v2/models/quick/generate", {"x": [1, 2, 3]}),
-            ("/v1/models/quick:predict", {"instances": [[1, 2, 3]]}),
-        ):
-            response = client.post(path, json=body)
-            assert response.status_code == 200, response.text
+    for path, body in (
+        ("/v2/models/quick/infer", {"inputs": [x]}),
+        ("/v2/models/quick/generate", {"x": [1, 2, 3]}),
+        ("/v1/models/quick:predict", {"instances": [[1, 2, 3]]}),
+    ):
+        response = client.post(path, json=body)
+        assert response.status_code == 200, response.text
+
+
+def test_request_may_not_give_itself_more_time_than_the_server_lets_any(tmp_path: Path) -> None:
+    """A timeout of hours ends at ``max_timeout_s``: a run that does not end would hold a lane for as long."""
+    graphs.write_plain(tmp_path, "double", graphs.double())
+    settings = settings_for(tmp_path, provider="cpu", lanes=1, deadline_s=0.05, max_timeout_s=0.2)
+    with TritonServing(settings) as server, server.client() as client, gated(server.worker.registry.find("double")):
+        x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+        for path, body in (("infer", {"inputs": [x]}), ("generate", {"x": [1, 2, 3]})):
+            body["parameters"] = {"timeout": 10**13}
+            response = client.post(f"/v2/models/double/{path}", json=body)
+            assert response.status_code == 504, response.text
 
 
 def test_batch_is_held_for_company(server: TritonServing) -> None:
