@@ -19,7 +19,8 @@ from pydantic import Field, create_model
 
 from service.api.openapi.task_types import describe_options
 from service.metrics.folders import find_folder_of_siblings
-from service.protocol.json import parse_object, render_json
+from service.protocol.json import render_json
+from service.protocol.large_json import parse_object
 from service.settings import Settings, SettingsError, find_injected
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions

@@ -19,7 +19,8 @@ from service.errors import InvalidInput, ServiceError
 from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.infer_response import to_json, to_nested
-from service.protocol.json import parse_object, render_json, type_name
+from service.protocol.json import render_json, type_name
+from service.protocol.large_json import parse_object
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
 from service.tasks import classify
 from service.tasks.forecast import ForecastOptions, forecast

@@ -15,7 +15,8 @@ from model_store.graph import Tensor
 from service.errors import InvalidInput
 from service.protocol.infer_request import check_parameters
 from service.protocol.infer_response import to_json
-from service.protocol.json import array_of, parse_object, read_optional, type_name, without_nulls
+from service.protocol.json import read_optional, type_name, without_nulls
+from service.protocol.large_json import array_of_large, parse_object
 
 
 class GenerateRequest(NamedTuple):
@@ -57,7 +58,7 @@ def _read_tensor(value: Any, tensor: Tensor) -> np.ndarray:
     values = value if isinstance(value, list) else [value]
     if any(isinstance(item, list) for item in values):
         raise InvalidInput(f"{what}: expected a value or a flat array of them, got nested arrays")
-    array = array_of(values, datatype, what)
+    array = array_of_large(values, datatype, what)
     return array.reshape(_find_shape(tensor, array.size, what))
 
 

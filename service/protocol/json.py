@@ -122,14 +122,6 @@ def render_json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def parse_object(body: bytes | memoryview) -> dict[str, Any]:
-    """Parse a JSON object. Raises InvalidInput."""
-    value = parse_json(body)
-    if not isinstance(value, dict):
-        raise InvalidInput(f"body: expected a JSON object, got {type_name(value)}")
-    return value
-
-
 def type_name(value: object) -> str:
     """What a JSON value is called in JSON."""
     names = {

@@ -20,7 +20,7 @@ import orjson
 
 from model_store.datatypes import Datatype
 from service.errors import InvalidInput, ServiceError
-from service.protocol.json import MAX_NESTING, array_of, numbers_of, parse_json, render_numbers
+from service.protocol.json import MAX_NESTING, array_of, numbers_of, parse_json, render_numbers, type_name
 
 T = TypeVar("T")
 LARGE_BYTES = 64 << 10
@@ -48,6 +48,19 @@ class _Cut(NamedTuple):
 
     at: int
     brackets: bytes
+
+
+def parse_body(body: bytes | memoryview) -> Any:
+    """As ``parse_json``, for a body of any size. Raises InvalidInput."""
+    return parse_json(body) if len(body) <= LARGE_BYTES else parse_large(bytes(body))
+
+
+def parse_object(body: bytes | memoryview) -> dict[str, Any]:
+    """Parse a JSON object. Raises InvalidInput."""
+    value = parse_body(body)
+    if not isinstance(value, dict):
+        raise InvalidInput(f"body: expected a JSON object, got {type_name(value)}")
+    return value
 
 
 def parse_large(text: bytes, what: str = "body") -> Any:

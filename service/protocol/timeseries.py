@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model_store.manifest import describe
 from service.errors import InvalidInput
-from service.protocol.json import parse_json
+from service.protocol.large_json import parse_body
 
 UNIVARIATE = "univariate_time_series"
 _SECONDS: Mapping[str, int] = {
@@ -64,7 +64,7 @@ class ForecastRequest(BaseModel):
 def read_forecast(body: bytes | memoryview) -> ForecastRequest:
     """Raises InvalidInput, which names the field, what was expected and what came."""
     try:
-        request = ForecastRequest.model_validate(parse_json(body))
+        request = ForecastRequest.model_validate(parse_body(body))
     except ValidationError as error:
         raise InvalidInput(describe(error)) from None
     for i, item in enumerate(request.inputs):

@@ -9,7 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from model_store.manifest import describe
 from service.codecs.picture_reader import MEDIA_TYPES, PictureFile
 from service.errors import InvalidInput, UnsupportedMedia
-from service.protocol.json import parse_json, parse_object, type_name
+from service.protocol.json import parse_json, type_name
+from service.protocol.large_json import parse_object
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.multipart import File, parse_multipart
 

@@ -11,7 +11,7 @@ from service.api.admin.repository import read_index, read_version, render_index
 from service.api.routes import Routes
 from service.errors import BodyTooLarge, Cancelled, Forbidden, UnsupportedMedia
 from service.models.registry import Registry
-from service.protocol.json import parse_object
+from service.protocol.large_json import parse_object
 
 MAX_BODY_BYTES = 64 << 10
 """These requests are small."""

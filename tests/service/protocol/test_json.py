@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidInput
-from service.protocol.json import parse_json, parse_object, render_json, type_name
+from service.protocol.json import parse_json, render_json, type_name
+from service.protocol.large_json import parse_object
 
 
 @pytest.mark.parametrize(
