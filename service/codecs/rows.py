@@ -108,7 +108,7 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
             continue
         for value in row.values() if isinstance(row, dict) else (row,):
             text = value.get("image") if isinstance(value, dict) else value
-            count += len(text) if isinstance(text, str) else count_numbers(value) // _NUMBERS_A_BYTE
+            count += len(text) if isinstance(text, str) else 1 + count_numbers(value) // _NUMBERS_A_BYTE
     return count
 
 

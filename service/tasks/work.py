@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from model_store.manifest import Manifest
 from service.codecs.picture_reader import CheckRow
-from service.codecs.rows import Group, count_bytes, group_rows, read_groups, stack_rows
+from service.codecs.rows import Group, check_count, count_bytes, group_rows, read_groups, stack_rows
 from service.engine.loop.request import LoopRequest
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
@@ -91,6 +91,7 @@ def decode_rows(
     """The rows of a request for a graph. Raises InvalidInput, which names the row at fault, UnsupportedMedia."""
     if rows is None:
         raise InvalidInput("inputs: expected an array of rows, got nothing")
+    check_count(rows, limits.max_rows)  # before each of many is looked at
     check_row = limits.row_checks.get(graph)
     return (
         yield from run_in_thread(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,19 @@ def test_no_rows_are_refused() -> None:
     """A request that forgot them is told so."""
     with pytest.raises(InvalidInput, match=r"^inputs: expected an array of rows, got nothing$"):
         decode(None)
+
+
+class Unread(list[Any]):
+    """Rows that nobody may look at."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("a row was looked at")
+
+
+def test_too_many_rows_are_refused_before_each_is_looked_at() -> None:
+    """Millions of rows of a single number fit a body, and to look at them takes the event loop seconds."""
+    with pytest.raises(InvalidInput, match=r"^inputs: expected an array of 1 to 65536 rows, got an array of 65537$"):
+        decode(Unread([[0]] * 65_537))
 
 
 @pytest.mark.parametrize("as_value", [lambda content: PictureFile(content, "body"), as_row])
