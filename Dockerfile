@@ -36,9 +36,10 @@ RUN if [ "${COMPILED}" = 1 ] && ! command -v gcc > /dev/null; then \
 
 # The locale that graphs change the case of texts by, where the base has it not. Its sources stay out of the image.
 RUN mkdir -p /opt/locale \
-    && if ! locale -a | grep -qi '^en_US\.utf-\?8$' && command -v apt-get > /dev/null; then \
-        apt-get update && apt-get install --yes --no-install-recommends locales && rm -rf /var/lib/apt/lists/* \
-        && localedef --no-archive --inputfile=en_US --charmap=UTF-8 /opt/locale/en_US.utf8; fi
+    && if ! locale -a | grep -qi '^en_US\.utf-\?8$'; then \
+        { apt-get update && apt-get install --yes --no-install-recommends locales && rm -rf /var/lib/apt/lists/* \
+        && localedef --no-archive --inputfile=en_US --charmap=UTF-8 /opt/locale/en_US.utf8; } \
+        || echo 'No locale en_US.UTF-8 to be had: models that change the case of texts are not served.'; fi
 
 COPY README.md LICENSE mypyc.ini sluice.py ./
 COPY model_store model_store
