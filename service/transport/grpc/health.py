@@ -61,11 +61,12 @@ class Health:
         service = await self._read_service(content, context)
         told = None
         while True:
+            is_last = self._draining.is_set()
             status = await self._find_status(service)
             if status != told:
                 await context.write(_RESPONSE(status=status).SerializeToString())
                 told = status
-            if self._draining.is_set():
+            if is_last:
                 await abort(context, error_reply(Draining("the server is stopping"), ""))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._draining.wait(), LOOK_AGAIN_S)

@@ -167,7 +167,7 @@ def test_deadline_that_cannot_be_met_is_429(
     assert tiny.post(route, json=failing.GOOD[route]).status_code == 200
     assert failing_server.worker is not None
     monkeypatch.setattr(failing_server.worker.handler, "clock", lambda: 0.0)
-    monkeypatch.setattr(failing_server.worker.tasks, "deadline_s", 1e-9)
+    monkeypatch.setattr(failing_server.worker.handler, "deadline_s", 1e-9)
     assert_error(tiny.post(route, json=failing.GOOD[route]), 429, "would take about")
 
 

@@ -1,5 +1,6 @@
 """The health checks of gRPC, as any load balancer asks: bytes on the wire, without anybody's stubs."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import grpc
 import pytest
 
 from service.metrics.exposition import expose
+from service.metrics.meters import Metrics
 from service.transport.grpc import health
 from service.transport.grpc.messages import FULL_NAME, HEALTH_METHODS
 from tests.support.grpc_servers import GrpcServing, channel, settings_of
@@ -118,6 +120,33 @@ def test_model_that_comes_and_goes_is_watched(tmp_path: Path, monkeypatch: pytes
         server.stop()
         assert next(states) == NOT_SERVING
         assert states.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class Watched:
+    """The call of a client that watches."""
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+
+    async def write(self, message: bytes) -> None:
+        self.told.append(message)
+
+    async def abort(self, code: grpc.StatusCode, details: str, trailing: Any) -> None:
+        raise EOFError(details)
+
+
+def test_stop_in_the_middle_of_a_look_is_told() -> None:
+    """Who watches hears NOT_SERVING before the end although the server stopped while its readiness was asked for."""
+
+    async def ready_until_asked(scope: Any, receive: Any, send: Any) -> None:
+        watching.drain()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    watching, call = health.Health(ready_until_asked, Metrics(), clock=float), Watched()
+    with pytest.raises(EOFError, match="the server is stopping"):
+        asyncio.run(watching.watch(asked(""), call))
+    assert call.told == [SERVING, NOT_SERVING]
 
 
 def test_methods_are_those_of_the_health_service() -> None:
