@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="sluice", description="From a trained PyTorch model to a batched, monitored, load-tested service."
     )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
     for name, (*_, text) in COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
@@ -45,6 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # whoever pressed Ctrl-C wants no traceback
         return 130
     return code
+
+
+class _ShowVersion(argparse.Action):
+    """Asks for the version only where it is to be shown: to look for it takes as long as a short command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print("sluice", version("sluice-serving"))
+        parser.exit()
 
 
 def _end_well() -> None:
