@@ -192,6 +192,7 @@ def test_load_that_cannot_be_stopped_is_left_behind(tmp_path: Path, monkeypatch:
             assert not worker.registry.close()
         finally:
             may_end.set()
+        monkeypatch.setattr(loads, "_GRACE_S", 60.0)
         assert worker.registry.close()
         await worker.stop()
 
