@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from model_store.graph import MAIN, Graph, Tensor
-from model_store.tasks import Carry, Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
+from model_store.tasks import Carry, Classes, Forecast, Generation, Image, Loop, Reconstruction, Text, Tiles
 
 _FLOATS = ("FP16", "FP32", "FP64")
 
@@ -250,6 +250,20 @@ def _check_reconstruction(manifest: Described, facts: Reconstruction) -> None:
         for field, name in (("error", facts.error), ("anomaly", facts.anomaly)):
             if name is not None:
                 _expect(manifest, f"reconstruction.{field}", _Place(graph, "output", name), _FLOATS, ())
+        if facts.tiles is not None:
+            _check_tiles(manifest, graph, facts, facts.tiles)
+
+
+def _check_tiles(manifest: Described, graph: str, facts: Reconstruction, tiles: Tiles) -> None:
+    names = [tensor.name for tensor in manifest.graphs[graph].inputs]
+    if len(names) != 1:
+        raise ValueError(f"reconstruction.tiles: expected a graph of one input, {graph!r} has {', '.join(names)}")
+    row = _expect(manifest, "reconstruction.tiles", _Place(graph, "input", names[0]), _FLOATS, (None, "", ""))
+    _expect(manifest, "reconstruction.tiles", _Place(graph, "output", facts.output), _FLOATS, row.row_shape)
+    if facts.anomaly not in (None, facts.error):
+        raise ValueError(f"reconstruction.tiles: nothing says what {facts.anomaly!r} of a whole is of its tiles")
+    if (tiles.error is None) != (facts.error is None):
+        raise ValueError("reconstruction.tiles.error: expected it where reconstruction.error names an output, only")
 
 
 def _check_generation(manifest: Described, facts: Generation) -> None:

@@ -1,8 +1,9 @@
 """What the task routes must know of a model beyond the tensors of its graphs: a part for each way of working."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from model_store.strict_model import Finite, StrictModel
 
@@ -105,6 +106,66 @@ class Text(StrictModel):
     end: Index
 
 
+class Span(NamedTuple):
+    """Pixels ``begin`` to ``end`` of one side of a picture, and those of them whose answers count."""
+
+    begin: int
+    end: int
+    kept_begin: int
+    kept_end: int
+
+
+class Tile(NamedTuple):
+    """A part of a picture that runs as a row of its own."""
+
+    lines: Span
+    columns: Span
+
+
+class Tiles(StrictModel):
+    """How a large picture may be cut so that the outputs of its parts, joined, are those of the whole. In pixels.
+
+    Tiles have sides of ``size`` and begin at multiples of ``stride``. Where two of them meet each has ``overlap`` more
+    than it answers for: an output looks no farther than that.
+    """
+
+    size: Count
+    overlap: Index
+    stride: Count = 1
+    error: Literal["mean_square", "root_mean_square"] | None = None
+    """What the graph's ``error`` is of the differences, for that of a tile says nothing. None where it has no such."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.size % self.stride or self.overlap % self.stride:
+            raise ValueError(f"expected multiples of the stride {self.stride}, got {self.size} and {self.overlap}")
+        if self.size <= 2 * self.overlap:
+            raise ValueError(f"expected a size of more than twice the overlap {self.overlap}, got {self.size}")
+        return self
+
+    def cuts(self, height: int, width: int) -> bool:
+        """Whether a picture is cut: it has more pixels than a tile."""
+        return height * width > self.size**2
+
+    def cut(self, height: int, width: int) -> Iterator[Tile]:
+        """The tiles of a picture, line by line. The pixels that they are kept for cover it, each of them once."""
+        columns = list(self._cut_side(width))
+        for lines in self._cut_side(height):
+            for span in columns:
+                yield Tile(lines, span)
+
+    def _cut_side(self, length: int) -> Iterator[Span]:
+        """All but the last have the full size. The last one is moved back to have it too, as far as the stride lets it:
+        tiles of one shape share batches."""
+        begin = kept = 0
+        while begin + self.size < length:
+            step = self.size - 2 * self.overlap
+            following = min(begin + step, -(-(length - self.size) // self.stride) * self.stride)
+            yield Span(begin, begin + self.size, kept, following + self.overlap)
+            begin, kept = following, following + self.overlap
+        yield Span(begin, length, kept, length)
+
+
 class Reconstruction(StrictModel):
     """A row to a row like it. ``error`` and ``anomaly`` [batch] are outputs of the graph too, where it has them.
 
@@ -118,6 +179,8 @@ class Reconstruction(StrictModel):
     """Rows with a larger ``anomaly`` (or error, where there is none) are anomalies; calibrated on held-out rows."""
     graphs: Annotated[tuple[str, ...], Field(min_length=1)] = ("main",)
     """The graphs that translate, each with the same tensors; the first where none is asked for."""
+    tiles: Tiles | None = None
+    """How rows that are pictures of any height and width may be cut. None: they run whole."""
 
 
 class Diffusion(StrictModel):

@@ -7,7 +7,7 @@ ServiceError
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
 │   ├── Forbidden             the settings of this server do not allow it
-│   ├── BodyTooLarge          more bytes than the limit, of the body or of a run on it
+│   ├── BodyTooLarge          more than the limit: bytes of the body or of a run on it, pixels of a picture
 │   ├── HeaderTooLarge        more header than the limit
 │   ├── TooSlow               a header or body that does not arrive
 │   └── UnsupportedMedia      a content type or picture that is not understood

@@ -32,6 +32,8 @@ from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
+from service.tasks.room import PictureRoom
+from service.tasks.tiles import MOST_AT_ONCE
 from service.tasks.work import Limits
 from service.transport.asgi import ASGIApp
 from service.transport.open_files import fit_connections
@@ -87,7 +89,8 @@ class Worker:
         if settings.workers > 1 and folder is not None:
             self.forwarder = Forwarder(self.handler, folder, settings, loop)
         infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
-        self.tasks = TaskRunner(self.registry, _limits(settings), loop, self.handler.threads)
+        limits = _limits(settings, self.device.lanes)
+        self.tasks = TaskRunner(self.registry, limits, loop, self.handler.threads)
         self.registry.holders += [self.tasks.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
@@ -186,12 +189,14 @@ class Worker:
         self.device.close()
 
 
-def _limits(settings: Settings) -> Limits:
+def _limits(settings: Settings, lanes: int) -> Limits:
     return Limits(
         max_pixels=settings.max_image_pixels,
         max_steps=settings.max_steps,
         max_generated=settings.max_generated,
         state_key=settings.state_key.encode() or secrets.token_bytes(32),
+        room=PictureRoom(settings.max_held_bytes),
+        tiles_at_once=min(lanes, MOST_AT_ONCE),
     )
 
 

@@ -181,7 +181,7 @@ class TaskRun:
         if result.media_type is not None:
             headers = [(b"content-type", result.media_type.encode())]
             self._responder.finish(Reply(200, [result.body], headers), times)
-        elif len(self._responder.request.body) > LARGE_BYTES:  # as much may be to be said of it
+        elif result.is_large or len(self._responder.request.body) > LARGE_BYTES:  # as much may be to be said of it
             self._responder.run_in_thread(
                 functools.partial(render_json, result.body), functools.partial(self._reply, times), is_answered=True
             )

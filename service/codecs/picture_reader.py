@@ -16,8 +16,8 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from model_store.tasks import Image
-from service.errors import InvalidInput, UnsupportedMedia
+from model_store.tasks import Image, Picture
+from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 MEDIA_TYPES = ("image/png", "image/jpeg")
 # By the first bytes. PIL.Image.open would add warnings and a limit of its own to the one that the settings give.
@@ -48,11 +48,18 @@ def decode_base64(text: str, what: str) -> bytes:
 def decode_image(
     content: bytes, facts: Image, max_pixels: int, what: str, check_row: CheckRow | None = None
 ) -> np.ndarray:
-    """A PNG or JPEG as a float32 row [channels, height, width], scaled as the manifest says.
+    """A PNG or JPEG as a float32 row [channels, height, width], scaled as the manifest says. See ``decode_pixels``."""
+    return scale_pixels(decode_pixels(content, facts, max_pixels, what, check_row), facts)
+
+
+def decode_pixels(
+    content: bytes, facts: Image, max_pixels: int, what: str, check_row: CheckRow | None = None
+) -> np.ndarray:
+    """A PNG or JPEG as uint8 [channels, height, width].
 
     Resized to the height and width of ``facts``; where these are None the picture keeps its own. EXIF rotation is
     applied, alpha is laid over black, 16 bits a channel become 8, palettes and CMYK become colours.
-    Raises UnsupportedMedia for what is no such picture, InvalidInput for one with more than ``max_pixels``, and what
+    Raises UnsupportedMedia for what is no such picture, BodyTooLarge for one with more than ``max_pixels``, and what
     ``check_row`` raises for the elements of the row, before anything is decoded.
     """
 
@@ -65,9 +72,13 @@ def decode_image(
     if picture.size != size:
         picture = picture.resize(size, Pillow.Resampling.BILINEAR)
     pixels = np.asarray(picture)
-    planes = pixels[None] if facts.channels == 1 else pixels.transpose(2, 0, 1)
-    row = np.empty(planes.shape, np.float32)
-    np.multiply(planes, np.float32(facts.scale), out=row)
+    return pixels[None] if facts.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def scale_pixels(pixels: np.ndarray, facts: Picture) -> np.ndarray:
+    """Pixel values as the float32 numbers that the model takes, in an array of its own."""
+    row = np.empty(pixels.shape, np.float32)
+    np.multiply(pixels, np.float32(facts.scale), out=row)
     row += np.float32(facts.offset)
     return row
 
@@ -88,7 +99,7 @@ def _read(content: bytes, mode: str, max_pixels: int, what: str, check: Callable
             return _flatten(picture).convert(mode)
     except _DAMAGES as error:
         raise UnsupportedMedia(f"{what}: expected a PNG or JPEG picture, got a damaged one ({error})") from None
-    raise InvalidInput(f"{what}: expected at most {max_pixels} pixels, got {picture.width} x {picture.height}")
+    raise BodyTooLarge(f"{what}: expected at most {max_pixels} pixels, got {picture.width} x {picture.height}")
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:

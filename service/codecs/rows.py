@@ -12,9 +12,10 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.manifest import Manifest
-from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_image
+from model_store.tasks import Tiles
+from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
 from service.engine.tensors import Arrays, show_shape
-from service.errors import InvalidInput
+from service.errors import BodyTooLarge, InvalidInput
 from service.protocol.json import type_name
 from service.protocol.large_json import array_of_large, count_numbers
 
@@ -31,10 +32,10 @@ class Group(NamedTuple):
 
 
 def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
-    """Positions of the rows whose arrays have equal shapes, in the order in which these shapes first come."""
+    """Positions of the rows whose arrays have equal shapes and types, in the order in which these first come."""
     groups: dict[Hashable, list[int]] = {}
     for position, row in enumerate(rows):
-        groups.setdefault(tuple(array.shape for array in row.values()), []).append(position)
+        groups.setdefault(tuple((array.shape, array.dtype) for array in row.values()), []).append(position)
     return list(groups.values())
 
 
@@ -63,8 +64,12 @@ def read_groups(
     max_rows: int = MAX_ROWS,
     graph: str = "main",
     check_row: CheckRow | None = None,
+    tiles: Tiles | None = None,
 ) -> list[Group]:
-    """The rows as tensors, a group for each shape. Raises InvalidInput, UnsupportedMedia."""
+    """The rows as tensors, a group for each shape. Raises InvalidInput, UnsupportedMedia, BodyTooLarge.
+
+    Pictures that ``tiles`` cuts stay pixel values, uint8, a quarter of the bytes: each tile is scaled by itself.
+    """
     check_count(rows, max_rows)
     tensors = manifest.graphs[graph].inputs
     if len(tensors) == 1 and {dict, PictureFile}.isdisjoint(map(type, rows)):
@@ -72,13 +77,13 @@ def read_groups(
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
     found: list[Arrays] = []
-    pictures = _Pictures(manifest, max_pixels, check_row)
+    pictures = _Pictures(manifest, max_pixels, check_row, tiles)
     kept_pixels = 0
     for i, row in enumerate(rows):
         found.append(_read_row(row, f"inputs[{i}]", tensors, pictures))
         kept_pixels += sum(math.prod(value.shape[-2:]) for value in found[-1].values())
         if kept_pixels > max_pixels and i:  # a short file may be a large picture, and there may be many of them
-            raise InvalidInput(f"inputs[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
+            raise BodyTooLarge(f"inputs[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
     return [Group(places, stack_rows(found, places)) for places in group_rows(found)]
 
 
@@ -129,6 +134,7 @@ class _Pictures(NamedTuple):
     manifest: Manifest
     max_pixels: int
     check_row: CheckRow | None
+    tiles: Tiles | None
 
 
 def _read_row(row: Any, where: str, tensors: Sequence[Tensor], pictures: _Pictures) -> Arrays:
@@ -167,8 +173,10 @@ def _from_picture(content: bytes, where: str, tensor: Tensor, pictures: _Picture
         raise InvalidInput(
             f"{where}: model {manifest.name!r} takes numbers of shape {_row_shape(tensor)}, not pictures"
         )
-    row = decode_image(content, manifest.image, pictures.max_pixels, where, pictures.check_row)
-    return row.astype(DATATYPES[tensor.datatype].dtype, copy=False)
+    pixels = decode_pixels(content, manifest.image, pictures.max_pixels, where, pictures.check_row)
+    if pictures.tiles is not None and pictures.tiles.cuts(*pixels.shape[1:]):
+        return pixels
+    return scale_pixels(pixels, manifest.image).astype(DATATYPES[tensor.datatype].dtype, copy=False)
 
 
 def _fits(shape: Sequence[int], tensor: Tensor) -> bool:

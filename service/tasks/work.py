@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from model_store.manifest import Manifest
+from model_store.tasks import Tiles
 from service.codecs.picture_reader import CheckRow
 from service.codecs.rows import Group, check_count, count_bytes, group_rows, read_groups, stack_rows
 from service.engine.loop.request import LoopRequest
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
+from service.tasks.room import PictureRoom
 
 
 class Infer(NamedTuple):
@@ -48,10 +50,14 @@ class RunInThread(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The end: a value for JSON (``media_type`` None) or bytes. Of a streamed answer it is the last event."""
+    """The end: a value for JSON (``media_type`` None) or bytes. Of a streamed answer it is the last event.
+
+    ``is_large``: to write it as JSON takes long, whatever the request was.
+    """
 
     body: Any
     media_type: str | None = None
+    is_large: bool = False
 
 
 Wanted = Infer | Iterate | RunInThread
@@ -83,19 +89,26 @@ class Limits:
     state_key: bytes = b""
     row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
     """By graph: what looks at the size of a picture before it is decoded."""
+    room: PictureRoom = field(default_factory=PictureRoom)
+    """What the pictures that are cut into tiles take, those of all requests together."""
+    tiles_at_once: int = 1
+    """Of one picture: so many run at the same time, and the others are not cut yet."""
 
 
 def decode_rows(
-    rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main"
+    rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main", tiles: Tiles | None = None
 ) -> Generator[RunInThread, Any, list[Group]]:
-    """The rows of a request for a graph. Raises InvalidInput, which names the row at fault, UnsupportedMedia."""
+    """The rows of a request for a graph; pictures that ``tiles`` cuts stay pixel values.
+
+    Raises InvalidInput, which names the row at fault, UnsupportedMedia, BodyTooLarge.
+    """
     if rows is None:
         raise InvalidInput("inputs: expected an array of rows, got nothing")
     check_count(rows, limits.max_rows)  # before each of many is looked at
     check_row = limits.row_checks.get(graph)
     return (
         yield from run_in_thread(
-            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row),
+            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row, tiles),
             count_bytes(rows, SLOW_BYTES),
         )
     )

@@ -23,7 +23,7 @@ _ERRORS: Mapping[int, str] = {
     403: "The settings of this server do not allow it",
     404: "No such model or version, or none that does this task",
     408: "The body did not come in time",
-    413: "The body is over the limit",
+    413: "The body is over the limit, or a picture in it, or the memory that its run would take",
     415: "Not a picture, or a media type that is not supported",
     429: "The queue is full, or the answer would come too late",
     500: "A failure in the model; the log of the server has the reason under the request id",

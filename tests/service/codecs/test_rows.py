@@ -16,7 +16,7 @@ from model_store.manifest import Manifest
 from model_store.tasks import Image
 from service.codecs.picture_reader import PictureFile
 from service.codecs.rows import MAX_ROWS, Group, in_order, read_groups
-from service.errors import InvalidInput, UnsupportedMedia
+from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 from service.tasks.work import Limits, decode_rows
 
 
@@ -154,7 +154,7 @@ def test_pictures_have_a_limit_together() -> None:
     """Many short files cannot fill the memory with large pictures."""
     free = describe((1, "height", "width"), image=Image(input="x", channels=1))
     assert len(read_groups([PictureFile(picture(), "a")] * 2, free, 32)) == 1
-    with pytest.raises(InvalidInput, match=r"inputs\[2\]: expected at most 32 pixels in all rows together"):
+    with pytest.raises(BodyTooLarge, match=r"inputs\[2\]: expected at most 32 pixels in all rows together"):
         read_groups([PictureFile(picture(), "a")] * 3, free, 32)
 
 
@@ -212,9 +212,9 @@ def test_picture_as_a_body_is_refused_by_a_model_of_numbers() -> None:
 
 def test_too_large_a_picture_is_refused() -> None:
     """The limit on pixels holds in rows and in bodies."""
-    with pytest.raises(InvalidInput, match=r"^inputs\[0\]\.image: expected at most 15 pixels, got 4 x 4$"):
+    with pytest.raises(BodyTooLarge, match=r"^inputs\[0\]\.image: expected at most 15 pixels, got 4 x 4$"):
         read_groups([as_row(picture())], PICTURES, 15)
-    with pytest.raises(InvalidInput, match=r"^body: expected at most 15 pixels, got 4 x 4$"):
+    with pytest.raises(BodyTooLarge, match=r"^body: expected at most 15 pixels, got 4 x 4$"):
         read_groups([PictureFile(picture(), "body")], PICTURES, 15)
 
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
 from service.codecs.picture_reader import PictureFile, decode_base64, decode_image
-from service.errors import InvalidInput, ModelFailure, UnsupportedMedia
+from service.errors import BodyTooLarge, InvalidInput, ModelFailure, UnsupportedMedia
 from service.tasks import reconstruct
 from service.tasks.request import TaskRequest
 from service.tasks.work import Limits, Result
@@ -105,7 +105,7 @@ def test_picture_that_cannot_be_the_answer_is_refused(image: Any, fields: dict[s
         (None, InvalidInput, "inputs: expected an array of rows, got nothing"),
         ([[1.0]], InvalidInput, r"inputs\[0\]: expected a row of shape \[1, height, width\], got \[1\]"),
         ([ROW, {"image": "AAAA"}], UnsupportedMedia, r"inputs\[1\]\.image: expected a PNG or JPEG picture"),
-        ([PictureFile(png([[1] * 40] * 40), "body")], InvalidInput, "body: expected at most 1000 pixels"),
+        ([PictureFile(png([[1] * 40] * 40), "body")], BodyTooLarge, "body: expected at most 1000 pixels"),
     ],
 )
 def test_faulty_rows_are_refused(rows: Any, error: type[Exception], complaint: str) -> None:
