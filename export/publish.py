@@ -15,6 +15,7 @@ from model_store.golden import measure_magnitude
 from model_store.graph import Graph
 from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
+from model_store.tasks import Reconstruction
 
 if TYPE_CHECKING:
     from export.onnx.candidate import Candidate
@@ -96,6 +97,7 @@ def prove(
         parameters |= {PRECISION: candidate.precision, f"{FULL}_version": version}
     complete = manifest.model_copy(
         update={
+            "reconstruction": _prove_tiles(candidate, runtimes, progress),
             "golden": golden.pop(MAIN),
             "graph_golden": golden,
             "parity": parity.pop(MAIN),
@@ -131,6 +133,21 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
         else:
             runtimes[name] = runtime
     return runtimes, parity
+
+
+def _prove_tiles(
+    candidate: "Candidate", runtimes: Mapping[str, "Runtime"], progress: Progress
+) -> Reconstruction | None:
+    """The reconstruction with how its pictures may be cut, where they are to be."""
+    from export.onnx.candidate import graphs_of
+    from export.proof.tiles import find_tiles
+
+    spec = candidate.spec
+    facts = spec.reconstruction
+    if facts is None or spec.tile_pixels is None:
+        return facts
+    tiles = find_tiles(spec, facts, graphs_of(spec), runtimes, candidate.files, progress)
+    return facts.model_copy(update={"tiles": tiles})
 
 
 def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progress) -> dict[str, Graph]:

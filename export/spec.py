@@ -147,6 +147,10 @@ class ExportSpec(GraphSpec):
     forecast: Forecast | None = None
     text: Text | None = None
     reconstruction: Reconstruction | None = None
+    tile_pixels: int | None = None
+    """The side of the tiles that large pictures of ``reconstruction`` are cut into. None: they run whole."""
+    tile_overlap: int | None = None
+    """How many pixels tiles have beyond those that they answer for. None: as far as the graph's outputs look."""
     generation: Generation | None = None
     batching: Batching = field(default_factory=Batching)
     golden_rows: int = 8
@@ -255,6 +259,13 @@ def _check_facts(spec: ExportSpec) -> None:
             )
     if spec.golden_rows < 1:
         raise SpecError(f"{spec.name}: golden_rows: expected 1 or more, got {spec.golden_rows}")
+    if spec.tile_pixels is None and spec.tile_overlap is not None:
+        raise SpecError(f"{spec.name}: tile_overlap: expected tile_pixels too, got none")
+    if spec.tile_pixels is not None and (spec.tile_pixels < 1 or spec.reconstruction is None):
+        raise SpecError(
+            f"{spec.name}: tile_pixels: expected the side of a tile, of a model with a reconstruction, got "
+            f"{spec.tile_pixels}"
+        )
     if spec.image and spec.image.input not in spec.inputs:
         raise SpecError(f"{spec.name}: image.input: expected one of {list(spec.inputs)}, got {spec.image.input!r}")
     if spec.task == "classify" and not (spec.labels and spec.classes):

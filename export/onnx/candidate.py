@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from export.original import Original
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
 from model_store.graph import Graph
 from model_store.manifest import Manifest, describe
+from model_store.tasks import Reconstruction, Tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,15 @@ def _add_explain(spec: ExportSpec, progress: Progress) -> ExportSpec:
     return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec)})
 
 
+def _draft_reconstruction(spec: ExportSpec) -> Reconstruction | None:
+    """With tiles that are not proved yet, so that it is seen early whether the graph has pictures to cut."""
+    facts = spec.reconstruction
+    if facts is None or spec.tile_pixels is None:
+        return facts
+    error: Literal["mean_square"] | None = None if facts.error is None else "mean_square"
+    return facts.model_copy(update={"tiles": Tiles(size=spec.tile_pixels, overlap=0, error=error)})
+
+
 def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
     """The manifest before anything is measured. Raises SpecError where the spec does not fit its graph."""
     try:
@@ -93,7 +104,7 @@ def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
             loop=spec.loop,
             forecast=spec.forecast,
             text=spec.text,
-            reconstruction=spec.reconstruction,
+            reconstruction=_draft_reconstruction(spec),
             generation=spec.generation,
             batching=spec.batching,
             licence=spec.licence,
