@@ -151,14 +151,20 @@ def _prove_tiles(
 
 
 def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progress) -> dict[str, Graph]:
-    """The graphs, which have passed their trials, with the verdicts on their rows. Raises DependentRows."""
+    """The graphs, which have passed their trials, with the verdicts on their rows and what a run takes in memory.
+
+    Raises DependentRows.
+    """
     from export.onnx.candidate import graphs_of
+    from export.proof.memory import measure_run_bytes
     from export.proof.verdict import judge_rows
 
     specs, graphs = graphs_of(candidate.spec), {}
     for name in names:
         progress(f"row analysis: {name}")
-        graphs[name] = judge_rows(specs[name], candidate.graphs[name], candidate.files[name])
+        spec, files = specs[name], candidate.files[name]
+        judged = judge_rows(spec, candidate.graphs[name], files)
+        graphs[name] = judged.model_copy(update={"run_bytes": measure_run_bytes(spec, files)})
     return graphs
 
 

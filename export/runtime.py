@@ -36,10 +36,10 @@ class Runtime:
             ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def run(self, inputs: Arrays, options: onnxruntime.RunOptions | None = None) -> dict[str, np.ndarray]:
         """The outputs by name. Raises ExportError where the graph fails, which names the shapes."""
         try:
-            values = self._session.run(self._outputs, dict(inputs))
+            values = self._session.run(self._outputs, dict(inputs), options)
         except Exception as error:
             shapes = {name: array.shape for name, array in inputs.items()}
             raise ExportError(
@@ -47,3 +47,9 @@ class Runtime:
                 "tensor.shape in forward, and export with an example whose dynamic axes are 2 or more"
             ) from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def run_and_release(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """As ``run``; what the session holds for the next run is given back, as the server does it."""
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return self.run(inputs, options)

@@ -1,13 +1,13 @@
 """A graph of a model version, as its manifest describes it: its files, inputs, outputs and rows."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from model_store.datatypes import DATATYPES
-from model_store.strict_model import StrictModel
+from model_store.strict_model import Finite, StrictModel
 
 MAIN = "main"
 """The graph that every version has."""
@@ -85,6 +85,24 @@ class RowVerdict(StrictModel):
     reason: str = ""
 
 
+Terms = tuple[float, float, float]
+"""A row of n elements takes a + b n + c n² bytes."""
+
+
+class RunBytes(StrictModel):
+    """What a row takes while it runs: one of n elements, in all inputs together, ``fixed`` + ``linear`` n + ``square``
+    n² bytes. Measured where the version was made, on the CPU provider.
+    """
+
+    fixed: Annotated[Finite, Field(ge=0)] = 0.0
+    linear: Annotated[Finite, Field(ge=0)] = 0.0
+    square: Annotated[Finite, Field(ge=0)] = 0.0
+
+    @property
+    def terms(self) -> Terms:
+        return self.fixed, self.linear, self.square
+
+
 class Graph(StrictModel):
     """One ONNX file, with the files that hold its external weights."""
 
@@ -101,8 +119,26 @@ class Graph(StrictModel):
     requests are whole. None where no configuration says."""
     rows: RowVerdict | None = None
     """None in versions that were published before rows were analysed."""
+    run_bytes: RunBytes | None = None
+    """Of a graph whose rows may have any size. None: the server looks at the sizes of its tensors."""
 
     @property
     def has_free_sizes(self) -> bool:
         """Whether requests may choose more than the number of rows."""
         return not all(tensor.has_fixed_rows and not tensor.any_shape for tensor in self.inputs)
+
+
+def fit(points: Sequence[tuple[float, float]]) -> Terms | None:
+    """The terms that go through up to three points (elements, bytes), none of them negative."""
+    if not points:
+        return None
+    if len(points) == 3 and len({elements for elements, _ in points}) == 3:
+        (x0, y0), (x1, y1), (x2, y2) = points
+        square = ((y2 - y0) / (x2 - x0) - (y1 - y0) / (x1 - x0)) / (x2 - x1)
+        if square > 0:
+            linear = (y1 - y0) / (x1 - x0) - square * (x1 + x0)
+            return max(0.0, y0 - linear * x0 - square * x0 * x0), max(0.0, linear), square
+    elements, size = points[-1]
+    before, size_before = points[0]
+    linear = (size - size_before) / (elements - before) if elements > before else size / max(1.0, elements)
+    return max(0.0, size - linear * elements), max(0.0, linear), 0.0

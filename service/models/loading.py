@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
 from model_store.cancellation import Cancellation, LoadCancelled
-from model_store.graph import MAIN, Graph, RowVerdict
+from model_store.graph import MAIN, Graph, RowVerdict, Terms
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import (
     PROVED_BY_EXPORT,
@@ -41,7 +41,7 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
-from service.models.memory import Terms, count_bytes, learn_memory
+from service.models.memory import count_bytes, join_terms, learn_memory
 from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, check_signature, run, try_company
@@ -75,7 +75,7 @@ class VerifiedGraph:
     row_elements: int | None = None
     """Of the rows that ``cost`` was learned of, where rows may have any size."""
     memory: Terms | None = None
-    """What a row takes while it runs, where that could be learned."""
+    """What a row takes while it runs, where the manifest says it or it could be learned."""
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
@@ -214,10 +214,14 @@ def _learn_sizes(
     opened: _Opened, graph: Graph, signature: Signature, ready: Mapping[int, Arrays]
 ) -> tuple[int | None, Terms | None]:
     """``row_elements`` and ``memory`` of a graph whose rows may have any size."""
-    if not signature.is_dynamic or not ready:
+    if not signature.is_dynamic:
         return None, None
+    measured = None if graph.run_bytes is None else graph.run_bytes.terms
+    if not ready:
+        return None, measured
     rows = min(ready)
-    return Rows(ready[rows], rows, None).row_elements, opened.learn_memory(graph, ready[rows])
+    learned = opened.learn_memory(graph, ready[rows])
+    return Rows(ready[rows], rows, None).row_elements, join_terms(measured, learned)
 
 
 class _Tried(NamedTuple):

@@ -7,14 +7,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import onnx
 
-from model_store.graph import Graph
+from model_store.graph import Graph, Terms, fit
 from model_store.graphs import Arrays
 from model_store.graphs.bits import Axes, take_rows
 from model_store.rows.graph.weights import embed_small, strip_weights
 from model_store.rows.measuring import Meter, is_large
-
-Terms = tuple[float, float, float]
-"""A row of n elements takes a + b n + c n² bytes."""
 
 _ELEMENT_BYTES = 4
 _FACTORS = (1, 2, 4)
@@ -76,20 +73,12 @@ def find_peak(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
     return float(most)
 
 
-def fit(points: list[tuple[float, float]]) -> Terms | None:
-    """The terms that go through up to three points (elements, bytes), none of them negative."""
-    if not points:
-        return None
-    if len(points) == 3 and len({elements for elements, _ in points}) == 3:
-        (x0, y0), (x1, y1), (x2, y2) = points
-        square = ((y2 - y0) / (x2 - x0) - (y1 - y0) / (x1 - x0)) / (x2 - x1)
-        if square > 0:
-            linear = (y1 - y0) / (x1 - x0) - square * (x1 + x0)
-            return max(0.0, y0 - linear * x0 - square * x0 * x0), max(0.0, linear), square
-    elements, size = points[-1]
-    before, size_before = points[0]
-    linear = (size - size_before) / (elements - before) if elements > before else size / max(1.0, elements)
-    return max(0.0, size - linear * elements), max(0.0, linear), 0.0
+def join_terms(measured: Terms | None, learned: Terms | None) -> Terms | None:
+    """Of what a manifest says and what was learned here the larger, term by term; None where there is neither."""
+    if measured is None or learned is None:
+        return measured or learned
+    fixed, linear, square = map(max, zip(measured, learned, strict=True))
+    return fixed, linear, square
 
 
 def _grow(graph: Graph, samples: Arrays) -> Iterator[Arrays]:

@@ -40,11 +40,15 @@ def open_model(
             may_inline=graph.session.open_ended is None,
             least_s=settings.deadline_s if loaded.schedule_policy else 0.0,
             row_elements=graph.row_elements,
-            memory=None if graph.memory is None else RunMemory(_find_limit(settings, device.lanes), graph.memory),
+            memory=_bound(graph, settings, device.lanes),
         )
 
     graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}
     return Model(name, version, loaded, graphs[MAIN], graphs, _open_loop(loaded, settings, device, observer))
+
+
+def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | None:
+    return None if graph.memory is None else RunMemory(_find_limit(settings, lanes), graph.memory)
 
 
 def _find_limit(settings: Settings, lanes: int) -> int:
@@ -69,4 +73,5 @@ def _open_loop(
         pad=loaded.pad,
         observer=observer,
         may_inline=loaded.session.open_ended is None,
+        memory=_bound(loaded, settings, device.lanes),
     )

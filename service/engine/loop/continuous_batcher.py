@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model_store.tasks import Carry
-from service.engine.batching.cost import CostModel, may_try
+from service.engine.batching.cost import CostModel, RunMemory, may_try
 from service.engine.batching.policy import RUN_MARGIN, WORTH_SHARING
 from service.engine.execution.device import Device, LaneUser
 from service.engine.execution.observer import NullObserver, Observer
@@ -47,7 +47,7 @@ class ContinuousBatcher(LaneUser):
     """Requests to the loop of one model version in, results out.
 
     ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs. ``may_inline`` is
-    as for a dispatcher.
+    as for a dispatcher, and ``memory`` bounds a step, by the size that rows begin with.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class ContinuousBatcher(LaneUser):
         pad: Callable[[int], int] | None = None,
         observer: Observer | None = None,
         may_inline: bool = True,
+        memory: RunMemory | None = None,
     ) -> None:
         super().__init__()
         self._needs_lane = not may_inline
@@ -76,6 +77,9 @@ class ContinuousBatcher(LaneUser):
         self._device = device
         self._ran_at = device.clock()
         self._max_rows = min(max_rows, table.max_slots)
+        self._memory = memory
+        self._most_elements = 0
+        """Of a row among those that are there."""
         self._step_rows = self.cost.efficient(self._max_rows, _STEP_OVERHEAD_S, _EFFICIENT_WITHIN)
 
     def submit(
@@ -83,13 +87,17 @@ class ContinuousBatcher(LaneUser):
     ) -> Callable[[], None]:
         """Begin a request; returns what takes its rows out before their next step, when the caller has gone.
 
-        Raises InvalidInput, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit.
+        Raises InvalidInput, BodyTooLarge, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit.
         """
         key = self._check(request)
+        elements = sum(array.size for array in request.begin.values()) // request.rows
+        if self._memory is not None:
+            self._memory.check(elements)
         width = request.decoding.width if request.decoding else 1
         if width > self._max_rows:
             raise InvalidInput(f"beams: expected at most {self._max_rows}, got {width}")
         self.check_time(request.rows * width, request.steps, timeout_s)
+        most_elements = elements if self.is_idle else max(elements, self._most_elements)
         now = self._device.clock()
         sequence = LoopSequence(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
         if request.decoding is not None:
@@ -100,6 +108,7 @@ class ContinuousBatcher(LaneUser):
         except QueueFull:
             self.observer.failed()
             raise
+        self._most_elements = most_elements
         self.observe_depth()
         self._device.wake(self)
         return functools.partial(self._cancel, sequence)
@@ -172,7 +181,10 @@ class ContinuousBatcher(LaneUser):
         if not idle_lanes:
             return None
         self.expire(now)
-        batch = self.table.take(self._share())
+        limit = self._share()
+        if self._memory is not None:
+            limit = min(limit, self._memory.most_rows(self._most_elements))
+        batch = self.table.take(limit)
         if batch is None:
             return None
         if batch.steady is None:
