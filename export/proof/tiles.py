@@ -69,7 +69,7 @@ def find_tiles(
     stride, reach = 1, 0
     for name in facts.graphs:
         progress(f"tiles: how far outputs of {name} look")
-        pictures = _pictures_of(graphs[name], facts)
+        pictures = pictures_of(graphs[name], facts)
         its_stride, its_reach = measure_reach(pictures, runtimes[name], files[name])
         stride, reach = math.lcm(stride, its_stride), max(reach, its_reach)
     overlap = -(-reach // stride) * stride
@@ -90,7 +90,7 @@ def find_tiles(
         ) from None
     for name in facts.graphs:
         progress(f"tiles and wholes: {name}")
-        kinds &= check_tiles(_pictures_of(graphs[name], facts), runtimes[name], tiles)
+        kinds &= check_tiles(pictures_of(graphs[name], facts), runtimes[name], tiles)
     if not kinds:
         raise SpecError(
             f"{spec.name}: tile_pixels: {facts.error!r} is neither the mean of the squared differences nor its root, "
@@ -99,7 +99,7 @@ def find_tiles(
     return Tiles.model_validate({**tiles.model_dump(), "error": kinds.pop()})
 
 
-def _pictures_of(spec: GraphSpec, facts: Reconstruction) -> _Pictures:
+def pictures_of(spec: GraphSpec, facts: Reconstruction) -> _Pictures:
     [name] = spec.inputs
     return _Pictures(spec, name, facts.output, facts.error, (spec.axes[name][2], spec.axes[name][3]))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import io
 import json
 import queue
 import threading
@@ -10,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from model_store import DEFAULT_ROOT
 from model_store.tasks import Picture
-from service.codecs.picture_writer import encode_png
+from service.codecs.picture_writer import encode_png, to_pixels
+from tests.support.driving import load
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.wires import Wire
@@ -154,3 +158,55 @@ def test_picture_whose_run_would_take_too_much_memory_is_refused() -> None:
         assert client.post("/reconstruct", content=small, headers=headers).status_code == 200
         reply = client.post("/reconstruct", content=large, headers=headers)
         assert (reply.status_code, str(20 << 20) in reply.json()["error"]) == (413, True)
+
+
+def ask_photo(client: httpx.Client, content: bytes, accept: str = "image/png") -> httpx.Response:
+    return client.post("/reconstruct", content=content, headers={"content-type": "image/png", "accept": accept})
+
+
+def test_picture_beyond_a_run_is_answered_in_tiles() -> None:
+    """As a picture, pixel by pixel that of the whole; as numbers it is refused with what to do instead."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 1000, 1300)).astype(np.float32)
+    content = encode_png(pixels, Picture(channels=3))
+    whole = load("photo-restorer").infer("main", {"image": pixels[None]})["reconstruction"][0]
+    with Serving(settings_for(DEFAULT_ROOT, models=("photo-restorer",), max_run_bytes=100 << 20), FAST) as server:
+        with server.client() as client:
+            reply = ask_photo(client, content)
+            got = np.asarray(Image.open(io.BytesIO(reply.content))).transpose(2, 0, 1)
+            np.testing.assert_array_equal(got, to_pixels(whole, Picture(channels=3)))
+            refused = ask_photo(client, content, "application/json")
+        worker = server.worker
+        assert worker is not None
+        assert worker.tasks.limits.room.held_bytes == 0
+    assert (refused.status_code, "or Accept: image/png" in refused.json()["error"]) == (413, True)
+
+
+def test_deadline_holds_between_tiles() -> None:
+    """A picture of many tiles gets 504 when its time is over, and holds nothing after that."""
+    content = encode_png(np.zeros((3, 4000, 4000), np.float32), Picture(channels=3))
+    settings = settings_for(DEFAULT_ROOT, models=("photo-restorer",), deadline_s=0.5)
+    with Serving(settings, FAST) as server, server.client() as client:
+        assert ask_photo(client, content).status_code == 504
+        worker = server.worker
+        assert worker is not None
+        assert worker.tasks.limits.room.held_bytes == 0
+
+
+@pytest.mark.slow
+def test_photograph_of_twenty_megapixels_takes_bounded_memory() -> None:
+    """It is answered, and the process grows by less than 1 GiB meanwhile."""
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (3, 40, 56)).astype(np.uint8).repeat(97, 1).repeat(97, 2)
+    content = encode_png(pixels, Picture(channels=3))
+    size = pixels.shape[1:]
+    assert size[0] * size[1] > 20_000_000
+    settings = settings_for(DEFAULT_ROOT, models=("photo-restorer",), deadline_s=300.0)
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    with Serving(settings, FAST) as server, server.client() as client:
+        assert ask_photo(client, encode_png(np.zeros((3, 9, 9), np.float32), Picture(channels=3))).status_code == 200
+        clear.write_text("5")
+        before = int(status.read_text().split("VmRSS:")[1].split()[0])
+        reply = ask_photo(client, content)
+        peak = int(status.read_text().split("VmHWM:")[1].split()[0])
+        assert (reply.status_code, Image.open(io.BytesIO(reply.content)).size) == (200, size[::-1])
+        assert peak - before < 1 << 20  # of KiB

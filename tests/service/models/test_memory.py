@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from model_store import Store
-from model_store.graph import Graph
+from model_store import GoldenSamples, Store
+from model_store.graph import Graph, RowVerdict, RunBytes, Terms
 from model_store.graphs.sessions import CpuSession, describe_session
+from model_store.manifest import Golden, Manifest
 from service.engine.batching.cost import CostModel
-from service.models import loading
+from service.models import loading, memory
 from service.models.loading import load_version
-from service.models.memory import fit, learn_memory
+from service.models.memory import fit, join_terms, learn_memory
 from service.settings import Settings
 from tests.support.models import graphs
 
@@ -79,6 +80,47 @@ def test_graph_that_does_not_run_alone_tells_nothing() -> None:
 def test_terms_go_through_the_points(points: list[tuple[float, float]], terms: tuple[float, ...] | None) -> None:
     """As many as there are."""
     assert fit(points) == (None if terms is None else pytest.approx(terms))
+
+
+@pytest.mark.parametrize(
+    ("measured", "learned", "terms"),
+    [
+        (None, None, None),
+        ((1.0, 2.0, 0.0), None, (1.0, 2.0, 0.0)),
+        (None, (3.0, 1.0, 0.5), (3.0, 1.0, 0.5)),
+        ((1.0, 2.0, 0.0), (3.0, 1.0, 0.5), (3.0, 2.0, 0.5)),
+    ],
+)
+def test_bound_of_the_manifest_is_only_raised(
+    measured: Terms | None, learned: Terms | None, terms: Terms | None
+) -> None:
+    """What is learned at load counts where it is more, or where the manifest says nothing."""
+    assert join_terms(measured, learned) == terms
+
+
+def publish_attention(root: Path, run_bytes: RunBytes | None) -> None:
+    content = attention()
+    x = np.zeros((1, 16, 2), np.float32)
+    described = graph_of(content)
+    outputs = tuple(tensor.model_copy(update={"batch_axis": 0}) for tensor in described.outputs)
+    changes = {"file": "main.onnx", "outputs": outputs, "rows": RowVerdict(verdict="proved"), "run_bytes": run_bytes}
+    golden = Golden(rows=1, atol=1e-5, rtol=1e-5)
+    graph = described.model_copy(update=changes)
+    manifest = Manifest(name="m", task="tensors", graphs={"main": graph}, golden=golden)
+    files = {"main.onnx": content, "golden.npz": GoldenSamples({"x": x}, {"y": x}).to_bytes()}
+    Store(root).publish(manifest, files)
+
+
+@pytest.mark.parametrize("run_bytes", [None, RunBytes(fixed=5.0, linear=7.0, square=1.0)])
+def test_large_weights_have_the_bound_of_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_bytes: RunBytes | None
+) -> None:
+    """Nothing is learned of a graph whose weights are too large to open it once more."""
+    publish_attention(tmp_path, run_bytes)
+    monkeypatch.setattr(memory, "is_large", lambda weights: True)
+    [version] = Store(tmp_path).versions("m")
+    loaded = load_version(version, Settings(store=tmp_path))
+    assert loaded.memory == (None if run_bytes is None else run_bytes.terms)
 
 
 @pytest.mark.parametrize(("most_bytes", "threads"), [(0, 1), (1 << 20, 4)])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from model_store.tasks import Carry
-from service.engine.batching.cost import CostModel
+from service.engine.batching.cost import CostModel, RunMemory
 from service.engine.execution.device import Device
 from service.engine.execution.runner import StepRunner
 from service.engine.loop.continuous_batcher import ContinuousBatcher
@@ -20,7 +20,16 @@ from service.engine.loop.request import Decoding, LoopRequest, LoopResult
 from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
-from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, ServiceError, TooLate
+from service.errors import (
+    BodyTooLarge,
+    DeadlinePassed,
+    Draining,
+    InvalidInput,
+    ModelFailure,
+    QueueFull,
+    ServiceError,
+    TooLate,
+)
 from tests.support.clocks import run_virtual
 from tests.support.models import graphs
 from tests.support.signatures import signature_of
@@ -125,6 +134,7 @@ class Bench:
         row_s: float = 0.0,
         least_rows: int = 1,
         runner: StepRunner | None = None,
+        memory: RunMemory | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.counting = Counting(content)
@@ -141,6 +151,7 @@ class Bench:
             max_rows=max_rows,
             cost=cost,
             pad=lambda rows: max(rows, least_rows),
+            memory=memory,
         )
 
     def ask(self, request: LoopRequest, **options: float) -> "asyncio.Future[LoopResult]":
@@ -178,6 +189,23 @@ def walk_by_hand(request: LoopRequest) -> tuple[np.ndarray, np.ndarray]:
         total = total + value
         path.append(value)
     return np.stack(path, axis=1), total
+
+
+def test_row_whose_step_would_take_too_much_memory_is_refused():
+    """With the limit, before it begins. A step has as many of the others as fit, and they end right."""
+
+    async def main() -> None:
+        bench = Bench(walk(), WALK, memory=RunMemory(10, (0.0, 2.0, 0.0)))  # a row has 4 numbers
+        large = {"value": np.zeros((1, 3), np.float32), "total": np.zeros((1, 3), np.float32)}
+        with pytest.raises(BodyTooLarge, match=r"at most 10 bytes .* one of 6 elements"):
+            bench.ask(LoopRequest(large, 1, {"kick": lambda rows, step: 0.0}))
+        request = walking(1.0, 3, rows=2)
+        result = await bench.ask(request)
+        path, _ = walk_by_hand(request)
+        np.testing.assert_array_equal(result.kept["next"], path)
+        assert bench.counting.steps == [1] * 6
+
+    run_virtual(main())
 
 
 def test_row_that_fails_a_step_fails_alone():
