@@ -130,7 +130,7 @@ class Settings:
     )
     max_held_bytes: int = field(
         default=1 << 30,
-        metadata={"help": "bytes of request bodies that a worker holds at once, as they arrive"},
+        metadata={"help": "bytes of request bodies that a worker holds at once, and of pictures that run in tiles"},
     )
     max_run_bytes: int = field(
         default=0,
