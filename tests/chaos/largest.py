@@ -73,6 +73,11 @@ def _requests() -> dict[str, tuple[str, bytes, str]]:
         "classify, JSON": ("/classify", b'{"inputs":[[' + numbers + b"]]}", plain),
         "classify, PNG": ("/classify", picture.getvalue(), png),
         "reconstruct, PNG": ("/reconstruct?model=photo-restorer", picture.getvalue(), png),
+        "reconstruct, PNG in and out": (
+            "/reconstruct?model=photo-restorer",
+            picture.getvalue(),
+            png + "Accept: image/png\r\n",
+        ),
         "predict_sequence": ("/predict_sequence", series, plain),
         "generate": ("/generate", b'{"model":"digits-gan","count":1024,"seed":1}', plain),
         "classify, nested": ("/classify", b'{"inputs":[' + b"[0]," * (BODY_BYTES // 4 - 10) + b"[0]]}", plain),
