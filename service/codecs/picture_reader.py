@@ -45,13 +45,6 @@ def decode_base64(text: str, what: str) -> bytes:
         raise InvalidInput(f"{what}: expected a base64 text, got {text!r:.40}") from None
 
 
-def decode_image(
-    content: bytes, facts: Image, max_pixels: int, what: str, check_row: CheckRow | None = None
-) -> np.ndarray:
-    """A PNG or JPEG as a float32 row [channels, height, width], scaled as the manifest says. See ``decode_pixels``."""
-    return scale_pixels(decode_pixels(content, facts, max_pixels, what, check_row), facts)
-
-
 def decode_pixels(
     content: bytes, facts: Image, max_pixels: int, what: str, check_row: CheckRow | None = None
 ) -> np.ndarray:

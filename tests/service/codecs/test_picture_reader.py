@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngImageFile
 
 from model_store.tasks import Image
-from service.codecs.picture_reader import decode_base64, decode_image
+from service.codecs.picture_reader import decode_base64, decode_pixels, scale_pixels
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 MAX_PIXELS = 10_000
@@ -34,7 +34,7 @@ def plain(mode: str, colour: Any, size: tuple[int, int] = (3, 2)) -> Pillow.Imag
 
 
 def decode(content: bytes, facts: Image = COLOUR, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    return decode_image(content, facts, max_pixels, "inputs[0].image")
+    return scale_pixels(decode_pixels(content, facts, max_pixels, "inputs[0].image"), facts)
 
 
 def png(width: int, height: int, depth: int, colours: int, lines: bytes, *extra: tuple[bytes, bytes]) -> bytes:
@@ -304,5 +304,5 @@ def test_row_that_is_too_large_for_its_model_is_not_decoded() -> None:
         raise BodyTooLarge("too large")
 
     with pytest.raises(BodyTooLarge):
-        decode_image(buffer.getvalue()[:60], Image(input="x", channels=3), 10_000, "x", check)
+        decode_pixels(buffer.getvalue()[:60], Image(input="x", channels=3), 10_000, "x", check)
     assert told == [3 * 40 * 30]

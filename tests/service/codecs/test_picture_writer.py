@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image as Pillow
 
 from model_store.tasks import Image, Picture
-from service.codecs.picture_reader import decode_base64, decode_image
+from service.codecs.picture_reader import decode_base64, decode_pixels, scale_pixels
 from service.codecs.picture_writer import encode_grid, encode_heat, encode_png, encode_rows_base64, to_pixels
 
 GREY = Picture(channels=1)
@@ -46,7 +46,7 @@ def test_what_is_encoded_is_decoded_to_the_same_numbers(case: tuple[np.ndarray, 
     content = encode_png(row, picture)
     facts = Image(input="image", **picture.model_dump())
     np.testing.assert_array_equal(to_pixels(row, picture), pixels)
-    np.testing.assert_array_equal(decode_image(content, facts, 100, "row"), row)
+    np.testing.assert_array_equal(scale_pixels(decode_pixels(content, facts, 100, "row"), facts), row)
 
 
 def test_values_beyond_the_range_are_clipped() -> None:
@@ -75,7 +75,8 @@ def test_rows_as_base64_are_rows_of_a_request() -> None:
     assert [list(o) for o in objects] == [["image"], ["image"]]
     facts = Image(input="image", channels=3)
     for row, value in zip(rows, objects, strict=True):
-        np.testing.assert_array_equal(decode_image(decode_base64(value["image"], "x"), facts, 4, "x"), row)
+        pixels = decode_pixels(decode_base64(value["image"], "x"), facts, 4, "x")
+        np.testing.assert_array_equal(scale_pixels(pixels, facts), row)
         assert base64.b64decode(value["image"]).startswith(b"\x89PNG")
 
 

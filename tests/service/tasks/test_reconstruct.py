@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from service.codecs.picture_reader import PictureFile, decode_base64, decode_image
+from service.codecs.picture_reader import PictureFile, decode_base64, decode_pixels
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure, UnsupportedMedia
 from service.tasks import reconstruct
 from service.tasks.request import TaskRequest
@@ -247,7 +247,7 @@ def test_pictures_of_any_size_go_in_and_out_in_order() -> None:
     assert model.manifest.image is not None
     for side, answer in zip(sides, answers, strict=True):
         content = decode_base64(answer["output"]["image"], "output")
-        pixels = decode_image(content, model.manifest.image, 1_000_000, "output")
+        pixels = decode_pixels(content, model.manifest.image, 1_000_000, "output").astype(float)
         assert pixels.shape == (1, side, side + 1)
         assert abs(pixels - (40 + side) / 2).max() <= 0.5
         assert base64.b64decode(answer["error_map"]["image"]).startswith(b"\x89PNG")
