@@ -96,7 +96,7 @@ def find_tiles(
             f"{spec.name}: tile_pixels: {facts.error!r} is neither the mean of the squared differences nor its root, "
             "so nothing says what it is for a picture in tiles: leave tile_pixels out, or give one of these"
         )
-    return Tiles.model_validate({**tiles.model_dump(), "error": kinds.pop()})
+    return Tiles.model_validate({**tiles.model_dump(), "error": min(kinds, key=str)})
 
 
 def pictures_of(spec: GraphSpec, facts: Reconstruction) -> _Pictures:
