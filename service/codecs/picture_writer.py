@@ -14,7 +14,7 @@ _CELL = 64  # pixels that the longer side of a small sample is enlarged to, at l
 _SIDE = 4096  # pixels of a grid's width that enlarging alone does not go beyond
 _GAP = 2  # pixels between the cells of a grid
 _GAP_GREY = 128  # shows beside black and beside white
-_LINES = 256  # of a map that are coloured at a time
+_LINES = 256  # of a map that are coloured at a time: on the way a pixel takes a hundred bytes
 _LEVEL = 1  # of compression: on photographs twice as fast as Pillow's own choice, for 5 % more bytes
 # Colours of maps, told apart by people who do not see red and green as two.
 _POSITIVE = np.array([255, 96, 0], np.float32)
@@ -70,13 +70,17 @@ def encode_heat(values: np.ndarray, over: np.ndarray | None = None, peak: float 
     is as strong as the value is large: full at ``peak`` and beyond, which is the largest magnitude of this map unless
     it is given, say to compare maps. What is no finite number counts as 0. Small maps are enlarged as in a grid.
     """
-    finite = np.nan_to_num(np.asarray(values), nan=0.0, posinf=0.0, neginf=0.0)
-    strongest = float(np.abs(finite).max()) if peak is None else peak
-    pixels = np.empty((*finite.shape, 3), np.uint8)
-    for top in range(0, len(finite), _LINES):  # by parts: on the way a pixel takes a hundred bytes
-        lines = slice(top, top + _LINES)
-        pixels[lines] = _colour(finite[lines], strongest, None if over is None else over[:, lines])
-    return _save(_enlarge(pixels, _enlargement(*finite.shape)))
+    values = np.asarray(values)
+    parts = [slice(top, top + _LINES) for top in range(0, len(values), _LINES)]
+    strongest = max(float(np.abs(_finite(values[lines])).max()) for lines in parts) if peak is None else peak
+    pixels = np.empty((*values.shape, 3), np.uint8)
+    for lines in parts:
+        pixels[lines] = _colour(_finite(values[lines]), strongest, None if over is None else over[:, lines])
+    return _save(_enlarge(pixels, _enlargement(*values.shape)))
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _colour(values: np.ndarray, strongest: float, over: np.ndarray | None) -> np.ndarray:
@@ -104,7 +108,7 @@ def _enlargement(height: int, width: int) -> int:
 
 def _enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
     """Each pixel of [height, width, channels] becomes factor x factor of its colour."""
-    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+    return pixels if factor == 1 else pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _save(pixels: np.ndarray) -> bytes:

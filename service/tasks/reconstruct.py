@@ -32,8 +32,8 @@ from service.tasks.work import (
 )
 
 NAME = "reconstruct"
-_BYTES_A_PIXEL = 24
-"""What a picture that is cut takes, apart from its tiles: while it is decoded and encoded it is there several times."""
+_BYTES_A_PIXEL, _BYTES_OF_MAP = 24, 16
+"""What a picture that is cut takes, apart from its tiles, and its map: each is there several times as it is encoded."""
 
 
 class Options(TaskOptions):
@@ -147,7 +147,7 @@ def _limit_rows(plan: _Plan, limits: Limits, lease: PictureLease) -> Limits:
             else:
                 check_run(min(pixels, largest) * channels)
         if pixels > largest:
-            lease.take(_BYTES_A_PIXEL * pixels)
+            lease.take((_BYTES_A_PIXEL + _BYTES_OF_MAP * plan.error_map) * pixels)
 
     return dataclasses.replace(limits, row_checks={plan.graph: check})
 
