@@ -80,7 +80,8 @@ def encode_heat(values: np.ndarray, over: np.ndarray | None = None, peak: float 
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    finite: np.ndarray = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return finite
 
 
 def _colour(values: np.ndarray, strongest: float, over: np.ndarray | None) -> np.ndarray:
