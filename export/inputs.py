@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from export.calling.nesting import take_tensors
 from export.errors import SpecError
 from export.spec import BATCH, Arrays, GraphSpec, Sizes
 
@@ -22,15 +23,18 @@ def lengths_of(spec: GraphSpec) -> tuple[Sizes, ...]:
     example = {name: size for name, size in spec.example_sizes.items() if name != BATCH}
     if not example:
         return ({},)
-    shorter = {name: max(1, size // 2) for name, size in example.items()}
-    longer = {name: 2 * size + 1 for name, size in example.items()}
+    of_rows = {called for name in spec.batched or spec.inputs for called in spec.axes[name].values()}
+    # What is only in a table that all rows share is not made shorter: ids of the samples must stay inside of it.
+    shorter = {name: max(1, size // 2) if name in of_rows else size + 1 for name, size in example.items()}
+    # Axes of one size in the example differ here, or what takes one for the other would not show.
+    longer = {name: 2 * size + 1 + number for number, (name, size) in enumerate(example.items())}
     return (example, shorter, longer)
 
 
 def make_random(spec: GraphSpec, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
     """Random inputs with these sizes of the dynamic axes; the same for the same sizes and seed. Raises SpecError."""
     if spec.random_inputs is not None:
-        return _check_made(spec, sizes, _to_arrays(spec.random_inputs(sizes, seed)))
+        return _check_made(spec, sizes, _to_arrays(take_tensors(spec.random_inputs(sizes, seed))))
     generator = np.random.default_rng([seed, *sizes.values()])
     made = {}
     lengths = _draw_lengths(spec, sizes, generator)
@@ -57,18 +61,22 @@ def _draw_lengths(spec: GraphSpec, sizes: Sizes, generator: np.random.Generator)
 
 
 def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator) -> np.ndarray:
-    """Uniform over the range of ``seen``; a single number that all rows share stays what it is."""
-    if seen.size == 1 and not spec.axes[name]:
-        return seen.copy()
+    """Uniform over the range of ``seen``. A single number that all rows share lies between half of it and it; a single
+    integer stays what it is, for it may be one of few that the model takes."""
     if seen.dtype.kind == "b":
-        return generator.random(shape) < 0.5
+        return np.asarray(generator.random(shape) < 0.5)
+    if seen.size == 1 and not spec.axes[name]:
+        share = generator.uniform(0.5, 1) if seen.dtype.kind == "f" else 1
+        return np.asarray(seen * share, seen.dtype)
     if not np.isfinite(seen.astype(np.float64)).all() or seen.min() == seen.max():
         raise SpecError(
             f"{spec.name}: input {name!r}: its samples are constant or not finite, so their range says nothing about "
             "what the model takes: give varied samples, or random_inputs"
         )
     if seen.dtype.kind in "iu":
-        return generator.integers(seen.min(), seen.max(), size=shape, endpoint=True, dtype=seen.dtype)
+        least, largest = spec.ranges.get(name, (seen.min(), seen.max()))
+        low, high = max(least, seen.min()), min(largest, seen.max())
+        return generator.integers(low, max(low, high), size=shape, endpoint=True, dtype=seen.dtype)
     low, high = float(seen.min()), float(seen.max())
     return (low + (high - low) * generator.random(shape)).astype(seen.dtype)
 
@@ -93,7 +101,7 @@ def real_samples(spec: GraphSpec) -> dict[str, np.ndarray] | None:
 
 def count_rows(spec: GraphSpec, inputs: Arrays) -> int:
     """The rows of ``inputs``; a graph of fixed batch takes one example at a time."""
-    return int(inputs[spec.batched[0]].shape[0]) if spec.batched else 1
+    return next((int(inputs[name].shape[axis]) for name, axis in spec.batch_axes.items()), 1)
 
 
 def sizes_of(spec: GraphSpec, inputs: Arrays) -> dict[str, int]:
@@ -105,7 +113,13 @@ def sizes_of(spec: GraphSpec, inputs: Arrays) -> dict[str, int]:
 
 def take_rows(spec: GraphSpec, inputs: Arrays, rows: slice | list[int]) -> dict[str, np.ndarray]:
     """Some rows of every batched input; what all rows share stays whole."""
-    return {name: array[rows] if name in spec.batched else array for name, array in inputs.items()}
+    on = spec.batch_axes
+    return {name: array[(slice(None),) * on[name] + (rows,)] if name in on else array for name, array in inputs.items()}
+
+
+def rows_first(axes: Mapping[str, int], arrays: Arrays) -> dict[str, np.ndarray]:
+    """The arrays with their rows on axis 0, wherever they lay."""
+    return {name: np.moveaxis(array, axes[name], 0) if name in axes else array for name, array in arrays.items()}
 
 
 def in_chunks(spec: GraphSpec, inputs: Arrays) -> Iterator[dict[str, np.ndarray]]:

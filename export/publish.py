@@ -227,7 +227,8 @@ def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Qual
     def predict(inputs: Arrays, graph: str = MAIN) -> dict[str, np.ndarray]:
         one = spec if graph == MAIN else spec.graphs[graph]
         answers = [runtimes[graph].run(chunk) for chunk in in_chunks(one, inputs)]
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in one.outputs}
+        axes = runtimes[graph].output_axes
+        return {name: np.concatenate([answer[name] for answer in answers], axes.get(name, 0)) for name in one.outputs}
 
     quality = spec.quality if isinstance(spec.quality, Quality) else spec.quality(predict)
     missed = list_missed(quality.metrics, quality.bar)

@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime
 
 from export.errors import ExportError
-from export.spec import Arrays
+from export.inputs import rows_first
+from export.spec import BATCH, Arrays
 
 _FATAL_ONLY = 4  # errors come as exceptions
 
@@ -35,6 +36,10 @@ class Runtime:
                 "its inputs to float32"
             ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self.output_axes = {
+            output.name: output.shape.index(BATCH) for output in self._session.get_outputs() if BATCH in output.shape
+        }
+        """The axis on which the rows of each output lie."""
 
     def run(self, inputs: Arrays, options: onnxruntime.RunOptions | None = None) -> dict[str, np.ndarray]:
         """The outputs by name. Raises ExportError where the graph fails, which names the shapes."""
@@ -47,6 +52,10 @@ class Runtime:
                 "tensor.shape in forward, and export with an example whose dynamic axes are 2 or more"
             ) from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def run_rows(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """As ``run``, with the rows of every output on axis 0."""
+        return rows_first(self.output_axes, self.run(inputs))
 
     def run_and_release(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """As ``run``; what the session holds for the next run is given back, as the server does it."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from export.axes import BATCH as BATCH
+from export.axes import batch_axes, name_axes, spread_rows
+from export.calling.nesting import take_inputs, take_tensors
 from export.errors import SpecError
 from model_store.manifest import Batching, ModelName, Quality, Task, describe
 from model_store.tasks import Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
@@ -17,7 +20,6 @@ from model_store.tasks import Classes, Forecast, Generation, Image, Loop, Recons
 if TYPE_CHECKING:
     import torch
 
-BATCH = "batch"
 Sizes = Mapping[str, int]
 """The size of each dynamic axis by its name: ``{"batch": 17, "time": 50}``."""
 Arrays = Mapping[str, np.ndarray]
@@ -38,22 +40,35 @@ class Predict(Protocol):
 class GraphSpec:
     """One graph of a model. Raises SpecError where the parts contradict each other.
 
-    The rows of a batch lie on axis 0. An input that all rows share (or a model of fixed batch) leaves axis 0 out of
-    ``dynamic``.
+    The rows of a batch lie on the axis that ``dynamic`` calls ``batch``. An input without such an axis is shared by
+    all rows; a model of which no input has one is served one request at a time.
     """
 
     name: str = "graph"
     """Whose it is, in messages. The model gives its further graphs theirs."""
-    module: torch.nn.Module | Callable[[], torch.nn.Module]
-    """The trained module, on the CPU, or a function without arguments that builds it."""
+    module: Any
+    """The trained model, on the CPU: a ``torch.nn.Module``, a function of tensors, an ``ExportedProgram``, a
+    TorchScript module, or the path of a ``.pt2`` or TorchScript file; or a function without arguments that builds one
+    of these. What ``torch.compile``, ``DataParallel``, ``AveragedModel`` or a training module wrap is taken out."""
     export_as: torch.nn.Module | None = None
     """What is exported instead, where the module's own form cannot be; it is proved against the module."""
-    inputs: Mapping[str, torch.Tensor]
-    """Sample inputs by name, in the order of ``forward``'s arguments; dynamic axes have sizes of 2 or more here."""
+    inputs: Mapping[str, Any]
+    """Sample inputs. Those that are named like parameters of ``forward`` are passed by name, in any order; parameters
+    with defaults may be left out. Where no name is a parameter's, as with ``forward(input)`` of torch's own modules,
+    all are passed in their order; where only some are, the spec is refused when it is exported.
+
+    A value may hold tensors in dictionaries, lists, tuples or dataclasses; then the graph's inputs are called
+    ``batch.image``, ``pair.0``. None, numbers and texts are passed to every call as they are. Free axes other than the
+    batch have sizes of 2 or more here. The spec keeps copies by flat name, with two rows at least."""
     outputs: tuple[str, ...]
-    """Names for the tensors that ``forward`` returns, in their order."""
-    dynamic: Mapping[str, Mapping[int, str]] | None = None
-    """``{input: {axis: name}}``; axis 0 is called ``batch``. None: axis 0 of every input, nothing else."""
+    """Names for the tensors that ``forward`` returns: keys of a dictionary, a dataclass or a named tuple (``pooled``,
+    or ``out.pooled`` where that is nested), of which some may be left out; for all else, names in the order of the
+    tensors."""
+    output_keys: Mapping[str, str] = field(default_factory=dict)
+    """``{output: key}`` where an output is to have another name than its key, as it must where an input has that."""
+    dynamic: Mapping[str, Any] | None = None
+    """The free axes, ``{input: {axis: name}}``, nested as the inputs are or by flat name. The axis of the rows is
+    called ``batch``, whichever it is. None: axis 0 of every input is the batch, nothing else is free."""
     finite: tuple[str, ...] = ()
     """Inputs in which NaN and infinities are refused before they reach the model."""
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -90,10 +105,14 @@ class GraphSpec:
     """Of the training, for the record."""
 
     def __post_init__(self) -> None:
-        if self.dynamic is None:
-            object.__setattr__(self, "dynamic", {name: {0: BATCH} for name in self.inputs})
+        _check_module(self)
+        inputs = take_inputs(self.name, self.inputs)
+        axes = name_axes(self.name, inputs, self.dynamic)
+        object.__setattr__(self, "inputs", spread_rows(inputs, axes))
+        object.__setattr__(self, "dynamic", axes)
+        if self.samples is not None:
+            object.__setattr__(self, "samples", take_tensors(self.samples))
         _check_inputs(self)
-        _check_axes(self)
         _check_outputs(self)
         _check_grid(self)
         _check_samples(self)
@@ -106,14 +125,19 @@ class GraphSpec:
         return {name: given.get(name, {}) for name in self.inputs}
 
     @property
+    def batch_axes(self) -> Mapping[str, int]:
+        """The axis on which the rows of each input lie; an input that all rows share is not in it."""
+        return batch_axes(self.axes)
+
+    @property
     def batched(self) -> tuple[str, ...]:
-        """The inputs that carry one row per example on axis 0; none for a model of fixed batch."""
-        return tuple(name for name, axes in self.axes.items() if axes.get(0) == BATCH)
+        """The inputs that carry one row per example; none for a model of fixed batch."""
+        return tuple(self.batch_axes)
 
     @property
     def padded_axes(self) -> Mapping[str, int]:
         """The axis along which the rows of each padded input are padded."""
-        return {name: next(axis for axis in self.axes[name] if axis != 0) for name in self.padded}
+        return {name: next(axis for axis, called in self.axes[name].items() if called != BATCH) for name in self.padded}
 
     @property
     def example_sizes(self) -> dict[str, int]:
@@ -135,7 +159,8 @@ class ExportSpec(GraphSpec):
     """Further graphs by name, such as the decoder of an autoencoder; each is proved like ``main``."""
 
     explain: bool | None = None
-    """Whether a classifier gets a graph ``explain`` with gradients. None: if it has one floating point input."""
+    """Whether a classifier gets a graph ``explain`` with gradients. None: if it is a ``torch.nn.Module`` with one
+    floating point input whose rows lie on axis 0."""
     explain_atol: float = 1e-4
     """As ``atol``, for that graph: gradients of calibrated scores are larger than the scores."""
 
@@ -187,22 +212,18 @@ def _check_name(spec: ExportSpec) -> None:
         raise SpecError(f"name {spec.name!r}, task {spec.task!r}: {describe(error)}") from None
 
 
+def _check_module(spec: GraphSpec) -> None:
+    from export.calling.forms import EXPECTED, is_form
+
+    if not is_form(spec.module):
+        raise SpecError(f"{spec.name}: module: expected {EXPECTED}, or a function that builds one, got {spec.module!r}")
+
+
 def _check_inputs(spec: GraphSpec) -> None:
     import torch
 
-    if not callable(spec.module):
-        raise SpecError(
-            f"{spec.name}: module: expected a torch.nn.Module or a function that builds one, got {spec.module!r}"
-        )
     if not spec.inputs:
         raise SpecError(f"{spec.name}: inputs: expected at least one sample tensor, got none")
-    for name, tensor in spec.inputs.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise SpecError(f"{spec.name}: input {name!r}: expected a torch.Tensor, got {type(tensor).__name__}")
-        if tensor.device.type != "cpu":
-            raise SpecError(
-                f"{spec.name}: input {name!r}: expected a tensor on the CPU, got {tensor.device}: use .cpu()"
-            )
     for name, (least, largest) in spec.ranges.items():
         kind = spec.inputs[name].dtype if name in spec.inputs else None
         if kind is None or kind.is_floating_point or kind == torch.bool or least > largest:
@@ -217,34 +238,14 @@ def _check_inputs(spec: GraphSpec) -> None:
             )
 
 
-def _check_axes(spec: GraphSpec) -> None:
-    sizes: dict[str, int] = {}
-    for name in spec.dynamic or {}:
-        if name not in spec.inputs:
-            raise SpecError(f"{spec.name}: dynamic: expected names of {list(spec.inputs)}, got {name!r}")
-    for name, axes in spec.axes.items():
-        for axis, axis_name in axes.items():
-            where = f"{spec.name}: dynamic axis {axis} of {name!r}"
-            shape = tuple(spec.inputs[name].shape)
-            if not 0 <= axis < len(shape):
-                raise SpecError(f"{where}: the sample has the shape {shape}: name an axis that it has")
-            if not axis_name.isidentifier() or (axis == 0) != (axis_name == BATCH):
-                raise SpecError(f"{where}: expected axis 0 to be called {BATCH!r} and no other, got {axis_name!r}")
-            if shape[axis] < 2:
-                raise SpecError(f"{where}: expected an example of 2 or more, got {shape[axis]}: 1 would be baked in")
-            if sizes.setdefault(axis_name, shape[axis]) != shape[axis]:
-                raise SpecError(f"{where}: {axis_name!r} is {sizes[axis_name]} in another sample, {shape[axis]} here")
-    if len(set(sizes.values())) < len(sizes):
-        raise SpecError(
-            f"{spec.name}: dynamic axes need example sizes that differ, or they are taken for one: got {sizes}"
-        )
-
-
 def _check_outputs(spec: GraphSpec) -> None:
+    if unknown := spec.output_keys.keys() - set(spec.outputs):
+        raise SpecError(f"{spec.name}: output_keys: expected names of {spec.outputs}, got {', '.join(sorted(unknown))}")
     names = [*spec.inputs, *spec.outputs]
     if not spec.outputs or len(set(names)) < len(names) or not all(names):
         raise SpecError(
-            f"{spec.name}: outputs: expected at least one name, none twice and none of an input, got {spec.outputs}"
+            f"{spec.name}: outputs: expected at least one name, none twice and none of an input, got {spec.outputs}: "
+            "output_keys gives a returned key another name"
         )
 
 
@@ -306,7 +307,10 @@ def _check_samples(spec: GraphSpec) -> None:
         return
     if set(spec.samples) != set(spec.inputs):
         raise SpecError(f"{spec.name}: samples: expected {sorted(spec.inputs)}, got {sorted(spec.samples)}")
-    rows = {name: int(spec.samples[name].shape[0]) for name in spec.batched}
+    for name, got in spec.samples.items():
+        if not hasattr(got, "shape"):
+            raise SpecError(f"{spec.name}: samples of {name!r}: expected a torch.Tensor, got {type(got).__name__}")
+    rows = {name: int(spec.samples[name].shape[axis]) for name, axis in spec.batch_axes.items()}
     if len(set(rows.values())) > 1 or 0 in rows.values():
         raise SpecError(f"{spec.name}: samples: expected equally many rows in every input, at least one, got {rows}")
     for name, sample in spec.inputs.items():

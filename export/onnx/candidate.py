@@ -36,14 +36,18 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     """Export every graph. Raises SpecError, ExportError."""
     progress("exporting to ONNX")
     originals = {MAIN: Original(spec)}
+    for note in originals[MAIN].notes():
+        progress(f"note: {note}")
     traced = {MAIN: export_graph(originals[MAIN])}
     graphs = {MAIN: describe_graph(spec, traced[MAIN].model, f"{MAIN}.onnx")}
     if not spec.graphs:
         draft_manifest(spec, graphs)  # what does not fit is found before the time-consuming steps
-    spec = _add_explain(spec, progress)
+    spec = _add_explain(spec, originals[MAIN], progress)
     for name, one in spec.graphs.items():
         progress(f"exporting to ONNX: {name}")
         originals[name] = Original(one)
+        for note in originals[name].notes():
+            progress(f"note: graph {name}: {note}")
         traced[name] = export_graph(originals[name])
         graphs[name] = describe_graph(one, traced[name].model, f"{name}.onnx")
     for name, made in traced.items():
@@ -69,12 +73,14 @@ def graphs_of(spec: ExportSpec) -> dict[str, GraphSpec]:
     return {MAIN: spec, **spec.graphs}
 
 
-def _add_explain(spec: ExportSpec, progress: Progress) -> ExportSpec:
+def _add_explain(spec: ExportSpec, original: Original, progress: Progress) -> ExportSpec:
     """The spec with a graph ``explain``, where it is a classifier that is to have one."""
     sample, *others = spec.inputs.values()
     wanted = spec.explain
     if wanted is None:
-        wanted = spec.task == "classify" and not others and sample.is_floating_point() and bool(spec.batched)
+        rows_first = list(spec.batch_axes.values()) == [0]
+        wanted = spec.task == "classify" and not others and sample.is_floating_point()
+        wanted = wanted and rows_first and original.is_plain
     if not wanted or EXPLAIN in spec.graphs:
         return spec
     progress("tracing the gradients")

@@ -1,11 +1,11 @@
 """PyTorch -> ONNX: one graph, the same bytes every time, without traces of the machine that made it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import onnx
 
-from export.errors import ExportError
+from export.errors import ExportError, SpecError
+from export.onnx.naming import all_nodes
 from export.onnx.tracing import Traced, trace_module
 from export.onnx.weights import count_weights, without_weights
 from export.original import Original
@@ -23,6 +23,7 @@ def export_graph(original: Original) -> Traced:
     traced = trace_module(original)
     strip(traced.model)
     check_graph(original.spec, traced.model)
+    _check_loose(original, traced.model)
     return traced
 
 
@@ -34,7 +35,7 @@ def describe_graph(spec: GraphSpec, model: onnx.ModelProto, file: str) -> Graph:
         if spec.batched and tensor.batch_axis is None:
             raise ExportError(
                 f"{spec.name}: output {tensor.name!r} of shape {tensor.shape} has no row for each row of the input: "
-                "return one row per example, with the batch on axis 0"
+                "return one row for each example, on whichever axis, or take the batch out of dynamic"
             )
     return Graph(file=file, inputs=tuple(inputs), outputs=tuple(outputs))
 
@@ -94,7 +95,7 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
             raise ExportError(
                 f"{spec.name}: {kind} of the graph: expected {expected}, got {got}: name every tensor of forward"
             )
-    drawn = sorted({node.op_type for node in _all_nodes(model.graph)} & _RANDOM_OPS)
+    drawn = sorted({node.op_type for node in all_nodes(model.graph)} & _RANDOM_OPS)
     if drawn:
         raise ExportError(
             f"{spec.name}: the module draws random numbers inside the graph ({', '.join(drawn)}), which nobody could "
@@ -108,14 +109,23 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
                     f"{spec.name}: axis {axis} ({name}) of input {value.name!r} came out fixed at {shape[axis]}: take "
                     "sizes from tensor.shape in forward"
                 )
+            if shape[axis] != name:
+                raise ExportError(
+                    f"{spec.name}: axis {axis} ({name}) of input {value.name!r} came out as {shape[axis]!r}: forward "
+                    "wants it to be that, so call both by one name in dynamic; or give an example in which they differ"
+                )
 
 
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _all_nodes(inner)
+def _check_loose(original: Original, model: onnx.ModelProto) -> None:
+    """Raises SpecError where ``*args`` or ``**kwargs`` took an input that nothing uses, as one that is misspelt."""
+    used = {name for node in all_nodes(model.graph) for name in node.input}
+    for name in original.call.binding.loose:
+        if name not in used:
+            known = ", ".join(original.parameters)
+            raise SpecError(
+                f"{original.spec.name}: inputs: forward takes ({known}), and does nothing with {name!r}, which is none "
+                "of these: name the inputs as forward's parameters, or leave it out"
+            )
 
 
 def _shape_of(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
@@ -134,12 +144,11 @@ def _describe_tensor(value: onnx.ValueInfoProto, spec: GraphSpec) -> Tensor:
             f"{spec.name}: {value.name!r} is of {dtype}, which cannot be served: cast it, such as to float32"
         )
     shape = _shape_of(value)
-    batched = bool(shape) and shape[0] == BATCH
     return Tensor(
         name=value.name,
         datatype=datatype.name,
         shape=shape,
-        batch_axis=0 if batched else None,
+        batch_axis=shape.index(BATCH) if BATCH in shape else None,
         finite=value.name in spec.finite,
         least=spec.ranges[value.name][0] if value.name in spec.ranges else None,
         largest=spec.ranges[value.name][1] if value.name in spec.ranges else None,

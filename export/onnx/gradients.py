@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils import _pytree as pytree
 
 from export.errors import ExportError, SpecError
-from export.original import limit_threads
+from export.original import Original, limit_threads, set_evaluating
 from export.spec import BATCH, ExportSpec, GraphSpec, Sizes
 
 EXPLAIN = "explain"
@@ -40,11 +39,12 @@ class Explained(nn.Module):
 
     def __init__(self, module: nn.Module, scores: int) -> None:
         super().__init__()
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.module = copy.deepcopy(module).requires_grad_(False)
+        set_evaluating(self.module)
         self.scores = scores
 
     def forward(
-        self, x: torch.Tensor, label: torch.Tensor, baseline: torch.Tensor, epsilon: torch.Tensor
+        self, x: torch.Tensor, /, label: torch.Tensor, baseline: torch.Tensor, epsilon: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         with torch.enable_grad():
             here = x.detach().requires_grad_(True)
@@ -58,7 +58,7 @@ class Explained(nn.Module):
         return gradient.detach(), integrated.detach(), (size * uphill.sign()).detach()
 
     def _score(self, x: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = pytree.tree_leaves(self.module(x))[self.scores]
+        scores: torch.Tensor = self.module(x)[self.scores]
         return scores
 
     def _integrate(self, x: torch.Tensor, label: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
@@ -86,8 +86,7 @@ def make_explain(spec: ExportSpec) -> GraphSpec:
             f"{spec.name}: an explain graph needs a classifier with one floating point input and a batch axis: set "
             "explain=False to publish without one"
         )
-    module = spec.module if isinstance(spec.module, nn.Module) else spec.module()
-    explained = Explained(module, spec.outputs.index(spec.classes.logits or spec.classes.probabilities))
+    explained = Explained(Original(spec).call, spec.outputs.index(spec.classes.logits or spec.classes.probabilities))
     axes = dict(spec.axes[name])
     make = _make_inputs(spec, name, sample)
     example = make({**spec.example_sizes, BATCH: _EXAMPLE_ROWS}, 0)

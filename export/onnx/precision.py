@@ -19,7 +19,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from export.errors import ExportError, NotPublished, SpecError
-from export.inputs import in_chunks, real_samples, take_rows
+from export.inputs import count_rows, in_chunks, real_samples, take_rows
 from export.onnx.candidate import Candidate, graphs_of, name_external
 from export.onnx.exporter import check_graph, describe_graph, strip
 from export.onnx.gradients import EXPLAIN
@@ -141,7 +141,7 @@ def _relax(spec: GraphSpec, original: Original, model: ExportSpec, precision: Pr
 
 def _draw_samples(spec: GraphSpec) -> Callable[[Sizes, int], Mapping[str, torch.Tensor]]:
     samples = real_samples(spec) or {}
-    rows = len(samples[spec.batched[0]])
+    rows = count_rows(spec, samples)
 
     def draw(sizes: Sizes, seed: int) -> Mapping[str, torch.Tensor]:
         chosen = np.random.default_rng([seed, sizes[BATCH]]).integers(0, rows, sizes[BATCH])

@@ -1,6 +1,7 @@
 """PyTorch -> ONNX by torch's own exporters: the newer first, and the older one where the newer itself is at fault."""
 
 import contextlib
+import inspect
 import io
 import logging
 import os
@@ -11,14 +12,16 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from keyword import iskeyword
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx
 import torch
 import torch.export._patches as patches
 
-from export.errors import ExportError
+from export.errors import ExportError, SpecError
+from export.onnx.naming import finish, restore_inputs
 from export.original import Original
 from export.spec import BATCH, GraphSpec
 
@@ -70,12 +73,20 @@ class _Failure:
 def trace_module(original: Original) -> Traced:
     """The module as an ONNX model, named axes included. Raises ExportError: the reason, and what to change."""
     spec = original.spec
+    with original.evaluating():
+        original.run_example()  # what the model itself refuses is told before an exporter speaks
+    if original.is_exported:
+        _ = original.output_axes  # and the sizes that a program was exported for
+    if original.is_scripted:
+        return _trace_script(original)
     try:
         return Traced(_export_dynamo(original), DYNAMO)
+    except SpecError:
+        raise
     except Exception as error:  # noqa: BLE001  # whatever it is, its diagnosis is raised or noted
         failure, cause = _diagnose(error), error
     where = f"exporting to ONNX failed at {failure.step}" if failure.step else "exporting to ONNX failed"
-    text = f"{spec.name}: {where} ({failure.reason}): {failure.hint.advice}"
+    text = f"{spec.name}: {where} ({failure.reason}): {failure.hint.advice}{_suspect_rows(spec)}"
     if failure.hint.own and not _always_fixes_length(original.module):
         raise ExportError(text) from cause
     try:
@@ -86,6 +97,25 @@ def trace_module(original: Original) -> Traced:
     return Traced(model, f"torch.onnx torchscript (dynamo: {failure.reason[:_SHOWN_REASON]})", fell_back=True)
 
 
+def _suspect_rows(spec: GraphSpec) -> str:
+    """Whether an input that is said to be shared may hold rows all the same, which fixes how many there are."""
+    rows = spec.example_sizes.get(BATCH)
+    shared = [name for name, tensor in spec.inputs.items() if not spec.axes[name] and rows in tensor.shape[:1]]
+    return f" (dynamic names no axis of {', '.join(shared)}: name the batch there too if it has one)" if shared else ""
+
+
+def _trace_script(original: Original) -> Traced:
+    """TorchScript, which the newer exporter does not take: its control flow is kept by the older one."""
+    try:
+        return Traced(_export_torchscript(original), "torch.onnx torchscript")
+    except Exception as error:
+        failure = _diagnose(error)
+        raise ExportError(
+            f"{original.spec.name}: exporting TorchScript to ONNX failed ({failure.reason}): give the module that it "
+            "was made of, if there is one"
+        ) from error
+
+
 def _export_dynamo(original: Original) -> onnx.ModelProto:
     spec = original.spec
     # Without this the second LSTM or GRU of a process keeps the kernel of the first export and fixes its length.
@@ -93,19 +123,16 @@ def _export_dynamo(original: Original) -> onnx.ModelProto:
         getattr(operator, "_dispatch_cache", {}).clear()
     with quiet(), _recurrent_decompositions(), original.evaluating():
         program = torch.onnx.export(
-            _exported(original),
+            _Named(_exported(original), list(spec.inputs)),
             tuple(spec.inputs.values()),
             dynamo=True,
             dynamic_shapes=tuple(dict(axes) for axes in spec.axes.values()),
-            input_names=list(spec.inputs),
-            output_names=list(spec.outputs),
             opset_version=spec.opset,
             verbose=False,
         )
     if program is None:
         raise ExportError("this version of torch returned no ONNX program: install torch 2.9 or newer")
-    model: onnx.ModelProto = program.model_proto
-    return model
+    return finish(original, program.model_proto)
 
 
 def _export_torchscript(original: Original) -> onnx.ModelProto:
@@ -114,35 +141,47 @@ def _export_torchscript(original: Original) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder, quiet(), _closed_stdout(), original.evaluating():
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
-            _exported(original),
+            _script(original) if original.is_scripted else _exported(original),
             tuple(spec.inputs.values()),
             path,
             dynamo=False,
             dynamic_axes={name: dict(axes) for name, axes in spec.axes.items()},
             input_names=list(spec.inputs),
-            output_names=list(spec.outputs),
             opset_version=min(spec.opset, _NEWEST_TORCHSCRIPT_OPSET),
             verbose=False,
         )
         model = onnx.load_model(path)
-        shapes = {name: output.shape for name, output in original.run_example().items()}
-    for value in model.graph.output:
-        _name_batch(value, shapes[value.name], spec)
-    return model
+    restore_inputs(spec, model.graph)
+    return finish(original, model)
 
 
 def _exported(original: Original) -> torch.nn.Module:
-    return original.module if original.spec.export_as is None else original.spec.export_as
+    return original.call if original.spec.export_as is None else original.spec.export_as
 
 
-def _name_batch(value: onnx.ValueInfoProto, shape: tuple[int, ...], spec: GraphSpec) -> None:
-    """This exporter invents names for the free axes of outputs: a first one of the batch's size is the batch.
+def _script(original: Original) -> torch.nn.Module:
+    """TorchScript may only be called by what is TorchScript itself: the branches and loops in it stay what they are."""
+    trace: Any = torch.jit.trace
+    scripted: torch.nn.Module = trace(_exported(original), tuple(original.inputs.values()), check_trace=False)
+    return scripted
 
-    Were it not, the shapes would differ from the original's at the other sizes of parity.
-    """
-    axes = value.type.tensor_type.shape.dim
-    if axes and axes[0].dim_param and spec.batched and shape[0] == spec.example_sizes[BATCH]:
-        axes[0].dim_param = BATCH
+
+class _Named(torch.nn.Module):
+    """The module with parameters that are called as the inputs, as far as Python can, for torch's messages."""
+
+    def __init__(self, module: torch.nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.module = module
+        names = [re.sub(r"\W", "_", name) for name in names]
+        if len(set(names)) < len(names) or not all(name.isidentifier() and not iskeyword(name) for name in names):
+            names = [f"input_{number}" for number in range(len(names))]
+
+        def forward(*tensors: torch.Tensor) -> object:
+            return module(*tensors)
+
+        parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+        forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        self.forward = forward
 
 
 def _always_fixes_length(module: torch.nn.Module) -> bool:

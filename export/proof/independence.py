@@ -30,7 +30,7 @@ def check_rows(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arr
     ``inputs``.
     """
     few = slice(0, _NEIGHBOURHOOD_ROWS)
-    _check_neighbours(spec, runtime.run, take_rows(spec, inputs, few), take_rows(spec, strangers, few), case)
+    _check_neighbours(spec, runtime.run_rows, take_rows(spec, inputs, few), take_rows(spec, strangers, few), case)
     _check_sizes(spec, runtime, inputs, case)
 
 
@@ -41,9 +41,9 @@ def check_original_rows(original: Original, inputs: Arrays, strangers: Arrays, c
     """
     spec, few = original.spec, slice(0, _ORIGINAL_ROWS)
     inputs, strangers = take_rows(spec, inputs, few), take_rows(spec, strangers, few)
-    magnitudes = {name: measure_magnitude(array) for name, array in original.run(inputs).items()}
+    magnitudes = {name: measure_magnitude(array) for name, array in original.run_rows(inputs).items()}
     allowed = {name: spec.atol + spec.rtol * magnitude for name, magnitude in magnitudes.items()}
-    _check_neighbours(spec, original.run, inputs, strangers, f"in PyTorch, {case}", allowed)
+    _check_neighbours(spec, original.run_rows, inputs, strangers, f"in PyTorch, {case}", allowed)
 
 
 def _check_neighbours(
@@ -70,7 +70,7 @@ def _check_neighbours(
     causes = [other for other in others if find_change(row, [other]) is not None] or others
     raise DependentRows(
         f"{spec.name}: rows influence each other: row {row} changes with {_name_rows(causes)}; of {len(rows)} rows, "
-        f"{_name_rows(changed)} change with their neighbours ({case}; {found[row]}): compute nothing across axis 0 "
+        f"{_name_rows(changed)} change with their neighbours ({case}; {found[row]}): compute nothing across the batch "
         "(BatchNorm with batch statistics, or attention, means or sorting over the batch)",
         case,
         tuple(changed),
@@ -81,17 +81,17 @@ def _check_neighbours(
 def _replace(spec: GraphSpec, inputs: Arrays, strangers: Arrays, rows: list[int]) -> dict[str, np.ndarray]:
     """The batch with strangers in the given rows."""
     replaced = {name: np.array(array) for name, array in inputs.items()}
-    for name in spec.batched:
-        replaced[name][rows] = strangers[name][rows]
+    for name, axis in spec.batch_axes.items():
+        np.moveaxis(replaced[name], axis, 0)[rows] = np.moveaxis(strangers[name], axis, 0)[rows]
     return replaced
 
 
 def _check_sizes(spec: GraphSpec, runtime: Runtime, inputs: Arrays, case: str) -> None:
     count = count_rows(spec, inputs)
-    alone = [runtime.run(take_rows(spec, inputs, [row, row])) for row in range(count)]
+    alone = [runtime.run_rows(take_rows(spec, inputs, [row, row])) for row in range(count)]
     allowed = _allow_rounding(spec, alone)
     for size in sorted({min(size, count) for size in spec.batches if size > 1}):
-        company = runtime.run(take_rows(spec, inputs, slice(0, size)))
+        company = runtime.run_rows(take_rows(spec, inputs, slice(0, size)))
         found = {row: _find_worst(alone[row], company, 0, row, allowed) for row in range(size)}
         changed = [row for row, worst in found.items() if worst is not None]
         if changed:

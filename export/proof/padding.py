@@ -22,11 +22,11 @@ def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: 
     """
     _check_lengths(spec, inputs, case)
     inputs, strangers = (take_rows(spec, arrays, slice(0, _ROWS)) for arrays in (inputs, strangers))
-    company = runtime.run(_fill(spec, inputs, strangers))
+    company = runtime.run_rows(_fill(spec, inputs, strangers))
     magnitudes = {name: measure_magnitude(array) for name, array in company.items()}
     difference = NO_DIFFERENCE
     for row in range(count_rows(spec, inputs)):
-        alone = runtime.run(_cut(spec, inputs, row))
+        alone = runtime.run_rows(_cut(spec, inputs, row))
         for name, twice in alone.items():
             got = _cut_output(spec, name, twice[0], company[name][row], case)
             atol = spec.atol + spec.scale_tol * magnitudes[name]
@@ -58,10 +58,11 @@ def _fill(spec: GraphSpec, inputs: Arrays, strangers: Arrays) -> dict[str, np.nd
     """The batch with the strangers' values beyond the length of each row."""
     filled = {name: np.array(array) for name, array in inputs.items()}
     for name, lengths in spec.padded.items():
-        axis = spec.padded_axes[name]
-        places = np.arange(filled[name].shape[axis]).reshape(-1, *[1] * (filled[name].ndim - axis - 1))
-        beyond = places >= inputs[lengths].reshape(-1, *[1] * (filled[name].ndim - 1))
-        filled[name] = np.where(beyond, strangers[name], filled[name])
+        axes = (spec.batch_axes[name], spec.padded_axes[name])
+        beyond = np.arange(filled[name].shape[axes[1]]) >= inputs[lengths][:, None]
+        others = [axis for axis in range(filled[name].ndim) if axis not in axes]
+        beyond = beyond if axes[0] < axes[1] else beyond.T
+        filled[name] = np.where(np.expand_dims(beyond, others), strangers[name], filled[name])
     return filled
 
 

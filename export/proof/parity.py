@@ -103,7 +103,7 @@ def _tolerances(original: Original) -> Mapping[str, float]:
         inputs = make_random(spec, {**spec.example_sizes, BATCH: max(spec.batches)}, spec.seeds[0])
     largest = dict.fromkeys(spec.outputs, 0.0)
     for chunk in in_chunks(spec, inputs):
-        for name, output in original.run(chunk).items():
+        for name, output in original.run_rows(chunk).items():
             largest[name] = max(largest[name], measure_magnitude(output))
     return {name: spec.atol + spec.scale_tol * magnitude for name, magnitude in largest.items()}
 
@@ -115,10 +115,10 @@ def _climb(original: Original, runtime: Runtime, case: Case, atol: Mapping[str, 
     first_row = outside = 0
     for chunk in in_chunks(spec, case.inputs):
         try:
-            got = runtime.run(chunk)
+            got = runtime.run_rows(chunk)
         except ExportError as error:
             raise ParityError(f"{spec.name}: case {case}: {error}", str(case)) from error
-        expected = original.run(chunk)
+        expected = original.run_rows(chunk)
         found = _compare_all(spec, case, expected, got, first_row, atol)
         if found.worst is not None:
             outside += max(count_outside(expected[n], got[n], atol[n], spec.rtol) for n in spec.outputs)

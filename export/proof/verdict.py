@@ -32,7 +32,7 @@ def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> RowVerdict:
     if not spec.proved_by_trial:
         raise DependentRows(
             f"{spec.name}: the exported graph mixes rows, though no trial showed it: {found.reason}: compute nothing "
-            "across axis 0 (BatchNorm with batch statistics, or attention, means or sorting over the batch), or set "
+            "across the batch (BatchNorm with batch statistics, or attention, means or sorting over the batch), or set "
             "proved_by_trial=True if you know that its rows are independent",
             "row analysis",
             (),

@@ -1,0 +1,97 @@
+"""The names of an exported graph: its inputs and outputs as the spec calls them, and the axis of the rows."""
+
+from collections.abc import Iterator, Mapping
+
+import onnx
+
+from export.inputs import to_array
+from export.original import Original
+from export.spec import BATCH, GraphSpec
+
+
+def finish(original: Original, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as an exporter wrote it, with the names of the spec. The exporter has kept the order of both sides."""
+    spec = original.spec
+    if len(model.graph.input) == len(spec.inputs) and len(model.graph.output) == len(spec.outputs):
+        _name_tensors(model.graph, list(spec.inputs), list(spec.outputs))
+    for value in model.graph.output:
+        _name_batch(value, original.output_axes)
+    return model
+
+
+def restore_inputs(spec: GraphSpec, graph: onnx.GraphProto) -> None:
+    """Add those that nothing uses, which the TorchScript exporter leaves out: forward takes them all the same."""
+    kept = {value.name: value for value in graph.input}
+    for name, tensor in spec.inputs.items():
+        if name not in kept:
+            elements = onnx.helper.np_dtype_to_tensor_dtype(to_array(tensor).dtype)
+            shape = [spec.axes[name].get(axis, size) for axis, size in enumerate(tensor.shape)]
+            kept[name] = onnx.helper.make_tensor_value_info(name, elements, shape)
+    inputs = [kept[name] for name in spec.inputs]
+    del graph.input[:]
+    graph.input.extend(inputs)
+
+
+def _name_tensors(graph: onnx.GraphProto, inputs: list[str], outputs: list[str]) -> None:
+    """Any name may be that of a weight or of something inside, which then gets another."""
+    made = {name for node in all_nodes(graph) for name in node.output}
+    taken = made | {part.name for one in _all_graphs(graph) for part in (*one.input, *one.initializer)}
+    new = {value.name: name for value, name in zip(graph.input, inputs, strict=True)}
+    for value, name in zip(graph.output, outputs, strict=True):
+        if value.name in new or value.name not in made:  # an input, a weight, or returned twice
+            graph.node.append(onnx.helper.make_node("Identity", [value.name], [_find_free(name, taken | new.keys())]))
+            value.name = graph.node[-1].output[0]
+            taken.add(value.name)
+        new[value.name] = name
+    wanted = {*inputs, *outputs}
+    for name in sorted(taken & wanted - new.keys()):
+        new[name] = _find_free(name, taken | wanted)
+        taken.add(new[name])
+    _rename(graph, {old: name for old, name in new.items() if old != name})
+
+
+def _find_free(name: str, taken: set[str]) -> str:
+    return next(free for number in range(len(taken) + 1) if (free := f"{name}_{number}") not in taken)
+
+
+def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
+    """At every depth: a graph inside sees the names of those around it, and may not use one of them anew."""
+    for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.name = new.get(part.name, part.name)
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+        for inner in _graphs_of(node):
+            _rename(inner, new)
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph at every depth."""
+    for one in _all_graphs(graph):
+        yield from one.node
+
+
+def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for inner in _graphs_of(node):
+            yield from _all_graphs(inner)
+
+
+def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
+
+
+def _name_batch(value: onnx.ValueInfoProto, output_axes: Mapping[str, int]) -> None:
+    """An exporter that has lost what an axis is invents a name for it, and knows no name for a row more.
+
+    Were it left so, nothing would say where the rows lie. Whether a row is there for each is for parity to show.
+    """
+    axes = value.type.tensor_type.shape.dim
+    named = any(axis.dim_param == BATCH for axis in axes)
+    axis = output_axes.get(value.name)
+    if not named and axis is not None and axis < len(axes) and axes[axis].dim_param:
+        axes[axis].dim_param = BATCH
