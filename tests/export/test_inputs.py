@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export import SpecError
-from export.inputs import in_chunks, lengths_of, make_random, sizes_of
+from export.inputs import count_rows, in_chunks, lengths_of, make_random, rows_first, sizes_of, take_rows
 
 torch = pytest.importorskip("torch")
 
@@ -66,3 +66,29 @@ def test_chunks_hold_every_row_once(make_spec):
     assert [len(chunk) for chunk in chunks] == [64, 64, 2]
     assert np.array_equal(np.concatenate(chunks), rows)
     assert sizes_of(spec, {"x": rows}) == {"batch": 130}
+
+
+def test_ids_are_drawn_from_their_ranges_and_tables_are_not_made_shorter(make_module, make_spec):
+    """Ids of the samples stay inside of a table that all rows share, whatever its size; declared ranges hold too."""
+    spec = make_spec(
+        make_module(inputs=2),
+        inputs={"x": torch.tensor([[0, 9], [5, 3], [1, 2]]), "y": torch.randn(10, 4)},
+        outputs=("p",),
+        dynamic={"x": {0: "batch"}, "y": {0: "entries"}},
+        ranges={"x": (0, 3)},
+    )
+    assert lengths_of(spec) == ({"entries": 10}, {"entries": 11}, {"entries": 21})
+    drawn = make_random(spec, {"batch": 100, "entries": 10}, 0)["x"]
+    assert (drawn.min(), drawn.max()) == (0, 3)
+
+
+def test_rows_are_taken_from_the_axis_that_holds_them(make_module, make_spec):
+    """Whichever axis that is in each input; what all rows share stays whole."""
+    inputs = {"x": torch.arange(24.0).reshape(4, 3, 2), "y": torch.tensor(2.0)}
+    spec = make_spec(make_module(inputs=2), inputs=inputs, outputs=("p",), dynamic={"x": {1: "batch"}})
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+    taken = take_rows(spec, arrays, [2, 0])
+    assert count_rows(spec, arrays) == 3
+    assert np.array_equal(taken["x"], arrays["x"][:, [2, 0]])
+    assert taken["y"] == 2
+    assert np.array_equal(rows_first({"x": 1}, taken)["x"], np.moveaxis(taken["x"], 1, 0))

@@ -17,15 +17,24 @@ TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}
         ({"task": "sort"}, "task 'sort'"),
         ({"module": 3}, "module: expected a torch.nn.Module"),
         ({"inputs": {}}, "at least one sample tensor"),
-        ({"inputs": {"x": [1, 2]}}, "input 'x': expected a torch.Tensor, got list"),
-        ({"inputs": {"x": torch.zeros(1, 4)}}, "expected an example of 2 or more, got 1"),
+        ({"inputs": {"x": [1, 2]}}, "at least one sample tensor"),
+        ({"inputs": {"x": {"a": b"", "b": object()}}}, r"input 'x\.b': expected a torch.Tensor, got object"),
+        ({"inputs": {"x.a": torch.zeros(3, 4), "x": {"a": torch.zeros(3, 4)}}}, r"two tensors are called 'x\.a'"),
+        ({"inputs": {"x": torch.zeros(3, 1)}, "dynamic": {"x": {1: "t"}}}, "expected an example of 2 or more, got 1"),
+        ({"inputs": {"x": torch.zeros(0, 4)}}, "one row or more"),
         ({"inputs": {"x": torch.zeros(3, device="meta")}}, "on the CPU, got meta"),
         ({"dynamic": {"z": {0: "batch"}}}, r"expected names of \['x'\], got 'z'"),
         ({"dynamic": {"x": {2: "time"}}}, r"axis 2 of 'x': the sample has the shape \(3, 4\)"),
-        ({"dynamic": {"x": {0: "rows"}}}, "axis 0 to be called 'batch'.*got 'rows'"),
-        ({"dynamic": {"x": {0: "batch", 1: "batch"}}}, "axis 1 of 'x': expected axis 0 to be called"),
+        ({"dynamic": {"x": "batch"}}, "dynamic of 'x': expected {axis: name}, got 'batch'"),
+        ({"dynamic": {"x": {0: 7}}}, "expected a name such as 'time', got 7"),
+        ({"dynamic": {"x": {"a": {0: "batch"}}}}, r"expected names of \['x'\], got 'x.a'"),
+        ({"dynamic": {"x": {0: "my rows"}}}, "expected a name such as 'time', got 'my rows'"),
+        ({"dynamic": {"x": {0: "batch", 1: "batch"}}}, "axes of 'x': expected one called 'batch'"),
+        (
+            {"inputs": {"x": torch.zeros(3, 4), "w": torch.zeros(5, 4)}},
+            "'batch' is 3 in another sample.*all rows share it",
+        ),
         ({"inputs": TWO, "dynamic": {"x": {1: "t"}, "w": {1: "t"}}}, "'t' is 4 in another sample, 9 here"),
-        ({"inputs": {"x": torch.zeros(4, 4)}, "dynamic": {"x": {0: "batch", 1: "t"}}}, "sizes that differ"),
         ({"outputs": ()}, "outputs: expected at least one name"),
         ({"outputs": ("y", "y")}, "none twice"),
         ({"outputs": ("x",)}, "none of an input"),
@@ -46,6 +55,7 @@ TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}
         ({"lengths": ({"time": 3},)}, r"lengths: expected sizes of \[\], got {'time': 3}"),
         ({"lengths": ()}, "leave it at None"),
         ({"samples": {"z": torch.zeros(3, 4)}}, r"samples: expected \['x'\], got \['z'\]"),
+        ({"samples": {"x": {1, 2}}}, "samples of 'x': expected a torch.Tensor, got set"),
         ({"samples": {"x": torch.zeros(0, 4)}}, "at least one"),
         ({"samples": {"x": torch.zeros(3, 5)}}, r"samples of 'x': expected torch.float32 like \(3, 4\)"),
         ({"samples": {"x": torch.zeros(3, 4).double()}}, "got torch.float64"),
@@ -73,7 +83,7 @@ def test_factory_is_called_when_the_model_is_exported(make_spec):
     spec = make_spec(module=lambda: calls.append(1) or torch.nn.Linear(4, 3))
     assert calls == []
     assert isinstance(Original(spec).module, torch.nn.Linear)
-    with pytest.raises(SpecError, match=r"expected a torch\.nn\.Module, got int"):
+    with pytest.raises(SpecError, match=r"expected a torch\.nn\.Module.*got int"):
         Original(make_spec(module=lambda: 3))
 
 

@@ -106,3 +106,24 @@ def test_older_exporter_gives_the_same_bytes_twice(make_module, make_spec):
     first, second = (serialise(export_graph(original).model).content for _ in range(2))
     assert first == second
     assert b"test_tracing" not in first
+
+
+def test_input_that_nothing_uses_stays_an_input(make_spec, one_thread):
+    """The older exporter leaves it out; forward takes it all the same, so callers of the model do."""
+    from export.onnx.exporter import export_graph
+    from export.original import Original
+
+    class Ignoring(Recurrent):
+        def forward(self, ignored, x):
+            return super().forward(x)
+
+    spec = make_spec(
+        Ignoring(),
+        inputs={"x": torch.randn(2, 9, 4), "ignored": torch.zeros(2, 5, dtype=torch.int64)},
+        dynamic={"x": {0: "batch", 1: "time"}, "ignored": {0: "batch"}},
+    )
+    traced = export_graph(Original(spec))
+    assert traced.fell_back
+    assert [value.name for value in traced.model.graph.input] == ["x", "ignored"]
+    shape = traced.model.graph.input[1].type.tensor_type.shape.dim
+    assert (shape[0].dim_param, shape[1].dim_value) == ("batch", 5)

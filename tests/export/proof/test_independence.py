@@ -71,3 +71,12 @@ def test_independent_layers_are_bit_equal_in_every_company(make_spec, store):
         torch.nn.Softmax(1),
     )
     assert publish(make_spec(module, inputs={"x": torch.randn(3, 2, 4, 4)}), store).version == 1
+
+
+def test_rows_on_another_axis_that_influence_each_other_are_refused(make_module, make_spec, store):
+    """A mean over axis 1 is one over the batch where the rows lie there."""
+    module = make_module(lambda linear, x: linear(x) + 0.1 * x.mean(1, keepdim=True)[..., :3])
+    spec = make_spec(module, inputs={"x": torch.randn(5, 3, 4)}, dynamic={"x": {0: "time", 1: "batch"}})
+    with pytest.raises(DependentRows, match="rows influence each other: row 0 changes with"):
+        publish(spec, store)
+    assert store.names() == []

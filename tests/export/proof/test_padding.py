@@ -114,3 +114,27 @@ def test_random_lengths_go_from_one_to_the_size(make_padded_spec):
         assert lengths.dtype == np.int64
         assert (lengths[0], lengths.min(), lengths.max()) == (12, 1, 12)
     assert not np.array_equal(*drawn)
+
+
+class TimeFirst(MaskedMean):
+    """x [time, batch, 4] -> the mean, and each place's own [time, batch, 3]."""
+
+    def forward(self, x, length):
+        mean, each = super().forward(x.transpose(0, 1), length)
+        return mean, each.transpose(0, 1)
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.3])
+def test_rows_on_another_axis_are_cut_and_compared_there(make_padded_spec, store, leak):
+    """Time-first rows pass with their padding masked, and are refused with their row where it shows."""
+    spec = make_padded_spec(
+        TimeFirst(leak),
+        inputs={"x": torch.randn(7, 3, 4), "length": torch.tensor([7, 1, 4])},
+        dynamic={"x": {0: "time", 1: "batch"}, "length": {0: "batch"}},
+    )
+    if leak:
+        with pytest.raises(ParityError, match=r"padding changes answers: row \d \(length=\d+\).*worst element mean\["):
+            publish(spec, store)
+        return
+    outputs = publish(spec, store).verify().graphs["main"].outputs
+    assert [(t.shape, t.batch_axis) for t in outputs] == [(("batch", 3), 0), (("time", "batch", 3), 1)]
