@@ -113,7 +113,7 @@ def _build(where: str, function: Callable[[], Any]) -> Any:
 
 
 def _load(where: str, path: Path) -> Any:
-    """A file of torch.export or of TorchScript; never one of pickled objects, which would run code of its own."""
+    """A file of torch.export or of TorchScript; none of pickled modules or weights."""
     if not path.is_file():
         raise SpecError(f"{where}: module: there is no file {path.absolute()}")
     names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
