@@ -1,5 +1,6 @@
 """A graph of a model version, as its manifest describes it: its files, inputs, outputs and rows."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
@@ -68,9 +69,36 @@ class AxisRange(StrictModel):
 
     least: Annotated[int, Field(ge=0)] | None = None
     largest: Annotated[int, Field(ge=0)] | None = None
+    multiple_of: Annotated[int, Field(ge=1)] = 1
 
     def allows(self, size: int) -> bool:
-        return (self.least is None or size >= self.least) and (self.largest is None or size <= self.largest)
+        return (
+            (self.least is None or size >= self.least)
+            and (self.largest is None or size <= self.largest)
+            and size % self.multiple_of == 0
+        )
+
+    def __and__(self, other: "AxisRange") -> "AxisRange":
+        """The sizes that both allow."""
+        least = [limit for limit in (self.least, other.least) if limit is not None]
+        largest = [limit for limit in (self.largest, other.largest) if limit is not None]
+        return AxisRange(
+            least=max(least, default=None),
+            largest=min(largest, default=None),
+            multiple_of=math.lcm(self.multiple_of, other.multiple_of),
+        )
+
+    def __str__(self) -> str:
+        parts = []
+        if self.least is not None and self.largest is not None:
+            parts.append(f"from {self.least} to {self.largest}")
+        elif self.largest is not None:
+            parts.append(f"up to {self.largest}")
+        elif self.least is not None:
+            parts.append(f"of {self.least} or more")
+        if self.multiple_of > 1:
+            parts.append(f"that is a multiple of {self.multiple_of}")
+        return ", ".join(parts) or "of any number"
 
 
 class RowVerdict(StrictModel):

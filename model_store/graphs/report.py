@@ -92,9 +92,16 @@ def _list_limits(tensor: Tensor) -> str:
 
 
 def _describe_range(limits: AxisRange) -> str:
-    if limits.least is None:
-        return f"at most {limits.largest}"
-    return f"at least {limits.least}" if limits.largest is None else f"{limits.least} to {limits.largest}"
+    parts = []
+    if limits.least is not None and limits.largest is not None:
+        parts.append(f"{limits.least} to {limits.largest}")
+    elif limits.largest is not None:
+        parts.append(f"at most {limits.largest}")
+    elif limits.least is not None:
+        parts.append(f"at least {limits.least}")
+    if limits.multiple_of > 1:
+        parts.append(f"a multiple of {limits.multiple_of}")
+    return ", ".join(parts)
 
 
 def _list_sizes(sizes: Mapping[str, int]) -> str:

@@ -182,10 +182,9 @@ class Signature:
                 if not isinstance(wanted, str) or axis == tensor.batch_axis:
                     continue
                 limit = ranges.get(wanted)
-                if limit is not None and not _is_within(size, limit.least, limit.largest):
-                    expected = _show_bounds(limit.least, limit.largest)
+                if limit is not None and not limit.allows(size):
                     raise InvalidInput(
-                        f"input {name!r}: expected a size {expected} on axis {axis} ({wanted!r}), got {size}"
+                        f"input {name!r}: expected a size {limit} on axis {axis} ({wanted!r}), got {size}"
                     )
                 whole = whole or proved.get(wanted, size) != size
         return whole
@@ -266,10 +265,6 @@ def _fits(shape: tuple[int, ...], tensor: Tensor) -> bool:
     )
 
 
-def _is_within(value: int, least: int | None, largest: int | None) -> bool:
-    return (least is None or value >= least) and (largest is None or value <= largest)
-
-
 def _show_bounds(least: int | None, largest: int | None) -> str:
     if least is not None and largest is not None:
         return f"from {least} to {largest}"
@@ -294,15 +289,16 @@ def show_shape(shape: Sequence[int | str]) -> str:
 def _check_bounds(tensor: Tensor, array: np.ndarray) -> None:
     """Raises InvalidInput, which names the first value outside of the tensor's bounds."""
     least, largest = tensor.least, tensor.largest
+    if not array.size or ((least is None or array.min() >= least) and (largest is None or array.max() <= largest)):
+        return
     outside = np.zeros(array.shape, bool)
     if least is not None:
         outside |= array < least
     if largest is not None:
         outside |= array > largest
-    if outside.any():
-        index = tuple(int(i) for i in np.argwhere(outside)[0])
-        bounds = _show_bounds(least, largest)
-        raise InvalidInput(f"input {tensor.name!r}: expected integers {bounds}, got {array[index]} at {list(index)}")
+    index = tuple(int(i) for i in np.argwhere(outside)[0])
+    bounds = _show_bounds(least, largest)
+    raise InvalidInput(f"input {tensor.name!r}: expected integers {bounds}, got {array[index]} at {list(index)}")
 
 
 def _first_bad(array: np.ndarray) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store.datatypes import DATATYPES, datatype_of
-from model_store.graph import Graph, Tensor
+from model_store.graph import AxisRange, Graph, Tensor
 from service.engine.tensors import MAX_EMPTY, BatchBuffer, Signature, are_finite, show_shape
 from service.errors import InvalidInput
 
@@ -54,6 +54,32 @@ def test_request_that_does_not_fit_is_refused(inputs: dict[str, np.ndarray], com
     """Missing or added inputs, wrong datatypes, shapes and row counts are refused by name, with what came."""
     with pytest.raises(InvalidInput, match=complaint):
         TWO.check(inputs)
+
+
+@pytest.mark.parametrize(
+    ("limits", "size", "expected"),
+    [
+        (AxisRange(least=2, largest=64), 65, "from 2 to 64"),
+        (AxisRange(least=2), 1, "of 2 or more"),
+        (AxisRange(largest=64, multiple_of=8), 12, "up to 64, that is a multiple of 8"),
+    ],
+)
+def test_size_outside_of_what_was_proved_is_refused(limits: AxisRange, size: int, expected: str) -> None:
+    """The text names the axis, the limits and what came; without limits any size passes."""
+    free = sign(tensor("x", "batch", "time"))
+    limited = Signature(free.graph.model_copy(update={"axis_ranges": {"time": limits}}))
+    with pytest.raises(InvalidInput, match=rf"input 'x': expected a size {expected} on axis 1 \('time'\), got {size}"):
+        limited.check({"x": floats(3, size)})
+    assert limited.check({"x": floats(3, 16)}).number == free.check({"x": floats(3, size)}).number == 3
+
+
+def test_integer_outside_of_its_bounds_is_refused() -> None:
+    """The first of them is named, with its place; no integers are within any bounds."""
+    bounded = tensor("x", "batch", "time", datatype="INT64").model_copy(update={"least": 0, "largest": 19})
+    signature = sign(bounded)
+    with pytest.raises(InvalidInput, match=r"input 'x': expected integers from 0 to 19, got -1 at \[1, 0\]"):
+        signature.check({"x": np.array([[0, 19], [-1, 20]])})
+    assert signature.check({"x": np.zeros((0, 3), np.int64)}, may_be_empty=True).number == 0
 
 
 def test_empty_axis_is_refused() -> None:
