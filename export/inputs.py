@@ -1,7 +1,7 @@
 """Inputs to try a model on: random ones of any size, and the real samples; as NumPy arrays by name."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,6 +68,8 @@ def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], genera
     if seen.size == 1 and not spec.axes[name]:
         share = generator.uniform(0.5, 1) if seen.dtype.kind == "f" else 1
         return np.asarray(seen * share, seen.dtype)
+    if (pair := read_mask(seen)) is not None:
+        return _draw_mask(seen, pair, shape, generator)
     if not np.isfinite(seen.astype(np.float64)).all() or seen.min() == seen.max():
         raise SpecError(
             f"{spec.name}: input {name!r}: its samples are constant or not finite, so their range says nothing about "
@@ -79,6 +81,42 @@ def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], genera
         return generator.integers(low, max(low, high), size=shape, endpoint=True, dtype=seen.dtype)
     low, high = float(seen.min()), float(seen.max())
     return (low + (high - low) * generator.random(shape)).astype(seen.dtype)
+
+
+_HIDDEN = -1e3
+"""What is added to the scores of attention to leave a position out is this or less, such as -inf."""
+_FEW = 8  # floats that happen to be 0 and 1
+
+
+def read_mask(seen: np.ndarray) -> tuple[Any, Any] | None:
+    """The two values of a mask: booleans, 0 and 1, or 0 and a number that leaves a position out. None: it is none."""
+    if seen.dtype.kind == "b":
+        return False, True
+    values = np.unique(seen)
+    if len(values) > 2 or not len(values):
+        return None
+    low, high = values[0], values[-1]
+    if seen.dtype.kind == "f" and high == 0 and low <= _HIDDEN:
+        return low, high
+    if high != 1 or not set(values) <= {0, 1} or (seen.dtype.kind == "f" and (low == high or seen.size < _FEW)):
+        return None
+    return seen.dtype.type(0), seen.dtype.type(1)
+
+
+def _draw_mask(seen: np.ndarray, pair: tuple[Any, Any], shape: list[int], generator: np.random.Generator) -> np.ndarray:
+    """Both values at random. One that each row of the samples has somewhere, along the last axis, each row gets.
+
+    So no row is left without a position that counts: attention over none gives NaN, or what nobody looks at.
+    """
+    made: np.ndarray = np.where(generator.random(shape) < 0.5, *reversed(pair)).astype(seen.dtype)
+    if seen.ndim < 2 or not shape[-1]:
+        return made
+    places = np.stack([generator.permutation(shape[-1])[:2] for _ in range(made.size // shape[-1])])
+    rows = made.reshape(-1, shape[-1])
+    for value, place in zip(pair, (places[:, -1], places[:, 0]), strict=True):  # of a single place the second wins
+        if (seen == value).any(axis=-1).all():
+            rows[np.arange(len(rows)), place] = value
+    return made
 
 
 def _check_made(spec: GraphSpec, sizes: Sizes, made: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
