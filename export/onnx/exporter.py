@@ -1,5 +1,6 @@
 """PyTorch -> ONNX: one graph, the same bytes every time, without traces of the machine that made it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -12,15 +13,19 @@ from export.original import Original
 from export.spec import BATCH, GraphSpec
 from model_store.datatypes import BY_DTYPE
 from model_store.graph import Graph, Tensor
+from model_store.rows import find_ranges
 
 _RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
 _CHECKED_WHOLE_BYTES = 2**26
 
 
-def export_graph(original: Original) -> Traced:
-    """The module as an ONNX model, stripped and checked. Raises ExportError: the step, and what to change."""
-    traced = trace_module(original)
+def export_graph(original: Original, unfit: str | None = None) -> Traced:
+    """The module as an ONNX model, stripped and checked. Raises ExportError: the step, and what to change.
+
+    ``unfit`` says why the graph of the newer exporter is of no use: then the older one makes it.
+    """
+    traced = trace_module(original, unfit)
     strip(traced.model)
     check_graph(original.spec, traced.model)
     _check_loose(original, traced.model)
@@ -29,8 +34,9 @@ def export_graph(original: Original) -> Traced:
 
 def describe_graph(spec: GraphSpec, model: onnx.ModelProto, file: str) -> Graph:
     """The graph's tensors for the manifest. Raises ExportError where a tensor cannot be served in batches."""
-    inputs = [_describe_tensor(value, spec) for value in model.graph.input]
-    outputs = [_describe_tensor(value, spec) for value in model.graph.output]
+    ranges = {**find_ranges(model.graph), **spec.ranges}
+    inputs = [_describe_tensor(value, spec, ranges) for value in model.graph.input]
+    outputs = [_describe_tensor(value, spec, {}) for value in model.graph.output]
     for tensor in outputs:
         if spec.batched and tensor.batch_axis is None:
             raise ExportError(
@@ -117,7 +123,7 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
 
 
 def _check_loose(original: Original, model: onnx.ModelProto) -> None:
-    """Raises SpecError where ``*args`` or ``**kwargs`` took an input that nothing uses, as one that is misspelt."""
+    """Raises SpecError where ``**kwargs`` took an input that nothing uses, as it takes one that is misspelt."""
     used = {name for node in all_nodes(model.graph) for name in node.input}
     for name in original.call.binding.loose:
         if name not in used:
@@ -136,7 +142,7 @@ def _shape_of(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
     )
 
 
-def _describe_tensor(value: onnx.ValueInfoProto, spec: GraphSpec) -> Tensor:
+def _describe_tensor(value: onnx.ValueInfoProto, spec: GraphSpec, ranges: Mapping[str, tuple[int, int]]) -> Tensor:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     datatype = BY_DTYPE.get(dtype)
     if datatype is None:
@@ -144,12 +150,13 @@ def _describe_tensor(value: onnx.ValueInfoProto, spec: GraphSpec) -> Tensor:
             f"{spec.name}: {value.name!r} is of {dtype}, which cannot be served: cast it, such as to float32"
         )
     shape = _shape_of(value)
+    least, largest = ranges.get(value.name, (None, None))
     return Tensor(
         name=value.name,
         datatype=datatype.name,
         shape=shape,
         batch_axis=shape.index(BATCH) if BATCH in shape else None,
         finite=value.name in spec.finite,
-        least=spec.ranges[value.name][0] if value.name in spec.ranges else None,
-        largest=spec.ranges[value.name][1] if value.name in spec.ranges else None,
+        least=least,
+        largest=largest,
     )

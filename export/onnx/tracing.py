@@ -10,19 +10,25 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import onnx
 import torch
 import torch.export._patches as patches
 
-from export.errors import ExportError, SpecError
+from export.errors import ExportError, NotPublished, SpecError
+from export.inputs import make_random
+from export.onnx import recurrence
+from export.onnx.decisions import find_line, refuse_decisions
+from export.onnx.limits import Limits, watch_limits
 from export.onnx.naming import finish, restore_inputs
 from export.original import Original
+from export.runtime import Runtime
 from export.spec import BATCH, GraphSpec
 
 DYNAMO = f"torch.onnx dynamo, onnxscript {version('onnxscript')}"
@@ -59,19 +65,27 @@ class Traced:
     model: onnx.ModelProto
     exporter: str
     fell_back: bool = False
+    limits: Limits = field(default_factory=Limits)
+    """For which sizes the graph holds, as far as its exporter knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """``reason`` in one line, the step of the exporter where it is known, and what it means."""
+    """``reason`` in one line, the step of the exporter and the line of the model where known, and what it means."""
 
     reason: str
     step: str | None
+    line: str | None
     hint: _Hint
 
 
-def trace_module(original: Original) -> Traced:
-    """The module as an ONNX model, named axes included. Raises ExportError: the reason, and what to change."""
+def trace_module(original: Original, unfit: str | None = None) -> Traced:
+    """The module as an ONNX model, named axes included. Raises ExportError: the reason, and what to change.
+
+    ``unfit`` says why the graph of the newer exporter is of no use: then the older one makes it.
+    """
+    if unfit is not None:
+        return _trace_otherwise(original, unfit)
     spec = original.spec
     with original.evaluating():
         original.run_example()  # what the model itself refuses is told before an exporter speaks
@@ -79,22 +93,62 @@ def trace_module(original: Original) -> Traced:
         _ = original.output_axes  # and the sizes that a program was exported for
     if original.is_scripted:
         return _trace_script(original)
-    try:
-        return Traced(_export_dynamo(original), DYNAMO)
-    except SpecError:
-        raise
-    except Exception as error:  # noqa: BLE001  # whatever it is, its diagnosis is raised or noted
-        failure, cause = _diagnose(error), error
+    with watch_limits(spec) as found:
+        try:
+            model = _export_dynamo(original)
+            return Traced(model, DYNAMO, limits=found[-1] if found else Limits())
+        except SpecError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, its diagnosis is raised or noted
+            failure, cause = _diagnose(error), error
     where = f"exporting to ONNX failed at {failure.step}" if failure.step else "exporting to ONNX failed"
+    where = f"{where}, {failure.line}" if failure.line else where
     text = f"{spec.name}: {where} ({failure.reason}): {failure.hint.advice}{_suspect_rows(spec)}"
-    if failure.hint.own and not _always_fixes_length(original.module):
+    try:
+        traced = _trace_otherwise(original, failure.reason)
+    except ExportError as error:  # told beside the first, which is the one to mend
+        other = "" if failure.hint.own else f"; {str(error).removeprefix(f'{spec.name}: ')}"
+        raise ExportError(f"{text}{other}") from cause
+    if failure.hint.own and not _is_right_elsewhere(original, traced.model):
         raise ExportError(text) from cause
+    # Sizes that lead elsewhere in forward do so in any trace.
+    return replace(traced, limits=found[-1] if found else Limits())
+
+
+def _trace_otherwise(original: Original, reason: str) -> Traced:
     try:
         model = _export_torchscript(original)
-    except Exception as error:  # noqa: BLE001  # told beside the first, which is the one to mend
-        other = _diagnose(error).reason
-        raise ExportError(f"{text}; the TorchScript exporter failed too ({other})") from cause
-    return Traced(model, f"torch.onnx torchscript (dynamo: {failure.reason[:_SHOWN_REASON]})", fell_back=True)
+    except NotPublished:
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"{original.spec.name}: the TorchScript exporter failed too ({_diagnose(error).reason})"
+        ) from error
+    return Traced(model, f"torch.onnx torchscript (dynamo: {reason[:_SHOWN_REASON]})", fell_back=True)
+
+
+def _is_right_elsewhere(original: Original, model: onnx.ModelProto) -> bool:
+    """Whether a graph of which the newer exporter says that forward fixes its sizes does without at others."""
+    try:
+        runtime = Runtime(model.SerializeToString())
+        inputs, expected = next(_run_others(original))
+        got = runtime.run(inputs)
+    except (NotPublished, ValueError, StopIteration):  # the module takes no others, or the graph is above 2 GB
+        return False
+    return all(expected[name].shape == got[name].shape for name in expected)
+
+
+def _run_others(original: Original) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Inputs whose free axes have other sizes than those of the example, smaller or larger, with their outputs."""
+    example = original.spec.example_sizes
+    smaller = {name: size - 1 if size > 2 else size + 1 for name, size in example.items()}
+    for sizes in (smaller, {name: size + 1 for name, size in example.items()}):
+        try:
+            inputs = make_random(original.spec, sizes, seed=0)
+            with original.evaluating():
+                yield inputs, original.run(inputs)
+        except SpecError:
+            continue
 
 
 def _suspect_rows(spec: GraphSpec) -> str:
@@ -121,13 +175,14 @@ def _export_dynamo(original: Original) -> onnx.ModelProto:
     # Without this the second LSTM or GRU of a process keeps the kernel of the first export and fixes its length.
     for operator in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
         getattr(operator, "_dispatch_cache", {}).clear()
-    with quiet(), _recurrent_decompositions(), original.evaluating():
+    with quiet(), _recurrent_decompositions(), recurrence.keep_whole(), original.evaluating():
         program = torch.onnx.export(
             _Named(_exported(original), list(spec.inputs)),
             tuple(spec.inputs.values()),
             dynamo=True,
             dynamic_shapes=tuple(dict(axes) for axes in spec.axes.values()),
             opset_version=spec.opset,
+            custom_translation_table=recurrence.translations(),
             verbose=False,
         )
     if program is None:
@@ -136,8 +191,10 @@ def _export_dynamo(original: Original) -> onnx.ModelProto:
 
 
 def _export_torchscript(original: Original) -> onnx.ModelProto:
-    """By tracing one run: what forward decides in Python is fixed, which parity at other sizes brings to light."""
+    """By tracing one run. Raises ExportError where that would fix what forward decides in Python."""
     spec = original.spec
+    with quiet(), original.evaluating():
+        _refuse_decisions(original)
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder, quiet(), _closed_stdout(), original.evaluating():
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
@@ -184,9 +241,13 @@ class _Named(torch.nn.Module):
         self.forward = forward
 
 
-def _always_fixes_length(module: torch.nn.Module) -> bool:
-    """nn.RNN is unrolled to the length of the example whatever forward does: that is the exporter's own fault."""
-    return any(type(part) is torch.nn.RNN for part in module.modules())
+def _refuse_decisions(original: Original) -> None:
+    module, spec = _exported(original), original.spec
+    if original.is_scripted:
+        return  # its decisions are in its graph, and stay there
+    inputs, _ = next(_run_others(original), (None, None))
+    other = None if inputs is None else tuple(torch.from_numpy(array) for array in inputs.values())
+    refuse_decisions(spec.name, module, tuple(spec.inputs.values()), other)
 
 
 def _diagnose(error: BaseException) -> _Failure:
@@ -197,7 +258,8 @@ def _diagnose(error: BaseException) -> _Failure:
     hint = next((hint for hint in _HINTS if re.search(hint.pattern, whole)), _OTHERWISE)
     step = re.search(r"This is (step \d/\d)", whole)
     lines = [line.strip() for line in _COLOUR.sub("", str(root)).splitlines() if line.strip()]
-    return _Failure(f"{type(root).__name__}: {' '.join(lines[:3])[:500]}", step[1] if step else None, hint)
+    reason = f"{type(root).__name__}: {' '.join(lines[:3])[:500]}"
+    return _Failure(reason, step[1] if step else None, find_line(root), hint)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ tests.
 
 from model_store.rows.analysis import Analysis, analyse, is_risky
 from model_store.rows.graph.operators import find_fragile
+from model_store.rows.graph.ranges import find_ranges
 from model_store.rows.process import AnalystProcess
 
-__all__ = ["Analysis", "AnalystProcess", "analyse", "find_fragile", "is_risky"]
+__all__ = ["Analysis", "AnalystProcess", "analyse", "find_fragile", "find_ranges", "is_risky"]
