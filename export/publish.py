@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.errors import ExportError, ParityError, QualityError
+from export.errors import DependentRows, ExportError, NotPublished, ParityError, QualityError
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
 from export.proof.statistics import summarise
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
@@ -19,6 +20,7 @@ from model_store.tasks import Reconstruction
 
 if TYPE_CHECKING:
     from export.onnx.candidate import Candidate
+    from export.proof.parity import Proof
     from export.runtime import Runtime
 
 _GOLDEN_SEED = 0
@@ -58,21 +60,21 @@ def publish_each(
         for precision in precisions:
             check_precision(spec, precision)
     candidate = make_candidate(spec, progress)
-    manifest, files = prove(candidate, progress)
+    candidate, manifest, files = prove(candidate, progress)
     version = store.publish(manifest, files)
     full = (version.version, manifest.quality)
     yield version
     for precision in precisions:
         progress(f"converting to {precision}")
         lowered = lower(candidate, precision, progress)
-        manifest, files = prove(lowered, progress, full)
+        _, manifest, files = prove(lowered, progress, full)
         yield store.publish(manifest, files)
 
 
 def prove(
     candidate: "Candidate", progress: Progress, full: tuple[int, Quality | None] | None = None
-) -> tuple[Manifest, dict[str, bytes]]:
-    """Compare, sample and measure: the complete manifest, and the files of the version.
+) -> tuple["Candidate", Manifest, dict[str, bytes]]:
+    """Compare, sample and measure: the candidate as it was proved, the complete manifest, the files of the version.
 
     ``full`` is the number and the quality of the version that this one is a lower precision of. Raises NotPublished.
     """
@@ -80,7 +82,7 @@ def prove(
     from export.provenance import describe_origin
 
     spec = candidate.spec
-    runtimes, parity = _prove_graphs(candidate, progress)
+    candidate, runtimes, parity = _prove_graphs(candidate, progress)
     manifest = draft_manifest(spec, judge_graphs(candidate, runtimes, progress))
     progress("golden samples")
     graphs = graphs_of(spec)
@@ -111,28 +113,63 @@ def prove(
     files = {golden_file(name): samples[name].to_bytes() for name in samples}
     for name, graph in manifest.graphs.items():
         files |= {graph.file: candidate.files[name].content, **candidate.files[name].external}
-    return complete, files
+    return candidate, complete, files
 
 
-def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str, "Runtime"], dict[str, Parity]]:
-    """Every graph, loaded and equal to its original. In a lower precision ``explain`` is left out if it is not."""
+def _prove_graphs(
+    candidate: "Candidate", progress: Progress
+) -> tuple["Candidate", dict[str, "Runtime"], dict[str, Parity]]:
+    """Every graph, loaded and equal to its original, and the candidate with what was found of its inputs.
+
+    In a lower precision ``explain`` is left out if it is not.
+    """
     from export.onnx.gradients import EXPLAIN
-    from export.proof.parity import check_parity
-    from export.runtime import Runtime
+    from export.proof.verdict import describe_proof
 
-    runtimes, parity = {}, {}
-    for name, files in candidate.files.items():
+    runtimes, parity, graphs = {}, {}, dict(candidate.graphs)
+    for name in candidate.files:
         try:
-            runtime = Runtime(files.content, files.external)
-            parity[name] = check_parity(candidate.originals[name], runtime, progress)
+            candidate, runtime, proof = _prove_graph(candidate, name, progress)
         except (ExportError, ParityError) as error:
             if name != EXPLAIN or candidate.precision is None:
                 raise
             reason = error.__cause__ or error  # without the advice, which is for graphs that are needed
             progress(f"note: the version in {candidate.precision} has no graph {EXPLAIN}: {reason}")
         else:
-            runtimes[name] = runtime
-    return runtimes, parity
+            runtimes[name], parity[name] = runtime, proof.parity
+            graphs[name] = describe_proof(candidate.graphs[name], proof)
+    return replace(candidate, graphs=graphs), runtimes, parity
+
+
+def _prove_graph(candidate: "Candidate", name: str, progress: Progress) -> tuple["Candidate", "Runtime", "Proof"]:
+    """With the graph of the other exporter, where that of the first one is not what its original is."""
+    from export.onnx.candidate import export_otherwise
+    from export.proof.parity import prove_graph
+    from export.runtime import Runtime
+
+    def attempt(one: "Candidate") -> tuple["Runtime", "Proof"]:
+        runtime = Runtime(one.files[name].content, one.files[name].external)
+        return runtime, prove_graph(one.originals[name], runtime, one.graphs[name], one.limits[name], progress)
+
+    try:
+        return candidate, *attempt(candidate)
+    except DependentRows:
+        raise
+    except (ExportError, ParityError) as error:
+        first = error
+    progress(f"exporting to ONNX otherwise: {name}")
+    reason = str(first).partition(": ")[2]  # without the name
+    try:
+        other = export_otherwise(candidate, name, f"its graph fails: {reason}")
+        found = attempt(other) if other is not None else None
+    except NotPublished as error:
+        if str(error) != str(first):
+            first.args = (f"{first}; the TorchScript exporter does not help: {error}",)
+        raise first from error
+    if other is None or found is None:
+        raise first
+    progress(f"note: graph {name} comes from {other.exporters[name]}")
+    return other, *found
 
 
 def _prove_tiles(

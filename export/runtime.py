@@ -20,6 +20,7 @@ class Runtime:
     """
 
     def __init__(self, content: bytes, external: Mapping[str, bytes] | None = None) -> None:
+        self.content = content
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

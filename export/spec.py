@@ -73,6 +73,9 @@ class GraphSpec:
     """Inputs in which NaN and infinities are refused before they reach the model."""
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Least and largest value of integer inputs; others are refused before they reach the model."""
+    bounds: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    """``{axis: (least, largest)}``: the sizes of a dynamic axis that the model is published for; None: no largest.
+    Parity goes to both, and others are refused before they reach the model. By default what torch and graph take."""
     padded: Mapping[str, str] = field(default_factory=dict)
     """``{input: lengths}``: rows of ``input`` are padded along its one dynamic axis other than the batch, and
     ``lengths``, int64 [batch], says how many places of it count, 1 or more. Parity proves that the others do not."""
@@ -83,14 +86,15 @@ class GraphSpec:
     """Makes inputs from axis sizes and a seed. None: uniform over the range of the samples, in their datatype."""
     atol: float = 1e-5
     rtol: float = 1e-5
-    """Against the original: ``|got - expected| <= atol + rtol * |expected|`` for every element."""
+    """Against the original: ``|got - expected| <= atol + rtol * |expected|`` for every element, and what rounding alone
+    accounts for, which is measured: half precision, deep models and large numbers need no other values."""
     scale_tol: float = 0.0
     """Added to ``atol`` and ``row_atol`` of each output, in shares of its largest magnitude: for low precision."""
     kinks: float = 0.0
     """The share of all rows of the grid that may differ more: at a kink (ReLU, max) rounding decides which slope a
     gradient takes."""
-    row_atol: float = 0.0
-    """A row run alone (padded to two) against the same row in company. 0: bit-equal."""
+    row_atol: float | None = None
+    """A row run alone (padded to two) against the same row in company. None: as against the original; 0: bit-equal."""
     proved_by_trial: bool = False
     """True: publish it though the analysis of the exported graph names a node that mixes rows, if no trial shows it.
     For modules of which it is known for another reason that their rows are independent."""
@@ -288,12 +292,29 @@ def _check_grid(spec: GraphSpec) -> None:
         raise SpecError(f"{spec.name}: batches: expected sizes from 1 with at least one above 1, got {spec.batches}")
     if not spec.seeds:
         raise SpecError(f"{spec.name}: seeds: expected one or more, got none")
+    _check_bounds(spec)
     others = set(spec.example_sizes) - {BATCH}
     for sizes in spec.lengths if spec.lengths is not None else ():
         if set(sizes) != others:
             raise SpecError(f"{spec.name}: lengths: expected sizes of {sorted(others)}, got {dict(sizes)}")
     if spec.lengths == ():
         raise SpecError(f"{spec.name}: lengths: expected at least one set of sizes, got none: leave it at None")
+
+
+def _check_bounds(spec: GraphSpec) -> None:
+    sizes = {name: size for name, size in spec.example_sizes.items() if name != BATCH}
+    for name, (least, largest) in spec.bounds.items():
+        end = math.inf if largest is None else largest
+        if name not in sizes or not 1 <= least <= sizes[name] <= end:
+            raise SpecError(
+                f"{spec.name}: bounds: expected a least size of 1 or more and a largest one of a dynamic axis of "
+                f"{sorted(sizes)}, and the example's within them, got {name!r}: {(least, largest)}"
+            )
+        for asked in spec.lengths or ():
+            if not least <= asked.get(name, least) <= end:
+                raise SpecError(
+                    f"{spec.name}: lengths: {name} = {asked[name]} lies outside of its bounds {least}, {largest}"
+                )
 
 
 def _check_tolerance(spec: GraphSpec, field_name: str) -> None:

@@ -50,18 +50,21 @@ class ParityCase(StrictModel):
     rows: int
     seed: int
     inputs: str
-    """Where the inputs came from: ``random`` or ``samples``."""
+    """Where the inputs came from: ``random`` or ``samples``, and what was done with them."""
     max_abs_error: Finite
     max_rel_error: Finite
 
 
 class Parity(StrictModel):
-    """Within ``atol + rtol * |expected| + scale_tol * the largest magnitude of the output``, for every element."""
+    """Within ``atol + rtol * |expected| + scale_tol * the largest magnitude of the output``, for every element; what is
+    beyond is what rounding alone does to the original."""
 
     atol: Finite
     rtol: Finite
     scale_tol: Finite = 0.0
     rungs: tuple[ParityCase, ...]
+    stretched: tuple[ParityCase, ...] = ()
+    """Of inputs beyond those that the model is made for, where the original gives finite numbers for them."""
 
 
 class Quality(StrictModel):

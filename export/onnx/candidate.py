@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from export.errors import SpecError
 from export.onnx.exporter import describe_graph, export_graph, opset_of
 from export.onnx.gradients import EXPLAIN, make_explain
+from export.onnx.limits import Limits
+from export.onnx.tracing import DYNAMO
 from export.onnx.weights import Files, serialise
 from export.original import Original
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
@@ -25,11 +27,18 @@ class Candidate:
     originals: Mapping[str, Original]
     files: Mapping[str, Files]
     graphs: Mapping[str, Graph]
-    exporter: str
-    """What made the graphs, for the record."""
+    limits: Mapping[str, Limits]
+    """For which sizes each graph holds, as far as its exporter knows."""
+    exporters: Mapping[str, str]
+    """What made each graph, for the record."""
     opset: int
     precision: Precision | None = None
     """None: that of the module."""
+
+    @property
+    def exporter(self) -> str:
+        """What made the graphs."""
+        return "; ".join(dict.fromkeys(self.exporters.values()))
 
 
 def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
@@ -55,12 +64,33 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
             progress(f"note: graph {name} comes from {made.exporter}")
     draft_manifest(spec, graphs)
     opset = opset_of(traced[MAIN].model)
-    exporter = "; ".join(dict.fromkeys(made.exporter for made in traced.values()))
+    exporters = {name: made.exporter for name, made in traced.items()}
+    limits = {name: made.limits for name, made in traced.items()}
     files = {}
     for name, graph in graphs.items():
         files[name] = serialise(traced.pop(name).model, graph.file, graphs_of(spec)[name].external_data_bytes)
         graphs[name] = name_external(graph, files[name])
-    return Candidate(spec, originals, files, graphs, exporter, opset)
+    return Candidate(spec, originals, files, graphs, limits, exporters, opset)
+
+
+def export_otherwise(candidate: Candidate, name: str, reason: str) -> Candidate | None:
+    """The candidate with a graph by the other exporter, where that of the first is of no use for ``reason``.
+
+    None where the first could not make it already, or it was converted since. Raises ExportError.
+    """
+    if candidate.precision is not None or candidate.exporters[name] != DYNAMO:
+        return None
+    spec = graphs_of(candidate.spec)[name]
+    traced = export_graph(candidate.originals[name], unfit=reason)
+    graph = describe_graph(spec, traced.model, candidate.graphs[name].file)
+    files = serialise(traced.model, graph.file, spec.external_data_bytes)
+    return replace(
+        candidate,
+        files={**candidate.files, name: files},
+        graphs={**candidate.graphs, name: name_external(graph, files)},
+        exporters={**candidate.exporters, name: traced.exporter},
+        opset=opset_of(traced.model) if name == MAIN else candidate.opset,
+    )
 
 
 def name_external(graph: Graph, files: Files) -> Graph:

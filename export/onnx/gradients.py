@@ -119,6 +119,7 @@ def make_explain(spec: ExportSpec) -> GraphSpec:
         batches=spec.batches,
         seeds=spec.seeds,
         lengths=spec.lengths,
+        bounds=spec.bounds,
         opset=spec.opset,
         external_data_bytes=spec.external_data_bytes,
     )

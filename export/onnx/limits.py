@@ -2,7 +2,7 @@
 
 ``forward`` may decide by a size, as ``if x.shape[1] > 64`` does: the trace then holds for the sizes that decide alike.
 torch.export notes each such decision as a guard. Some are of no consequence, such as that a size is not 1: what is no
-plain limit is put to the proof (``export/proof/sizes.py``).
+plain limit is put to the proof (``export/proof/domain/sizes.py``).
 """
 
 import math

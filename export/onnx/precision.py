@@ -93,9 +93,8 @@ def lower(candidate: Candidate, precision: Precision, progress: Progress) -> Can
     assert isinstance(main, ExportSpec)  # noqa: S101  # replacing fields keeps the class
     spec = replace(main, graphs=specs, explain=False)
     originals = {name: candidate.originals[name].described_by(one) for name, one in graphs_of(spec).items()}
-    return Candidate(
-        spec, originals, files, graphs, f"{candidate.exporter}; {_WAYS[precision].name}", candidate.opset, precision
-    )
+    exporters = {name: f"{candidate.exporters[name]}; {_WAYS[precision].name}" for name in files}
+    return Candidate(spec, originals, files, graphs, candidate.limits, exporters, candidate.opset, precision)
 
 
 def _note_growth(name: str, precision: Precision, before: int, after: int, progress: Progress) -> None:

@@ -6,6 +6,9 @@ import numpy as np
 
 from export.errors import Element
 
+Rounding = float | np.ndarray
+"""What rounding accounts for in each element: see ``rounding.py``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -37,31 +40,37 @@ def measure_error(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
     return np.where(both_nan | (expected == got), 0.0, np.nan_to_num(error, nan=np.inf, posinf=np.inf))
 
 
-def _tolerance(expected: np.ndarray, atol: float, rtol: float) -> np.ndarray:
-    """What each element may differ by: integers and booleans by nothing."""
+def _tolerance(expected: np.ndarray, atol: float, rtol: float, rounding: Rounding = 0.0) -> np.ndarray:
+    """What each element may differ by: integers and booleans by nothing but what ``rounding`` changes."""
     magnitudes = np.abs(expected.astype(np.float64))
-    return atol + rtol * magnitudes if expected.dtype.kind == "f" else np.zeros_like(magnitudes)
+    return rounding + (atol + rtol * magnitudes if expected.dtype.kind == "f" else np.zeros_like(magnitudes))
 
 
-def count_outside(expected: np.ndarray, got: np.ndarray, atol: float, rtol: float) -> int:
-    """The rows with an element outside ``atol + rtol * |expected|``."""
-    outside = measure_error(expected, got) > _tolerance(expected, atol, rtol)
+def count_outside(expected: np.ndarray, got: np.ndarray, atol: float, rtol: float, rounding: Rounding = 0.0) -> int:
+    """The rows with an element outside ``atol + rtol * |expected| + rounding``."""
+    outside = measure_error(expected, got) > _tolerance(expected, atol, rtol, rounding)
     return int(outside.any(axis=tuple(range(1, outside.ndim))).sum())
 
 
 def compare(
-    name: str, expected: np.ndarray, got: np.ndarray, atol: float, rtol: float, first_row: int = 0
+    name: str,
+    expected: np.ndarray,
+    got: np.ndarray,
+    atol: float,
+    rtol: float,
+    first_row: int = 0,
+    rounding: Rounding = 0.0,
 ) -> Difference:
-    """The worst difference of two arrays of one shape within ``atol + rtol * |expected|``.
+    """The worst difference of two arrays of one shape within ``atol + rtol * |expected| + rounding``.
 
-    Integers and booleans must be equal. ``first_row`` is added to the first index of the worst element, for arrays that
-    are a part of a larger batch.
+    Integers and booleans must be equal, but for what rounding changes. ``first_row`` is added to the first index of the
+    worst element, for arrays that are a part of a larger batch.
     """
     if expected.size == 0:
         return NO_DIFFERENCE
     error = measure_error(expected, got)
     magnitudes = np.abs(expected.astype(np.float64))
-    tolerance = _tolerance(expected, atol, rtol)
+    tolerance = _tolerance(expected, atol, rtol, rounding)
     largest, magnitude = float(error.max()), float(magnitudes.max())
     relative = largest / magnitude if magnitude > 0 else largest
     worst = None

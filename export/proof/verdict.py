@@ -1,10 +1,13 @@
 """What a manifest says of the rows of an exported graph: proved by its analysis, or by the trial that it has passed."""
 
+from collections.abc import Mapping
+
 from export.errors import DependentRows
-from export.inputs import lengths_of
 from export.onnx.weights import Files
+from export.proof.domain.sizes import lengths_within
+from export.proof.parity import Proof
 from export.spec import BATCH, GraphSpec
-from model_store.graph import AxisRange, Graph, RowVerdict
+from model_store.graph import AxisRange, Graph, RowVerdict, Tensor
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import NO_BATCH, PROVED_BY_EXPORT, agrees, places_inputs, ranges_of
 from model_store.rows import Analysis
@@ -17,11 +20,13 @@ def judge_rows(spec: GraphSpec, graph: Graph, files: Files) -> Graph:
     mixes them all the same: a trial may miss what happens for few values only.
     """
     if not spec.batched:
-        return graph.model_copy(update={"rows": NO_BATCH})
+        return graph.model_copy(update={"rows": NO_BATCH, "axis_ranges": _keep_limits(graph.axis_ranges)})
     sizes = {name: size for name, size in spec.example_sizes.items() if name != BATCH}
     with analyst.hold():
         found = analyst.analyse(files.content, files.external, sizes)
-    return graph.model_copy(update={"rows": _judge(spec, graph, found), "axis_ranges": _find_ranges(spec, found)})
+    return graph.model_copy(
+        update={"rows": _judge(spec, graph, found), "axis_ranges": _find_ranges(spec, graph, found)}
+    )
 
 
 def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> RowVerdict:
@@ -40,9 +45,32 @@ def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> RowVerdict:
     return RowVerdict(verdict="proved", reason=f"{PROVED_BY_EXPORT.reason}, though by its analysis {found.reason}")
 
 
-def _find_ranges(spec: GraphSpec, found: Analysis) -> dict[str, AxisRange]:
-    """Of the axes that the spec names. A size that parity went through is within them."""
+def _find_ranges(spec: GraphSpec, graph: Graph, found: Analysis) -> dict[str, AxisRange]:
+    """Of the axes that the spec names: what the proof has found, and the analysis. What parity ran is within them."""
     names = {name for axes in spec.axes.values() for name in axes.values()} - {BATCH}
-    known = {name: limits for name, limits in ranges_of(found).items() if name in names}
-    ran = {name: [sizes[name] for sizes in lengths_of(spec) if name in sizes] for name in known}
-    return {name: limits for name, limits in known.items() if all(limits.allows(size) for size in ran[name])}
+    ranges = dict(graph.axis_ranges)
+    sizes = lengths_within(spec, ranges)
+    for name, limits in ranges_of(found).items():
+        ran = [size[name] for size in sizes if name in size]
+        proved = ranges.get(name, AxisRange())
+        ran += [size for size in (proved.least, proved.largest) if size is not None]
+        if name in names and all(limits.allows(size) for size in ran):
+            ranges[name] = proved & limits
+    return _keep_limits(ranges)
+
+
+def _keep_limits(ranges: Mapping[str, AxisRange]) -> dict[str, AxisRange]:
+    """Without those that say nothing: an axis of no places has rules of its own in the server."""
+    return {name: limit for name, limit in ranges.items() if limit not in (AxisRange(), AxisRange(least=1))}
+
+
+def describe_proof(graph: Graph, proof: Proof) -> Graph:
+    """The graph with the sizes and the integers that its proof has found it to take."""
+
+    def limit(tensor: Tensor) -> Tensor:
+        if tensor.name not in proof.bounds:
+            return tensor
+        least, largest = proof.bounds[tensor.name]
+        return tensor.model_copy(update={"least": least, "largest": largest})
+
+    return graph.model_copy(update={"inputs": tuple(map(limit, graph.inputs)), "axis_ranges": dict(proof.axis_ranges)})

@@ -8,6 +8,7 @@ from model_store import BadManifest
 from model_store.datatypes import DATATYPES
 from model_store.manifest import Quality
 from model_store.tasks import Classes
+from tests.support.models.tracing import is_traced
 
 torch = pytest.importorskip("torch")
 
@@ -33,7 +34,7 @@ def test_graph_that_disagrees_is_refused_with_its_worst_element_and_leaves_nothi
 
     def differ(linear, x):
         wrong = torch.tensor([0.0, 0.5, 0.01])
-        return linear(x) + wrong if torch.compiler.is_exporting() else linear(x)
+        return linear(x) + wrong if is_traced() else linear(x)
 
     with pytest.raises(ParityError, match=r"rows=1, seed=0, inputs=random; worst element y\[0, 1\]") as caught:
         publish(make_spec(make_module(differ)), store)
@@ -47,7 +48,7 @@ def test_disagreement_on_real_samples_only_is_refused(make_module, make_spec, ma
     """A difference that one real sample brings out, and no random one, fails the case of the samples, by its row."""
 
     def differ(linear, x):
-        return linear(x) + (x[:, :1] > 100).float() if torch.compiler.is_exporting() else linear(x)
+        return linear(x) + (x[:, :1] > 100).float() if is_traced() else linear(x)
 
     samples = make_real_samples(150)
     samples[131, 0] = 101.0
@@ -125,7 +126,7 @@ def test_module_that_fails_by_itself_is_not_blamed_on_the_export(make_module, ma
     """When PyTorch cannot run the module at a size of the grid, the text says so and names the shapes."""
 
     def refuse(linear, x):
-        if not torch.compiler.is_exporting() and x.shape[0] > 17:
+        if not is_traced() and x.shape[0] > 17:
             raise RuntimeError("out of memory")
         return linear(x)
 

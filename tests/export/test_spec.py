@@ -7,6 +7,7 @@ from export import ExportSpec, SpecError
 from model_store.tasks import Classes, Image
 
 torch = pytest.importorskip("torch")
+SERIES = {"inputs": {"x": torch.zeros(3, 9, 4)}, "dynamic": {"x": {0: "batch", 1: "time"}}}
 TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}
 
 
@@ -54,6 +55,10 @@ TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}
         ({"golden_rows": 0}, "golden_rows: expected 1 or more"),
         ({"lengths": ({"time": 3},)}, r"lengths: expected sizes of \[\], got {'time': 3}"),
         ({"lengths": ()}, "leave it at None"),
+        ({"bounds": {"time": (1, 64)}}, r"bounds: expected .* a dynamic axis of \[\], .*got 'time': \(1, 64\)"),
+        ({**SERIES, "bounds": {"time": (1, 8)}}, r"the example's within them, got 'time': \(1, 8\)"),
+        ({**SERIES, "bounds": {"time": (0, None)}}, "a least size of 1 or more"),
+        ({**SERIES, "bounds": {"time": (2, 20)}, "lengths": ({"time": 21},)}, r"lengths: time = 21 lies outside"),
         ({"samples": {"z": torch.zeros(3, 4)}}, r"samples: expected \['x'\], got \['z'\]"),
         ({"samples": {"x": {1, 2}}}, "samples of 'x': expected a torch.Tensor, got set"),
         ({"samples": {"x": torch.zeros(0, 4)}}, "at least one"),

@@ -1,0 +1,81 @@
+"""Sizes of free axes: both ends are tried, and what lies beyond is in the manifest."""
+
+import pytest
+
+from export import DependentRows, ParityError, SpecError, publish
+from model_store.graph import AxisRange
+
+torch = pytest.importorskip("torch")
+
+FEW = {"batches": (1, 2, 5), "seeds": (0,), "dynamic": {"x": {0: "batch", 1: "time"}}}
+
+
+def series(length=9):
+    return {"x": torch.linspace(-2, 2, 3 * length * 4).reshape(3, length, 4)}
+
+
+def decide(test):
+    return lambda linear, x: linear(x) * (2 if test(x) else 1)
+
+
+@pytest.mark.parametrize(
+    ("test", "error", "complaint"),
+    [
+        (lambda x: x.shape[1] == 37, ParityError, r"where not \(time != 37\), such as at time=37"),
+        (lambda x: x.shape[0] * x.shape[1] > 500, ParityError, r"batch\*time <= 500"),
+        (lambda x: x.shape[0] > 40, DependentRows, "batches of 41 rows"),
+    ],
+    ids=["one size", "both axes", "batch"],
+)
+def test_branch_that_no_range_describes_is_refused(make_module, make_spec, store, test, error, complaint):
+    """No size of the grid shows it: torch.export noted the decision, and a size on its other side is tried."""
+    with pytest.raises(error, match=complaint):
+        publish(make_spec(make_module(decide(test)), inputs=series(), **FEW), store)
+    assert store.names() == []
+
+
+def test_what_is_asked_for_and_not_right_is_refused(make_module, make_spec, store):
+    """Bounds and lengths of the spec beyond the branch of forward are an error, not a smaller range in silence."""
+    module = make_module(decide(lambda x: x.shape[1] > 16))
+    for asked in ({"bounds": {"time": (1, 32)}}, {"lengths": ({"time": 5}, {"time": 20})}):
+        with pytest.raises(SpecError, match=r"time = (32|20) is asked for.*up to 16"):
+            publish(make_spec(module, inputs=series(), **FEW, **asked), store)
+    first = make_spec(make_module(decide(lambda x: x.shape[1] == 1)), inputs=series(), bounds={"time": (1, 16)}, **FEW)
+    with pytest.raises(ParityError, match=r"disagrees with PyTorch at .*time=1;"):
+        publish(first, store)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields", "expected"),
+    [
+        (decide(lambda x: x.shape[1] > 16), {}, AxisRange(least=1, largest=16)),
+        (decide(lambda x: x.shape[1] == 1), {}, AxisRange(least=2)),
+        (decide(lambda x: x.shape[1] % 3 == 0), {}, AxisRange(least=3, multiple_of=3)),
+        (lambda linear, x: linear(x).unfold(1, 4, 1).sum(3), {}, AxisRange(least=4)),
+        (lambda linear, x: linear(x) + torch.arange(12.0)[: x.shape[1], None], {}, AxisRange(least=1, largest=12)),
+        (lambda linear, x: linear(x) * max(x.shape[1], 16), {}, None),
+        (lambda linear, x: linear(x), {"bounds": {"time": (2, 10)}}, AxisRange(least=2, largest=10)),
+    ],
+    ids=["branch", "single step", "multiple", "window", "table", "symbolic", "asked for"],
+)
+def test_sizes_that_the_graph_is_right_for_are_in_the_manifest(make_module, make_spec, store, body, fields, expected):
+    """What torch.export derived, what PyTorch itself takes, and what the spec asks for; a size of 1 is not taken for
+    granted."""
+    steps = []
+    spec = make_spec(make_module(body), inputs=series(), **FEW, **fields)
+    manifest = publish(spec, store, steps.append).read_manifest()
+    assert manifest.graphs["main"].axis_ranges == ({} if expected is None else {"time": expected})
+    single = "published for time of 2 or more"
+    assert any(single in step for step in steps) == (expected == AxisRange(least=2) and not fields)
+
+
+def test_sizes_that_the_spec_makes_no_inputs_for_are_not_tried(make_module, make_spec, store):
+    """Whatever ``random_inputs`` raises for them is no failure of the export: the least size is one that it knows."""
+
+    def draw(sizes, seed):
+        assert sizes["time"] >= 3, "series have three values at least"
+        generator = torch.Generator().manual_seed(seed)
+        return {"x": torch.rand(sizes["batch"], sizes["time"], 4, generator=generator)}
+
+    manifest = publish(make_spec(make_module(), inputs=series(), random_inputs=draw, **FEW), store).read_manifest()
+    assert manifest.graphs["main"].axis_ranges == {"time": AxisRange(least=3)}

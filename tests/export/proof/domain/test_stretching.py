@@ -1,0 +1,65 @@
+"""Inputs beyond those that a model is made for."""
+
+import numpy as np
+import pytest
+
+from export import ParityError, publish
+from export.inputs import make_random
+from tests.support.models.tracing import is_traced
+
+torch = pytest.importorskip("torch")
+
+FEW = {"batches": (1, 2, 5), "seeds": (0,)}
+
+
+@pytest.mark.parametrize(
+    ("limit", "case"),
+    [(lambda x: x > 9, "x10"), (lambda x: (x == x[:, :1]).all(1, keepdim=True), "zeros|constant")],
+    ids=["large", "constant"],
+)
+def test_difference_that_ordinary_inputs_do_not_show_is_refused(make_module, make_spec, store, limit, case):
+    """The samples lie within -2 and 2, and no row of them is constant."""
+
+    def differ(linear, x):
+        return linear(x) + (limit(x).float().sum(1, keepdim=True) if is_traced() else 0)
+
+    with pytest.raises(ParityError, match=rf"inputs=random ({case})"):
+        publish(make_spec(make_module(differ), **FEW), store)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda linear, x: linear(x).exp().exp(),
+        lambda linear, x: torch.log(x + 4),
+        lambda linear, x: x / x.norm(dim=1, keepdim=True),
+        lambda linear, x: torch.nn.functional.layer_norm(x, (4,)),
+        lambda linear, x: torch.topk(x, 2).indices,
+        lambda linear, x: torch.topk(torch.sigmoid(linear(x)), 2).indices,
+    ],
+    ids=["overflow", "logarithm", "norm", "layer norm", "ties", "saturation"],
+)
+def test_honest_model_is_not_refused_for_numbers_that_it_is_not_made_for(make_module, make_spec, store, body):
+    """Where the original gives no finite number, or rounding decides, nothing is compared."""
+    manifest = publish(make_spec(make_module(body), **FEW), store).read_manifest()
+    assert {"random x10", "random negated", "random zeros"} <= {case.inputs for case in manifest.parity.stretched}
+
+
+@pytest.mark.parametrize(
+    ("mask", "always"),
+    [
+        (torch.tensor([[True, True, True], [True, False, False]]), True),
+        (torch.tensor([[False, False, False], [False, True, True]]), False),
+        (torch.ones(2, 3, dtype=torch.int64), 1),
+        (torch.tensor([[0.0, 0.0, -torch.inf], [0.0, 0.0, 0.0]]), 0.0),
+    ],
+    ids=["counted", "left out", "ones", "added"],
+)
+def test_random_masks_keep_what_each_row_of_the_samples_has(make_spec, mask, always):
+    """Attention over no position at all gives NaN; also where there is a single place."""
+    spec = make_spec(inputs={"x": mask}, dynamic={"x": {0: "batch", 1: "time"}})
+    for time in (1, 2, 7):
+        drawn = make_random(spec, {"batch": 200, "time": time}, 0)["x"]
+        assert set(np.unique(drawn)) <= {*np.unique(mask.numpy()), 0, 1}
+        assert (drawn == always).any(axis=1).all()
+        assert time == 1 or len(np.unique(drawn)) == 2

@@ -1,0 +1,62 @@
+"""Tolerances by what rounding alone does to a model."""
+
+import numpy as np
+import pytest
+
+from export import ParityError, publish
+from export.original import Original
+from export.proof.rounding import measure_rounding
+from tests.support.models.tracing import is_traced
+
+torch = pytest.importorskip("torch")
+
+FEW = {"batches": (1, 2, 5), "seeds": (0,)}
+
+
+def rounding_of(spec, inputs):
+    original = Original(spec)
+    with original.evaluating():
+        return measure_rounding(original, inputs)
+
+
+def test_whole_numbers_and_what_is_exact_do_not_move(make_module, make_spec):
+    """Masks, counts and places are compared exactly in models, so rounding must not touch them."""
+    x = np.array([[0.0, 1.0, -3.0, 2.0]], np.float32)
+    exact = make_module(lambda linear, x: (x + 2) * (x == 1).float() + x.round())
+    assert not rounding_of(make_spec(exact), {"x": x})["y"].any()
+
+
+def test_rounding_follows_datatype_and_cancellation(make_module, make_spec):
+    """A difference of nearly equal sums moves by their size, not by its own; 16 bits move more than 32."""
+    x = np.linspace(0.1, 0.9, 8, dtype=np.float32).reshape(2, 4)
+    cancelling = make_module(lambda linear, x: linear(x) * 1e4 + 1e4 / 3 - linear(x) * 1e4 - 1e4 / 3)
+    assert 1e-3 < rounding_of(make_spec(cancelling), {"x": x})["y"].max() < 1
+    half = make_module().half()
+    spec = make_spec(half, inputs={"x": torch.rand(3, 4).half()})
+    assert rounding_of(spec, {"x": x.astype(np.float16)})["y"].max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["deep", "half", "tie"])
+def test_model_whose_rounding_is_larger_than_the_default_needs_no_tolerance(make_spec, store, kind):
+    """Two hundred layers, 16 bits, and the index of one of two nearly equal scores: none of them is wrong."""
+
+    class Tie(torch.nn.Module):
+        def forward(self, x):
+            return (torch.softmax(x, 1) * torch.softmax(-x, 1)).argmax(1)
+
+    torch.manual_seed(0)
+    layers = [layer for _ in range(100) for layer in (torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))]
+    x = torch.linspace(-2, 2, 12).reshape(3, 4)
+    modules = {"deep": torch.nn.Sequential(*layers), "half": torch.nn.Linear(4, 3).half(), "tie": Tie()}
+    x = x.half() if kind == "half" else x
+    assert publish(make_spec(modules[kind], inputs={"x": x}, **FEW), store).version == 1
+
+
+def test_difference_that_rounding_does_not_account_for_is_refused(make_module, make_spec, store):
+    """However large the outputs are, an error of a part in a thousand is one."""
+
+    def differ(linear, x):
+        return linear(x) * (1e6 if not is_traced() else 1.001e6)
+
+    with pytest.raises(ParityError, match="disagrees with PyTorch"):
+        publish(make_spec(make_module(differ), **FEW), store)
