@@ -12,12 +12,12 @@ from export.errors import ParityError, SpecError
 from export.inputs import count_rows, lengths_of, make_random, real_samples, sizes_of, take_rows
 from export.onnx.limits import Limits
 from export.original import Original
-from export.proof.arithmetic import advise_on_integers
+from export.proof.domain.arithmetic import advise_on_integers
+from export.proof.domain.numbers import Bounds, find_bounds
+from export.proof.domain.sizes import lengths_within, settle_sizes
+from export.proof.domain.stretching import LARGE, POWERS, large_case, stretched_cases
 from export.proof.independence import check_original_rows, check_rows
-from export.proof.numbers import Bounds, find_bounds
 from export.proof.padding import check_padding
-from export.proof.sizes import lengths_within, settle_sizes
-from export.proof.stretching import LARGE, POWERS, large_case, stretched_cases
 from export.proof.trial import Case, Outcome, Trial
 from export.runtime import Runtime
 from export.spec import BATCH, Arrays, GraphSpec, Progress
