@@ -117,6 +117,7 @@ def prove(
 def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str, "Runtime"], dict[str, Parity]]:
     """Every graph, loaded and equal to its original. In a lower precision ``explain`` is left out if it is not."""
     from export.onnx.gradients import EXPLAIN
+    from export.onnx.probabilities import check_probabilities
     from export.proof.parity import check_parity
     from export.runtime import Runtime
 
@@ -124,6 +125,8 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
     for name, files in candidate.files.items():
         try:
             runtime = Runtime(files.content, files.external)
+            if name == MAIN:
+                check_probabilities(candidate.spec, runtime)
             parity[name] = check_parity(candidate.originals[name], runtime, progress)
         except (ExportError, ParityError) as error:
             if name != EXPLAIN or candidate.precision is None:

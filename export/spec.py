@@ -270,12 +270,24 @@ def _check_facts(spec: ExportSpec) -> None:
         raise SpecError(f"{spec.name}: image.input: expected one of {list(spec.inputs)}, got {spec.image.input!r}")
     if spec.task == "classify" and not (spec.labels and spec.classes):
         raise SpecError(
-            f"{spec.name}: task classify needs labels and classes: say which output holds the probabilities"
+            f"{spec.name}: task classify needs labels and classes: say which output holds the logits, as "
+            "Classes(logits=...), or the probabilities, as Classes(probabilities=...)"
         )
-    if spec.classes:
+    if spec.classes and not lacks_probabilities(spec):
         for name in (spec.classes.probabilities, spec.classes.logits):
             if name is not None and name not in spec.outputs:
                 raise SpecError(f"{spec.name}: classes: expected one of the outputs {spec.outputs}, got {name!r}")
+
+
+def lacks_probabilities(spec: ExportSpec) -> bool:
+    """Whether the module gives logits alone, so that their probabilities are added to the graph."""
+    classes = spec.classes
+    return (
+        classes is not None
+        and classes.logits in spec.outputs
+        and classes.probabilities == Classes().probabilities
+        and classes.probabilities not in (*spec.outputs, *spec.inputs)
+    )
 
 
 def _check_grid(spec: GraphSpec) -> None:

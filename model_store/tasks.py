@@ -37,10 +37,16 @@ class Image(Picture):
 
 
 class Classes(StrictModel):
-    """Which outputs of ``main`` carry the scores, in the order of the labels: ``[batch, len(labels)]``."""
+    """Which outputs of ``main`` carry the scores, in the order of the labels: ``[batch, len(labels)]``.
 
-    probabilities: str
+    Probabilities lie in 0 to 1, and those of a row sum to one: that is checked on the golden samples of every version.
+    """
+
+    probabilities: str = "probabilities"
+    """Where the module gives ``logits`` and no output of this name, the export adds it: softmax, or sigmoid."""
     logits: str | None = None
+    multi_label: bool = False
+    """True: a row may have several labels or none, so that each probability stands for itself."""
 
 
 class Carry(StrictModel):

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from export.errors import SpecError
 from export.onnx.exporter import describe_graph, export_graph, opset_of
 from export.onnx.gradients import EXPLAIN, make_explain
+from export.onnx.probabilities import complete_probabilities
 from export.onnx.weights import Files, serialise
 from export.original import Original
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
@@ -35,7 +36,9 @@ class Candidate:
 def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     """Export every graph. Raises SpecError, ExportError."""
     progress("exporting to ONNX")
-    originals = {MAIN: Original(spec)}
+    main = complete_probabilities(Original(spec))
+    assert isinstance(main.spec, ExportSpec)  # noqa: S101  # it completes the spec that it was given
+    originals, spec = {MAIN: main}, main.spec
     traced = {MAIN: export_graph(originals[MAIN])}
     graphs = {MAIN: describe_graph(spec, traced[MAIN].model, f"{MAIN}.onnx")}
     if not spec.graphs:

@@ -6,7 +6,8 @@ from typing import Any
 import onnx
 
 from export.errors import ExportError
-from export.onnx.tracing import Traced, trace_module
+from export.onnx.probabilities import trace_scores
+from export.onnx.tracing import Traced
 from export.onnx.weights import count_weights, without_weights
 from export.original import Original
 from export.spec import BATCH, GraphSpec
@@ -20,7 +21,7 @@ _CHECKED_WHOLE_BYTES = 2**26
 
 def export_graph(original: Original) -> Traced:
     """The module as an ONNX model, stripped and checked. Raises ExportError: the step, and what to change."""
-    traced = trace_module(original)
+    traced = trace_scores(original)
     strip(traced.model)
     check_graph(original.spec, traced.model)
     return traced

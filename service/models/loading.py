@@ -174,7 +174,8 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     try:
         graph = _settle_batch(opened, max_rows)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
-        error = check_golden(session, Signature(graph), expected, golden) if golden and expected else None
+        classes = manifest.classes if name == MAIN else None
+        error = check_golden(session, Signature(graph), expected, golden, classes) if golden and expected else None
         tried = _try_rows(opened, graph, max_rows)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
