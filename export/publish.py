@@ -115,8 +115,11 @@ def prove(
 
 
 def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str, "Runtime"], dict[str, Parity]]:
-    """Every graph, loaded and equal to its original. In a lower precision ``explain`` is left out if it is not."""
-    from export.onnx.gradients import EXPLAIN
+    """Every graph, loaded and equal to its original.
+
+    ``explain`` is left out if it is not, in a lower precision, and where nobody has asked for it.
+    """
+    from export.onnx.gradients import EXPLAIN, is_optional
     from export.onnx.probabilities import check_probabilities
     from export.proof.parity import check_parity
     from export.runtime import Runtime
@@ -129,10 +132,11 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
                 check_probabilities(candidate.spec, runtime)
             parity[name] = check_parity(candidate.originals[name], runtime, progress)
         except (ExportError, ParityError) as error:
-            if name != EXPLAIN or candidate.precision is None:
+            if not is_optional(candidate.spec, name) and (name != EXPLAIN or candidate.precision is None):
                 raise
             reason = error.__cause__ or error  # without the advice, which is for graphs that are needed
-            progress(f"note: the version in {candidate.precision} has no graph {EXPLAIN}: {reason}")
+            which = f"the version in {candidate.precision}" if candidate.precision else "the version"
+            progress(f"note: {which} has no graph {EXPLAIN}: {reason}")
         else:
             runtimes[name] = runtime
     return runtimes, parity

@@ -83,6 +83,8 @@ class GraphSpec:
     seeds: tuple[int, ...] = (0, 1, 2)
     lengths: tuple[Sizes, ...] | None = None
     """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice."""
+    max_rows: int | None = None
+    """Of a batch in the server, where more would take too much memory. None: as many as of the model."""
     opset: int = 20
     external_data_bytes: int | None = None
     """Weights of more bytes than this go to a file of their own. None: what the 2 GB of one ONNX file cannot hold."""
@@ -297,6 +299,8 @@ def _check_grid(spec: GraphSpec) -> None:
         raise SpecError(f"{spec.name}: external_data_bytes: expected 0 or more, got {spec.external_data_bytes}")
     if not spec.batches or min(spec.batches) < 1 or max(spec.batches) < 2:
         raise SpecError(f"{spec.name}: batches: expected sizes from 1 with at least one above 1, got {spec.batches}")
+    if spec.max_rows is not None and spec.max_rows < 1:
+        raise SpecError(f"{spec.name}: max_rows: expected 1 or more, got {spec.max_rows}")
     if not spec.seeds:
         raise SpecError(f"{spec.name}: seeds: expected one or more, got none")
     others = set(spec.example_sizes) - {BATCH}

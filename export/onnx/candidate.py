@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from export.errors import SpecError
+from export.errors import ExportError, SpecError
 from export.onnx.exporter import describe_graph, export_graph, opset_of
-from export.onnx.gradients import EXPLAIN, make_explain
+from export.onnx.gradients import EXPLAIN, is_optional, make_explain
 from export.onnx.probabilities import complete_probabilities
 from export.onnx.weights import Files, serialise
 from export.original import Original
@@ -44,10 +44,18 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     if not spec.graphs:
         draft_manifest(spec, graphs)  # what does not fit is found before the time-consuming steps
     spec = _add_explain(spec, progress)
-    for name, one in spec.graphs.items():
+    for name, one in list(spec.graphs.items()):
         progress(f"exporting to ONNX: {name}")
         originals[name] = Original(one)
-        traced[name] = export_graph(originals[name])
+        try:
+            traced[name] = export_graph(originals[name])
+        except ExportError as error:
+            if not is_optional(spec, name):
+                raise
+            progress(f"note: there is no graph {name}: {error}")
+            spec = replace(spec, graphs={key: graph for key, graph in spec.graphs.items() if key != name})
+            del originals[name]
+            continue
         graphs[name] = describe_graph(one, traced[name].model, f"{name}.onnx")
     for name, made in traced.items():
         if made.fell_back:
@@ -81,7 +89,13 @@ def _add_explain(spec: ExportSpec, progress: Progress) -> ExportSpec:
     if not wanted or EXPLAIN in spec.graphs:
         return spec
     progress("tracing the gradients")
-    return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec)})
+    try:
+        return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec, progress)})
+    except ExportError as error:
+        if spec.explain:
+            raise
+        progress(f"note: there is no graph {EXPLAIN}: {error}")
+        return spec
 
 
 def _draft_reconstruction(spec: ExportSpec) -> Reconstruction | None:

@@ -37,7 +37,7 @@ def describe_graph(spec: GraphSpec, model: onnx.ModelProto, file: str) -> Graph:
                 f"{spec.name}: output {tensor.name!r} of shape {tensor.shape} has no row for each row of the input: "
                 "return one row per example, with the batch on axis 0"
             )
-    return Graph(file=file, inputs=tuple(inputs), outputs=tuple(outputs))
+    return Graph(file=file, inputs=tuple(inputs), outputs=tuple(outputs), max_rows=spec.max_rows)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

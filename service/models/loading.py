@@ -170,7 +170,7 @@ class _Opened:
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     session, golden, budget = opened.session, opened.golden, Budget()
-    max_rows = manifest.batching.max_rows or settings.max_rows
+    max_rows = _limit_rows(name, manifest, settings)
     try:
         graph = _settle_batch(opened, max_rows)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
@@ -209,6 +209,12 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         memory=memory,
         buckets=buckets if signature.batches and not session.on_cpu else (),
     )
+
+
+def _limit_rows(name: str, manifest: Manifest, settings: Settings) -> int:
+    """The most rows of a batch of a graph."""
+    of_model, of_graph = manifest.batching.max_rows or settings.max_rows, manifest.graphs[name].max_rows
+    return of_model if of_graph is None else min(of_model, of_graph)
 
 
 def _learn_sizes(
@@ -293,7 +299,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
     opened = {}
     for name, graph in manifest.graphs.items():
         external = {file: contents[file] for file in graph.external_data}
-        max_rows = manifest.batching.max_rows or settings.max_rows
+        max_rows = _limit_rows(name, manifest, settings)
         golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         stored = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
         content = with_available_locale(contents[graph.file])

@@ -70,8 +70,7 @@ def test_model_without_one_floating_input_has_no_explain_graph(make_spec: Callab
 def test_published_classifier_explains_itself(
     make_classifier: Callable[..., ExportSpec], classifier: Any, store: Store
 ) -> None:
-    """The published graph gives autograd's gradient, attributions that sum to the difference of the scores, and a
-    perturbation of the asked size that lowers the score."""
+    """The published graph gives autograd's gradient, and a perturbation of the asked size that lowers the score."""
     version = publish(make_classifier(), store)
     manifest, files = version.read_all()
     assert manifest.graphs[EXPLAIN].file == "explain.onnx"
@@ -81,7 +80,6 @@ def test_published_classifier_explains_itself(
     given = {
         "image": image.numpy(),
         "label": label.numpy(),
-        "baseline": np.zeros((5, 1, 8, 8), np.float32),
         "epsilon": np.linspace(0.0, 0.2, 5, dtype=np.float32),
     }
     got = runtime.run(given)
@@ -91,11 +89,6 @@ def test_published_classifier_explains_itself(
     scores = classifier(here)[1]
     (expected,) = torch.autograd.grad(scores.gather(1, label[:, None]).sum(), here)
     assert np.allclose(got["gradient"], expected.numpy(), atol=1e-5)
-
-    with torch.no_grad():
-        difference = (classifier(image)[1] - classifier(torch.zeros_like(image))[1]).gather(1, label[:, None])[:, 0]
-    sums = got["integrated_gradients"].reshape(5, -1).sum(1)
-    assert np.allclose(sums, difference.numpy(), atol=0.05 * float(difference.abs().max()))
 
     sizes = np.abs(got["perturbation"]).reshape(5, -1).max(1)
     assert np.allclose(sizes, given["epsilon"])
