@@ -10,6 +10,7 @@ from export.errors import (
     SpecError,
     UnknownRecipe,
 )
+from export.onnx_file import OnnxSpec, publish_file
 from export.publish import publish, publish_each
 from export.spec import ExportSpec, GraphSpec
 
@@ -20,10 +21,12 @@ __all__ = [
     "ExportSpec",
     "GraphSpec",
     "NotPublished",
+    "OnnxSpec",
     "ParityError",
     "QualityError",
     "SpecError",
     "UnknownRecipe",
     "publish",
     "publish_each",
+    "publish_file",
 ]

@@ -43,7 +43,7 @@ def check_file(path: Path) -> Verdict:
     """What the server would do with this file. Raises ExportError where it cannot be read or loaded, OSError."""
     path.stat()
     try:
-        found = inspect(_as_version(path))
+        found = inspect(as_version(path))
     except StoreError as error:
         raise ExportError(f"{path}: {error}") from error
     given = [value for value in found.declared if not value.optional]
@@ -51,7 +51,7 @@ def check_file(path: Path) -> Verdict:
     return Verdict(found, fixed and found.serves == "whole")
 
 
-def _as_version(path: Path) -> ModelVersion:
+def as_version(path: Path) -> ModelVersion:
     """The file as a version of a plain repository: ``name/1/model.onnx``, or alone in a folder.
 
     Its weights and ``config.pbtxt`` are found where the server looks for them.
@@ -68,7 +68,7 @@ def _as_version(path: Path) -> ModelVersion:
 def write_free_batch(path: Path, out: Path) -> None:
     """Write a copy whose axis 0, fixed at 1 so far, is free. Raises ExportError, OSError; nothing is written then."""
     try:
-        plain = _as_version(path).read_plain()
+        plain = as_version(path).read_plain()
         if plain.external and out.absolute().parent != path.absolute().parent:
             raise ExportError(f"{path} has weights in other files: write the copy beside them, into {path.parent}")
         changed = free_batch(plain.content, plain.external)

@@ -1,6 +1,5 @@
 """From a spec to a version in the store: every step must pass, and only then is anything written."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from export.errors import ExportError, ParityError, QualityError
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
 from export.proof.statistics import summarise
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
-from model_store.golden import measure_magnitude
+from model_store.golden import default_atol, measure_magnitude
 from model_store.graph import Graph
 from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from export.runtime import Runtime
 
 _GOLDEN_SEED = 0
-_GOLDEN_ATOL = 1e-3
 PRECISION = "precision"
 """The parameter of the provenance that holds it, in versions of lower precision."""
 FULL = "fp32"
@@ -121,6 +119,7 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
     """
     from export.onnx.gradients import EXPLAIN, is_optional
     from export.onnx.probabilities import check_probabilities
+    from export.proof.grid import fit_grid
     from export.proof.parity import check_parity
     from export.runtime import Runtime
 
@@ -130,7 +129,7 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
             runtime = Runtime(files.content, files.external)
             if name == MAIN:
                 check_probabilities(candidate.spec, runtime)
-            parity[name] = check_parity(candidate.originals[name], runtime, progress)
+            parity[name] = check_parity(fit_grid(candidate.originals[name], runtime, progress), runtime, progress)
         except (ExportError, ParityError) as error:
             if not is_optional(candidate.spec, name) and (name != EXPLAIN or candidate.precision is None):
                 raise
@@ -194,8 +193,7 @@ def golden_file(graph: str) -> str:
 def _describe_golden(spec: ExportSpec, graph: GraphSpec, name: str, golden: GoldenSamples) -> Golden:
     """With what the tolerance has by the magnitude of the outputs, after the smallest of them."""
     magnitudes = [measure_magnitude(array) for array in golden.outputs.values() if array.dtype.kind == "f"]
-    least = min((magnitude for magnitude in magnitudes if magnitude), default=math.inf)
-    atol = min(_GOLDEN_ATOL, least / 100) if spec.golden_atol is None else spec.golden_atol
+    atol = default_atol(golden.outputs) if spec.golden_atol is None else spec.golden_atol
     return Golden(
         file=golden_file(name),
         rows=count_rows(graph, golden.inputs),

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from export.errors import NotPublished, SpecError
+from export.onnx_file import OnnxSpec
 from export.spec import ExportSpec
 
 
@@ -15,8 +16,8 @@ class Misuse(Exception):
     """A command was called in a way that cannot work; the text says what to write instead."""
 
 
-def load_spec(source: str) -> ExportSpec:
-    """The ExportSpec that ``source`` names, or that the function which it names returns.
+def load_spec(source: str) -> ExportSpec | OnnxSpec:
+    """The ExportSpec, or OnnxSpec, that ``source`` names, or that the function which it names returns.
 
     Raises Misuse where the text points at no such thing, and SpecError where the file itself fails, with its line.
     """
@@ -30,9 +31,9 @@ def load_spec(source: str) -> ExportSpec:
             f"{file} defines no {name!r}: name an ExportSpec, or a function without arguments that returns one"
         )
     found = getattr(module, name)
-    spec = _call(file, found) if callable(found) and not isinstance(found, ExportSpec) else found
-    if not isinstance(spec, ExportSpec):
-        raise Misuse(f"{source} gives a {type(spec).__name__}: expected an ExportSpec, or a function that returns one")
+    spec = _call(file, found) if callable(found) and not isinstance(found, ExportSpec | OnnxSpec) else found
+    if not isinstance(spec, ExportSpec | OnnxSpec):
+        raise Misuse(f"{source} gives a {type(spec).__name__}: expected an ExportSpec or an OnnxSpec, or a function that returns one")
     return spec
 
 

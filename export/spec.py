@@ -26,6 +26,9 @@ Progress = Callable[[str], None]
 Precision = Literal["fp16", "int8"]
 """Of a second version: half precision floats; or 8 bit integers, calibrated on the samples."""
 MAIN = "main"
+BATCHES = (1, 2, 3, 17, 64)
+SEEDS = (0, 1, 2)
+"""As long as a spec does not say otherwise: ``proof/grid.py`` takes fewer where a row takes long."""
 
 
 class Predict(Protocol):
@@ -79,10 +82,13 @@ class GraphSpec:
     proved_by_trial: bool = False
     """True: publish it though the analysis of the exported graph names a node that mixes rows, if no trial shows it.
     For modules of which it is known for another reason that their rows are independent."""
-    batches: tuple[int, ...] = (1, 2, 3, 17, 64)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    batches: tuple[int, ...] = BATCHES
+    """Numbers of rows that parity goes through. Left at the default they are fewer where a row takes long."""
+    seeds: tuple[int, ...] = SEEDS
+    """Of its random inputs. Left at the default they are fewer where a row takes long."""
     lengths: tuple[Sizes, ...] | None = None
-    """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice."""
+    """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice; not the
+    longest where a row takes long."""
     max_rows: int | None = None
     """Of a batch in the server, where more would take too much memory. None: as many as of the model."""
     opset: int = 20

@@ -19,6 +19,7 @@ from model_store.manifest import Golden
 from model_store.tasks import Classes
 
 _MOST_OF_MAGNITUDE = 0.5
+_ATOL = 1e-3
 _SUM_TOL = 1e-3
 """What the probabilities of a row may miss 1 by; those of 16 bits ten times as much, for each of them is rounded."""
 
@@ -63,6 +64,12 @@ def check_tolerance(facts: Golden, samples: GoldenSamples) -> None:
                 f"{allowed:.3g}, and its largest magnitude is {magnitude:.3g}: they prove nothing; expected less than "
                 "half of the magnitude: publish it again with smaller ones"
             )
+
+
+def default_atol(outputs: Mapping[str, np.ndarray]) -> float:
+    """1e-3, or a hundredth of the smallest magnitude that an output has in the samples if that is less."""
+    magnitudes = (measure_magnitude(array) for array in outputs.values() if datatype_of(array).kind == "f")
+    return min(_ATOL, min((magnitude for magnitude in magnitudes if magnitude), default=math.inf) / 100)
 
 
 def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], atol: float) -> str:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from export.errors import ExportError, SpecError
 from export.onnx.exporter import describe_graph, export_graph, opset_of
 from export.onnx.gradients import EXPLAIN, is_optional, make_explain
-from export.onnx.probabilities import complete_probabilities
+from export.onnx.scores import complete_probabilities
 from export.onnx.weights import Files, serialise
 from export.original import Original
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress

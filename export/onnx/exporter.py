@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 
 from export.errors import ExportError
-from export.onnx.probabilities import trace_scores
+from export.onnx.scores import trace_scores
 from export.onnx.tracing import Traced
 from export.onnx.weights import count_weights, without_weights
 from export.original import Original
