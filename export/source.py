@@ -33,7 +33,9 @@ def load_spec(source: str) -> ExportSpec | OnnxSpec:
     found = getattr(module, name)
     spec = _call(file, found) if callable(found) and not isinstance(found, ExportSpec | OnnxSpec) else found
     if not isinstance(spec, ExportSpec | OnnxSpec):
-        raise Misuse(f"{source} gives a {type(spec).__name__}: expected an ExportSpec or an OnnxSpec, or a function that returns one")
+        raise Misuse(
+            f"{source} gives a {type(spec).__name__}: expected an ExportSpec, an OnnxSpec, or a function of one"
+        )
     return spec
 
 

@@ -87,8 +87,8 @@ class GraphSpec:
     seeds: tuple[int, ...] = SEEDS
     """Of its random inputs. Left at the default they are fewer where a row takes long."""
     lengths: tuple[Sizes, ...] | None = None
-    """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice; not the
-    longest where a row takes long."""
+    """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice; not
+    the longest where a row takes long."""
     max_rows: int | None = None
     """Of a batch in the server, where more would take too much memory. None: as many as of the model."""
     opset: int = 20

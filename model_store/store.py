@@ -226,8 +226,8 @@ class Store:
         """Add the next version of a model: all of it, or nothing.
 
         ``files`` maps each file name to its content; their digests are put into the manifest. Raises BadName where a
-        graph's file or the golden samples are not among them, BadManifest where their tolerance proves nothing, or where
-        what is to hold probabilities does not.
+        graph's file or the golden samples are not among them, BadManifest where their tolerance proves nothing, or
+        where what is to hold probabilities does not.
         """
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}

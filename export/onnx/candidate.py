@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from export.errors import ExportError, SpecError
 from export.onnx.exporter import describe_graph, export_graph, opset_of
 from export.onnx.gradients import EXPLAIN, is_optional, make_explain
+from export.onnx.readiness import check_ready
 from export.onnx.scores import complete_probabilities
 from export.onnx.weights import Files, serialise
 from export.original import Original
@@ -39,6 +40,7 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     main = complete_probabilities(Original(spec))
     assert isinstance(main.spec, ExportSpec)  # noqa: S101  # it completes the spec that it was given
     originals, spec = {MAIN: main}, main.spec
+    check_ready(main)
     traced = {MAIN: export_graph(originals[MAIN])}
     graphs = {MAIN: describe_graph(spec, traced[MAIN].model, f"{MAIN}.onnx")}
     if not spec.graphs:
@@ -47,6 +49,8 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     for name, one in list(spec.graphs.items()):
         progress(f"exporting to ONNX: {name}")
         originals[name] = Original(one)
+        if name != EXPLAIN:
+            check_ready(originals[name])
         try:
             traced[name] = export_graph(originals[name])
         except ExportError as error:

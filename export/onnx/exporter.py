@@ -85,20 +85,26 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
         small = count_weights(model) < _CHECKED_WHOLE_BYTES
         onnx.checker.check_model(model if small else without_weights(model), full_check=True)
     except Exception as error:
-        raise ExportError(f"{spec.name}: the exported graph is not valid ONNX ({error}): try another opset") from error
+        advice = "cast to float32, by .float()" if "bfloat16" in str(error) else "try another opset"
+        raise ExportError(f"{spec.name}: the exported graph is not valid ONNX ({error}): {advice}") from error
     for kind, expected, values in (
         ("inputs", list(spec.inputs), model.graph.input),
         ("outputs", list(spec.outputs), model.graph.output),
     ):
         got = [value.name for value in values]
         if got != expected:
-            raise ExportError(
-                f"{spec.name}: {kind} of the graph: expected {expected}, got {got}: name every tensor of forward"
+            missing = [name for name in expected if name not in got] if kind == "inputs" else []
+            advice = (
+                f"forward does not use {', '.join(missing)}, or leaves torch with it (NumPy, .tolist(), numbers), "
+                "where no export can follow: compute with operators of torch, and leave out inputs that are not used"
+                if missing
+                else "name every tensor of forward"
             )
+            raise ExportError(f"{spec.name}: {kind} of the graph: expected {expected}, got {got}: {advice}")
     drawn = sorted({node.op_type for node in _all_nodes(model.graph)} & _RANDOM_OPS)
     if drawn:
         raise ExportError(
-            f"{spec.name}: the module draws random numbers inside the graph ({', '.join(drawn)}), which nobody could "
+            f"{spec.name}: the module draws random numbers ({', '.join(drawn)}) inside the graph, which nobody could "
             "repeat: make the noise an input, or compute it from a seed that is one"
         )
     for value in model.graph.input:

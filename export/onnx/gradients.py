@@ -46,9 +46,7 @@ class Explained(nn.Module):
         self.scores = scores
         self.multi_label = multi_label
 
-    def forward(
-        self, x: torch.Tensor, label: torch.Tensor, epsilon: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor, label: torch.Tensor, epsilon: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.enable_grad():
             here = x.detach().requires_grad_(True)
             scores: torch.Tensor = pytree.tree_leaves(self.module(here))[self.scores]

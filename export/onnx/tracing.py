@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import os
-import re
 import sys
 import tempfile
 import warnings
@@ -12,41 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import onnx
 import torch
 import torch.export._patches as patches
 
 from export.errors import ExportError
+from export.onnx.hints import diagnose
 from export.original import Original
 from export.spec import BATCH, GraphSpec
 
 DYNAMO = f"torch.onnx dynamo, onnxscript {version('onnxscript')}"
 _NEWEST_TORCHSCRIPT_OPSET = 20
 _SHOWN_REASON = 300
-
-
-class _Hint(NamedTuple):
-    """What a failure of the newer exporter means. ``own``: forward is the cause, so no other exporter will do."""
-
-    pattern: str
-    advice: str
-    own: bool
-
-
-_HINTS = (
-    _Hint(r"static shape of|[Cc]onstraints violated|specialized", "forward fixes the size of that axis: take it from "
-          "tensor.shape instead of a number, or leave the axis out of dynamic if it is meant to be fixed", True),
-    _Hint(r"data-dependent|GuardOnDataDependent|\.item\(\)", "forward decides in Python by the values of a tensor: use "
-          "torch.where or torch.cond", True),
-    _Hint(r"structure of `inputs` and `dynamic_shapes`", "give forward one named tensor argument per input, no *args, "
-          "lists or dictionaries", True),
-    _Hint(r"pack_padded_sequence", "packed sequences cannot be exported: mask the padding instead", False),
-    _Hint(r"No ONNX function found|DispatchError", "an operator has no ONNX form: replace it with simpler ones", False),
-)  # fmt: skip
-_OTHERWISE = _Hint("", "change forward so that torch.export.export(module, inputs) takes it", False)
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +35,21 @@ class Traced:
     fell_back: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """``reason`` in one line, the step of the exporter where it is known, and what it means."""
-
-    reason: str
-    step: str | None
-    hint: _Hint
-
-
 def trace_module(original: Original) -> Traced:
     """The module as an ONNX model, named axes included. Raises ExportError: the reason, and what to change."""
     spec = original.spec
     try:
         return Traced(_export_dynamo(original), DYNAMO)
     except Exception as error:  # noqa: BLE001  # whatever it is, its diagnosis is raised or noted
-        failure, cause = _diagnose(error), error
-    where = f"exporting to ONNX failed at {failure.step}" if failure.step else "exporting to ONNX failed"
-    text = f"{spec.name}: {where} ({failure.reason}): {failure.hint.advice}"
+        failure, cause = diagnose(error), error
+    step, place = (f" at {failure.step}" if failure.step else ""), (f" in {failure.place}" if failure.place else "")
+    text = f"{spec.name}: exporting to ONNX failed{step}{place} ({failure.reason}): {failure.hint.advice}"
     if failure.hint.own and not _always_fixes_length(original.module):
         raise ExportError(text) from cause
     try:
         model = _export_torchscript(original)
     except Exception as error:  # noqa: BLE001  # told beside the first, which is the one to mend
-        other = _diagnose(error).reason
+        other = diagnose(error).reason
         raise ExportError(f"{text}; the TorchScript exporter failed too ({other})") from cause
     return Traced(model, f"torch.onnx torchscript (dynamo: {failure.reason[:_SHOWN_REASON]})", fell_back=True)
 
@@ -148,17 +116,6 @@ def _name_batch(value: onnx.ValueInfoProto, shape: tuple[int, ...], spec: GraphS
 def _always_fixes_length(module: torch.nn.Module) -> bool:
     """nn.RNN is unrolled to the length of the example whatever forward does: that is the exporter's own fault."""
     return any(type(part) is torch.nn.RNN for part in module.modules())
-
-
-def _diagnose(error: BaseException) -> _Failure:
-    root = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    whole = _COLOUR.sub("", f"{error}\n{root}")
-    hint = next((hint for hint in _HINTS if re.search(hint.pattern, whole)), _OTHERWISE)
-    step = re.search(r"This is (step \d/\d)", whole)
-    lines = [line.strip() for line in _COLOUR.sub("", str(root)).splitlines() if line.strip()]
-    return _Failure(f"{type(root).__name__}: {' '.join(lines[:3])[:500]}", step[1] if step else None, hint)
 
 
 @contextlib.contextmanager

@@ -22,12 +22,11 @@ _SMALLER: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((1, 2, 3, 5), SEEDS[:1]),
     ((1, 2, 3), SEEDS[:1]),
 )
-"""Batches and seeds, from the most to the fewest: sizes go before seeds, and 17, which no width of vectors divides, and 3
-last."""
+"""Batches and seeds, from the most to the fewest."""
 
 
 def fit_grid(original: Original, runtime: Runtime, progress: Progress) -> Original:
-    """The original with what its spec leaves open of ``batches``, ``seeds`` and ``lengths`` chosen by the cost of a row.
+    """The original, with the batches, seeds and lengths that its spec leaves open chosen by the cost of a row.
 
     ``progress`` is told where that is less than usual.
     """
@@ -46,9 +45,9 @@ def fit_grid(original: Original, runtime: Runtime, progress: Progress) -> Origin
     if chosen is spec:
         return original
     progress(
-        f"note: {spec.name}: a row takes {torch_s:.2g} s in PyTorch and {graph_s:.2g} s in ONNX Runtime, so it is compared "
-        f"in batches of {_join(chosen.batches)}, with seeds {_join(chosen.seeds)}{_tell_lengths(chosen)}: give "
-        "batches, seeds or lengths to have it otherwise"
+        f"note: {spec.name}: a row takes {torch_s:.2g} s in PyTorch and {graph_s:.2g} s in ONNX Runtime, so it is "
+        f"compared in batches of {_join(chosen.batches)}, with seeds {_join(chosen.seeds)}{_tell_lengths(chosen)}: "
+        "give batches, seeds or lengths to have it otherwise"
     )
     return original.described_by(chosen)
 
@@ -73,7 +72,7 @@ def _choices(spec: GraphSpec) -> Iterator[GraphSpec]:
 
 
 def _measure(original: Original, runtime: Runtime) -> tuple[float, float]:
-    """Seconds that one row takes in PyTorch and in ONNX Runtime, at the sizes of the example; the better of two runs."""
+    """Seconds of one row of the example's sizes in PyTorch and in ONNX Runtime; the better of two runs."""
     spec = original.spec
     inputs = make_random(spec, {**spec.example_sizes, BATCH: 1}, spec.seeds[0])
     found = []

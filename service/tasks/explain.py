@@ -1,8 +1,9 @@
 """Why a classifier chose a label: how much each part of a row counts for it.
 
-Saliency (Simonyan et al., 2013) is the gradient that the model's graph ``explain`` gives; integrated gradients
-(Sundararajan et al., 2017) are its mean along a path, whose points run as rows; occlusion (Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014) needs the model
-alone, for it hides a part of the row at a time and looks how the probability falls.
+Saliency (Simonyan et al., 2013) is the gradient that the model's graph ``explain`` gives. Integrated gradients
+(Sundararajan et al., 2017) are the mean of gradients along a path, whose points run as rows. Occlusion (Zeiler and
+Fergus, Visualizing and Understanding Convolutional Networks, 2014) needs the model alone, for it hides a part of the
+row at a time and looks how the probability falls.
 """
 
 import itertools
