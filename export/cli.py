@@ -5,6 +5,7 @@ Exit codes: 0 all published, 1 something failed and is not in the store, 2 the c
 
 import argparse
 import importlib
+import io
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ from export.spec import ExportSpec, Precision, Progress
 from export.summary import Outcome, as_record, print_table
 from export.zoo import RECIPES, load_recipe
 from model_store import DEFAULT_ROOT, ModelVersion, Store, StoreError
+from model_store.errors import first_line
 
 STORE_VARIABLE = "SLUICE_STORE"
 FAILED, MISUSED = 1, 2
@@ -80,6 +82,8 @@ def export_model(args: argparse.Namespace) -> int:
 
 
 def _guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a tensor may have a name that a terminal cannot show
     try:
         _require_packages(needed)
         return command()
@@ -211,5 +215,10 @@ def _check(args: argparse.Namespace) -> int:
         verdict = check_file(args.free_batch or args.file)
     except (OSError, NotPublished) as error:
         raise Misuse(str(error)) from None
+    except Exception as error:  # a file may be anything
+        raise Misuse(
+            f"{args.file}: nothing can be told of it, which is a fault of this command ({type(error).__name__}: "
+            f"{first_line(error)}): please report it with the file"
+        ) from error
     report.print_verdict(Console(), verdict, args.json)
     return 0 if verdict.found.serves == "batches" else FAILED

@@ -21,8 +21,8 @@ class Hint(NamedTuple):
 _HINTS = (
     Hint(r"static shape of|[Cc]onstraints violated|specialized", "forward fixes the size of that axis: take it from "
          "tensor.shape instead of a number, or leave the axis out of dynamic if it is meant to be fixed", True),
-    Hint(r"pack_padded_sequence|pad_packed_sequence|PackedSequence|_pack_padded", "packed sequences cannot be exported: mask "
-         "the padding instead (run over the padded rows, take the state of each at its length - 1, and for a "
+    Hint(r"pack_padded_sequence|pad_packed_sequence|PackedSequence", "packed sequences cannot be "
+         "exported: mask the padding instead (run over the padded rows, take the state of each at its length - 1, and for a "
          "backward direction turn each row round by its length)"),
     Hint(r"quantized|torch\.ao\.", "quantised modules cannot be exported: give the module as it was before, with "
          "samples, and publish it with --precision int8"),
