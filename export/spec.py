@@ -77,6 +77,8 @@ class GraphSpec:
     kinks: float = 0.0
     """The share of all rows of the grid that may differ more: at a kink (ReLU, max) rounding decides which slope a
     gradient takes."""
+    kink_tol: float = math.inf
+    """What these may differ by all the same, in shares of the largest magnitude of an output."""
     row_atol: float = 0.0
     """A row run alone (padded to two) against the same row in company. 0: bit-equal."""
     proved_by_trial: bool = False

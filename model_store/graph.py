@@ -24,11 +24,13 @@ class Tensor(StrictModel):
 
     name: str
     datatype: str
+    """As the Open Inference Protocol calls it, such as FP32."""
     shape: tuple[int | str, ...]
     batch_axis: int | None = None
     finite: bool = False
     """True: NaN and infinities in this input are refused before they reach the model."""
     least: int | None = None
+    """See ``largest``."""
     largest: int | None = None
     """Integers outside of these are refused before they reach the model, such as an index into a table."""
     optional: bool = False
@@ -83,6 +85,7 @@ class RowVerdict(StrictModel):
 
     verdict: Literal["proved", "mixing", "unknown"]
     reason: str = ""
+    """For people."""
 
 
 Terms = tuple[float, float, float]
@@ -107,7 +110,9 @@ class Graph(StrictModel):
     """One ONNX file, with the files that hold its external weights."""
 
     file: FileName
+    """The ONNX file."""
     external_data: tuple[FileName, ...] = ()
+    """Files that hold its weights."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     axis_ranges: Mapping[str, AxisRange] = {}

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from torch.nn.utils.rnn import PackedSequence
+
 
 class Hint(NamedTuple):
     """``pattern`` is looked for in errors and their tracebacks. ``own``: forward is the cause, whichever exporter."""
@@ -21,9 +23,9 @@ class Hint(NamedTuple):
 _HINTS = (
     Hint(r"static shape of|[Cc]onstraints violated|specialized", "forward fixes the size of that axis: take it from "
          "tensor.shape instead of a number, or leave the axis out of dynamic if it is meant to be fixed", True),
-    Hint(r"pack_padded_sequence|pad_packed_sequence|PackedSequence", "packed sequences cannot be "
-         "exported: mask the padding instead (run over the padded rows, take the state of each at its length - 1, and for a "
-         "backward direction turn each row round by its length)"),
+    Hint(r"pack_padded_sequence|pad_packed_sequence|PackedSequence", "packed sequences cannot be exported: mask the "
+         "padding instead (run over the padded rows, take the state of each at its length - 1, and for a backward "
+         "direction turn each row round by its length)"),
     Hint(r"quantized|torch\.ao\.", "quantised modules cannot be exported: give the module as it was before, with "
          "samples, and publish it with --precision int8"),
     Hint(r"data-dependent|GuardOnDataDependent|\.item\(\)", "forward decides in Python by the values of a tensor: use "
@@ -81,11 +83,14 @@ def _find_hint(text: str) -> Hint | None:
 
 
 def _list_calls(chain: list[BaseException]) -> Iterator[str]:
-    """The functions and lines of code that were under way."""
+    """The functions and lines of code that were under way, and whether a packed sequence was."""
     for error in chain:
-        for frame in traceback.extract_tb(error.__traceback__):
-            if not frame.filename.startswith(_OURS):
-                yield f"{frame.name} {frame.line}"
+        for call in traceback.extract_tb(error.__traceback__):
+            if not call.filename.startswith(_OURS):
+                yield f"{call.name} {call.line}"
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if any(isinstance(value, PackedSequence) for value in frame.f_locals.values()):
+                yield PackedSequence.__name__
 
 
 def _find_place(chain: list[BaseException]) -> str | None:

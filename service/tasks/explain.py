@@ -26,8 +26,10 @@ from service.tasks.work import Infer
 Method = Literal["saliency", "integrated_gradients", "occlusion"]
 
 EXPLAIN = "explain"
-_INPUTS = {"label", "epsilon"}
-_GRADIENT, _INTEGRATED, _BASELINE = "gradient", "integrated_gradients", "baseline"
+_LABEL = "label"
+_GRADIENT, _INTEGRATED = "gradient", "integrated_gradients"
+_BASELINE, _EPSILON = "baseline", "epsilon"
+"""Inputs of graphs that integrate, from versions before the server did."""
 _STEPS = 32
 """Points of the path from the baseline: on the digits classifier the attributions then sum to within 0.4 % of the
 difference of the scores (16: 0.9 %, 64: 0.2 %)."""
@@ -100,11 +102,13 @@ def _differentiate(
     assert tensor is not None  # noqa: S101  # asked by choose_method
     inputs = {
         tensor.name: rows,
-        "label": indices.astype(np.int64),
-        "epsilon": np.zeros(len(rows), rows.dtype),
+        _LABEL: indices.astype(np.int64),
     }
     if _integrates(context.manifest):
-        inputs[_BASELINE] = np.full_like(rows, _baseline(context.manifest))
+        inputs |= {
+            _BASELINE: np.full_like(rows, _baseline(context.manifest)),
+            _EPSILON: np.zeros(len(rows), rows.dtype),
+        }
     outputs: Arrays = yield Infer(inputs, EXPLAIN)
     found = outputs[output]
     check_finite(context, output, found)
@@ -131,12 +135,12 @@ def _has_gradients(manifest: Manifest, tensor: Tensor) -> bool:
     if graph is None:
         return False
     inputs, outputs = {t.name for t in graph.inputs}, {t.name for t in graph.outputs}
-    expected = {tensor.name, *_INPUTS} | ({_BASELINE} if _integrates(manifest) else set())
+    expected = {tensor.name, _LABEL} | ({_BASELINE, _EPSILON} if _integrates(manifest) else set())
     return inputs == expected and _GRADIENT in outputs
 
 
 def _integrates(manifest: Manifest) -> bool:
-    """Whether the graph of gradients integrates them itself, as in versions from before the server did."""
+    """Whether the graph of gradients integrates them itself, as those of older versions do."""
     return any(output.name == _INTEGRATED for output in manifest.graphs[EXPLAIN].outputs)
 
 
