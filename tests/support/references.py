@@ -23,9 +23,9 @@ PAGES = (
     Page(
         "export-spec.md",
         "What a spec may say",
-        "`sluice export FILE.py:NAME` publishes what an `ExportSpec` describes, a PyTorch model, or an "
-        "`OnnxSpec`, an ONNX file ([how](publish-onnx.md)). The parts that say what a model is for, such as `Classes` "
-        "and `Image`, are those of [the manifest](manifest.md). Where it is refused: [My model does not export](does-not-export.md).",
+        "`sluice export FILE.py:NAME` publishes what an `ExportSpec` describes, a PyTorch model, or an `OnnxSpec`, an "
+        "ONNX file ([how](publish-onnx.md)). The parts that say what a model is for, such as `Classes`, are those of "
+        "[the manifest](manifest.md). Where an export is refused: [My model does not export](does-not-export.md).",
         (("export/spec.py", ("GraphSpec", "ExportSpec")), ("export/onnx_file.py", ("OnnxSpec",))),
     ),
     Page(
