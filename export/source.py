@@ -51,7 +51,7 @@ def _import_file(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except NotPublished:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _blame(file, error) from error
     return module
 
@@ -61,11 +61,11 @@ def _call(file: Path, function: Any) -> Any:
         return function()
     except NotPublished:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _blame(file, error) from error
 
 
-def _blame(file: Path, error: Exception) -> SpecError:
+def _blame(file: Path, error: BaseException) -> SpecError:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
     line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else lines[-1] if lines else None
     where = f"{file}, line {line}" if line else str(file)
