@@ -81,21 +81,23 @@ def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], ato
     if values is None or not values.size:
         return ""
     allowed = max(atol, _SUM_TOL * (10 if values.dtype.itemsize == 2 else 1))
-    rows = values.astype(np.float64).reshape(len(values), -1)
+    values = values.astype(np.float64)
     where = f"output {classes.probabilities!r}, which classes.probabilities names"
-    outside = ~((rows >= -allowed) & (rows <= 1 + allowed))  # so that NaN is outside too
+    outside = ~((values >= -allowed) & (values <= 1 + allowed))  # so that NaN is outside too
     if outside.any():
-        row, column = (int(i) for i in np.argwhere(outside)[0])
+        at = np.argwhere(outside)[0]
         return (
-            f"{where}, is {rows[row, column]:.6g} in row {row} of the samples: expected 0 to 1: name scores as "
+            f"{where}, is {values[tuple(at)]:.6g} in row {at[0]} of the samples: expected 0 to 1: name scores as "
             "Classes(logits=...) instead, and the export adds their probabilities"
         )
-    sums = rows.sum(axis=1)
-    row = int(np.abs(sums - 1).argmax())
-    if classes.multi_label or abs(sums[row] - 1) <= allowed:
+    if classes.multi_label or values.ndim < 2:
+        return ""
+    sums = values.sum(axis=-1)
+    place = np.unravel_index(int(np.abs(sums - 1).argmax()), sums.shape)
+    if abs(sums[place] - 1) <= allowed:
         return ""
     return (
-        f"{where}, sums to {sums[row]:.6g} in row {row} of the samples: expected 1, within {allowed:g}: set "
+        f"{where}, sums to {sums[place]:.6g} in row {place[0]} of the samples: expected 1, within {allowed:g}: set "
         "Classes(multi_label=True) if a row may have several labels, else name scores as Classes(logits=...) instead, "
         "and the export adds their probabilities"
     )
