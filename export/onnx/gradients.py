@@ -24,6 +24,8 @@ EXPLAIN = "explain"
 OUTPUTS = ("gradient", "loss_gradient")
 MOST_BYTES = 1 << 29
 """What the tensors of one run may take, here and in the server: larger batches are not tried, and not made."""
+UNASKED_BYTES = 1 << 31
+"""What the smallest run may take of a graph that nobody has asked for."""
 _KINKS = 0.02
 _KINKS_OF_ELEMENT = 3e-7
 """How likely rounding decides at an element which slope a gradient takes: at the bend of a ReLU, or between two maxima.
@@ -89,6 +91,11 @@ def make_explain(spec: ExportSpec, progress: Progress = lambda step: None) -> Gr
     row_bytes = find_peak(traced) // _EXAMPLE_ROWS
     most_rows = max(_LEAST_ROWS, MOST_BYTES // row_bytes)
     progress(f"tracing the gradients: a row takes about {row_bytes / 1e6:,.0f} MB")
+    if spec.explain is None and _LEAST_ROWS * row_bytes > UNASKED_BYTES:
+        raise ExportError(
+            f"{spec.name}: the gradients of a row take about {row_bytes / 1e9:.1f} GB of memory: set explain=True to "
+            "have them all the same"
+        )
     is_bounded = max(spec.batches) > most_rows
     batches = (*(rows for rows in spec.batches if rows < most_rows), most_rows) if is_bounded else spec.batches
     if is_bounded:

@@ -103,6 +103,16 @@ def test_memory_of_a_row_bounds_the_batches_of_gradients(
     assert any(f"its batches have up to {most} rows" in note for note in notes)
 
 
+def test_gradients_that_take_too_much_memory_are_made_where_they_are_asked_for(
+    make_classifier: Callable[..., ExportSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they take is known before they run."""
+    monkeypatch.setattr(gradients, "UNASKED_BYTES", 5_000)
+    with pytest.raises(ExportError, match=r"gradients of a row take about .* GB of memory: set explain=True"):
+        make_explain(make_classifier())
+    assert make_explain(make_classifier(explain=True)).outputs == OUTPUTS
+
+
 def test_published_classifier_explains_itself(
     make_classifier: Callable[..., ExportSpec], classifier: Any, store: Store
 ) -> None:
