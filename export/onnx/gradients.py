@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 from export.errors import ExportError, SpecError
-from export.original import limit_threads
+from export.original import Original, limit_threads
 from export.spec import BATCH, ExportSpec, GraphSpec, Progress, Sizes
 
 EXPLAIN = "explain"
@@ -51,7 +51,8 @@ class Explained(nn.Module):
         self.scores = scores
         self.multi_label = multi_label
 
-    def forward(self, x: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, label = inputs  # by position, for the first is called as the model calls it
         with torch.enable_grad():
             here = x.detach().requires_grad_(True)
             scores: torch.Tensor = pytree.tree_leaves(self.module(here))[self.scores]
@@ -62,10 +63,11 @@ class Explained(nn.Module):
         return gradient.detach(), uphill.detach()
 
 
-def make_explain(spec: ExportSpec, progress: Progress = lambda step: None) -> GraphSpec:
+def make_explain(original: Original, spec: ExportSpec, progress: Progress = lambda step: None) -> GraphSpec:
     """The graph ``explain`` of a classifier with one floating point input. ``progress`` is told what it will take.
 
-    Raises SpecError where the model has other inputs, ExportError where it cannot be differentiated.
+    ``original`` is its module, ``spec`` what is said of it. Raises SpecError where the model has other inputs,
+    ExportError where it cannot be differentiated.
     """
     (name, sample), *others = spec.inputs.items()
     if others or not sample.is_floating_point() or spec.classes is None or not spec.batched:
@@ -73,9 +75,8 @@ def make_explain(spec: ExportSpec, progress: Progress = lambda step: None) -> Gr
             f"{spec.name}: an explain graph needs a classifier with one floating point input and a batch axis: set "
             "explain=False to publish without one"
         )
-    module = spec.module if isinstance(spec.module, nn.Module) else spec.module()
     scores = spec.outputs.index(spec.classes.logits or spec.classes.probabilities)
-    explained = Explained(module, scores, spec.classes.multi_label)
+    explained = Explained(original.module, scores, spec.classes.multi_label)
     make = _make_inputs(spec, name, sample)
     example = make({**spec.example_sizes, BATCH: _EXAMPLE_ROWS}, 0)
     dynamic = {name: dict(spec.axes[name]), "label": {0: BATCH}}
