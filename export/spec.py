@@ -94,6 +94,7 @@ class GraphSpec:
     max_rows: int | None = None
     """Of a batch in the server, where more would take too much memory. None: as many as of the model."""
     opset: int = 20
+    """Of ONNX."""
     external_data_bytes: int | None = None
     """Weights of more bytes than this go to a file of their own. None: what the 2 GB of one ONNX file cannot hold."""
     seed: int | None = None
@@ -140,30 +141,42 @@ class ExportSpec(GraphSpec):
     """A model on its way to the store: its graph ``main``, what it is, and what it must reach to be published."""
 
     name: str
+    """Of the model in the store."""
     task: Task
+    """The route that answers for it, or ``tensors``."""
     graphs: Mapping[str, GraphSpec] = field(default_factory=dict)
     """Further graphs by name, such as the decoder of an autoencoder; each is proved like ``main``."""
 
     explain: bool | None = None
-    """Whether a classifier gets a graph ``explain`` with gradients. None: if it has one floating point input."""
+    """Whether a classifier gets a graph ``explain`` with gradients. None: if it has one floating point input, and they
+    can be had."""
     explain_atol: float = 1e-4
     """As ``atol``, for that graph: gradients of calibrated scores are larger than the scores."""
 
     labels: tuple[str, ...] = ()
+    """Of the classes, in their order."""
     classes: Classes | None = None
+    """Which output holds the logits of the labels, or their probabilities."""
     image: Image | None = None
+    """How a picture becomes a row of an input."""
     loop: Loop | None = None
     """How the server runs ``main`` step by step, where it does."""
     forecast: Forecast | None = None
+    """How a series is continued."""
     text: Text | None = None
+    """How a text is translated."""
     reconstruction: Reconstruction | None = None
+    """What of the graph is the row anew."""
     tile_pixels: int | None = None
     """The side of the tiles that large pictures of ``reconstruction`` are cut into. None: they run whole."""
     tile_overlap: int | None = None
     """How many pixels tiles have beyond those that they answer for. None: as far as the graph's outputs look."""
     generation: Generation | None = None
+    """How rows are made from noise."""
     batching: Batching = field(default_factory=Batching)
+    """What it wants other than the server's defaults."""
     golden_rows: int = 8
+    """Of the samples, or of random rows, that are stored as golden samples."""
     golden_atol: float | None = None
     """None: 1e-3, or a hundredth of the outputs' magnitude if that is less."""
     golden_rtol: float = 1e-3
@@ -175,9 +188,13 @@ class ExportSpec(GraphSpec):
     quality: Quality | Callable[[Predict], Quality] | None = None
     """On held-out data. A function is given the exported graphs, so that what is measured is what will serve."""
     data: str | None = None
+    """What it was trained on, for the record."""
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Of the training, for the record."""
     licence: str | None = None
+    """Of the weights."""
     description: str = ""
+    """For people."""
 
     def __post_init__(self) -> None:
         _check_name(self)
