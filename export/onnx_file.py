@@ -245,7 +245,7 @@ def _measure(spec: OnnxSpec, graph: Graph, session: CpuSession, samples: Arrays)
         for name, array in {**chunk, **_run(spec, session, chunk)}.items():
             parts.setdefault(name, []).append(array)
     for name, arrays in parts.items():
-        if arrays[0].dtype.kind in "fiub" and sum(array.size for array in arrays):
+        if arrays[0].dtype.kind in "fiub" and any(array.size for array in arrays):
             yield summarise(name, arrays, rows)
 
 

@@ -38,5 +38,7 @@ def append_probabilities(graph: onnx.GraphProto, classes: Classes, name: str) ->
     output = graph.output.add()
     output.CopyFrom(logits)
     output.name = classes.probabilities
-    operator, attributes = ("Sigmoid", {}) if classes.multi_label else ("Softmax", {"axis": 1})
-    graph.node.append(onnx.helper.make_node(operator, [logits.name], [output.name], output.name, **attributes))
+    if classes.multi_label:
+        graph.node.append(onnx.helper.make_node("Sigmoid", [logits.name], [output.name]))
+    else:
+        graph.node.append(onnx.helper.make_node("Softmax", [logits.name], [output.name], axis=1))

@@ -88,7 +88,8 @@ def _check_repetition(original: Original) -> None:
             "forward): make the state an input and an output, which whoever calls it passes on, or change it in "
             "training only (if self.training: ...)"
         )
-    with _seeded(1), _Drawn() as drawn:
+    drawn = _Drawn()
+    with _seeded(1), drawn.watching():
         other = original.run_example()
     if _differ(original, first, other):
         raise ExportError(
@@ -122,35 +123,25 @@ def _seeded(seed: int) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-class _Drawn(TorchFunctionMode):
-    """Notes the operators that draw random numbers, and the functions of dropout, while it is entered."""
+class _Drawn:
+    """What draws random numbers while it is entered: operators, and functions of dropout."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._operators: dict[str, None] = {}
-        self._has_dropout = False
-        self._watch = _Watch(self._operators)
+        self.operators: dict[str, None] = {}
+        self.has_dropout = False
 
-    def __enter__(self) -> "_Drawn":
-        self._watch.__enter__()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *reason: Any) -> None:
-        super().__exit__(*reason)
-        self._watch.__exit__(*reason)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._has_dropout |= "dropout" in getattr(func, "__name__", "")
-        return func(*args, **(kwargs or {}))
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        with _Operators(self), _Functions(self):
+            yield
 
     def names(self) -> str:
-        if self._has_dropout:
+        if self.has_dropout:
             return "Dropout"
-        return ", ".join(self._operators) or "of Python or NumPy"
+        return ", ".join(self.operators) or "of Python or NumPy"
 
     def advice(self) -> str:
-        if self._has_dropout:
+        if self.has_dropout:
             return (
                 "use torch.nn.Dropout, or functional.dropout(x, p, training=self.training), which pass everything on "
                 "in evaluation; or make the mask an input"
@@ -158,12 +149,22 @@ class _Drawn(TorchFunctionMode):
         return "make the noise an input, or compute it from a seed that is one"
 
 
-class _Watch(TorchDispatchMode):
-    def __init__(self, operators: dict[str, None]) -> None:
+class _Functions(TorchFunctionMode):
+    def __init__(self, drawn: _Drawn) -> None:
         super().__init__()
-        self._operators = operators
+        self._drawn = drawn
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._drawn.has_dropout |= "dropout" in getattr(func, "__name__", "")
+        return func(*args, **(kwargs or {}))
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+    def __init__(self, drawn: _Drawn) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._drawn = drawn
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
-            self._operators[str(func.overloadpacket)] = None
+            self._drawn.operators[str(func.overloadpacket)] = None
         return func(*args, **(kwargs or {}))

@@ -110,7 +110,7 @@ def _differentiate(
             _EPSILON: np.zeros(len(rows), rows.dtype),
         }
     outputs: Arrays = yield Infer(inputs, EXPLAIN)
-    found = outputs[output]
+    found: np.ndarray = outputs[output]
     check_finite(context, output, found)
     return found
 
@@ -127,7 +127,8 @@ def _integrate(rows: np.ndarray, indices: np.ndarray, context: ModelContext) -> 
         path = baseline + (rows[chosen] - baseline) * shares.astype(rows.dtype)
         gradients = yield from _differentiate(path, indices[chosen], _GRADIENT, context)
         np.add.at(sums, chosen, gradients)
-    return ((rows - baseline) * sums / _STEPS).astype(np.float32)
+    integrated: np.ndarray = ((rows - baseline) * sums / _STEPS).astype(np.float32)
+    return integrated
 
 
 def _has_gradients(manifest: Manifest, tensor: Tensor) -> bool:
