@@ -84,7 +84,7 @@ picture: $(VENV)/.test-$(DEVICE)
 
 # The references of specs and of the manifest in docs/, from the docstrings.
 docs: $(VENV)/.test-$(DEVICE)
-	$(BIN)/python -m tests.support.references
+	$(BIN)/python -m tests.support.pages.references
 
 $(VENV)/.venv:
 	$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'

@@ -10,7 +10,7 @@ from export.errors import (
     SpecError,
     UnknownRecipe,
 )
-from export.onnx_file import OnnxSpec, publish_file
+from export.importers.spec import OnnxSpec
 from export.publish import publish, publish_each
 from export.spec import ExportSpec, GraphSpec
 
@@ -28,5 +28,4 @@ __all__ = [
     "UnknownRecipe",
     "publish",
     "publish_each",
-    "publish_file",
 ]

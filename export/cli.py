@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -19,13 +19,13 @@ from rich.console import Console
 
 from export import report
 from export.errors import NotPublished, QualityError, UnknownRecipe
-from export.onnx_file import OnnxSpec, publish_file
+from export.importers.spec import OnnxSpec
 from export.publish import publish_each
 from export.source import Misuse, load_spec
 from export.spec import ExportSpec, Precision, Progress
 from export.summary import Outcome, as_record, print_table
 from export.zoo import RECIPES, load_recipe
-from model_store import DEFAULT_ROOT, ModelVersion, Store, StoreError
+from model_store import DEFAULT_ROOT, Store, StoreError
 from model_store.errors import first_line
 
 STORE_VARIABLE = "SLUICE_STORE"
@@ -107,8 +107,7 @@ def _train(args: argparse.Namespace) -> int:
     # The judge first: who is judged by it must not meet the one before.
     recipes = {name: recipes[name] for name in sorted(names, key=lambda name: name != CLASSIFIER)}
     outcomes = [
-        _publish_one(name, _publisher(store, partial(recipe.train, args.seed), args.precision))
-        for name, recipe in recipes.items()
+        _publish_one(name, store, partial(recipe.train, args.seed), args.precision) for name, recipe in recipes.items()
     ]
     return _finish(outcomes, args.json)
 
@@ -119,26 +118,17 @@ def _export(args: argparse.Namespace) -> int:
     except NotPublished as error:
         return _finish([Outcome(args.source, error=str(error))], args.json)
     store = Store(find_root(args.store, os.environ))
-    if isinstance(spec, OnnxSpec):
-        if args.precision:
-            raise Misuse("--precision: expected it with an ExportSpec: an ONNX file is published as it is")
-        return _finish([_publish_one(spec.name, lambda progress: [publish_file(spec, store, progress)])], args.json)
-    return _finish([_publish_one(spec.name, _publisher(store, lambda _: spec, args.precision))], args.json)
+    return _finish([_publish_one(spec.name, store, lambda _: spec, args.precision)], args.json)
 
 
-def _publisher(
-    store: Store, make: Callable[[Progress], ExportSpec], precisions: Sequence[Precision]
-) -> Callable[[Progress], Iterable[ModelVersion]]:
-    """Publishes what ``make`` gives, version by version."""
-    return lambda progress: publish_each(make(progress), store, progress, list(dict.fromkeys(precisions)))
-
-
-def _publish_one(name: str, publish: Callable[[Progress], Iterable[ModelVersion]]) -> Outcome:
+def _publish_one(
+    name: str, store: Store, make: Callable[[Progress], ExportSpec | OnnxSpec], precisions: Sequence[Precision]
+) -> Outcome:
     began, versions = time.monotonic(), []
     error, missed = None, None
     try:
         with report.show_progress(_console(), name) as progress:
-            for version in publish(progress):
+            for version in publish_each(make(progress), store, progress, list(dict.fromkeys(precisions))):
                 versions.append((version, version.read_manifest()))  # noqa: PERF401  # kept when a later one fails
     except (NotPublished, StoreError, OSError) as refusal:
         error, missed = str(refusal), refusal.quality if isinstance(refusal, QualityError) else None

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.errors import ExportError, ParityError, QualityError
+from export.errors import ExportError, ParityError, QualityError, SpecError, list_missed
+from export.importers.spec import OnnxSpec
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
 from export.proof.statistics import summarise
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
@@ -28,12 +29,14 @@ FULL = "fp32"
 
 
 def publish(
-    spec: ExportSpec,
+    spec: ExportSpec | OnnxSpec,
     store: Store,
     progress: Progress = lambda step: None,
     precision: Precision | None = None,
 ) -> ModelVersion:
     """Export, check, compare, measure and publish one model; ``progress`` is told each step in words.
+
+    An ONNX file has no original to be compared with, and no other precision.
 
     With ``precision`` a second version in it follows the first, and is what is returned. Raises NotPublished
     (SpecError, ExportError, ParityError, QualityError) and what ``Store.publish`` raises; the store is then as it was
@@ -44,9 +47,19 @@ def publish(
 
 
 def publish_each(
-    spec: ExportSpec, store: Store, progress: Progress = lambda step: None, precisions: Sequence[Precision] = ()
+    spec: ExportSpec | OnnxSpec,
+    store: Store,
+    progress: Progress = lambda step: None,
+    precisions: Sequence[Precision] = (),
 ) -> Iterator[ModelVersion]:
     """As ``publish``, with any number of precisions: each version as soon as it is in the store."""
+    if isinstance(spec, OnnxSpec):
+        from export.importers.publish import publish_file
+
+        if precisions:
+            raise SpecError(f"{spec.name}: precision: expected it of an ExportSpec, an ONNX file is published as it is")
+        yield publish_file(spec, store, progress)
+        return
     # torch takes seconds to import, and who only reads a spec or the errors does not need it.
     from export.onnx.candidate import make_candidate
 
@@ -243,12 +256,3 @@ def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Qual
             quality,
         )
     return quality
-
-
-def list_missed(metrics: Mapping[str, float], bar: Mapping[str, float]) -> list[str]:
-    """What each metric that is under its bar, or absent, should have been."""
-    return [
-        f"{name}: expected at least {least:g}, got {metrics.get(name, 'no such metric')}"
-        for name, least in bar.items()
-        if not metrics.get(name, float("-inf")) >= least
-    ]

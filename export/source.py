@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from export.errors import NotPublished, SpecError
-from export.onnx_file import OnnxSpec
+from export.importers.spec import OnnxSpec
 from export.spec import ExportSpec
 
 

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from export.errors import ExportError, SpecError
 from export.onnx.exporter import describe_graph, export_graph, opset_of
 from export.onnx.gradients import EXPLAIN, is_optional, make_explain
-from export.onnx.readiness import check_ready
 from export.onnx.scores import complete_probabilities
 from export.onnx.weights import Files, serialise
 from export.original import Original
+from export.refusals.readiness import check_ready
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
 from model_store.graph import Graph
 from model_store.manifest import Manifest, describe

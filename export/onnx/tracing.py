@@ -17,8 +17,8 @@ import torch
 import torch.export._patches as patches
 
 from export.errors import ExportError
-from export.onnx.hints import diagnose
 from export.original import Original
+from export.refusals.hints import diagnose
 from export.spec import BATCH, GraphSpec
 
 DYNAMO = f"torch.onnx dynamo, onnxscript {version('onnxscript')}"

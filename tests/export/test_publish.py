@@ -3,7 +3,7 @@ import onnxruntime
 import pytest
 
 from export import DependentRows, ExportError, ParityError, QualityError, SpecError, publish
-from export.publish import list_missed
+from export.errors import list_missed
 from model_store import BadManifest
 from model_store.datatypes import DATATYPES
 from model_store.manifest import Quality

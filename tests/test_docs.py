@@ -8,7 +8,7 @@ import pytest
 from export import ExportSpec, publish
 from model_store import Store
 from model_store.tasks import Classes
-from tests.support.references import PAGES, REPOSITORY, Page, write
+from tests.support.pages.references import PAGES, REPOSITORY, Page, write
 
 _BLOCKS = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "does-not-export.md").read_text(), re.DOTALL)
 

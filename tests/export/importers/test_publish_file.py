@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from export import ExportError, OnnxSpec, QualityError, SpecError, publish_file
+from export import ExportError, OnnxSpec, QualityError, SpecError, publish
 from model_store import Store
 from model_store.manifest import Quality
 from model_store.tasks import Classes, Image
@@ -26,7 +26,7 @@ from tests.support.driving import LIMITS, Driver, body_of
 from tests.support.models.graphs import build, mixing
 
 FLOAT = TensorProto.FLOAT
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SETTINGS = Settings(provider="cpu", max_rows=8)
 NAMES = {0: "ant", 1: "bee", 2: "cat"}
 PICTURE = Image(input="images", channels=3, height=64, width=64, scale=1 / 255)
@@ -73,7 +73,7 @@ def store(tmp_path: Path) -> Store:
 def test_scores_that_are_no_probabilities_are_refused(describe: Callable[..., OnnxSpec], store: Store) -> None:
     """As those of a PyTorch model."""
     with pytest.raises(SpecError, match=r"'output0', which classes.probabilities names, (is|sums to) .* expected"):
-        publish_file(describe(network(softmax=False)), store)
+        publish(describe(network(softmax=False)), store)
     assert not store.root.exists()
 
 
@@ -102,7 +102,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     """The text says what was expected, and nothing is published."""
     with pytest.raises((ExportError, SpecError), match=complaint):
-        publish_file(describe(content, **facts), store)
+        publish(describe(content, **facts), store)
     assert not store.root.exists()
 
 
@@ -110,7 +110,7 @@ def test_quality_below_its_bar_is_not_published(describe: Callable[..., OnnxSpec
     """As of a PyTorch model."""
     quality = Quality(data="held out", rows=10, metrics={"accuracy": 0.8}, bar={"accuracy": 0.9})
     with pytest.raises(QualityError, match=r"accuracy: expected at least 0\.9, got 0\.8"):
-        publish_file(describe(network(), quality=quality), store)
+        publish(describe(network(), quality=quality), store)
 
 
 @pytest.mark.parametrize("batch", ["batch", 1], ids=["free", "fixed at 1"])
@@ -121,7 +121,7 @@ def test_published_file_classifies_pictures(
     """It loads, passes its golden samples, shares batches, and answers a picture with a label."""
     classes = Classes(probabilities="output0") if softmax else Classes(logits="output0")
     samples = {"images": np.random.default_rng(0).random((20, 3, 64, 64), np.float32)}
-    version = publish_file(describe(network(batch, softmax), classes=classes, samples=samples), store)
+    version = publish(describe(network(batch, softmax), classes=classes, samples=samples), store)
     manifest, files = version.read_all()
     loaded = load_version(version, SETTINGS)
     assert (loaded.golden_error, loaded.rows.verdict, loaded.max_rows) == (0, "proved", 8)

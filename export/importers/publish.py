@@ -5,7 +5,6 @@ that the server makes of plain files.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +14,10 @@ import onnx
 from pydantic import ValidationError
 
 from export.check import as_version, free_batch
-from export.errors import ExportError, QualityError, SpecError
+from export.errors import ExportError, QualityError, SpecError, list_missed
+from export.importers.spec import OnnxSpec
 from export.onnx.probabilities import append_probabilities
 from export.proof.statistics import summarise
-from export.publish import list_missed
 from export.spec import Arrays, Progress
 from model_store.errors import StoreError, first_line
 from model_store.golden import GoldenSamples, default_atol, find_no_probability
@@ -29,60 +28,13 @@ from model_store.graphs.bits import take_rows
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import make_samples, mark_any_shape
 from model_store.graphs.sessions import CpuSession, describe_session
-from model_store.manifest import Batching, Golden, Manifest, Provenance, Quality, Statistics, Task, describe
+from model_store.manifest import Golden, Manifest, Provenance, Statistics, describe
 from model_store.store import ModelVersion, Store
-from model_store.tasks import Classes, Forecast, Generation, Image, Reconstruction
+from model_store.tasks import Classes
 
 _FILE = f"{MAIN}.onnx"
 _GOLDEN_FILE = "golden.npz"
 _CHUNK_ROWS = 64
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class OnnxSpec:
-    """An ONNX file on its way to the store, and what a server must know of it beyond its tensors."""
-
-    name: str
-    """Of the model in the store."""
-    file: str | Path
-    """The ONNX file; weights in other files lie beside it."""
-    task: Task = "tensors"
-    """The route that answers for it, or ``tensors``."""
-    labels: tuple[str, ...] = ()
-    """Of the classes, in their order."""
-    classes: Classes | None = None
-    """Which output holds the probabilities of the labels; or the logits, of which their probabilities are then made."""
-    image: Image | None = None
-    """How a picture becomes a row of an input."""
-    forecast: Forecast | None = None
-    """How a series is continued."""
-    reconstruction: Reconstruction | None = None
-    """What of the graph is the row anew."""
-    generation: Generation | None = None
-    """How rows are made from noise."""
-    batching: Batching = field(default_factory=Batching)
-    """What it wants other than the server's defaults."""
-
-    samples: Mapping[str, np.ndarray] | None = None
-    """Real inputs by name, for golden samples and reference statistics. None: made-up rows, and no statistics."""
-    golden_rows: int = 8
-    """Of the samples, for golden samples."""
-    golden_atol: float | None = None
-    """None: 1e-3, or a hundredth of the outputs' magnitude if that is less."""
-    golden_rtol: float = 1e-3
-    """For the provider that serves."""
-    quality: Quality | None = None
-    """As it was measured on held-out data."""
-    data: str | None = None
-    """What it was trained on, for the record."""
-    seed: int | None = None
-    """Of the training, for the record."""
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    """Of the training, for the record."""
-    licence: str | None = None
-    """Of the weights."""
-    description: str = ""
-    """For people."""
 
 
 def publish_file(spec: OnnxSpec, store: Store, progress: Progress = lambda step: None) -> ModelVersion:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 class Page(NamedTuple):
@@ -26,7 +26,7 @@ PAGES = (
         "`sluice export FILE.py:NAME` publishes what an `ExportSpec` describes, a PyTorch model, or an `OnnxSpec`, an "
         "ONNX file ([how](publish-onnx.md)). The parts that say what a model is for, such as `Classes`, are those of "
         "[the manifest](manifest.md). Where an export is refused: [My model does not export](does-not-export.md).",
-        (("export/spec.py", ("GraphSpec", "ExportSpec")), ("export/onnx_file.py", ("OnnxSpec",))),
+        (("export/spec.py", ("GraphSpec", "ExportSpec")), ("export/importers/spec.py", ("OnnxSpec",))),
     ),
     Page(
         "manifest.md",
