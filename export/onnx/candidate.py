@@ -45,7 +45,7 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     graphs = {MAIN: describe_graph(spec, traced[MAIN].model, f"{MAIN}.onnx")}
     if not spec.graphs:
         draft_manifest(spec, graphs)  # what does not fit is found before the time-consuming steps
-    spec = _add_explain(main, spec, progress)
+    spec = _add_explain(spec, main, progress)
     for name, one in list(spec.graphs.items()):
         progress(f"exporting to ONNX: {name}")
         originals[name] = Original(one)
@@ -84,7 +84,7 @@ def graphs_of(spec: ExportSpec) -> dict[str, GraphSpec]:
     return {MAIN: spec, **spec.graphs}
 
 
-def _add_explain(original: Original, spec: ExportSpec, progress: Progress) -> ExportSpec:
+def _add_explain(spec: ExportSpec, original: Original, progress: Progress) -> ExportSpec:
     """The spec with a graph ``explain``, where it is a classifier that is to have one."""
     sample, *others = spec.inputs.values()
     wanted = spec.explain
@@ -94,7 +94,7 @@ def _add_explain(original: Original, spec: ExportSpec, progress: Progress) -> Ex
         return spec
     progress("tracing the gradients")
     try:
-        return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(original, spec, progress)})
+        return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec, original, progress)})
     except ExportError as error:
         if spec.explain:
             raise

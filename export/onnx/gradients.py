@@ -51,8 +51,7 @@ class Explained(nn.Module):
         self.scores = scores
         self.multi_label = multi_label
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x, label = inputs  # by position, for the first is called as the model calls it
+    def forward(self, x: torch.Tensor, /, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.enable_grad():
             here = x.detach().requires_grad_(True)
             scores: torch.Tensor = pytree.tree_leaves(self.module(here))[self.scores]
@@ -63,7 +62,7 @@ class Explained(nn.Module):
         return gradient.detach(), uphill.detach()
 
 
-def make_explain(original: Original, spec: ExportSpec, progress: Progress = lambda step: None) -> GraphSpec:
+def make_explain(spec: ExportSpec, original: Original, progress: Progress = lambda step: None) -> GraphSpec:
     """The graph ``explain`` of a classifier with one floating point input. ``progress`` is told what it will take.
 
     ``original`` is its module, ``spec`` what is said of it. Raises SpecError where the model has other inputs,

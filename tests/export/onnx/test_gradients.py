@@ -66,7 +66,7 @@ def make_classifier(classifier: Any) -> Callable[..., ExportSpec]:
 def test_model_without_one_floating_input_has_no_explain_graph(make_spec: Callable[..., ExportSpec]) -> None:
     """What is no classifier is refused, with the way out."""
     with pytest.raises(SpecError, match="set explain=False"):
-        make_explain(Original(make_spec()), make_spec())
+        make_explain(make_spec(), Original(make_spec()))
 
 
 def test_gradient_that_cannot_be_traced_is_told_where_it_was_asked_for(
@@ -91,7 +91,7 @@ def test_memory_of_a_row_bounds_the_batches_of_gradients(
     """It is told before the proof; larger batches are not tried, and the server is told not to make them."""
     notes: list[str] = []
     spec = make_classifier()
-    row = make_explain(Original(spec), spec, notes.append)
+    row = make_explain(spec, Original(spec), notes.append)
     assert row.max_rows is None
     assert any("a row takes about 0 MB" in note for note in notes)
     monkeypatch.setattr(gradients, "MOST_BYTES", 4 * 5_000)
@@ -110,9 +110,9 @@ def test_gradients_that_take_too_much_memory_are_made_where_they_are_asked_for(
     """What they take is known before they run."""
     monkeypatch.setattr(gradients, "UNASKED_BYTES", 5_000)
     with pytest.raises(ExportError, match=r"gradients of a row take about .* GB of memory: set explain=True"):
-        make_explain(Original(make_classifier()), make_classifier())
+        make_explain(make_classifier(), Original(make_classifier()))
     asked = make_classifier(explain=True)
-    assert make_explain(Original(asked), asked).outputs == OUTPUTS
+    assert make_explain(asked, Original(asked)).outputs == OUTPUTS
 
 
 def test_published_classifier_explains_itself(
