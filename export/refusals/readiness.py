@@ -53,13 +53,20 @@ def _refuse(tensor: torch.Tensor) -> str:
 
 @contextmanager
 def _restored(original: Original) -> Iterator[None]:
-    """What the runs change in the buffers is undone."""
-    before = {name: (buffer, buffer.clone()) for name, buffer in original.module.named_buffers()}
+    """What the runs change in the buffers, or put in their place, is undone."""
+    before = [
+        (part, name, buffer, buffer.clone())
+        for part in original.module.modules()
+        for name, buffer in part.named_buffers(recurse=False)
+    ]
     try:
         yield
     finally:
-        for buffer, values in before.values():
-            buffer.copy_(values)
+        for part, name, buffer, values in before:
+            if not torch.equal(buffer, values):
+                buffer.copy_(values)
+            if not isinstance(part, torch.jit.ScriptModule) and getattr(part, name, None) is not buffer:
+                setattr(part, name, buffer)
 
 
 def _check_repetition(original: Original) -> None:

@@ -153,10 +153,15 @@ def test_refusal_says_what_to_change_too(name: str, store: Store, one_thread: No
 
 def test_module_is_left_as_it_was(store: Store, one_thread: None) -> None:
     """What the runs change in a buffer is undone, and no generator of random numbers moves."""
-    module = Body(count, calls=torch.zeros(1))
+
+    def replace(module: Any, x: Any) -> Any:
+        module.shape = module.shape + x.shape[0]
+        return count(module, x)
+
+    module = Body(replace, calls=torch.zeros(1), shape=torch.zeros(2))
     torch_before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     with pytest.raises(ExportError):
         publish(ExportSpec(name="m", task="tensors", module=module, inputs={"x": X}, outputs=("y",)), store)
-    assert module.calls.tolist() == [0]
+    assert (module.calls.tolist(), module.shape.tolist()) == ([0], [0, 0])
     assert torch.equal(torch.random.get_rng_state(), torch_before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)
