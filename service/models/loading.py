@@ -41,7 +41,7 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
-from service.models.memory import count_bytes, join_terms, learn_memory
+from service.models.memory import count_bytes, join_terms, learn_memory, limit_rows
 from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, check_signature, run, try_company
@@ -170,7 +170,7 @@ class _Opened:
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     session, golden, budget = opened.session, opened.golden, Budget()
-    max_rows = _limit_rows(name, manifest, settings)
+    max_rows = limit_rows(name, manifest, settings.max_rows)
     try:
         graph = _settle_batch(opened, max_rows)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
@@ -209,12 +209,6 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         memory=memory,
         buckets=buckets if signature.batches and not session.on_cpu else (),
     )
-
-
-def _limit_rows(name: str, manifest: Manifest, settings: Settings) -> int:
-    """The most rows of a batch of a graph."""
-    of_model, of_graph = manifest.batching.max_rows or settings.max_rows, manifest.graphs[name].max_rows
-    return of_model if of_graph is None else min(of_model, of_graph)
 
 
 def _learn_sizes(
@@ -299,7 +293,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
     opened = {}
     for name, graph in manifest.graphs.items():
         external = {file: contents[file] for file in graph.external_data}
-        max_rows = _limit_rows(name, manifest, settings)
+        max_rows = limit_rows(name, manifest, settings.max_rows)
         golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         stored = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
         content = with_available_locale(contents[graph.file])
