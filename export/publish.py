@@ -150,6 +150,9 @@ def _prove_graphs(candidate: "Candidate", progress: Progress) -> tuple[dict[str,
             which = f"the version in {candidate.precision}" if candidate.precision else "the version"
             progress(f"note: {which} has no graph {EXPLAIN}: {reason}")
         else:
+            spec = candidate.originals[name].spec
+            least = make_random(spec, {**spec.example_sizes, BATCH: min(spec.batches)}, _GOLDEN_SEED)
+            runtime.run_and_release(least)  # what the largest batch took is for the next graph
             runtimes[name] = runtime
     return runtimes, parity
 

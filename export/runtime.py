@@ -23,7 +23,6 @@ class Runtime:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL_ONLY
-        options.enable_cpu_mem_arena = False  # what the largest batch took is given back, for other graphs
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         if external:
             names, contents = list(external), list(external.values())
