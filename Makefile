@@ -9,7 +9,7 @@ DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install compiled plain serve test test-compiled test-slow test-fuzz test-chaos test-versions clients lint format \
-	picture clean
+	picture docs clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -81,6 +81,10 @@ format: $(VENV)/.test-$(DEVICE)
 # The picture of ARCHITECTURE.md, from the import graph.
 picture: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.support.import_graph
+
+# The references of specs and of the manifest in docs/, from the docstrings.
+docs: $(VENV)/.test-$(DEVICE)
+	$(BIN)/python -m tests.support.pages.references
 
 $(VENV)/.venv:
 	$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'

@@ -10,6 +10,7 @@ from export.errors import (
     SpecError,
     UnknownRecipe,
 )
+from export.importers.spec import OnnxSpec
 from export.publish import publish, publish_each
 from export.spec import ExportSpec, GraphSpec
 
@@ -20,6 +21,7 @@ __all__ = [
     "ExportSpec",
     "GraphSpec",
     "NotPublished",
+    "OnnxSpec",
     "ParityError",
     "QualityError",
     "SpecError",

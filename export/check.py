@@ -3,6 +3,7 @@
 What is said of a file is what ``model_store.graphs`` finds in it, as the server does when it loads it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,20 @@ from model_store.rows import Analysis
 
 BATCH = "batch"
 _SIZES = (1, 2, 3, 5)
+_ADVICE = (
+    (
+        r"INVALID_PROTOBUF|No graph was found|start byte",
+        ": it is no ONNX file, or not the whole: copy it again",
+    ),
+    (
+        r"is not a registered function|No Op registered",
+        ": the server has the operators of ONNX and ONNX Runtime: export the model without custom ones",
+    ),
+    (r"Opset|opset|IR version|ir_version", ": export it for an older version of ONNX"),
+    (r"NOT_IMPLEMENTED", ": ONNX Runtime has not that operator for these datatypes: cast to float32"),
+)
+_TORCH = (b"PK\x03\x04", b"\x80\x02")
+"""What files of torch.save begin with, now and before."""
 _AGAIN = "export the model again with a dynamic axis 0"
 
 
@@ -40,18 +55,35 @@ class Verdict:
 
 
 def check_file(path: Path) -> Verdict:
-    """What the server would do with this file. Raises ExportError where it cannot be read or loaded, OSError."""
-    path.stat()
+    """What the server would do with this file. Raises ExportError where it cannot be read or loaded."""
     try:
-        found = inspect(_as_version(path))
+        path.stat()
+        found = inspect(as_version(path))
+    except OSError as error:
+        raise ExportError(f"{path}: {error.strerror}{_advise(path, '')}") from error
     except StoreError as error:
-        raise ExportError(f"{path}: {error}") from error
+        raise ExportError(f"{path}: {str(error).rstrip('.')}{_advise(path, str(error))}") from error
     given = [value for value in found.declared if not value.optional]
     fixed = bool(given) and all(value.shape and value.shape[0] == 1 for value in given)
     return Verdict(found, fixed and found.serves == "whole")
 
 
-def _as_version(path: Path) -> ModelVersion:
+def _advise(path: Path, reason: str) -> str:
+    """What to do about a file that cannot be read or loaded, where that is known."""
+    source, _, name = str(path).rpartition(":")
+    if name.isidentifier() and Path(source).is_file():
+        return f": this command is for ONNX files; `sluice export {path}` proves and publishes what a spec describes"
+    advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, reason)), "")
+    if not advice or not path.is_file():
+        return advice
+    with path.open("rb") as file:
+        is_torch = file.read(4).startswith(_TORCH)
+    return (
+        ": it looks like a file of PyTorch: `sluice export` publishes its models, from a spec" if is_torch else advice
+    )
+
+
+def as_version(path: Path) -> ModelVersion:
     """The file as a version of a plain repository: ``name/1/model.onnx``, or alone in a folder.
 
     Its weights and ``config.pbtxt`` are found where the server looks for them.
@@ -68,7 +100,7 @@ def _as_version(path: Path) -> ModelVersion:
 def write_free_batch(path: Path, out: Path) -> None:
     """Write a copy whose axis 0, fixed at 1 so far, is free. Raises ExportError, OSError; nothing is written then."""
     try:
-        plain = _as_version(path).read_plain()
+        plain = as_version(path).read_plain()
         if plain.external and out.absolute().parent != path.absolute().parent:
             raise ExportError(f"{path} has weights in other files: write the copy beside them, into {path.parent}")
         changed = free_batch(plain.content, plain.external)

@@ -5,6 +5,7 @@ Exit codes: 0 all published, 1 something failed and is not in the store, 2 the c
 
 import argparse
 import importlib
+import io
 import json
 import os
 import sys
@@ -18,12 +19,14 @@ from rich.console import Console
 
 from export import report
 from export.errors import NotPublished, QualityError, UnknownRecipe
+from export.importers.spec import OnnxSpec
 from export.publish import publish_each
 from export.source import Misuse, load_spec
 from export.spec import ExportSpec, Precision, Progress
 from export.summary import Outcome, as_record, print_table
 from export.zoo import RECIPES, load_recipe
 from model_store import DEFAULT_ROOT, Store, StoreError
+from model_store.errors import first_line
 
 STORE_VARIABLE = "SLUICE_STORE"
 FAILED, MISUSED = 1, 2
@@ -47,7 +50,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sluice export``."""
     parser.add_argument(
-        "source", metavar="FILE.py:NAME", help="an ExportSpec, or a function without arguments that returns one"
+        "source",
+        metavar="FILE.py:NAME",
+        help="an ExportSpec, an OnnxSpec of an ONNX file, or a function without arguments that returns one",
     )
     _common_arguments(parser)
 
@@ -77,6 +82,8 @@ def export_model(args: argparse.Namespace) -> int:
 
 
 def _guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a tensor may have a name that a terminal cannot show
     try:
         _require_packages(needed)
         return command()
@@ -115,7 +122,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _publish_one(
-    name: str, store: Store, make: Callable[[Progress], ExportSpec], precisions: Sequence[Precision]
+    name: str, store: Store, make: Callable[[Progress], ExportSpec | OnnxSpec], precisions: Sequence[Precision]
 ) -> Outcome:
     began, versions = time.monotonic(), []
     error, missed = None, None
@@ -198,5 +205,10 @@ def _check(args: argparse.Namespace) -> int:
         verdict = check_file(args.free_batch or args.file)
     except (OSError, NotPublished) as error:
         raise Misuse(str(error)) from None
+    except Exception as error:  # a file may be anything
+        raise Misuse(
+            f"{args.file}: nothing can be told of it, which is a fault of this command ({type(error).__name__}: "
+            f"{first_line(error)}): please report it with the file"
+        ) from error
     report.print_verdict(Console(), verdict, args.json)
     return 0 if verdict.found.serves == "batches" else FAILED

@@ -9,6 +9,7 @@ NotPublished
 └── UnknownRecipe         there is no reference model of that name
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model_store.manifest import Quality
@@ -73,3 +74,12 @@ class QualityError(NotPublished):
 
 class UnknownRecipe(NotPublished):
     pass
+
+
+def list_missed(metrics: Mapping[str, float], bar: Mapping[str, float]) -> list[str]:
+    """What each metric that is under its bar, or absent, should have been."""
+    return [
+        f"{name}: expected at least {least:g}, got {metrics.get(name, 'no such metric')}"
+        for name, least in bar.items()
+        if not metrics.get(name, float("-inf")) >= least
+    ]

@@ -63,8 +63,6 @@ def _draw_lengths(spec: GraphSpec, sizes: Sizes, generator: np.random.Generator)
 def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator) -> np.ndarray:
     """Uniform over the range of ``seen``. A single number that all rows share lies between half of it and it; a single
     integer stays what it is, for it may be one of few that the model takes."""
-    if seen.dtype.kind == "b":
-        return np.asarray(generator.random(shape) < 0.5)
     if seen.size == 1 and not spec.axes[name]:
         share = generator.uniform(0.5, 1) if seen.dtype.kind == "f" else 1
         return np.asarray(seen * share, seen.dtype)

@@ -1,6 +1,5 @@
 """From a spec to a version in the store: every step must pass, and only then is anything written."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.errors import DependentRows, ExportError, NotPublished, ParityError, QualityError
+from export.errors import DependentRows, ExportError, NotPublished, ParityError, QualityError, SpecError, list_missed
+from export.importers.spec import OnnxSpec
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
 from export.proof.statistics import summarise
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
-from model_store.golden import measure_magnitude
+from model_store.golden import default_atol, measure_magnitude
 from model_store.graph import Graph
 from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from export.runtime import Runtime
 
 _GOLDEN_SEED = 0
-_GOLDEN_ATOL = 1e-3
 PRECISION = "precision"
 """The parameter of the provenance that holds it, in versions of lower precision."""
 FULL = "fp32"
@@ -32,12 +31,14 @@ FULL = "fp32"
 
 
 def publish(
-    spec: ExportSpec,
+    spec: ExportSpec | OnnxSpec,
     store: Store,
     progress: Progress = lambda step: None,
     precision: Precision | None = None,
 ) -> ModelVersion:
     """Export, check, compare, measure and publish one model; ``progress`` is told each step in words.
+
+    An ONNX file has no original to be compared with, and no other precision.
 
     With ``precision`` a second version in it follows the first, and is what is returned. Raises NotPublished
     (SpecError, ExportError, ParityError, QualityError) and what ``Store.publish`` raises; the store is then as it was
@@ -48,9 +49,19 @@ def publish(
 
 
 def publish_each(
-    spec: ExportSpec, store: Store, progress: Progress = lambda step: None, precisions: Sequence[Precision] = ()
+    spec: ExportSpec | OnnxSpec,
+    store: Store,
+    progress: Progress = lambda step: None,
+    precisions: Sequence[Precision] = (),
 ) -> Iterator[ModelVersion]:
     """As ``publish``, with any number of precisions: each version as soon as it is in the store."""
+    if isinstance(spec, OnnxSpec):
+        from export.importers.publish import publish_file
+
+        if precisions:
+            raise SpecError(f"{spec.name}: precision: expected it of an ExportSpec, an ONNX file is published as it is")
+        yield publish_file(spec, store, progress)
+        return
     # torch takes seconds to import, and who only reads a spec or the errors does not need it.
     from export.onnx.candidate import make_candidate
 
@@ -121,9 +132,9 @@ def _prove_graphs(
 ) -> tuple["Candidate", dict[str, "Runtime"], dict[str, Parity]]:
     """Every graph, loaded and equal to its original, and the candidate with what was found of its inputs.
 
-    In a lower precision ``explain`` is left out if it is not.
+    ``explain`` is left out if it is not, in a lower precision, and where nobody has asked for it.
     """
-    from export.onnx.gradients import EXPLAIN
+    from export.onnx.gradients import EXPLAIN, is_optional
     from export.proof.verdict import describe_proof
 
     runtimes, parity, graphs = {}, {}, dict(candidate.graphs)
@@ -131,10 +142,11 @@ def _prove_graphs(
         try:
             candidate, runtime, proof = _prove_graph(candidate, name, progress)
         except (ExportError, ParityError) as error:
-            if name != EXPLAIN or candidate.precision is None:
+            if not is_optional(candidate.spec, name) and (name != EXPLAIN or candidate.precision is None):
                 raise
             reason = error.__cause__ or error  # without the advice, which is for graphs that are needed
-            progress(f"note: the version in {candidate.precision} has no graph {EXPLAIN}: {reason}")
+            which = f"the version in {candidate.precision}" if candidate.precision else "the version"
+            progress(f"note: {which} has no graph {EXPLAIN}: {reason}")
         else:
             runtimes[name], parity[name] = runtime, proof.parity
             graphs[name] = describe_proof(candidate.graphs[name], proof)
@@ -144,12 +156,21 @@ def _prove_graphs(
 def _prove_graph(candidate: "Candidate", name: str, progress: Progress) -> tuple["Candidate", "Runtime", "Proof"]:
     """With the graph of the other exporter, where that of the first one is not what its original is."""
     from export.onnx.candidate import export_otherwise
+    from export.onnx.probabilities import check_probabilities
+    from export.proof.grid import fit_grid
     from export.proof.parity import prove_graph
     from export.runtime import Runtime
 
     def attempt(one: "Candidate") -> tuple["Runtime", "Proof"]:
         runtime = Runtime(one.files[name].content, one.files[name].external)
-        return runtime, prove_graph(one.originals[name], runtime, one.graphs[name], one.limits[name], progress)
+        if name == MAIN:
+            check_probabilities(one.spec, runtime)
+        original = fit_grid(one.originals[name], runtime, progress)
+        proof = prove_graph(original, runtime, one.graphs[name], one.limits[name], progress)
+        spec = original.spec
+        least = make_random(spec, {**spec.example_sizes, BATCH: min(spec.batches)}, _GOLDEN_SEED)
+        runtime.run_and_release(least)  # what the largest batch took is for the next graph
+        return runtime, proof
 
     try:
         return candidate, *attempt(candidate)
@@ -224,8 +245,7 @@ def golden_file(graph: str) -> str:
 def _describe_golden(spec: ExportSpec, graph: GraphSpec, name: str, golden: GoldenSamples) -> Golden:
     """With what the tolerance has by the magnitude of the outputs, after the smallest of them."""
     magnitudes = [measure_magnitude(array) for array in golden.outputs.values() if array.dtype.kind == "f"]
-    least = min((magnitude for magnitude in magnitudes if magnitude), default=math.inf)
-    atol = min(_GOLDEN_ATOL, least / 100) if spec.golden_atol is None else spec.golden_atol
+    atol = default_atol(golden.outputs) if spec.golden_atol is None else spec.golden_atol
     return Golden(
         file=golden_file(name),
         rows=count_rows(graph, golden.inputs),
@@ -276,12 +296,3 @@ def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Qual
             quality,
         )
     return quality
-
-
-def list_missed(metrics: Mapping[str, float], bar: Mapping[str, float]) -> list[str]:
-    """What each metric that is under its bar, or absent, should have been."""
-    return [
-        f"{name}: expected at least {least:g}, got {metrics.get(name, 'no such metric')}"
-        for name, least in bar.items()
-        if not metrics.get(name, float("-inf")) >= least
-    ]

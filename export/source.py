@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from export.errors import NotPublished, SpecError
+from export.importers.spec import OnnxSpec
 from export.spec import ExportSpec
 
 
@@ -15,8 +16,8 @@ class Misuse(Exception):
     """A command was called in a way that cannot work; the text says what to write instead."""
 
 
-def load_spec(source: str) -> ExportSpec:
-    """The ExportSpec that ``source`` names, or that the function which it names returns.
+def load_spec(source: str) -> ExportSpec | OnnxSpec:
+    """The ExportSpec, or OnnxSpec, that ``source`` names, or that the function which it names returns.
 
     Raises Misuse where the text points at no such thing, and SpecError where the file itself fails, with its line.
     """
@@ -30,9 +31,11 @@ def load_spec(source: str) -> ExportSpec:
             f"{file} defines no {name!r}: name an ExportSpec, or a function without arguments that returns one"
         )
     found = getattr(module, name)
-    spec = _call(file, found) if callable(found) and not isinstance(found, ExportSpec) else found
-    if not isinstance(spec, ExportSpec):
-        raise Misuse(f"{source} gives a {type(spec).__name__}: expected an ExportSpec, or a function that returns one")
+    spec = _call(file, found) if callable(found) and not isinstance(found, ExportSpec | OnnxSpec) else found
+    if not isinstance(spec, ExportSpec | OnnxSpec):
+        raise Misuse(
+            f"{source} gives a {type(spec).__name__}: expected an ExportSpec, an OnnxSpec, or a function of one"
+        )
     return spec
 
 
@@ -48,7 +51,7 @@ def _import_file(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except NotPublished:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _blame(file, error) from error
     return module
 
@@ -58,11 +61,11 @@ def _call(file: Path, function: Any) -> Any:
         return function()
     except NotPublished:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _blame(file, error) from error
 
 
-def _blame(file: Path, error: Exception) -> SpecError:
+def _blame(file: Path, error: BaseException) -> SpecError:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
     line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else lines[-1] if lines else None
     where = f"{file}, line {line}" if line else str(file)

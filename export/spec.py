@@ -28,6 +28,9 @@ Progress = Callable[[str], None]
 Precision = Literal["fp16", "int8"]
 """Of a second version: half precision floats; or 8 bit integers, calibrated on the samples."""
 MAIN = "main"
+BATCHES = (1, 2, 3, 17, 64)
+SEEDS = (0, 1, 2)
+"""As long as a spec does not say otherwise: ``proof/grid.py`` takes fewer where a row takes long."""
 
 
 class Predict(Protocol):
@@ -93,16 +96,24 @@ class GraphSpec:
     kinks: float = 0.0
     """The share of all rows of the grid that may differ more: at a kink (ReLU, max) rounding decides which slope a
     gradient takes."""
+    kink_tol: float = math.inf
+    """What these may differ by all the same, in shares of the largest magnitude of an output."""
     row_atol: float | None = None
     """A row run alone (padded to two) against the same row in company. None: as against the original; 0: bit-equal."""
     proved_by_trial: bool = False
     """True: publish it though the analysis of the exported graph names a node that mixes rows, if no trial shows it.
     For modules of which it is known for another reason that their rows are independent."""
-    batches: tuple[int, ...] = (1, 2, 3, 17, 64)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    batches: tuple[int, ...] = BATCHES
+    """Numbers of rows that parity goes through. Left at the default they are fewer where a row takes long."""
+    seeds: tuple[int, ...] = SEEDS
+    """Of its random inputs. Left at the default they are fewer where a row takes long."""
     lengths: tuple[Sizes, ...] | None = None
-    """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice."""
+    """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice; not
+    the longest where a row takes long."""
+    max_rows: int | None = None
+    """Of a batch in the server, where more would take too much memory. None: as many as of the model."""
     opset: int = 20
+    """Of ONNX."""
     external_data_bytes: int | None = None
     """Weights of more bytes than this go to a file of their own. None: what the 2 GB of one ONNX file cannot hold."""
     seed: int | None = None
@@ -158,31 +169,42 @@ class ExportSpec(GraphSpec):
     """A model on its way to the store: its graph ``main``, what it is, and what it must reach to be published."""
 
     name: str
+    """Of the model in the store."""
     task: Task
+    """The route that answers for it, or ``tensors``."""
     graphs: Mapping[str, GraphSpec] = field(default_factory=dict)
     """Further graphs by name, such as the decoder of an autoencoder; each is proved like ``main``."""
 
     explain: bool | None = None
     """Whether a classifier gets a graph ``explain`` with gradients. None: if it is a ``torch.nn.Module`` with one
-    floating point input whose rows lie on axis 0."""
+    floating point input whose rows lie on axis 0, and they can be had."""
     explain_atol: float = 1e-4
     """As ``atol``, for that graph: gradients of calibrated scores are larger than the scores."""
 
     labels: tuple[str, ...] = ()
+    """Of the classes, in their order."""
     classes: Classes | None = None
+    """Which output holds the logits of the labels, or their probabilities."""
     image: Image | None = None
+    """How a picture becomes a row of an input."""
     loop: Loop | None = None
     """How the server runs ``main`` step by step, where it does."""
     forecast: Forecast | None = None
+    """How a series is continued."""
     text: Text | None = None
+    """How a text is translated."""
     reconstruction: Reconstruction | None = None
+    """What of the graph is the row anew."""
     tile_pixels: int | None = None
     """The side of the tiles that large pictures of ``reconstruction`` are cut into. None: they run whole."""
     tile_overlap: int | None = None
     """How many pixels tiles have beyond those that they answer for. None: as far as the graph's outputs look."""
     generation: Generation | None = None
+    """How rows are made from noise."""
     batching: Batching = field(default_factory=Batching)
+    """What it wants other than the server's defaults."""
     golden_rows: int = 8
+    """Of the samples, or of random rows, that are stored as golden samples."""
     golden_atol: float | None = None
     """None: 1e-3, or a hundredth of the outputs' magnitude if that is less."""
     golden_rtol: float = 1e-3
@@ -194,9 +216,13 @@ class ExportSpec(GraphSpec):
     quality: Quality | Callable[[Predict], Quality] | None = None
     """On held-out data. A function is given the exported graphs, so that what is measured is what will serve."""
     data: str | None = None
+    """What it was trained on, for the record."""
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Of the training, for the record."""
     licence: str | None = None
+    """Of the weights."""
     description: str = ""
+    """For people."""
 
     def __post_init__(self) -> None:
         _check_name(self)
@@ -237,9 +263,7 @@ def _check_inputs(spec: GraphSpec) -> None:
             )
     for name in spec.finite:
         if name not in spec.inputs or not spec.inputs[name].is_floating_point():
-            raise SpecError(
-                f"{spec.name}: finite: expected a floating point input of {list(spec.inputs)}, got {name!r}"
-            )
+            raise SpecError(f"{spec.name}: finite: expected an input of floats of {list(spec.inputs)}, got {name!r}")
 
 
 def _check_outputs(spec: GraphSpec) -> None:
@@ -267,20 +291,29 @@ def _check_facts(spec: ExportSpec) -> None:
     if spec.tile_pixels is None and spec.tile_overlap is not None:
         raise SpecError(f"{spec.name}: tile_overlap: expected tile_pixels too, got none")
     if spec.tile_pixels is not None and (spec.tile_pixels < 1 or spec.reconstruction is None):
-        raise SpecError(
-            f"{spec.name}: tile_pixels: expected the side of a tile, of a model with a reconstruction, got "
-            f"{spec.tile_pixels}"
-        )
+        raise SpecError(f"{spec.name}: tile_pixels: expected a side, and a reconstruction, got {spec.tile_pixels}")
     if spec.image and spec.image.input not in spec.inputs:
         raise SpecError(f"{spec.name}: image.input: expected one of {list(spec.inputs)}, got {spec.image.input!r}")
     if spec.task == "classify" and not (spec.labels and spec.classes):
         raise SpecError(
-            f"{spec.name}: task classify needs labels and classes: say which output holds the probabilities"
+            f"{spec.name}: task classify needs labels and classes: say which output holds the logits, as "
+            "Classes(logits=...), or the probabilities, as Classes(probabilities=...)"
         )
-    if spec.classes:
+    if spec.classes and not lacks_probabilities(spec):
         for name in (spec.classes.probabilities, spec.classes.logits):
             if name is not None and name not in spec.outputs:
                 raise SpecError(f"{spec.name}: classes: expected one of the outputs {spec.outputs}, got {name!r}")
+
+
+def lacks_probabilities(spec: ExportSpec) -> bool:
+    """Whether the module gives logits alone, so that their probabilities are added to the graph."""
+    classes = spec.classes
+    return (
+        classes is not None
+        and classes.logits in spec.outputs
+        and classes.probabilities == Classes().probabilities
+        and classes.probabilities not in (*spec.outputs, *spec.inputs)
+    )
 
 
 def _check_grid(spec: GraphSpec) -> None:
@@ -290,6 +323,8 @@ def _check_grid(spec: GraphSpec) -> None:
         raise SpecError(f"{spec.name}: external_data_bytes: expected 0 or more, got {spec.external_data_bytes}")
     if not spec.batches or min(spec.batches) < 1 or max(spec.batches) < 2:
         raise SpecError(f"{spec.name}: batches: expected sizes from 1 with at least one above 1, got {spec.batches}")
+    if spec.max_rows is not None and spec.max_rows < 1:
+        raise SpecError(f"{spec.name}: max_rows: expected 1 or more, got {spec.max_rows}")
     if not spec.seeds:
         raise SpecError(f"{spec.name}: seeds: expected one or more, got none")
     _check_bounds(spec)
@@ -312,9 +347,7 @@ def _check_bounds(spec: GraphSpec) -> None:
             )
         for asked in spec.lengths or ():
             if not least <= asked.get(name, least) <= end:
-                raise SpecError(
-                    f"{spec.name}: lengths: {name} = {asked[name]} lies outside of its bounds {least}, {largest}"
-                )
+                raise SpecError(f"{spec.name}: lengths: {name}={asked[name]} is outside its bounds {least}, {largest}")
 
 
 def _check_tolerance(spec: GraphSpec, field_name: str) -> None:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from export.publish import FULL, PRECISION, list_missed
+from export.errors import list_missed
+from export.publish import FULL, PRECISION
 from model_store import Manifest, ModelVersion
 from model_store.manifest import Quality
 

@@ -141,7 +141,8 @@ def _check_classes(manifest: Described, classes: Classes | None) -> None:
         if name is None:
             continue
         if name not in outputs:
-            raise ValueError(f"classes: {name!r} is not an output of the graph 'main'")
+            have = ", ".join(outputs)
+            raise ValueError(f"classes: {name!r} is not an output of the graph 'main', which has {have}")
         if outputs[name].row_shape != (len(manifest.labels),):
             shape = outputs[name].row_shape
             raise ValueError(f"classes: {name!r} has rows of {shape}, but there are {len(manifest.labels)} labels")

@@ -16,8 +16,12 @@ import numpy as np
 from model_store.datatypes import DATATYPES, datatype_of
 from model_store.errors import BadManifest, IntegrityError, first_line
 from model_store.manifest import Golden
+from model_store.tasks import Classes
 
 _MOST_OF_MAGNITUDE = 0.5
+_ATOL = 1e-3
+_SUM_TOL = 1e-3
+"""What the probabilities of a row may miss 1 by; those of 16 bits ten times as much, for each of them is rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,43 @@ def check_tolerance(facts: Golden, samples: GoldenSamples) -> None:
                 f"{allowed:.3g}, and its largest magnitude is {magnitude:.3g}: they prove nothing; expected less than "
                 "half of the magnitude: publish it again with smaller ones"
             )
+
+
+def default_atol(outputs: Mapping[str, np.ndarray]) -> float:
+    """1e-3, or a hundredth of the smallest magnitude that an output has in the samples if that is less."""
+    magnitudes = (measure_magnitude(array) for array in outputs.values() if datatype_of(array).kind == "f")
+    return min(_ATOL, min((magnitude for magnitude in magnitudes if magnitude), default=math.inf) / 100)
+
+
+def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], atol: float) -> str:
+    """What of the output that is to hold probabilities is none, and what to do; "" where all are.
+
+    ``atol`` is what an element may be off by all the same, in versions of low precision.
+    """
+    values = outputs.get(classes.probabilities)
+    if values is None or not values.size:
+        return ""
+    allowed = max(atol, _SUM_TOL * (10 if values.dtype.itemsize == 2 else 1))
+    values = values.astype(np.float64)
+    where = f"output {classes.probabilities!r}, which classes.probabilities names"
+    outside = ~((values >= -allowed) & (values <= 1 + allowed))  # so that NaN is outside too
+    if outside.any():
+        at = np.argwhere(outside)[0]
+        return (
+            f"{where}, is {values[tuple(at)]:.6g} in row {at[0]} of the samples: expected 0 to 1: name scores as "
+            "Classes(logits=...) instead, and the export adds their probabilities"
+        )
+    if classes.multi_label or values.ndim < 2:
+        return ""
+    sums = values.sum(axis=-1)
+    place = np.unravel_index(int(np.abs(sums - 1).argmax()), sums.shape)
+    if abs(sums[place] - 1) <= allowed:
+        return ""
+    return (
+        f"{where}, sums to {sums[place]:.6g} in row {place[0]} of the samples: expected 1, within {allowed:g}: set "
+        "Classes(multi_label=True) if a row may have several labels, else name scores as Classes(logits=...) instead, "
+        "and the export adds their probabilities"
+    )
 
 
 def measure_magnitude(array: np.ndarray) -> float:

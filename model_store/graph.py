@@ -25,11 +25,13 @@ class Tensor(StrictModel):
 
     name: str
     datatype: str
+    """As the Open Inference Protocol calls it, such as FP32."""
     shape: tuple[int | str, ...]
     batch_axis: int | None = None
     finite: bool = False
     """True: NaN and infinities in this input are refused before they reach the model."""
     least: int | None = None
+    """See ``largest``."""
     largest: int | None = None
     """Integers outside of these are refused before they reach the model, such as an index into a table."""
     optional: bool = False
@@ -111,6 +113,7 @@ class RowVerdict(StrictModel):
 
     verdict: Literal["proved", "mixing", "unknown"]
     reason: str = ""
+    """For people."""
 
 
 Terms = tuple[float, float, float]
@@ -135,7 +138,9 @@ class Graph(StrictModel):
     """One ONNX file, with the files that hold its external weights."""
 
     file: FileName
+    """The ONNX file."""
     external_data: tuple[FileName, ...] = ()
+    """Files that hold its weights."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     axis_ranges: Mapping[str, AxisRange] = {}
@@ -145,6 +150,8 @@ class Graph(StrictModel):
     leading_rows: Annotated[int, Field(ge=0)] | None = None
     """By the model's configuration: the first axis of every tensor has up to so many rows of one request; 0: shapes of
     requests are whole. None where no configuration says."""
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    """Of a batch, where more would take too much memory; None: as many as those of the model."""
     rows: RowVerdict | None = None
     """None in versions that were published before rows were analysed."""
     run_bytes: RunBytes | None = None

@@ -27,7 +27,9 @@ class Batching(StrictModel):
     """What this model wants other than the service's defaults; None leaves the default."""
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
+    """Of a batch."""
     max_wait_s: Annotated[float, Field(ge=0)] | None = None
+    """For how long rows wait for others while the device is idle."""
 
 
 class File(StrictModel):
@@ -39,6 +41,7 @@ class Golden(StrictModel):
     """Stored samples: on the provider that serves, outputs must equal these within ``atol + rtol * |expected|``."""
 
     file: FileName = GOLDEN_FILE
+    """NumPy's .npz: ``in.NAME`` and ``out.NAME``."""
     rows: Annotated[int, Field(ge=1)]
     atol: Annotated[Finite, Field(ge=0)]
     rtol: Annotated[Finite, Field(ge=0)]
@@ -53,6 +56,7 @@ class ParityCase(StrictModel):
     """Where the inputs came from: ``random`` or ``samples``, and what was done with them."""
     max_abs_error: Finite
     max_rel_error: Finite
+    """By the largest magnitude of the output."""
 
 
 class Parity(StrictModel):
@@ -63,6 +67,7 @@ class Parity(StrictModel):
     rtol: Finite
     scale_tol: Finite = 0.0
     rungs: tuple[ParityCase, ...]
+    """The comparisons: over batch sizes, lengths and seeds, and with the samples."""
     stretched: tuple[ParityCase, ...] = ()
     """Of inputs beyond those that the model is made for, where the original gives finite numbers for them."""
 
@@ -71,7 +76,9 @@ class Quality(StrictModel):
     """Measured on held-out data; ``bar`` holds the least value that was asked for, by metric."""
 
     data: str
+    """On what it was measured."""
     rows: int
+    """On how many rows."""
     metrics: Mapping[str, Finite]
     bar: Mapping[str, Finite] = {}
 
@@ -97,11 +104,16 @@ class Provenance(StrictModel):
     onnx: str | None = None
     onnxruntime: str | None = None
     exporter: str | None = None
+    """What made the graphs, and why where it was not the first choice."""
     opset: int | None = None
     git_commit: str | None = None
+    """Of the folder in which it was exported, with ``-dirty`` if files differed."""
     data: str | None = None
+    """What it was trained on."""
     seed: int | None = None
+    """Of the training."""
     parameters: Mapping[str, str | int | float | bool] = {}
+    """Of the training, as its author names them; ``precision`` and ``fp32_version`` in a version of lower precision."""
 
 
 class Manifest(StrictModel):
@@ -109,31 +121,51 @@ class Manifest(StrictModel):
 
     schema_version: Literal[1] = 1
     name: ModelName
+    """That of its folder."""
     task: Task
+    """The route that answers for it, or ``tensors``."""
     description: str = ""
+    """For people."""
     graphs: Mapping[str, Graph]
+    """By name; ``main`` is there always."""
     files: Mapping[FileName, File] = {}
+    """Digest and size of every file but the manifest."""
     golden: Golden | None = None
+    """Of ``main``."""
     graph_golden: Mapping[str, Golden] = {}
     """Of the graphs other than ``main``."""
     labels: tuple[str, ...] = ()
+    """Of the classes, in their order."""
     output_labels: Mapping[str, tuple[str, ...]] = {}
     """Of the classes that an output of ``main`` scores, where a plain repository names them."""
     classes: Classes | None = None
+    """Which outputs hold the scores of the labels."""
     image: Image | None = None
+    """How a picture becomes a row."""
     loop: Loop | None = None
+    """How ``main`` is run step by step."""
     forecast: Forecast | None = None
+    """How a series is continued."""
     text: Text | None = None
+    """How a text is translated."""
     reconstruction: Reconstruction | None = None
+    """What of the graph is the row anew."""
     generation: Generation | None = None
+    """How rows are made from noise."""
     batching: Batching = Batching()
+    """What it wants other than the server's defaults."""
     provenance: Provenance | None = None
+    """Where it comes from."""
     quality: Quality | None = None
+    """What was measured on held-out data."""
     parity: Parity | None = None
+    """What ``main`` was compared by; None where there was no original."""
     graph_parity: Mapping[str, Parity] = {}
     """Of the graphs other than ``main``."""
     statistics: tuple[Statistics, ...] = ()
+    """Of inputs and outputs over real samples."""
     licence: str | None = None
+    """Of the weights."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

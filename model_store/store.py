@@ -17,12 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.errors import BadLayout, BadName, IntegrityError, NotInStore
+from model_store.errors import BadLayout, BadManifest, BadName, IntegrityError, NotInStore
 from model_store.files.integrity import describe_bytes, read_checked
 from model_store.files.links import Boundary, tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there, read_regular
 from model_store.files.staging import locked, staged, sweep
-from model_store.golden import GoldenSamples, check_tolerance
+from model_store.golden import GoldenSamples, check_tolerance, find_no_probability
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
@@ -226,7 +226,8 @@ class Store:
         """Add the next version of a model: all of it, or nothing.
 
         ``files`` maps each file name to its content; their digests are put into the manifest. Raises BadName where a
-        graph's file or the golden samples are not among them, BadManifest where their tolerance proves nothing.
+        graph's file or the golden samples are not among them, BadManifest where their tolerance proves nothing, or
+        where what is to hold probabilities does not.
         """
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
@@ -237,9 +238,13 @@ class Store:
             raise BadName(f"files of the version: expected {sorted(needed)}, got {sorted(files)}")
         complete = manifest.model_copy(update={"files": {name: describe_bytes(files[name]) for name in sorted(files)}})
         Manifest.from_json(complete.to_json(), "the new manifest")
-        for facts in (complete.golden, *complete.graph_golden.values()):
-            if facts is not None:
-                check_tolerance(facts, GoldenSamples.from_bytes(files[facts.file]))
+        for facts in filter(None, (complete.golden, *complete.graph_golden.values())):
+            samples = GoldenSamples.from_bytes(files[facts.file])
+            check_tolerance(facts, samples)
+            if facts is complete.golden and complete.classes is not None:
+                reason = find_no_probability(complete.classes, samples.outputs, facts.atol)
+                if reason:
+                    raise BadManifest(f"{complete.name}: {reason}")
         self.sweep()
         folder = self._folder(manifest.name)
         with staged(folder) as temporary:

@@ -32,15 +32,23 @@ class Image(Picture):
     """How a picture becomes a row of ``input``: resized to height x width, or as it is where these are None."""
 
     input: str
+    """Of ``main``."""
     height: Count | None = None
     width: Count | None = None
 
 
 class Classes(StrictModel):
-    """Which outputs of ``main`` carry the scores, in the order of the labels: ``[batch, len(labels)]``."""
+    """Which outputs of ``main`` carry the scores, in the order of the labels: ``[batch, len(labels)]``.
 
-    probabilities: str
+    Probabilities lie in 0 to 1, and those of a row sum to one: that is checked on the golden samples of every version.
+    """
+
+    probabilities: str = "probabilities"
+    """Where the module gives ``logits`` and no output of this name, the export adds it: softmax, or sigmoid."""
     logits: str | None = None
+    """Scores before softmax or sigmoid: explanations are gradients of them, where there are any."""
+    multi_label: bool = False
+    """True: a row may have several labels or none, so that each probability stands for itself."""
 
 
 class Carry(StrictModel):
@@ -63,6 +71,7 @@ class Loop(StrictModel):
 
     carries: Annotated[tuple[Carry, ...], Field(min_length=1)]
     max_steps: Count
+    """After which a row ends at the latest."""
     start: str | None = None
 
 
@@ -82,9 +91,11 @@ class Forecast(StrictModel):
     horizon: Count | None = None
     """How many values ``output`` has. None in a loop, which rolls out as many as are asked for."""
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """That ``output`` has, rising."""
     noise: str | None = None
     """Input [batch] of a loop's ``main``: with standard normal numbers ``output`` is a draw, with 0 its centre."""
     unit: str = ""
+    """Of the values, for people."""
 
 
 class Text(StrictModel):
@@ -103,7 +114,9 @@ class Text(StrictModel):
     scores: str
     symbols: Annotated[tuple[str, ...], Field(min_length=2)]
     begin: Index
+    """The symbol before the first."""
     end: Index
+    """The symbol after the last."""
 
 
 class Span(NamedTuple):
@@ -201,6 +214,7 @@ class Diffusion(StrictModel):
     steps: Count
     """How many, where none are asked for."""
     default_guidance: Finite = 0.0
+    """Where none is asked for."""
 
 
 class Generation(StrictModel):
@@ -210,8 +224,11 @@ class Generation(StrictModel):
     """
 
     graph: str = "main"
+    """The one that makes rows."""
     output: str
+    """The row."""
     noise: str
     label: str | None = None
     picture: Picture | None = None
+    """How the row becomes a picture, where it is one."""
     diffusion: Diffusion | None = None

@@ -6,13 +6,15 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from export.errors import SpecError
+from export.errors import ExportError, SpecError
 from export.onnx.exporter import describe_graph, export_graph, opset_of
-from export.onnx.gradients import EXPLAIN, make_explain
+from export.onnx.gradients import EXPLAIN, is_optional, make_explain
 from export.onnx.limits import Limits
+from export.onnx.scores import complete_probabilities
 from export.onnx.tracing import DYNAMO
 from export.onnx.weights import Files, serialise
 from export.original import Original
+from export.refusals.readiness import check_ready
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
 from model_store.graph import Graph
 from model_store.manifest import Manifest, describe
@@ -44,20 +46,33 @@ class Candidate:
 def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     """Export every graph. Raises SpecError, ExportError."""
     progress("exporting to ONNX")
-    originals = {MAIN: Original(spec)}
-    for note in originals[MAIN].notes():
+    main = complete_probabilities(Original(spec))
+    assert isinstance(main.spec, ExportSpec)  # noqa: S101  # it completes the spec that it was given
+    originals, spec = {MAIN: main}, main.spec
+    for note in main.notes():
         progress(f"note: {note}")
+    check_ready(main)
     traced = {MAIN: export_graph(originals[MAIN])}
     graphs = {MAIN: describe_graph(spec, traced[MAIN].model, f"{MAIN}.onnx")}
     if not spec.graphs:
         draft_manifest(spec, graphs)  # what does not fit is found before the time-consuming steps
-    spec = _add_explain(spec, originals[MAIN], progress)
-    for name, one in spec.graphs.items():
+    spec = _add_explain(spec, main, progress)
+    for name, one in list(spec.graphs.items()):
         progress(f"exporting to ONNX: {name}")
         originals[name] = Original(one)
-        for note in originals[name].notes():
-            progress(f"note: graph {name}: {note}")
-        traced[name] = export_graph(originals[name])
+        if name != EXPLAIN:
+            for note in originals[name].notes():
+                progress(f"note: graph {name}: {note}")
+            check_ready(originals[name])
+        try:
+            traced[name] = export_graph(originals[name])
+        except ExportError as error:
+            if not is_optional(spec, name):
+                raise
+            progress(f"note: there is no graph {name}: {error}")
+            spec = replace(spec, graphs={key: graph for key, graph in spec.graphs.items() if key != name})
+            del originals[name]
+            continue
         graphs[name] = describe_graph(one, traced[name].model, f"{name}.onnx")
     for name, made in traced.items():
         if made.fell_back:
@@ -114,7 +129,13 @@ def _add_explain(spec: ExportSpec, original: Original, progress: Progress) -> Ex
     if not wanted or EXPLAIN in spec.graphs:
         return spec
     progress("tracing the gradients")
-    return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec)})
+    try:
+        return replace(spec, graphs={**spec.graphs, EXPLAIN: make_explain(spec, original, progress)})
+    except ExportError as error:
+        if spec.explain:
+            raise
+        progress(f"note: there is no graph {EXPLAIN}: {error}")
+        return spec
 
 
 def _draft_reconstruction(spec: ExportSpec) -> Reconstruction | None:

@@ -7,7 +7,6 @@ a part in is always the same, so it may be asked for: two runs, whose free axes 
 
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -124,12 +123,6 @@ class _Decisions(TorchFunctionMode):
                 sizes = tuple(asked[0].shape[:1]) if name in ("__len__", "__iter__") else _find_sizes(asked)
                 self.found.append(Decision(line, _ASKING[name], None if sizes is None else tuple(map(int, sizes))))
         return func(*args, **(kwargs or {}))
-
-
-def find_line(error: BaseException) -> str | None:
-    """The line of the model's code, as ``file:line``, in which an error has its cause; None where it has none there."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
 def _find_line() -> str | None:

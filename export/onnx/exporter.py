@@ -7,7 +7,8 @@ import onnx
 
 from export.errors import ExportError, SpecError
 from export.onnx.naming import all_nodes
-from export.onnx.tracing import Traced, trace_module
+from export.onnx.scores import trace_scores
+from export.onnx.tracing import Traced
 from export.onnx.weights import count_weights, without_weights
 from export.original import Original
 from export.spec import BATCH, GraphSpec
@@ -25,7 +26,7 @@ def export_graph(original: Original, unfit: str | None = None) -> Traced:
 
     ``unfit`` says why the graph of the newer exporter is of no use: then the older one makes it.
     """
-    traced = trace_module(original, unfit)
+    traced = trace_scores(original, unfit)
     strip(traced.model)
     check_graph(original.spec, traced.model)
     _check_loose(original, traced.model)
@@ -43,7 +44,7 @@ def describe_graph(spec: GraphSpec, model: onnx.ModelProto, file: str) -> Graph:
                 f"{spec.name}: output {tensor.name!r} of shape {tensor.shape} has no row for each row of the input: "
                 "return one row for each example, on whichever axis, or take the batch out of dynamic"
             )
-    return Graph(file=file, inputs=tuple(inputs), outputs=tuple(outputs))
+    return Graph(file=file, inputs=tuple(inputs), outputs=tuple(outputs), max_rows=spec.max_rows)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -91,20 +92,26 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
         small = count_weights(model) < _CHECKED_WHOLE_BYTES
         onnx.checker.check_model(model if small else without_weights(model), full_check=True)
     except Exception as error:
-        raise ExportError(f"{spec.name}: the exported graph is not valid ONNX ({error}): try another opset") from error
+        advice = "cast to float32, by .float()" if "bfloat16" in str(error) else "try another opset"
+        raise ExportError(f"{spec.name}: the exported graph is not valid ONNX ({error}): {advice}") from error
     for kind, expected, values in (
         ("inputs", list(spec.inputs), model.graph.input),
         ("outputs", list(spec.outputs), model.graph.output),
     ):
         got = [value.name for value in values]
         if got != expected:
-            raise ExportError(
-                f"{spec.name}: {kind} of the graph: expected {expected}, got {got}: name every tensor of forward"
+            missing = [name for name in expected if name not in got] if kind == "inputs" else []
+            advice = (
+                f"forward does not use {', '.join(missing)}, or leaves torch with it (NumPy, .tolist(), numbers), "
+                "where no export can follow: compute with operators of torch, and leave out inputs that are not used"
+                if missing
+                else "name every tensor of forward"
             )
+            raise ExportError(f"{spec.name}: {kind} of the graph: expected {expected}, got {got}: {advice}")
     drawn = sorted({node.op_type for node in all_nodes(model.graph)} & _RANDOM_OPS)
     if drawn:
         raise ExportError(
-            f"{spec.name}: the module draws random numbers inside the graph ({', '.join(drawn)}), which nobody could "
+            f"{spec.name}: the module draws random numbers ({', '.join(drawn)}) inside the graph, which nobody could "
             "repeat: make the noise an input, or compute it from a seed that is one"
         )
     for value in model.graph.input:
@@ -123,7 +130,7 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
 
 
 def _check_loose(original: Original, model: onnx.ModelProto) -> None:
-    """Raises SpecError where ``**kwargs`` took an input that nothing uses, as it takes one that is misspelt."""
+    """Raises SpecError where ``*args`` or ``**kwargs`` took an input that nothing uses, as one that is misspelt."""
     used = {name for node in all_nodes(model.graph) for name in node.input}
     for name in original.call.binding.loose:
         if name not in used:

@@ -6,6 +6,7 @@ Axiomatic Attribution for Deep Networks, 2017 (integrated gradients); Goodfellow
 """
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,72 +14,60 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils import _pytree as pytree
 
 from export.errors import ExportError, SpecError
 from export.original import Original, limit_threads, set_evaluating
-from export.spec import BATCH, ExportSpec, GraphSpec, Sizes
+from export.spec import BATCH, ExportSpec, GraphSpec, Progress, Sizes
 
 EXPLAIN = "explain"
-INPUTS = ("label", "baseline", "epsilon")
-OUTPUTS = ("gradient", "integrated_gradients", "perturbation")
-STEPS = 32
-"""Points of the path from the baseline: on the digits classifier the attributions then sum to within 0.4 % of the
-difference of the scores (16: 0.9 %, 64: 0.2 %)."""
-KINKS = 0.02
-"""Of the rows of the proof. On the digits classifier 2 of 261 had a point of their path at the bend of a ReLU."""
+OUTPUTS = ("gradient", "loss_gradient")
+MOST_BYTES = 1 << 29
+"""What the tensors of one run may take, here and in the server: larger batches are not tried, and not made."""
+UNASKED_BYTES = 1 << 31
+"""What the smallest run may take of a graph that nobody has asked for."""
+_KINKS = 0.02
+_KINKS_OF_ELEMENT = 3e-7
+"""How likely rounding decides at an element which slope a gradient takes: at the bend of a ReLU, or between two maxima.
+Of an EfficientNet-Lite0 at 224x224 half of the rows had such an element; one pixel was off by 0.06 of the largest."""
+_MOST_KINKS = 0.8
+_KINK_TOL = 0.25
 _EXAMPLE_ROWS = 3
-_LARGEST_EPSILON = 0.1  # of the range of the input, for the proof
+_LEAST_ROWS = 2  # a row alone is padded to two
 
 
 class Explained(nn.Module):
-    """``(x, label, baseline, epsilon) -> (gradient, integrated gradients, perturbation)``, all of the shape of ``x``.
+    """``(x, label) -> (gradient, loss_gradient)``, both of the shape of ``x``: of the label's score, and of its loss.
 
-    ``label`` int64 [batch] names the class that is explained, ``baseline`` has the shape of ``x``, ``epsilon`` float32
-    [batch] is the size of the perturbation of each row, in the units of ``x``.
+    ``label`` int64 [batch] names the class that is explained. Integrated gradients are the mean of gradients at points
+    of a path, which whoever asks runs as rows: in one run they would take as many times the memory. An adversarial
+    perturbation is the sign of the loss's gradient times a size; the sign is not in the graph, for rounding decides
+    that of small slopes.
     """
 
-    def __init__(self, module: nn.Module, scores: int) -> None:
+    def __init__(self, module: nn.Module, scores: int, multi_label: bool = False) -> None:
         super().__init__()
         self.module = copy.deepcopy(module).requires_grad_(False)
         set_evaluating(self.module)
         self.scores = scores
+        self.multi_label = multi_label
 
-    def forward(
-        self, x: torch.Tensor, /, label: torch.Tensor, baseline: torch.Tensor, epsilon: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor, /, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.enable_grad():
             here = x.detach().requires_grad_(True)
-            scores = self._score(here)
+            scores: torch.Tensor = self.module(here)[self.scores]
             # A sum over rows, because the gradient of each row is then that of its own score alone.
             (gradient,) = torch.autograd.grad(scores.gather(1, label[:, None]).sum(), here, retain_graph=True)
-            loss = -functional.log_softmax(scores, dim=1).gather(1, label[:, None]).sum()
-            (uphill,) = torch.autograd.grad(loss, here)
-            integrated = self._integrate(x, label, baseline)
-        size = epsilon.reshape(-1, *[1] * (x.dim() - 1))
-        return gradient.detach(), integrated.detach(), (size * uphill.sign()).detach()
-
-    def _score(self, x: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self.module(x)[self.scores]
-        return scores
-
-    def _integrate(self, x: torch.Tensor, label: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
-        """The mean gradient along the straight path, by the midpoint rule; all points of all rows in one batch."""
-        rows, shape = x.shape[0], x.shape[1:]
-        share = ((torch.arange(STEPS, dtype=x.dtype) + 0.5) / STEPS).reshape(1, STEPS, *[1] * len(shape))
-        step = x - baseline
-        points = baseline[:, None] + step[:, None] * share
-        path = points.reshape(rows * STEPS, *shape).detach().requires_grad_(True)
-        labels = label[:, None].expand(rows, STEPS).reshape(rows * STEPS, 1)
-        (gradients,) = torch.autograd.grad(self._score(path).gather(1, labels).sum(), path)
-        # As a product of matrices: it gives a row the same bits in every batch, which a mean over this axis does not.
-        weights = torch.full((1, 1, STEPS), 1 / STEPS, dtype=x.dtype).expand(rows, 1, STEPS)
-        return step * torch.bmm(weights, gradients.reshape(rows, STEPS, -1)).reshape(rows, *shape)
+            logs = functional.logsigmoid(scores) if self.multi_label else functional.log_softmax(scores, dim=1)
+            (uphill,) = torch.autograd.grad(-logs.gather(1, label[:, None]).sum(), here)
+        return gradient.detach(), uphill.detach()
 
 
-def make_explain(spec: ExportSpec) -> GraphSpec:
-    """The graph ``explain`` of a classifier with one floating point input.
+def make_explain(spec: ExportSpec, original: Original, progress: Progress = lambda step: None) -> GraphSpec:
+    """The graph ``explain`` of a classifier with one floating point input. ``progress`` is told what it will take.
 
-    Raises SpecError where the model has other inputs, ExportError where it cannot be differentiated.
+    ``original`` is its module, ``spec`` what is said of it. Raises SpecError where the model has other inputs,
+    ExportError where it cannot be differentiated.
     """
     (name, sample), *others = spec.inputs.items()
     if others or not sample.is_floating_point() or spec.classes is None or not spec.batched:
@@ -86,11 +75,11 @@ def make_explain(spec: ExportSpec) -> GraphSpec:
             f"{spec.name}: an explain graph needs a classifier with one floating point input and a batch axis: set "
             "explain=False to publish without one"
         )
-    explained = Explained(Original(spec).call, spec.outputs.index(spec.classes.logits or spec.classes.probabilities))
-    axes = dict(spec.axes[name])
+    scores = spec.outputs.index(spec.classes.logits or spec.classes.probabilities)
+    explained = Explained(original.call, scores, spec.classes.multi_label)
     make = _make_inputs(spec, name, sample)
     example = make({**spec.example_sizes, BATCH: _EXAMPLE_ROWS}, 0)
-    dynamic = {name: axes, "label": {0: BATCH}, "baseline": axes, "epsilon": {0: BATCH}}
+    dynamic = {name: dict(spec.axes[name]), "label": {0: BATCH}}
     try:
         with limit_threads():
             traced = trace(explained, list(example.values()), [sorted(dynamic[key]) for key in example])
@@ -100,29 +89,80 @@ def make_explain(spec: ExportSpec) -> GraphSpec:
             f"{str(error).strip().splitlines()[0] if str(error) else 'no reason given'}): set explain=False to publish "
             "without an explain graph"
         ) from error
+    row_bytes = find_peak(traced) // _EXAMPLE_ROWS
+    most_rows = max(_LEAST_ROWS, MOST_BYTES // row_bytes)
+    progress(f"tracing the gradients: a row takes about {row_bytes / 1e6:,.0f} MB")
+    if spec.explain is None and _LEAST_ROWS * row_bytes > UNASKED_BYTES:
+        raise ExportError(
+            f"{spec.name}: the gradients of a row take about {row_bytes / 1e9:.1f} GB of memory: set explain=True to "
+            "have them all the same"
+        )
+    is_bounded = max(spec.batches) > most_rows
+    batches = (*(rows for rows in spec.batches if rows < most_rows), most_rows) if is_bounded else spec.batches
+    if is_bounded:
+        progress(
+            f"note: a row of graph {EXPLAIN} takes about {row_bytes / 1e6:,.0f} MB, so its batches have up to "
+            f"{most_rows} rows here and in the server"
+        )
     return GraphSpec(
         module=explained,
         export_as=traced,
         inputs=example,
         outputs=OUTPUTS,
         dynamic=dynamic,
-        finite=(name, "baseline", "epsilon"),
+        finite=(name,),
         ranges={"label": (0, len(spec.labels) - 1)},
         random_inputs=make,
         atol=spec.explain_atol,
         rtol=spec.rtol,
-        kinks=KINKS,
+        kinks=find_kinks(row_bytes),
+        kink_tol=_KINK_TOL,
         row_atol=spec.row_atol,
         # The gradients of a row's score are those of its own inputs, for the rows of the classifier are proved
         # independent. The analysis does not follow the places of maxima, which MaxPool counts through the batch.
         proved_by_trial=True,
-        batches=spec.batches,
+        batches=batches,
         seeds=spec.seeds,
         lengths=spec.lengths,
         bounds=spec.bounds,
         opset=spec.opset,
         external_data_bytes=spec.external_data_bytes,
+        max_rows=most_rows if is_bounded else None,
     )
+
+
+def is_optional(spec: ExportSpec, name: str) -> bool:
+    """Whether a graph is one of gradients that nobody has asked for: where it cannot be had, the model goes without."""
+    return name == EXPLAIN and spec.explain is None and isinstance(spec.graphs[name].module, Explained)
+
+
+def find_peak(traced: Any) -> int:
+    """The most bytes that the tensors of a traced graph take at once, without its weights."""
+    nodes = list(traced.graph.nodes)
+    last_use = {given: number for number, node in enumerate(nodes) for given in node.all_input_nodes}
+    sizes = {node: 0 if node.op == "get_attr" else _count_bytes(node.meta.get("val")) for node in nodes}
+    held = most = 0
+    for number, node in enumerate(nodes):
+        held += sizes[node]
+        most = max(most, held)
+        held -= sum(sizes[given] for given in node.all_input_nodes if last_use[given] == number)
+    return max(1, most)
+
+
+def find_kinks(row_bytes: int) -> float:
+    """The share of rows that rounding may turn at a kink somewhere, by how much a row computes."""
+    expected = 1 - math.exp(-_KINKS_OF_ELEMENT * row_bytes / 4)
+    return min(_MOST_KINKS, max(_KINKS, expected))
+
+
+def _count_bytes(value: Any) -> int:
+    """Of the tensors in what a node gives; free axes count as the example has them."""
+
+    def size_of(size: Any) -> int:
+        return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+
+    tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+    return sum(math.prod(size_of(size) for size in one.shape) * one.element_size() for one in tensors)
 
 
 def _make_inputs(
@@ -138,8 +178,6 @@ def _make_inputs(
         return {
             name: low + (high - low) * torch.rand(shape, generator=draw, dtype=sample.dtype),
             "label": torch.randint(len(spec.labels), (rows,), generator=draw),
-            "baseline": low + (high - low) * torch.rand(shape, generator=draw, dtype=sample.dtype),
-            "epsilon": (high - low) * _LARGEST_EPSILON * torch.rand(rows, generator=draw, dtype=sample.dtype),
         }
 
     return make

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from keyword import iskeyword
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,38 +24,17 @@ import torch.export._patches as patches
 from export.errors import ExportError, NotPublished, SpecError
 from export.inputs import make_random
 from export.onnx import recurrence
-from export.onnx.decisions import find_line, refuse_decisions
+from export.onnx.decisions import refuse_decisions
 from export.onnx.limits import Limits, watch_limits
 from export.onnx.naming import finish, restore_inputs
 from export.original import Original
+from export.refusals.hints import diagnose
 from export.runtime import Runtime
 from export.spec import BATCH, GraphSpec
 
 DYNAMO = f"torch.onnx dynamo, onnxscript {version('onnxscript')}"
 _NEWEST_TORCHSCRIPT_OPSET = 20
 _SHOWN_REASON = 300
-
-
-class _Hint(NamedTuple):
-    """What a failure of the newer exporter means. ``own``: forward is the cause, so no other exporter will do."""
-
-    pattern: str
-    advice: str
-    own: bool
-
-
-_HINTS = (
-    _Hint(r"static shape of|[Cc]onstraints violated|specialized", "forward fixes the size of that axis: take it from "
-          "tensor.shape instead of a number, or leave the axis out of dynamic if it is meant to be fixed", True),
-    _Hint(r"data-dependent|GuardOnDataDependent|\.item\(\)", "forward decides in Python by the values of a tensor: use "
-          "torch.where or torch.cond", True),
-    _Hint(r"structure of `inputs` and `dynamic_shapes`", "give forward one named tensor argument per input, no *args, "
-          "lists or dictionaries", True),
-    _Hint(r"pack_padded_sequence", "packed sequences cannot be exported: mask the padding instead", False),
-    _Hint(r"No ONNX function found|DispatchError", "an operator has no ONNX form: replace it with simpler ones", False),
-)  # fmt: skip
-_OTHERWISE = _Hint("", "change forward so that torch.export.export(module, inputs) takes it", False)
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +46,6 @@ class Traced:
     fell_back: bool = False
     limits: Limits = field(default_factory=Limits)
     """For which sizes the graph holds, as far as its exporter knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """``reason`` in one line, the step of the exporter and the line of the model where known, and what it means."""
-
-    reason: str
-    step: str | None
-    line: str | None
-    hint: _Hint
 
 
 def trace_module(original: Original, unfit: str | None = None) -> Traced:
@@ -100,13 +69,13 @@ def trace_module(original: Original, unfit: str | None = None) -> Traced:
         except SpecError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, its diagnosis is raised or noted
-            failure, cause = _diagnose(error), error
-    where = f"exporting to ONNX failed at {failure.step}" if failure.step else "exporting to ONNX failed"
-    where = f"{where}, {failure.line}" if failure.line else where
-    text = f"{spec.name}: {where} ({failure.reason}): {failure.hint.advice}{_suspect_rows(spec)}"
+            failure, cause = diagnose(error), error
+    step, place = (f" at {failure.step}" if failure.step else ""), (f" in {failure.place}" if failure.place else "")
+    advice = f"{failure.hint.advice}{_suspect_rows(spec)}"
+    text = f"{spec.name}: exporting to ONNX failed{step}{place} ({failure.reason}): {advice}"
     try:
         traced = _trace_otherwise(original, failure.reason)
-    except ExportError as error:  # told beside the first, which is the one to mend
+    except NotPublished as error:  # told beside the first, which is the one to mend
         other = "" if failure.hint.own else f"; {str(error).removeprefix(f'{spec.name}: ')}"
         raise ExportError(f"{text}{other}") from cause
     if failure.hint.own and not _is_right_elsewhere(original, traced.model):
@@ -122,7 +91,7 @@ def _trace_otherwise(original: Original, reason: str) -> Traced:
         raise
     except Exception as error:
         raise ExportError(
-            f"{original.spec.name}: the TorchScript exporter failed too ({_diagnose(error).reason})"
+            f"{original.spec.name}: the TorchScript exporter failed too ({diagnose(error).reason})"
         ) from error
     return Traced(model, f"torch.onnx torchscript (dynamo: {reason[:_SHOWN_REASON]})", fell_back=True)
 
@@ -163,7 +132,7 @@ def _trace_script(original: Original) -> Traced:
     try:
         return Traced(_export_torchscript(original), "torch.onnx torchscript")
     except Exception as error:
-        failure = _diagnose(error)
+        failure = diagnose(error)
         raise ExportError(
             f"{original.spec.name}: exporting TorchScript to ONNX failed ({failure.reason}): give the module that it "
             "was made of, if there is one"
@@ -248,18 +217,6 @@ def _refuse_decisions(original: Original) -> None:
     inputs, _ = next(_run_others(original), (None, None))
     other = None if inputs is None else tuple(torch.from_numpy(array) for array in inputs.values())
     refuse_decisions(spec.name, module, tuple(spec.inputs.values()), other)
-
-
-def _diagnose(error: BaseException) -> _Failure:
-    root = error
-    while root.__cause__ is not None:
-        root = root.__cause__
-    whole = _COLOUR.sub("", f"{error}\n{root}")
-    hint = next((hint for hint in _HINTS if re.search(hint.pattern, whole)), _OTHERWISE)
-    step = re.search(r"This is (step \d/\d)", whole)
-    lines = [line.strip() for line in _COLOUR.sub("", str(root)).splitlines() if line.strip()]
-    reason = f"{type(root).__name__}: {' '.join(lines[:3])[:500]}"
-    return _Failure(reason, step[1] if step else None, find_line(root), hint)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from export.errors import DependentRows, Element
-from export.inputs import count_rows, take_rows
+from export.inputs import count_rows, lengths_of, take_rows
 from export.original import Original
 from export.proof.comparison import Rounding, measure_error
 from export.proof.rounding import measure_rounding
@@ -34,6 +34,13 @@ def check_rows(trial: Trial, runtime: Runtime, inputs: Arrays, strangers: Arrays
     spec, few = trial.spec, slice(0, _NEIGHBOURHOOD_ROWS)
     _check_neighbours(spec, runtime.run_rows, take_rows(spec, inputs, few), take_rows(spec, strangers, few), case)
     _check_sizes(trial, runtime, inputs, case)
+
+
+def count_runs(spec: GraphSpec) -> int:
+    """About how many rows ``check_rows`` runs, over all lengths: with the square of the number of neighbours."""
+    most = max(spec.batches)
+    few = min(most, _NEIGHBOURHOOD_ROWS)
+    return len(lengths_of(spec)) * (few + few**2 + 2 * most + sum(spec.batches))
 
 
 def check_original_rows(original: Original, inputs: Arrays, strangers: Arrays, case: str) -> None:

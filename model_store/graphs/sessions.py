@@ -68,7 +68,7 @@ def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
         # It keeps the file for a fall-back that was turned off, which takes as much memory as the weights.
         session._model_bytes = None
         for _, value, _ in list_values(session):
-            value.name  # noqa: B018  # raises for one that is no UTF-8
+            value.name, value.shape  # noqa: B018  # raises for a name that is no UTF-8, of an axis too
         return session
     except Exception as error:  # ONNX Runtime raises many types without a common base
         raise BadGraph(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error

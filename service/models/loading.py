@@ -41,7 +41,7 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
-from service.models.memory import count_bytes, join_terms, learn_memory
+from service.models.memory import count_bytes, join_terms, learn_memory, limit_rows
 from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, check_signature, run, try_company
@@ -170,11 +170,12 @@ class _Opened:
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
     """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
     session, golden, budget = opened.session, opened.golden, Budget()
-    max_rows = manifest.batching.max_rows or settings.max_rows
+    max_rows = limit_rows(name, manifest, settings.max_rows)
     try:
         graph = _settle_batch(opened, max_rows)
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
-        error = check_golden(session, Signature(graph), expected, golden) if golden and expected else None
+        classes = manifest.classes if name == MAIN else None
+        error = check_golden(session, Signature(graph), expected, golden, classes) if golden and expected else None
         tried = _try_rows(opened, graph, max_rows)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
@@ -292,7 +293,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
     opened = {}
     for name, graph in manifest.graphs.items():
         external = {file: contents[file] for file in graph.external_data}
-        max_rows = manifest.batching.max_rows or settings.max_rows
+        max_rows = limit_rows(name, manifest, settings.max_rows)
         golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         stored = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
         content = with_available_locale(contents[graph.file])

@@ -10,6 +10,7 @@ import onnx
 from model_store.graph import Graph, Terms, fit
 from model_store.graphs import Arrays
 from model_store.graphs.bits import Axes, take_rows
+from model_store.manifest import Manifest
 from model_store.rows.graph.weights import embed_small, strip_weights
 from model_store.rows.measuring import Meter, is_large
 
@@ -24,6 +25,12 @@ _IN_PLACE = frozenset(
     {"Relu", "Add", "Mul", "Sub", "Div", "Sigmoid", "Tanh", "Clip", "Reshape", "Identity", "LeakyRelu"}
 )
 """Operators that may write over what they read."""
+
+
+def limit_rows(name: str, manifest: Manifest, default: int) -> int:
+    """The most rows of a batch of a graph: as many as its model's, or fewer for its memory."""
+    of_model, of_graph = manifest.batching.max_rows or default, manifest.graphs[name].max_rows
+    return of_model if of_graph is None else min(of_model, of_graph)
 
 
 def count_bytes(content: bytes, external: Mapping[str, bytes]) -> int:

@@ -12,10 +12,11 @@ from model_store import GoldenSamples
 from model_store.cancellation import current
 from model_store.datatypes import datatype_of
 from model_store.errors import first_line
-from model_store.golden import check_tolerance
+from model_store.golden import check_tolerance, find_no_probability
 from model_store.graph import Graph, Tensor
 from model_store.graphs.bits import cut, find_rounding, limit_of, take_rows
 from model_store.manifest import Golden
+from model_store.tasks import Classes
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays, Signature
 from service.errors import NotReady
@@ -77,10 +78,13 @@ def run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
         raise NotReady(f"the graph fails on its own samples: {first_line(error)}") from error
 
 
-def check_golden(session: Session, signature: Signature, facts: Golden, golden: GoldenSamples) -> float:
-    """Run the stored samples on the provider that will serve. Returns the worst error; raises NotReady above it.
+def check_golden(
+    session: Session, signature: Signature, facts: Golden, golden: GoldenSamples, classes: Classes | None = None
+) -> float:
+    """Run the stored samples on the provider that will serve. Returns the worst error.
 
-    Raises BadManifest for a tolerance that proves nothing.
+    Raises NotReady where it is too large, or where what ``classes`` calls probabilities are none; BadManifest for a
+    tolerance that proves nothing.
     """
     atol, rtol = facts.atol, facts.rtol
     check_tolerance(facts, golden)
@@ -108,6 +112,10 @@ def check_golden(session: Session, signature: Signature, facts: Golden, golden: 
                 f"{float(got[at]):.6g}, expected {float(expected[at]):.6g} within {atol:g} + {rtol:g} of it"
             )
         worst = max(worst, float(error.max(initial=0.0)))
+    if classes is not None:
+        reason = find_no_probability(classes, outputs, atol)
+        if reason:
+            raise NotReady(f"golden samples on {session.provider}: {reason}")
     return worst
 
 

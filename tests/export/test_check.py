@@ -1,6 +1,7 @@
 """``sluice check``: what the server would do with any ONNX file, and why."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,6 +106,70 @@ def test_what_cannot_be_loaded_ends_with_2(write: Writer, capsys: Capture, conte
     assert code == 2
     assert "model.onnx: ONNX Runtime cannot load the graph: " in text
     assert shown(path.with_name("absent.onnx"), capsys)[0] == 2
+
+
+def custom() -> bytes:
+    """An operator that no server has."""
+    model = onnx.load_model_from_string(double())
+    model.graph.node[0].domain = "my.operators"
+    model.opset_import.append(helper.make_opsetid("my.operators", 1))
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (b"", "it is no ONNX file, or not the whole: copy it again"),
+        (b"PK\x03\x04 and more", "it looks like a file of PyTorch: `sluice export` publishes its models, from a spec"),
+        (custom(), "export the model without custom ones"),
+    ],
+    ids=["empty", "of PyTorch", "custom operator"],
+)
+def test_what_cannot_be_loaded_is_told_with_what_to_do(
+    write: Writer, capsys: Capture, content: bytes, advice: str
+) -> None:
+    """After the words of ONNX Runtime."""
+    code, text = shown(write(content), capsys)
+    assert (code, advice in text) == (2, True)
+
+
+def test_what_is_no_file_is_told(tmp_path: Path, capsys: Capture) -> None:
+    """A folder, a named pipe and a spec are told from an ONNX file; none of them is waited for."""
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "mine.py").write_text("spec = None")
+    (tmp_path / "empty").mkdir()
+    for name, advice in (
+        ("pipe.onnx", "it is a named pipe: expected a file"),
+        ("mine.py:spec", "this command is for ONNX files; `sluice export"),
+        ("empty", "is empty: expected model.onnx"),
+    ):
+        code, text = shown(tmp_path / name, capsys)
+        assert (code, advice in text) == (2, True), text
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
+def test_no_bytes_end_in_a_traceback(write: Writer, capsys: Capture, seed: int) -> None:
+    """Files with a few bytes changed, and cut ones, end with one of the three codes."""
+    whole, path, draw = look_up(), write(b""), np.random.default_rng(seed)
+    for _ in range(20):
+        content = bytearray(whole[: draw.integers(len(whole)) if draw.random() < 0.3 else None])
+        for place in draw.integers(0, max(1, len(content)), min(3, len(content))):
+            content[place] = draw.integers(256)
+        path.write_bytes(content)
+        code, text = shown(path, capsys)
+        assert code in (0, 1, 2)
+        assert "a fault of this command" not in text
+
+
+def test_name_that_the_terminal_cannot_show_is_shown_all_the_same(write: Writer) -> None:
+    """Where the output is ASCII, a letter beyond it is escaped."""
+    content = build([helper.make_node("Relu", ["größe"], ["y"])], [("größe", FLOAT, ["n"])], [("y", FLOAT, ["n"])])
+    words = [sys.executable, "sluice.py", "check", str(write(content))]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"gr\xf6\xdfe" in done.stdout
 
 
 def test_mixing_rows_are_told_with_the_node(write: Writer, capsys: Capture) -> None:

@@ -198,3 +198,10 @@ def test_store_is_found_in_the_argument_then_the_environment_then_the_project(tm
     assert cli.find_root(None, {"SLUICE_STORE": str(tmp_path)}) == tmp_path
     assert cli.find_root(None, {"SLUICE_STORE": ""}) == DEFAULT_ROOT
     assert cli.find_root(None, {}) == DEFAULT_ROOT
+
+
+def test_file_that_ends_the_program_is_told_like_one_that_fails(source, tmp_path, capsys):
+    """A script that calls ``sys.exit`` where it is imported is no silent end: its line is named."""
+    source.write_text("import sys\nsys.exit('usage: mine.py')\n")
+    assert run("export", f"{source}:spec", "--store", tmp_path / "s") == 1
+    assert "mine.py, line 2: SystemExit: usage: mine.py" in " ".join(capsys.readouterr().err.split())

@@ -3,7 +3,7 @@ import onnxruntime
 import pytest
 
 from export import DependentRows, ExportError, ParityError, QualityError, SpecError, publish
-from export.publish import list_missed
+from export.errors import list_missed
 from model_store import BadManifest
 from model_store.datatypes import DATATYPES
 from model_store.manifest import Quality
@@ -93,6 +93,7 @@ def test_failure_at_any_step_leaves_the_store_as_it_was(make_spec, make_real_sam
     stages = list(dict.fromkeys(steps))
     assert stages == [
         "exporting to ONNX",
+        "cost of a row",
         "rows alone and in company",
         "parity with PyTorch",
         "row analysis",

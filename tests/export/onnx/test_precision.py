@@ -161,7 +161,7 @@ def test_precision_that_makes_nothing_smaller_is_noted(make_spec, make_real_samp
 def test_explain_graph_that_does_not_convert_is_left_out_with_a_note(make_network_spec, store):
     """Gradients have no real inputs to be calibrated on: the version has no such graph, and that is said."""
     notes = []
-    spec = make_network_spec(task="classify", labels=("a", "b", "c"), classes=Classes(probabilities="y"))
+    spec = make_network_spec(task="classify", labels=("a", "b", "c"), classes=Classes(logits="y"))
     publish(spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None, "int8")
     first, second = (one.verify() for one in store.versions("tiny"))
     assert set(first.graphs) == {"main", "explain"}

@@ -33,7 +33,7 @@ class Recurrent(torch.nn.Module):
 def test_branch_before_an_rnn_is_refused_as_any_other(make_spec, store):
     """With its line: nn.RNN is no reason to go by the other exporter, which would fix the branch."""
     module = Recurrent(lambda x: x / 10 if x.abs().max() > 10 else x, batch_first=True)
-    with pytest.raises(ExportError, match=r"step 1/3, .*test_recurrence.py:\d+ .*torch.where or torch.cond"):
+    with pytest.raises(ExportError, match=r"step 1/3 in .*test_recurrence.py, line \d+ .*torch.where or torch.cond"):
         publish(make_spec(module, **SERIES), store)
 
 

@@ -71,7 +71,7 @@ def make_restorer(make_spec, one_thread):
         (Restorer, {"tile_pixels": 8}, "more than twice the overlap 4, got 8: an output depends on what is"),
         (Restorer, {"tile_pixels": 65}, "multiples of the stride 2, got 65 and 4"),
         (Restorer, {"tile_pixels": None, "tile_overlap": 4}, "tile_overlap: expected tile_pixels too"),
-        (Restorer, {"tile_pixels": 0}, "tile_pixels: expected the side of a tile"),
+        (Restorer, {"tile_pixels": 0}, "tile_pixels: expected a side"),
     ],
 )
 def test_what_cannot_be_cut_so_is_refused(make_restorer, store, module, fields, complaint):

@@ -86,6 +86,14 @@ def identity(row_shape: tuple[int, ...], datatype: int) -> bytes:
 # Files
 
 
+@pytest.mark.parametrize(("of_graph", "expected"), [(3, 3), (100, 8), (None, 8)])
+def test_batches_have_no_more_rows_than_their_graph_allows(store: Store, of_graph: int | None, expected: int) -> None:
+    """What a graph says for its memory bounds what its model and the settings say."""
+    graph = Graph(file="main.onnx", inputs=(X,), outputs=(Y,), max_rows=of_graph)
+    version = store.publish(Manifest(name="m", task="tensors", graphs={"main": graph}), {"main.onnx": graphs.double()})
+    assert load(version).max_rows == expected
+
+
 @pytest.mark.parametrize("file", ["main.onnx", "golden.npz"])
 def test_tampered_file_is_refused_before_it_is_opened(store: Store, file: str) -> None:
     """A graph or golden samples that are not the published ones are refused, though they would load and agree."""

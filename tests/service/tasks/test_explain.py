@@ -23,17 +23,28 @@ ROW = [[[0.5, 0.0], [1.0, 0.25]]]
 SHAPE = ["batch", 1, 2, 2]
 
 
-def gradients(inputs: tuple[str, ...] = ("image", "label", "baseline", "epsilon"), scale: float = 1.0) -> bytes:
+def gradients(scale: float = 1.0, integrates: bool = False) -> bytes:
     """Gradient: the label in every pixel, with its sign turned in the last; integrated: times (image - baseline)."""
     nodes = [
         helper.make_node("Cast", ["label"], ["number"], to=FLOAT),
         helper.make_node("Reshape", ["number", "column"], ["wide"]),
-        helper.make_node("Mul", ["wide", "pattern"], ["gradient"]),
+        helper.make_node("Mul", ["wide", "pattern"], ["slope"]),
+        helper.make_node("Mul", ["image", "zero"], ["nothing"]),
+        helper.make_node("Add", ["slope", "nothing"], ["gradient"]),
+    ]
+    outputs = ["gradient", "loss_gradient"]
+    inputs = ["image", "label"]
+    old = [
         helper.make_node("Sub", ["image", "baseline"], ["way"]),
         helper.make_node("Mul", ["way", "gradient"], ["integrated_gradients"]),
         helper.make_node("Reshape", ["epsilon", "column"], ["size"]),
         helper.make_node("Mul", ["size", "gradient"], ["perturbation"]),
     ]
+    if integrates:
+        nodes, inputs = nodes + old, [*inputs, "baseline", "epsilon"]
+        outputs = ["gradient", "integrated_gradients", "perturbation"]
+    else:
+        nodes.append(helper.make_node("Neg", ["gradient"], ["loss_gradient"]))
     pattern = np.array([1, 1, 1, -1], np.float32).reshape(1, 1, 2, 2) * np.float32(scale)
     types: dict[str, Any] = {
         "image": (FLOAT, SHAPE),
@@ -44,8 +55,8 @@ def gradients(inputs: tuple[str, ...] = ("image", "label", "baseline", "epsilon"
     return build(
         nodes,
         [(name, *types[name]) for name in inputs],
-        [(name, FLOAT, SHAPE) for name in ("gradient", "integrated_gradients", "perturbation")],
-        {"column": np.array([-1, 1, 1, 1]), "pattern": pattern},
+        [(name, FLOAT, SHAPE) for name in outputs],
+        {"column": np.array([-1, 1, 1, 1]), "pattern": pattern, "zero": np.array(0, np.float32)},
     )
 
 
@@ -137,20 +148,35 @@ def test_gradient_that_is_no_number_is_a_failure_of_the_model() -> None:
         ask(model, [ROW, ROW], explain="saliency")
 
 
-def test_saliency_is_the_magnitude_of_the_gradient_of_the_predicted_class() -> None:
+@pytest.mark.parametrize("integrates", [False, True], ids=["now", "of older versions"])
+def test_saliency_is_the_magnitude_of_the_gradient_of_the_predicted_class(integrates: bool) -> None:
     """By the graph explain, told the label that was predicted."""
-    model = make_model(gradients())
+    model = make_model(gradients(integrates=integrates))
     answers = body_of(ask(model, [ROW, [[[0.0, 5.0], [0.0, 0.0]]]], explain="saliency"))["predictions"]
     assert len({answer["index"] for answer in answers}) == 2
     for answer in answers:
         assert answer["explanation"] == {"method": "saliency", "values": [[float(answer["index"])] * 2] * 2}
 
 
-def test_integrated_gradients_go_from_the_value_of_a_black_pixel() -> None:
+@pytest.mark.parametrize("integrates", [False, True], ids=["now", "of older versions"])
+def test_integrated_gradients_go_from_the_value_of_a_black_pixel(integrates: bool) -> None:
     """The baseline is the offset of the picture, not the number 0."""
-    answer = body_of(ask(make_model(gradients()), [ROW], explain="integrated_gradients"))["predictions"][0]
+    answer = body_of(ask(make_model(gradients(integrates=integrates)), [ROW], explain="integrated_gradients"))[
+        "predictions"
+    ][0]
     expected = answer["index"] * (np.array(ROW[0]) - OFFSET) * [[1, 1], [1, -1]]
     np.testing.assert_allclose(answer["explanation"]["values"], expected, atol=1e-6)
+
+
+def test_integrated_gradients_run_in_bounded_batches_and_keep_rows_apart() -> None:
+    """The 32 points of each row run as rows, at most 256 at a time; each row gets what it gets alone."""
+    model = make_model(gradients())
+    rows = np.random.default_rng(0).random((20, 1, 2, 2)).round(3)
+    together = explanations(model, rows.tolist(), explain="integrated_gradients")
+    assert [rows for graph, rows in model.inferred if graph == "explain"] == [256, 256, 128]
+    for i in (0, 7, 8, 19):
+        [alone] = explanations(model, [rows[i].tolist()], explain="integrated_gradients")
+        assert np.array_equal(alone["values"], together[i]["values"])
 
 
 def test_true_is_saliency_where_there_are_gradients_else_occlusion() -> None:

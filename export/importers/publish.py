@@ -1,0 +1,244 @@
+"""From an ONNX file of any origin to a version in the store: with a task, labels, preprocessing and golden samples.
+
+There is no PyTorch original to compare it with. Whether its rows are independent its own graph says, by the analysis
+that the server makes of plain files.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+from pydantic import ValidationError
+
+from export.check import as_version, free_batch
+from export.errors import ExportError, QualityError, SpecError, list_missed
+from export.importers.spec import OnnxSpec
+from export.onnx.probabilities import append_probabilities
+from export.proof.statistics import summarise
+from export.spec import Arrays, Progress
+from model_store.errors import StoreError, first_line
+from model_store.golden import GoldenSamples, default_atol, find_no_probability
+from model_store.graph import FILE_NAME, MAIN, Graph
+from model_store.graphs.analyst import analyst
+from model_store.graphs.batch import apply_analysis, batches, describe_verdict
+from model_store.graphs.bits import take_rows
+from model_store.graphs.locales import with_available_locale
+from model_store.graphs.plain import make_samples, mark_any_shape
+from model_store.graphs.sessions import CpuSession, describe_session
+from model_store.manifest import Golden, Manifest, Provenance, Statistics, describe
+from model_store.store import ModelVersion, Store
+from model_store.tasks import Classes
+
+_FILE = f"{MAIN}.onnx"
+_GOLDEN_FILE = "golden.npz"
+_CHUNK_ROWS = 64
+
+
+def publish_file(spec: OnnxSpec, store: Store, progress: Progress = lambda step: None) -> ModelVersion:
+    """Analyse, sample and publish the file as it is: with a free batch where the task needs one and the file's is fixed
+    at 1, and with probabilities where it gives logits alone.
+
+    Raises SpecError, ExportError, QualityError, and what ``Store.publish`` raises; the store is then as it was.
+    """
+    _check_quality(spec)
+    progress("reading the file")
+    content, external = _read(spec)
+    content = _complete(spec, content)
+    try:
+        content, graph, session, sizes = _analyse(spec, content, external, progress)
+        progress("golden samples")
+        samples = _take_samples(spec, graph, sizes)
+        inputs = take_rows(samples, min(spec.golden_rows, _count_rows(graph, samples)), _axes(graph))
+        golden = GoldenSamples(inputs, _run(spec, session, inputs))
+        progress("reference statistics")
+        statistics = tuple(_measure(spec, graph, session, samples))
+    except StoreError as error:
+        raise ExportError(f"{spec.name}: {error}") from error
+    facts = Golden(
+        file=_GOLDEN_FILE,
+        rows=max(1, _count_rows(graph, inputs)),
+        atol=default_atol(golden.outputs) if spec.golden_atol is None else spec.golden_atol,
+        rtol=spec.golden_rtol,
+    )
+    manifest = _describe(spec, graph, facts, statistics, _origin(spec, content))
+    progress("publishing")
+    return store.publish(manifest, {_FILE: content, _GOLDEN_FILE: golden.to_bytes(), **external})
+
+
+def _check_quality(spec: OnnxSpec) -> None:
+    if spec.golden_rows < 1:
+        raise SpecError(f"{spec.name}: golden_rows: expected 1 or more, got {spec.golden_rows}")
+    missed = list_missed(spec.quality.metrics, spec.quality.bar) if spec.quality else []
+    if missed:
+        raise QualityError(f"{spec.name}: below the bar: {'; '.join(missed)}", spec.quality)
+
+
+def _read(spec: OnnxSpec) -> tuple[bytes, Mapping[str, bytes]]:
+    """The file, and the files of weights that it names."""
+    path = Path(spec.file).absolute()
+    try:
+        path.stat()
+        plain = as_version(path).read_plain()
+        onnx.load_model_from_string(plain.content)
+    except (OSError, StoreError) as error:
+        raise ExportError(f"{spec.name}: {error}") from error
+    except Exception as error:  # protobuf's, which is of another type in each implementation
+        raise ExportError(f"{spec.name}: {path} is no ONNX file ({first_line(error)})") from error
+    wrong = next((name for name in plain.external if not FILE_NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise ExportError(
+            f"{spec.name}: {path} has weights in {wrong!r}: save it with all of them in one file beside it, such as by "
+            "onnx.save_model(model, path, save_as_external_data=True, location='weights.bin')"
+        )
+    return plain.content, plain.external
+
+
+def _complete(spec: OnnxSpec, content: bytes) -> bytes:
+    """With probabilities, where the file gives logits alone."""
+    classes = spec.classes
+    if classes is None or classes.logits is None:
+        return content
+    model = onnx.load_model_from_string(content)
+    outputs = {output.name for output in model.graph.output}
+    if classes.logits not in outputs or {classes.probabilities, Classes().probabilities} & outputs:
+        return content  # the manifest is checked against the outputs that there are
+    append_probabilities(model.graph, classes, spec.name)
+    completed: bytes = model.SerializeToString()
+    return completed
+
+
+_Analysed = tuple[bytes, Graph, CpuSession, Mapping[str, int] | None]
+"""The content, the graph with its batch, a session of it, and sizes of its free axes at which it ran."""
+
+
+def _analyse(spec: OnnxSpec, content: bytes, external: Mapping[str, bytes], progress: Progress) -> _Analysed:
+    progress("row analysis")
+    content, graph, session, sizes = _analyse_once(content, external)
+    given = [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
+    if spec.task != "tensors" and not batches(graph) and all(t.shape and t.shape[0] == 1 for t in given):
+        progress("note: its axis 0 was fixed at 1, and is free in the version")
+        content, graph, session, sizes = _analyse_once(free_batch(content, external), external)
+    texts = [tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.datatype == "BYTES"]
+    if texts:
+        raise ExportError(
+            f"{spec.name}: {texts[0]!r} holds texts, which golden samples cannot: put the file into the store as "
+            f"{spec.name}/1/model.onnx instead"
+        )
+    if spec.task != "tensors" and not batches(graph) and graph.rows is not None:
+        raise ExportError(
+            f"{spec.name}: task {spec.task} needs rows that are proved independent, and they are "
+            f"{describe_verdict(graph.rows)}: export it with a free axis 0, or publish it with the task tensors"
+        )
+    return content, graph, session, sizes
+
+
+def _analyse_once(content: bytes, external: Mapping[str, bytes]) -> _Analysed:
+    session = CpuSession(with_available_locale(content), external)
+    declared = mark_any_shape(describe_session(session.raw, _FILE), content)
+    with analyst.hold():
+        found = analyst.analyse(content, external, {})
+    graph = apply_analysis(declared, found).model_copy(update={"external_data": tuple(external)})
+    return content, graph, session, found.sizes
+
+
+def _axes(graph: Graph) -> dict[str, int | None]:
+    return {tensor.name: tensor.batch_axis for tensor in graph.inputs}
+
+
+def _take_samples(spec: OnnxSpec, graph: Graph, sizes: Mapping[str, int] | None) -> Arrays:
+    """The real samples, or rows that are made up."""
+    if spec.samples is None:
+        if sizes is None:
+            raise ExportError(f"{spec.name}: it ran on none of the inputs that were made up for it: give samples")
+        return make_samples(graph, sizes, spec.golden_rows)
+    needed = {tensor.name for tensor in graph.inputs if not tensor.optional}
+    known = {tensor.name for tensor in graph.inputs}
+    if not needed <= set(spec.samples) <= known:
+        raise SpecError(f"{spec.name}: samples: expected the inputs {sorted(needed)}, got {sorted(spec.samples)}")
+    samples = {name: np.asarray(array) for name, array in spec.samples.items()}
+    rows = {samples[name].shape[axis] for name, axis in _axes(graph).items() if axis is not None and name in samples}
+    if len(rows) > 1 or 0 in rows:
+        raise SpecError(f"{spec.name}: samples: expected equally many rows in every input, at least one, got {rows}")
+    return samples
+
+
+def _count_rows(graph: Graph, inputs: Arrays) -> int:
+    """1 where a request is one run."""
+    return next((inputs[n].shape[axis] for n, axis in _axes(graph).items() if axis is not None and n in inputs), 1)
+
+
+def _run(spec: OnnxSpec, session: CpuSession, inputs: Arrays) -> dict[str, np.ndarray]:
+    """The outputs by name. Raises ExportError where the graph fails, SpecError for probabilities that are none."""
+    try:
+        outputs = dict(zip(session.output_names, session.run(inputs), strict=True))
+    except Exception as error:
+        shapes = {name: array.shape for name, array in inputs.items()}
+        raise ExportError(
+            f"{spec.name}: ONNX Runtime fails on samples of {shapes} ({first_line(error)}): give samples as the model "
+            "takes them"
+        ) from error
+    reason = find_no_probability(spec.classes, outputs, spec.golden_atol or 0.0) if spec.classes else ""
+    if reason:
+        raise SpecError(f"{spec.name}: {reason}")
+    return outputs
+
+
+def _measure(spec: OnnxSpec, graph: Graph, session: CpuSession, samples: Arrays) -> Iterator[Statistics]:
+    """The distribution of every input and output over the real samples; none where there are none."""
+    if spec.samples is None:
+        return
+    rows = _count_rows(graph, samples)
+    parts: dict[str, list[np.ndarray]] = {}
+    for start in range(0, rows, _CHUNK_ROWS):
+        chunk = take_rows(samples, min(_CHUNK_ROWS, rows - start), _axes(graph), start)
+        for name, array in {**chunk, **_run(spec, session, chunk)}.items():
+            parts.setdefault(name, []).append(array)
+    for name, arrays in parts.items():
+        if arrays[0].dtype.kind in "fiub" and any(array.size for array in arrays):
+            yield summarise(name, arrays, rows)
+
+
+def _origin(spec: OnnxSpec, content: bytes) -> Provenance:
+    import onnxruntime
+
+    model = onnx.load_model_from_string(content)
+    opset = next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
+    return Provenance(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        onnx=version("onnx"),
+        onnxruntime=str(onnxruntime.__version__),
+        exporter=f"{model.producer_name} {model.producer_version}".strip() or None,
+        opset=opset,
+        data=spec.data,
+        seed=spec.seed,
+        parameters=spec.parameters,
+    )
+
+
+def _describe(
+    spec: OnnxSpec, graph: Graph, golden: Golden, statistics: tuple[Statistics, ...], origin: Provenance
+) -> Manifest:
+    try:
+        return Manifest(
+            name=spec.name,
+            task=spec.task,
+            description=spec.description,
+            graphs={MAIN: graph},
+            golden=golden,
+            labels=tuple(spec.labels),
+            classes=spec.classes,
+            image=spec.image,
+            forecast=spec.forecast,
+            reconstruction=spec.reconstruction,
+            generation=spec.generation,
+            batching=spec.batching,
+            provenance=origin,
+            quality=spec.quality,
+            statistics=statistics,
+            licence=spec.licence,
+        )
+    except ValidationError as error:
+        raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None

@@ -1,0 +1,1 @@
+"""What keeps a module from being exported, and what to change."""

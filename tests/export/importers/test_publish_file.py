@@ -1,0 +1,160 @@
+"""An ONNX file of any origin becomes a version with a task, labels, preprocessing and golden samples."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image as Pillow
+
+from export import ExportError, OnnxSpec, QualityError, SpecError, publish
+from model_store import Store
+from model_store.manifest import Quality
+from model_store.tasks import Classes, Image
+from service.codecs.picture_reader import PictureFile
+from service.models.loading import load_version
+from service.settings import Settings
+from service.tasks import classify
+from service.tasks.request import TaskRequest
+from sluice import main
+from tests.support.driving import LIMITS, Driver, body_of
+from tests.support.models.graphs import build, mixing
+
+FLOAT = TensorProto.FLOAT
+REPOSITORY = Path(__file__).parents[3]
+SETTINGS = Settings(provider="cpu", max_rows=8)
+NAMES = {0: "ant", 1: "bee", 2: "cat"}
+PICTURE = Image(input="images", channels=3, height=64, width=64, scale=1 / 255)
+
+
+def network(batch: int | str = "batch", softmax: bool = True) -> bytes:
+    """Three classes by the mean of each channel; its metadata as Ultralytics writes them."""
+    nodes = [
+        helper.make_node("ReduceMean", ["images", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["scores" if softmax else "output0"]),
+    ]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["scores"], ["output0"], axis=1))
+    content = build(
+        nodes,
+        [("images", FLOAT, [batch, 3, 64, 64])],
+        [("output0", FLOAT, [batch, 3])],
+        {"axes": np.array([2, 3]), "weights": 9 * np.eye(3, dtype=np.float32)},
+    )
+    model = onnx.load_model_from_string(content)
+    helper.set_model_props(model, {"names": str(NAMES)})
+    made: bytes = model.SerializeToString()
+    return made
+
+
+@pytest.fixture
+def describe(tmp_path: Path) -> Callable[..., OnnxSpec]:
+    """A classifier in a file of its own."""
+
+    def make(content: bytes, **others: Any) -> OnnxSpec:
+        path = tmp_path / "classifier.onnx"
+        path.write_bytes(content)
+        fields: dict[str, Any] = {"name": "m", "file": path, "task": "classify", "labels": tuple(NAMES.values())}
+        return OnnxSpec(**{**fields, "classes": Classes(probabilities="output0"), "image": PICTURE, **others})
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "models")
+
+
+def test_scores_that_are_no_probabilities_are_refused(describe: Callable[..., OnnxSpec], store: Store) -> None:
+    """As those of a PyTorch model."""
+    with pytest.raises(SpecError, match=r"'output0', which classes.probabilities names, (is|sums to) .* expected"):
+        publish(describe(network(softmax=False)), store)
+    assert not store.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "facts", "complaint"),
+    [
+        (b"no model", {}, "classifier.onnx is no ONNX file"),
+        (
+            mixing(),
+            {"classes": None, "image": None, "labels": ()},
+            "needs rows that are proved independent, and they are",
+        ),
+        (network(), {"labels": ("a", "b")}, "does not fit its description: .* there are 2 labels"),
+        (network(), {"file": "absent.onnx"}, "absent.onnx"),
+        (
+            network(),
+            {"samples": {"x": np.zeros((2, 3, 64, 64))}},
+            r"samples: expected the inputs \['images'\], got \['x'\]",
+        ),
+        (network(), {"samples": {"images": np.zeros((2, 3, 5))}}, "ONNX Runtime fails on samples of .*give samples as"),
+    ],
+    ids=["bytes", "mixing rows", "labels", "no file", "names of samples", "shapes of samples"],
+)
+def test_what_does_not_fit_is_refused(
+    describe: Callable[..., OnnxSpec], store: Store, content: bytes, facts: dict[str, Any], complaint: str
+) -> None:
+    """The text says what was expected, and nothing is published."""
+    with pytest.raises((ExportError, SpecError), match=complaint):
+        publish(describe(content, **facts), store)
+    assert not store.root.exists()
+
+
+def test_quality_below_its_bar_is_not_published(describe: Callable[..., OnnxSpec], store: Store) -> None:
+    """As of a PyTorch model."""
+    quality = Quality(data="held out", rows=10, metrics={"accuracy": 0.8}, bar={"accuracy": 0.9})
+    with pytest.raises(QualityError, match=r"accuracy: expected at least 0\.9, got 0\.8"):
+        publish(describe(network(), quality=quality), store)
+
+
+@pytest.mark.parametrize("batch", ["batch", 1], ids=["free", "fixed at 1"])
+@pytest.mark.parametrize("softmax", [True, False], ids=["probabilities", "logits"])
+def test_published_file_classifies_pictures(
+    describe: Callable[..., OnnxSpec], store: Store, batch: int | str, softmax: bool
+) -> None:
+    """It loads, passes its golden samples, shares batches, and answers a picture with a label."""
+    classes = Classes(probabilities="output0") if softmax else Classes(logits="output0")
+    samples = {"images": np.random.default_rng(0).random((20, 3, 64, 64), np.float32)}
+    version = publish(describe(network(batch, softmax), classes=classes, samples=samples), store)
+    manifest, files = version.read_all()
+    loaded = load_version(version, SETTINGS)
+    assert (loaded.golden_error, loaded.rows.verdict, loaded.max_rows) == (0, "proved", 8)
+    assert manifest.golden is not None
+    assert manifest.golden.rows == 8
+    assert {one.tensor for one in manifest.statistics} >= {"images", "output0"}
+    model = Driver(manifest, {"main": files["main.onnx"]})
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 2] = 255
+    request = TaskRequest({}, [PictureFile(encode(red), "the picture")])
+    answer = body_of(model.drive(classify.work(classify.Options.parse({}), request, model.context, LIMITS, None)))
+    [prediction] = answer["predictions"]
+    assert prediction["label"] == "cat"
+    assert prediction["probability"] == pytest.approx(np.exp(9) / (np.exp(9) + 2), abs=1e-4)
+
+
+def encode(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_example_of_the_documentation_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/publish-onnx.md: its file, by its command."""
+    pytest.importorskip("torch")
+    text = (REPOSITORY / "docs" / "publish-onnx.md").read_text()
+    example = re.search(r"```python\n# my_file.py\n(.*?)```", text, re.DOTALL)
+    command = re.search(r"`sluice (export .*?)`", text)
+    assert example is not None
+    assert command is not None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_file.py").write_text(example[1])
+    (tmp_path / "classifier.onnx").write_bytes(network())
+    assert main(command[1].split()) == 0
+    manifest = Store(tmp_path / "models").find("my-classifier").verify()
+    assert (manifest.task, manifest.labels) == ("classify", ("ant", "bee", "cat"))
