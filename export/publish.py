@@ -215,13 +215,15 @@ def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progres
     """
     from export.onnx.candidate import graphs_of
     from export.proof.memory import measure_run_bytes
-    from export.proof.verdict import judge_rows
+    from export.proof.verdict import judge_rows, tell_alone
 
     specs, graphs = graphs_of(candidate.spec), {}
     for name in names:
         progress(f"row analysis: {name}")
         spec, files = specs[name], candidate.files[name]
         judged = judge_rows(spec, candidate.graphs[name], files)
+        if note := tell_alone(judged):
+            progress(f"note: graph {name}: {note}")
         graphs[name] = judged.model_copy(update={"run_bytes": measure_run_bytes(spec, files)})
     return graphs
 

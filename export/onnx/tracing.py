@@ -146,7 +146,7 @@ def _export_dynamo(original: Original) -> onnx.ModelProto:
         getattr(operator, "_dispatch_cache", {}).clear()
     with quiet(), _recurrent_decompositions(), recurrence.keep_whole(), original.evaluating():
         program = torch.onnx.export(
-            _Named(_exported(original), list(spec.inputs)),
+            _name_parameters(_exported(original), list(spec.inputs)),
             tuple(spec.inputs.values()),
             dynamo=True,
             dynamic_shapes=tuple(dict(axes) for axes in spec.axes.values()),
@@ -192,22 +192,23 @@ def _script(original: Original) -> torch.nn.Module:
     return scripted
 
 
-class _Named(torch.nn.Module):
+def _name_parameters(module: torch.nn.Module, names: list[str]) -> torch.nn.Module:
     """The module with parameters that are called as the inputs, as far as Python can, for torch's messages."""
+    names = [re.sub(r"\W", "_", name) for name in names]
+    if len(set(names)) < len(names) or not all(name.isidentifier() and not iskeyword(name) for name in names):
+        names = [f"input_{number}" for number in range(len(names))]
 
-    def __init__(self, module: torch.nn.Module, names: list[str]) -> None:
-        super().__init__()
-        self.module = module
-        names = [re.sub(r"\W", "_", name) for name in names]
-        if len(set(names)) < len(names) or not all(name.isidentifier() and not iskeyword(name) for name in names):
-            names = [f"input_{number}" for number in range(len(names))]
+    class Named(torch.nn.Module):
+        module: torch.nn.Module
 
-        def forward(*tensors: torch.Tensor) -> object:
-            return module(*tensors)
+        def forward(self, *tensors: torch.Tensor) -> object:
+            return self.module(*tensors)
 
-        parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-        forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        self.forward = forward
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", *names)]
+    Named.forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    named = Named()
+    named.module = module
+    return named
 
 
 def _refuse_decisions(original: Original) -> None:

@@ -6,18 +6,24 @@ from export.errors import DependentRows
 from export.onnx.weights import Files
 from export.proof.domain.sizes import lengths_within
 from export.proof.parity import Proof
-from export.spec import BATCH, GraphSpec
+from export.spec import BATCH, ExportSpec, GraphSpec
 from model_store.graph import AxisRange, Graph, RowVerdict, Tensor
 from model_store.graphs.analyst import analyst
 from model_store.graphs.batch import NO_BATCH, PROVED_BY_EXPORT, agrees, places_inputs, ranges_of
 from model_store.rows import Analysis
 
+_ADVICE = (
+    "to share batches compute nothing across the batch (BatchNorm with batch statistics, or attention, means or "
+    "sorting over the batch), or set proved_by_trial=True if you know that its rows are independent"
+)
+
 
 def judge_rows(spec: GraphSpec, graph: Graph, files: Files) -> Graph:
     """The graph with the verdict on its rows, and with the sizes that its free axes may have.
 
-    Its rows have passed their trial against the original. Raises DependentRows where the analysis names a node that
-    mixes them all the same: a trial may miss what happens for few values only.
+    Its rows have passed their trial against the original. Where the analysis names a node that mixes them all the same
+    they are not proved, for a trial may miss what happens for few values only: each request will run alone. Raises
+    DependentRows where that cannot be, for the steps of a loop.
     """
     if not spec.batched:
         return graph.model_copy(update={"rows": NO_BATCH, "axis_ranges": _keep_limits(graph.axis_ranges)})
@@ -34,15 +40,22 @@ def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> RowVerdict:
         return RowVerdict(verdict="proved", reason=found.reason)
     if found.rows != "mixing" or not places_inputs(graph, found):  # else it has mixed rows that lie elsewhere
         return PROVED_BY_EXPORT
-    if not spec.proved_by_trial:
+    if spec.proved_by_trial:
+        return RowVerdict(verdict="proved", reason=f"{PROVED_BY_EXPORT.reason}, though by its analysis {found.reason}")
+    if isinstance(spec, ExportSpec) and spec.loop is not None:
         raise DependentRows(
-            f"{spec.name}: the exported graph mixes rows, though no trial showed it: {found.reason}: compute nothing "
-            "across the batch (BatchNorm with batch statistics, or attention, means or sorting over the batch), or set "
-            "proved_by_trial=True if you know that its rows are independent",
+            f"{spec.name}: the exported graph mixes rows, though no trial showed it: {found.reason}: {_ADVICE}",
             "row analysis",
             (),
         )
-    return RowVerdict(verdict="proved", reason=f"{PROVED_BY_EXPORT.reason}, though by its analysis {found.reason}")
+    return RowVerdict(verdict="mixing", reason=found.reason)
+
+
+def tell_alone(graph: Graph) -> str | None:
+    """What a user should know of a graph whose requests will not share batches though the spec names a batch."""
+    if graph.rows is None or graph.rows.verdict != "mixing":
+        return None
+    return f"each request will run alone, for its rows may change each other: {graph.rows.reason}: {_ADVICE}"
 
 
 def _find_ranges(spec: GraphSpec, graph: Graph, found: Analysis) -> dict[str, AxisRange]:

@@ -1,5 +1,6 @@
 """What a manifest says of the rows of an exported graph."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from model_store import Store
 from model_store.graph import AxisRange, Graph, Tensor
 from model_store.graphs.analyst import Analyst
 from model_store.rows import Analysis
+from model_store.tasks import Carry, Loop
 
 torch = pytest.importorskip("torch")
 
@@ -24,11 +26,25 @@ def rarely_mixing(linear: Any, x: Any) -> Any:
     return linear(x) + torch.relu(x.amax() - 1e6)
 
 
-def test_graph_that_mixes_is_refused_though_no_trial_shows_it(make_module: Make, make_spec: Make, store: Store) -> None:
-    """The text names the node that the analysis found, and what to set by whoever knows better."""
-    with pytest.raises(DependentRows, match=r"no trial showed it: ReduceMax '.*proved_by_trial=True") as caught:
-        publish(make_spec(make_module(rarely_mixing)), store)
-    assert caught.value.case == "row analysis"
+def test_graph_that_mixes_shares_no_batches_though_no_trial_shows_it(
+    make_module: Make, make_spec: Make, store: Store
+) -> None:
+    """A note names the node that the analysis found, and what to set by whoever knows better."""
+    notes: list[str] = []
+    rows = rows_of(publish(make_spec(make_module(rarely_mixing)), store, notes.append))
+    assert rows.verdict == "mixing"
+    [note] = [note for note in notes if "run alone" in note]
+    assert re.search(r"graph main: each request will run alone.*ReduceMax '.*proved_by_trial=True", note)
+
+
+def test_graph_that_mixes_is_refused_where_rows_share_the_steps_of_a_loop(
+    make_module: Make, make_spec: Make, store: Store
+) -> None:
+    """There a row is never alone."""
+    loop = Loop(carries=(Carry(input="x", output="y"),), max_steps=3)
+    module = make_module(lambda linear, x: x + torch.relu(x.amax() - 1e6))
+    with pytest.raises(DependentRows, match=r"no trial showed it: ReduceMax '"):
+        publish(make_spec(module, loop=loop), store)
     assert store.names() == []
 
 
