@@ -101,7 +101,8 @@ class GraphSpec:
     row_atol: float | None = None
     """A row run alone (padded to two) against the same row in company. None: as against the original; 0: bit-equal."""
     proved_by_trial: bool = False
-    """True: publish it though the analysis of the exported graph names a node that mixes rows, if no trial shows it.
+    """True: rows share batches though the analysis of the exported graph names a node that mixes them, which no trial
+    has shown. Else each request runs alone then.
     For modules of which it is known for another reason that their rows are independent."""
     batches: tuple[int, ...] = BATCHES
     """Numbers of rows that parity goes through. Left at the default they are fewer where a row takes long."""
