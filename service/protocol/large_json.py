@@ -73,10 +73,8 @@ def parse_large(text: bytes, what: str = "body") -> Any:
         piece = parse_json(b"".join([_open(opened), text[begin:end], _close(closed)]), what)
         if not begin:
             value = piece
-        elif not _join(value, piece, opened):
-            raise InvalidInput(
-                f"{what}: expected JSON, got a comma without a value or a name twice at byte {begin - 1}"
-            )
+        elif not _join(value, piece, opened, what):
+            raise InvalidInput(f"{what}: expected JSON, got a comma without a value at byte {begin - 1}")
         if cut is not None:
             begin, opened = cut.at + 1, cut.brackets
     return value
@@ -94,10 +92,10 @@ def _close(brackets: bytes) -> bytes:
     return b"".join(_CLOSING[bracket] for bracket in reversed(brackets))
 
 
-def _join(value: Any, piece: Any, brackets: bytes) -> bool:
-    """Add a piece to what was before it, where these brackets were open.
+def _join(value: Any, piece: Any, brackets: bytes, what: str) -> bool:
+    """Add a piece to what was before it, where these brackets were open. False where one of both ends is empty.
 
-    False where one of both ends is empty, or is something else: of a name that came twice the first place counts.
+    Raises InvalidInput if an object has a key in both.
     """
     levels: list[tuple[Any, Any]] = []
     for at in range(len(brackets)):
@@ -109,14 +107,21 @@ def _join(value: Any, piece: Any, brackets: bytes) -> bool:
             value = value[-1] if isinstance(value, list) else value[next(reversed(value))]
             piece = piece[0] if isinstance(piece, list) else piece.get(_MEMBER)
     whole, rest = levels.pop()
-    whole.extend(rest) if isinstance(whole, list) else whole.update(rest)
+    whole.extend(rest) if isinstance(whole, list) else _add_members(whole, rest, what)
     for whole, rest in reversed(levels):
         if isinstance(whole, list):
             whole.extend(rest[1:])
         else:
             del rest[_MEMBER]
-            whole.update(rest)
+            _add_members(whole, rest, what)
     return True
+
+
+def _add_members(whole: dict[str, Any], rest: dict[str, Any], what: str) -> None:
+    if not whole.keys().isdisjoint(rest.keys()):
+        name = next(name for name in rest if name in whole)
+        raise InvalidInput(f"{what}: expected each key of an object once, got {name!r:.60} twice")
+    whole.update(rest)
 
 
 def _find_cuts(text: bytes, what: str) -> Iterator[_Cut]:

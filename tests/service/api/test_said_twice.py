@@ -52,6 +52,22 @@ def test_key_twice_on_other_routes(client: httpx.Client, path: str):
     assert "expected each key of an object once, got 'x' twice" in json.dumps(response.json())
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (INFER, f'{{"id":"a","inputs":[{{{X},"data":[1,2,3,@]}}],"id":"b"}}'),
+        (INFER, f'{{"inputs":[{{{X},"data":[@,1],"shape":[1,3]}}]}}'),
+        ("/classify", '{"model":"a","inputs":[@,1],"model":"b"}'),
+        ("/v1/models/double:predict", '{"instances":[@,1],"instances":[1]}'),
+    ],
+)
+def test_key_twice_in_a_large_body(client: httpx.Client, path: str, body: str):
+    """Also far apart, in a body that is read in pieces."""
+    response = client.post(path, content=body.replace("@", ",".join(["0.5"] * 200_000)))
+    assert response.status_code == 400
+    assert "expected each key of an object once, got" in json.dumps(response.json())
+
+
 def test_output_that_is_asked_for_twice(client: httpx.Client):
     """An output has one place in an answer, so it is asked for once."""
     for parameters in ({}, {"binary_data": True}):

@@ -33,6 +33,22 @@ VALUES = st.recursive(
 SIZES = st.integers(1, 12)
 
 
+def rendered(value: Any) -> str:
+    """JSON, where an object is a tuple of its members, which may have a key twice."""
+    if isinstance(value, tuple):
+        return "{" + ",".join(f"{json.dumps(key)}: {rendered(member)}" for key, member in value) + "}"
+    return "[" + ",".join(map(rendered, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+
+OBJECTS = st.recursive(
+    st.integers(0, 99),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.lists(st.tuples(st.sampled_from("abc"), inner), max_size=4).map(tuple)
+    ),
+    max_leaves=20,
+).map(rendered)
+
+
 def outcome(parse: Callable[[bytes], Any], text: bytes) -> Any:
     try:
         return json.dumps(parse(text))
@@ -49,6 +65,32 @@ def test_text_in_pieces_is_what_it_is_at_once(value: Any, size: int, at: int, fa
         assert parse_large(text) == value
         faulty = text[:at] + fault + text[at:]
         assert outcome(parse_large, faulty) == outcome(parse_json, faulty)
+
+
+@given(OBJECTS, SIZES)
+def test_key_twice_is_refused_wherever_a_text_is_cut(text: str, size: int) -> None:
+    """At each level, and also where a value goes on in the next piece; each key once is the value."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large_json, "PIECE_BYTES", size)
+        assert outcome(parse_large, text.encode()) == outcome(parse_json, text.encode())
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"a": [1, 2, 3, 4], "b": 5, "a": 6}', "a"),
+        ('{"a": 1, "b": [2, 3, 4], "c": 5, "b": [6, 7]}', "b"),
+        ('{"x": [{"a": 1, "b": [2, 3], "a": [4, 5]}]}', "a"),
+        ('{"x": {"y": {"a": 1, "b": 2, "c": 3, "a": 4}, "z": 5}}', "a"),
+        ('{"x": {"y": 1, "z": 2}, "w": 3, "x": {"v": 4, "u": 5}}', "x"),
+    ],
+)
+def test_key_twice_is_named(text: str, key: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is that of a short text."""
+    monkeypatch.setattr(large_json, "PIECE_BYTES", size)
+    with pytest.raises(InvalidInput, match=f"^body: expected each key of an object once, got '{key}' twice$"):
+        parse_large(text.encode())
 
 
 def test_no_piece_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
