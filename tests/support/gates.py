@@ -1,8 +1,11 @@
 """A gate before a model: its batches wait in their lanes until the test lets them through."""
 
+import concurrent.futures
+import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +13,21 @@ from service.engine.batching.cost import CostModel
 from service.engine.execution.runner import Runner
 from service.engine.tensors import Arrays
 from service.models.registry import Model
+
+
+class HeldThread(concurrent.futures.ThreadPoolExecutor):
+    """One thread that does nothing until it is opened; it notes what it is to do."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.opened = threading.Event()
+        self.given: queue.SimpleQueue[concurrent.futures.Future[Any]] = queue.SimpleQueue()
+        super().submit(self.opened.wait, 60)
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        future = super().submit(fn, *args, **kwargs)
+        self.given.put(future)
+        return future
 
 
 class Gate:

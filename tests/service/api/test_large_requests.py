@@ -4,8 +4,6 @@ import asyncio
 import concurrent.futures
 import io
 import json
-import queue
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from model_store import DEFAULT_ROOT
 from model_store.tasks import Picture
 from service.codecs.picture_writer import encode_png, to_pixels
 from tests.support.driving import load
+from tests.support.gates import HeldThread
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.wires import Wire
@@ -34,21 +33,6 @@ def store(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(graphs.double())
     return tmp_path
-
-
-class HeldThread(concurrent.futures.ThreadPoolExecutor):
-    """One thread that does nothing until it is opened; it notes what it is to do."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-        self.opened = threading.Event()
-        self.given: queue.SimpleQueue[concurrent.futures.Future[Any]] = queue.SimpleQueue()
-        super().submit(self.opened.wait, 60)
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        future = super().submit(fn, *args, **kwargs)
-        self.given.put(future)
-        return future
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput
 from service.protocol.infer_request import parse_infer
 from service.transport.grpc.messages import MESSAGES
-from service.transport.grpc.translation import read_message, write_answer, write_body, write_streamed
+from service.transport.grpc.translation import parse_message, write_answer, write_body, write_streamed
 from service.transport.request import Reply
 
 Request = MESSAGES["ModelInferRequest"]
@@ -78,7 +78,7 @@ def test_small_message_of_large_tensors_is_refused(request_: Any) -> None:
 def test_bytes_that_are_no_message_are_refused() -> None:
     """A message that cannot be read is the caller's fault and says so."""
     with pytest.raises(InvalidInput, match="expected a ModelInferRequest, got 3 bytes that are none"):
-        read_message("ModelInferRequest", b"\xff\xff\xff")
+        parse_message(Request, b"\xff\xff\xff")
 
 
 @pytest.mark.parametrize(
