@@ -89,6 +89,7 @@ class Worker:
         if settings.workers > 1 and folder is not None:
             self.forwarder = Forwarder(self.handler, folder, settings, loop)
         infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
+        self.handler.find_max_tensors = infer.find_max_tensors
         limits = _limits(settings, self.device.lanes)
         self.tasks = TaskRunner(self.registry, limits, loop, self.handler.threads)
         self.registry.holders += [self.tasks.release, infer.forget]

@@ -126,6 +126,12 @@ class InferHandler:
         done = self._receive(responder, model, known.header, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
 
+    def find_max_tensors(self) -> int:
+        """The most inputs, and outputs, of a request to any model in service: each takes all it has."""
+        signatures = [model.signature for model in self._registry.models()]
+        has = [max(len(each.public_inputs), len(each.public_outputs)) for each in signatures]
+        return max(self._max_inputs, *has) if has else self._max_inputs
+
     async def forget(self, model: Model) -> None:
         """The version is taken out of service."""
         self._known.pop(model, None)

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from service.engine.execution.write_coalescer import WriteCoalescer
@@ -40,10 +41,14 @@ class Handler(abc.ABC):
     """Answers requests whose bodies are complete, and has what their transports share. Not a protocol: compiled, it is
     asked without a look-up by name.
 
-    ``clock`` gives seconds. ``cors`` is None where pages of other origins are told nothing.
+    ``clock`` gives seconds. ``cors`` is None where pages of other origins are told nothing. ``parsing`` is the thread
+    for what holds the interpreter. ``find_max_tensors`` gives the most inputs, and outputs, that a request may have,
+    whichever model it is for.
     """
 
     clock: Callable[[], float]
+    parsing: Executor
+    find_max_tensors: Callable[[], int]
     max_body_bytes: int
     base_path: str
     limits: ConnectionLimits

@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import grpc
 
-from service.errors import Draining, InvalidInput
+from service.errors import CallerError, Draining
 from service.metrics.meters import Metrics
 from service.transport.asgi import ASGIApp
 from service.transport.grpc.inference import Context, abort
 from service.transport.grpc.info import InfoRequest, ask_route
 from service.transport.grpc.messages import FULL_NAME, HEALTH_MESSAGES
-from service.transport.grpc.translation import read_as
+from service.transport.grpc.translation import read_info
 from service.transport.request import request_id_of
 from service.transport.status import error_reply
 
@@ -81,7 +81,7 @@ class Health:
     @staticmethod
     async def _read_service(content: bytes, context: Context) -> str:
         try:
-            return str(read_as(_REQUEST, content).service)
-        except InvalidInput as error:
+            return str(read_info(_REQUEST, content).service)
+        except CallerError as error:
             await abort(context, error_reply(error, request_id_of({})))
             raise

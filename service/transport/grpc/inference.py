@@ -5,14 +5,27 @@ engine wherever it is. In a stream the answers go out in the order in which they
 """
 
 import asyncio
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import grpc
 
-from service.errors import Draining, QueueFull, ServiceError
+from service.errors import Cancelled, DeadlinePassed, Draining, QueueFull, ServiceError
+from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.grpc.codes import metadata_of, refusal_of
-from service.transport.grpc.translation import read_message, write_answer, write_body, write_streamed
+from service.transport.grpc.messages import MESSAGES
+from service.transport.grpc.translation import (
+    FEW_BYTES,
+    Translation,
+    has_few_fields,
+    parse_message,
+    read_infer,
+    translate,
+    write_answer,
+    write_streamed,
+)
 from service.transport.handler import Handler
 from service.transport.request import GRPC_INFER, GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
 from service.transport.status import error_reply
@@ -22,8 +35,12 @@ Context = Any
 
 MAX_STREAM_REQUESTS = 256
 """Requests of one stream under way; the next is read when one of them is answered and its answer taken."""
-_IN_THREAD_FROM_BYTES = 64 << 10
+_TRANSLATED_IN_THREAD_FROM_BYTES = 64 << 10
 """Typed contents may be read element by element, a million in 30 ms: larger messages are translated in a thread."""
+_IN_THREAD_FROM_BYTES = 1 << 20
+"""Of larger messages even the copies take 1 ms."""
+
+T = TypeVar("T")
 
 
 class InferenceServicer:
@@ -47,7 +64,8 @@ class InferenceServicer:
             reply = request.answer.result()
         else:
             try:
-                reply, _ = await self._answer(request)
+                await self._begin(request)
+                reply = await _answer_of(request)
             finally:
                 body_budget.release(len(content))
         if reply.status != 200:
@@ -70,12 +88,14 @@ class InferenceServicer:
         """Begin a request for each message, as long as there is room for it."""
         body_budget = self._handler.body_budget
         room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
-        writing = asyncio.Lock()
+        beginning, writing = asyncio.Lock(), asyncio.Lock()
 
         async def answer(content: bytes, held_bytes: int, refusal: ServiceError | None) -> None:
             try:
                 request = self._open(GRPC_STREAM_INFER, content, context)
-                reply, given_id = await self._answer(request, is_streamed=True, refusal=refusal)
+                async with beginning:  # one may wait for a thread, and a sequence lives by its order
+                    given_id = await self._begin(request, is_streamed=True, refusal=refusal)
+                reply = await _answer_of(request)
                 async with writing:
                     await context.write(write_streamed(reply, given_id))
             finally:
@@ -115,35 +135,68 @@ class InferenceServicer:
         request.body = content
         return request
 
-    async def _answer(
+    async def _begin(
         self, request: AwaitedRequest, *, is_streamed: bool = False, refusal: ServiceError | None = None
-    ) -> tuple[Reply, str]:
-        """The reply to a request whose body is the message, and the id that the caller has given in it."""
+    ) -> str:
+        """Begin a request whose body is the message; returns the id that the caller has given in it."""
         handler = self._handler
         given_id = ""
         try:
-            message = read_message("ModelInferRequest", bytes(request.body))
-            given_id = message.id
+            found = await self._translate(request, bytes(request.body))
+            given_id = found.id
             if is_streamed and given_id:  # the id of the stream would be that of all its requests
                 request.request_id = request_id_of({b"x-request-id": given_id.encode()})
             if refusal is not None:
                 raise refusal
-            request.endpoint = Endpoint(request.endpoint.route, message.model_name, message.model_version or None)
-            if len(request.body) < _IN_THREAD_FROM_BYTES or message.raw_input_contents:
-                body, header_bytes = write_body(message, handler.max_body_bytes)
-            else:
-                body, header_bytes = await asyncio.to_thread(write_body, message, handler.max_body_bytes)
-            request.body = body
-            request.headers = {b"inference-header-content-length": b"%d" % header_bytes}
+            request.endpoint = Endpoint(request.endpoint.route, found.model_name, found.model_version or None)
+            if found.refusal is not None:
+                raise found.refusal
+            request.body = found.body
+            request.headers = {b"inference-header-content-length": b"%d" % found.header_bytes}
         except ServiceError as error:
             handler.refuse(request, error)
+        except asyncio.CancelledError:
+            handler.count_rejected(Cancelled)
+            raise
         else:
             handler.start(request)
+        return given_id
+
+    async def _translate(self, request: AwaitedRequest, content: bytes) -> Translation:
+        """Read a message, in the thread if that takes long. Raises InvalidInput, DeadlinePassed."""
+        max_bytes = self._handler.max_body_bytes
+        if len(content) > FEW_BYTES and (len(content) > _IN_THREAD_FROM_BYTES or not has_few_fields(content)):
+            # All at once: of many that wait for the thread none is there as a message, which is larger.
+            read = functools.partial(read_infer, content, self._handler.find_max_tensors(), max_bytes)
+            return await self._do_in_thread(request, read)
+        message = parse_message(MESSAGES["ModelInferRequest"], content)
+        if len(content) < _TRANSLATED_IN_THREAD_FROM_BYTES or message.raw_input_contents:
+            return translate(message, max_bytes)
+        return await self._do_in_thread(request, functools.partial(translate, message, max_bytes))
+
+    async def _do_in_thread(self, request: AwaitedRequest, work: Callable[[], T]) -> T:
+        """What takes long before the handler begins with a request, as long as its caller or the server waits.
+
+        Raises what the work raises, and DeadlinePassed.
+        """
+        handler = self._handler
+        limit_s = handler.limits.room_timeout_s
+        if request.patience_s is not None:
+            limit_s = min(limit_s, request.patience_s)
+        future = asyncio.get_running_loop().run_in_executor(handler.parsing, without_traceback, work)
         try:
-            return await request.answer, given_id
-        except asyncio.CancelledError:
-            request.give_up()
-            raise
+            return await asyncio.wait_for(future, limit_s - (handler.clock() - request.began))
+        except TimeoutError:
+            raise DeadlinePassed("the deadline passed before the message was read") from None
+
+
+async def _answer_of(request: AwaitedRequest) -> Reply:
+    """The reply, as long as the caller is there."""
+    try:
+        return await request.answer
+    except asyncio.CancelledError:
+        request.give_up()
+        raise
 
 
 def _no_room() -> QueueFull:

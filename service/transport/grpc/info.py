@@ -19,7 +19,7 @@ from service.transport.awaited_request import Message
 from service.transport.grpc.codes import metadata_of
 from service.transport.grpc.inference import Context, abort
 from service.transport.grpc.messages import METHODS
-from service.transport.grpc.translation import read_message, read_parameters
+from service.transport.grpc.translation import read_info, read_parameters
 from service.transport.request import Reply, request_id_of
 from service.transport.status import error_reply
 
@@ -143,7 +143,7 @@ class InfoServicer:
     async def _ask(self, method: str, content: bytes, request_id: str) -> Reply:
         """What the route says. A route that there is not is a method that there is not."""
         try:
-            info_request = INFO_REQUESTS[method](read_message(f"{method}Request", content))
+            info_request = INFO_REQUESTS[method](read_info(METHODS[method].request, content))
         except ServiceError as error:
             reply = error_reply(error, request_id)
         else:

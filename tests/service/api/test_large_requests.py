@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import io
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -4,6 +4,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,8 +17,11 @@ from tritonclient.utils import InferenceServerException
 
 from model_store.datatypes import DATATYPES
 from service.metrics.exposition import expose
-from tests.support.gates import gated
-from tests.support.grpc_servers import GrpcServing, channel, ones, tensor, waiting_rows
+from service.settings import MAX_INPUTS
+from service.transport.grpc import translation
+from service.transport.grpc.messages import MESSAGES
+from tests.support.gates import HeldThread, gated
+from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, tensor, waiting_rows
 
 Client = triton.InferenceServerClient
 
@@ -80,6 +84,51 @@ def test_raw_contents_of_another_size_are_refused(server: GrpcServing) -> None:
             infer(server, request)
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert f"expected 12 bytes for FP32 [1, 3], got {size}" in raised.value.details()
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs", "parameters", "raw_input_contents"])
+def test_message_of_many_fields_is_refused_before_it_is_parsed(
+    server: GrpcServing, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fields of two bytes each would take hundreds as objects, whether or not there is such a model."""
+    descriptor = MESSAGES["ModelInferRequest"].DESCRIPTOR
+    empty = bytes([descriptor.fields_by_name[field].number << 3 | 2, 0])
+    monkeypatch.setattr(translation, "parse_message", lambda *_: pytest.fail("it was parsed"))
+    with channel(server) as open_channel, pytest.raises(grpc.RpcError) as raised:
+        open_channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"\x0a\x01x" + empty * 500_000)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "message: expected fewer fields" in raised.value.details()
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_more_tensors_than_any_model_has_are_refused(server: GrpcServing, field: str) -> None:
+    """Counted before they are translated."""
+    request = service_pb2.ModelInferRequest(model_name="double", **{field: [{}] * (MAX_INPUTS + 1)})
+    with pytest.raises(grpc.RpcError) as raised:
+        infer(server, request)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"{field}: expected at most {MAX_INPUTS}, got {MAX_INPUTS + 1}" in raised.value.details()
+
+
+def test_message_that_takes_long_to_read_is_read_in_a_thread(grpc_store: Path) -> None:
+    """Meanwhile others are answered; its deadline holds, and with its caller it leaves the line."""
+    many = request_of("double", *[{"name": "x"}] * 2000)
+    with GrpcServing(settings_of(grpc_store, models=("double",), deadline_s=2.0)) as server, server.client() as client:
+        cancelled = count(server, 'sluice_rejected_total{model="",reason="cancelled"}')
+        thread = server.worker.handler.parsing = HeldThread()
+        try:
+            with channel(server) as open_channel:
+                stub = service_pb2_grpc.GRPCInferenceServiceStub(open_channel)
+                late, gone = stub.ModelInfer.future(many), stub.ModelInfer.future(many)
+                futures = [thread.given.get(timeout=10) for _ in range(2)]
+                gone.cancel()
+                assert client.infer("double", ones()).as_numpy("y").shape == (1, 3)
+                assert late.exception(timeout=10).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                assert "before the message was read" in late.details()
+                server.until(lambda: all(future.cancelled() for future in futures))
+        finally:
+            thread.opened.set()
+        server.until(lambda: count(server, 'sluice_rejected_total{model="",reason="cancelled"}') == cancelled + 1)
 
 
 @pytest.mark.parametrize("where", ["input", "output"])

@@ -134,6 +134,22 @@ def test_question_that_no_route_has_is_refused(method: str, message: Any, said: 
     assert metadata["x-request-id"] == "of-mine"
 
 
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (service_pb2.ModelMetadataRequest(name="m" * (1 << 20)), "RESOURCE_EXHAUSTED"),
+        (service_pb2.TraceSettingRequest(settings={"trace_rate": {"value": [""] * 5000}}), "INVALID_ARGUMENT"),
+        (service_pb2.TraceSettingRequest(settings={str(number): {} for number in range(5000)}), "INVALID_ARGUMENT"),
+    ],
+)
+def test_question_that_takes_long_to_read_is_refused(message: Any, code: str) -> None:
+    """Long messages, and those of many fields, are read by nobody: the event loop is there for all."""
+    with pytest.raises(Aborted) as raised:
+        ask(type(message).__name__.removesuffix("Request"), message, {})
+    assert raised.value.args[0] == code
+    assert "message: expected" in raised.value.args[1]
+
+
 @pytest.mark.parametrize(("status", "code"), [(404, "NOT_FOUND"), (501, "UNIMPLEMENTED"), (503, "UNAVAILABLE")])
 def test_error_of_a_route_is_that_of_the_method(status: int, code: str) -> None:
     """A route that refuses gives the method's code and its text."""

@@ -14,7 +14,7 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from service.transport.grpc.inference import MAX_STREAM_REQUESTS
-from tests.support.gates import gated
+from tests.support.gates import HeldThread, gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, tensor, waiting_rows
 
 Given = tuple[triton.InferResult | None, Exception | None]
@@ -171,6 +171,32 @@ def test_streaming_clients_are_answered(server: GrpcServing) -> None:
             ]
 
     assert sorted(asyncio.run(ask())) == [0, 2, 4]
+
+
+def test_requests_of_a_stream_begin_in_its_order(server: GrpcServing) -> None:
+    """One that is read in a thread is not overtaken by those behind it: they may be the next of its sequence."""
+    model = server.model("double")
+    large = request_of(1)
+    for number in range(600):
+        large.parameters[f"p{number}"].int64_param = number
+    with gated(model) as gate, streaming(server) as stream:
+        handler, thread = server.worker.handler, HeldThread()
+        kept, handler.parsing = handler.parsing, thread
+        try:
+            stream.send(large, request_of(2))
+            reading = thread.given.get(timeout=10)
+            with server.client() as other:
+                assert other.is_server_live()
+            assert waiting_rows(model) == 0
+            assert not gate.entered.acquire(blocking=False)
+        finally:
+            handler.parsing = kept
+            thread.opened.set()
+        gate.opened.set()
+        answers = [stream.read() for _ in range(2)]
+        assert reading.done()
+        thread.shutdown()
+    assert {answer.infer_response.id for answer in answers} == {"1", "2"}
 
 
 def test_message_without_room_in_time_is_refused(grpc_store: Path) -> None:
