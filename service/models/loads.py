@@ -4,6 +4,7 @@ Rules
 - A few load at once. One that takes long gives its place to the next and goes on beside it: it may never end.
 - One that takes longer than the settings allow is cancelled. What cannot be stopped, such as a file system that does
   not answer, keeps its thread and nothing else.
+- A version whose load may have ended a process is loaded alone; one that did, only when somebody asks for it.
 - No thread keeps the process from ending.
 """
 
@@ -21,6 +22,7 @@ from model_store import ModelVersion, StoreError
 from model_store.cancellation import Cancellation
 from model_store.files.links import tell_why
 from service.cores import count_cores
+from service.crashes import LoadNotes
 from service.errors import NotReady
 from service.models.loading import LoadedVersion, load_version
 from service.models.retirement import give_memory_back
@@ -45,7 +47,7 @@ class _Load:
     on_overdue: Callable[[], None]
     cancellation: Cancellation = field(default_factory=Cancellation)
     more_s: float = 0.0
-    has_place: bool = True
+    places: int = 1
     overdue: threading.Timer | None = None
 
 
@@ -54,19 +56,27 @@ class Loads:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._places = asyncio.Semaphore(max(2, count_cores()))
+        self._number_of_places = max(2, count_cores())
+        self._places = asyncio.Semaphore(self._number_of_places)
+        self._alone = asyncio.Lock()
+        self._notes = LoadNotes(settings.metrics_dir)
         self._loads: set[_Load] = set()
         self._threads: list[threading.Thread] = []
 
-    async def load(self, version: ModelVersion, on_overdue: Callable[[], None]) -> LoadedVersion:
-        """As ``load_version``; raises NotReady for a load that takes longer than ``load_timeout_s`` too.
+    async def load(
+        self, version: ModelVersion, on_overdue: Callable[[], None], *, is_asked_for: bool = False
+    ) -> LoadedVersion:
+        """As ``load_version``; raises NotReady for a load that takes longer than ``load_timeout_s`` too, and for one
+        that has ended a process, unless somebody asks for it.
 
         ``on_overdue`` is called where it takes longer than others should wait for it. To cancel the task that waits
         here ends the load.
         """
         limit_s = self._settings.load_timeout_s
-        await self._places.acquire()
-        load = self._begin(version, on_overdue)
+        crash = self._notes.find(version.name, version.version)
+        if crash is not None and crash.is_certain and not is_asked_for:
+            raise NotReady(crash.reason)
+        load = self._begin(version, on_overdue, await self._take_places(alone=crash is not None))
         try:
             ends: set[asyncio.Future[Any]] = {load.done, load.cancelled}
             await _wait(ends, limit_s)
@@ -90,7 +100,7 @@ class Loads:
         """End the loads of a model, or of one version of it."""
         for load in self._loads:
             is_meant = load.version.name == name and number in (None, load.version.version)
-            if is_meant and not (only_overdue and load.has_place):
+            if is_meant and not (only_overdue and load.places):
                 load.cancellation.cancel(reason)
                 if not load.cancelled.done():
                     load.cancelled.set_result(None)
@@ -106,26 +116,48 @@ class Loads:
                 logger.error("%s: what it does cannot be stopped", thread.name)
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _begin(self, version: ModelVersion, on_overdue: Callable[[], None]) -> _Load:
+    async def _take_places(self, *, alone: bool) -> int:
+        """Wait for a place, or for all of them; returns how many."""
+        if not alone:
+            await self._places.acquire()
+            return 1
+        taken = 0
+        try:
+            async with self._alone:  # two that have a part each would wait for ever
+                while taken < self._number_of_places:
+                    await self._places.acquire()
+                    taken += 1
+        except asyncio.CancelledError:
+            self._release(taken)
+            raise
+        return taken
+
+    def _release(self, places: int) -> None:
+        for _ in range(places):
+            self._places.release()
+
+    def _begin(self, version: ModelVersion, on_overdue: Callable[[], None], places: int) -> _Load:
         loop = asyncio.get_running_loop()
-        load = _Load(version, loop.create_future(), loop.create_future(), on_overdue)
+        load = _Load(version, loop.create_future(), loop.create_future(), on_overdue, places=places)
         load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
         load.overdue = _call_later(loop, self._settings.ready_wait_s, lambda: self._be_overdue(load))
         name = f"load {version.name} version {version.version}"
-        thread = threading.Thread(target=self._work, args=(load, loop), name=name, daemon=True)
+        alone = places > 1
+        thread = threading.Thread(target=self._work, args=(load, loop, alone), name=name, daemon=True)
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         self._loads.add(load)
         thread.start()
         return load
 
-    def _work(self, load: _Load, loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, load: _Load, loop: asyncio.AbstractEventLoop, alone: bool) -> None:
         def tell(settle: Callable[[], None]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(lambda: None if load.done.done() else settle())
 
         try:
             load.more_s = _count_bytes(load.version) / _BYTES_PER_S
-            loaded = load_version(load.version, self._settings, load.cancellation)
+            with self._notes.loading(load.version.name, load.version.version, alone=alone):
+                loaded = load_version(load.version, self._settings, load.cancellation)
             give_memory_back()
         except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
             told = error
@@ -147,9 +179,8 @@ class Loads:
         load.on_overdue()
 
     def _give_place(self, load: _Load) -> None:
-        if load.has_place:
-            load.has_place = False
-            self._places.release()
+        self._release(load.places)
+        load.places = 0
 
     def _end(self, load: _Load) -> None:
         if load.overdue is not None:

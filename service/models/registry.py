@@ -179,7 +179,7 @@ class Registry:
             (on_overdue or model_entry.tried.set)()
 
         try:
-            loaded = await self._loads.load(version, note_overdue)
+            loaded = await self._loads.load(version, note_overdue, is_asked_for=again)
         except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not take the others with it
             self._refuse(entry, describe_failure(error, f"loading {version.name} version {number}"), serves)
         else:

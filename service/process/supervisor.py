@@ -5,6 +5,7 @@ Nothing polls: the kernel tells of signals, of a worker's end and of its words.
 
 Rules
 - A worker that has ended is started again at once; one that ends before it is ready, later each time.
+- One that ends while it loads versions is started again at once, and loads these no more, or one by one.
 - A worker that the settings or this machine cannot serve ends the server with code 2, one that never came up with 1.
 - SIGTERM, SIGINT and SIGHUP stop the server: workers finish what they have accepted. More of them change nothing, but a
   second SIGINT (Ctrl-C twice) ends it at once. A worker that is not done in time, whatever holds it, is killed.
@@ -19,6 +20,7 @@ import socket
 import sys
 from collections.abc import Mapping
 
+from service.crashes import find_blame
 from service.process.channel import LISTEN, PAUSE, READY, REFUSED, STARTED, render_line
 from service.process.logs import configure_logs
 from service.process.restarts import (
@@ -135,10 +137,13 @@ class Supervisor:
             if is_first and worker.refusal:
                 self._give_up(2, worker.refusal)
                 return
-            if not self._has_served:
+            loading = find_blame(self._settings.metrics_dir, worker.process.pid, code)
+            if loading:
+                logger.error("a worker ended with code %d while it loaded %s", code, " and ".join(loading))
+            elif not self._has_served:
                 self._give_up(1, f"a worker ended with code {code} before it could serve: the log tells why")
                 return
-            delay_s = restarts.find_delay_s(worker.state.is_ready)
+            delay_s = restarts.find_delay_s(worker.state.is_ready or bool(loading))
             if restarts.failures >= MAX_FAILURES and not self._workers:
                 self._give_up(1, f"the workers end before they are ready, the last with code {code}: the log tells why")
                 return

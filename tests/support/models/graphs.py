@@ -312,3 +312,22 @@ def write_plain(root: Path, name: str, content: bytes, version: int = 1) -> Path
     folder.mkdir(parents=True)
     (folder / PLAIN_FILE).write_bytes(content)
     return root
+
+
+def ends_the_process() -> bytes:
+    """ONNX Runtime 1.32 ends the process by SIGSEGV while it loads this: it folds a constant without elements."""
+    constants = {
+        "c": np.zeros((1, 2, 0), np.float32),
+        "scale": np.zeros(2, np.float32),
+        "bias": np.zeros(2, np.float32),
+    }
+    return build(
+        [
+            helper.make_node("InstanceNormalization", ["c", "scale", "bias"], ["d"]),
+            helper.make_node("ReduceSum", ["d"], ["e"], keepdims=0),
+            helper.make_node("Add", ["x", "e"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, ("batch", 3))],
+        [("y", TensorProto.FLOAT, ("batch", 3))],
+        constants,
+    )
