@@ -6,23 +6,18 @@ follows the rows from the inputs to the outputs, operator by operator (``proof.p
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import onnx
-from onnx import inliner
-
 from model_store.errors import first_line
 from model_store.rows.analyst import Analyst, Case, DoesNotRun
-from model_store.rows.graph.nodes import OWN_DOMAINS, read_inputs
+from model_store.rows.graph.functions import every_node, write_out_functions
+from model_store.rows.graph.nodes import read_inputs
 from model_store.rows.graph.operators import find_fragile_operator
 from model_store.rows.graph.samples import Layout, Lengths, layouts, lengths_to_try
 from model_store.rows.graph.weights import embed_small, strip_weights
 
-_MORE_DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
-_OPERATOR_DOMAINS = frozenset((*OWN_DOMAINS, *_MORE_DOMAINS))
-"""Those of ONNX Runtime's operators."""
 LONGEST_REASON = 300
 """Characters of an error of ONNX Runtime that a reason repeats."""
 
@@ -74,43 +69,10 @@ def analyse(
         if external:
             embed_small(model, external)
         if model.functions:
-            model = _write_out_functions(model)
+            model = write_out_functions(model)
         return _conclude(Analyst(model, {**(external or {}), **weights}, hints, allow))
     except Exception as error:  # noqa: BLE001  # parsers and runtimes raise many types
         return Analysis("unknown", f"it could not be analysed: {first_line(error)[:LONGEST_REASON]}")
-
-
-def _write_out_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the nodes of its functions in the place of their calls.
-
-    A function with the domain of operators stays: where there is an operator of its name, ONNX Runtime runs that.
-    """
-    _write_out_defaults(model)
-    kept = [function for function in model.functions if function.domain in _OPERATOR_DOMAINS]
-    others = [function for function in model.functions if function.domain not in _OPERATOR_DOMAINS]
-    del model.functions[:]
-    model.functions.extend(others)
-    model = inliner.inline_local_functions(model)
-    model.functions.extend(kept)
-    return model
-
-
-def _write_out_defaults(model: onnx.ModelProto) -> None:
-    """Give each call of a function the attributes that it leaves out: the inliner forgets their defaults."""
-    defaults = {(f.domain, f.name): f.attribute_proto for f in model.functions if f.attribute_proto}
-    for graph in (model.graph, *model.functions):
-        for node in _every_node(graph.node):
-            given = {attribute.name for attribute in node.attribute}
-            missing = [a for a in defaults.get((node.domain, node.op_type), ()) if a.name not in given]
-            node.attribute.extend(missing)
-
-
-def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _every_node(graph.node)
 
 
 def is_risky(content: bytes) -> bool:
@@ -120,7 +82,7 @@ def is_risky(content: bytes) -> bool:
     it ends, and what is measured of one that was stopped takes ONNX Runtime longer to let go of than it took to make.
     """
     model = strip_weights(content)[0]
-    if any(node.op_type == "Loop" for graph in (model.graph, *model.functions) for node in _every_node(graph.node)):
+    if any(node.op_type == "Loop" for graph in (model.graph, *model.functions) for node in every_node(graph.node)):
         return True
     free = [axis for given in read_inputs(model.graph) for axis in given.axes or () if not isinstance(axis, int)]
     names = {axis for axis in free if axis is not None}

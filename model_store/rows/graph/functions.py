@@ -1,0 +1,45 @@
+"""The functions of an ONNX model, written out where they are called."""
+
+from collections.abc import Iterable, Iterator
+
+import onnx
+from onnx import inliner
+
+from model_store.rows.graph.nodes import OWN_DOMAINS
+
+_MORE_DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
+_OPERATOR_DOMAINS = frozenset((*OWN_DOMAINS, *_MORE_DOMAINS))
+"""Those of ONNX Runtime's operators."""
+
+
+def write_out_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the nodes of its functions in the place of their calls.
+
+    A function with the domain of operators stays: where there is an operator of its name, ONNX Runtime runs that.
+    """
+    _write_out_defaults(model)
+    kept = [function for function in model.functions if function.domain in _OPERATOR_DOMAINS]
+    others = [function for function in model.functions if function.domain not in _OPERATOR_DOMAINS]
+    del model.functions[:]
+    model.functions.extend(others)
+    model = inliner.inline_local_functions(model)
+    model.functions.extend(kept)
+    return model
+
+
+def _write_out_defaults(model: onnx.ModelProto) -> None:
+    """Give each call of a function the attributes that it leaves out: the inliner forgets their defaults."""
+    defaults = {(f.domain, f.name): f.attribute_proto for f in model.functions if f.attribute_proto}
+    for graph in (model.graph, *model.functions):
+        for node in every_node(graph.node):
+            given = {attribute.name for attribute in node.attribute}
+            missing = [a for a in defaults.get((node.domain, node.op_type), ()) if a.name not in given]
+            node.attribute.extend(missing)
+
+
+def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from every_node(graph.node)
