@@ -26,6 +26,7 @@ from model_store.graphs.sessions import CpuSession, describe_session
 from model_store.listing import NAME, NUMBER
 from model_store.plain import is_onnx
 from model_store.rows import Analysis
+from model_store.rows.graph.division import with_safe_division
 
 BATCH = "batch"
 _SIZES = (1, 2, 3, 5)
@@ -116,7 +117,7 @@ def free_batch(content: bytes, external: Mapping[str, bytes] | None = None) -> b
     analysis knows neither this nor the contrary, rows of several batches are compared instead.
     """
     external = external or {}
-    before = CpuSession(with_available_locale(content), external)
+    before = CpuSession(with_safe_division(with_available_locale(content)), external)
     declared = describe_session(before.raw, "model.onnx")
     if not all(t.shape and t.shape[0] == 1 for t in (*declared.inputs, *declared.outputs) if not t.optional):
         raise ExportError("axis 0 of every input and output must be 1 to be made free: see what `sluice check` lists")
@@ -125,7 +126,7 @@ def free_batch(content: bytes, external: Mapping[str, bytes] | None = None) -> b
         found = analyst.analyse(changed, external, {})
     if found.rows == "mixing":
         raise ExportError(f"with a free axis 0 its rows influence each other: {found.reason}: {_AGAIN}")
-    after = CpuSession(with_available_locale(changed), external)
+    after = CpuSession(with_safe_division(with_available_locale(changed)), external)
     graph = _with_batch(describe_session(after.raw, "model.onnx"), found)
     proved = found.rows == "proved" and set(found.axes.values()) == {0}
     _compare(before, after, graph, found, _SIZES[:1] if proved else _SIZES)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from model_store.datatypes import BY_ONNX
@@ -18,6 +18,7 @@ from model_store.graphs.plain import Described, describe_plain
 from model_store.graphs.sessions import CpuSession, describe_session, list_values, read_shape
 from model_store.manifest import Manifest
 from model_store.plain import PlainModel
+from model_store.rows.graph.division import with_safe_division
 from model_store.store import ModelVersion
 from model_store.triton import CONFIG_FILE, TritonConfig
 
@@ -29,6 +30,8 @@ _UNTESTED = (
     "it ran on none of the inputs that were made up for it, so it would serve untested: give samples of its inputs in "
     f"model_warmup of {CONFIG_FILE}"
 )
+
+_DIVIDES = "it divides whole numbers: where the least of INT32 or INT64 is divided by -1 it gives that number again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,18 @@ def inspect(version: ModelVersion) -> Inspection:
     """Raises StoreError where the files of the version cannot be read, or ONNX Runtime cannot load them."""
     plain = version.read_plain()
     try:
-        content = with_available_locale(plain.content)
+        before = with_available_locale(plain.content)
     except BadGraph as error:
         return Inspection(refusal=str(error))
+    content = with_safe_division(before)
     session = CpuSession(content, plain.external)
     declared = tuple(_declare(*listed) for listed in list_values(session.raw))
     try:
         with analyst.hold():
             config = read_configuration(version)
             described = _describe(version, plain, content, session, config)
-        return _settle(described, session, config, declared)
+        inspection = _settle(described, session, config, declared)
+        return inspection if content is before else replace(inspection, notes=(*inspection.notes, _DIVIDES))
     except StoreError as error:
         return Inspection(declared=declared, refusal=str(error))
 

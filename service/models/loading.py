@@ -29,6 +29,7 @@ from model_store.graphs.plain import Described, describe_plain, make_samples
 from model_store.graphs.sessions import make_run_options
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
+from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
 from model_store.triton import TritonConfig
 from service.cores import count_cores
@@ -296,7 +297,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         max_rows = limit_rows(name, manifest, settings.max_rows)
         golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         stored = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
-        content = with_available_locale(contents[graph.file])
+        content = with_safe_division(with_available_locale(contents[graph.file]))
         open_on = _opener(content, external, settings, max_rows)
         session = open_on(settings.intra_op_threads or 1)
         check_signature(graph, session)
@@ -314,7 +315,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
 def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     """A plain repository: what a manifest would say is read from the ONNX file, analysed, and its configuration."""
     plain, config = version.read_plain(), read_configuration(version)
-    content = with_available_locale(plain.content)
+    content = with_safe_division(with_available_locale(plain.content))
     open_on = _opener(content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
     described = describe_plain(version, plain, content, session.describe(plain.file), config)
@@ -327,7 +328,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
         others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
         known_by=identify(content),
-        learn_memory=functools.partial(learn_memory, plain.content, plain.external),
+        learn_memory=functools.partial(learn_memory, content, plain.external),
         weight_bytes=count_bytes(plain.content, plain.external),
     )
     _warm_up(version.name, session, described.warmups)

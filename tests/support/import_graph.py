@@ -13,7 +13,14 @@ BEGIN, END = "<!-- picture: begin -->\n", "<!-- picture: end -->"
 ROOTS = ("service", "export", "model_store", "loadtests", "benchmarks")
 _OPENED = ("service",)
 """Packages that are shown by what is in them."""
-_LEFT_OUT = ("service.errors", "service.settings", "service.cores", "service.compiled", "service.versions", "service.crashes")
+_LEFT_OUT = (
+    "service.errors",
+    "service.settings",
+    "service.cores",
+    "service.compiled",
+    "service.versions",
+    "service.crashes",
+)
 """Which everything imports, or nothing worth an arrow."""
 
 Edges = Mapping[str, set[str]]

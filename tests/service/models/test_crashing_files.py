@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.inferring import Refused, find_difference, infer
@@ -49,3 +50,24 @@ def test_file_that_ends_the_process_of_onnx_runtime_leaves_the_server_alive(tmp_
         assert found is None
         doubled = infer(client, "double", {"x": np.ones((1, 3), np.float32)})
         assert find_difference(doubled, {"y": np.full((1, 3), 2, np.float32)}) is None
+
+
+def test_division_that_ends_the_process_of_onnx_runtime_is_answered(tmp_path: Path) -> None:
+    """Of what callers send, and of constants while the file is loaded; division by zero is the caller's error."""
+    least = np.iinfo(np.int64).min
+    root = tmp_path / "store"
+    graphs.write_plain(root, "divide", graphs.divide())
+    constants = {"a": np.full((1, 3), least), "b": np.full((1, 3), -1)}
+    graphs.write_plain(root, "constants", graphs.divide(constants))
+    x = np.array([[0, 1, 2]])
+    a, b = np.array([[least, least, 7]]), np.array([[-1, 1, -1]])
+    with (
+        served(settings_for(root), FAST) as server,
+        httpx.Client(base_url=server.url, timeout=30, verify=False) as client,  # noqa: S501  # plain HTTP
+    ):
+        expected = {"y": np.array([[least, least + 1, -5]])}
+        assert find_difference(infer(client, "divide", {"x": x, "a": a, "b": b}), expected) is None
+        assert find_difference(infer(client, "constants", {"x": x}), {"y": x + least}) is None
+        with pytest.raises(Refused, match="division by zero"):
+            infer(client, "divide", {"x": x, "a": a, "b": np.array([[-1, 0, 1]])})
+        assert find_difference(infer(client, "divide", {"x": x, "a": a, "b": b}), expected) is None

@@ -314,6 +314,18 @@ def write_plain(root: Path, name: str, content: bytes, version: int = 1) -> Path
     return root
 
 
+def divide(constants: dict[str, np.ndarray] | None = None) -> bytes:
+    """y = x + a // b, which ends the process where the least number is divided by -1."""
+    given = constants or {}
+    names = [name for name in ("x", "a", "b") if name not in given]
+    return build(
+        [helper.make_node("Div", ["a", "b"], ["q"]), helper.make_node("Add", ["x", "q"], ["y"])],
+        [(name, TensorProto.INT64, ("batch", 3)) for name in names],
+        [("y", TensorProto.INT64, ("batch", 3))],
+        given,
+    )
+
+
 def ends_the_process() -> bytes:
     """ONNX Runtime 1.32 ends the process by SIGSEGV while it loads this: it folds a constant without elements."""
     constants = {

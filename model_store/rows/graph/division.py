@@ -1,0 +1,182 @@
+"""Division of whole numbers that cannot end the process.
+
+The least number of INT32 or INT64 divided by -1 is too large for its type. The processor traps, and ONNX Runtime 1.32
+ends with its process: while it runs, or, where both are constants, while it loads. Where its vectorised loops do not
+trap the result is the least number again, as NumPy and PyTorch have it; smaller types give that too. So a graph that
+may do it gets other nodes around such a division:
+
+    negative = Equal(b, -1)
+    quotient = Div(a, Where(negative, Abs(b), b))
+    y = Where(negative, Mul(quotient, b), quotient)
+
+Division by zero stays what it is, an error of the run. Left alone are divisions by constants without -1, of constants
+without the least number, of and by sizes, which are not negative, and those whose type ONNX does not infer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+from onnx import TensorProto, helper, numpy_helper
+
+from model_store.rows.graph.functions import write_out_functions
+from model_store.rows.graph.nodes import OWN_DOMAINS
+from model_store.rows.graph.weights import strip_weights
+
+_TRAPPING = {TensorProto.INT32: np.int32, TensorProto.INT64: np.int64}
+_LEAST_OPSET = 9
+"""``Where`` came with it."""
+_COUNTING = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin"})
+"""What they give is not negative."""
+_MOVING = frozenset(
+    {"Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Transpose", "Flatten", "Expand"}
+)
+"""They give elements of their first input."""
+
+
+def with_safe_division(content: bytes) -> bytes:
+    """The ONNX file with safe nodes in place of divisions that may end the process; else byte for byte as it was."""
+    if b"Div" not in content:
+        return content
+    try:
+        model = strip_weights(content)[0]
+        if not any(each.version >= _LEAST_OPSET for each in model.opset_import if each.domain in OWN_DOMAINS):
+            return content
+        is_whole = bool(model.functions)
+        if is_whole:  # whose types depend on who calls them
+            model = write_out_functions(onnx.load_model_from_string(content))
+        types = list(_choose(onnx.shape_inference.infer_shapes(model).graph, _Scope()))
+        if not any(types):
+            return content
+        whole = model if is_whole else onnx.load_model_from_string(content)
+        _replace(whole.graph, iter(types))
+        return bytes(whole.SerializeToString())
+    except Exception:  # noqa: BLE001  # parser and inference raise many types; ONNX Runtime says what is wrong with it
+        return content
+
+
+@dataclass
+class _Scope:
+    """What is known of the tensors that a graph sees: their types, constants, and which are not negative."""
+
+    types: dict[str, int] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    counts: set[str] = field(default_factory=set)
+
+    def enter(self, graph: onnx.GraphProto) -> "_Scope":
+        """The scope of a graph inside of a node."""
+        inner = _Scope(dict(self.types), dict(self.constants), set(self.counts))
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            inner.types[value.name] = value.type.tensor_type.elem_type
+        for value in graph.input:
+            inner.hide(value.name)
+        given = {value.name for value in graph.input}
+        for tensor in graph.initializer:
+            inner.types[tensor.name] = tensor.data_type
+            if tensor.name not in given:  # else a caller may give another value
+                inner.hide(tensor.name)
+                inner.note_constant(tensor.name, tensor)
+        return inner
+
+    def hide(self, name: str) -> None:
+        """The name stands for something else from here on."""
+        self.constants.pop(name, None)
+        self.counts.discard(name)
+
+    def note_constant(self, name: str, tensor: onnx.TensorProto) -> None:
+        if tensor.data_type in _TRAPPING and tensor.data_location != TensorProto.EXTERNAL:
+            self.constants[name] = numpy_helper.to_array(tensor)
+
+    def note(self, node: onnx.NodeProto) -> None:
+        """What a node gives."""
+        for name in node.output:
+            self.hide(name)
+        if node.domain not in OWN_DOMAINS or not node.output:
+            return
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    self.note_constant(node.output[0], attribute.t)
+                elif attribute.name in ("value_int", "value_ints"):
+                    value = attribute.i if attribute.name == "value_int" else list(attribute.ints)
+                    self.constants[node.output[0]] = np.array(value, np.int64)
+        elif (
+            node.op_type in _COUNTING
+            or (node.op_type in _MOVING and self.is_count(node.input[0]))
+            or (node.op_type == "Concat" and all(map(self.is_count, node.input)))
+        ):
+            self.counts.add(node.output[0])
+
+    def is_count(self, name: str) -> bool:
+        """Whether a tensor has no negative element."""
+        constant = self.constants.get(name)
+        return name in self.counts or (constant is not None and bool((constant >= 0).all()))
+
+    def find_trap(self, node: onnx.NodeProto) -> int:
+        """The type of a division that may end the process, as ONNX numbers it; 0 for others."""
+        dividend, divisor = node.input
+        type_ = self.types.get(divisor, 0) or self.types.get(dividend, 0)
+        if type_ not in _TRAPPING or self.is_count(dividend) or self.is_count(divisor):
+            return 0
+        by, of = self.constants.get(divisor), self.constants.get(dividend)
+        traps = (by is None or (by == -1).any()) and (of is None or (of == np.iinfo(_TRAPPING[type_]).min).any())
+        return type_ if traps else 0
+
+
+def _choose(graph: onnx.GraphProto, outer: _Scope) -> Iterator[int]:
+    """For each division in a graph and the graphs inside of its nodes, its type if it may end the process, or 0."""
+    scope = outer.enter(graph)
+    for node in graph.node:
+        for inner in _graphs_of(node):
+            yield from _choose(inner, scope)
+        if _is_division(node):
+            yield scope.find_trap(node)
+        scope.note(node)
+
+
+def _replace(graph: onnx.GraphProto, types: Iterator[int]) -> None:
+    """Put safe nodes in the place of those divisions that have a type, which come in the same order."""
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        for inner in _graphs_of(node):
+            _replace(inner, types)
+        type_ = next(types) if _is_division(node) else 0
+        if type_:
+            nodes += _write_safe(node, type_)
+        else:
+            nodes.append(node)
+    kept = onnx.GraphProto()
+    kept.node.extend(nodes)
+    del graph.node[:]
+    graph.node.extend(kept.node)
+
+
+def _is_division(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Div" and node.domain in OWN_DOMAINS and len(node.input) == 2 and len(node.output) == 1
+
+
+def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
+
+
+def _write_safe(node: onnx.NodeProto, type_: int) -> list[onnx.NodeProto]:
+    dividend, divisor = node.input
+    [output] = node.output
+    minus_one, is_negative, size, safe, quotient, negated = (
+        f"{output}/division/{what}" for what in ("minus_one", "is_minus_one", "size", "divisor", "quotient", "negated")
+    )
+    value = helper.make_tensor("", type_, [], [-1])
+    return [
+        helper.make_node("Constant", [], [minus_one], value=value),
+        helper.make_node("Equal", [divisor, minus_one], [is_negative]),
+        helper.make_node("Abs", [divisor], [size]),
+        helper.make_node("Where", [is_negative, size, divisor], [safe]),
+        helper.make_node("Div", [dividend, safe], [quotient], name=node.name),
+        helper.make_node("Mul", [quotient, divisor], [negated]),
+        helper.make_node("Where", [is_negative, negated, quotient], [output]),
+    ]
