@@ -136,7 +136,10 @@ class Settings:
         default=0,
         metadata={"help": "bytes that a run may take, where rows have any size; more is 413; 0: a share of the memory"},
     )
-    max_image_pixels: int = field(default=50_000_000, metadata={"help": "pixels of one picture, before decoding"})
+    max_image_pixels: int = field(
+        default=50_000_000,
+        metadata={"help": "pixels of one picture, before decoding; a request has 8 times as many"},
+    )
     max_generated: int = field(default=1024, metadata={"help": "samples or drawn paths of one request"})
     max_steps: int = field(default=10_000, metadata={"help": "steps of one request through a loop"})
     state_key: str = field(

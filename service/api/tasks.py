@@ -115,11 +115,11 @@ class TaskRun:
             future = runner.loop.run_in_executor(runner.threads, wanted.do)
             self._release = future.cancel
             future.add_done_callback(self._done_in_thread)
-            self._responder.wait_at_most(max(0.0, self._left_s()), "the last step of the task")
+            self._responder.wait_at_most(max(0.0, self._left_s()), "the task was done")
             return
         left_s = self._left_s()
         if left_s <= 0:
-            raise DeadlinePassed("the deadline passed before the last step of the task")
+            raise DeadlinePassed("the deadline passed before the task was done")
         if isinstance(wanted, Infer):
             dispatcher = model.graphs[wanted.graph]
             rows = dispatcher.signature.check(wanted.inputs)

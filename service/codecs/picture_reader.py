@@ -37,6 +37,20 @@ class PictureFile(NamedTuple):
     where: str
 
 
+class PixelCount:
+    """Counts what is decoded for one request: a short file may be a large picture, and there may be many of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+
+    def take(self, pixels: int, what: str) -> None:
+        """Raises BodyTooLarge where there are too many with these."""
+        self._taken += pixels
+        if self._taken > self._most:
+            raise BodyTooLarge(f"{what}: expected pictures of at most {self._most} pixels together, got more")
+
+
 def decode_base64(text: str, what: str) -> bytes:
     """Raises InvalidInput, naming ``what``."""
     try:
@@ -46,17 +60,24 @@ def decode_base64(text: str, what: str) -> bytes:
 
 
 def decode_pixels(
-    content: bytes, facts: Image, max_pixels: int, what: str, check_row: CheckRow | None = None
+    content: bytes,
+    facts: Image,
+    max_pixels: int,
+    what: str,
+    check_row: CheckRow | None = None,
+    count: PixelCount | None = None,
 ) -> np.ndarray:
     """A PNG or JPEG as uint8 [channels, height, width].
 
     Resized to the height and width of ``facts``; where these are None the picture keeps its own. EXIF rotation is
     applied, alpha is laid over black, 16 bits a channel become 8, palettes and CMYK become colours.
     Raises UnsupportedMedia for what is no such picture, BodyTooLarge for one with more than ``max_pixels``, and what
-    ``check_row`` raises for the elements of the row, before anything is decoded.
+    ``check_row`` raises for the elements of the row and ``count`` for the pixels, before anything is decoded.
     """
 
     def check(width: int, height: int) -> None:
+        if count is not None:
+            count.take(width * height, what)
         if check_row is not None:
             check_row(facts.channels * (facts.width or width) * (facts.height or height))
 

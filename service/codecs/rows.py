@@ -4,7 +4,7 @@ Rows of different shapes become a group each, for a batch has rows of one shape;
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +13,22 @@ from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Tiles
-from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
+from service.codecs.picture_reader import (
+    CheckRow,
+    PictureFile,
+    PixelCount,
+    decode_base64,
+    decode_pixels,
+    scale_pixels,
+)
 from service.engine.tensors import Arrays, show_shape
-from service.errors import BodyTooLarge, InvalidInput
+from service.errors import BodyTooLarge, Cancelled, InvalidInput
 from service.protocol.json import type_name
 from service.protocol.large_json import array_of_large, count_numbers
 
 MAX_ROWS = 65_536
+_MOST_DECODED = 8
+"""So many times the pixels of the largest picture are decoded for one request: more than 64 MiB of photographs have."""
 _NUMBERS_A_BYTE = 2
 """So many numbers are read in the time that a byte of a picture takes to decode."""
 
@@ -65,10 +74,12 @@ def read_groups(
     graph: str = "main",
     check_row: CheckRow | None = None,
     tiles: Tiles | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> list[Group]:
     """The rows as tensors, a group for each shape. Raises InvalidInput, UnsupportedMedia, BodyTooLarge.
 
     Pictures that ``tiles`` cuts stay pixel values, uint8, a quarter of the bytes: each tile is scaled by itself.
+    ``is_over`` is asked before each row: where nobody waits any more this raises Cancelled.
     """
     check_count(rows, max_rows)
     tensors = manifest.graphs[graph].inputs
@@ -77,9 +88,11 @@ def read_groups(
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
     found: list[Arrays] = []
-    pictures = _Pictures(manifest, max_pixels, check_row, tiles)
+    pictures = _Pictures(manifest, max_pixels, check_row, tiles, PixelCount(_MOST_DECODED * max_pixels))
     kept_pixels = 0
     for i, row in enumerate(rows):
+        if is_over():
+            raise Cancelled("nobody waits for the rows any more")
         found.append(_read_row(row, f"inputs[{i}]", tensors, pictures))
         kept_pixels += sum(math.prod(value.shape[-2:]) for value in found[-1].values())
         if kept_pixels > max_pixels and i:  # a short file may be a large picture, and there may be many of them
@@ -135,6 +148,7 @@ class _Pictures(NamedTuple):
     max_pixels: int
     check_row: CheckRow | None
     tiles: Tiles | None
+    count: PixelCount
 
 
 def _read_row(row: Any, where: str, tensors: Sequence[Tensor], pictures: _Pictures) -> Arrays:
@@ -173,7 +187,7 @@ def _from_picture(content: bytes, where: str, tensor: Tensor, pictures: _Picture
         raise InvalidInput(
             f"{where}: model {manifest.name!r} takes numbers of shape {_row_shape(tensor)}, not pictures"
         )
-    pixels = decode_pixels(content, manifest.image, pictures.max_pixels, where, pictures.check_row)
+    pixels = decode_pixels(content, manifest.image, pictures.max_pixels, where, pictures.check_row, pictures.count)
     if pictures.tiles is not None and pictures.tiles.cuts(*pixels.shape[1:]):
         return pixels
     return scale_pixels(pixels, manifest.image).astype(DATATYPES[tensor.datatype].dtype, copy=False)

@@ -4,6 +4,7 @@ So a task is a plain function of its request, its model's manifest and these ans
 in by and however it is scheduled.
 """
 
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -106,12 +107,15 @@ def decode_rows(
         raise InvalidInput("inputs: expected an array of rows, got nothing")
     check_count(rows, limits.max_rows)  # before each of many is looked at
     check_row = limits.row_checks.get(graph)
-    return (
-        yield from run_in_thread(
-            lambda: read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row, tiles),
-            count_bytes(rows, SLOW_BYTES),
-        )
-    )
+    over = threading.Event()
+
+    def read() -> list[Group]:
+        return read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row, tiles, over.is_set)
+
+    try:
+        return (yield from run_in_thread(read, count_bytes(rows, SLOW_BYTES)))
+    finally:
+        over.set()  # the request may have ended: then the thread is there for others
 
 
 def infer_groups(groups: Sequence[Group], graph: str = "main") -> Generator[Infer, Any, list[Arrays]]:

@@ -16,7 +16,7 @@ from model_store.manifest import Manifest
 from model_store.tasks import Image
 from service.codecs.picture_reader import PictureFile
 from service.codecs.rows import MAX_ROWS, Group, in_order, read_groups
-from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
+from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.tasks.work import Limits, decode_rows
 
 
@@ -156,6 +156,24 @@ def test_pictures_have_a_limit_together() -> None:
     assert len(read_groups([PictureFile(picture(), "a")] * 2, free, 32)) == 1
     with pytest.raises(BodyTooLarge, match=r"inputs\[2\]: expected at most 32 pixels in all rows together"):
         read_groups([PictureFile(picture(), "a")] * 3, free, 32)
+
+
+def test_pictures_that_are_decoded_have_a_limit_together() -> None:
+    """However small they become; it holds before the next one is decoded, whose header tells its size."""
+    one = describe((1, 1, 1), image=Image(input="x", channels=1, height=1, width=1))
+    whole, cut = PictureFile(picture(), "a"), PictureFile(picture()[:50], "b")
+    assert len(read_groups([whole] * 8, one, 16)) == 1
+    with pytest.raises(BodyTooLarge, match=r"^b: expected pictures of at most 128 pixels together, got more$"):
+        read_groups([*[whole] * 8, cut], one, 16)
+
+
+def test_rows_that_nobody_waits_for_are_not_decoded() -> None:
+    """The task was closed, at the deadline or because its caller has gone: the thread is there for others."""
+    work = decode_rows([PictureFile(noise_picture(200), "a")] * 2, PICTURES, Limits(max_pixels=1_000_000))
+    step = work.send(None)
+    work.close()
+    with pytest.raises(Cancelled):
+        step.do()
 
 
 def decode(rows: list[Any] | None) -> tuple[list[Group], int]:
