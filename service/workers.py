@@ -1,8 +1,9 @@
 """The workers of one server, and how what one of them was told reaches the others.
 
 They share a port, so a request reaches one worker that cannot choose which. Each listens on a socket in a folder that
-they have in common: one line of JSON is a command, one line the answer. Nothing polls; a worker that has died refuses
-the connection, or breaks it, and is passed over.
+they have in common: one line of JSON is a command, one line the answer, and empty lines before it say that it is worked
+on. Nothing polls; a worker that has died refuses the connection, or breaks it, and is passed over. One that is silent,
+such as a stopped process, is complained of.
 """
 
 import asyncio
@@ -22,6 +23,10 @@ Command = Mapping[str, Any]
 ApplyCommand = Callable[[Command], Awaitable[str]]
 """Does what a command says; returns why it could not, or nothing."""
 
+ALIVE_S = 1.0
+"""How often a worker says that it works on a command."""
+SILENT_S = 10.0
+"""After so long nobody waits for a worker that says nothing."""
 _numbers = itertools.count()
 
 
@@ -68,9 +73,13 @@ class Workers:
         with contextlib.closing(writer):
             try:
                 writer.write(json.dumps(command).encode() + b"\n")
-                answer = await reader.readline()
+                answer = b"\n"
+                while answer == b"\n":
+                    answer = await asyncio.wait_for(reader.readline(), SILENT_S)
             except ConnectionError:
                 return ""
+            except TimeoutError:
+                return f"worker {path.name.partition('-')[0]}: it has said nothing for {SILENT_S:g} s"
         return str(json.loads(answer)) if answer else ""
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,13 +87,19 @@ class Workers:
             line = await reader.readline()
             if not line:
                 return
-            try:
-                answer = await self._apply(json.loads(line))
-            except Exception:  # the one who asks must hear that it was not done
-                logger.exception("a command of another worker failed")
-                answer = "it failed unexpectedly: see the log"
+            work = asyncio.ensure_future(self._do(line))
+            while not (await asyncio.wait({work}, timeout=ALIVE_S))[0]:
+                writer.write(b"\n")
+            answer = work.result()
             writer.write(json.dumps(f"worker {os.getpid()}: {answer}" if answer else "").encode() + b"\n")
             await writer.drain()
+
+    async def _do(self, line: bytes) -> str:
+        try:
+            return await self._apply(json.loads(line))
+        except Exception:  # the one who asks must hear that it was not done
+            logger.exception("a command of another worker failed")
+            return "it failed unexpectedly: see the log"
 
 
 class WorkerRank:

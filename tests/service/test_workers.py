@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from service import workers
 from service.workers import Command, WorkerRank, Workers
 
 
@@ -46,6 +49,66 @@ def test_worker_that_dies_in_the_middle_is_passed_over(tmp_path: Path) -> None:
 
         server = await asyncio.start_unix_server(hang_up, tmp_path / "1-0.worker")
         assert await make(tmp_path, []).tell({"do": "x"}) == []
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_silent_worker_is_complained_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a stopped process, whose socket takes the command all the same; the others have done it."""
+    monkeypatch.setattr(workers, "SILENT_S", 0.05)
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await over.wait()
+            writer.close()
+
+        server = await asyncio.start_unix_server(say_nothing, tmp_path / "17-0.worker")
+        heard: list[Command] = []
+        one, two = make(tmp_path, []), make(tmp_path, heard)
+        await two.open()
+        assert await one.tell({"do": "x"}) == ["worker 17: it has said nothing for 0.05 s"]
+        assert heard == [{"do": "x"}]
+        over.set()
+        server.close()
+        await two.close()
+
+    asyncio.run(main())
+
+
+def test_worker_says_that_it_works_on_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes, such as to load a model: then it is waited for."""
+    monkeypatch.setattr(workers, "ALIVE_S", 0.01)
+
+    async def main() -> None:
+        loaded = asyncio.Event()
+
+        async def load(command: Command) -> str:
+            await loaded.wait()
+            return "no room"
+
+        async def say_it_thrice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.write(b'\n\n\n"no room"\n')
+            await writer.drain()
+            writer.close()
+
+        busy = Workers(tmp_path, load)
+        await busy.open()
+        [path] = await asyncio.to_thread(lambda: list(tmp_path.glob("*.worker")))
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b'{"do": "load"}\n')
+        assert [await reader.readline() for _ in range(3)] == [b"\n"] * 3
+        loaded.set()
+        while (line := await reader.readline()) == b"\n":
+            pass
+        assert b"no room" in line
+        writer.close()
+        await busy.close()
+        server = await asyncio.start_unix_server(say_it_thrice, tmp_path / "17-0.worker")
+        assert await make(tmp_path, []).tell({"do": "load"}) == ["no room"]
         server.close()
 
     asyncio.run(main())
