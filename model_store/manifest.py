@@ -196,6 +196,6 @@ def describe(error: ValidationError) -> str:
     for item in error.errors()[:3]:
         field = ".".join(str(part) for part in item["loc"]) or "the whole"
         got: Any = item.get("input")
-        shown = f" (got {got!r})" if isinstance(got, str | int | float | bool | None) else ""
-        lines.append(f"{field}: {item['msg']}{shown}")
+        shown = f" (got {got!r:.120})" if isinstance(got, str | int | float | bool | None) else ""
+        lines.append(f"{field:.120}: {item['msg']}{shown}")
     return "; ".join(lines)

@@ -145,8 +145,8 @@ class Signature:
     def _check_names(self, inputs: Arrays, known: Mapping[str, Tensor]) -> None:
         """Raises InvalidInput where an input is missing that has no value of its own, or one is not known."""
         if inputs.keys() - known.keys() or known.keys() - inputs.keys() - self._optional:
-            expected = [name + (" (optional)" if name in self._optional else "") for name in known]
-            raise InvalidInput(f"inputs: expected {', '.join(expected) or 'none'}, got {', '.join(inputs) or 'none'}")
+            named = [name + (" (optional)" if name in self._optional else "") for name in known]
+            raise InvalidInput(f"inputs: expected {', '.join(named) or 'none'}, got {', '.join(inputs)[:90] or 'none'}")
 
     def _check_rows(self, inputs: Arrays) -> None:
         """The first axis of every input has the rows of the request, as many as its configuration allows."""

@@ -173,4 +173,4 @@ def choose_version(
             return each
     check_usable(name, str(number), unusable)
     have = ", ".join(str(each.version) for each in versions)
-    raise UnknownModel(f"no version {version!r} of {name!r} in the store: there are {have}")
+    raise UnknownModel(f"no version {version!r:.60} of {name!r} in the store: there are {have}")

@@ -228,7 +228,7 @@ class Registry:
         if found is None:
             if not self.loaded:
                 raise NotReady("the models are being loaded")
-            raise UnknownModel(f"no model {name!r}: there are {', '.join(self.entries) or 'none'}")
+            raise UnknownModel(f"no model {name!r:.120}: there are {', '.join(self.entries) or 'none'}")
         return found
 
     def find(self, name: str, version: str | None = None) -> Model:
@@ -245,7 +245,7 @@ class Registry:
         entry = model_entry.entries.get(find_number(name, model_entry.aliases, version))
         if entry is None:
             have = ", ".join(map(str, sorted(model_entry.entries))) or "none"
-            raise UnknownModel(f"no version {version!r} of {name!r} serves: there are {have}")
+            raise UnknownModel(f"no version {version!r:.60} of {name!r} serves: there are {have}")
         if entry.model is None:
             raise NotReady(f"model {name!r} version {version} is not ready: {entry.reason or 'it is being loaded'}")
         return entry.model
@@ -302,7 +302,7 @@ class Registry:
         Of several that want a model to serve which does not serve yet, one loads it and the others wait for that.
         """
         if self.settings.models and name not in self.settings.models:
-            raise UnknownModel(f"no model {name!r}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
+            raise UnknownModel(f"no model {name!r:.120}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
         task = self._first_loads.get((name, version))
         if task is None:
             task = asyncio.get_running_loop().create_task(self._load_again(name, version))
@@ -362,7 +362,7 @@ class Registry:
                 leaving = {n: entry for n, entry in leaving.items() if n == number}
                 if not leaving:
                     have = ", ".join(map(str, sorted(model_entry.entries))) or "none"
-                    raise UnknownModel(f"no version {version!r} of {name!r} was loaded: there are {have}")
+                    raise UnknownModel(f"no version {version!r:.60} of {name!r} was loaded: there are {have}")
             if any(entry.model is model_entry.serving for entry in leaving.values()):
                 staying = [e.model for n, e in sorted(model_entry.entries.items()) if n not in leaving and e.model]
                 model_entry.serving = staying[-1] if staying else None

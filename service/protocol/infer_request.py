@@ -138,7 +138,7 @@ def _read_tensors(header: InferHeader, body: bytes | memoryview, at: int, boolea
     inputs: dict[str, np.ndarray] = {}
     for item in header.inputs:
         if item.size_bytes is None:
-            array = array_of_large(item.data, item.datatype, f"input {item.name!r}", booleans)
+            array = array_of_large(item.data, item.datatype, f"input {item.name!r:.60}", booleans)
             inputs[item.name] = _shaped(item, array)
         else:
             inputs[item.name] = read_tensor(item, body, at)
@@ -153,7 +153,7 @@ def _check_lengths(header: InferHeader, header_bytes: int, rest_bytes: int) -> N
     for item in header.inputs:
         if item.size_bytes is None and item.count > header_bytes:
             raise InvalidInput(
-                f"input {item.name!r}: expected {item.count} elements for the shape {list(item.shape)}, "
+                f"input {item.name!r:.60}: expected {item.count} elements for the shape {list(item.shape)}, "
                 f"got JSON of {header_bytes} bytes"
             )
 
@@ -206,9 +206,8 @@ def _parse_cached(text: bytes, max_tensors: int) -> InferHeader:
 
 def _shaped(item: InputHeader, array: np.ndarray) -> np.ndarray:
     if array.size != item.count:
-        raise InvalidInput(
-            f"input {item.name!r}: expected {item.count} elements for the shape {list(item.shape)}, got {array.size}"
-        )
+        wanted = f"{item.count} elements for the shape {list(item.shape)}"
+        raise InvalidInput(f"input {item.name!r:.60}: expected {wanted}, got {array.size}")
     return array.reshape(item.shape)
 
 
@@ -217,7 +216,7 @@ def read_tensor(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndar
     if item.dtype is None:
         return _read_texts(item, bytes(body[at : at + (item.size_bytes or 0)]))
     if item.dtype.kind == "b" and np.frombuffer(body, np.uint8, item.count, at).max(initial=0) > 1:
-        raise InvalidInput(f"input {item.name!r}: expected 0 or 1 in each byte of a BOOL")
+        raise InvalidInput(f"input {item.name!r:.60}: expected 0 or 1 in each byte of a BOOL")
     return np.frombuffer(body, item.dtype, item.count, at).reshape(item.shape)
 
 
@@ -229,11 +228,11 @@ def _read_texts(item: InputHeader, content: bytes) -> np.ndarray:
         begin = at + LENGTH_BYTES
         end = begin + int.from_bytes(content[at:begin], "little")
         if begin > len(content) or end > len(content):
-            raise InvalidInput(f"input {item.name!r}: element {len(elements)} reaches beyond the end of the data")
+            raise InvalidInput(f"input {item.name!r:.60}: element {len(elements)} reaches beyond the end of the data")
         elements.append(content[begin:end])
         at = end
     if len(elements) != item.count:
-        raise InvalidInput(f"input {item.name!r}: expected {item.count} elements, got {len(elements)}")
+        raise InvalidInput(f"input {item.name!r:.60}: expected {item.count} elements, got {len(elements)}")
     return np.array(read_bytes(elements), dtype=object).reshape(item.shape)
 
 

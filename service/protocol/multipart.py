@@ -127,12 +127,12 @@ def _build_form(parts: list[_Part]) -> Form:
         encoding = part.headers.get(b"content-transfer-encoding", b"binary").strip().lower()
         if encoding not in (b"7bit", b"8bit", b"binary"):
             raise InvalidInput(
-                f"{where} ({name}): expected its bytes as they are, got {encoding.decode('latin-1')!r:.40}"
+                f"{where} ({name:.60}): expected its bytes as they are, got {encoding.decode('latin-1')!r:.40}"
             )
         if filename is not None or media_type.startswith("image/"):
             form.files.append(File(name, filename or "", media_type, part.content))
         elif name in form.fields:
-            raise InvalidInput(f"{name}: expected one field of this name, got two")
+            raise InvalidInput(f"{name:.60}: expected one field of this name, got two")
         else:
             form.fields[name] = _read_text(part.content, name)
     return form

@@ -79,7 +79,7 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     if media_type in MEDIA_TYPES:
         return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, wants_picture)
     if media_type.startswith("image/"):
-        raise UnsupportedMedia(f"content-type {media_type}: expected {' or '.join(MEDIA_TYPES)}")
+        raise UnsupportedMedia(f"content-type {media_type:.120}: expected {' or '.join(MEDIA_TYPES)}")
     if media_type == FORM:
         form = parse_multipart(body, content_type)
         rows: list[Any] = [_read_file(file, i) for i, file in enumerate(form.files)]

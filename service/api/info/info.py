@@ -147,8 +147,10 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     path, method = request.scope.get("sluice.path", request.scope["path"]), request.method
     if error.status_code == 405:
         allowed = tuple((error.headers or {}).get("Allow", "GET").split(", "))
-        return await _refuse(request, WrongMethod(f"{path}: expected {' or '.join(allowed)}, got {method}", allowed))
-    return await _refuse(request, UnknownRoute(f"no route {path}: /docs and the README list them"))
+        return await _refuse(
+            request, WrongMethod(f"{path:.120}: expected {' or '.join(allowed)}, got {method}", allowed)
+        )
+    return await _refuse(request, UnknownRoute(f"no route {path:.120}: /docs and the README list them"))
 
 
 def _card(name: str, model_entry: ModelEntry) -> dict[str, Any]:

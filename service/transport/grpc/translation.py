@@ -192,7 +192,7 @@ def read_parameters(parameters: Mapping[str, Any], where: str) -> dict[str, Any]
     for name, parameter in parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
         if kind is None:
-            raise InvalidInput(f"{where}.{name:.60}: expected a value, got none")
+            raise InvalidInput(f"{where}: expected each with a value, got {name!r:.60} without one")
         values[name] = getattr(parameter, kind)
     return values
 

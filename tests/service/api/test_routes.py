@@ -103,6 +103,33 @@ def test_malformed_infer_request_is_a_400_that_says_what_is_wrong(client: httpx.
     assert_error(client.post(INFER.format("double"), content=body), 400, text)
 
 
+LONG = "n" * 5000
+ECHOED: dict[str, tuple[str, dict[str, Any]]] = {
+    "model": (INFER.format(LONG[:3000]), {"inputs": [X]}),
+    "version": (INFER.format(f"double/versions/{LONG[:3000]}"), {"inputs": [X]}),
+    "route": (f"/{LONG[:3000]}", {}),
+    "input": (INFER.format("double"), {"inputs": [{**X, "name": LONG}]}),
+    "inputs": (INFER.format("double"), {"inputs": [{**X, "name": f"{i}{LONG}"} for i in range(9)]}),
+    "data of an input": (INFER.format("double"), {"inputs": [{**X, "name": LONG, "data": ["a", "b", "c"]}]}),
+    "number of data": (INFER.format("double"), {"inputs": [{**X, "name": LONG, "data": [1]}]}),
+    "output": (INFER.format("double"), {"inputs": [X], "outputs": [{"name": LONG}]}),
+    "parameter": (INFER.format("double"), {"inputs": [X], "parameters": {f"triton_{LONG}": 1}}),
+    "field": (INFER.format("double"), {"inputs": [X], LONG: 1}),
+    "model of a task": ("/classify", {"model": LONG, "inputs": [[0]]}),
+    "option of a task": ("/classify", {"inputs": [[0]], LONG: 1}),
+}
+
+
+@pytest.mark.parametrize("case", ECHOED)
+def test_long_name_is_not_echoed_whole(client: httpx.Client, case: str):
+    """Errors stay short, whatever callers call things."""
+    path, body = ECHOED[case]
+    response = client.post(path, json=body)
+    assert response.status_code in (400, 404), response.text[:300]
+    assert "nnn" in response.text
+    assert len(response.text) < 1000
+
+
 ROW = [[[0.0] * 8] * 8]
 BAD_CLASSIFY: dict[str, tuple[Any, int, str]] = {
     "no inputs": ({}, 400, "inputs: expected an array of rows"),

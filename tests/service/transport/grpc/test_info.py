@@ -113,12 +113,12 @@ def test_every_method_is_there() -> None:
         (
             "RepositoryModelUnload",
             service_pb2.RepositoryModelUnloadRequest(parameters={"a": {}}),
-            "parameters.a: expected a value",
+            "parameters: expected each with a value, got 'a'",
         ),
         (
             "LogSettings",
             service_pb2.LogSettingsRequest(settings={"log_info": {}}),
-            "settings.log_info: expected a value",
+            "settings: expected each with a value, got 'log_info'",
         ),
         ("ModelMetadata", service_pb2.ModelMetadataRequest(), "expected the name of a model, got none"),
         ("RepositoryModelLoad", service_pb2.RepositoryModelLoadRequest(), "expected the name of a model, got none"),

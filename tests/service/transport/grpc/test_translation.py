@@ -43,12 +43,15 @@ def typed(datatype: str, contents: Mapping[str, Any], shape: tuple[int, ...] = (
             Request(inputs=[{"name": "x", "contents": {"int_contents": [1]}}], raw_input_contents=[b""]),
             "expected either contents or raw_input_contents, got both",
         ),
-        (Request(parameters={"a": {}}), "parameters.a: expected a value, got none"),
+        (Request(parameters={"a": {}}), "parameters: expected each with a value, got 'a' without one"),
         (
             Request(inputs=[{"name": "x", "parameters": {"a": {}}}], raw_input_contents=[b""]),
-            "input 'x': parameters.a: expected a value",
+            "input 'x': parameters: expected each with a value",
         ),
-        (Request(outputs=[{"name": "y", "parameters": {"a": {}}}]), "output 'y': parameters.a: expected a value"),
+        (
+            Request(outputs=[{"name": "y", "parameters": {"a": {}}}]),
+            "output 'y': parameters: expected each with a value",
+        ),
     ],
 )
 def test_request_that_means_nothing_is_refused(request_: Any, said: str) -> None:
