@@ -21,6 +21,7 @@ from service.api import kserve
 from service.api.handler import Responder, Start
 from service.api.task_plan import Planner, TaskPlan
 from service.codecs.model_context import ModelContext
+from service.codecs.rows import check_count
 from service.engine.batching.queue import Answer
 from service.engine.loop.request import LoopResult
 from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
@@ -57,6 +58,8 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     accept = headers.get(b"accept", b"").decode("latin-1")
     asked = read_request(request.body, content_type, request.query, accept)
+    if asked.rows:
+        check_count(asked.rows, limits.max_rows)  # here, where too many are let go of in the thread that read them
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)

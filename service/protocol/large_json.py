@@ -12,7 +12,8 @@ must not be compiled.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -36,6 +37,8 @@ _MORE_NESTING = 28
 _MEMBER = os.urandom(8).hex()
 """Stands for the name of a member that a piece goes on with; nobody else can have written it."""
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_of_thread = threading.local()
+"""``parsed`` has the large values of the work that it does."""
 _QUOTE, _COMMA, _BACKSLASH = ord('"'), ord(","), b"\\"
 _DEPTH = np.zeros(256, np.int8)
 _DEPTH[[ord("["), ord("{")]] = 1
@@ -67,12 +70,15 @@ def parse_large(text: bytes, what: str = "body") -> Any:
     """As ``parse_json``. Raises InvalidInput."""
     value: Any = None
     begin, opened = 0, b""
+    parsed = getattr(_of_thread, "parsed", None)
     for cut in (*_find_cuts(text, what), None):
         end = len(text) if cut is None else cut.at
         closed = b"" if cut is None else cut.brackets
         piece = parse_json(b"".join([_open(opened), text[begin:end], _close(closed)]), what)
         if not begin:
             value = piece
+            if parsed is not None:
+                parsed.append(value)
         elif not _join(value, piece, opened, what):
             raise InvalidInput(f"{what}: expected JSON, got a comma without a value at byte {begin - 1}")
         if cut is not None:
@@ -235,11 +241,20 @@ def _render(array: np.ndarray) -> Iterator[bytes]:
 
 
 def without_traceback(work: Callable[[], T]) -> T:
-    """``work``; of its errors nothing keeps what they were raised on, which would be freed on the event loop."""
+    """``work``; of its errors nothing keeps what they were raised on, which would be freed on the event loop.
+
+    What it has parsed by then is let go of here.
+    """
+    _of_thread.parsed = parsed = []
     try:
         return work()
-    except ServiceError as error:
-        raise error.with_traceback(None) from None
+    except Exception as error:
+        release_large(parsed)
+        if isinstance(error, ServiceError):
+            raise error.with_traceback(None) from None
+        raise
+    finally:
+        _of_thread.parsed = None
 
 
 def release_large(value: Any) -> None:
@@ -248,9 +263,15 @@ def release_large(value: Any) -> None:
     while waiting:
         found = waiting.pop()
         if isinstance(found, dict):
-            waiting += found.values()
+            while len(found) > PIECE_NUMBERS:
+                waiting += _nested(found.popitem()[1] for _ in range(PIECE_NUMBERS))
+            waiting += _nested(found.values())
         elif isinstance(found, list):
             while found:
                 piece = found[-PIECE_NUMBERS:]
                 del found[-PIECE_NUMBERS:]
-                waiting += [item for item in piece if isinstance(item, list | dict)]
+                waiting += _nested(piece)
+
+
+def _nested(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, list | dict)]

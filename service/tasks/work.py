@@ -16,6 +16,7 @@ from service.codecs.rows import Group, check_count, count_bytes, group_rows, rea
 from service.engine.loop.request import LoopRequest
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
+from service.protocol.large_json import release_large
 from service.tasks.room import PictureRoom
 
 
@@ -108,12 +109,18 @@ def decode_rows(
     check_count(rows, limits.max_rows)  # before each of many is looked at
     check_row = limits.row_checks.get(graph)
     over = threading.Event()
+    size_bytes = count_bytes(rows, SLOW_BYTES)
 
     def read() -> list[Group]:
-        return read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row, tiles, over.is_set)
+        try:
+            return read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row, tiles, over.is_set)
+        finally:
+            if size_bytes > SLOW_BYTES:  # before the event loop would have to
+                for row in rows:
+                    release_large(row)
 
     try:
-        return (yield from run_in_thread(read, count_bytes(rows, SLOW_BYTES)))
+        return (yield from run_in_thread(read, size_bytes))
     finally:
         over.set()  # the request may have ended: then the thread is there for others
 

@@ -21,6 +21,7 @@ from service.protocol.large_json import (
     parse_large,
     release_large,
     render_large,
+    without_traceback,
 )
 
 FP32, INT64 = DATATYPES["FP32"], DATATYPES["INT64"]
@@ -168,3 +169,24 @@ def test_long_arrays_are_let_go_of() -> None:
     inner = value["a"][0]
     release_large(value)
     assert (value["a"], inner) == ([], [])
+    last: list[int] = [1]
+    members = {"k": last, **{str(i): i for i in range(40_000)}}
+    release_large(members)
+    assert last == []
+    assert len(members) <= large_json.PIECE_NUMBERS
+
+
+def test_what_was_parsed_is_let_go_of_where_it_is_refused() -> None:
+    """In the thread: the event loop, which gets the error, would free millions of lists at once."""
+    kept: list[Any] = []
+
+    def refuse() -> None:
+        kept.append(parse_large(b"[" + b",".join([b"[]"] * 100_000) + b"]"))
+        raise InvalidInput("too many")
+
+    with pytest.raises(InvalidInput, match="too many"):
+        without_traceback(refuse)
+    assert kept == [[]]
+    cut = b"[" + b",".join([b"[]"] * 100_000)
+    with pytest.raises(InvalidInput, match="expected JSON"):
+        without_traceback(lambda: parse_large(cut))

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
 from service.codecs.picture_reader import PictureFile
-from service.errors import BodyTooLarge, InvalidInput, ModelFailure, TryLater
+from service.errors import BodyTooLarge, Cancelled, InvalidInput, ModelFailure, TryLater
 from service.tasks import reconstruct
 from service.tasks.request import TaskRequest
 from service.tasks.room import PictureRoom
@@ -160,13 +160,13 @@ def test_request_that_ends_between_tiles_gives_its_room_back(room: PictureRoom, 
 
 
 def test_picture_that_is_decoded_too_late_takes_no_room(room: PictureRoom) -> None:
-    """The thread goes on after its request has ended: it gets nothing more."""
+    """Its request has ended before the thread came to it."""
     content = png(height=200, width=200)
     work = begin(make_model(TILES), [PictureFile(content, "body")], dataclasses.replace(LIMITS, room=room))
     decode = next(work)
     assert isinstance(decode, RunInThread)
     work.close()
-    with pytest.raises(TryLater):
+    with pytest.raises(Cancelled):
         decode.do()
 
 
