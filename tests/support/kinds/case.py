@@ -1,0 +1,123 @@
+"""One small model in the spirit of a public bug report, and the values that its inputs may have."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Sizes = Mapping[str, int]
+Draw = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+Change = Callable[[np.ndarray], np.ndarray]
+
+ROWS = {0: "batch"}
+TIME = {0: "batch", 1: "time"}
+PICTURE = {0: "batch", 2: "height", 3: "width"}
+LARGE, OUTSIDE, NEGATIVE = "large", "outside", "negative"
+MAY_BE_OUT_OF_RANGE = frozenset({LARGE, OUTSIDE, NEGATIVE})
+"""The changes of values after which a server may refuse them with 400: samples do not show that they are meant."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An input: its shape as an example, how others like it are drawn, and in which ways its values are changed."""
+
+    shape: tuple[int, ...]
+    draw: Draw
+    changes: Mapping[str, Change] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A model of one kind. Everything is made anew from a seed: what is exported is not what is called."""
+
+    name: str
+    module: Callable[[], Any]
+    """Makes what is given to ``ExportSpec``."""
+    called: Callable[[], Any] | None = None
+    """Makes what is called by name to know the right answer. None: ``module`` does."""
+    inputs: Mapping[str, Any]
+    """A Sample for each name of ``forward``, or nested dictionaries, lists and tuples of them."""
+    outputs: tuple[str, ...] = ("y",)
+    dynamic: Mapping[str, Mapping[int, str]] | None = None
+    """By flat name, such as ``batch.image`` for what a dictionary has."""
+    by_name: bool = True
+    """Whether forward has the inputs' names; else they are passed in their order."""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of ``ExportSpec``."""
+    sizes: tuple[Sizes, ...] | None = None
+    """Sizes of the free axes at which answers are compared. None: see ``values.py``."""
+    tolerance: float | None = None
+    """In shares of the largest magnitude of an output. None: by the datatype."""
+    needs: str | None = None
+    """A package that not every environment has."""
+    fast: bool = False
+    """Whether `make test` runs it."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def normal(*shape: int, dtype: Any = np.float32) -> Sample:
+    changes: dict[str, Change] = {
+        "×30": lambda a: (a * 30).astype(a.dtype),
+        "×0.03": lambda a: (a * 0.03).astype(a.dtype),
+        "negated": lambda a: -a,
+        "ones": np.ones_like,
+        "zeros": np.zeros_like,
+    }
+    return Sample(shape, lambda s, g: g.standard_normal(s).astype(dtype), changes)
+
+
+def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Sample:
+    """Values that have a meaning within their range only, as pictures and loudness have."""
+    changes: dict[str, Change] = {
+        "least": lambda a: np.full_like(a, low),
+        "most": lambda a: np.full_like(a, high),
+        "darker": lambda a: (low + (a - low) * 0.1).astype(a.dtype),
+    }
+    return Sample(shape, lambda s, g: g.uniform(low, high, s).astype(np.float32), changes)
+
+
+def ids(*shape: int, table: int, dtype: Any = np.int64) -> Sample:
+    """Places of a table of ``table`` entries."""
+    changes: dict[str, Change] = {
+        "first": np.zeros_like,
+        "last": lambda a: np.full_like(a, table - 1),
+        OUTSIDE: lambda a: np.full_like(a, table),
+        NEGATIVE: lambda a: np.full_like(a, -1),
+    }
+    return Sample(shape, lambda s, g: g.integers(0, table, s).astype(dtype), changes)
+
+
+def whole(*shape: int, low: int, high: int, dtype: Any = np.int64) -> Sample:
+    """Integers that are no places of a table: amounts, times, hashes. As large as the datatype has them, too."""
+    factor = np.iinfo(dtype).max // (8 * max(abs(low), abs(high), 1))
+    changes: dict[str, Change] = {
+        LARGE: lambda a: (a * factor + 1).astype(dtype),
+        NEGATIVE: lambda a: (-a).astype(dtype),
+        "zeros": np.zeros_like,
+    }
+    return Sample(shape, lambda s, g: g.integers(low, high, s, endpoint=True).astype(dtype), changes)
+
+
+def pixels(*shape: int) -> Sample:
+    changes: dict[str, Change] = {"black": np.zeros_like, "white": lambda a: np.full_like(a, 255)}
+    return Sample(shape, lambda s, g: g.integers(0, 256, s).astype(np.uint8), changes)
+
+
+def mask(*shape: int, dtype: Any = np.bool_) -> Sample:
+    """What counts of each row: its first place always does."""
+
+    def draw(s: tuple[int, ...], g: np.random.Generator) -> np.ndarray:
+        drawn = g.random(s) < 0.6
+        drawn[..., 0] = True
+        return drawn.astype(dtype)
+
+    return Sample(shape, draw, {"all": np.ones_like})
+
+
+def lengths(rows: int, longest: int) -> Sample:
+    """How much counts of rows that are padded to ``longest``."""
+    changes: dict[str, Change] = {"shortest": np.ones_like}
+    return Sample((rows,), lambda s, g: g.integers(1, longest, s, endpoint=True), changes)

@@ -1,0 +1,271 @@
+"""Kinds: embedding bags and ids, integers, top-k, sort and unique, boolean indexing."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tests.support.kinds.case import ROWS, TIME, Kind, ids, normal, whole
+
+
+class Words(nn.Module):
+    """A table of 20: PyTorch raises IndexError for other ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e = nn.Embedding(20, 4)
+
+    def forward(self, ids):
+        return self.e(ids).mean(1)
+
+
+class Bag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(30, 6, mode="mean", padding_idx=0)
+
+    def forward(self, ids):
+        return self.bag(ids)
+
+
+class Weighted(nn.Module):
+    """A bag whose entries have weights of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(30, 6, mode="sum")
+
+    def forward(self, ids, weights):
+        return self.bag(ids, per_sample_weights=weights)
+
+
+class Most(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(30, 6, mode="max")
+
+    def forward(self, ids):
+        return self.bag(ids)
+
+
+class Ragged(nn.Module):
+    """Bags of lengths of their own in one row of ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(30, 6, mode="sum")
+
+    def forward(self, ids, offsets):
+        return self.bag(ids, offsets)
+
+
+class Columns(nn.Module):
+    """A table for each column, as of a click model, and numbers beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(size, 4) for size in (7, 7, 7))
+        self.o = nn.Linear(14, 1)
+
+    def forward(self, numbers, categories):
+        found = [table(categories[:, place]) for place, table in enumerate(self.tables)]
+        return torch.sigmoid(self.o(torch.cat([numbers, *found], 1)))
+
+
+class Hashed(nn.Module):
+    """Places of a table by a hash of large ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e = nn.Embedding(64, 4)
+
+    def forward(self, ids):
+        return self.e((ids * 2654435761 + 12345) % 64).sum(1)
+
+
+class Divided(nn.Module):
+    """Seconds to hours, as integers."""
+
+    def forward(self, seconds):
+        return torch.div(seconds, 3600, rounding_mode="floor"), torch.remainder(seconds, 3600)
+
+
+class FloorDivided(nn.Module):
+    """The same with operators."""
+
+    def forward(self, seconds):
+        return seconds // 3600, seconds % 3600
+
+
+class Truncated(nn.Module):
+    def forward(self, n):
+        return torch.div(n, 7, rounding_mode="trunc")
+
+
+class Bits(nn.Module):
+    """Shifts and masks of integers."""
+
+    def forward(self, n):
+        return (n >> 3) & 255, n ^ 21
+
+
+class Shared(nn.Module):
+    """The mean of integers as a float, and their difference from it."""
+
+    def forward(self, n):
+        mean = n.float().mean(1, keepdim=True)
+        return n.float() - mean
+
+
+class Buckets(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bounds", torch.tensor([-1.0, -0.2, 0.3, 1.5]))
+        self.e = nn.Embedding(5, 3)
+
+    def forward(self, x):
+        return self.e(torch.bucketize(x, self.bounds))
+
+
+class OneHot(nn.Module):
+    def forward(self, ids):
+        return functional.one_hot(ids, 9).float().mean(1)
+
+
+class Histogram(nn.Module):
+    """How often each id occurs in a row."""
+
+    def forward(self, ids):
+        counts = torch.zeros(ids.shape[0], 12)
+        return counts.scatter_add(1, ids, torch.ones_like(ids, dtype=torch.float32))
+
+
+class Top(nn.Module):
+    """The three largest, in their order."""
+
+    def forward(self, x):
+        return torch.topk(x, 3, dim=1).values
+
+
+class TopOfLength(nn.Module):
+    """A quarter of the places, at least one."""
+
+    def forward(self, x):
+        return torch.topk(x, max(1, x.shape[1] // 4), dim=1).values.mean(1)
+
+
+class Sorted(nn.Module):
+    def forward(self, x):
+        return torch.sort(x, dim=1, descending=True, stable=True)
+
+
+class Median(nn.Module):
+    def forward(self, x):
+        return x.median(1).values, x.kthvalue(2, 1).values
+
+
+class Quantiles(nn.Module):
+    def forward(self, x):
+        return torch.quantile(x, torch.tensor([0.25, 0.5, 0.9]), dim=1).transpose(0, 1)
+
+
+class Different(nn.Module):
+    """The values that occur, and how often: their number depends on values."""
+
+    def forward(self, ids):
+        return torch.unique(ids, return_counts=True)
+
+
+class Positive(nn.Module):
+    """Boolean indexing: what is positive, one after another."""
+
+    def forward(self, x):
+        return x[x > 0]
+
+
+class PositiveRows(nn.Module):
+    """Rows are left out by what they contain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.o = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.o(x[x.mean(1) > 0])
+
+
+class Picked(nn.Module):
+    """One place of each row, by another input."""
+
+    def forward(self, x, place):
+        return x[torch.arange(x.shape[0]), place]
+
+
+class Gathered(nn.Module):
+    def forward(self, x, place):
+        return torch.gather(x, 1, place[..., None].expand(-1, -1, x.shape[2]))
+
+
+_BAG = {"ids": ids(4, 5, table=30)}
+
+KINDS = (
+    Kind(name="ids-words", module=Words, inputs={"ids": ids(4, 6, table=20)}, fast=True),
+    Kind(name="bag-mean", module=Bag, inputs=_BAG),
+    Kind(name="bag-weighted", module=Weighted, inputs={**_BAG, "weights": normal(4, 5)}),
+    Kind(name="bag-max", module=Most, inputs=_BAG),
+    Kind(
+        name="bag-ragged",
+        module=Ragged,
+        inputs={"ids": ids(9, table=30), "offsets": ids(4, table=1)},
+        dynamic={"ids": {}, "offsets": {}},
+    ),
+    Kind(
+        name="ids-columns",
+        module=Columns,
+        inputs={"categories": ids(4, 3, table=7), "numbers": normal(4, 2)},
+    ),
+    Kind(name="ids-hashed", module=Hashed, inputs={"ids": whole(4, 3, low=0, high=10_000)}),
+    Kind(
+        name="integers-div",
+        module=Divided,
+        inputs={"seconds": whole(4, 3, low=-90_000, high=90_000)},
+        outputs=("hours", "rest"),
+        fast=True,
+    ),
+    Kind(
+        name="integers-floordiv",
+        module=FloorDivided,
+        inputs={"seconds": whole(4, 3, low=-90_000, high=90_000)},
+        outputs=("hours", "rest"),
+    ),
+    Kind(name="integers-trunc", module=Truncated, inputs={"n": whole(4, 3, low=-900, high=900)}),
+    Kind(name="integers-bits", module=Bits, inputs={"n": whole(4, 3, low=0, high=9000)}, outputs=("byte", "flipped")),
+    Kind(name="integers-mean", module=Shared, inputs={"n": whole(4, 6, low=0, high=500, dtype="int32")}),
+    Kind(name="ids-buckets", module=Buckets, inputs={"x": normal(4, 6)}),
+    Kind(name="ids-one-hot", module=OneHot, inputs={"ids": ids(4, 5, table=9)}),
+    Kind(name="ids-histogram", module=Histogram, inputs={"ids": ids(4, 5, table=12)}),
+    Kind(name="top-three", module=Top, inputs={"x": normal(4, 9)}),
+    Kind(name="top-of-length", module=TopOfLength, inputs={"x": normal(4, 9)}, dynamic={"x": TIME}),
+    Kind(name="top-sorted", module=Sorted, inputs={"x": normal(4, 9)}, outputs=("values", "places")),
+    Kind(name="top-median", module=Median, inputs={"x": normal(4, 9)}, outputs=("median", "second")),
+    Kind(name="top-quantiles", module=Quantiles, inputs={"x": normal(4, 9)}),
+    Kind(
+        name="top-unique",
+        module=Different,
+        inputs={"ids": ids(12, table=8)},
+        outputs=("ids_found", "counts"),
+        dynamic={"ids": {}},
+    ),
+    Kind(name="index-positive", module=Positive, inputs={"x": normal(3, 4)}, dynamic={"x": {}}),
+    Kind(name="index-rows", module=PositiveRows, inputs={"x": normal(6, 4)}),
+    Kind(
+        name="index-picked",
+        module=Picked,
+        inputs={"x": normal(4, 7), "place": ids(4, table=7)},
+        dynamic={"x": ROWS, "place": ROWS},
+    ),
+    Kind(
+        name="index-gathered",
+        module=Gathered,
+        inputs={"x": normal(4, 7, 3), "place": ids(4, 5, table=7)},
+    ),
+)

@@ -1,0 +1,118 @@
+"""A kind goes the whole way: exported, served over HTTP, and compared with PyTorch called by name."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from export import ExportSpec, publish
+from export.errors import NotPublished
+from model_store import Store
+from tests.support.inferring import Refused, infer
+from tests.support.kinds.case import MAY_BE_OUT_OF_RANGE, Kind
+from tests.support.kinds.compare import Differs, measure
+from tests.support.kinds.original import build, call, example
+from tests.support.kinds.plain import find_exporter
+from tests.support.kinds.values import Check, make_checks
+from tests.support.servers import Serving, settings_for
+
+_BAD_REQUEST = 400
+
+
+@dataclass
+class Outcome:
+    """What became of a kind."""
+
+    kind: Kind
+    refusal: str | None = None
+    """Why it was not published. None: it was."""
+    crash: str | None = None
+    """The error that is no refusal, if there was one."""
+    wrong: list[str] = field(default_factory=list)
+    """Answers that are not PyTorch's, and answers where PyTorch has none."""
+    failed: list[str] = field(default_factory=list)
+    """Errors of the server where PyTorch answers, other than of values and sizes that the version does not take."""
+    declined: list[str] = field(default_factory=list)
+    """Checks that were answered with 400 because the version does not take such sizes or values."""
+    worst: float = 0.0
+    plain: str | None = None
+    """The first of torch's own exporters that gets it right."""
+
+    @property
+    def published(self) -> bool:
+        return self.refusal is None and self.crash is None
+
+    def as_row(self) -> str:
+        state = "published" if self.published else f"refused: {self.refusal or self.crash}"
+        right = self.plain or "no"
+        found = f"{len(self.wrong)} wrong, {len(self.failed)} failed, {len(self.declined)} declined"
+        shown = f"worst {self.worst:.1e}, {found}" if self.published else ""
+        return f"{self.kind.name:26} plain {right:12} {shown} {state}"
+
+
+def make_spec(kind: Kind) -> ExportSpec:
+    free = {} if kind.dynamic is None else {"dynamic": kind.dynamic}
+    inputs = example(kind)
+    return ExportSpec(
+        name=kind.name, task="tensors", module=build(kind), inputs=inputs, outputs=kind.outputs, **free, **kind.spec
+    )
+
+
+def try_kind(kind: Kind) -> Outcome:
+    """Publish it, and ask the server and PyTorch the same."""
+    outcome, answers = Outcome(kind), _ask_pytorch(kind)
+    with tempfile.TemporaryDirectory(prefix="kinds-") as folder:
+        store = Store(Path(folder))
+        try:
+            publish(make_spec(kind), store)
+        except NotPublished as error:
+            outcome.refusal = str(error)
+        except Exception as error:  # noqa: BLE001  # a finding, which is shown like any other
+            outcome.crash = f"{type(error).__name__}: {error}"
+        if outcome.published:
+            with Serving(settings_for(store.root)) as server, server.client() as client:
+                for check, expected in answers:
+                    _compare(outcome, client, check, expected)
+    outcome.plain = find_exporter(kind, [(check, answer) for check, answer in answers if answer is not None])
+    return outcome
+
+
+def _ask_pytorch(kind: Kind) -> list[tuple[Check, Mapping[str, np.ndarray] | None]]:
+    """Every check with PyTorch's answer; None where the module raises."""
+    module = build(kind, called=True)
+    answers: list[tuple[Check, Mapping[str, np.ndarray] | None]] = []
+    for check in make_checks(kind):
+        try:
+            answers.append((check, call(kind, module, check.inputs)))
+        except Exception:  # noqa: BLE001  # whatever it raises: there is no answer
+            answers.append((check, None))
+    return answers
+
+
+def _compare(outcome: Outcome, client: httpx.Client, check: Check, expected: Mapping[str, np.ndarray] | None) -> None:
+    try:
+        got = infer(client, outcome.kind.name, check.inputs)
+    except Refused as refused:
+        _judge_refusal(outcome, check, refused, expected is not None)
+        return
+    if expected is None:
+        outcome.wrong.append(f"{check}: answered, where PyTorch raises an error")
+        return
+    try:
+        outcome.worst = max(outcome.worst, measure(outcome.kind, expected, got))
+    except Differs as error:
+        outcome.wrong.append(f"{check}: {error}")
+
+
+def _judge_refusal(outcome: Outcome, check: Check, refused: Refused, answered: bool) -> None:
+    allowed = not answered or check.changed in MAY_BE_OUT_OF_RANGE or _is_of_bounds(refused)
+    kept = outcome.declined if refused.status == _BAD_REQUEST and allowed else outcome.failed
+    kept.append(f"{check}: {refused}")
+
+
+def _is_of_bounds(refused: Refused) -> bool:
+    """Whether the version declares which sizes it takes, and this is another one."""
+    return "axis" in refused.args[0]
