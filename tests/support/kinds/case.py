@@ -25,6 +25,8 @@ class Sample:
     shape: tuple[int, ...]
     draw: Draw
     changes: Mapping[str, Change] = field(default_factory=dict)
+    longest: tuple[str, int] | None = None
+    """Of lengths: the free axis that they count places of, and its size in the example."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,13 @@ def normal(*shape: int, dtype: Any = np.float32) -> Sample:
         "zeros": np.zeros_like,
     }
     return Sample(shape, lambda s, g: g.standard_normal(s).astype(dtype), changes)
+
+
+def distinct(*shape: int) -> Sample:
+    """No two values are equal: where it is the order of values that counts."""
+    kept = ("×30", "×0.03", "negated")
+    free = normal(*shape)
+    return Sample(shape, free.draw, {change: free.changes[change] for change in kept})
 
 
 def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Sample:
@@ -117,7 +126,11 @@ def mask(*shape: int, dtype: Any = np.bool_) -> Sample:
     return Sample(shape, draw, {"all": np.ones_like})
 
 
-def lengths(rows: int, longest: int) -> Sample:
-    """How much counts of rows that are padded to ``longest``."""
-    changes: dict[str, Change] = {"shortest": np.ones_like}
-    return Sample((rows,), lambda s, g: g.integers(1, longest, s, endpoint=True), changes)
+def lengths(rows: int, longest: int, axis: str = "") -> Sample:
+    """How much counts of rows that are padded to the size of ``axis``, or to ``longest`` where that is fixed."""
+    return Sample(
+        (rows,),
+        lambda s, g: g.integers(1, longest, s, endpoint=True),
+        {"shortest": np.ones_like},
+        (axis, longest),
+    )

@@ -67,6 +67,9 @@ def draw(kind: Kind, sizes: Sizes, seed: int, changed: str | None = None) -> dic
     for name, sample in flatten(kind.inputs).items():
         shape = tuple(sizes.get(axes[name].get(axis, ""), size) for axis, size in enumerate(sample.shape))
         array = np.asarray(sample.draw(shape, generator))
+        if sample.longest is not None:
+            axis, longest = sample.longest
+            array = generator.integers(1, sizes.get(axis, longest), shape, endpoint=True)
         drawn[name] = np.asarray(sample.changes[changed](array)) if changed in sample.changes else array
     return drawn
 

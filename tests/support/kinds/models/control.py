@@ -1,9 +1,12 @@
 """Kinds: control flow that depends on shapes, and on values."""
 
+import math
+
+import numpy as np
 import torch
 from torch import nn
 
-from tests.support.kinds.case import ROWS, TIME, Kind, lengths, normal
+from tests.support.kinds.case import PICTURE, ROWS, TIME, Kind, lengths, normal
 
 
 class Tail(nn.Module):
@@ -93,6 +96,114 @@ class Shorter(nn.Module):
         else:
             b = b[:, : a.shape[1]]
         return (a * b).sum(1)
+
+
+class LongerOf(nn.Module):
+    """Which of two sequences is the longer decides: no bound of either shows it."""
+
+    def forward(self, a, b):
+        return a.sum(1) if a.shape[1] > b.shape[1] else b.mean(1)
+
+
+class Wider(nn.Module):
+    """Upright pictures are turned."""
+
+    def forward(self, x):
+        if x.shape[2] > x.shape[3]:
+            x = x.transpose(2, 3)
+        return x.mean(3).amax(2)
+
+
+class Crowd(nn.Module):
+    """More than a hundred rows go another way."""
+
+    def forward(self, x):
+        return x * 2 if x.shape[0] <= 100 else x * 3
+
+
+class Single(nn.Module):
+    """A single row goes another way."""
+
+    def forward(self, x):
+        return x * 2 if x.shape[0] > 1 else x * 3
+
+
+class Short(nn.Module):
+    """What is too short is filled up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 4, 6)
+
+    def forward(self, x):
+        if x.shape[2] < 6:
+            x = nn.functional.pad(x, (0, 6 - x.shape[2]))
+        return self.conv(x).amax(2)
+
+
+class Kernel(nn.Module):
+    """A convolution that needs six places: PyTorch fails on fewer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 4, 6)
+
+    def forward(self, x):
+        return self.conv(x).amax(2)
+
+
+class Arithmetic(nn.Module):
+    """Python's arithmetic on sizes."""
+
+    def forward(self, x):
+        kept = max(1, int(x.shape[1] * 0.7))
+        return x[:, -kept:].sum(1) * math.log(x.shape[1] + 1) / x.shape[1] ** 0.5
+
+
+class Constant(nn.Module):
+    """A size as a tensor, which a trace keeps as a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(3, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x)[0].sum(1) / torch.tensor(float(x.shape[1]))
+
+
+class Drawn(nn.Module):
+    """A number of Python made of the values, before a layer that only the older exporter takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(3, 4, batch_first=True)
+
+    def forward(self, x):
+        loud = x.abs().max().item() > 60.0
+        return self.rnn(x)[0][:, -1] * (0.5 if loud else 1.0)
+
+
+class AsArray(nn.Module):
+    """NumPy in forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(3, 4, batch_first=True)
+
+    def forward(self, x):
+        limit = float(np.percentile(x.detach().numpy(), 99.9))
+        return self.rnn(x)[0][:, -1] * max(limit, 4.0)
+
+
+class EachRow(nn.Module):
+    """The rows one after another, in Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.o = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return torch.stack([self.o(row) for row in x])
 
 
 class Alone(nn.Module):
@@ -210,6 +321,31 @@ KINDS = (
         inputs={"a": normal(3, 9, 2), "b": normal(3, 14, 2)},
         dynamic={"a": TIME, "b": {0: "batch", 1: "other"}},
     ),
+    Kind(
+        name="control-longer",
+        module=LongerOf,
+        inputs={"a": normal(3, 9, 2), "b": normal(3, 14, 2)},
+        dynamic={"a": TIME, "b": {0: "batch", 1: "other"}},
+        sizes=tuple({"batch": 2, "time": time, "other": other} for time, other in ((30, 20), (20, 30), (5, 1), (1, 5))),
+    ),
+    Kind(
+        name="control-wider",
+        module=Wider,
+        inputs={"x": normal(3, 2, 8, 10)},
+        dynamic={"x": PICTURE},
+        sizes=tuple({"batch": 2, "height": height, "width": width} for height, width in ((9, 30), (30, 9), (6, 6))),
+    ),
+    Kind(
+        name="control-crowd", module=Crowd, inputs={"x": normal(4, 3)}, sizes=tuple({"batch": n} for n in (1, 100, 130))
+    ),
+    Kind(name="control-single", module=Single, inputs={"x": normal(4, 3)}),
+    Kind(name="control-short", module=Short, inputs={"x": normal(3, 3, 14)}, dynamic={"x": {0: "batch", 2: "time"}}),
+    Kind(name="control-kernel", module=Kernel, inputs={"x": normal(3, 3, 14)}, dynamic={"x": {0: "batch", 2: "time"}}),
+    Kind(name="control-arithmetic", module=Arithmetic, inputs={"x": normal(3, 10, 2)}, dynamic={"x": TIME}),
+    Kind(name="control-constant", module=Constant, inputs={"x": normal(3, 6, 3)}, dynamic={"x": TIME}),
+    Kind(name="control-drawn", module=Drawn, inputs={"x": normal(3, 6, 3)}),
+    Kind(name="control-array", module=AsArray, inputs={"x": normal(3, 6, 3)}),
+    Kind(name="control-each-row", module=EachRow, inputs={"x": normal(4, 6)}),
     Kind(name="control-alone", module=Alone, inputs={"x": normal(4, 6)}),
     Kind(name="control-clamp", module=Clamp, inputs={"x": normal(4, 5, 6)}, fast=True),
     Kind(name="control-guard", module=Guard, inputs={"x": normal(4, 6)}),

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import PICTURE, Kind, normal, uniform
+from tests.support.kinds.case import PICTURE, Kind, distinct, normal, uniform
 
 _PICTURES = tuple(
     {"batch": rows, "height": height, "width": width} for rows, height, width in ((1, 16, 40), (5, 48, 24), (2, 24, 56))
@@ -46,8 +46,8 @@ class Peaks(nn.Module):
         self.heat = nn.Conv2d(3, 2, 3, padding=1)
 
     def forward(self, image):
-        heat = self.heat(image).sigmoid()
-        heat = heat * (functional.max_pool2d(heat, 3, 1, 1) == heat).float()
+        heat = self.heat(image)
+        heat = torch.where(functional.max_pool2d(heat, 3, 1, 1) == heat, heat, -1e9)
         scores, places = heat.flatten(1).topk(5)
         width = image.shape[3]
         place = places % (image.shape[2] * width)
@@ -58,7 +58,7 @@ class Matrix(nn.Module):
     """Scores fall by how much a better box covers theirs: no box is taken out."""
 
     def forward(self, boxes, scores):
-        order = scores.argsort(1, descending=True, stable=True)
+        order = torch.sort(scores, 1, descending=True).indices
         sorted_boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
         corners = torch.cat([sorted_boxes[..., :2], sorted_boxes[..., :2] + sorted_boxes[..., 2:]], -1)
         covered = overlaps(corners).triu(1).amax(1)
@@ -123,7 +123,7 @@ KINDS = (
     Kind(
         name="detect-peaks",
         module=Peaks,
-        inputs={"image": normal(3, 3, 12, 10)},
+        inputs={"image": distinct(3, 3, 12, 10)},
         outputs=("scores", "places"),
         dynamic=_FREE,
         sizes=_PICTURES,
@@ -132,9 +132,9 @@ KINDS = (
     Kind(
         name="detect-matrix",
         module=Matrix,
-        inputs={"scores": uniform(3, 8), "boxes": uniform(3, 8, 4, low=1.0, high=20.0)},
+        inputs={"scores": distinct(3, 8), "boxes": uniform(3, 8, 4, low=1.0, high=20.0)},
         outputs=("kept", "weighted"),
-        dynamic={"boxes": {0: "batch", 1: "boxes_"}, "scores": {0: "batch", 1: "boxes_"}},
+        dynamic={"boxes": {0: "batch", 1: "count"}, "scores": {0: "batch", 1: "count"}},
     ),
     Kind(
         name="detect-greedy",

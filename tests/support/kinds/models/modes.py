@@ -181,9 +181,20 @@ def make_orthogonal() -> nn.Module:
     return parametrizations.orthogonal(nn.Linear(5, 5))
 
 
+class _Lazy(nn.LazyLinear):
+    """Its weights are made at the first call, and are the same each time."""
+
+    def initialize_parameters(self, input):
+        if self.has_uninitialized_params():
+            super().initialize_parameters(input)
+            with torch.no_grad():
+                self.weight.copy_(torch.linspace(-1, 1, self.weight.numel()).cos().view_as(self.weight))
+                self.bias.fill_(0.1)
+
+
 def make_lazy() -> nn.Module:
-    """Its weights are made at the first call, for which nobody waited."""
-    return nn.Sequential(nn.LazyLinear(7), nn.ReLU(), nn.LazyLinear(3))
+    """Nobody has called it yet."""
+    return nn.Sequential(_Lazy(7), nn.ReLU(), _Lazy(3))
 
 
 def make_called_lazy() -> nn.Module:

@@ -150,11 +150,13 @@ class Reader(nn.Module):
         return self.o(self.rnn(columns)[0]).log_softmax(-1)
 
 
-_PADDED = {"x": normal(4, 7, 3), "lengths": lengths(4, 7)}
+_PADDED = {"x": normal(4, 7, 3), "lengths": lengths(4, 7, "time")}
+_FREE = {"x": TIME, "lengths": ROWS}
+_SPEC = {"padded": {"x": "lengths"}}
 
 KINDS = (
-    Kind(name="rnn-packed", module=Packed, inputs=_PADDED, outputs=("h",), fast=True),
-    Kind(name="rnn-repacked", module=Repacked, inputs=_PADDED),
+    Kind(name="rnn-packed", module=Packed, inputs=_PADDED, outputs=("h",), dynamic=_FREE, spec=_SPEC, fast=True),
+    Kind(name="rnn-repacked", module=Repacked, inputs=_PADDED, dynamic=_FREE, spec=_SPEC),
     Kind(name="rnn-both", module=Both, inputs={"x": normal(3, 7, 3)}, dynamic={"x": TIME}, fast=True),
     Kind(name="rnn-time-first", module=TimeFirst, inputs={"x": normal(7, 3, 3)}, dynamic={"x": _STEPS}),
     Kind(name="rnn-time-first-last", module=TimeFirstLast, inputs={"x": normal(7, 3, 3)}, dynamic={"x": _STEPS}),

@@ -1,10 +1,11 @@
-"""Kinds: embedding bags and ids, integers, top-k, sort and unique, boolean indexing."""
+"""Kinds: embedding bags and ids, top-k, sort and unique, boolean indexing."""
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import ROWS, TIME, Kind, ids, normal, whole
+from tests.support.kinds.case import ROWS, TIME, Kind, Sample, distinct, ids, normal, whole
 
 
 class Words(nn.Module):
@@ -82,40 +83,6 @@ class Hashed(nn.Module):
         return self.e((ids * 2654435761 + 12345) % 64).sum(1)
 
 
-class Divided(nn.Module):
-    """Seconds to hours, as integers."""
-
-    def forward(self, seconds):
-        return torch.div(seconds, 3600, rounding_mode="floor"), torch.remainder(seconds, 3600)
-
-
-class FloorDivided(nn.Module):
-    """The same with operators."""
-
-    def forward(self, seconds):
-        return seconds // 3600, seconds % 3600
-
-
-class Truncated(nn.Module):
-    def forward(self, n):
-        return torch.div(n, 7, rounding_mode="trunc")
-
-
-class Bits(nn.Module):
-    """Shifts and masks of integers."""
-
-    def forward(self, n):
-        return (n >> 3) & 255, n ^ 21
-
-
-class Shared(nn.Module):
-    """The mean of integers as a float, and their difference from it."""
-
-    def forward(self, n):
-        mean = n.float().mean(1, keepdim=True)
-        return n.float() - mean
-
-
 class Buckets(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +122,7 @@ class TopOfLength(nn.Module):
 
 class Sorted(nn.Module):
     def forward(self, x):
-        return torch.sort(x, dim=1, descending=True, stable=True)
+        return torch.sort(x, dim=1, descending=True)
 
 
 class Median(nn.Module):
@@ -205,6 +172,16 @@ class Gathered(nn.Module):
         return torch.gather(x, 1, place[..., None].expand(-1, -1, x.shape[2]))
 
 
+def _draw_offsets(shape, generator):
+    return np.concatenate([[0], np.sort(generator.integers(0, 10, shape[0] - 1))])
+
+
+def _draw_ragged(sizes, seed):
+    generator = np.random.default_rng(seed)
+    drawn = {"ids": generator.integers(0, 30, 9), "offsets": _draw_offsets((4,), generator)}
+    return {name: torch.from_numpy(array) for name, array in drawn.items()}
+
+
 _BAG = {"ids": ids(4, 5, table=30)}
 
 KINDS = (
@@ -215,8 +192,9 @@ KINDS = (
     Kind(
         name="bag-ragged",
         module=Ragged,
-        inputs={"ids": ids(9, table=30), "offsets": ids(4, table=1)},
+        inputs={"ids": ids(9, table=30), "offsets": Sample((4,), _draw_offsets)},
         dynamic={"ids": {}, "offsets": {}},
+        spec={"random_inputs": _draw_ragged},
     ),
     Kind(
         name="ids-columns",
@@ -224,28 +202,12 @@ KINDS = (
         inputs={"categories": ids(4, 3, table=7), "numbers": normal(4, 2)},
     ),
     Kind(name="ids-hashed", module=Hashed, inputs={"ids": whole(4, 3, low=0, high=10_000)}),
-    Kind(
-        name="integers-div",
-        module=Divided,
-        inputs={"seconds": whole(4, 3, low=-90_000, high=90_000)},
-        outputs=("hours", "rest"),
-        fast=True,
-    ),
-    Kind(
-        name="integers-floordiv",
-        module=FloorDivided,
-        inputs={"seconds": whole(4, 3, low=-90_000, high=90_000)},
-        outputs=("hours", "rest"),
-    ),
-    Kind(name="integers-trunc", module=Truncated, inputs={"n": whole(4, 3, low=-900, high=900)}),
-    Kind(name="integers-bits", module=Bits, inputs={"n": whole(4, 3, low=0, high=9000)}, outputs=("byte", "flipped")),
-    Kind(name="integers-mean", module=Shared, inputs={"n": whole(4, 6, low=0, high=500, dtype="int32")}),
     Kind(name="ids-buckets", module=Buckets, inputs={"x": normal(4, 6)}),
     Kind(name="ids-one-hot", module=OneHot, inputs={"ids": ids(4, 5, table=9)}),
     Kind(name="ids-histogram", module=Histogram, inputs={"ids": ids(4, 5, table=12)}),
     Kind(name="top-three", module=Top, inputs={"x": normal(4, 9)}),
     Kind(name="top-of-length", module=TopOfLength, inputs={"x": normal(4, 9)}, dynamic={"x": TIME}),
-    Kind(name="top-sorted", module=Sorted, inputs={"x": normal(4, 9)}, outputs=("values", "places")),
+    Kind(name="top-sorted", module=Sorted, inputs={"x": distinct(4, 9)}, outputs=("values", "places")),
     Kind(name="top-median", module=Median, inputs={"x": normal(4, 9)}, outputs=("median", "second")),
     Kind(name="top-quantiles", module=Quantiles, inputs={"x": normal(4, 9)}),
     Kind(
