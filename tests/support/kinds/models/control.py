@@ -307,10 +307,18 @@ class Depth(nn.Module):
         return x
 
 
+_TWO = tuple({"batch": 2, "time": time, "other": other} for time, other in ((30, 20), (20, 30), (5, 1), (1, 5)))
+
 KINDS = (
     Kind(name="control-tail", module=Tail, inputs={"x": normal(4, 20, 3)}, dynamic={"x": TIME}, fast=True),
     Kind(name="control-step", module=Step, inputs={"x": normal(3, 10, 8)}, dynamic={"x": TIME}, fast=True),
-    Kind(name="control-even", module=Even, inputs={"x": normal(3, 10, 4)}, dynamic={"x": TIME}),
+    Kind(
+        name="control-even",
+        module=Even,
+        inputs={"x": normal(3, 10, 4)},
+        dynamic={"x": TIME},
+        sizes=tuple({"batch": 2, "time": time} for time in (2, 3, 4, 9, 11, 66)),
+    ),
     Kind(name="control-window", module=Window, inputs={"x": normal(3, 10, 4)}, dynamic={"x": TIME}),
     Kind(name="control-table", module=Table, inputs={"x": normal(3, 10, 6)}, dynamic={"x": TIME}),
     Kind(name="control-checked", module=Checked, inputs={"x": normal(3, 10, 5)}, dynamic={"x": TIME}),
@@ -320,13 +328,14 @@ KINDS = (
         module=Shorter,
         inputs={"a": normal(3, 9, 2), "b": normal(3, 14, 2)},
         dynamic={"a": TIME, "b": {0: "batch", 1: "other"}},
+        sizes=_TWO,
     ),
     Kind(
         name="control-longer",
         module=LongerOf,
         inputs={"a": normal(3, 9, 2), "b": normal(3, 14, 2)},
         dynamic={"a": TIME, "b": {0: "batch", 1: "other"}},
-        sizes=tuple({"batch": 2, "time": time, "other": other} for time, other in ((30, 20), (20, 30), (5, 1), (1, 5))),
+        sizes=_TWO,
     ),
     Kind(
         name="control-wider",
