@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarn
 def test_network_of_a_package_is_published_and_answers_as_pytorch_does(kind: Kind, one_thread: None) -> None:
     """Its parity needs no tolerance, and HTTP gives what the package's own network gives."""
     outcome = try_kind(kind)
-    print(outcome.as_row())
     assert outcome.published, outcome.refusal or outcome.crash
     assert outcome.wrong == []
     assert outcome.failed == []
@@ -24,6 +23,5 @@ def test_network_of_a_package_is_published_and_answers_as_pytorch_does(kind: Kin
 def test_scripted_network_that_keeps_state_is_refused_with_the_reason(one_thread: None) -> None:
     """Each call of silero's voice detector depends on the one before, so no graph of one call is right."""
     outcome = try_kind(STATEFUL)
-    print(outcome.as_row())
     assert outcome.refusal is not None
     assert outcome.crash is None

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ from tests.support.inferring import Refused, infer
 from tests.support.kinds.case import MAY_BE_OUT_OF_RANGE, Kind
 from tests.support.kinds.compare import Differs, measure
 from tests.support.kinds.original import build, call, example
-from tests.support.kinds.plain import find_exporter
+from tests.support.kinds.plain import Answers, find_exporter
 from tests.support.kinds.values import Check, make_checks
 from tests.support.servers import Serving, settings_for
 
@@ -38,19 +39,27 @@ class Outcome:
     declined: list[str] = field(default_factory=list)
     """Checks that were answered with 400 because the version does not take such sizes or values."""
     worst: float = 0.0
-    plain: str | None = None
-    """The first of torch's own exporters that gets it right."""
+    answers: Answers = field(default_factory=list)
+    """The checks that PyTorch answers, and how."""
 
     @property
     def published(self) -> bool:
         return self.refusal is None and self.crash is None
 
+    @cached_property
+    def plain(self) -> str | None:
+        """The first of torch's own exporters that gets it right."""
+        return find_exporter(self.kind, self.answers)
+
     def as_row(self) -> str:
-        state = "published" if self.published else f"refused: {self.refusal or self.crash}"
-        right = self.plain or "no"
-        found = f"{len(self.wrong)} wrong, {len(self.failed)} failed, {len(self.declined)} declined"
-        shown = f"worst {self.worst:.1e}, {found}" if self.published else ""
-        return f"{self.kind.name:26} plain {right:12} {shown} {state}"
+        """A line of a table: the model, what became of it, and which of torch's exporters gets it right."""
+        if self.published:
+            counts = {"wrong": self.wrong, "failed": self.failed, "declined": self.declined}
+            found = ", ".join(f"{len(checks)} {name}" for name, checks in counts.items() if checks)
+            state = f"published, worst {self.worst:.1e}{found and ', ' + found}"
+        else:
+            state = f"refused: {self.refusal or self.crash}"
+        return f"{self.kind.name:24} plain: {self.plain or 'wrong':12} {state}"
 
 
 def make_spec(kind: Kind) -> ExportSpec:
@@ -63,7 +72,8 @@ def make_spec(kind: Kind) -> ExportSpec:
 
 def try_kind(kind: Kind) -> Outcome:
     """Publish it, and ask the server and PyTorch the same."""
-    outcome, answers = Outcome(kind), _ask_pytorch(kind)
+    answers = _ask_pytorch(kind)
+    outcome = Outcome(kind, answers=[(check, answer) for check, answer in answers if answer is not None])
     with tempfile.TemporaryDirectory(prefix="kinds-") as folder:
         store = Store(Path(folder))
         try:
@@ -76,7 +86,6 @@ def try_kind(kind: Kind) -> Outcome:
             with Serving(settings_for(store.root)) as server, server.client() as client:
                 for check, expected in answers:
                     _compare(outcome, client, check, expected)
-    outcome.plain = find_exporter(kind, [(check, answer) for check, answer in answers if answer is not None])
     return outcome
 
 

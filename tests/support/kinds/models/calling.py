@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tests.support.kinds.case import ROWS, TIME, Kind, ids, normal
+from tests.support.kinds.case import PICTURE, ROWS, TIME, Kind, ids, normal
 
 
 class Batch(nn.Module):
@@ -158,6 +158,17 @@ class Plain(nn.Module):
         return self.o(x)
 
 
+class Picture(nn.Module):
+    """Its example is square, as pictures mostly are, and its sides are free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, image):
+        return self.conv(image).relu()
+
+
 class Weight(nn.Module):
     """Outputs that are named as parameters are."""
 
@@ -184,7 +195,7 @@ KINDS = (
         inputs={"weight": normal(4, 1), "features": [normal(4, 6), normal(4, 6, 3)]},
     ),
     Kind(name="call-keyword", module=KeywordOnly, inputs={"scale": normal(4, 1), "x": normal(4, 6)}),
-    Kind(name="call-skipped", module=Skipped, inputs={"bias": normal(4, 3), "x": normal(4, 4)}, fast=True),
+    Kind(name="call-skipped", module=Skipped, inputs={"bias": normal(4, 3), "x": normal(4, 4)}),
     Kind(name="call-kwargs", module=Anything, inputs={"a": normal(4, 3), "b": normal(4, 3)}),
     Kind(
         name="call-positional",
@@ -225,5 +236,12 @@ KINDS = (
         inputs={"x": normal(1, 1, 6)},
         dynamic={"x": TIME},
         sizes=({"batch": 1, "time": 1}, {"batch": 5, "time": 67}, {"batch": 2, "time": 11}),
+    ),
+    Kind(
+        name="one-size",
+        module=Picture,
+        inputs={"image": normal(3, 3, 12, 12)},
+        dynamic={"image": PICTURE},
+        sizes=tuple({"batch": rows, "height": h, "width": w} for rows, h, w in ((1, 8, 8), (5, 30, 9), (2, 9, 31))),
     ),
 )

@@ -118,7 +118,6 @@ KINDS = (
         outputs=("boxes", "scores"),
         dynamic=_FREE,
         sizes=_PICTURES,
-        fast=True,
     ),
     Kind(
         name="detect-peaks",

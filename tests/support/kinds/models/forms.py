@@ -115,9 +115,9 @@ def make_averaged() -> nn.Module:
 
 
 def make_lightning() -> nn.Module:
-    import lightning.pytorch
+    import pytorch_lightning
 
-    class Classifier(lightning.pytorch.LightningModule):
+    class Classifier(pytorch_lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.net = Small()
@@ -136,12 +136,12 @@ _X = {"x": normal(4, 6)}
 
 KINDS = (
     Kind(name="form-function", module=make_function, inputs=_X),
-    Kind(name="form-compiled", module=make_compiled, called=Small, inputs=_X, fast=True),
+    Kind(name="form-compiled", module=make_compiled, called=Small, inputs=_X),
     Kind(name="form-compiled-in-place", module=make_compiled_in_place, called=Small, inputs=_X),
     Kind(name="form-parallel", module=make_parallel, called=Small, inputs=_X),
     Kind(name="form-averaged", module=make_averaged, called=Small, inputs=_X),
-    Kind(name="form-lightning", module=make_lightning, inputs=_X, needs="lightning"),
-    Kind(name="form-scripted", module=scripted(Small), called=Small, inputs=_X, fast=True),
+    Kind(name="form-lightning", module=make_lightning, inputs=_X, needs="pytorch_lightning"),
+    Kind(name="form-scripted", module=scripted(Small), called=Small, inputs=_X),
     Kind(name="form-scripted-loop", module=scripted(Loop), called=Loop, inputs={"x": normal(3, 5, 4)}),
     Kind(
         name="form-scripted-loop-free",

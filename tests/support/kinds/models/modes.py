@@ -258,7 +258,7 @@ _SEQUENTIAL = {"input": normal(4, 5)}
 KINDS = (
     Kind(name="mode-dropout", module=Dropped, inputs=_X),
     Kind(name="mode-noise", module=Noise, inputs=_X),
-    Kind(name="mode-trained", module=make_trained, inputs={"x": normal(4, 6)}, fast=True),
+    Kind(name="mode-trained", module=make_trained, inputs={"x": normal(4, 6)}),
     Kind(name="mode-batch-statistics", module=BatchStatistics, inputs={"x": normal(4, 6)}),
     Kind(name="mode-never-evaluates", module=Frozen, inputs={"x": normal(4, 6)}),
     Kind(name="mode-instance", module=InstanceStatistics, inputs={"x": normal(4, 3, 8)}),

@@ -166,7 +166,7 @@ KINDS = (
     Kind(
         name="bfloat-inside", module=lambda: Convolved(torch.bfloat16), inputs={"x": normal(4, 2, 12)}, tolerance=0.05
     ),
-    Kind(name="double", module=Double, inputs={"x": normal(4, 5, dtype="float64")}, tolerance=1e-6, fast=True),
+    Kind(name="double", module=Double, inputs={"x": normal(4, 5, dtype="float64")}, tolerance=1e-6),
     Kind(
         name="mixed",
         module=Mixed,

@@ -155,9 +155,9 @@ _FREE = {"x": TIME, "lengths": ROWS}
 _SPEC = {"padded": {"x": "lengths"}}
 
 KINDS = (
-    Kind(name="rnn-packed", module=Packed, inputs=_PADDED, outputs=("h",), dynamic=_FREE, spec=_SPEC, fast=True),
+    Kind(name="rnn-packed", module=Packed, inputs=_PADDED, outputs=("h",), dynamic=_FREE, spec=_SPEC),
     Kind(name="rnn-repacked", module=Repacked, inputs=_PADDED, dynamic=_FREE, spec=_SPEC),
-    Kind(name="rnn-both", module=Both, inputs={"x": normal(3, 7, 3)}, dynamic={"x": TIME}, fast=True),
+    Kind(name="rnn-both", module=Both, inputs={"x": normal(3, 7, 3)}, dynamic={"x": TIME}),
     Kind(name="rnn-time-first", module=TimeFirst, inputs={"x": normal(7, 3, 3)}, dynamic={"x": _STEPS}),
     Kind(name="rnn-time-first-last", module=TimeFirstLast, inputs={"x": normal(7, 3, 3)}, dynamic={"x": _STEPS}),
     Kind(

@@ -113,7 +113,7 @@ KINDS = (
         sizes=_SOUNDS,
     ),
     Kind(name="fourier-short-centre", module=lambda: Short(True), inputs={"wave": normal(3, 160)}),
-    Kind(name="fourier-mel", module=Mel, inputs={"wave": normal(3, 160)}, fast=True),
+    Kind(name="fourier-mel", module=Mel, inputs={"wave": normal(3, 160)}),
     Kind(
         name="fourier-mel-free",
         module=Mel,

@@ -181,7 +181,7 @@ KINDS = (
     sampled("bilinear", "bilinear", "zeros", False),
     sampled("bicubic", "bicubic", "border", True),
     sampled("nearest", "nearest", "reflection", False),
-    Kind(name="grid-warped", module=Warped, inputs={"x": normal(3, 1, 10, 8)}, fast=True),
+    Kind(name="grid-warped", module=Warped, inputs={"x": normal(3, 1, 10, 8)}),
     Kind(
         name="grid-flow",
         module=Flow,
