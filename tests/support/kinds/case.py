@@ -53,6 +53,8 @@ class Kind:
     """In shares of the largest magnitude of an output. None: by the datatype."""
     needs: str | None = None
     """A package that not every environment has."""
+    refused: bool | None = None
+    """Whether it may be published at all; None where either will do, as long as what is published is right."""
     fast: bool = False
     """Whether `make test` runs it."""
 
@@ -123,7 +125,8 @@ def mask(*shape: int, dtype: Any = np.bool_) -> Sample:
         drawn[..., 0] = True
         return drawn.astype(dtype)
 
-    return Sample(shape, draw, {"all": np.ones_like})
+    changes: dict[str, Change] = {"all": np.ones_like}
+    return Sample(shape, draw, changes if dtype is np.bool_ else {**changes, NEGATIVE: lambda a: -a})
 
 
 def lengths(rows: int, longest: int, axis: str = "") -> Sample:
@@ -131,6 +134,6 @@ def lengths(rows: int, longest: int, axis: str = "") -> Sample:
     return Sample(
         (rows,),
         lambda s, g: g.integers(1, longest, s, endpoint=True),
-        {"shortest": np.ones_like},
+        {"shortest": np.ones_like, NEGATIVE: np.zeros_like},
         (axis, longest),
     )

@@ -4,6 +4,8 @@ import contextlib
 import inspect
 import io
 import logging
+import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -137,12 +139,19 @@ def _match(name: str, place: int, order: list[str]) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
+    """Nothing of what torch says in Python, nor of what its older exporter prints from C++ where it fails."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
+    sys.stdout.flush()
+    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             with contextlib.redirect_stderr(io.StringIO()):
                 yield
     finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nothing)
         logging.disable(before)

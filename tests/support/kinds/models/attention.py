@@ -198,7 +198,14 @@ _TWO = {"x": TIME, "mask": TIME}
 _TEXT = {"input_ids": ids(3, 10, table=50), "token_type_ids": ids(3, 10, table=2)}
 
 KINDS = (
-    Kind(name="mask-keys", module=KeyMask, inputs={"x": normal(3, 4, 8), "mask": mask(3, 4)}, dynamic=_TWO, fast=True),
+    Kind(
+        name="mask-keys",
+        module=KeyMask,
+        inputs={"x": normal(3, 4, 8), "mask": mask(3, 4)},
+        dynamic=_TWO,
+        refused=False,
+        fast=True,
+    ),
     Kind(name="mask-causal", module=Causal, inputs={"x": normal(3, 7, 8)}, dynamic={"x": TIME}),
     Kind(name="mask-triangle", module=Triangle, inputs={"x": normal(3, 7, 8)}, dynamic={"x": TIME}),
     Kind(name="mask-padding", module=Padding, inputs={"x": normal(3, 7, 8), "mask": mask(3, 7)}, dynamic=_TWO),
@@ -235,6 +242,7 @@ KINDS = (
         inputs={**_TEXT, "attention_mask": mask(3, 10, dtype="int64")},
         outputs=("last", "pooled"),
         dynamic={"input_ids": TIME, "attention_mask": TIME, "token_type_ids": TIME},
+        refused=False,
         fast=True,
     ),
     Kind(

@@ -54,6 +54,13 @@ class Anything(nn.Module):
         return kwargs["b"] - 2 * kwargs["a"]
 
 
+class Ignoring(nn.Module):
+    """Whatever else is given is not looked at: nobody would notice a wrong name."""
+
+    def forward(self, x, **kwargs):
+        return x * kwargs.get("scales", 1)
+
+
 class Positional(nn.Module):
     """Tensors without names of their own."""
 
@@ -187,6 +194,7 @@ KINDS = (
         name="call-dict",
         module=Batch,
         inputs={"batch": {"meta": {"number": normal(4, 2)}, "image": normal(4, 6)}},
+        refused=False,
         fast=True,
     ),
     Kind(
@@ -196,6 +204,13 @@ KINDS = (
     ),
     Kind(name="call-keyword", module=KeywordOnly, inputs={"scale": normal(4, 1), "x": normal(4, 6)}),
     Kind(name="call-skipped", module=Skipped, inputs={"bias": normal(4, 3), "x": normal(4, 4)}),
+    Kind(name="call-typo", module=Minus, inputs={"left": normal(4, 3), "rigth": normal(4, 3)}, refused=True),
+    Kind(
+        name="call-ignored",
+        module=Ignoring,
+        inputs={"x": normal(4, 3), "scale": normal(4, 1)},
+        refused=True,
+    ),
     Kind(name="call-kwargs", module=Anything, inputs={"a": normal(4, 3), "b": normal(4, 3)}),
     Kind(
         name="call-positional",
@@ -204,7 +219,7 @@ KINDS = (
         by_name=False,
     ),
     Kind(name="call-minus", module=Minus, inputs={"right": normal(4, 3), "left": normal(4, 3)}),
-    Kind(name="return-dict", module=Dictionary, inputs=_X, outputs=("features", "logits"), fast=True),
+    Kind(name="return-dict", module=Dictionary, inputs=_X, outputs=("features", "logits"), refused=False, fast=True),
     Kind(name="return-named", module=Named, inputs=_X, outputs=("spread", "mean")),
     Kind(name="return-nested", module=Nested, inputs=_X, outputs=("double", "more", "less")),
     Kind(name="return-dataclass", module=Structured, inputs=_X, outputs=("hidden", "logits")),

@@ -310,8 +310,12 @@ class Depth(nn.Module):
 _TWO = tuple({"batch": 2, "time": time, "other": other} for time, other in ((30, 20), (20, 30), (5, 1), (1, 5)))
 
 KINDS = (
-    Kind(name="control-tail", module=Tail, inputs={"x": normal(4, 20, 3)}, dynamic={"x": TIME}, fast=True),
-    Kind(name="control-step", module=Step, inputs={"x": normal(3, 10, 8)}, dynamic={"x": TIME}, fast=True),
+    Kind(
+        name="control-tail", module=Tail, inputs={"x": normal(4, 20, 3)}, dynamic={"x": TIME}, refused=False, fast=True
+    ),
+    Kind(
+        name="control-step", module=Step, inputs={"x": normal(3, 10, 8)}, dynamic={"x": TIME}, refused=False, fast=True
+    ),
     Kind(
         name="control-even",
         module=Even,
@@ -356,7 +360,7 @@ KINDS = (
     Kind(name="control-array", module=AsArray, inputs={"x": normal(3, 6, 3)}),
     Kind(name="control-each-row", module=EachRow, inputs={"x": normal(4, 6)}),
     Kind(name="control-alone", module=Alone, inputs={"x": normal(4, 6)}),
-    Kind(name="control-clamp", module=Clamp, inputs={"x": normal(4, 5, 6)}, fast=True),
+    Kind(name="control-clamp", module=Clamp, inputs={"x": normal(4, 5, 6)}, refused=True, fast=True),
     Kind(name="control-guard", module=Guard, inputs={"x": normal(4, 6)}),
     Kind(name="control-finite", module=Finite, inputs={"x": normal(4, 6)}),
     Kind(name="control-chosen", module=Chosen, inputs={"x": normal(4, 6)}),

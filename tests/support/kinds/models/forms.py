@@ -160,7 +160,7 @@ KINDS = (
     Kind(name="form-traced", module=make_traced, called=Small, inputs=_X),
     Kind(name="form-frozen", module=make_frozen, called=Small, inputs=_X),
     Kind(name="form-script-file", module=make_script_file, called=Small, inputs=_X),
-    Kind(name="form-program", module=make_program, called=Small, inputs=_X, fast=True),
+    Kind(name="form-program", module=make_program, called=Small, inputs=_X, refused=False, fast=True),
     Kind(name="form-program-module", module=make_program_module, called=Small, inputs=_X),
     Kind(name="form-program-file", module=make_program_file, called=Small, inputs=_X),
 )

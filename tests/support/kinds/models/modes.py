@@ -262,7 +262,7 @@ KINDS = (
     Kind(name="mode-batch-statistics", module=BatchStatistics, inputs={"x": normal(4, 6)}),
     Kind(name="mode-never-evaluates", module=Frozen, inputs={"x": normal(4, 6)}),
     Kind(name="mode-instance", module=InstanceStatistics, inputs={"x": normal(4, 3, 8)}),
-    Kind(name="buffer-counter", module=Counter, inputs=_X, fast=True),
+    Kind(name="buffer-counter", module=Counter, inputs=_X, refused=True, fast=True),
     Kind(name="buffer-cached", module=Cached, inputs=_X),
     Kind(name="buffer-running", module=Running, inputs=_X),
     Kind(name="buffer-remembered", module=Remembered, inputs=_X),

@@ -139,6 +139,7 @@ KINDS = (
         module=Divided,
         inputs={"seconds": whole(4, 3, low=-90_000, high=90_000)},
         outputs=("hours", "rest"),
+        refused=False,
         fast=True,
     ),
     Kind(

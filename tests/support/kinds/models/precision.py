@@ -176,7 +176,9 @@ KINDS = (
     Kind(name="quantised-dynamic", module=make_dynamic, inputs={"input": normal(4, 6)}, tolerance=0.05),
     Kind(name="quantised-static", module=make_static, inputs={"x": normal(4, 2, 6, 6)}, tolerance=0.02),
     Kind(name="quantised-faked", module=Faked, inputs={"x": normal(4, 6)}),
-    Kind(name="tied", module=Tied, inputs={"ids": ids(4, 5, table=40)}, dynamic={"ids": TIME}, fast=True),
+    Kind(
+        name="tied", module=Tied, inputs={"ids": ids(4, 5, table=40)}, dynamic={"ids": TIME}, refused=False, fast=True
+    ),
     Kind(name="deep", module=Deep, inputs={"x": normal(4, 8)}),
     Kind(name="again", module=Again, inputs={"x": normal(4, 6)}),
     Kind(name="shared-sample", module=Difference, inputs=_same(normal(4, 6))),

@@ -166,6 +166,7 @@ KINDS = (
         inputs={"x": normal(4, 5, 3), "h": normal(2, 4, 4)},
         outputs=("y", "h2"),
         dynamic={"x": ROWS, "h": {1: "batch"}},
+        refused=False,
         fast=True,
     ),
     Kind(

@@ -5,7 +5,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import ROWS, TIME, Kind, Sample, distinct, ids, normal, whole
+from tests.support.kinds.case import (
+    NEGATIVE,
+    OUTSIDE,
+    ROWS,
+    TIME,
+    Kind,
+    Sample,
+    distinct,
+    ids,
+    lengths,
+    mask,
+    normal,
+    whole,
+)
 
 
 class Words(nn.Module):
@@ -17,6 +30,58 @@ class Words(nn.Module):
 
     def forward(self, ids):
         return self.e(ids).mean(1)
+
+
+class OneBased(nn.Module):
+    """Ids from 1 on: a zero would be the last entry, were it not refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e = nn.Embedding(20, 4)
+
+    def forward(self, ids):
+        return self.e(ids - 1).mean(1)
+
+
+class Composed(nn.Module):
+    """One table for every hour of every day of the week."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e = nn.Embedding(168, 4)
+
+    def forward(self, day, hour):
+        return self.e(day * 24 + hour)
+
+
+class FromFloat(nn.Module):
+    """Places of a table by a number that was measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e = nn.Embedding(10, 4)
+
+    def forward(self, x):
+        return self.e((x * 10).long().clamp(max=9))
+
+
+class Positions(nn.Module):
+    """Places are counted by the mask, as in RoBERTa: there are 48 of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(50, 8), nn.Embedding(50, 8, padding_idx=1)
+
+    def forward(self, input_ids, attention_mask):
+        places = attention_mask.cumsum(1) * attention_mask + 1
+        return self.words(input_ids) + self.places(places)
+
+
+class Last(nn.Module):
+    """What each row has at its end."""
+
+    def forward(self, x, lengths):
+        return x.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
 
 
 class Bag(nn.Module):
@@ -182,10 +247,43 @@ def _draw_ragged(sizes, seed):
     return {name: torch.from_numpy(array) for name, array in drawn.items()}
 
 
+def from_one(*shape: int, table: int) -> Sample:
+    """Ids from 1 to ``table``, and those that are none of them."""
+    changes = {NEGATIVE: np.zeros_like, OUTSIDE: lambda a: np.full_like(a, table + 1)}
+    return Sample(shape, lambda s, g: g.integers(1, table, s, endpoint=True), changes)
+
+
+def signed(*shape: int) -> Sample:
+    """Shares of one, and negative numbers, for which there is no place."""
+    changes = {NEGATIVE: lambda a: -a - 0.2, "most": np.ones_like}
+    return Sample(shape, lambda s, g: g.uniform(0, 1, s).astype(np.float32), changes)
+
+
 _BAG = {"ids": ids(4, 5, table=30)}
 
 KINDS = (
-    Kind(name="ids-words", module=Words, inputs={"ids": ids(4, 6, table=20)}, fast=True),
+    Kind(name="ids-words", module=Words, inputs={"ids": ids(4, 6, table=20)}, refused=False, fast=True),
+    Kind(name="ids-one-based", module=OneBased, inputs={"ids": from_one(4, 6, table=20)}),
+    Kind(
+        name="ids-composed",
+        module=Composed,
+        inputs={"hour": ids(4, 3, table=24), "day": ids(4, 3, table=7)},
+    ),
+    Kind(name="ids-float", module=FromFloat, inputs={"x": signed(4, 5)}),
+    Kind(
+        name="ids-positions",
+        module=Positions,
+        inputs={"attention_mask": mask(3, 10, dtype="int64"), "input_ids": ids(3, 10, table=50)},
+        dynamic={"input_ids": TIME, "attention_mask": TIME},
+        sizes=tuple({"batch": 2, "time": time} for time in (1, 47, 90, 11)),
+    ),
+    Kind(
+        name="ids-last",
+        module=Last,
+        inputs={"x": normal(4, 7, 3), "lengths": lengths(4, 7, "time")},
+        dynamic={"x": TIME, "lengths": ROWS},
+        spec={"padded": {"x": "lengths"}},
+    ),
     Kind(name="bag-mean", module=Bag, inputs=_BAG),
     Kind(name="bag-weighted", module=Weighted, inputs={**_BAG, "weights": normal(4, 5)}),
     Kind(name="bag-max", module=Most, inputs=_BAG),

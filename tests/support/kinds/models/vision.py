@@ -242,6 +242,7 @@ KINDS = (
         inputs={"image": pixels(3, 3, 12, 10)},
         dynamic={"image": PICTURE},
         sizes=_PICTURES,
+        refused=False,
         fast=True,
     ),
     Kind(name="patches", module=Patches, inputs={"x": normal(3, 2, 16, 12)}),

@@ -109,7 +109,7 @@ class Triangle(nn.Module):
 
 
 KINDS = (
-    Kind(name="write-masked", module=Masked, inputs={"x": normal(4, 6)}, fast=True),
+    Kind(name="write-masked", module=Masked, inputs={"x": normal(4, 6)}, refused=False, fast=True),
     Kind(
         name="write-marked",
         module=MaskedByInput,
