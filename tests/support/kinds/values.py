@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.kinds.case import Kind, Sample, Sizes
+from tests.support.kinds.case import MAY_BE_OUT_OF_RANGE, Kind, Sample, Sizes
 
 _SEED = 90_001
 _BATCHES = (1, 2, 5, 33)
@@ -22,10 +22,12 @@ class Check:
     sizes: Sizes
     changed: str | None
     inputs: Mapping[str, np.ndarray]
+    only: str | None = None
+    """The one input that is changed. None: all that can be."""
 
     def __str__(self) -> str:
         sizes = " ".join(f"{name}={size}" for name, size in self.sizes.items())
-        return f"{sizes}, {self.changed}" if self.changed else sizes
+        return ", ".join(filter(None, (sizes, self.only, self.changed)))
 
 
 def flatten(nested: Any, prefix: str = "") -> dict[str, Any]:
@@ -60,8 +62,10 @@ def axes_of(kind: Kind) -> dict[str, Mapping[int, str]]:
     return {name: kind.dynamic.get(name, {}) for name in samples}
 
 
-def draw(kind: Kind, sizes: Sizes, seed: int, changed: str | None = None) -> dict[str, np.ndarray]:
-    """Inputs by flat name with these sizes of the free axes."""
+def draw(
+    kind: Kind, sizes: Sizes, seed: int, changed: str | None = None, only: str | None = None
+) -> dict[str, np.ndarray]:
+    """Inputs by flat name with these sizes of the free axes, all of them changed in a way, or one."""
     generator, axes = np.random.default_rng([seed, *sizes.values()]), axes_of(kind)
     drawn = {}
     for name, sample in flatten(kind.inputs).items():
@@ -70,7 +74,9 @@ def draw(kind: Kind, sizes: Sizes, seed: int, changed: str | None = None) -> dic
         if sample.longest is not None:
             axis, longest = sample.longest
             array = generator.integers(1, sizes.get(axis, longest), shape, endpoint=True)
-        drawn[name] = np.asarray(sample.changes[changed](array)) if changed in sample.changes else array
+        if changed in sample.changes and only in (None, name):
+            array = np.asarray(sample.changes[changed](array))
+        drawn[name] = array
     return drawn
 
 
@@ -81,9 +87,14 @@ def make_checks(kind: Kind) -> Iterator[Check]:
     for number, one in enumerate(sizes):
         yield Check(one, None, draw(kind, one, _SEED + number))
     usual = sizes[-1] if kind.sizes is not None else _spread(names, *_CHANGED)
-    samples: list[Sample] = list(flatten(kind.inputs).values())
-    for changed in dict.fromkeys(change for sample in samples for change in sample.changes):
-        yield Check(usual, changed, draw(kind, usual, _SEED, changed))
+    samples: dict[str, Sample] = flatten(kind.inputs)
+    for changed in dict.fromkeys(change for sample in samples.values() for change in sample.changes):
+        if changed not in MAY_BE_OUT_OF_RANGE:
+            yield Check(usual, changed, draw(kind, usual, _SEED, changed))
+            continue
+        for name in samples:  # one of several inputs that are out of range is enough to be refused
+            if changed in samples[name].changes:
+                yield Check(usual, changed, draw(kind, usual, _SEED, changed, name), name)
 
 
 def _sizes_of(names: list[str]) -> list[Sizes]:

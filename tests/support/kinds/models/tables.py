@@ -255,7 +255,7 @@ def from_one(*shape: int, table: int) -> Sample:
 
 def signed(*shape: int) -> Sample:
     """Shares of one, and negative numbers, for which there is no place."""
-    changes = {NEGATIVE: lambda a: -a - 0.2, "most": np.ones_like}
+    changes = {NEGATIVE: lambda a: -a / 2 - 0.1, "most": np.ones_like}
     return Sample(shape, lambda s, g: g.uniform(0, 1, s).astype(np.float32), changes)
 
 
