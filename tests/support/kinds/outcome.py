@@ -38,6 +38,7 @@ class Outcome:
     """Errors of the server where PyTorch answers, other than of values and sizes that the version does not take."""
     declined: list[str] = field(default_factory=list)
     """Checks that were answered with 400 because the version does not take such sizes or values."""
+    answered: int = 0
     worst: float = 0.0
     answers: Answers = field(default_factory=list)
     """The checks that PyTorch answers, and how."""
@@ -64,9 +65,14 @@ class Outcome:
 
 def make_spec(kind: Kind) -> ExportSpec:
     free = {} if kind.dynamic is None else {"dynamic": kind.dynamic}
-    inputs = example(kind)
     return ExportSpec(
-        name=kind.name, task="tensors", module=build(kind), inputs=inputs, outputs=kind.outputs, **free, **kind.spec
+        name=kind.name,
+        task="tensors",
+        module=build(kind),
+        inputs=example(kind),
+        outputs=kind.outputs,
+        **free,
+        **kind.spec,
     )
 
 
@@ -110,6 +116,7 @@ def _compare(outcome: Outcome, client: httpx.Client, check: Check, expected: Map
     if expected is None:
         outcome.wrong.append(f"{check}: answered, where PyTorch raises an error")
         return
+    outcome.answered += 1
     try:
         outcome.worst = max(outcome.worst, measure(outcome.kind, expected, got))
     except Differs as error:
