@@ -74,9 +74,14 @@ def make_frozen() -> nn.Module:
         return torch.jit.freeze(torch.jit.script(Small().eval()))
 
 
-def make_program():
-    free = {"x": {0: torch.export.Dim("batch", max=500)}}
+def make_program(**bounds: int):
+    free = {"x": {0: torch.export.Dim("batch", **bounds)}}
     return torch.export.export(Small().eval(), (torch.randn(4, 6),), dynamic_shapes=free)
+
+
+def make_bounded_program():
+    """For 500 rows at most, as its author has said."""
+    return make_program(max=500)
 
 
 def make_program_module():
@@ -169,6 +174,7 @@ KINDS = (
     Kind(name="form-frozen", module=make_frozen, called=Small, inputs=_X),
     Kind(name="form-script-file", module=make_script_file, called=Small, inputs=_X),
     Kind(name="form-program", module=make_program, called=Small, inputs=_X, refused=False, fast=True),
+    Kind(name="form-program-bounded", module=make_bounded_program, called=Small, inputs=_X),
     Kind(name="form-program-module", module=make_program_module, called=Small, inputs=_X),
     Kind(name="form-program-file", module=make_program_file, called=Small, inputs=_X),
 )
