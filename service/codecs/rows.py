@@ -148,7 +148,7 @@ class _Pictures(NamedTuple):
     max_pixels: int
     check_row: CheckRow | None
     tiles: Tiles | None
-    count: PixelCount
+    decoded: PixelCount
 
 
 def _read_row(row: Any, where: str, tensors: Sequence[Tensor], pictures: _Pictures) -> Arrays:
@@ -187,7 +187,7 @@ def _from_picture(content: bytes, where: str, tensor: Tensor, pictures: _Picture
         raise InvalidInput(
             f"{where}: model {manifest.name!r} takes numbers of shape {_row_shape(tensor)}, not pictures"
         )
-    pixels = decode_pixels(content, manifest.image, pictures.max_pixels, where, pictures.check_row, pictures.count)
+    pixels = decode_pixels(content, manifest.image, pictures.max_pixels, where, pictures.check_row, pictures.decoded)
     if pictures.tiles is not None and pictures.tiles.cuts(*pixels.shape[1:]):
         return pixels
     return scale_pixels(pixels, manifest.image).astype(DATATYPES[tensor.datatype].dtype, copy=False)

@@ -245,7 +245,8 @@ def without_traceback(work: Callable[[], T]) -> T:
 
     What it has parsed by then is let go of here.
     """
-    _of_thread.parsed = parsed = []
+    parsed: list[Any] = []
+    _of_thread.parsed = parsed
     try:
         return work()
     except Exception as error:

@@ -25,7 +25,8 @@ from model_store.rows.graph.functions import write_out_functions
 from model_store.rows.graph.nodes import OWN_DOMAINS
 from model_store.rows.graph.weights import strip_weights
 
-_TRAPPING = {TensorProto.INT32: np.int32, TensorProto.INT64: np.int64}
+_LEAST: dict[int, int] = {TensorProto.INT32: -(2**31), TensorProto.INT64: -(2**63)}
+"""The least number of each type whose division may trap."""
 _LEAST_OPSET = 9
 """``Where`` came with it."""
 _COUNTING = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin"})
@@ -86,7 +87,7 @@ class _Scope:
         self.counts.discard(name)
 
     def note_constant(self, name: str, tensor: onnx.TensorProto) -> None:
-        if tensor.data_type in _TRAPPING and tensor.data_location != TensorProto.EXTERNAL:
+        if tensor.data_type in _LEAST and tensor.data_location != TensorProto.EXTERNAL:
             self.constants[name] = numpy_helper.to_array(tensor)
 
     def note(self, node: onnx.NodeProto) -> None:
@@ -118,11 +119,12 @@ class _Scope:
         """The type of a division that may end the process, as ONNX numbers it; 0 for others."""
         dividend, divisor = node.input
         type_ = self.types.get(divisor, 0) or self.types.get(dividend, 0)
-        if type_ not in _TRAPPING or self.is_count(dividend) or self.is_count(divisor):
+        if type_ not in _LEAST or self.is_count(dividend) or self.is_count(divisor):
             return 0
         by, of = self.constants.get(divisor), self.constants.get(dividend)
-        traps = (by is None or (by == -1).any()) and (of is None or (of == np.iinfo(_TRAPPING[type_]).min).any())
-        return type_ if traps else 0
+        if (by is not None and -1 not in by) or (of is not None and _LEAST[type_] not in of):
+            return 0
+        return type_
 
 
 def _choose(graph: onnx.GraphProto, outer: _Scope) -> Iterator[int]:
