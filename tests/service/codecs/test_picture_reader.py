@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from PIL.PngImagePlugin import PngImageFile
 
 from model_store.tasks import Image
+from service.codecs import picture_reader
 from service.codecs.picture_reader import decode_base64, decode_pixels, scale_pixels
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
@@ -179,6 +180,31 @@ def test_low_byte_of_16_bits_does_not_wrap(value: int) -> None:
     """Every 16-bit grey becomes the nearest of the 256 greys, 65535 the brightest."""
     row = decode(encode(Pillow.fromarray(np.full((2, 3), value, np.uint16))), GREY)
     assert (row == round(value * 255 / 65535)).all()
+
+
+def of_palette() -> Pillow.Image:
+    picture = NOISE.quantize(16)
+    picture.info["transparency"] = bytes(range(0, 256, 16))
+    return picture
+
+
+@pytest.mark.parametrize("strip_pixels", [1, 8, 24, 63])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_picture_in_strips_is_what_it_is_at_once(
+    strip_pixels: int, channels: Literal[1, 3], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large one some rows are converted at a time: others have the interpreter in between."""
+    grey = Pillow.fromarray(np.random.default_rng(0).integers(0, 65536, (8, 8), dtype=np.uint16))
+    rgba = Pillow.frombytes("RGBA", (8, 8), np.random.default_rng(0).bytes(256))
+    one_bit = NOISE.convert("1")
+    pictures = [NOISE, of_palette(), grey, rgba, NOISE.convert("L"), NOISE.convert("LA"), one_bit]
+    contents = [encode(picture) for picture in pictures]
+    contents += [encode(grey, transparency=int(np.asarray(grey)[3, 4])), encode(NOISE.convert("CMYK"), "JPEG")]
+    facts = Image(input="image", channels=channels)
+    expected = [decode(content, facts) for content in contents]
+    monkeypatch.setattr(picture_reader, "_STRIP_PIXELS", strip_pixels)
+    for content, whole in zip(contents, expected, strict=True):
+        np.testing.assert_array_equal(decode(content, facts), whole)
 
 
 def test_colour_becomes_luminance_for_a_grey_model() -> None:
