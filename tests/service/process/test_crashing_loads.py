@@ -31,11 +31,13 @@ def infer(server: Served, name: str) -> int:
 def test_file_that_ends_its_process_is_unavailable_and_the_others_serve(tmp_path: Path, workers: int) -> None:
     """From the first start on, and after a worker has died; a load that is asked for tries it again, mended or not."""
     graphs.write_plain(tmp_path, "double", graphs.double())
-    graphs.write_plain(tmp_path, "crashing", graphs.ends_the_process())
+    for name in ("crashing", "another"):
+        graphs.write_plain(tmp_path, name, graphs.ends_the_process())
     server = Served("--store", str(tmp_path), workers=workers, environment={"SLUICE_CONTROL": "true"})
     try:
         assert infer(server, "double") == 200
-        assert "ended by SIGSEGV: mend the file" in why_not(server, "crashing")
+        for name in ("crashing", "another"):
+            assert "ended by SIGSEGV: mend the file" in why_not(server, name)
         assert infer(server, "crashing") == 503
         told = [line for line in server.log if "while it loaded" in line]
         assert any("code -11" in line and "crashing-1" in line for line in told)
