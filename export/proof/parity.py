@@ -13,7 +13,7 @@ from export.inputs import count_rows, lengths_of, make_random, real_samples, siz
 from export.onnx.limits import Limits
 from export.original import Original
 from export.proof.domain.arithmetic import advise_on_integers
-from export.proof.domain.numbers import Bounds, find_bounds
+from export.proof.domain.numbers import Bounds, bound_lengths, find_bounds
 from export.proof.domain.sizes import lengths_within, settle_sizes
 from export.proof.domain.stretching import LARGE, POWERS, large_case, stretched_cases
 from export.proof.independence import check_original_rows, check_rows
@@ -53,7 +53,8 @@ def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limi
         bounds: Mapping[str, Bounds] = find_bounds(original, _hints(graph))
         if not original.spec.kinks:
             bounds = _bound_integers(Trial(original, runtime), bounds, progress)
-    return Proof(check_parity(original, runtime, progress, bounds), ranges, bounds)
+    parity = check_parity(original, runtime, progress, bounds)
+    return Proof(parity, ranges, {**bounds, **bound_lengths(original.spec, ranges)})
 
 
 def _bound_integers(trial: Trial, bounds: Mapping[str, Bounds], progress: Progress) -> Mapping[str, Bounds]:

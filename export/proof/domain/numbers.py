@@ -15,6 +15,7 @@ from export.errors import SpecError
 from export.inputs import lengths_of, make_random, to_array
 from export.original import Original
 from export.spec import BATCH, Arrays, GraphSpec, Sizes
+from model_store.graph import AxisRange
 
 Bounds = tuple[int | None, int | None]
 """The least and the largest number; None where there is no limit."""
@@ -46,6 +47,20 @@ def find_bounds(original: Original, hints: Mapping[str, tuple[int, int]]) -> dic
                 f"{least}: give the range that it takes"
             )
     return {name: _Search(original, name).find(hints.get(name)) for name in integer_inputs(original.spec)}
+
+
+def bound_lengths(spec: GraphSpec, sizes: Mapping[str, AxisRange]) -> dict[str, Bounds]:
+    """What ``padded`` names as lengths counts 1 place or more, and no more than ``sizes`` lets there be.
+
+    A range that the spec gives holds too.
+    """
+    found: dict[str, Bounds] = {}
+    for name, lengths in spec.padded.items():
+        longest = sizes.get(spec.axes[name][spec.padded_axes[name]], AxisRange()).largest
+        least, largest = spec.ranges.get(lengths, (1, None))
+        limits = [limit for limit in (largest, longest, found.get(lengths, (None, None))[1]) if limit is not None]
+        found[lengths] = max(1, least), min(limits, default=None)
+    return found
 
 
 class _Search:

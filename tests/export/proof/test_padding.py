@@ -138,3 +138,10 @@ def test_rows_on_another_axis_are_cut_and_compared_there(make_padded_spec, store
         return
     outputs = publish(spec, store).verify().graphs["main"].outputs
     assert [(t.shape, t.batch_axis) for t in outputs] == [(("batch", 3), 0), (("time", "batch", 3), 1)]
+
+
+@pytest.mark.parametrize(("bounds", "largest"), [({}, None), ({"time": (2, 12)}, 12)], ids=["free", "bounded"])
+def test_lengths_are_from_one_to_what_the_padded_axis_may_have(make_padded_spec, store, bounds, largest):
+    """PyTorch refuses a length of 0 where it takes the last place, which ONNX counts from the end: 400 by the server."""
+    tensor = publish(make_padded_spec(bounds=bounds), store).read_manifest().graphs["main"].inputs[1]
+    assert (tensor.least, tensor.largest) == (1, largest)
