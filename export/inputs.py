@@ -135,6 +135,13 @@ def real_samples(spec: GraphSpec) -> dict[str, np.ndarray] | None:
     return None if spec.samples is None else {name: to_array(spec.samples[name]) for name in spec.inputs}
 
 
+def integer_inputs(spec: GraphSpec) -> list[str]:
+    """Inputs of integers of which the spec says neither their range, nor that they are lengths."""
+    said = {*spec.ranges, *spec.padded.values()}
+    arrays = {name: to_array(tensor) for name, tensor in spec.inputs.items() if name not in said}
+    return [name for name, array in arrays.items() if array.dtype.kind in "iu"]
+
+
 def count_rows(spec: GraphSpec, inputs: Arrays) -> int:
     """The rows of ``inputs``; a graph of fixed batch takes one example at a time."""
     return next((int(inputs[name].shape[axis]) for name, axis in spec.batch_axes.items()), 1)

@@ -7,6 +7,7 @@ import onnx
 
 from export.errors import ExportError, SpecError
 from export.onnx.naming import all_nodes
+from export.onnx.places import refuse_negative_places
 from export.onnx.scores import trace_scores
 from export.onnx.tracing import Traced
 from export.onnx.weights import count_weights, without_weights
@@ -27,6 +28,7 @@ def export_graph(original: Original, unfit: str | None = None) -> Traced:
     ``unfit`` says why the graph of the newer exporter is of no use: then the older one makes it.
     """
     traced = trace_scores(original, unfit)
+    refuse_negative_places(original, traced.model)
     strip(traced.model)
     check_graph(original.spec, traced.model)
     _check_loose(original, traced.model)

@@ -35,7 +35,7 @@ def restore_inputs(spec: GraphSpec, graph: onnx.GraphProto) -> None:
 def _name_tensors(graph: onnx.GraphProto, inputs: list[str], outputs: list[str]) -> None:
     """Any name may be that of a weight or of something inside, which then gets another."""
     made = {name for node in all_nodes(graph) for name in node.output}
-    taken = made | {part.name for one in _all_graphs(graph) for part in (*one.input, *one.initializer)}
+    taken = made | {part.name for one in all_graphs(graph) for part in (*one.input, *one.initializer)}
     new = {value.name: name for value, name in zip(graph.input, inputs, strict=True)}
     for value, name in zip(graph.output, outputs, strict=True):
         if value.name in new or value.name not in made:  # an input, a weight, or returned twice
@@ -61,24 +61,26 @@ def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
-        for inner in _graphs_of(node):
+        for inner in graphs_of(node):
             _rename(inner, new)
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """The nodes of a graph at every depth."""
-    for one in _all_graphs(graph):
+    for one in all_graphs(graph):
         yield from one.node
 
 
-def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside of it, at every depth."""
     yield graph
     for node in graph.node:
-        for inner in _graphs_of(node):
-            yield from _all_graphs(inner)
+        for inner in graphs_of(node):
+            yield from all_graphs(inner)
 
 
-def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs of a node's branches or its body."""
     for attribute in node.attribute:
         yield from attribute.graphs
         if attribute.HasField("g"):

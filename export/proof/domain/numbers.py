@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from export.errors import SpecError
-from export.inputs import lengths_of, make_random, to_array
+from export.inputs import integer_inputs, lengths_of, make_random
 from export.original import Original
 from export.spec import BATCH, Arrays, GraphSpec, Sizes
 from model_store.graph import AxisRange
@@ -24,13 +24,6 @@ _ROWS = 2
 _STEPS = tuple(2**power for power in (4, 8, 10, 12, 14, 16, 20, 24, 28, 31))
 _PATIENCE_S = 5.0
 """A run that takes longer is one whose work grows with the number, which is then no index."""
-
-
-def integer_inputs(spec: GraphSpec) -> list[str]:
-    """Inputs of integers of which the spec says neither their range, nor that they are lengths."""
-    said = {*spec.ranges, *spec.padded.values()}
-    arrays = {name: to_array(tensor) for name, tensor in spec.inputs.items() if name not in said}
-    return [name for name, array in arrays.items() if array.dtype.kind in "iu"]
 
 
 def find_bounds(original: Original, hints: Mapping[str, tuple[int, int]]) -> dict[str, Bounds]:

@@ -1,0 +1,92 @@
+"""Places that a graph computes: negative ones are refused where PyTorch refuses them, and nowhere else."""
+
+import numpy as np
+import onnx
+import pytest
+
+from export import ExportError, publish
+from export.onnx.exporter import export_graph
+from export.original import Original
+from export.runtime import Runtime
+from model_store.graphs.batch import PROVED_BY_EXPORT
+
+torch = pytest.importorskip("torch")
+
+FEW = {"batches": (1, 2, 5), "seeds": (0,), "inputs": {"x": torch.linspace(0, 0.99, 15).reshape(3, 5)}}
+NEGATIVE = {"x": np.full((2, 5), -0.3, np.float32)}
+
+
+class Places(torch.nn.Module):
+    """Rows of a table [10, 4], picked by numbers of ``x`` that are multiplied by ten."""
+
+    def __init__(self, pick):
+        super().__init__()
+        self.e, self.pick = torch.nn.Embedding(10, 4), pick
+
+    def forward(self, x):
+        return self.pick(self.e, (x * 10).long(), x)
+
+
+PICKS = {
+    "embedding": lambda e, places, x: e(places),
+    "select": lambda e, places, x: e.weight.index_select(0, places.flatten()).view(-1, 20),
+    "gather": lambda e, places, x: e.weight[:, 0].expand(x.shape[0], 10).gather(1, places),
+    "scatter": lambda e, places, x: x.repeat(1, 2).scatter(1, places, 1.0),
+}
+
+
+@pytest.mark.parametrize("unfit", [None, "for this test"], ids=["dynamo", "torchscript"])
+@pytest.mark.parametrize("pick", PICKS.values(), ids=PICKS)
+def test_negative_place_that_pytorch_refuses_is_refused(make_spec, pick, unfit):
+    """No range of an input shows it, for the places are computed of floats."""
+    module = Places(pick)
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (range|bounds)"):
+        module(torch.from_numpy(NEGATIVE["x"]))
+    model = export_graph(Original(make_spec(module, **FEW)), unfit).model
+    with pytest.raises(ExportError, match=r"out of data bounds|[Oo]ut of range"):
+        Runtime(model.SerializeToString()).run(NEGATIVE)
+
+
+def test_rows_of_a_guarded_graph_are_proved(make_spec, store):
+    """Such a graph is published, and its rows share a batch as before: by their analysis where that can run it."""
+    ids = {**FEW, "inputs": {"x": torch.arange(15).reshape(3, 5)}}
+    version = publish(make_spec(Places(lambda e, places, x: e(x[:, :2] // 3 + x[:, 2:4] // 5)), **ids), store)
+    rows = version.read_manifest().graphs["main"].rows
+    assert rows.verdict == "proved"
+    assert rows != PROVED_BY_EXPORT
+    floats = publish(make_spec(Places(PICKS["embedding"]), **FEW), store).read_manifest()
+    assert floats.graphs["main"].rows.verdict == "proved"
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda e, places, x: e.weight[places],
+        lambda e, places, x: e(places.clamp(0, 9)),
+        lambda e, places, x: e((x > 0).long() + 3),
+        lambda e, places, x: e(torch.arange(x.shape[1])) + x[..., None],
+    ],
+    ids=["table[places]", "clamp", "mask", "positions"],
+)
+def test_what_pytorch_takes_is_computed_as_before(make_spec, pick):
+    """Advanced indexing counts from the end; what is never negative needs no guard."""
+    spec = make_spec(Places(pick), **FEW)
+    model = export_graph(Original(spec)).model
+    assert not _guards(model)
+    expected = Original(spec).run(NEGATIVE)["y"]
+    np.testing.assert_array_equal(Runtime(model.SerializeToString()).run(NEGATIVE)["y"], expected)
+
+
+def test_ids_that_the_server_checks_have_no_guard(make_spec):
+    """Negative ones are refused before they reach the graph, whether PyTorch or the spec says what is taken."""
+    ids = torch.arange(15).reshape(3, 5)
+    shifted = Places(lambda e, places, x: e(x - 1 + 1))
+    columns = Places(lambda e, places, x: e(x[:, :2]))
+    for module, ranges in ((shifted, {}), (columns, {"x": (0, 9)})):
+        spec = make_spec(module, inputs={"x": ids % 10}, ranges=ranges)
+        assert not _guards(export_graph(Original(spec)).model)
+    assert _guards(export_graph(Original(make_spec(columns, inputs={"x": ids % 10}))).model)
+
+
+def _guards(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.output[0].endswith("_place")]
