@@ -16,8 +16,9 @@ from export.runtime import Runtime
 from export.spec import BATCH, Arrays
 from model_store.golden import measure_magnitude
 
-_HANGS_ON_ROUNDING = 0.01
-"""Of an output's largest magnitude: rounding may account for more in few rows only, see ``Verdict.chaotic``."""
+_HANGS_ON_ROUNDING = 0.02
+"""Of an output's largest magnitude: rounding may account for more in few rows only, see ``Outcome.chaotic``. A step of
+8 bits is about half of it."""
 
 _ALL = sys.maxsize  # rows, more than any grid may leave out
 
@@ -47,7 +48,7 @@ class Case:
 class Outcome:
     """The worst difference of a case, and how many of its rows have an element outside of its tolerance.
 
-    ``chaotic`` are the rows within it that owe this to rounding by more than a hundredth of the largest magnitude.
+    ``chaotic`` are the rows within it that owe this to rounding by more than a fiftieth of the largest magnitude.
     """
 
     difference: Difference

@@ -142,6 +142,6 @@ def test_rows_on_another_axis_are_cut_and_compared_there(make_padded_spec, store
 
 @pytest.mark.parametrize(("bounds", "largest"), [({}, None), ({"time": (2, 12)}, 12)], ids=["free", "bounded"])
 def test_lengths_are_from_one_to_what_the_padded_axis_may_have(make_padded_spec, store, bounds, largest):
-    """PyTorch refuses a length of 0 where it takes the last place, which ONNX counts from the end: 400 by the server."""
+    """PyTorch refuses the place before a row's first one, which ONNX counts from the end: so the server refuses 0."""
     tensor = publish(make_padded_spec(bounds=bounds), store).read_manifest().graphs["main"].inputs[1]
     assert (tensor.least, tensor.largest) == (1, largest)

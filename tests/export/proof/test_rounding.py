@@ -1,5 +1,7 @@
 """Tolerances by what rounding alone does to a model."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,59 @@ def test_model_whose_rounding_is_larger_than_the_default_needs_no_tolerance(make
     modules = {"deep": torch.nn.Sequential(*layers), "half": torch.nn.Linear(4, 3).half(), "tie": Tie()}
     x = x.half() if kind == "half" else x
     assert publish(make_spec(modules[kind], inputs={"x": x}, **FEW), store).version == 1
+
+
+class Quantised(torch.nn.Module):
+    """A convolution in 8 bits, between floats."""
+
+    def __init__(self):
+        super().__init__()
+        self.before, self.after = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
+        self.conv = torch.nn.Conv2d(2, 4, 3)
+
+    def forward(self, x):
+        return self.after(self.conv(self.before(x)))
+
+
+@pytest.fixture
+def quantised():
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, and in use
+        module = Quantised().eval()
+        module.qconfig = torch.ao.quantization.get_default_qconfig("x86")
+        torch.ao.quantization.prepare(module, inplace=True)
+        module(torch.randn(8, 2, 6, 6))
+        yield torch.ao.quantization.convert(module)
+
+
+def test_step_of_a_quantised_number_is_rounding(make_spec, store, quantised):
+    """Where a sum lies between two steps either is right: ONNX Runtime and PyTorch take another one at times."""
+    spec = make_spec(quantised, inputs={"x": torch.randn(3, 2, 6, 6)}, **FEW)
+    moved = rounding_of(spec, {"x": torch.randn(2, 2, 6, 6).numpy()})["y"]
+    assert np.median(moved) > quantised.conv.scale
+    assert publish(spec, store).version == 1
+
+
+def test_transform_is_as_far_off_as_its_largest_numbers(make_spec):
+    """Each number is a sum of all: a small one among large ones is not more exact than these."""
+
+    class Mixed(torch.nn.Module):
+        def forward(self, x):
+            return torch.fft.fft(torch.fft.fft(x, dim=-1), dim=-2).real
+
+    x = torch.randn(4, 7, 8, generator=torch.Generator().manual_seed(1))
+    moved = rounding_of(make_spec(Mixed(), inputs={"x": x}), {"x": x.numpy()})["y"]
+    largest = np.abs(np.fft.fft2(x.numpy()).real).max()
+    assert 1e-6 * largest < moved.min() < moved.max() < 1e-4 * largest
+
+
+def test_no_element_stays_by_chance(make_module, make_spec):
+    """In 16 bits some of a thousand are never moved in a few runs; they may differ as others of their size do."""
+    spec = make_spec(make_module(lambda linear, x: linear.half()(x.half()).float()))
+    x = np.random.default_rng(0).uniform(-2, 2, (1000, 4)).astype(np.float32)
+    expected = Original(spec).run({"x": x})["y"]
+    assert (rounding_of(spec, {"x": x})["y"] >= 1e-3 * np.abs(expected)).all()
 
 
 def test_difference_that_rounding_does_not_account_for_is_refused(make_module, make_spec, store):
