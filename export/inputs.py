@@ -61,14 +61,16 @@ def _draw_lengths(spec: GraphSpec, sizes: Sizes, generator: np.random.Generator)
 
 
 def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator) -> np.ndarray:
-    """Uniform over the range of ``seen``. A single number that all rows share lies between half of it and it; a single
-    integer stays what it is, for it may be one of few that the model takes."""
+    """Uniform over the range of ``seen``, with NaN as often as there. A single number that all rows share lies between
+    half of it and it; a single integer stays what it is, for it may be one of few that the model takes."""
     if seen.size == 1 and not spec.axes[name]:
         share = generator.uniform(0.5, 1) if seen.dtype.kind == "f" else 1
         return np.asarray(seen * share, seen.dtype)
     if (pair := read_mask(seen)) is not None:
         return _draw_mask(seen, pair, shape, generator)
-    if not np.isfinite(seen.astype(np.float64)).all() or seen.min() == seen.max():
+    missing = np.isnan(seen) if seen.dtype.kind == "f" else np.zeros(seen.shape, bool)
+    seen, share = seen[~missing], float(missing.mean()) if missing.size else 0.0
+    if not seen.size or not np.isfinite(seen.astype(np.float64)).all() or seen.min() == seen.max():
         raise SpecError(
             f"{spec.name}: input {name!r}: its samples are constant or not finite, so their range says nothing about "
             "what the model takes: give varied samples, or random_inputs"
@@ -78,7 +80,10 @@ def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], genera
         low, high = max(least, seen.min()), min(largest, seen.max())
         return generator.integers(low, max(low, high), size=shape, endpoint=True, dtype=seen.dtype)
     low, high = float(seen.min()), float(seen.max())
-    return (low + (high - low) * generator.random(shape)).astype(seen.dtype)
+    drawn = (low + (high - low) * generator.random(shape)).astype(seen.dtype)
+    if share:
+        drawn[generator.random(shape) < share] = np.nan
+    return drawn
 
 
 _HIDDEN = -1e3

@@ -27,7 +27,7 @@ _FLOATS: Mapping[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
     "negated": (1, lambda array: -array),
     "x1000": (1000, lambda array: array * 1000),
     "zeros": (1, np.zeros_like),
-    "constant": (1, lambda array: np.full_like(array, array.max(initial=0))),
+    "constant": (1, lambda array: np.full_like(array, np.nanmax(array, initial=0))),
 }
 """How often larger the numbers are, and what makes them."""
 
@@ -68,7 +68,7 @@ def large_case(spec: GraphSpec, bounds: Mapping[str, Bounds], power: int) -> Cas
 
 
 def _is_quantity(array: np.ndarray) -> bool:
-    return read_mask(array) is None and bool(np.isfinite(array).all())
+    return read_mask(array) is None and not bool(np.isinf(array).any() or np.isnan(array).all())
 
 
 def _draw_large(array: np.ndarray, limits: Bounds, most: int, generator: np.random.Generator) -> np.ndarray:

@@ -63,3 +63,19 @@ def test_random_masks_keep_what_each_row_of_the_samples_has(make_spec, mask, alw
         assert set(np.unique(drawn)) <= {*np.unique(mask.numpy()), 0, 1}
         assert (drawn == always).any(axis=1).all()
         assert time == 1 or len(np.unique(drawn)) == 2
+
+
+def test_missing_numbers_of_the_samples_are_drawn_too(make_module, make_spec, store):
+    """A model that fills in what is missing is compared with NaN in its inputs, as often as the samples have it."""
+    x = torch.linspace(-2, 2, 48).reshape(12, 4)
+    x[:, 1] = torch.nan
+    module = make_module(lambda linear, x: linear(torch.where(torch.isnan(x), linear.bias[0], x)))
+    spec = make_spec(module, inputs={"x": x}, **FEW)
+    drawn = make_random(spec, {"batch": 500}, 0)["x"]
+    assert 0.2 < np.isnan(drawn).mean() < 0.3
+    assert -2 <= np.nanmin(drawn) < np.nanmax(drawn) <= 2
+    assert publish(spec, store).version == 1
+
+    other = make_module(lambda linear, x: linear(torch.nan_to_num(x, 0.5 if is_traced() else 0.0)))
+    with pytest.raises(ParityError, match="disagrees with PyTorch"):
+        publish(make_spec(other, inputs={"x": x}, **FEW), store)
