@@ -14,7 +14,7 @@ from export.onnx.limits import Limits
 from export.original import Original
 from export.proof.domain.arithmetic import advise_on_integers
 from export.proof.domain.numbers import Bounds, bound_lengths, find_bounds
-from export.proof.domain.sizes import lengths_within, settle_sizes
+from export.proof.domain.sizes import find_most_rows, lengths_within, settle_sizes
 from export.proof.domain.stretching import LARGE, POWERS, large_case, stretched_cases
 from export.proof.independence import check_original_rows, check_rows
 from export.proof.padding import check_padding
@@ -36,10 +36,13 @@ class Proof:
     parity: Parity
     axis_ranges: Mapping[str, AxisRange] = field(default_factory=dict)
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    max_rows: int | None = None
+    """Of a batch, where the original takes no more."""
 
 
 def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limits, progress: Progress) -> Proof:
     """Find what the graph takes, and check every case within that. Raises ParityError, DependentRows, SpecError."""
+    original = _with_fewer_rows(original, limits.ranges.get(BATCH))
     with original.evaluating():
         trial = Trial(original, runtime)
         try:
@@ -49,12 +52,21 @@ def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limi
                 _check_independence(trial, runtime, progress)
                 check_original_rows(original, *next(_make_companies(original.spec)))
             raise
+        max_rows = find_most_rows(trial, limits)
         original = original.described_by(replace(original.spec, lengths=lengths_within(original.spec, ranges)))
         bounds: Mapping[str, Bounds] = find_bounds(original, _hints(graph))
         if not original.spec.kinks:
             bounds = _bound_integers(Trial(original, runtime), bounds, progress)
     parity = check_parity(original, runtime, progress, bounds)
-    return Proof(parity, ranges, {**bounds, **bound_lengths(original.spec, ranges)})
+    return Proof(parity, ranges, {**bounds, **bound_lengths(original.spec, ranges)}, max_rows)
+
+
+def _with_fewer_rows(original: Original, limit: AxisRange | None) -> Original:
+    """With no batches of more rows than the graph is said to hold for; whether it holds for more is tried apart."""
+    if limit is None or limit.largest is None:
+        return original
+    batches = dict.fromkeys(min(rows, limit.largest) for rows in original.spec.batches)
+    return original.described_by(replace(original.spec, batches=tuple(batches)))
 
 
 def _bound_integers(trial: Trial, bounds: Mapping[str, Bounds], progress: Progress) -> Mapping[str, Bounds]:

@@ -78,7 +78,7 @@ def _keep_limits(ranges: Mapping[str, AxisRange]) -> dict[str, AxisRange]:
 
 
 def describe_proof(graph: Graph, proof: Proof) -> Graph:
-    """The graph with the sizes and the integers that its proof has found it to take."""
+    """The graph with the sizes, the rows and the integers that its proof has found it to take."""
 
     def limit(tensor: Tensor) -> Tensor:
         if tensor.name not in proof.bounds:
@@ -86,4 +86,10 @@ def describe_proof(graph: Graph, proof: Proof) -> Graph:
         least, largest = proof.bounds[tensor.name]
         return tensor.model_copy(update={"least": least, "largest": largest})
 
-    return graph.model_copy(update={"inputs": tuple(map(limit, graph.inputs)), "axis_ranges": dict(proof.axis_ranges)})
+    return graph.model_copy(
+        update={
+            "inputs": tuple(map(limit, graph.inputs)),
+            "axis_ranges": dict(proof.axis_ranges),
+            "max_rows": min((rows for rows in (graph.max_rows, proof.max_rows) if rows is not None), default=None),
+        }
+    )

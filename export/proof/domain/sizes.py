@@ -55,7 +55,6 @@ def settle_sizes(trial: Trial, limits: Limits, progress: Progress) -> Mapping[st
         )
     for guard in limits.guards:
         ranges |= _check_guard(tried, guard, ranges)
-    _check_batch(tried, limits.ranges.get(BATCH))
     return ranges
 
 
@@ -277,19 +276,27 @@ def _find_breach(example: Sizes, guard: Guard, ranges: Mapping[str, AxisRange]) 
     return None
 
 
-def _check_batch(tried: _Sizes, limit: AxisRange | None) -> None:
-    """The server chooses how many rows share a batch, so forward must not decide by it."""
+def find_most_rows(trial: Trial, limits: Limits) -> int | None:
+    """The most rows that the original takes, where it refuses more, as a program does that was exported for so many.
+
+    The server cuts larger requests into batches. None: any number. Raises DependentRows where more rows are taken by
+    another way: the server chooses how many share a batch, so forward must not decide by it.
+    """
+    limit = limits.ranges.get(BATCH)
     if limit is None or limit.largest is None:
-        return
+        return None
+    tried = _Sizes(trial, lambda step: None)
     rows = limit.largest + 1
     try:
-        right = tried.takes({BATCH: rows})
+        if tried.takes({BATCH: rows}):
+            return None
+        if tried.takes({BATCH: limit.largest}):
+            return limit.largest
     except _Wrong:
-        right = False
-    if not right:
-        raise DependentRows(
-            f"{tried.trial.spec.name}: forward takes another way for batches of {rows} rows or more: the answer for a "
-            "row must not depend on how many rows there are: take the batch's size out of its decisions",
-            f"rows={rows}",
-            (),
-        )
+        pass
+    raise DependentRows(
+        f"{trial.spec.name}: forward takes another way for batches of {rows} rows or more: the answer for a row must "
+        "not depend on how many rows there are: take the batch's size out of its decisions",
+        f"rows={rows}",
+        (),
+    )

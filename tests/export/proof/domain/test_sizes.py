@@ -4,6 +4,8 @@ import pytest
 
 from export import DependentRows, ParityError, SpecError, publish
 from model_store.graph import AxisRange
+from tests.support.inferring import infer
+from tests.support.servers import Serving, settings_for
 
 torch = pytest.importorskip("torch")
 
@@ -79,3 +81,18 @@ def test_sizes_that_the_spec_makes_no_inputs_for_are_not_tried(make_module, make
 
     manifest = publish(make_spec(make_module(), inputs=series(), random_inputs=draw, **FEW), store).read_manifest()
     assert manifest.graphs["main"].axis_ranges == {"time": AxisRange(least=3)}
+
+
+@pytest.mark.parametrize("most", [7, 500])
+def test_rows_that_a_program_is_exported_for_are_the_most_of_a_batch(make_module, make_spec, store, most):
+    """Its rows do not depend on how many there are, so that the server may cut larger requests into batches."""
+    x = torch.linspace(-2, 2, 12).reshape(3, 4)
+    rows = torch.export.Dim("batch", max=most)
+    program = torch.export.export(make_module(), (x,), dynamic_shapes=({0: rows},))
+    manifest = publish(make_spec(program), store).read_manifest()
+    assert manifest.graphs["main"].max_rows == most
+    assert max(case.rows for case in manifest.parity.rungs) == min(most, 64)
+    with Serving(settings_for(store.root)) as server, server.client() as client:
+        given = torch.linspace(-2, 2, 4 * most + 4).reshape(-1, 4)
+        got = infer(client, "tiny", {"x": given.numpy()})
+    assert torch.allclose(torch.from_numpy(got["y"].copy()), make_module()(given), atol=1e-5)
