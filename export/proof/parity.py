@@ -13,6 +13,7 @@ from export.inputs import count_rows, lengths_of, make_random, real_samples, siz
 from export.onnx.limits import Limits
 from export.original import Original
 from export.proof.domain.arithmetic import advise_on_integers
+from export.proof.domain.combinations import narrow_together
 from export.proof.domain.numbers import Bounds, bound_lengths, find_bounds
 from export.proof.domain.sizes import find_most_rows, lengths_within, settle_sizes
 from export.proof.domain.stretching import LARGE, POWERS, large_case, stretched_cases
@@ -54,7 +55,7 @@ def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limi
             raise
         max_rows = find_most_rows(trial, limits)
         original = original.described_by(replace(original.spec, lengths=lengths_within(original.spec, ranges)))
-        bounds: Mapping[str, Bounds] = find_bounds(original, _hints(graph))
+        bounds: Mapping[str, Bounds] = narrow_together(original, find_bounds(original, _hints(graph)))
         if not original.spec.kinks:
             bounds = _bound_integers(Trial(original, runtime), bounds, progress)
     parity = check_parity(original, runtime, progress, bounds)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from export.errors import SpecError
-from export.inputs import integer_inputs, lengths_of, make_random
+from export.inputs import integer_inputs, lengths_of, make_random, to_array
 from export.original import Original
 from export.spec import BATCH, Arrays, GraphSpec, Sizes
 from model_store.graph import AxisRange
@@ -39,7 +39,20 @@ def find_bounds(original: Original, hints: Mapping[str, tuple[int, int]]) -> dic
                 f"{original.spec.name}: ranges: {name!r} is said to be {least} or more, but the PyTorch module refuses "
                 f"{least}: give the range that it takes"
             )
-    return {name: _Search(original, name).find(hints.get(name)) for name in integer_inputs(original.spec)}
+    spec = original.spec
+    return {
+        name: _with_seen(spec, name, _Search(original, name).find(hints.get(name))) for name in integer_inputs(spec)
+    }
+
+
+def _with_seen(spec: GraphSpec, name: str, bounds: Bounds) -> Bounds:
+    """With what the samples have, which the original takes: random numbers of other inputs may not go with these."""
+    array = to_array(spec.inputs[name] if spec.samples is None else spec.samples[name])
+    least, largest = bounds
+    return (
+        None if least is None else min(least, int(array.min())),
+        None if largest is None else max(largest, int(array.max())),
+    )
 
 
 def bound_lengths(spec: GraphSpec, sizes: Mapping[str, AxisRange]) -> dict[str, Bounds]:
