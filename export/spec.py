@@ -81,7 +81,8 @@ class GraphSpec:
     Parity goes to both, and others are refused before they reach the model. By default what torch and graph take."""
     padded: Mapping[str, str] = field(default_factory=dict)
     """``{input: lengths}``: rows of ``input`` are padded along its one dynamic axis other than the batch, and
-    ``lengths``, int64 [batch], says how many places of it count, 1 or more. Parity proves that the others do not."""
+    ``lengths``, int64 [batch], says how many places of it count, 1 or more; the server refuses less. Parity proves that
+    the other places do not count."""
 
     samples: Mapping[str, torch.Tensor] | None = None
     """Real inputs for parity, golden samples and reference statistics. None: random ones, and no statistics."""
@@ -112,7 +113,8 @@ class GraphSpec:
     """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice; not
     the longest where a row takes long."""
     max_rows: int | None = None
-    """Of a batch in the server, where more would take too much memory. None: as many as of the model."""
+    """Of a batch in the server, where more would take too much memory. None: as many as of the model, or as a program
+    was exported for."""
     opset: int = 20
     """Of ONNX."""
     external_data_bytes: int | None = None

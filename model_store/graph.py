@@ -151,7 +151,8 @@ class Graph(StrictModel):
     """By the model's configuration: the first axis of every tensor has up to so many rows of one request; 0: shapes of
     requests are whole. None where no configuration says."""
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    """Of a batch, where more would take too much memory; None: as many as those of the model."""
+    """Of a batch, where more would take too much memory, or the original takes no more; None: as many as those of the
+    model."""
     rows: RowVerdict | None = None
     """None in versions that were published before rows were analysed."""
     run_bytes: RunBytes | None = None
