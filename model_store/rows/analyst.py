@@ -38,6 +38,9 @@ _DEAD = 3
 """A branch gives errors only if it runs at none of so many lengths that lead to it, and that because a tensor has too
 many or too few axes, which does not depend on lengths."""
 _WRONG_RANK = re.compile(r"dimensions only|\brank\b", re.IGNORECASE)
+_OUT_OF_TABLE = re.compile(r"out of data bounds|out of range value in index", re.IGNORECASE)
+_NEAR = 0.01
+"""Places of a table that are computed of floats are likely in it where the floats are a little more than zero."""
 
 Allow = Callable[[Lengths], bool]
 
@@ -201,7 +204,15 @@ class Analyst:
     def _run(self, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
         if not self._allow(lengths):
             raise ValueError(f"the process ended at {dict(lengths)}")
-        return meter.run(make_inputs(self.inputs, layout, rows, lengths, self.ranges), rows)
+        inputs = make_inputs(self.inputs, layout, rows, lengths, self.ranges)
+        floats = {name: array for name, array in inputs.items() if array.dtype.kind == "f"}
+        try:
+            return meter.run(inputs, rows)
+        except Exception as error:
+            if not floats or not _OUT_OF_TABLE.search(str(error)):
+                raise
+        near = {name: (abs(array) * _NEAR).astype(array.dtype) for name, array in floats.items()}
+        return meter.run({**inputs, **near}, rows)
 
     def settle(self, layout: Layout, case: Case, depth: int = 0) -> Proof:
         """The proof for a case; where a condition stands in its way, one for either truth of it."""

@@ -47,15 +47,20 @@ def test_negative_place_that_pytorch_refuses_is_refused(make_spec, pick, unfit):
         Runtime(model.SerializeToString()).run(NEGATIVE)
 
 
-def test_rows_of_a_guarded_graph_are_proved(make_spec, store):
-    """Such a graph is published, and its rows share a batch as before: by their analysis where that can run it."""
-    ids = {**FEW, "inputs": {"x": torch.arange(15).reshape(3, 5)}}
-    version = publish(make_spec(Places(lambda e, places, x: e(x[:, :2] // 3 + x[:, 2:4] // 5)), **ids), store)
-    rows = version.read_manifest().graphs["main"].rows
+@pytest.mark.parametrize(
+    ("pick", "x"),
+    [
+        (PICKS["embedding"], torch.linspace(0, 0.99, 15).reshape(3, 5)),
+        (lambda e, places, x: e(x[:, :2] // 3 + x[:, 2:4] // 5), torch.arange(15).reshape(3, 5)),
+    ],
+    ids=["floats", "integers"],
+)
+def test_rows_of_a_guarded_graph_are_proved_by_their_analysis(make_spec, store, pick, x):
+    """Such a graph is published, and its rows share a batch as before."""
+    spec = make_spec(Places(pick), **{**FEW, "inputs": {"x": x}})
+    rows = publish(spec, store).read_manifest().graphs["main"].rows
     assert rows.verdict == "proved"
     assert rows != PROVED_BY_EXPORT
-    floats = publish(make_spec(Places(PICKS["embedding"]), **FEW), store).read_manifest()
-    assert floats.graphs["main"].rows.verdict == "proved"
 
 
 @pytest.mark.parametrize(
