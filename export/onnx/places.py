@@ -30,16 +30,9 @@ _BEYOND = np.iinfo(np.int64).max
 
 _ALL_VALUES = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
 """Their output has all values of the first input."""
-_SOME_VALUES = _ALL_VALUES | {
-    "Slice",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Split",
-    "Tile",
-    "ReduceMax",
-    "ReduceMin",
-}
+_PARTS = frozenset({"Slice", "Gather", "GatherElements", "GatherND", "Split", "Tile", "ReduceMax", "ReduceMin"})
+"""Theirs has some of them."""
+_SOME_VALUES = _ALL_VALUES | _PARTS
 _COMPARING = frozenset({"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor", "Not"})
 _COUNTING = frozenset({"Shape", "Size", "ArgMax", "ArgMin", "NonZero"})
 _NEVER_NEGATIVE = _COMPARING | _COUNTING | {"Abs", "Relu", "Sigmoid", "Softmax", "Exp", "Sqrt"}
@@ -111,6 +104,8 @@ class _Known:
         """Inputs, and what has all of their values and a number added: the least that PyTorch takes is looked for."""
         self._least: dict[str, float] = {}
         self._largest_of_constants: dict[str, float] = {}
+        self._fixed: set[str] = set()
+        """What follows from no input: the original has run with these, and exporters count from the end themselves."""
         for name, tensor in spec.inputs.items():
             if to_array(tensor).dtype.kind in "ub":
                 self._least[name] = 0
@@ -119,17 +114,21 @@ class _Known:
         self._follow(graph)
 
     def may_be_negative(self, name: str) -> bool:
-        return name not in self._searched and self._least.get(name, -math.inf) < 0
+        return name not in self._searched and name not in self._fixed and self._least.get(name, -math.inf) < 0
 
     def _follow(self, graph: onnx.GraphProto) -> None:
         for tensor in graph.initializer:
+            self._fixed.add(tensor.name)
             self._read(tensor.name, tensor)
         for node in graph.node:
             for inner in graphs_of(node):
                 self._follow(inner)
             if node.op_type == "Constant":
+                self._fixed.update(node.output)
                 self._read_constant(node)
                 continue
+            if node.input and self._fixed.issuperset(filter(None, node.input)) and not list(graphs_of(node)):
+                self._fixed.update(node.output)
             if self._keeps_search(node):
                 self._searched.update(node.output)
             least = self._find_least(node)

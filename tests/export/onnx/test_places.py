@@ -63,20 +63,22 @@ def test_rows_of_a_guarded_graph_are_proved_by_their_analysis(make_spec, store, 
     assert rows != PROVED_BY_EXPORT
 
 
+@pytest.mark.parametrize("unfit", [None, "for this test"], ids=["dynamo", "torchscript"])
 @pytest.mark.parametrize(
     "pick",
     [
+        lambda e, places, x: x[:, -1:] + x.shape[-1] + x[..., -2].flip(0)[:, None],
         lambda e, places, x: e.weight[places],
         lambda e, places, x: e(places.clamp(0, 9)),
         lambda e, places, x: e((x > 0).long() + 3),
         lambda e, places, x: e(torch.arange(x.shape[1])) + x[..., None],
     ],
-    ids=["table[places]", "clamp", "mask", "positions"],
+    ids=["from the end", "table[places]", "clamp", "mask", "positions"],
 )
-def test_what_pytorch_takes_is_computed_as_before(make_spec, pick):
+def test_what_pytorch_takes_is_computed_as_before(make_spec, pick, unfit):
     """Advanced indexing counts from the end; what is never negative needs no guard."""
     spec = make_spec(Places(pick), **FEW)
-    model = export_graph(Original(spec)).model
+    model = export_graph(Original(spec), unfit).model
     assert not _guards(model)
     expected = Original(spec).run(NEGATIVE)["y"]
     np.testing.assert_array_equal(Runtime(model.SerializeToString()).run(NEGATIVE)["y"], expected)
