@@ -100,10 +100,7 @@ class Responder(Work):
         self._handler = handler
 
     def allowed_s(self, asked_s: float | None = None) -> float:
-        """Seconds that the request may take: what it asks for, else what its caller waits, else the server's own.
-
-        Never more than the caller waits, or than the server lets any.
-        """
+        """Seconds that the request may take, never more than its caller waits, or than the server lets any."""
         patience_s, handler = self.request.patience_s, self._handler
         timeout_s = asked_s or patience_s or handler.deadline_s
         if patience_s is not None:
