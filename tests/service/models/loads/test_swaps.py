@@ -21,6 +21,7 @@ from tests.support.servers import FAST, Serving, settings_for
 
 WIDTH = 256
 WEIGHTS_MIB = 32
+LOADS = 12
 
 
 def multiply() -> bytes:
@@ -50,7 +51,7 @@ def measure(store: Path, pipe: Connection, beside: bool) -> None:
             await registry.unload("m")
             await registry._retirement.end()
         pipe.send(look())
-        for _ in range(5):
+        for _ in range(LOADS):
             await registry.load("m")
             await registry._retirement.end()
             pipe.send(look())
@@ -71,12 +72,12 @@ def test_swaps_give_memory_threads_and_files_back(tmp_path: Path, beside: bool) 
     process = context.Process(target=measure, args=(tmp_path, theirs, beside))
     process.start()
     theirs.close()  # so that we notice when the process ends
-    seen = [ours.recv() for _ in range(6)]
+    seen = [ours.recv() for _ in range(1 + LOADS)]
     process.join(60)
     (without, _, _), first, *_, last = seen
     assert first[0] - without < 2.5 * WEIGHTS_MIB, seen
     assert last[0] < 1.1 * first[0], seen
-    assert last[1] <= first[1] + 2, seen
+    assert last[1] < first[1] + LOADS // 2, seen  # the pools of a server have more threads or fewer at any moment
     assert last[2] <= first[2], seen
 
 
