@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from model_store.datatypes import Datatype
-from service.errors import InvalidInput, ServiceError
+from service.errors import BodyTooLarge, InvalidInput, ServiceError
 from service.protocol.json import MAX_NESTING, array_of, numbers_of, parse_json, render_numbers, type_name
 
 T = TypeVar("T")
@@ -30,6 +30,8 @@ PIECE_BYTES = 128 << 10
 """Parsed in 1 to 5 ms."""
 PIECE_NUMBERS = 16 << 10
 """Made an array, or text, in 1 to 2 ms."""
+MOST_ARRAYS, MOST_OBJECTS = 4 << 20, 1 << 20
+"""Of one text: they take about 100 and 300 bytes each, so that others in a body of 64 MiB would be gigabytes."""
 _MOST_AXES = 30
 """Deeper nestings than an array has axes are put together at once."""
 _MORE_NESTING = 28
@@ -67,7 +69,12 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
 
 
 def parse_large(text: bytes, what: str = "body") -> Any:
-    """As ``parse_json``. Raises InvalidInput."""
+    """As ``parse_json``. Raises InvalidInput, BodyTooLarge where it would take many times its size in memory."""
+    if text.count(b"[") > MOST_ARRAYS or text.count(b"{") > MOST_OBJECTS:
+        raise BodyTooLarge(
+            f"{what}: expected at most {MOST_ARRAYS} arrays and {MOST_OBJECTS} objects in JSON, got more: send tensors "
+            "in binary form, or flat"
+        )
     value: Any = None
     begin, opened = 0, b""
     parsed = getattr(_of_thread, "parsed", None)

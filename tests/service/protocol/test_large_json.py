@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_store.datatypes import DATATYPES
-from service.errors import InvalidInput
+from service.errors import BodyTooLarge, InvalidInput
 from service.protocol import large_json
 from service.protocol.infer_request import parse_infer
 from service.protocol.json import array_of, numbers_of, parse_json, render_json
 from service.protocol.large_json import (
+    MOST_ARRAYS,
+    MOST_OBJECTS,
     array_of_large,
     numbers_of_large,
     parse_large,
@@ -190,3 +192,11 @@ def test_what_was_parsed_is_let_go_of_where_it_is_refused() -> None:
     cut = b"[" + b",".join([b"[]"] * 100_000)
     with pytest.raises(InvalidInput, match="expected JSON"):
         without_traceback(lambda: parse_large(cut))
+
+
+@pytest.mark.parametrize("unit", [b"[]", b"{}"])
+def test_text_of_too_many_arrays_is_refused_before_it_is_parsed(unit: bytes) -> None:
+    """Each of them takes a hundred bytes or more, so a body within the limit of bytes would be gigabytes."""
+    most = MOST_ARRAYS if unit == b"[]" else MOST_OBJECTS
+    with pytest.raises(BodyTooLarge, match=f"expected at most {MOST_ARRAYS} arrays and {MOST_OBJECTS} objects"):
+        parse_large(b"[" + (unit + b",") * most + unit + b"]")
