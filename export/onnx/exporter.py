@@ -6,7 +6,6 @@ from typing import Any
 import onnx
 
 from export.errors import ExportError, SpecError
-from export.onnx.naming import all_nodes
 from export.onnx.places import refuse_negative_places
 from export.onnx.scores import trace_scores
 from export.onnx.tracing import Traced
@@ -16,6 +15,7 @@ from export.spec import BATCH, GraphSpec
 from model_store.datatypes import BY_DTYPE
 from model_store.graph import Graph, Tensor
 from model_store.rows import find_ranges
+from model_store.rows.graph.inner import every_node
 
 _RANDOM_OPS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
@@ -110,7 +110,7 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
                 else "name every tensor of forward"
             )
             raise ExportError(f"{spec.name}: {kind} of the graph: expected {expected}, got {got}: {advice}")
-    drawn = sorted({node.op_type for node in all_nodes(model.graph)} & _RANDOM_OPS)
+    drawn = sorted({node.op_type for node in every_node(model.graph.node)} & _RANDOM_OPS)
     if drawn:
         raise ExportError(
             f"{spec.name}: the module draws random numbers ({', '.join(drawn)}) inside the graph, which nobody could "
@@ -133,7 +133,7 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
 
 def _check_loose(original: Original, model: onnx.ModelProto) -> None:
     """Raises SpecError where ``*args`` or ``**kwargs`` took an input that nothing uses, as one that is misspelt."""
-    used = {name for node in all_nodes(model.graph) for name in node.input}
+    used = {name for node in every_node(model.graph.node) for name in node.input}
     for name in original.call.binding.loose:
         if name not in used:
             known = ", ".join(original.parameters)

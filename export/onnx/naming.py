@@ -1,12 +1,13 @@
 """The names of an exported graph: its inputs and outputs as the spec calls them, and the axis of the rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import onnx
 
 from export.inputs import to_array
 from export.original import Original
 from export.spec import BATCH, GraphSpec
+from model_store.rows.graph.inner import every_graph, every_node, graphs_of
 
 
 def finish(original: Original, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -34,8 +35,8 @@ def restore_inputs(spec: GraphSpec, graph: onnx.GraphProto) -> None:
 
 def _name_tensors(graph: onnx.GraphProto, inputs: list[str], outputs: list[str]) -> None:
     """Any name may be that of a weight or of something inside, which then gets another."""
-    made = {name for node in all_nodes(graph) for name in node.output}
-    taken = made | {part.name for one in all_graphs(graph) for part in (*one.input, *one.initializer)}
+    made = {name for node in every_node(graph.node) for name in node.output}
+    taken = made | {part.name for one in every_graph(graph) for part in (*one.input, *one.initializer)}
     new = {value.name: name for value, name in zip(graph.input, inputs, strict=True)}
     for value, name in zip(graph.output, outputs, strict=True):
         if value.name in new or value.name not in made:  # an input, a weight, or returned twice
@@ -63,28 +64,6 @@ def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
         node.output[:] = [new.get(name, name) for name in node.output]
         for inner in graphs_of(node):
             _rename(inner, new)
-
-
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph at every depth."""
-    for one in all_graphs(graph):
-        yield from one.node
-
-
-def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those inside of it, at every depth."""
-    yield graph
-    for node in graph.node:
-        for inner in graphs_of(node):
-            yield from all_graphs(inner)
-
-
-def graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs of a node's branches or its body."""
-    for attribute in node.attribute:
-        yield from attribute.graphs
-        if attribute.HasField("g"):
-            yield attribute.g
 
 
 def _name_batch(value: onnx.ValueInfoProto, output_axes: Mapping[str, int]) -> None:

@@ -16,9 +16,9 @@ from onnx import helper, numpy_helper
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from export.inputs import integer_inputs, to_array
-from export.onnx.naming import all_graphs, graphs_of
 from export.original import Original
 from export.spec import GraphSpec
+from model_store.rows.graph.inner import every_graph, graphs_of
 
 _PICKING = frozenset({"Gather", "GatherElements", "ScatterElements"})
 """Their second input holds places."""
@@ -43,7 +43,7 @@ def refuse_negative_places(original: Original, model: onnx.ModelProto) -> None:
     known = _Known(original.spec, model.graph)
     notes_origin = any(entry.key == _ORIGIN for node in model.graph.node for entry in node.metadata_props)
     takes_negative = not notes_origin and _picks_with_negative(original)
-    for graph in all_graphs(model.graph):
+    for graph in every_graph(model.graph):
         guards: dict[str, str] = {}
         nodes: list[onnx.NodeProto] = []
         for node in graph.node:

@@ -13,7 +13,6 @@ import locale
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 from model_store.errors import BadGraph
@@ -37,12 +36,14 @@ def with_available_locale(content: bytes) -> bytes:
     import onnx
     from google.protobuf.message import DecodeError
 
+    from model_store.rows.graph.inner import every_node
+
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError:  # ONNX Runtime says what is wrong with it, or knows another format
         return content
-    graphs = [model.graph.node, *(function.node for function in model.functions)]
-    changed = [_use_available(node) for nodes in graphs for node in _walk(nodes)]
+    nodes = [node for graph in (model.graph, *model.functions) for node in every_node(graph.node)]
+    changed = [_use_available(node) for node in nodes if node.op_type == _OPERATOR and node.domain in _OWN_DOMAINS]
     return bytes(model.SerializeToString()) if any(changed) else content
 
 
@@ -56,16 +57,6 @@ def has_locale(name: str) -> bool:
         return False
     library.freelocale(found)
     return True
-
-
-def _walk(nodes: Sequence[Any]) -> Iterator[Any]:
-    """The nodes of this operator, in the graphs inside of nodes too."""
-    for node in nodes:
-        if node.op_type == _OPERATOR and node.domain in _OWN_DOMAINS:
-            yield node
-        for attribute in node.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _walk(graph.node)
 
 
 def _use_available(node: Any) -> bool:

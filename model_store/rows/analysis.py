@@ -12,7 +12,8 @@ from typing import Literal
 
 from model_store.errors import first_line
 from model_store.rows.analyst import Analyst, Case, DoesNotRun
-from model_store.rows.graph.functions import every_node, write_out_functions
+from model_store.rows.graph.functions import write_out_functions
+from model_store.rows.graph.inner import every_node
 from model_store.rows.graph.nodes import read_inputs
 from model_store.rows.graph.operators import find_fragile_operator
 from model_store.rows.graph.samples import Layout, Lengths, layouts, lengths_to_try

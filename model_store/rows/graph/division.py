@@ -22,6 +22,7 @@ import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.rows.graph.functions import write_out_functions
+from model_store.rows.graph.inner import graphs_of
 from model_store.rows.graph.nodes import OWN_DOMAINS
 from model_store.rows.graph.weights import strip_weights
 
@@ -131,7 +132,7 @@ def _choose(graph: onnx.GraphProto, outer: _Scope) -> Iterator[int]:
     """For each division in a graph and the graphs inside of its nodes, its type if it may end the process, or 0."""
     scope = outer.enter(graph)
     for node in graph.node:
-        for inner in _graphs_of(node):
+        for inner in graphs_of(node):
             yield from _choose(inner, scope)
         if _is_division(node):
             yield scope.find_trap(node)
@@ -142,7 +143,7 @@ def _replace(graph: onnx.GraphProto, types: Iterator[int]) -> None:
     """Put safe nodes in the place of those divisions that have a type, which come in the same order."""
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        for inner in _graphs_of(node):
+        for inner in graphs_of(node):
             _replace(inner, types)
         type_ = next(types) if _is_division(node) else 0
         if type_:
@@ -157,13 +158,6 @@ def _replace(graph: onnx.GraphProto, types: Iterator[int]) -> None:
 
 def _is_division(node: onnx.NodeProto) -> bool:
     return node.op_type == "Div" and node.domain in OWN_DOMAINS and len(node.input) == 2 and len(node.output) == 1
-
-
-def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        yield from attribute.graphs
-        if attribute.HasField("g"):
-            yield attribute.g
 
 
 def _write_safe(node: onnx.NodeProto, type_: int) -> list[onnx.NodeProto]:

@@ -1,10 +1,9 @@
 """The functions of an ONNX model, written out where they are called."""
 
-from collections.abc import Iterable, Iterator
-
 import onnx
 from onnx import inliner
 
+from model_store.rows.graph.inner import every_node
 from model_store.rows.graph.nodes import OWN_DOMAINS
 
 _MORE_DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
@@ -35,11 +34,3 @@ def _write_out_defaults(model: onnx.ModelProto) -> None:
             given = {attribute.name for attribute in node.attribute}
             missing = [a for a in defaults.get((node.domain, node.op_type), ()) if a.name not in given]
             node.attribute.extend(missing)
-
-
-def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from every_node(graph.node)

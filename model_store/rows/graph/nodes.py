@@ -1,7 +1,7 @@
 """An ONNX model as the analysis reads it: its nodes in order, without those that no output needs."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from model_store.rows.graph.inner import graphs_of
 from model_store.rows.graph.unfolding import Inside
 
 OWN_DOMAINS = ("", "ai.onnx")
@@ -97,7 +98,7 @@ def _sort(nodes: Sequence[onnx.NodeProto], inside: Mapping[str, Inside]) -> list
 
 def read_names(node: onnx.NodeProto) -> set[str]:
     """The tensors that a node reads, those that its own graphs read from outside too."""
-    return {name for name in node.input if name}.union(*(read_outer(graph) for graph in _graphs_of(node)))
+    return {name for name in node.input if name}.union(*(read_outer(graph) for graph in graphs_of(node)))
 
 
 def read_outer(graph: onnx.GraphProto) -> set[str]:
@@ -111,13 +112,6 @@ def read_outer(graph: onnx.GraphProto) -> set[str]:
     return outer | ({output.name for output in graph.output} - own)
 
 
-def _graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        yield from attribute.graphs
-        if attribute.HasField("g"):
-            yield attribute.g
-
-
 def _names_inside(node: onnx.NodeProto, inside: Mapping[str, Inside]) -> set[str]:
     found = _find_inside(node, inside)
     return set() if found is None else set(found.list_names())
@@ -129,7 +123,7 @@ def _find_inside(node: onnx.NodeProto, inside: Mapping[str, Inside]) -> Inside |
 
 def _read_node(node: onnx.NodeProto, inside: Mapping[str, Inside]) -> Node:
     found = _find_inside(node, inside)
-    outer = sorted(set().union(*(read_outer(graph) for graph in _graphs_of(node))))
+    outer = sorted(set().union(*(read_outer(graph) for graph in graphs_of(node))))
     return Node(
         node.op_type,
         "" if node.domain in OWN_DOMAINS else node.domain,

@@ -7,11 +7,12 @@ a process of its own: every axis emptied in all 1,731 cases of the ONNX operator
 kernels, and not all of them were tried.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import onnx
 
+from model_store.rows.graph.inner import every_node
 from model_store.rows.graph.nodes import OWN_DOMAINS
 from model_store.rows.graph.weights import strip_weights
 
@@ -49,14 +50,6 @@ def find_fragile_operator(model: onnx.ModelProto) -> str | None:
 
 def read_operators(model: onnx.ModelProto) -> Iterator[Operator]:
     """The operator of each node, in the graphs inside of nodes and in functions too."""
-    yield from _read(model.graph.node)
-    for function in model.functions:
-        yield from _read(function.node)
-
-
-def _read(nodes: Iterable[onnx.NodeProto]) -> Iterator[Operator]:
-    for node in nodes:
-        yield Operator(node.domain, node.op_type)
-        for attribute in node.attribute:
-            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _read(graph.node)
+    for graph in (model.graph, *model.functions):
+        for node in every_node(graph.node):
+            yield Operator(node.domain, node.op_type)

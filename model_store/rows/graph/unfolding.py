@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from model_store.rows.graph.inner import graphs_of
+
 TURNS = 2
 """Turns of a loop that are written out: what it carries is laid out alike after both, or nothing is said of it."""
 _MOST_NODES = 20_000
@@ -262,11 +264,10 @@ def _rename(nodes: Sequence[onnx.NodeProto], names: Mapping[str, str]) -> None:
         for places in (node.input, node.output):
             for at, name in enumerate(places):
                 places[at] = names.get(name, name)
-        for attribute in node.attribute:
-            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-                own.update(name for inner in graph.node for name in inner.output)
-                outer = {name: other for name, other in names.items() if name not in own}
-                _rename(graph.node, outer)
-                for output in graph.output:
-                    output.name = outer.get(output.name, output.name)
+        for graph in graphs_of(node):
+            own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+            own.update(name for inner in graph.node for name in inner.output)
+            outer = {name: other for name, other in names.items() if name not in own}
+            _rename(graph.node, outer)
+            for output in graph.output:
+                output.name = outer.get(output.name, output.name)

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
+from model_store.rows.graph.inner import every_graph
+
 _OWN = "weights-of-this-file"
 _LEAST_BYTES = 1 << 10
 _WORTH_BYTES = 1 << 16
@@ -55,11 +57,8 @@ def embed_small(model: onnx.ModelProto, files: Mapping[str, bytes]) -> None:
 
 def _list_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """The initializers of a graph and of the graphs inside of its nodes."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _list_tensors(inner)
+    for one in every_graph(graph):
+        yield from one.initializer
 
 
 def _strip_graph(view: memoryview, start: int, end: int) -> bytes:
