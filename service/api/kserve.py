@@ -54,7 +54,7 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
         size = sum(array.nbytes for of_group in outputs for array in of_group.values())
         return Result((yield from run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size)))
 
-    return TaskPlan(model, work, **model.schedule(None, 0)._asdict())
+    return TaskPlan(model, work, schedule=model.schedule(None, 0))
 
 
 def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPlan:

@@ -1,11 +1,11 @@
 """What a route that works by a task makes of a request: whom it asks, and the task as a generator."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 from service.models.entry import Model
 from service.models.registry import Registry
+from service.models.schedule_policy import UNSCHEDULED, Schedule
 from service.tasks.work import Emit, Limits, Work
 from service.transport.request import Request
 
@@ -13,18 +13,14 @@ from service.transport.request import Request
 class TaskPlan(NamedTuple):
     """``work`` makes the generator; it is given ``emit`` where the answer is a stream.
 
-    ``last_event`` is the name of the event that ends a stream with the result. ``timeout_s`` is None where the request
-    leaves it to the server; each of its runs may wait for ``wait_s``. Of the two values of ``priority`` 0 goes before
-    1.
+    ``last_event`` is the name of the event that ends a stream with the result. ``schedule`` holds for each of its runs.
     """
 
     model: Model
     work: Callable[[Emit | None], Work]
     streams: bool = False
     last_event: str | None = "done"
-    timeout_s: float | None = None
-    wait_s: float = math.inf
-    priority: int = 1
+    schedule: Schedule = UNSCHEDULED
 
 
 Planner = Callable[[Request, Registry, Limits], TaskPlan]

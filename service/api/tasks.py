@@ -111,7 +111,7 @@ class TaskRun:
             self._fail(error)
 
     def _ask(self, wanted: Wanted) -> None:
-        model, runner, priority = self.model, self._runner, self._plan.priority
+        model, runner, priority = self.model, self._runner, self._plan.schedule.priority
         if isinstance(wanted, RunInThread):
             if wanted.admit is not None:
                 self._admit(wanted.admit, self._left_s())
@@ -126,7 +126,7 @@ class TaskRun:
         if isinstance(wanted, Infer):
             dispatcher = model.graphs[wanted.graph]
             rows = dispatcher.signature.check(wanted.inputs)
-            timeout_s = dispatcher.limit_wait(left_s, self._plan.wait_s)
+            timeout_s = dispatcher.limit_wait(left_s, self._plan.schedule.wait_s)
             self._release = dispatcher.submit(rows, self._took, timeout_s=timeout_s, priority=priority)
             return
         if model.loop is None:
@@ -134,7 +134,7 @@ class TaskRun:
         self._release = model.loop.submit(wanted.request, self._took, timeout_s=left_s, priority=priority)
 
     def _left_s(self) -> float:
-        return self._responder.allowed_s(self._plan.timeout_s) - self._responder.elapsed_s()
+        return self._responder.allowed_s(self._plan.schedule.timeout_s) - self._responder.elapsed_s()
 
     def _admit(self, wanted: Admit, left_s: float) -> None:
         """Raises what stands against a request of that size: Draining, TooLate."""

@@ -18,6 +18,10 @@ class Schedule(NamedTuple):
     priority: int
 
 
+UNSCHEDULED = Schedule(None, math.inf, 1)
+"""Of a request that asks for nothing."""
+
+
 @dataclass(frozen=True)
 class SchedulePolicy:
     """How the requests of a model wait. Its priority levels are split in two halves: the engine has two priorities."""
