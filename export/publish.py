@@ -10,7 +10,7 @@ import numpy as np
 from export.errors import DependentRows, ExportError, NotPublished, ParityError, QualityError, SpecError, list_missed
 from export.importers.spec import OnnxSpec
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
-from export.proof.statistics import summarise
+from export.proof.statistics import summarise_all
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
 from model_store.golden import default_atol, measure_magnitude
 from model_store.graph import Graph
@@ -270,12 +270,8 @@ def measure_statistics(spec: ExportSpec, runtime: "Runtime") -> tuple[Statistics
     samples = real_samples(spec)
     if samples is None:
         return ()
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in (*spec.inputs, *spec.outputs)}
-    for chunk in in_chunks(spec, samples):
-        for name, array in {**chunk, **runtime.run(chunk)}.items():
-            parts[name].append(array)
-    rows = count_rows(spec, samples)
-    return tuple(summarise(name, arrays, rows) for name, arrays in parts.items() if sum(a.size for a in arrays))
+    chunks = ({**chunk, **runtime.run(chunk)} for chunk in in_chunks(spec, samples))
+    return tuple(summarise_all(chunks, count_rows(spec, samples)))
 
 
 def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Quality | None:

@@ -17,7 +17,7 @@ from export.check import as_version, free_batch
 from export.errors import ExportError, QualityError, SpecError, list_missed
 from export.importers.spec import OnnxSpec
 from export.onnx.probabilities import append_probabilities
-from export.proof.statistics import summarise
+from export.proof.statistics import summarise_all
 from export.spec import Arrays, Progress
 from model_store.errors import StoreError, first_line
 from model_store.golden import GoldenSamples, default_atol, find_no_probability
@@ -191,14 +191,9 @@ def _measure(spec: OnnxSpec, graph: Graph, session: CpuSession, samples: Arrays)
     if spec.samples is None:
         return
     rows = _count_rows(graph, samples)
-    parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, rows, _CHUNK_ROWS):
-        chunk = take_rows(samples, min(_CHUNK_ROWS, rows - start), _axes(graph), start)
-        for name, array in {**chunk, **_run(spec, session, chunk)}.items():
-            parts.setdefault(name, []).append(array)
-    for name, arrays in parts.items():
-        if arrays[0].dtype.kind in "fiub" and any(array.size for array in arrays):
-            yield summarise(name, arrays, rows)
+    starts = range(0, rows, _CHUNK_ROWS)
+    chunks = (take_rows(samples, min(_CHUNK_ROWS, rows - start), _axes(graph), start) for start in starts)
+    yield from summarise_all(({**chunk, **_run(spec, session, chunk)} for chunk in chunks), rows)
 
 
 def _origin(spec: OnnxSpec, content: bytes) -> Provenance:
