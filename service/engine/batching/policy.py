@@ -22,12 +22,6 @@ INLINE_BESIDE_S: Final = 200e-6
 with 64 clients: 1.1 times as much as with the limit above)."""
 GPU_INLINE_S: Final = 200e-6
 """And where the host only waits for a device: it could read requests meanwhile."""
-LONG_S: Final = 4e-3
-"""Runs of at least so long leave a lane idle after them for a time that counts: until the loop has seen their end."""
-LEAD: Final = 0.1
-"""Share of a run before whose end its lane gets the next. Enough for what a loop does between two looks at its timers,
-and no more: who comes meanwhile with less to do waits for it."""
-
 MOST_BYTES_TWICE: Final = 64 << 20
 """Of weights that are held once more for runs on all cores: a session prepares them for its number of threads, and they
 cannot be shared (measured: 64 MiB take 112 more; shared but not prepared, runs take 1.8 times as long). So no model

@@ -16,7 +16,7 @@ import numpy as np
 from mypy_extensions import mypyc_attr
 
 from service.engine.batching.cost import FairShare
-from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, LEAD, LONG_S, STUCK_S, TURN_S
+from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, STUCK_S, TURN_S
 from service.engine.batching.queue import Batch
 from service.engine.execution.lane import Lane, LaneRun
 from service.engine.execution.runner import AllCores
@@ -175,7 +175,6 @@ class Device:
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._look_ahead_at = math.inf
         self._watch_at = math.inf
         """When a deadline passes in the middle of a run in a lane, or earlier."""
 
@@ -236,24 +235,9 @@ class Device:
             if now > turn_ends and (self._active or self._again):
                 self._wake()
                 break
-        self._look_ahead_at = math.inf
-        if not self._idle and self._splits:
-            self._look_ahead(now)
         for user in self._active:
             user.observe_depth()
         self._set_timer(now)
-
-    def _look_ahead(self, now: float) -> None:
-        """Give the lane that ends next its next batch shortly before, so that it does not wait for the loop then."""
-        free = (one for one in self._lanes if one.ahead is None and not one.is_overdue(now))
-        lane = min(free, key=lambda one: one.free_at, default=None)
-        if lane is None or lane.run is None or lane.run.estimate_s < LONG_S:
-            return
-        look_at = lane.free_at - LEAD * lane.run.estimate_s
-        if now < look_at:
-            self._look_ahead_at = look_at
-        elif (run := self._next(max(now, lane.free_at), 0)) is not None:
-            self._start(run, lane)
 
     def _wake(self) -> None:
         if not self._woken:
@@ -261,7 +245,7 @@ class Device:
             self._loop.call_soon(self._pump)
 
     def _next(self, now: float, idle_lanes: int) -> Run | None:
-        """The next batch for one of so many lanes, or for one that will be free at ``now``."""
+        """The next batch, for one of so many lanes."""
         if self._again:
             again = self._again.popleft()
             again.taken_at = now
@@ -280,18 +264,12 @@ class Device:
                 break
             if dispatcher.has_work:
                 held.append(dispatcher)  # a partial batch that is kept for company
-            if not idle_lanes:
-                break  # its turn comes when the lane is free, or those with full batches would always be before it
         self._active.update(dict.fromkeys(held))
         return found
 
     def _start(self, run: Run, lane: Lane[Run]) -> None:
-        """Run it in a lane, after what is under way there."""
-        is_ahead = lane.run is not None
-        if is_ahead:
-            lane.ahead = run
-        else:
-            lane.run = run
+        """Run it in an idle lane."""
+        lane.run = run
         lane.free_at = run.taken_at + run.estimate_s
         run.in_lane, run.stop = True, Stop()
         due = run.dispatcher.expire_run(run, run.taken_at)
@@ -299,8 +277,6 @@ class Device:
         self._watch_at = min(self._watch_at, run.look_at)
 
         def work() -> None:
-            if is_ahead:
-                run.taken_at = self.clock()
             lane_thread.stop = run.stop
             try:
                 run.dispatcher.execute(run, lane.buffer, self.clock)
@@ -319,11 +295,8 @@ class Device:
         """
         while self._finished:
             run, lane = self._finished.popleft()
-            lane.run, lane.ahead = lane.ahead, None
-            if lane.run is None:
-                self._idle.append(lane)
-            else:
-                lane.free_at = run.ended_at + lane.run.estimate_s
+            lane.run = None
+            self._idle.append(lane)
             if not run.is_lost:
                 self._on_batch_done(run)
             self._pump()
@@ -355,7 +328,7 @@ class Device:
 
     def _set_timer(self, now: float) -> None:
         """One timer for all deadlines and held batches. It may come early, never late."""
-        due = min(self._look_ahead_at, self._watch_at)
+        due = self._watch_at
         for dispatcher in self._active:
             due = min(due, dispatcher.next_timer(now, bool(self._idle)))
         if due >= self._timer_at:
@@ -376,17 +349,18 @@ class Device:
 
     def _watch(self, lane: Lane[Run], now: float) -> float:
         """End callers whose deadline has passed, and a run for which nobody waits any more. When to look again."""
-        for run in lane.runs:
-            if run.look_at <= now and run.stop.asked:
-                run.look_at = math.inf
-                if run is lane.run:
-                    self._lose(run)
-            elif run.look_at <= now:
-                due = run.dispatcher.expire_run(run, now)
-                if due is None:
-                    run.stop.ask()
-                run.look_at = now + STUCK_S if due is None else due
-        return min((run.look_at for run in lane.runs), default=math.inf)
+        run = lane.run
+        if run is None:
+            return math.inf
+        if run.look_at <= now and run.stop.asked:
+            run.look_at = math.inf
+            self._lose(run)
+        elif run.look_at <= now:
+            due = run.dispatcher.expire_run(run, now)
+            if due is None:
+                run.stop.ask()
+            run.look_at = now + STUCK_S if due is None else due
+        return run.look_at
 
     def _lose(self, run: Run) -> None:
         """Go on without a run, and without its lane, which nothing can end but the end of the process."""

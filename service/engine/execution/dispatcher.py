@@ -210,12 +210,9 @@ class Dispatcher(LaneUser):
 
     def take(self, now: float, idle_lanes: int = 1) -> BatchRun | None:
         """The next batch: small enough for the first deadline in the queue, where that can still be kept, and no larger
-        than its share where several lanes are idle and sharing the rows is faster. With no idle lane it is for one that
-        will be free at ``now``: a full batch, for another would only miss those who come until then.
+        than its share where several lanes are idle and sharing the rows is faster.
         """
         goes_alone = self._takes_turns or self._gathers
-        if not idle_lanes and (goes_alone or self.queue.waiting_rows < self.batch_rows):
-            return None
         due = self.queue.next_deadline()
         # What could not be answered in time even if it ran now, alone, would only take the time of those who can.
         ends_at = now if self._tries else now + self.cost.predict(1)
@@ -256,7 +253,7 @@ class Dispatcher(LaneUser):
     def _has_room(self, idle_lanes: int) -> bool:
         """Whether a batch has all lanes to itself, and no rows are left for the others."""
         may_leave = self._takes_turns or self._gathers or not self.queue.waiting_rows
-        return may_leave and max(1, idle_lanes) >= self._device.lanes
+        return may_leave and idle_lanes >= self._device.lanes
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""

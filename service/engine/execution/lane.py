@@ -40,21 +40,10 @@ class Lane(Generic[R]):
     def __init__(self, number: int, buffer: BatchBuffer) -> None:
         self.buffer = buffer
         self.run: R | None = None
-        self.ahead: R | None = None
-        """What it is to run after that."""
         self.free_at = 0.0
-        """When it is expected to have run all that it was given."""
+        """When its run is expected to end."""
         self._todo: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._worker = threading.Thread(target=self._work, name=f"lane_{number}", daemon=True)
-
-    @property
-    def runs(self) -> list[R]:
-        """What it runs, and what it is to run after that."""
-        return [run for run in (self.run, self.ahead) if run is not None]
-
-    def is_overdue(self, now: float) -> bool:
-        """Whether what it runs takes twice as long as was expected: nobody knows when it is free."""
-        return self.run is not None and now > self.free_at + self.run.estimate_s
 
     def do(self, work: Callable[[], None]) -> None:
         if not self._worker.ident:
@@ -63,8 +52,8 @@ class Lane(Generic[R]):
 
     def close(self, within_s: float) -> bool:
         """Tell what still runs to end. Return whether it has, within so many seconds."""
-        for run in self.runs:
-            run.stop.ask()
+        if self.run is not None:
+            self.run.stop.ask()
         self._todo.put(None)
         if self._worker.ident:
             self._worker.join(within_s)

@@ -174,12 +174,7 @@ class ContinuousBatcher(LaneUser):
         return min((s.sequence.deadline for s in run.batch.spans if not s.sequence.gone), default=None)
 
     def take(self, now: float, idle_lanes: int = 1) -> LoopStep | None:
-        """The next batch: those who wait first, no larger than its share where steps side by side are faster.
-
-        None for a lane that is not free yet: until then more rows will have made their step.
-        """
-        if not idle_lanes:
-            return None
+        """The next batch: those who wait first, no larger than its share where steps side by side are faster."""
         self.expire(now)
         limit = self._share()
         if self._memory is not None:

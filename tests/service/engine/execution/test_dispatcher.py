@@ -11,7 +11,7 @@ from service.engine.execution.runner import AllCores
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
 from tests.support.clocks import run_virtual
-from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, WatchedQueue, on_double, on_gate
+from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, on_double, on_gate
 from tests.support.models import graphs
 
 
@@ -266,74 +266,6 @@ def test_batches_form_while_the_lane_is_busy():
         assert runner.batches == [1, 5]
 
     on_gate(test)
-
-
-def test_lane_gets_its_next_batch_shortly_before_it_is_free():
-    """A full one leaves the queue in the last tenth of the run before it; that it waited in the lane is no run."""
-
-    async def test(bench: Bench, runner: Gated) -> None:
-        queue = bench.dispatcher.queue = WatchedQueue(bench.device.clock)
-        futures = [bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=8)]
-        await runner.wait_until_entered()
-        await asyncio.sleep(2 * SLOW_S)
-        assert queue.left == [(0.0, 8), (pytest.approx(0.9 * SLOW_S), 0)]
-        assert runner.batches == []
-        runner.gate.set()
-        answers = await asyncio.gather(*futures)
-        assert runner.batches == [8, 8]
-        assert answers[1].queue_s >= 2 * SLOW_S
-
-    on_gate(test)
-
-
-def test_lane_that_is_not_free_yet_gets_no_partial_batch():
-    """What comes until it is free goes with those that wait, and an urgent one before them."""
-
-    async def test(bench: Bench, runner: Gated) -> None:
-        futures = [bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=7)]
-        await runner.wait_until_nearly_done()
-        assert bench.dispatcher.queue.waiting_rows == 7
-        futures.append(bench.ask_x(3.0, priority=0))
-        runner.gate.set()
-        await asyncio.gather(*futures)
-        assert runner.batches == [8, 8]
-
-    on_gate(test)
-
-
-def test_drain_waits_for_the_batch_that_a_lane_has_ahead():
-    """Draining returns when it has run too, and the device closes behind it."""
-
-    async def test(bench: Bench, runner: Gated) -> None:
-        futures = [bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=8)]
-        await runner.wait_until_nearly_done()
-        assert bench.dispatcher.queue.waiting_rows == 0
-        drain = asyncio.ensure_future(bench.dispatcher.drain())
-        await asyncio.sleep(SLOW_S)
-        assert not drain.done()
-        runner.gate.set()
-        await drain
-        assert all(future.done() for future in futures)
-
-    on_gate(test)
-
-
-def test_poisoned_batch_ahead_fails_alone():
-    """A batch that a lane was given ahead is halved like any other."""
-
-    async def main() -> None:
-        content = graphs.look_up()
-        runner = Gated(content)
-        bench = Bench(runner, content, cost_s=SLOW_S)
-        asked = [bench.ask({"x": np.full((1, 1), value, np.int64)})[1] for value in (0, 1, 2, 3, 0, 1, 2, 3) * 2]
-        asked[9:10] = [bench.ask({"x": np.full((1, 1), 9, np.int64)})[1]]
-        await runner.wait_until_nearly_done()
-        runner.gate.set()
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)] == [9]
-        bench.device.close()
-
-    run_virtual(main())
 
 
 @pytest.mark.parametrize(("seconds_a_row", "batches"), [(SLOW_S, [4, 4]), (0.0, [8])])
