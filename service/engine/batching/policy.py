@@ -7,7 +7,6 @@ the loop has about as much to do for a row as the lane. A lane more would only t
 A memory-bound MLP with 64 clients on two cores, interleaved rounds: 15,200 requests/s without, 17,200 with it.
 """
 
-import math
 from typing import Final
 
 from service.engine.batching.cost import CostModel
@@ -57,16 +56,6 @@ _LONGEST_ROW_S: Final = 2 * ROW_AROUND_S
 _SHORTEST_BATCH_S: Final = 800e-6
 """Full batches up to this run on the loop as well as in a lane."""
 _WORTH: Final = 0.85
-_GATHERED_ROWS: Final = 2
-"""A batch costs besides its rows as much as so many of them: so much is lost whenever a few leave by themselves."""
-_WHOLE: Final = 0.8
-"""Of the speed of all lanes together, what one run on all cores must have for the lanes to be of no use."""
-_BACK_S: Final = 300e-6
-_ROW_BACK_S: Final = 2 * ROW_AROUND_S
-"""A caller is back so long after its batch has run, and so much later for each answer that is written before."""
-_MOST: Final = 0.75
-_PAUSE, _LONGEST_PAUSE = 8, 512
-"""Batches that wait for nobody after one that has waited in vain; four times as many each time."""
 
 
 def takes_turns(batch_rows: int, batch_s: float) -> bool:
@@ -92,60 +81,3 @@ def share_rows(limit: int, waiting: int, lanes: int, inline_s: float, cost: Cost
     rows = min(limit, waiting)
     share = -(-rows // lanes)
     return share if inline_s < cost.predict(share) < WORTH_SHARING * cost.predict(rows) else limit
-
-
-def gathers(cost: CostModel, all_cores: CostModel, batch_rows: int, lanes: int) -> bool:
-    """Whether one batch at a time, on all cores, with all that came meanwhile, is better than several side by side.
-
-    ``all_cores`` is the cost of runs on all cores. A memory-bound MLP whose weights are larger than the caches, two
-    slow cores: 1.16 times the requests/s with 16 clients, 1.14 with 64.
-    """
-    full_s = cost.predict(batch_rows)
-    has_much_besides = cost.predict(1) * batch_rows > _GATHERED_ROWS * full_s
-    return has_much_besides and all_cores.predict(batch_rows) * lanes * _WHOLE <= full_s
-
-
-class Reunion:
-    """Keeps a batch of at most ``limit`` rows for the callers of the one before, where these come back.
-
-    Who waits for answers to ask again comes back at once, and two crowds of such callers become one. Where most of them
-    are not back in time, callers come when they like: then the next batches wait for nobody.
-
-    A memory-bound MLP on two slow cores, binary, interleaved rounds: 1.33 times the requests/s with 2 clients, 1.39
-    with 8, 1.26 with 32, 1.19 with 64; level with 1 and 16, in JSON, and in time in an open loop of 500 to 3,000 a
-    second.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.ends_at = -math.inf
-        """Until when a batch is kept, on the clock of those who ask."""
-        self._limit = limit
-        self._expected = 0
-        self._most = 0.0
-        self._left_out = 0
-        self._pause = _PAUSE
-
-    def begin(self, rows: int, waiting: int, now: float) -> None:
-        """A batch of ``rows`` has run and will be answered now; ``waiting`` rows came while it ran."""
-        if self._left_out:
-            self._left_out -= 1
-            return
-        self._expected = min(self._limit, rows + waiting)
-        self._most = waiting + _MOST * (self._expected - waiting)
-        self.ends_at = now + _BACK_S + rows * _ROW_BACK_S
-
-    def keeps(self, waiting: int, now: float, latest: float = math.inf) -> bool:
-        """Whether the rows that wait are to wait on. At ``latest`` they have to leave to be in time."""
-        if self.ends_at == -math.inf:
-            return False
-        if waiting < self._expected and now < self.ends_at < latest:
-            return True
-        is_over = waiting >= self._expected or now >= self.ends_at
-        in_time = now < self.ends_at + _BACK_S  # a loop with more to do for each caller looks at its timers late
-        self.ends_at = -math.inf
-        if is_over and in_time and waiting >= self._most:
-            self._pause = max(self._pause // 2, _PAUSE)
-        elif is_over:
-            self._left_out = self._pause
-            self._pause = min(4 * self._pause, _LONGEST_PAUSE)
-        return False

@@ -72,12 +72,6 @@ class Dispatcher(LaneUser):
         self.batch_rows = self.cost.efficient(queue.max_rows, policy.BATCH_OVERHEAD_S)
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
         self._learn_full_batch()
-        lanes, splits = device.lanes, device.lanes_beside > 0
-        self._gathers = (
-            all_cores is not None and splits and policy.gathers(self.cost, all_cores.cost, self.batch_rows, lanes)
-        )
-        """From the start too, for the one or the other way to run is then not seen again."""
-        self._reunion = policy.Reunion(self.batch_rows)
         self._ran_at, self._tries = device.clock(), False
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Callable[[], None]:
@@ -204,15 +198,12 @@ class Dispatcher(LaneUser):
         due = self.queue.next_deadline()
         if self.queue.max_wait_s and lane_is_idle:
             due = min(due, self.queue.ready_at(now, self._reserve_s))
-        if self._reunion.ends_at > now:
-            due = min(due, self._reunion.ends_at)
         return due
 
     def take(self, now: float, idle_lanes: int = 1) -> BatchRun | None:
         """The next batch: small enough for the first deadline in the queue, where that can still be kept, and no larger
         than its share where several lanes are idle and sharing the rows is faster.
         """
-        goes_alone = self._takes_turns or self._gathers
         due = self.queue.next_deadline()
         # What could not be answered in time even if it ran now, alone, would only take the time of those who can.
         ends_at = now if self._tries else now + self.cost.predict(1)
@@ -227,16 +218,14 @@ class Dispatcher(LaneUser):
         if left_s < full_s:
             limit = cost.largest(limit, left_s / policy.RUN_MARGIN)
         half = 0
-        if self._gathers and self._reunion.keeps(self.queue.waiting_rows, now, due - full_s):
-            return None
-        if goes_alone and self.running - self._undelivered >= (self._device.lanes_beside if self._takes_turns else 1):
+        if self._takes_turns and self.running - self._undelivered >= self._device.lanes_beside:
             return None
         if self._takes_turns:
             half = policy.half_batch(
                 self.queue.waiting_rows + self._undelivered_rows, limit, (self.all_cores or self).cost
             )
             limit = half or limit
-        elif idle_lanes > 1 and not self._gathers and self.queue.waiting_rows > 1:
+        elif idle_lanes > 1 and self.queue.waiting_rows > 1:
             limit = policy.share_rows(limit, self.queue.waiting_rows, idle_lanes, self._device.inline_s, cost)
         batch = self.queue.take(now, limit, self._reserve_s)
         if batch is None:
@@ -252,7 +241,7 @@ class Dispatcher(LaneUser):
 
     def _has_room(self, idle_lanes: int) -> bool:
         """Whether a batch has all lanes to itself, and no rows are left for the others."""
-        may_leave = self._takes_turns or self._gathers or not self.queue.waiting_rows
+        may_leave = self._takes_turns or not self.queue.waiting_rows
         return may_leave and idle_lanes >= self._device.lanes
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
@@ -280,8 +269,6 @@ class Dispatcher(LaneUser):
     def on_batch_done(self, run: BatchRun) -> None:
         self._undelivered += 1
         self._undelivered_rows += run.batch.count
-        if self._gathers:
-            self._reunion.begin(run.batch.count, self.queue.waiting_rows, self._device.clock())
 
     def deliver(self, run: BatchRun) -> Sequence[BatchRun]:
         """Hand out the answers of a run; returns the halves to run again where it failed in company."""
