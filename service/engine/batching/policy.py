@@ -1,11 +1,4 @@
-"""The thresholds of dispatchers and devices, and when batches do not simply follow each other. No clock here.
-
-Turns: callers who wait for the same batch come back all at once. Then the loop rests while the lane works, and the lane
-while the loop answers and reads. With batches of half the rows one is answered while the other runs. That pays where
-the loop has about as much to do for a row as the lane. A lane more would only take the core that the loop needs.
-
-A memory-bound MLP with 64 clients on two cores, interleaved rounds: 15,200 requests/s without, 17,200 with it.
-"""
+"""The thresholds of dispatchers and devices, and when batches do not simply follow each other. No clock here."""
 
 from typing import Final
 
@@ -47,32 +40,6 @@ HELD_ANSWERS: Final = 17
 """So many answers from a lane are held back for each other. Fewer are all read again before the next batch leaves if
 they go out one by one, but the last of those that go out together come too late for it: a memory-bound MLP with 16
 clients answered a fifth less. What runs on the event loop gains with any number."""
-ROW_AROUND_S: Final = 35e-6
-"""What the event loop does for a row besides its run: read, check and write it. Measured with one row a request."""
-_HOP_S: Final = 150e-6
-"""To a thread that has to be woken, and back to a loop that is busy."""
-_LONGEST_ROW_S: Final = 2 * ROW_AROUND_S
-"""From here on a second lane is worth more than what it takes from the loop."""
-_SHORTEST_BATCH_S: Final = 800e-6
-"""Full batches up to this run on the loop as well as in a lane."""
-_WORTH: Final = 0.85
-
-
-def takes_turns(batch_rows: int, batch_s: float) -> bool:
-    """Whether a model whose full batch has ``batch_rows`` and takes ``batch_s`` is one for which turns can pay."""
-    return batch_s > _SHORTEST_BATCH_S and batch_s < _LONGEST_ROW_S * batch_rows
-
-
-def half_batch(rows: int, limit: int, cost: CostModel) -> int:
-    """The rows of the next batch, of ``rows`` that wait or are being answered; 0 if all of them at once are better.
-
-    A batch has at most ``limit`` rows.
-    """
-    rows = min(rows, 2 * limit)
-    half = -(-rows // 2)
-    at_once_s = rows * ROW_AROUND_S + cost.predict(rows)
-    by_turns_s = 2 * max(half * ROW_AROUND_S, cost.predict(half) + _HOP_S)
-    return half if by_turns_s < _WORTH * at_once_s else 0
 
 
 def share_rows(limit: int, waiting: int, lanes: int, inline_s: float, cost: CostModel) -> int:

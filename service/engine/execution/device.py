@@ -158,8 +158,6 @@ class Device:
     ) -> None:
         self.lanes = lanes
         self._on_stuck = on_stuck
-        self.lanes_beside = lanes - 1 if splits else 0
-        """Lanes that leave the event loop a core of its own; 0 where it has one anyway, or none to spare."""
         self.clock = clock
         self.inline_s = inline_s
         self.writes = WriteCoalescer()

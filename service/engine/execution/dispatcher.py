@@ -65,8 +65,6 @@ class Dispatcher(LaneUser):
         self.all_cores = all_cores
         self._padded = [pad(rows) if pad else rows for rows in range(queue.max_rows + 1)]
         self.observer = observer or NullObserver()
-        self._undelivered = self._undelivered_rows = 0
-        """Batches that have run and are not answered yet, and their rows: their callers will soon be back."""
         self._device = device
         self._is_simple = signature.batches and signature.output_axes == [0]
         self.batch_rows = self.cost.efficient(queue.max_rows, policy.BATCH_OVERHEAD_S)
@@ -169,7 +167,6 @@ class Dispatcher(LaneUser):
         self._full_batch_s = self.cost.predict(self.batch_rows)
         self._reserve_s = policy.RUN_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S
         self._longest_wait_s = 3 * policy.WAIT_MARGIN * self._full_batch_s
-        self._takes_turns = self._device.lanes_beside > 0 and policy.takes_turns(self.batch_rows, self._full_batch_s)
         self._longest_row_s = policy.WAIT_MARGIN * self._full_batch_s / (self.batch_rows * self._device.lanes)
 
     def expire(self, now: float) -> None:
@@ -217,15 +214,7 @@ class Dispatcher(LaneUser):
         left_s = due - now
         if left_s < full_s:
             limit = cost.largest(limit, left_s / policy.RUN_MARGIN)
-        half = 0
-        if self._takes_turns and self.running - self._undelivered >= self._device.lanes_beside:
-            return None
-        if self._takes_turns:
-            half = policy.half_batch(
-                self.queue.waiting_rows + self._undelivered_rows, limit, (self.all_cores or self).cost
-            )
-            limit = half or limit
-        elif idle_lanes > 1 and self.queue.waiting_rows > 1:
+        if idle_lanes > 1 and self.queue.waiting_rows > 1:
             limit = policy.share_rows(limit, self.queue.waiting_rows, idle_lanes, self._device.inline_s, cost)
         batch = self.queue.take(now, limit, self._reserve_s)
         if batch is None:
@@ -235,14 +224,12 @@ class Dispatcher(LaneUser):
         if all_cores is not None and cost is self.cost:
             cost = all_cores.cost
         run = BatchRun(self, now, cost.predict(batch.count), batch, all_cores, elements)
-        run.has_siblings = half > 0
         run.needs_lane = self._needs_lane or not is_known
         return run
 
     def _has_room(self, idle_lanes: int) -> bool:
         """Whether a batch has all lanes to itself, and no rows are left for the others."""
-        may_leave = self._takes_turns or not self.queue.waiting_rows
-        return may_leave and idle_lanes >= self._device.lanes
+        return not self.queue.waiting_rows and idle_lanes >= self._device.lanes
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
@@ -267,14 +254,11 @@ class Dispatcher(LaneUser):
         return batch.join(self.signature, buffer, run.rows)
 
     def on_batch_done(self, run: BatchRun) -> None:
-        self._undelivered += 1
-        self._undelivered_rows += run.batch.count
+        """Nothing: what the next ``take`` must know was noted when this one left."""
 
     def deliver(self, run: BatchRun) -> Sequence[BatchRun]:
         """Hand out the answers of a run; returns the halves to run again where it failed in company."""
         self._ran_at = run.ended_at
-        self._undelivered -= 1
-        self._undelivered_rows -= run.batch.count
         if run.error is None:
             now = self._device.clock()
             writes = self._device.writes
