@@ -197,11 +197,6 @@ class Device:
         """Whether a thread may want the interpreter."""
         return len(self._idle) < self.lanes
 
-    @property
-    def has_finished(self) -> bool:
-        """Whether ``catch_up`` has something to do."""
-        return bool(self._finished)
-
     def next_lane_s(self) -> float:
         """Seconds until a lane is expected to be free."""
         if self._idle:

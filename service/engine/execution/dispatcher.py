@@ -20,7 +20,6 @@ from service.engine.batching import policy
 from service.engine.batching.cost import CostModel, RunMemory, SizedCosts, may_try
 from service.engine.batching.queue import Answer, Batch, BatchQueue, Done, QueuedRequest
 from service.engine.execution.device import BatchRun, Device, LaneUser
-from service.engine.execution.interpreter import let_others_run
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import AllCores, Runner
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
@@ -111,10 +110,6 @@ class Dispatcher(LaneUser):
 
     def find_refusal(self, rows: int, timeout_s: float) -> ServiceError | None:
         """Draining; TooLate if so many rows would not be answered in time, whatever is in them; None to go on."""
-        if self._device.lanes_run:
-            let_others_run()
-        if self._device.has_finished:
-            self._device.catch_up()
         if self._draining is not None:
             return Draining("this version of the model is being taken out of service")
         # The first is cheap and never less than the second, for a request that fits a batch.
@@ -314,7 +309,6 @@ class Dispatcher(LaneUser):
 
     def _answer(self, run: BatchRun, now: float) -> None:
         """Give each request of a batch its rows, and count those that have all of them."""
-        lanes_run = self._device.lanes_run
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
         only = self.signature.output_names[0] if self._is_simple else None
         observer = self.observer
@@ -326,8 +320,6 @@ class Dispatcher(LaneUser):
             request = part.request
             if request.finished:
                 continue
-            if lanes_run:
-                let_others_run()
             if not request.rows_done:
                 if request.arrived < taken_at:
                     request.queue_s = taken_at - request.arrived
