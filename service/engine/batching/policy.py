@@ -43,8 +43,10 @@ clients answered a fifth less. What runs on the event loop gains with any number
 
 
 def share_rows(limit: int, waiting: int, lanes: int, inline_s: float, cost: CostModel) -> int:
-    """Of the rows that wait those of one of several idle lanes, if batches of that size would go to lanes and are well
-    faster; else ``limit``."""
-    rows = min(limit, waiting)
-    share = -(-rows // lanes)
-    return share if inline_s < cost.predict(share) < WORTH_SHARING * cost.predict(rows) else limit
+    """The rows of the next batch where several ``lanes`` are idle: its share, where that is well faster than ``limit``.
+
+    A share that the event loop would run itself gains nothing: the lanes would stay idle.
+    """
+    share = min(limit, -(-waiting // lanes))
+    whole_s = cost.predict(min(limit, waiting))
+    return share if inline_s < cost.predict(share) < WORTH_SHARING * whole_s else limit

@@ -268,23 +268,6 @@ def test_batches_form_while_the_lane_is_busy():
     on_gate(test)
 
 
-@pytest.mark.parametrize(("seconds_a_row", "batches"), [(SLOW_S, [4, 4]), (0.0, [8])])
-def test_idle_lanes_share_the_rows_where_that_is_faster(seconds_a_row: float, batches: list[int]):
-    """Rows that cost time each are spread over idle lanes; a batch that costs the same at any size is not torn."""
-
-    async def main() -> None:
-        content = graphs.double()
-        runner = Counting(content)
-        bench = Bench(runner, content, lanes=2, cost_s=SLOW_S)
-        for rows in (1, 2, 4, 8) * 30:
-            bench.dispatcher.cost.observe(rows, SLOW_S + rows * seconds_a_row)
-        await asyncio.gather(*(bench.ask_x(1.0) for _ in range(8)))
-        assert runner.batches == batches
-        bench.device.close()
-
-    run_virtual(main())
-
-
 def test_batch_that_is_alone_gets_all_cores():
     """One that leaves nobody waiting, on idle lanes, runs on all cores; its time is learned for such runs only."""
 

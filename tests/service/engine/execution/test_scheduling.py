@@ -7,14 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.engine.batching.cost import CostModel
 from service.engine.execution.device import Device
-from service.engine.execution.runner import AllCores
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, ModelFailure, TooLate
 from tests.support.clocks import VirtualLoop, run_virtual
-from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, Gauge, on_double, on_gate, on_runner
+from tests.support.dispatching import SLOW_S, Bench, Gated, Gauge, on_double, on_gate, on_runner
 from tests.support.models import graphs
 
 SHORT_S = 5e-4
@@ -212,21 +210,3 @@ def test_drain_waits_for_the_halves_of_a_failed_batch() -> None:
         assert [type(one).__name__ for one in outcomes] == ["InvalidInput", "Answer", "Answer", "Answer"]
 
     on_gate(test, graphs.look_up())
-
-
-def test_batch_has_all_cores_only_while_no_other_lane_is_busy() -> None:
-    """Else its threads would take the cores of the others, several to each."""
-
-    async def main() -> None:
-        content = graphs.double()
-        all_cores = AllCores(Counting(content), CostModel(), 4)
-        bench = Bench(Counting(content), content, lanes=4, cost_s=SLOW_S, all_cores=all_cores)
-        found = []
-        for idle_lanes in (1, 3, 4):
-            bench.ask_x(1)
-            run = bench.dispatcher.take(0.0, idle_lanes)
-            found.append(run is not None and run.all_cores is all_cores)
-        assert found == [False, False, True]
-        bench.device.close()
-
-    run_virtual(main())
