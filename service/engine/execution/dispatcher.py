@@ -66,7 +66,7 @@ class Dispatcher(LaneUser):
         self.observer = observer or NullObserver()
         self._device = device
         self._is_simple = signature.batches and signature.output_axes == [0]
-        self.batch_rows = self.cost.efficient(queue.max_rows, policy.BATCH_OVERHEAD_S)
+        self.batch_rows = self.cost.efficient(queue.max_rows)
         """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
         self._learn_full_batch()
         self._ran_at, self._tries = device.clock(), False
@@ -210,7 +210,7 @@ class Dispatcher(LaneUser):
         if left_s < full_s:
             limit = cost.largest(limit, left_s / policy.RUN_MARGIN)
         if idle_lanes > 1 and self.queue.waiting_rows > 1:
-            limit = policy.share_rows(limit, self.queue.waiting_rows, idle_lanes, self._device.inline_s, cost)
+            limit = cost.share(limit, self.queue.waiting_rows, idle_lanes, self._device.inline_s)
         batch = self.queue.take(now, limit, self._reserve_s)
         if batch is None:
             return None
@@ -257,7 +257,7 @@ class Dispatcher(LaneUser):
         if run.error is None:
             now = self._device.clock()
             writes = self._device.writes
-            if len(run.batch.slices) >= (policy.HELD_ANSWERS if run.in_lane else 2):
+            if len(run.batch.slices) > 1:
                 writes.hold()
             try:
                 self._answer(run, now)
