@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from benchmarks.load import Load
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph
 from model_store.graph import Tensor
@@ -32,14 +33,14 @@ from model_store.rows import analyse
 from service.cores import count_cores
 from service.engine.batching.buckets import bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
-from service.engine.batching.policy import GPU_INLINE_S, INLINE_S
-from service.engine.batching.queue import Answer, BatchQueue
+from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S
+from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.onnx.providers import GPU_LANES, GpuOptions
 from service.engine.onnx.session import Session, available_providers, host_allocator
-from service.engine.tensors import Arrays, Rows, Signature
-from service.errors import NotReady, ServiceError
+from service.engine.tensors import Arrays, Signature
+from service.errors import NotReady
 from service.metrics.devices import find_lacking_gpu, read_driver, read_gpus
 
 ROUNDS = 5
@@ -159,7 +160,7 @@ async def _drive(
     device = Device(
         count_cores() if session.on_cpu else GPU_LANES,
         loop,
-        inline_s=INLINE_S if session.on_cpu else GPU_INLINE_S,
+        inline_s=INLINE_S if session.on_cpu else INLINE_BESIDE_S,
         splits=session.on_cpu,
         empty=host_allocator(policy),
     )
@@ -175,41 +176,6 @@ async def _drive(
     finally:
         await dispatcher.drain()
         device.close()
-
-
-class Load:
-    """Callers of one row each, who ask again as soon as they are answered, until the time is over."""
-
-    def __init__(self, dispatcher: Dispatcher, rows: Rows, seconds: float) -> None:
-        self._dispatcher, self._rows, self._seconds = dispatcher, rows, seconds
-        self._ended: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._error: ServiceError | None = None
-        self._asked = self._answered = 0
-        self._began = 0.0
-
-    async def run(self, callers: int) -> float:
-        """Rows per second until the last caller was answered. Raises NotReady if one got an error."""
-        self._began = time.perf_counter()
-        for _ in range(callers):
-            self._ask()
-        elapsed = await self._ended
-        if self._error is not None:
-            raise NotReady(f"the engine failed on the benchmark's own rows: {self._error}")
-        return self._answered / elapsed
-
-    def _ask(self) -> None:
-        self._asked += 1
-        self._dispatcher.submit(self._rows, self._take)
-
-    def _take(self, outcome: Answer | ServiceError) -> None:
-        self._answered += 1
-        if isinstance(outcome, ServiceError):
-            self._error = outcome
-        elapsed = time.perf_counter() - self._began
-        if elapsed < self._seconds and self._error is None:
-            self._ask()
-        elif self._answered == self._asked:
-            self._ended.set_result(elapsed)
 
 
 def name_of(path: Path) -> str:

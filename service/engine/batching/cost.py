@@ -10,21 +10,21 @@ Rules of fair shares
 
 import bisect
 from collections.abc import Collection
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from mypy_extensions import mypyc_attr
 
+from service.engine.batching.policy import (
+    BATCH_OVERHEAD_S,
+    EFFICIENT_WITHIN,
+    MOST_TIMES,
+    NEW_RUN_WEIGHT,
+    RETRY_RUNS,
+    WORTH_SHARING,
+)
 from service.errors import BodyTooLarge
 
 T = TypeVar("T")
-_WEIGHT: Final = 0.2
-"""Share of a new observation in the running means; about the last ten runs of a size count."""
-_MOST: Final = 3.0
-"""A run counts as at most so many times of what was expected. A machine that stood still for a second says nothing of
-the next run, and a model that seems too slow for every deadline would not run again."""
-
-_REST_S, _REST_RUNS = 1.0, 10.0
-"""A model is tried again after so many seconds, and so many times of what a run is expected to take."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -53,9 +53,9 @@ class CostModel:
         if at < len(self._sizes) and self._sizes[at] == size:
             known_s = self._seconds[at]
             if known_s > 0:
-                seconds = min(seconds, _MOST * known_s)
-            self._rows[at] += _WEIGHT * (rows - self._rows[at])
-            self._seconds[at] += _WEIGHT * (seconds - self._seconds[at])
+                seconds = min(seconds, MOST_TIMES * known_s)
+            self._rows[at] += NEW_RUN_WEIGHT * (rows - self._rows[at])
+            self._seconds[at] += NEW_RUN_WEIGHT * (seconds - self._seconds[at])
         else:
             self._sizes.insert(at, size)
             self._rows.insert(at, rows)
@@ -90,19 +90,26 @@ class CostModel:
             return max_rows
         return max(1, bisect.bisect_right(range(1, max_rows), seconds, key=self.predict))
 
-    def efficient(self, max_rows: int, overhead_s: float, tolerance: float = 0.05) -> int:
-        """The smallest batch whose cost a row is within ``tolerance`` of the best, of ``max_rows`` and its halves.
+    def efficient(self, max_rows: int) -> int:
+        """The smallest batch, of ``max_rows`` and its halves, whose cost of a row is close to the best.
 
-        Larger ones would only make everybody wait longer. ``overhead_s`` is what a batch costs besides its run: more
-        than at rest once caches are cold, so little is tolerated. With 0.1 a compute-bound model of 2.7 ms a row ran
-        in batches of 2 and answered 520 to 565 requests/s of 64 clients, with 4 to 16 rows 536 to 663.
+        Larger ones would only make everybody wait longer.
         """
         sizes = [max_rows]
         while sizes[-1] > 1:
             sizes.append(sizes[-1] // 2)
-        row_s = [(self.predict(rows) + overhead_s) / rows for rows in sizes]
-        limit_s = min(row_s) * (1 + tolerance)
+        row_s = [(self.predict(rows) + BATCH_OVERHEAD_S) / rows for rows in sizes]
+        limit_s = min(row_s) * (1 + EFFICIENT_WITHIN)
         return min(rows for rows, seconds in zip(sizes, row_s, strict=True) if seconds <= limit_s)
+
+    def share(self, limit: int, waiting: int, lanes: int, inline_s: float) -> int:
+        """The rows of the next batch where ``lanes`` are idle: their share, if that is well faster than ``limit``.
+
+        A share that the event loop would run itself gains nothing: the lanes would stay idle.
+        """
+        share = max(1, min(limit, -(-waiting // lanes)))
+        whole_s = self.predict(min(limit, waiting))
+        return share if inline_s < self.predict(share) < WORTH_SHARING * whole_s else limit
 
 
 class SizedCosts:
@@ -176,9 +183,9 @@ class RunMemory:
 def may_try(rested_s: float, expected_s: float) -> bool:
     """Whether a model that has rested for so long runs a request for which it seems too slow.
 
-    If all were refused, nothing would be learned of one that is fast by now. A tenth of the time is spent at most.
+    If all were refused, nothing would be learned of one that is fast by now.
     """
-    return rested_s >= max(_REST_S, _REST_RUNS * expected_s)
+    return rested_s >= RETRY_RUNS * expected_s
 
 
 class FairShare:

@@ -16,7 +16,7 @@ import numpy as np
 from mypy_extensions import mypyc_attr
 
 from service.engine.batching.cost import FairShare
-from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, STUCK_S, TURN_S
+from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, STUCK_S
 from service.engine.batching.queue import Batch
 from service.engine.execution.lane import Lane, LaneRun
 from service.engine.execution.runner import AllCores
@@ -212,10 +212,9 @@ class Device:
                 logger.error("a run did not end when it was told to: its thread is left behind")
 
     def _pump(self) -> None:
-        """Start batches while there are both rows and free lanes."""
+        """Start batches while there are rows and free lanes. At most one runs here, before sockets are read again."""
         self._woken = False
         now = self.clock()
-        turn_ends = now + TURN_S
         while self._idle and (run := self._next(now, len(self._idle))) is not None:
             most_s = INLINE_BESIDE_S if self.lanes_run or run.has_siblings else self.inline_s
             if run.needs_lane or run.estimate_s > most_s:
@@ -225,9 +224,9 @@ class Device:
             self._on_batch_done(run)
             self._deliver(run)
             now = run.ended_at
-            if now > turn_ends and (self._active or self._again):
+            if self._active or self._again:
                 self._wake()
-                break
+            break
         for user in self._active:
             user.observe_depth()
         self._set_timer(now)

@@ -1,7 +1,7 @@
 """The answers of a batch are rendered one after the other and then written together.
 
-A write to a caller on the same machine wakes it, and it often takes the core at once. Between two answers there would be
-two changes of thread, and the caches would be cold for the next answer.
+A write to a caller on the same machine wakes it, and it often takes the core at once. Between two answers there would
+be two changes of thread, and the caches would be cold for the next answer.
 """
 
 import asyncio

@@ -21,7 +21,7 @@ from typing import Any
 
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, RunMemory, may_try
-from service.engine.batching.policy import RUN_MARGIN, WORTH_SHARING
+from service.engine.batching.policy import RUN_MARGIN, VISIT_S
 from service.engine.execution.device import Device, LaneUser
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import StepRunner
@@ -35,12 +35,6 @@ from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure,
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
-
-_STEP_OVERHEAD_S = 150e-6
-_VISIT_S = 4e-3
-"""How long a batch may go on in a lane, a step after the other, when nobody waits."""
-_EFFICIENT_WITHIN = 0.3
-"""A batch is no larger than brings the cost of a row within this share of the best: who joins waits for such a step."""
 
 
 class ContinuousBatcher(LaneUser):
@@ -80,7 +74,7 @@ class ContinuousBatcher(LaneUser):
         self._memory = memory
         self._most_elements = 0
         """Of a row among those that are there."""
-        self._step_rows = self.cost.efficient(self._max_rows, _STEP_OVERHEAD_S, _EFFICIENT_WITHIN)
+        self._step_rows = self.cost.efficient(self._max_rows)
 
     def submit(
         self, request: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1
@@ -203,20 +197,15 @@ class ContinuousBatcher(LaneUser):
         self.observe_depth()
 
     def _share(self) -> int:
-        lanes, limit = self._device.lanes, self._step_rows
-        together = min(limit * lanes, self.table.used_slots + self.table.waiting_rows)
-        share = -(-together // lanes)
-        if lanes == 1 or share < 1:
-            return limit
-        share_s, whole_s = self.cost.predict(share), self.cost.predict(min(together, limit))
-        return share if self._device.inline_s < share_s < WORTH_SHARING * whole_s else limit
+        together = self.table.used_slots + self.table.waiting_rows
+        return self.cost.share(self._step_rows, together, self._device.lanes, self._device.inline_s)
 
     def execute(self, run: LoopStep, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         def may_go_on(now: float) -> bool:
             """A hop to the event loop and back is saved, where nobody waits for this batch or this lane."""
             return (
                 run.in_lane
-                and now - run.started_at < _VISIT_S
+                and now - run.started_at < VISIT_S
                 and not self.table.waiting_rows
                 and self.table.departures == run.departures
                 and not self._device.is_wanted(self)

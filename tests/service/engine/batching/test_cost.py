@@ -89,20 +89,20 @@ def test_largest_batch_is_the_last_that_fits(observed: list[tuple[int, float]], 
 def test_where_rows_do_not_get_cheaper_in_company_batches_are_small() -> None:
     """A compute-bound model takes its time a row: the smallest batch that hides what a batch costs is enough."""
     cost = learn([(1 << power, 0.002 * (1 << power)) for power in range(7)])
-    assert cost.efficient(64, 0.0) == 1
-    assert cost.efficient(64, 0.001) == 16
-    assert cost.efficient(64, 1.0) == 64
+    assert cost.efficient(64) == 16
+    assert cost.scale(1000).efficient(64) == 1
+    assert cost.scale(0.001).efficient(64) == 64
 
 
 def test_where_rows_share_a_cost_batches_are_large() -> None:
     """A memory-bound model reads its weights once a batch: the largest is the cheapest a row."""
     cost = learn([(1 << power, 0.01 + 0.0001 * (1 << power)) for power in range(7)])
-    assert cost.efficient(64, 0.0) == 64
+    assert cost.efficient(64) == 64
 
 
 @settings(deadline=None, max_examples=50)
 @given(observed=runs, rows=sizes)
 def test_efficient_size_is_within_the_limit(observed: list[tuple[int, float]], rows: int) -> None:
     """Whatever was learned, it is between one row and the limit; knowing nothing, it is the limit."""
-    assert 1 <= learn(observed).efficient(rows, 1e-3) <= rows
-    assert CostModel().efficient(rows, 1e-3) == rows
+    assert 1 <= learn(observed).efficient(rows) <= rows
+    assert CostModel().efficient(rows) == rows
