@@ -82,7 +82,7 @@ class Worker:
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
-        self.handler = RequestHandler(settings, self.metrics, loop, writes=self.device.writes)
+        self.handler = RequestHandler(settings, self.metrics, loop)
         self.sequences = Sequences(settings, loop)
         folder = settings.metrics_dir
         self.forwarder: Forwarder | None = None

@@ -19,7 +19,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
 from service.engine.batching.queue import Answer
-from service.engine.execution.write_coalescer import WriteCoalescer
 from service.errors import (
     Cancelled,
     DeadlinePassed,
@@ -251,10 +250,8 @@ class RequestHandler(Handler):
         metrics: Metrics,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.perf_counter,
-        writes: WriteCoalescer | None = None,
     ) -> None:
         self.clock = clock
-        self.writes = writes or WriteCoalescer()
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
         self.limits = ConnectionLimits.of(settings)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from service.engine.execution.write_coalescer import WriteCoalescer
 from service.errors import ServiceError
 from service.settings import Settings
 from service.transport.cors import Cors
@@ -54,7 +53,6 @@ class Handler(abc.ABC):
     limits: ConnectionLimits
     cors: Cors | None
     body_budget: BodyBudget
-    writes: WriteCoalescer
 
     @abc.abstractmethod
     def match(self, path: str) -> Endpoint | None:

@@ -21,7 +21,6 @@ from service.engine.batching.queue import Batch
 from service.engine.execution.lane import Lane, LaneRun
 from service.engine.execution.runner import AllCores
 from service.engine.execution.stop import NEVER, Stop, lane_thread
-from service.engine.execution.write_coalescer import WriteCoalescer
 from service.engine.tensors import BatchBuffer
 
 logger = logging.getLogger("sluice.engine")
@@ -160,7 +159,6 @@ class Device:
         self._on_stuck = on_stuck
         self.clock = clock
         self.inline_s = inline_s
-        self.writes = WriteCoalescer()
         self._splits = splits
         self._loop = loop
         self._lanes = [Lane[Run](number, BatchBuffer(empty)) for number in range(lanes)]

@@ -256,14 +256,7 @@ class Dispatcher(LaneUser):
         self._ran_at = run.ended_at
         if run.error is None:
             now = self._device.clock()
-            writes = self._device.writes
-            if len(run.batch.slices) > 1:
-                writes.hold()
-            try:
-                self._answer(run, now)
-            finally:
-                if writes.holds:
-                    writes.release()
+            self._answer(run, now)
             self._learn(run, now)
             return ()
         if run.stop.asked:  # nobody waits for it; the next one is expected to take as long at least

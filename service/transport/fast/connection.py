@@ -21,7 +21,6 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from service.engine.execution.write_coalescer import WriteCoalescer
 from service.errors import BodyTooLarge, Cancelled, ServiceError
 from service.transport.handler import Handler
 from service.transport.request import (
@@ -96,7 +95,7 @@ class FastRequest(Request):
         handler = connection.handler
         if handler is not None and handler.cors is not None:
             reply.headers = (*reply.headers, *handler.cors.headers_for(self.headers))
-        write_reply(connection, reply, self.keep_alive, may_wait=connection.stays_quiet_after(self))
+        write_reply(connection, reply, self.keep_alive)
         connection.complete(self)
 
     def open(self, status: int, headers: Sequence[HeaderField]) -> None:
@@ -326,14 +325,12 @@ class Connection:
             self.handler.body_budget.release(size, None if size <= SMALL_BODY_BYTES else request)
 
 
-def write_reply(connection: Connection, reply: Reply, keep_alive: bool, may_wait: bool = False) -> None:
-    """Write a whole answer; one that ``may_wait``, together with others of its batch."""
+def write_reply(connection: Connection, reply: Reply, keep_alive: bool) -> None:
+    """Write a whole answer."""
     parts = _render_head(connection, reply.status, reply.headers)
     size = reply.size_bytes
     parts.append((_KEPT if keep_alive else _CLOSING) % size)
-    handler = connection.handler
-    writes = handler.writes if may_wait and handler is not None else None
-    _write(connection.transport, parts, reply.chunks, size, writes)
+    _write(connection.transport, parts, reply.chunks, size)
 
 
 _written: tuple[Sequence[HeaderField], bytes] = ((), b"")
@@ -358,15 +355,11 @@ def _write(
     head: list[bytes | memoryview],
     chunks: Iterable[bytes | memoryview],
     size_bytes: int,
-    writes: WriteCoalescer | None = None,
 ) -> None:
-    """Write ``chunks``, of ``size_bytes`` in all, after ``head``; where ``writes`` holds, if they are joined."""
+    """Write ``chunks``, of ``size_bytes`` in all, after ``head``."""
     if size_bytes <= _JOIN_BELOW_BYTES:
         head += chunks
-        if writes is None or not writes.holds:
-            transport.write(b"".join(head))
-        else:
-            writes.write(transport, b"".join(head))
+        transport.write(b"".join(head))
         return
     transport.write(b"".join(head))
     for chunk in chunks:
