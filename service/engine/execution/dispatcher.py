@@ -215,10 +215,12 @@ class Dispatcher(LaneUser):
         if batch is None:
             return None
         self._tries = False
-        all_cores = self.all_cores if self._has_room(idle_lanes) else None
-        if all_cores is not None and cost is self.cost:
-            cost = all_cores.cost
-        run = BatchRun(self, now, cost.predict(batch.count), batch, all_cores, elements)
+        estimate_s, all_cores = cost.predict(batch.count), None
+        if estimate_s > self._device.inline_s and self._has_room(idle_lanes):
+            all_cores = self.all_cores
+            if all_cores is not None and cost is self.cost:
+                estimate_s = all_cores.cost.predict(batch.count)
+        run = BatchRun(self, now, estimate_s, batch, all_cores, elements)
         run.needs_lane = self._needs_lane or not is_known
         return run
 

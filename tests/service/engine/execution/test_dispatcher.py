@@ -302,7 +302,7 @@ def test_failure_on_all_cores_is_found_as_on_one():
     async def main() -> None:
         content = graphs.look_up()
         runner = Counting(content)
-        bench = Bench(runner, content, lanes=2)
+        bench = Bench(runner, content, lanes=2, cost_s=SLOW_S)
         all_cores = widen(bench, content)
         asked = [bench.ask({"x": np.full((1, 1), value, np.int64)})[1] for value in (0, 9, 1, 2)]
         outcomes = await asyncio.gather(*asked, return_exceptions=True)

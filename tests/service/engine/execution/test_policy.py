@@ -72,6 +72,21 @@ def test_short_batch_runs_on_the_event_loop(lanes: int) -> None:
 
 
 @LANES
+def test_batch_that_is_short_enough_for_the_loop_runs_on_one_core(lanes: int) -> None:
+    """Threads on other cores would have to be woken for it."""
+
+    async def main() -> None:
+        content = graphs.double()
+        one, every = Counting(content), Counting(content)
+        bench = Bench(one, content, lanes=lanes, cost_s=INLINE_S / 2, all_cores=AllCores(every, CostModel(), lanes))
+        await bench.ask_x(1.0, rows=8)
+        assert (one.batches, every.batches) == ([8], [])
+        bench.device.close()
+
+    run_virtual(main())
+
+
+@LANES
 def test_batch_has_all_cores_only_while_no_other_lane_is_busy(lanes: int) -> None:
     """Its threads would take the cores of the other lanes."""
 
