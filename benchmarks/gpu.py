@@ -33,7 +33,7 @@ from model_store.rows import analyse
 from service.cores import count_cores
 from service.engine.batching.buckets import bucket_of, make_buckets
 from service.engine.batching.cost import CostModel
-from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S
+from service.engine.batching.policy import INLINE_S
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
@@ -160,7 +160,7 @@ async def _drive(
     device = Device(
         count_cores() if session.on_cpu else GPU_LANES,
         loop,
-        inline_s=INLINE_S if session.on_cpu else INLINE_BESIDE_S,
+        inline_s=INLINE_S if session.on_cpu else 0.0,
         splits=session.on_cpu,
         empty=host_allocator(policy),
     )

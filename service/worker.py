@@ -22,7 +22,7 @@ from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
 from service.cores import count_cores
-from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S
+from service.engine.batching.policy import INLINE_S
 from service.engine.execution.device import Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator
@@ -74,7 +74,7 @@ class Worker:
         self.device = Device(
             settings.lanes or count_lanes(settings.provider, available, cores),
             loop,
-            inline_s=INLINE_S if on_cpu else INLINE_BESIDE_S,
+            inline_s=INLINE_S if on_cpu else 0.0,
             splits=on_cpu,
             empty=host_allocator(settings.provider),
             on_stuck=functools.partial(self.replace, "a run in it does not end"),

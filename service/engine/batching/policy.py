@@ -4,8 +4,6 @@ from typing import Final
 
 INLINE_S: Final = 1e-3
 """Batches predicted to be shorter run on the event loop of a CPU server; a lane's thread would have to be woken."""
-INLINE_BESIDE_S: Final = 200e-6
-"""The same while a lane runs, and on a GPU server, where the loop could read requests while the device works."""
 WORTH_SHARING: Final = 0.8
 """Rows are shared by idle lanes where a share takes at most this part of the time of the whole batch."""
 BATCH_OVERHEAD_S: Final = 1e-3
@@ -22,8 +20,6 @@ MOST_TIMES: Final = 3.0
 """A run counts as at most this many times its prediction: one pause of the machine must not stop a model."""
 RETRY_RUNS: Final = 10
 """A model that seems too slow for every request is tried again after resting this many of its runs."""
-VISIT_S: Final = 4e-3
-"""How long the loop of an iterative model may step in its lane before it returns to the event loop, if nobody waits."""
 MOST_BYTES_TWICE: Final = 64 << 20
 """Weights up to this size are held twice, so that a batch that runs alone can use all cores."""
 STUCK_S: Final = 5.0

@@ -16,7 +16,7 @@ import numpy as np
 from mypy_extensions import mypyc_attr
 
 from service.engine.batching.cost import FairShare
-from service.engine.batching.policy import INLINE_BESIDE_S, INLINE_S, STUCK_S
+from service.engine.batching.policy import INLINE_S, STUCK_S
 from service.engine.batching.queue import Batch
 from service.engine.execution.lane import Lane, LaneRun
 from service.engine.execution.runner import AllCores
@@ -29,8 +29,7 @@ logger = logging.getLogger("sluice.engine")
 class Run(LaneRun):
     """Something on its way through a lane, with its times on the device's clock.
 
-    ``has_siblings`` says whether others of its kind could run beside it: then a thread pays sooner than on the event
-    loop. ``needs_lane``: it must not run on the event loop. ``in_lane`` says that it runs in a lane's thread.
+    ``needs_lane``: it must not run on the event loop. ``in_lane`` says that it runs in a lane's thread.
     """
 
     def __init__(self, dispatcher: "LaneUser", taken_at: float, estimate_s: float) -> None:
@@ -39,7 +38,7 @@ class Run(LaneRun):
         self.estimate_s = estimate_s
         self.started_at = self.ended_at = 0.0
         self.error: BaseException | None = None
-        self.has_siblings = self.needs_lane = self.in_lane = False
+        self.needs_lane = self.in_lane = False
         self.look_at = math.inf
         self.stop = NEVER
         self.is_lost = False
@@ -214,8 +213,7 @@ class Device:
         self._woken = False
         now = self.clock()
         while self._idle and (run := self._next(now, len(self._idle))) is not None:
-            most_s = INLINE_BESIDE_S if self.lanes_run or run.has_siblings else self.inline_s
-            if run.needs_lane or run.estimate_s > most_s:
+            if run.needs_lane or run.estimate_s > self.inline_s:
                 self._start(run, self._idle.pop())
                 continue
             run.dispatcher.execute(run, self._idle[-1].buffer, self.clock)

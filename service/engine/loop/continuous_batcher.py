@@ -21,7 +21,7 @@ from typing import Any
 
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, RunMemory, may_try
-from service.engine.batching.policy import RUN_MARGIN, VISIT_S
+from service.engine.batching.policy import RUN_MARGIN
 from service.engine.execution.device import Device, LaneUser
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import StepRunner
@@ -180,7 +180,6 @@ class ContinuousBatcher(LaneUser):
             self._meet(batch, now)
         step = LoopStep(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
         step.needs_lane = self._needs_lane
-        step.has_siblings = self._device.lanes > 1 and self.table.can_step
         return step
 
     def _meet(self, batch: RunningBatch[LoopSequence], now: float) -> None:
@@ -201,11 +200,10 @@ class ContinuousBatcher(LaneUser):
         return self.cost.share(self._step_rows, together, self._device.lanes, self._device.inline_s)
 
     def execute(self, run: LoopStep, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
-        def may_go_on(now: float) -> bool:
+        def may_go_on() -> bool:
             """A hop to the event loop and back is saved, where nobody waits for this batch or this lane."""
             return (
                 run.in_lane
-                and now - run.started_at < VISIT_S
                 and not self.table.waiting_rows
                 and self.table.departures == run.departures
                 and not self._device.is_wanted(self)

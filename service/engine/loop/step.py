@@ -54,11 +54,10 @@ class StepGraph:
         self._stay = frozenset(self._fed_back.values())
         self._pad = pad or (lambda rows: rows)
 
-    def execute(self, run: LoopStep, clock: Callable[[], float], may_go_on: Callable[[float], bool]) -> None:
+    def execute(self, run: LoopStep, clock: Callable[[], float], may_go_on: Callable[[], bool]) -> None:
         """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane.
 
-        After a step that changes nothing about the batch the next one follows at once, while ``may_go_on``, which is
-        told the time, allows it.
+        After a step that changes nothing about the batch the next one follows at once, while ``may_go_on`` allows it.
         """
         try:
             steady = run.batch.steady
@@ -70,7 +69,8 @@ class StepGraph:
             began = run.started_at
             try:
                 run.outputs = self._run(steady.arrays)
-                while steady.count + 1 < steady.quiet_steps and may_go_on(now := clock()):
+                while steady.count + 1 < steady.quiet_steps and may_go_on():
+                    now = clock()
                     self.feed_back(run)
                     steady.note(run.outputs, now - began)
                     began = now
