@@ -1,11 +1,9 @@
 """What batches cost: how long one takes, learned from every run, and how much of the device each model has used.
 
-Plain numbers, no clock.
-
 Rules of fair shares
-- Each model is charged the seconds that its batches take, those under way as long as they are expected to; of those
-  with work, the one charged least runs next.
-- A model that comes back after a rest starts at the level of the others: rest earns no credit, or it could block them.
+- Each model is charged the seconds that its batches take. A batch under way is charged what it is expected to take. Of
+  the models with work, the one charged least runs next.
+- A model that comes back after a rest starts at the level of the others. If a rest earned credit, it could block them.
 """
 
 import bisect
@@ -31,9 +29,8 @@ T = TypeVar("T")
 class CostModel:
     """Seconds of a run by number of rows.
 
-    Runs are kept by powers of two of their rows, each with a running mean of rows and seconds; between these points the
-    cost is interpolated. A step in the cost (a kernel that changes at 8 rows, say) stays visible, which one straight
-    line would hide.
+    Runs are kept by powers of two of their rows, each with a running mean of rows and seconds. The cost between these
+    points is interpolated. So a step in the cost, such as a kernel that changes at 8 rows, stays visible.
     """
 
     def __init__(self) -> None:
@@ -64,7 +61,7 @@ class CostModel:
     def predict(self, rows: int) -> float:
         """Seconds that ``rows`` rows will take; 0.0 before anything was observed.
 
-        Fewer rows than were ever seen cost as much as the smallest batch, more cost in proportion to the largest.
+        Fewer rows than were ever seen cost as much as the smallest batch. More cost in proportion to the largest.
         """
         known, seconds = self._rows, self._seconds
         if not known:
@@ -78,7 +75,7 @@ class CostModel:
         return seconds[at - 1] + share * (seconds[at] - seconds[at - 1])
 
     def scale(self, factor: float) -> "CostModel":
-        """The cost of what takes so many times as long."""
+        """The cost of runs that take ``factor`` times as long."""
         scaled = CostModel()
         scaled._sizes, scaled._rows = list(self._sizes), list(self._rows)
         scaled._seconds = [seconds * factor for seconds in self._seconds]
@@ -113,11 +110,11 @@ class CostModel:
 
 
 class SizedCosts:
-    """Seconds of a run by number of rows, for each size of a row, where rows may have any size.
+    """Seconds of a run by number of rows and by size of a row, where rows may have any size.
 
-    Sizes are kept by powers of two of their elements, so there are few however many come. ``usual_elements`` is the
-    size that was measured before the model served; None: the first that runs. The caller keeps the cost of that size.
-    Where rows have one size only, ``elements`` are 0.
+    Sizes are kept by powers of two of their elements, so they are few. ``usual_elements`` is the size that was measured
+    before the model served; None: the first that runs. The caller keeps the cost of that size. ``elements`` is 0 where
+    all rows have one size.
     """
 
     def __init__(self, usual_elements: int | None) -> None:
@@ -125,8 +122,9 @@ class SizedCosts:
         self._costs: dict[int, CostModel] = {}
 
     def find(self, elements: int, usual: CostModel) -> tuple[CostModel, bool]:
-        """The cost of rows of about so many elements, and whether it is known: from such rows, or larger ones, which
-        take no less. If neither have run it is in proportion to smaller ones.
+        """The cost of rows of about so many elements, and whether such rows, or larger ones, have run.
+
+        If none have, the cost is in proportion to that of smaller rows.
         """
         size = elements.bit_length()
         nearest = min((one for one in (self._usual, *self._costs) if one >= size), default=0)
@@ -151,10 +149,10 @@ class SizedCosts:
 
 
 class RunMemory:
-    """The most bytes that a run may take, and how many it takes.
+    """The bytes that a run takes, and the most that it may take.
 
-    A row of n elements takes ``terms[0]`` + ``terms[1]`` n + ``terms[2]`` n²: attention compares every element of a row
-    with every other one.
+    A row of n elements takes ``terms[0]`` + ``terms[1]`` n + ``terms[2]`` n². The square is for attention, which
+    compares each element of a row with every other.
     """
 
     def __init__(self, limit_bytes: int, terms: tuple[float, float, float]) -> None:
@@ -181,15 +179,15 @@ class RunMemory:
 
 
 def may_try(rested_s: float, expected_s: float) -> bool:
-    """Whether a model that has rested for so long runs a request for which it seems too slow.
+    """Whether a model that has rested for so long may run a request for which it seems too slow.
 
-    If all were refused, nothing would be learned of one that is fast by now.
+    If all were refused, the cost would never be learned again.
     """
     return rested_s >= RETRY_RUNS * expected_s
 
 
 class FairShare:
-    """Of the models on a device: the one that has used the least of it goes next."""
+    """Chooses which model runs next on a device: the one that has used it least."""
 
     def __init__(self) -> None:
         self._used_s: dict[object, float] = {}
@@ -214,10 +212,10 @@ class FairShare:
         self._used_s[who] = self._used_s.get(who, 0.0) + seconds
 
     def pick(self, candidates: Collection[T]) -> T:
-        """The candidate that goes next; there must be one. To be asked of a single one too: that sets the level.
+        """The candidate that goes next; there must be one. Call it for a single candidate too: that sets the level.
 
-        What is under way counts for the choice only: at the level of an estimate a newcomer would stand behind the
-        others by as much as it was too high.
+        Batches under way count for the choice, but not for the level: an estimate may be too high, and a newcomer would
+        start behind the others by as much.
         """
         chosen = next(iter(candidates)) if len(candidates) == 1 else min(candidates, key=self._account_s)
         self._level_s = max(self._level_s, self._used_s.get(chosen, 0.0))

@@ -1,14 +1,14 @@
-"""The batching core: who runs next, with whom. A plain object that is told the time; no clock, thread or loop here.
+"""The queue of one model version: which requests run next, and together. A plain object that is told the time.
 
 Rules
 - A queue belongs to one model version. It counts rows, not requests, and never holds more than ``max_queue_rows``; a
   model may also limit its waiting requests, of each priority.
 - Requests run together only if their keys are equal. Within a priority they start in order of arrival.
-- Higher priority (smaller number) first; the rest of a batch is filled from the lower ones.
-- A batch has at most ``max_rows`` rows. A larger request is cut, and after each cut goes behind those who wait, so that
-  nobody waits for more than one piece of it.
-- A request that was cancelled, or whose deadline has passed, never starts. Each leaves in exactly one of these ways:
-  the last of its rows taken, expired, or cancelled.
+- The higher priority (smaller number) goes first. Lower ones fill the rest of a batch.
+- A batch has at most ``max_rows`` rows. A larger request is cut. After each cut it goes to the end of the line, so no
+  request waits for more than one piece of it.
+- A request that was cancelled, or whose deadline has passed, never starts. Each request leaves in exactly one way: its
+  last row is taken, it expires, or it is cancelled.
 """
 
 import heapq
@@ -48,14 +48,13 @@ def _tell_nobody(outcome: Answer | ServiceError) -> None: ...
 
 
 class QueuedRequest:
-    """One caller's rows on their way through a queue, and who waits for them. Times are seconds on the caller's clock.
+    """One caller's rows in the queue. Times are seconds on the clock of whoever calls.
 
-    ``done`` is called exactly once, unless the caller cancels first. ``taken_rows`` were already given to batches;
-    ``rows_done`` are the rows so far of a request that is answered by several of them.
+    ``done`` is called exactly once, unless the caller cancels first. ``taken_rows`` counts the rows that batches have
+    taken, ``rows_done`` those that have run, of a request that several batches answer.
     """
 
-    # What is made once a request has its `__init__` written out: that of a dataclass is made when it is imported, so
-    # it is interpreted: five of them took a seventh of the time of a tiny model's request.
+    # `__init__` is written by hand, because mypyc does not compile that of a dataclass.
     def __init__(
         self,
         rows: Rows,
@@ -87,9 +86,9 @@ class QueuedRequest:
     def rejoin(
         self, start: int, rows: int, outputs: Sequence[np.ndarray], axes: Sequence[int | None]
     ) -> Sequence[np.ndarray] | None:
-        """Take in so many rows from ``start`` on; all of them in their order, once they are there.
+        """Keep the outputs of ``rows`` rows from ``start`` on. Returns those of all rows, in order, once complete.
 
-        ``axes`` are the batch axes of the outputs, None for one that every row shares.
+        ``axes`` are the batch axes of the outputs, None for an output that all rows share.
         """
         parts = self._parts = self._parts or []
         parts.append((start, outputs))
@@ -114,7 +113,7 @@ class QueuedRequest:
         self.finished = True
         try:
             self.done(outcome)
-        except Exception:  # the others of the batch must get their answers whatever one of their callers does
+        except Exception:  # the other requests of the batch must still get their answers
             logger.exception("the receiver of an answer failed")
 
 
@@ -139,9 +138,9 @@ class Slice:
     def cut_outputs(
         self, outputs: Sequence[np.ndarray], axes: Sequence[int | None] | None, begin: int
     ) -> Sequence[np.ndarray] | None:
-        """The outputs of the whole request, of those of a batch in which this slice begins at row ``begin``.
+        """The outputs of the whole request, from those of a batch where this slice begins at row ``begin``.
 
-        None while other slices of it have not run. ``axes`` None: the batch was this request alone, uncut.
+        None while other slices of the request have not run. ``axes`` None: the batch was this whole request.
         """
         if axes is None:
             return outputs
@@ -162,7 +161,7 @@ class Batch:
         self.count = sum(s.count for s in slices)
 
     def join(self, signature: Signature, buffer: BatchBuffer, rows: int) -> dict[str, np.ndarray]:
-        """The inputs of a run of ``rows`` rows, the last ones of them padding."""
+        """The inputs of a run of ``rows`` rows. The last ones may be padding."""
         joined = {}
         first = self.slices[0].request.rows.inputs
         for name, shared in first.items():
@@ -174,9 +173,9 @@ class Batch:
         return joined
 
     def expire(self, now: float, least_s: float) -> tuple[list[QueuedRequest], float | None]:
-        """Requests that wait for this batch and have passed their deadline; the next deadline, None if nobody waits.
+        """The requests of this batch whose deadline has passed, and the next deadline, None if no request waits.
 
-        Where deadlines are those of a wait in the queue, each request has ``least_s`` from when it came.
+        Each request has at least ``least_s`` from its arrival: some deadlines are only for the wait in the queue.
         """
         waiting = [part.request for part in self.slices if not part.request.finished]
         deadlines = [max(request.deadline, request.arrived + least_s) for request in waiting]
@@ -184,13 +183,13 @@ class Batch:
         return expired, min((due for due in deadlines if due > now), default=None)
 
     def halves(self) -> "tuple[Batch, Batch]":
-        """The batch cut in two between requests, to find the one that fails it; needs two slices or more."""
+        """The batch cut in two between requests, to find the one that fails. It must have two slices or more."""
         middle = len(self.slices) // 2
         return Batch(self.slices[:middle]), Batch(self.slices[middle:])
 
 
 class _Group:
-    """Requests of one priority and key in order of arrival. Those that have left are skipped when they are reached."""
+    """Requests of one priority and key, in order of arrival. Requests that have left are skipped."""
 
     __slots__ = ("requests", "rows")
 
@@ -230,9 +229,9 @@ class BatchQueue:
         self._order = itertools.count()
 
     def offer(self, request: QueuedRequest, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
-        """Add a request. Raises QueueFull, with ``retry_after_s()``, where it or its rows do not fit any more.
+        """Add a request. Raises QueueFull, with ``retry_after_s()``, where it does not fit.
 
-        A request larger than the whole queue is accepted when nothing else waits, or it could never run.
+        A request larger than the whole queue is accepted when nothing waits; else it could never run.
         """
         rows = request.rows.number
         if self.waiting_rows and self.waiting_rows + rows > self.max_queue_rows:
@@ -253,12 +252,12 @@ class BatchQueue:
         if request.deadline < math.inf:
             heapq.heappush(self._deadlines, (request.deadline, order, request))
             if len(self._deadlines) > 2 * self._waiting_requests + 64:
-                # Most have been answered long before their deadline: forget them, or they would be kept until then.
+                # Most requests are answered long before their deadline. Forget those, or they stay until then.
                 self._deadlines = [entry for entry in self._deadlines if entry[2].waiting]
                 heapq.heapify(self._deadlines)
 
     def cancel(self, request: QueuedRequest) -> bool:
-        """Take a request out; False if it no longer waits. Rows already in a batch run to their end unheard."""
+        """Take a request out. False if it no longer waits. Rows that a batch has taken still run."""
         if not request.waiting:
             return False
         self._leave(request)
@@ -274,7 +273,7 @@ class BatchQueue:
         return expired
 
     def next_deadline(self) -> float:
-        """When the first waiting request expires; infinity for never."""
+        """When the first waiting request expires. Infinity: never."""
         if not self._waiting_requests:
             self._deadlines.clear()  # the most frequent case: a batch took them all
             return math.inf
@@ -283,14 +282,14 @@ class BatchQueue:
         return self._deadlines[0][0] if self._deadlines else math.inf
 
     def next_elements(self) -> int:
-        """The elements of a row of the request that starts the next batch; 0 if none waits."""
+        """The size of a row of the request that starts the next batch, in elements. 0 if no request waits."""
         head = self._head()
         return 0 if head is None else head.rows.row_elements
 
     def ready_at(self, now: float, run_s: float = 0.0) -> float:
-        """From when on ``take`` gives a batch: now if one is due, later if a partial one is held, else infinity.
+        """When ``take`` will give a batch: now, later if a partial one is held for more rows, or infinity.
 
-        None is held beyond the moment from which the first deadline in the queue is ``run_s`` away.
+        No batch is held when the first deadline in the queue is less than ``run_s`` away.
         """
         head = self._head()
         if head is None:
@@ -303,7 +302,7 @@ class BatchQueue:
         return max(now, min(head.arrived + self.max_wait_s, self.next_deadline() - run_s))
 
     def take(self, now: float, max_rows: int | None = None, run_s: float = 0.0) -> Batch | None:
-        """The next batch, or None where none is due (see ``ready_at``). Call ``expire`` first."""
+        """The next batch, or None if none is due (see ``ready_at``). Call ``expire`` first."""
         head = self._head()
         if head is None or (self.max_wait_s and self.ready_at(now, run_s) > now):
             return None
@@ -316,7 +315,7 @@ class BatchQueue:
         return Batch(slices)
 
     def _fill(self, slices: list[Slice], group: _Group, room: int) -> int:
-        """Move rows from a group into ``slices``; returns the room left, 0 if the next request wants a whole batch."""
+        """Move rows from a group into ``slices``. Returns the room left; 0 if the next request is to start a batch."""
         while room and (entry := group.head()) is not None:
             request = entry[1]
             taken, number = request.taken_rows, request.rows.number
@@ -356,7 +355,7 @@ class BatchQueue:
         self._groups[request.priority][request.rows.key].rows -= request.left_rows
 
     def _head(self) -> QueuedRequest | None:
-        """The request that starts the next batch: highest priority, then longest wait. Forgets empty groups."""
+        """The request that starts the next batch: highest priority, then longest wait. Drops empty groups."""
         for groups in self._groups:
             if not groups:
                 continue

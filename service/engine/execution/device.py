@@ -27,9 +27,9 @@ logger = logging.getLogger("sluice.engine")
 
 
 class Run(LaneRun):
-    """Something on its way through a lane, with its times on the device's clock.
+    """One run of a graph, with its times on the device's clock.
 
-    ``needs_lane``: it must not run on the event loop. ``in_lane`` says that it runs in a lane's thread.
+    ``needs_lane``: it must not run on the event loop. ``in_lane``: it runs in a lane's thread.
     """
 
     def __init__(self, dispatcher: "LaneUser", taken_at: float, estimate_s: float) -> None:
@@ -45,7 +45,7 @@ class Run(LaneRun):
 
 
 class BatchRun(Run):
-    """A batch on its way through a lane, where it runs with so many ``rows`` of so many elements (0: as usual)."""
+    """The run of a batch with ``rows`` rows, padding included. ``row_elements`` 0: rows have their usual size."""
 
     def __init__(
         self,
@@ -62,16 +62,16 @@ class BatchRun(Run):
         self.rows = batch.count
         self.row_elements = row_elements
         self.whole = False
-        """Whether it is one request that is neither cut nor joined to others."""
+        """Whether it is one whole request and nothing else."""
         self.outputs: Sequence[np.ndarray] = ()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class LaneUser(abc.ABC):
-    """Who runs batches on a device: the dispatcher of a model version, or its loop.
+    """What runs batches on a device: the dispatcher of a model version, or its loop.
 
-    ``take``, ``deliver`` and the rest are called on the event loop, ``execute`` in a lane or on the event loop.
-    ``running`` counts the batches that are under way.
+    All methods are called on the event loop, but ``execute`` may also be called in a lane. ``running`` counts the runs
+    that were taken and are not delivered.
     """
 
     def __init__(self) -> None:
@@ -94,27 +94,26 @@ class LaneUser(abc.ABC):
 
     @abc.abstractmethod
     def execute(self, run: Any, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
-        """Run it, and note what came of it; must not raise."""
+        """Run it and note the results in ``run``. Must not raise."""
 
-    @abc.abstractmethod
-    def on_batch_done(self, run: Any) -> None:
-        """Take in what the next ``take`` must know of it; quick, for the lane waits."""
+    def on_batch_done(self, run: Any) -> None:  # noqa: B027  # most have nothing to note
+        """Note what the next ``take`` must know of it. Must be quick: the lane waits."""
 
     @abc.abstractmethod
     def deliver(self, run: Any) -> Sequence[Run]:
-        """Hand out what came of it, after ``on_batch_done``; returns what is to run again."""
+        """Answer its requests, after ``on_batch_done``. Returns what is to run again."""
 
     @abc.abstractmethod
     def abandon(self, run: Any) -> None:
-        """``on_batch_done`` or ``deliver`` has raised, a fault of ours: end whoever still waits for this run."""
+        """``on_batch_done`` or ``deliver`` has raised, a fault of ours: fail what still waits for this run."""
 
     @abc.abstractmethod
     def expire(self, now: float) -> None:
-        """End whatever has passed its deadline."""
+        """End the requests whose deadline has passed."""
 
     @abc.abstractmethod
     def expire_run(self, run: Any, now: float) -> float | None:
-        """End those who wait for this run and have passed their deadline. When to look again; None if nobody waits."""
+        """End the requests of this run whose deadline has passed. Returns the next deadline, None if nobody waits."""
 
     @abc.abstractmethod
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
@@ -122,7 +121,7 @@ class LaneUser(abc.ABC):
 
     @abc.abstractmethod
     def observe_depth(self) -> None:
-        """Tell how many rows wait. Called when batches have left, for nobody waits for this then."""
+        """Tell the metrics how many rows wait. Called after batches have left, when it delays nobody."""
 
     async def drain(self) -> None:
         """Refuse new requests and return when the last accepted one is answered."""
@@ -140,8 +139,8 @@ class LaneUser(abc.ABC):
 class Device:
     """The lanes of one device, shared fairly by the models on it.
 
-    ``splits`` says that two half batches side by side can be faster than a whole one: on cores, not on a GPU.
-    ``on_stuck`` is called when a run does not end although it was asked to: its lane is lost.
+    ``splits``: two half batches side by side can be faster than one whole batch. That holds on cores, not on a GPU.
+    ``on_stuck`` is called when a run does not end after it was told to: its lane is lost.
     """
 
     def __init__(
@@ -165,16 +164,14 @@ class Device:
         self._active: dict[LaneUser, None] = {}
         self._share = FairShare()
         self._again: deque[Run] = deque()
-        self._finished: deque[tuple[Run, Lane[Run]]] = deque()
-        """What lanes have done and the loop has not seen yet: it may be in the middle of a hundred sockets."""
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._watch_at = math.inf
-        """When a deadline passes in the middle of a run in a lane, or earlier."""
+        """When the first deadline of a running batch passes. It may be too early, never too late."""
 
     def wake(self, dispatcher: LaneUser) -> None:
-        """``dispatcher`` has rows. They leave at the end of this turn of the loop, if a lane is free then."""
+        """``dispatcher`` has rows. They leave after this turn of the event loop, if a lane is free then."""
         if dispatcher not in self._active:
             self._share.enter(dispatcher)
             self._active[dispatcher] = None
@@ -186,12 +183,12 @@ class Device:
         self._share.forget(dispatcher)
 
     def is_wanted(self, by: LaneUser) -> bool:
-        """Whether somebody else than ``by`` has work. May be asked in a lane."""
+        """Whether another user than ``by`` has work. May be called in a lane."""
         return bool(self._again) or any(user is not by for user in list(self._active))
 
     @property
     def lanes_run(self) -> bool:
-        """Whether a thread may want the interpreter."""
+        """Whether any lane is busy."""
         return len(self._idle) < self.lanes
 
     def next_lane_s(self) -> float:
@@ -233,7 +230,7 @@ class Device:
             self._loop.call_soon(self._pump)
 
     def _next(self, now: float, idle_lanes: int) -> Run | None:
-        """The next batch, for one of so many lanes."""
+        """The next batch, where ``idle_lanes`` are free."""
         if self._again:
             again = self._again.popleft()
             again.taken_at = now
@@ -251,7 +248,7 @@ class Device:
                 dispatcher.running += 1
                 break
             if dispatcher.has_work:
-                held.append(dispatcher)  # a partial batch that is kept for company
+                held.append(dispatcher)  # it holds a partial batch until more rows come
         self._active.update(dict.fromkeys(held))
         return found
 
@@ -270,34 +267,28 @@ class Device:
                 run.dispatcher.execute(run, lane.buffer, self.clock)
             except BaseException as error:  # noqa: BLE001  # not even SystemExit in a model may cost the lane
                 run.error, run.ended_at = error, self.clock()
-            self._finished.append((run, lane))
-            self._loop.call_soon_threadsafe(self.catch_up)
+            self._loop.call_soon_threadsafe(self._finish, run, lane)
 
         lane.do(work)
         run.dispatcher.observe_depth()
 
-    def catch_up(self) -> None:
-        """Give lanes that have become free their next batch, before the answers are written: they should not wait.
-
-        Called by the event loop in a turn of its own, and by whoever is about to add work in a turn that is long.
-        """
-        while self._finished:
-            run, lane = self._finished.popleft()
-            lane.run = None
-            self._idle.append(lane)
-            if not run.is_lost:
-                self._on_batch_done(run)
-            self._pump()
-            if not run.is_lost:
-                self._deliver(run)
-            if self._again:
-                self._wake()
+    def _finish(self, run: Run, lane: Lane[Run]) -> None:
+        """Give a lane that is free again its next batch, and then write the answers of the last one."""
+        lane.run = None
+        self._idle.append(lane)
+        if not run.is_lost:
+            self._on_batch_done(run)
+        self._pump()
+        if not run.is_lost:
+            self._deliver(run)
+        if self._again:
+            self._wake()
 
     def _on_batch_done(self, run: Run) -> None:
         try:
             run.dispatcher.on_batch_done(run)
         except Exception:
-            logger.exception("what came of a batch could not be taken in")
+            logger.exception("the results of a batch could not be taken in")
             run.dispatcher.abandon(run)
 
     def _deliver(self, run: Run) -> None:
@@ -306,8 +297,8 @@ class Device:
         try:
             again = dispatcher.deliver(run)
             self._again.extend(again)
-            dispatcher.running += len(again)  # until they have run as well nothing is over
-        except Exception:  # a fault of ours may cost these requests, but not the lane, nor whoever comes after them
+            dispatcher.running += len(again)  # they count as running at once, or a drain could end before them
+        except Exception:  # a fault of ours costs these requests, but not the lane
             logger.exception("the answers of a batch could not be handed out")
             dispatcher.abandon(run)
         dispatcher.running -= 1
@@ -336,7 +327,7 @@ class Device:
         self._pump()
 
     def _watch(self, lane: Lane[Run], now: float) -> float:
-        """End callers whose deadline has passed, and a run for which nobody waits any more. When to look again."""
+        """End requests whose deadline has passed, and a run that nobody waits for. Returns when to look again."""
         run = lane.run
         if run is None:
             return math.inf
@@ -351,7 +342,7 @@ class Device:
         return run.look_at
 
     def _lose(self, run: Run) -> None:
-        """Go on without a run, and without its lane, which nothing can end but the end of the process."""
+        """Go on without a run and its lane. Only the end of the process can end them."""
         logger.error("a run did not end within %.0f s after it was told to: its lane is lost", STUCK_S)
         run.is_lost = True
         self._share.end(run.dispatcher, run.estimate_s, 0.0)

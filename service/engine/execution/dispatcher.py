@@ -1,14 +1,14 @@
-"""The shell around the batching core: a dispatcher for each graph of a version. ``device.py`` has the lanes.
+"""A dispatcher for each graph of a version: requests in, batches to the lanes of the device, answers out.
 
 Life of a request
-1. ``submit`` checks that it can be answered in time and offers it to the queue; the device is woken once a loop turn,
-   so that everything that arrived in the same turn can leave together.
-2. While a lane is free the device takes the next batch of the model whose turn it is, and runs it: on the event loop if
-   it is expected to be shorter than a hop to a thread and back, else in a thread.
-3. A batch that fails is cut in halves until the request that fails it is alone.
-4. When the last row of a request is there, its ``done`` is called, once, with an Answer or an error.
+1. ``submit`` checks that it can be answered in time and puts it in the queue. The device is woken once for each turn of
+   the event loop, so all requests that arrive in one turn can share a batch.
+2. While a lane is free, the device takes the next batch of the model whose turn it is. A short batch runs on the event
+   loop, a long one in the lane's thread.
+3. A batch that fails is cut in halves until the request that fails is alone.
+4. When all rows of a request have run, its ``done`` is called once, with an Answer or an error.
 
-All of it happens on the event loop's thread, apart from the run in a lane.
+Everything but the run in a lane happens on the event loop's thread.
 """
 
 import logging
@@ -32,10 +32,12 @@ logger = logging.getLogger("sluice.engine")
 class Dispatcher(LaneUser):
     """Requests of one model version in, answers out.
 
-    ``pad`` tells with how many rows a batch runs. ``all_cores`` runs the batches that have most lanes to themselves.
-    ``may_inline`` False: the time of a run depends on values, so none is on the event loop. Where rows have any size,
-    ``cost`` is that of rows of ``row_elements``, and ``memory`` bounds a run. Once its run has begun, a request has at
-    least ``least_s`` from its arrival.
+    pad           gives the rows that a batch runs with, padding included
+    all_cores     runs long batches that have all lanes to themselves
+    may_inline    False where the time of a run depends on values: then no run is on the event loop
+    row_elements  the size of rows that ``cost`` is for, where rows may have any size
+    memory        bounds what a run takes, where rows may have any size
+    least_s       a request whose run has begun has at least this long from its arrival
     """
 
     def __init__(
@@ -67,12 +69,12 @@ class Dispatcher(LaneUser):
         self._device = device
         self._is_simple = signature.batches and signature.output_axes == [0]
         self.batch_rows = self.cost.efficient(queue.max_rows)
-        """The rows of a batch where more do not pay. From the start: a size that does not run is not learned again."""
+        """The most rows of a batch. Chosen once: the cost of larger batches is not learned again."""
         self._learn_full_batch()
         self._ran_at, self._tries = device.clock(), False
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Callable[[], None]:
-        """Queue checked rows; returns what takes them out again when the caller has gone.
+        """Queue checked rows. Returns a function that cancels the request.
 
         ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate, BodyTooLarge.
         """
@@ -82,7 +84,7 @@ class Dispatcher(LaneUser):
         return self.enqueue(rows, done, timeout_s, priority)
 
     def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> Callable[[], None]:
-        """``submit`` of rows that ``find_refusal`` has just found nothing against. Raises QueueFull."""
+        """As ``submit``, for rows that ``find_refusal`` has just accepted. Raises QueueFull."""
         now = self._device.clock()
         request = QueuedRequest(rows, now, now + timeout_s, priority, done)
         try:
@@ -94,7 +96,7 @@ class Dispatcher(LaneUser):
         return _Cancel(self, request)
 
     def answer_no_rows(self, rows: Rows) -> Answer:
-        """Answer checked inputs of no rows, at once: nothing has to run for it. Raises Draining."""
+        """Answer checked inputs of no rows at once, without a run. Raises Draining."""
         self.check_time(rows.number, math.inf)
         self.observer.answered(Tally(1))
         if self.observer.traces:
@@ -109,10 +111,10 @@ class Dispatcher(LaneUser):
             raise refusal
 
     def find_refusal(self, rows: int, timeout_s: float) -> ServiceError | None:
-        """Draining; TooLate if so many rows would not be answered in time, whatever is in them; None to go on."""
+        """Draining, or TooLate if so many rows would not be answered in time. None: the request may go on."""
         if self._draining is not None:
             return Draining("this version of the model is being taken out of service")
-        # The first is cheap and never less than the second, for a request that fits a batch.
+        # For a request that fits a batch, the first bound is never below the second, and cheap.
         longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
         if longest_s <= timeout_s or (expected_s := self.expected_wait_s(rows)) <= timeout_s:
             return None
@@ -121,12 +123,12 @@ class Dispatcher(LaneUser):
             return None
         self.observer.failed()
         return TooLate(
-            f"the answer would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that it may",
+            f"the answer would take about {expected_s:.3g} s, longer than its timeout of {timeout_s:.3g} s",
             expected_s - timeout_s,
         )
 
     def cancel(self, request: QueuedRequest) -> None:
-        """A waiting request leaves the queue; the answer of a running one is thrown away."""
+        """A waiting request leaves the queue. The answer of a running one is thrown away."""
         if not request.finished:
             self.observer.failed(self._device.clock() - request.arrived)
         request.finished = True
@@ -142,14 +144,14 @@ class Dispatcher(LaneUser):
         return not self.running and not self.queue.waiting_rows
 
     def expected_wait_s(self, rows: int) -> float:
-        """Seconds until ``rows`` more rows would be answered: a lane gets free, then what waits, then their batch."""
+        """Seconds until ``rows`` more rows would be answered: until a lane is free, for what waits, for their batch."""
         a_lane = (self.queue.waiting_rows + max(1, rows)) / self._device.lanes
         whole, rest = divmod(a_lane, self.batch_rows)
         wait_s = self._device.next_lane_s() + whole * self._full_batch_s
         return policy.WAIT_MARGIN * wait_s + policy.RUN_MARGIN * self.cost.predict(math.ceil(rest))
 
     def limit_wait(self, timeout_s: float, wait_s: float) -> float:
-        """How long a request may take that may wait for ``wait_s``. With nobody before it, it does not wait."""
+        """How long a request may take that may wait in the queue for ``wait_s``. Nothing before it: no wait."""
         if self.is_idle and not self._device.next_lane_s():
             return timeout_s
         return min(timeout_s, wait_s + policy.WAIT_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S)
@@ -158,7 +160,7 @@ class Dispatcher(LaneUser):
         return self.expected_wait_s(0)
 
     def _learn_full_batch(self) -> None:
-        """Ask the cost model for what is needed at every turn."""
+        """Keep what is asked of the cost model for every request."""
         self._full_batch_s = self.cost.predict(self.batch_rows)
         self._reserve_s = policy.RUN_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S
         self._longest_wait_s = 3 * policy.WAIT_MARGIN * self._full_batch_s
@@ -173,7 +175,7 @@ class Dispatcher(LaneUser):
         self.settle()
 
     def expire_run(self, run: BatchRun, now: float) -> float | None:
-        """Its callers are told in time, however long it takes; the others of the batch wait on."""
+        """End the requests whose deadline has passed, however long the run takes. The others wait on."""
         expired, next_at = run.batch.expire(now, self._least_s)
         for request in expired:
             self.queue.cancel(request)
@@ -186,18 +188,18 @@ class Dispatcher(LaneUser):
         return self.queue.waiting_rows > 0
 
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
-        """When to look again even if nothing happens: the first deadline, or when a held batch is due."""
+        """When to look again if nothing happens: at the first deadline, or when a held batch is due."""
         due = self.queue.next_deadline()
         if self.queue.max_wait_s and lane_is_idle:
             due = min(due, self.queue.ready_at(now, self._reserve_s))
         return due
 
     def take(self, now: float, idle_lanes: int = 1) -> BatchRun | None:
-        """The next batch: small enough for the first deadline in the queue, where that can still be kept, and no larger
-        than its share where several lanes are idle and sharing the rows is faster.
+        """The next batch. It is small enough for the first deadline in the queue, if that can still be kept, and no
+        larger than its share if several lanes are idle and sharing is faster.
         """
         due = self.queue.next_deadline()
-        # What could not be answered in time even if it ran now, alone, would only take the time of those who can.
+        # A request that would be late even if it ran now and alone would only delay others.
         ends_at = now if self._tries else now + self.cost.predict(1)
         if due <= ends_at:
             self.expire(ends_at)
@@ -225,11 +227,11 @@ class Dispatcher(LaneUser):
         return run
 
     def _has_room(self, idle_lanes: int) -> bool:
-        """Whether a batch has all lanes to itself, and no rows are left for the others."""
+        """Whether all lanes are idle and no rows are left for the others."""
         return not self.queue.waiting_rows and idle_lanes >= self._device.lanes
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
-        """Assemble, run, and note outputs or the error in ``run``. Runs in a lane: touches nothing else."""
+        """Assemble and run the batch, and note the outputs or the error in ``run``. It may be in a lane."""
         try:
             inputs = self._assemble(run, buffer)
             run.started_at = clock()
@@ -250,18 +252,15 @@ class Dispatcher(LaneUser):
         run.rows = self._padded[batch.count]
         return batch.join(self.signature, buffer, run.rows)
 
-    def on_batch_done(self, run: BatchRun) -> None:
-        """Nothing: what the next ``take`` must know was noted when this one left."""
-
     def deliver(self, run: BatchRun) -> Sequence[BatchRun]:
-        """Hand out the answers of a run; returns the halves to run again where it failed in company."""
+        """Answer the requests of a run. Returns the two halves of a failed batch, to run again."""
         self._ran_at = run.ended_at
         if run.error is None:
             now = self._device.clock()
             self._answer(run, now)
             self._learn(run, now)
             return ()
-        if run.stop.asked:  # nobody waits for it; the next one is expected to take as long at least
+        if run.stop.asked:  # nobody waits for it; the next run is expected to take at least as long
             self._learn_cost(run)
             return ()
         if len(run.batch.slices) > 1:
@@ -282,7 +281,7 @@ class Dispatcher(LaneUser):
         return run
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:
-        """Count a run and its cost, when its answers are out: nobody waits for that, and it must not cost an answer."""
+        """Count a run and learn its cost, after its answers are written. A fault here must not cost an answer."""
         rows, compute_s = run.batch.count, run.ended_at - run.started_at
         try:
             self._learn_cost(run)
@@ -297,13 +296,13 @@ class Dispatcher(LaneUser):
             self._learn_full_batch()
 
     def abandon(self, run: BatchRun) -> None:
-        """End the requests of a batch that could not be handed their answers."""
+        """Fail the requests of a batch whose answers could not be handed out."""
         for part in run.batch.slices:
             self.queue.cancel(part.request)
             part.request.finish(ModelFailure("a fault of the server"))
 
     def _answer(self, run: BatchRun, now: float) -> None:
-        """Give each request of a batch its rows, and count those that have all of them."""
+        """Give each request of a batch its rows, and count the requests that have all of theirs."""
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
         only = self.signature.output_names[0] if self._is_simple else None
         observer = self.observer
@@ -345,7 +344,7 @@ class Dispatcher(LaneUser):
 
 @dataclass(eq=False)
 class _Cancel:
-    """Takes a request out again. Compiled, one object instead of the three of a partial function."""
+    """Cancels a request. Compiled, this is one object; a partial function is three."""
 
     dispatcher: Dispatcher
     request: QueuedRequest

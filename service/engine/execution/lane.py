@@ -16,9 +16,9 @@ logger = logging.getLogger("sluice.engine")
 
 
 class LaneRun:
-    """A run as its lane knows it.
+    """What a lane knows of a run.
 
-    ``look_at`` is when a caller's deadline passes while it runs. ``is_lost``: it did not end when it was asked to.
+    ``look_at`` is when the first deadline passes while it runs. ``is_lost``: it did not end when it was told to.
     """
 
     estimate_s: float
@@ -31,10 +31,10 @@ R = TypeVar("R", bound=LaneRun)
 
 
 class Lane(Generic[R]):
-    """A thread that does one thing after the other, and the buffer that it fills for that.
+    """A thread that runs one batch after the other, and the buffer that it assembles them in.
 
-    The event loop chooses the lane, which the threads of an executor would not let it. The thread begins with the
-    first work, and survives whatever that raises.
+    An executor is not used because the event loop chooses the lane. The thread starts with the first run, and survives
+    whatever a run raises.
     """
 
     def __init__(self, number: int, buffer: BatchBuffer) -> None:
@@ -51,7 +51,7 @@ class Lane(Generic[R]):
         self._todo.put(work)
 
     def close(self, within_s: float) -> bool:
-        """Tell what still runs to end. Return whether it has, within so many seconds."""
+        """Tell the current run to end. Returns whether it has ended within so many seconds."""
         if self.run is not None:
             self.run.stop.ask()
         self._todo.put(None)
