@@ -1,8 +1,8 @@
 """``make bench-smoke``: has the engine become slower? Two minutes, in this process, on any machine.
 
-For each cell, the engine and a plain loop take turns. The loop does only what any batching server in Python must do: join
-the rows, run the graph, and give each caller its row. The engine's rows a second over the loop's must not fall below the
-limit in ``smoke.toml``. The engine has one lane, so that the number of cores does not matter.
+For each cell, the engine and a plain loop take turns. The loop does only what any batching server in Python must do:
+join the rows, run the graph, and give each caller its row. The engine's rows a second over the loop's must not fall
+below the limit in ``smoke.toml``. The engine has one lane, so that the number of cores does not matter.
 """
 
 import asyncio
