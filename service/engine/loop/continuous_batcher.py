@@ -2,15 +2,15 @@
 
 Life of a loop request
 1. ``submit`` checks that it can end in time, and offers its rows to the slot table.
-2. Whenever a lane is free, the table gives a batch: rows that wait for their first step join rows that are in the
-   middle of theirs. What a batch carries lies in arrays with a row a slot. While nobody joins or leaves, the outputs of
-   a step are the inputs of the next as they are; else the arrays are put together anew, which is one copy.
-3. A step that fails is run again in halves until those who fail it are alone; the others do not notice.
-4. After each step the rows go on, or end; a request is answered when its last row has ended. In between it may leave at
-   any time: its slots are free before the next step.
+2. Whenever a lane is free, the table gives a batch. Rows that wait for their first step join rows that are further on.
+   The state of a batch is in arrays with one entry for each slot. While no row joins or leaves, the outputs of a step
+   are the inputs of the next. Else the arrays are put together anew, which is one copy.
+3. A step that fails is run again in halves until the rows that fail are alone. The others go on.
+4. After each step, rows go on or end. A request is answered when its last row has ended. It may leave at any time; its
+   slots are free before the next step.
 
-State never leaves its row: a row's results are the same whoever shares its steps, if the graph keeps rows apart.
-All of it happens on the event loop's thread, apart from ``execute``.
+State stays with its row: if the graph keeps rows apart, other rows in a batch cannot change a row's results.
+Everything but ``execute`` happens on the event loop's thread.
 """
 
 import functools
@@ -40,8 +40,8 @@ logger = logging.getLogger("sluice.engine")
 class ContinuousBatcher(LaneUser):
     """Requests to the loop of one model version in, results out.
 
-    ``carries`` says which inputs take which outputs. ``pad`` tells with how many rows a batch runs. ``may_inline`` is
-    as for a dispatcher, and ``memory`` bounds a step, by the size that rows begin with.
+    ``carries`` says which inputs take which outputs. ``pad`` and ``may_inline`` are as for a dispatcher. ``memory``
+    bounds a step, by the size that rows begin with.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class ContinuousBatcher(LaneUser):
         self._max_rows = min(max_rows, table.max_slots)
         self._memory = memory
         self._most_elements = 0
-        """Of a row among those that are there."""
+        """The size of the largest row that is there."""
         self._step_rows = self.cost.efficient(self._max_rows)
 
     def submit(
         self, request: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1
     ) -> Callable[[], None]:
-        """Begin a request; returns what takes its rows out before their next step, when the caller has gone.
+        """Begin a request. Returns a function that takes its rows out before their next step.
 
         Raises InvalidInput, BodyTooLarge, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit.
         """
@@ -118,7 +118,7 @@ class ContinuousBatcher(LaneUser):
                 return
             self.observer.failed()
             raise TooLate(
-                f"{steps} steps would take about {expected_s:.3g} s, more than the {timeout_s:.3g} s that they may",
+                f"{steps} steps would take about {expected_s:.3g} s, longer than the timeout of {timeout_s:.3g} s",
                 expected_s - timeout_s,
             )
 
@@ -127,7 +127,7 @@ class ContinuousBatcher(LaneUser):
         return not self.running and self.table.is_empty
 
     def expected_s(self, slots: int, steps: int) -> float:
-        """Seconds until ``slots`` more slots would be through ``steps`` steps, beside those that are there."""
+        """Seconds until ``slots`` more slots would have made ``steps`` steps, beside those that are there."""
         together = self.table.used_slots + self.table.waiting_rows + slots
         a_step = min(max(1, together), self._step_rows)
         turns = max(1.0, together / (self._step_rows * self._device.lanes))
@@ -159,7 +159,7 @@ class ContinuousBatcher(LaneUser):
         for sequence in expired:
             self.observer.failed(now - sequence.arrived)
             sequence.finish(DeadlinePassed("the deadline passed before the last step"))
-        if expired:  # mostly nobody, and this is asked before each step
+        if expired:  # this is called before each step, and mostly nothing has expired
             self.observe_depth()
         self.settle()
 
@@ -168,7 +168,7 @@ class ContinuousBatcher(LaneUser):
         return min((s.sequence.deadline for s in run.batch.spans if not s.sequence.gone), default=None)
 
     def take(self, now: float, idle_lanes: int = 1) -> LoopStep | None:
-        """The next batch: those who wait first, no larger than its share where steps side by side are faster."""
+        """The next batch. Waiting rows go first. It is no larger than its share, if steps side by side are faster."""
         self.expire(now)
         limit = self._share()
         if self._memory is not None:
@@ -183,7 +183,7 @@ class ContinuousBatcher(LaneUser):
         return step
 
     def _meet(self, batch: RunningBatch[LoopSequence], now: float) -> None:
-        """Rows are together that were not before."""
+        """Note that a batch has new rows."""
         waits_s = []
         for span in batch.spans:
             if isinstance(span.place, SteadyRun):
@@ -201,7 +201,7 @@ class ContinuousBatcher(LaneUser):
 
     def execute(self, run: LoopStep, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         def may_go_on() -> bool:
-            """A hop to the event loop and back is saved, where nobody waits for this batch or this lane."""
+            """While nobody waits for this batch or this lane, the next step need not go through the event loop."""
             return (
                 run.in_lane
                 and not self.table.waiting_rows
@@ -212,7 +212,7 @@ class ContinuousBatcher(LaneUser):
         self._graph.execute(run, clock, may_go_on)
 
     def on_batch_done(self, run: LoopStep) -> None:
-        """Take every row one step on: those that have not ended rest until a batch takes them."""
+        """Take every row one step on. Rows that have not ended rest until a batch takes them."""
         batch, compute_s = run.batch, (run.ended_at - run.started_at) / run.steps
         self._ran_at = run.ended_at
         if run.error is not None:
@@ -224,7 +224,7 @@ class ContinuousBatcher(LaneUser):
         steady = run.steady
         if steady is not None and run.outputs:
             place = self._graph.feed_back(run)
-            if self._may_grow:  # what has made fewer steps would no longer fit
+            if self._may_grow:  # rows with fewer steps no longer fit
                 batch.key = self._key_of(place.arrays)
             steady.note(run.outputs, compute_s)
             quiet = steady.count < steady.quiet_steps and run.departures == self.table.departures
@@ -240,7 +240,7 @@ class ContinuousBatcher(LaneUser):
             self._device.wake(self)
 
     def _part(self, run: LoopStep, steady: SteadyRun, place: Tensors) -> None:
-        """Look at the rows one by one: some end, fail, have left, or are watched."""
+        """Look at the rows one by one. Some end, fail, have left, or are watched."""
         self._lose(run)
         going: list[Span[LoopSequence]] = []
         at = 0
@@ -273,7 +273,7 @@ class ContinuousBatcher(LaneUser):
         return ()
 
     def abandon(self, run: LoopStep) -> None:
-        """End the requests that could not be answered, or all of a batch that could not be taken on."""
+        """Fail the requests that could not be answered, or all of a batch whose results could not be taken in."""
         ended = [*run.finished, *(sequence for sequence, _ in run.lost)]
         if not run.is_taken_in:
             ended += [span.sequence for span in run.batch.spans]
@@ -292,7 +292,7 @@ class ContinuousBatcher(LaneUser):
             result = sequence.describe()
             sequence.finish(result)
             total_s = now - sequence.arrived
-            # Between its steps a row waits for lanes and for what its company's inputs are put together from.
+            # Between its steps a row waits for lanes and while batches are put together.
             between_s = max(0.0, total_s - result.queue_s - result.compute_s)
             tally.requests += 1
             tally.total_s += total_s

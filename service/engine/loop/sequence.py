@@ -1,4 +1,4 @@
-"""A loop request under way: what it has come to so far, and how a step takes it on."""
+"""A request in a loop: its results so far, and how a step changes it."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ Done = Callable[[LoopResult | ServiceError], None]
 
 @dataclass(slots=True, eq=False)
 class LoopSequence(SlotSequence):
-    """A request under way, and who waits for it. ``done`` is called exactly once, unless the caller cancels."""
+    """A request in a loop. ``done`` is called exactly once, unless the caller cancels."""
 
     request: LoopRequest = field(kw_only=True)
     done: Done = field(kw_only=True)
@@ -39,33 +39,33 @@ class LoopSequence(SlotSequence):
         self.answered = True
         try:
             self.done(outcome)
-        except Exception:  # the others of the batch must go on whatever one of their callers does
+        except Exception:  # the other requests of the batch must go on
             logger.exception("the receiver of an answer failed")
 
     def describe(self) -> LoopResult:
-        """What it has come to, when the last row has ended."""
+        """Its results, when the last row has ended."""
         sentences = [sentence.best() for sentence in self.sentences]
         return LoopResult(self.kept, self.last, sentences, max(0.0, self.began_at - self.arrived), self.compute_s)
 
 
 class Tensors(NamedTuple):
-    """Inputs of a step by name, for the slots of a batch and their padding. Never changed by two batches."""
+    """Inputs of a step by name, for the slots of a batch and their padding. Each belongs to one batch."""
 
     arrays: dict[str, Any]
     slots: int
 
 
 class SteadyRun:
-    """Steps of a batch while nobody joins, leaves or ends: noted once for all of its rows, not a row at a time.
+    """Steps of a batch while no row joins, leaves or ends. They are noted once for all rows, not row by row.
 
-    Its spans are told what they came to by ``flush``, before anything changes about them.
+    ``flush`` gives a span its results, before the span changes.
     """
 
     def __init__(self, batch: RunningBatch[LoopSequence], tensors: Tensors) -> None:
         self.tensors = tensors
         self.count = 0
         self.quiet_steps = sys.maxsize
-        """How many steps there are before the rows must be looked at one by one."""
+        """How many steps may be made before rows must be looked at one by one."""
         self.changing: list[tuple[Span[LoopSequence], int, int]] = []
         """The spans whose inputs change with the step, and their slots."""
         self._compute_s = 0.0
@@ -90,14 +90,14 @@ class SteadyRun:
         return self.tensors.arrays
 
     def note(self, outputs: Mapping[str, Any], compute_s: float) -> None:
-        """One more step was made."""
+        """Note one more step."""
         self.count += 1
         self._compute_s += compute_s
         for name, steps in self._kept.items():
-            steps.append(outputs[name][:])  # a copy on the host of what is on a device
+            steps.append(outputs[name][:])  # copies what is on a device to the host
 
     def flush(self, span: Span[LoopSequence]) -> None:
-        """Tell a span, or a part of one, what it has come to."""
+        """Give a span, or a part of one, its results so far."""
         sequence, request = span.sequence, span.sequence.request
         steps = slice(span.step, span.step + self.count)
         for name in request.keep:
@@ -118,7 +118,7 @@ class SteadyRun:
 def advance(
     span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int
 ) -> list[Span[LoopSequence]]:
-    """Note what a step gave the rows of a span, which has been flushed; returns what of it goes on."""
+    """Note the results of a step for a span, after ``flush``. Returns the parts of it that go on."""
     sequence, request = span.sequence, span.sequence.request
     if request.watch is not None:
         _tell(span, outputs, place, at)
@@ -163,7 +163,7 @@ def _note_last(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], at: 
 
 
 def _tell(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> None:
-    """Show the kept outputs, and the symbol that was chosen, to the one who watches."""
+    """Show the kept outputs, and the symbol that was chosen, to the watcher."""
     request, width = span.sequence.request, span.sequence.width
     assert request.watch is not None  # noqa: S101  # asked by the caller
     shown = {name: outputs[name] for name in (*request.keep, *request.show)}
@@ -173,12 +173,12 @@ def _tell(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Te
         for number in range(span.rows):
             of_row = {name: array[at + number * width] for name, array in shown.items()}
             request.watch(span.start + number, span.step - 1, of_row)
-    except Exception:  # the others of the batch must go on whatever one of their callers does
-        logger.exception("the one who watches a loop request failed")
+    except Exception:  # the other requests of the batch must go on
+        logger.exception("the watcher of a loop request failed")
 
 
 def _gaps(ends: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
-    """The runs of 0..``rows`` between the numbers in ``ends``, which rise."""
+    """The ranges of 0..``rows`` between the numbers in ``ends``, which ascend."""
     first = 0
     for end in (*ends, rows):
         if end > first:

@@ -1,15 +1,15 @@
-"""Who runs in a loop, and with whom. A plain object that is told the time; no clock, thread or loop here.
+"""Which rows of a loop step next, and together. A plain object that is told the time.
 
 Rules
-- A *span* is neighbouring rows of one sequence that are at the same step. Spans of equal key that step together are a
-  *batch*; a step never has more slots than the limit it is given, unless one row alone needs more.
-- A row holds its slots (one, or one a hypothesis) from its first step to its last. Never are more than ``max_slots``
-  held, so what the rows carry has a bound.
-- Nothing waits for company: whoever waits gets into the next step that has room, and such a step goes first. Within a
-  priority rows begin in order of arrival. Else the batch goes that has rested longest.
-- Nobody rests for ever: after a step that went first while others rested, the batch goes that has rested longest.
+- A *span* is neighbouring rows of one sequence at the same step. Spans of equal key that step together are a *batch*.
+  A step has at most as many slots as its limit, unless one row alone needs more.
+- A row holds its slots from its first step to its last: one, or one for each hypothesis. At most ``max_slots`` are
+  held, so the memory of all states is bounded.
+- Rows that wait join the next step that has room, and such a step goes first. Within a priority, rows begin in order of
+  arrival. If no rows wait, the batch that has rested longest goes.
+- No batch rests for ever: after a step that went first while others rested, the one that has rested longest goes.
 - Resting batches that fit into one step become one batch.
-- A sequence that ends, is cancelled or late leaves between steps, whole; its slots are free at once.
+- A sequence that ends, expires or is cancelled leaves whole, between steps. Its slots are free at once.
 """
 
 import heapq
@@ -24,12 +24,12 @@ from service.engine.batching.queue import PRIORITIES
 from service.errors import QueueFull
 
 _FEW = 64
-"""So many deadlines are not worth looking through for those of sequences that have ended."""
+"""Below this number, deadlines of sequences that have ended are not searched for."""
 
 
 @dataclass(slots=True, eq=False)
 class SlotSequence:
-    """One caller's rows in a loop; ``width`` slots a row. Times are seconds on the caller's clock."""
+    """One caller's rows in a loop, with ``width`` slots for each row. Times are on the clock of whoever calls."""
 
     key: Hashable
     rows: int
@@ -39,7 +39,7 @@ class SlotSequence:
     width: int = 1
     waiting_rows: int = 0
     gone: bool = False
-    """Finished, cancelled or late: whatever rows it still has leave before the next step."""
+    """Finished, cancelled or late. The rows that it still has leave before the next step."""
 
 
 T = TypeVar("T", bound=SlotSequence)
@@ -49,7 +49,7 @@ T = TypeVar("T", bound=SlotSequence)
 class Span(Generic[T]):
     """Rows ``start`` to ``stop`` of a sequence before their step ``step``.
 
-    ``place`` is the shell's: where their state is.
+    ``place`` says where their state is. Only the batcher reads it.
     """
 
     sequence: T
@@ -58,7 +58,7 @@ class Span(Generic[T]):
     step: int = 0
     place: Any = None
     offset: int = 0
-    """The first of their slots at that place."""
+    """The first of their slots there."""
 
     @property
     def rows(self) -> int:
@@ -78,8 +78,8 @@ class Span(Generic[T]):
 class RunningBatch(Generic[T]):
     """Spans that step together; ``slots`` is their sum.
 
-    ``key`` is that of its sequences until the shell gives it another after a step, when other rows fit to it.
-    ``steady`` is the shell's: what it knows of the batch for as long as nobody joins or leaves; then it is None.
+    ``key`` is that of its sequences. The batcher may change it after a step, if the shapes of the rows have changed.
+    ``steady`` is what the batcher knows of the batch while no row joins or leaves, else None.
     """
 
     key: Hashable
@@ -89,7 +89,7 @@ class RunningBatch(Generic[T]):
 
 
 class SlotTable(Generic[T]):
-    """The rows of one looping model version: those that wait, those that rest between steps, those that step."""
+    """The rows of one model version with a loop: those that wait, that rest between steps, and that step."""
 
     def __init__(self, max_slots: int, max_queue_rows: int) -> None:
         self.max_slots = max_slots
@@ -100,9 +100,9 @@ class SlotTable(Generic[T]):
         """How many sequences have been taken out."""
         self._waiting: list[deque[Span[T]]] = [deque() for _ in range(PRIORITIES)]
         self._resting: list[RunningBatch[T]] = []
-        """In the order in which they step; who has stepped rests at the end."""
+        """In the order in which they step. A batch that has stepped goes to the end."""
         self._passed_over = False
-        """Whether the last step went first while others rested: it is their turn."""
+        """Whether the last step was that of a new batch while others rested. Then it is their turn."""
         self._deadlines: list[tuple[float, int, T]] = []
         self._most_deadlines = _FEW
         self._order = itertools.count()
@@ -117,9 +117,9 @@ class SlotTable(Generic[T]):
         return not self.waiting_rows and not self.used_slots
 
     def offer(self, sequence: T, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
-        """Add a sequence's rows. Raises QueueFull, with ``retry_after_s()``, where they do not fit any more.
+        """Add a sequence's rows. Raises QueueFull, with ``retry_after_s()``, where they do not fit.
 
-        A sequence larger than the whole queue is accepted when nothing else waits, or it could never run.
+        A sequence larger than the whole queue is accepted when nothing waits; else it could never run.
         """
         if self.waiting_rows and self.waiting_rows + sequence.rows > self.max_queue_rows:
             raise QueueFull(
@@ -134,13 +134,13 @@ class SlotTable(Generic[T]):
         if sequence.deadline < math.inf:
             heapq.heappush(self._deadlines, (sequence.deadline, next(self._order), sequence))
             if len(self._deadlines) > self._most_deadlines:
-                # Most have ended long before their deadline: forget them, or they would be kept until then.
+                # Most sequences end long before their deadline. Forget those, or they stay until then.
                 self._deadlines = [entry for entry in self._deadlines if not entry[2].gone]
                 heapq.heapify(self._deadlines)
                 self._most_deadlines = 2 * len(self._deadlines) + _FEW
 
     def leave(self, sequence: T) -> None:
-        """Take a sequence out, wherever its rows are; those in a step leave when it ends."""
+        """Take a sequence out. Rows that are in a step leave when it ends."""
         sequence.gone = True
         self.departures += 1
         self.waiting_rows -= sequence.waiting_rows
@@ -160,16 +160,16 @@ class SlotTable(Generic[T]):
         return expired
 
     def next_deadline(self) -> float:
-        """When the first sequence expires; infinity for never."""
+        """When the first sequence expires. Infinity: never."""
         while self._deadlines and self._deadlines[0][2].gone:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
     def take(self, limit: int) -> RunningBatch[T] | None:
-        """The next batch to step, of at most ``limit`` slots; None where nothing can. Call ``expire`` first."""
+        """The next batch to step, of at most ``limit`` slots, or None. Call ``expire`` first."""
         head = None if self._passed_over and self._resting else self._head()
         if head is not None:
-            batch = self._find_company(head, limit)
+            batch = self._find_batch(head, limit)
         elif self._resting:
             batch = self._resting.pop(0)
         else:
@@ -188,11 +188,11 @@ class SlotTable(Generic[T]):
         return batch
 
     def rest_whole(self, batch: RunningBatch[T]) -> None:
-        """A batch has stepped, and nobody of it has left since it was taken."""
+        """A batch has stepped, and none of its rows has left since it was taken."""
         self._resting.append(batch)
 
     def rest(self, batch: RunningBatch[T], spans: Sequence[Span[T]]) -> None:
-        """A batch has stepped; ``spans`` are those of its rows that go on."""
+        """A batch has stepped; ``spans`` are its rows that go on."""
         batch.steady = None
         self.used_slots -= batch.slots
         batch.spans = [span for span in spans if not span.sequence.gone]
@@ -202,7 +202,7 @@ class SlotTable(Generic[T]):
             self._resting.append(batch)
 
     def _head(self) -> Span[T] | None:
-        """The span that begins next; None if none waits, or there is no slot for it."""
+        """The span that begins next. None if none waits, or there is no slot for it."""
         for line in self._waiting:
             while line and line[0].sequence.gone:
                 line.popleft()
@@ -210,7 +210,7 @@ class SlotTable(Generic[T]):
                 return line[0] if line[0].sequence.width <= self.max_slots - self.used_slots else None
         return None
 
-    def _find_company(self, head: Span[T], limit: int) -> RunningBatch[T]:
+    def _find_batch(self, head: Span[T], limit: int) -> RunningBatch[T]:
         """The smallest resting batch in which the span's first row has room, else a new one."""
         fitting = [c for c in self._resting if c.key == head.sequence.key and c.slots + head.sequence.width <= limit]
         if not fitting:
@@ -220,7 +220,7 @@ class SlotTable(Generic[T]):
         return batch
 
     def _split(self, batch: RunningBatch[T], limit: int) -> None:
-        """Leave what does not fit into one step resting, next in turn."""
+        """Cut the batch to ``limit`` slots. The rest goes on resting and is next in turn."""
         kept: list[Span[T]] = []
         rest: list[Span[T]] = []
         room = limit
@@ -241,7 +241,7 @@ class SlotTable(Generic[T]):
             self._resting.insert(0, RunningBatch(batch.key, rest, left))
 
     def _board(self, batch: RunningBatch[T], limit: int) -> None:
-        """Let waiting rows of the batch's key in, up to ``limit`` slots."""
+        """Add waiting rows of the batch's key, up to ``limit`` slots."""
         for line in self._waiting:
             while line:
                 span = line[0]
