@@ -1,46 +1,18 @@
-"""KServe's routes: predict and explain of its first protocol, forecasts of time series. Through each path."""
+"""KServe's routes: predict and explain of its first protocol, forecasts of time series."""
 
-import shutil
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from onnx import TensorProto
 
-from model_store import DEFAULT_ROOT
 from service.protocol.timeseries import TimeSeries, find_next
-from tests.support.models import graphs
-from tests.support.servers import ServerPath, Serving, settings_for
+from tests.support.answers import assert_error
 
 Json = dict[str, Any]
 REFERENCE = ("digits-classifier", "sunspots-forecaster", "elnino-forecaster", "date-translator")
 DIGIT = [[[16.0 if 2 < column < 5 else 0.0 for column in range(8)] for _ in range(8)]]
 FORECAST = "/v1/timeseries/forecast"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("kserve")
-    for name in REFERENCE:
-        shutil.copytree(DEFAULT_ROOT / name, root / name)
-    graphs.write_plain(root, "double", graphs.double())
-    graphs.write_plain(root, "add", graphs.add())
-    graphs.write_plain(root, "fixed", graphs.one_at_a_time())
-    graphs.write_plain(root, "open", graphs.double("width"))
-    graphs.write_plain(root, "texts", graphs.echo(TensorProto.STRING))
-    graphs.write_plain(root, "scalars", graphs.scalars())
-    graphs.write_plain(root, "halves", graphs.echo(TensorProto.FLOAT16))
-    graphs.write_plain(root, "broken", b"no onnx")
-    return root
-
-
-@pytest.fixture(scope="module")
-def server(store: Path, server_path: ServerPath) -> Iterator[Serving]:
-    with Serving(settings_for(store), server_path) as serving:
-        yield serving
 
 
 def predict(client: httpx.Client, model: str, body: Any, verb: str = "predict") -> httpx.Response:
@@ -52,41 +24,18 @@ REFUSED: dict[str, tuple[str, str, Any, str]] = {
     "no instances": ("double", "predict", {}, "instances: expected an array of rows, got null"),
     "other fields": ("double", "predict", {"instances": [], "inputs": []}, "body: expected instances, got 'inputs'"),
     "empty": ("double", "predict", {"instances": []}, "expected an array of 1 to"),
-    "wrong shape": ("double", "predict", {"instances": [[1, 2]]}, "expected a row of shape [3], got [2]"),
     "one input of two": ("add", "predict", {"instances": [{"a": [1, 2]}]}, "takes an object of a, b, got fields ['a']"),
     "no rows": ("fixed", "predict", {"instances": [[[1, 2], [3, 4]]]}, "model 'fixed' takes no rows"),
     "half precision": ("halves", "predict", {"instances": [[1]]}, "output 'y': FP16 has no JSON form"),
+    "rows of nothing": ("open", "predict", {"instances": [[], []]}, "at least one row and no empty axis, got x [2, 0]"),
     "digit of wrong shape": ("digits-classifier", "explain", {"instances": [[1]]}, "expected a row of shape [1, 8, 8]"),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-def test_bad_request_is_400(client: httpx.Client, case: tuple[str, str, Any, str]) -> None:
+@pytest.mark.parametrize(("model", "verb", "body", "text"), REFUSED.values(), ids=REFUSED)
+def test_bad_request_is_400(client: httpx.Client, model: str, verb: str, body: Any, text: str) -> None:
     """What does not fit the model is refused with what was expected and what came."""
-    model, verb, body, text = case
-    response = predict(client, model, body, verb)
-    assert response.status_code == 400, response.text
-    assert text in response.json()["error"]
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("POST", "nobody:predict", 404),
-        ("POST", "double:explain", 404),
-        ("POST", "broken:predict", 503),
-        ("GET", "double:predict", 405),
-        ("GET", "nobody", 404),
-        ("GET", "broken", 503),
-        ("POST", "double", 405),
-    ],
-)
-def test_refusals_have_the_statuses_of_all_routes(client: httpx.Client, method: str, path: str, status: int) -> None:
-    """Unknown models and verbs, models that cannot serve, and wrong methods."""
-    body = {"instances": [[1, 2, 3]]} if method == "POST" else None
-    response = client.request(method, f"/v1/models/{path}", json=body)
-    assert response.status_code == status, response.text
-    assert response.json()["error"]
+    assert_error(predict(client, model, body, verb), 400, text)
 
 
 @pytest.mark.parametrize(
@@ -116,18 +65,14 @@ def test_classifier_predicts_and_explains(client: httpx.Client) -> None:
     assert [len(row) for row in explanation["explanation"]["values"]] == [8] * 8
 
 
-def test_liveness_of_the_first_protocol(client: httpx.Client) -> None:
-    """The root says alive; it has no other method."""
-    response = client.get("/")
-    assert (response.status_code, response.json()) == (200, {"status": "alive"})
-    assert client.post("/").status_code == 405
-
-
-def test_models_are_listed(client: httpx.Client) -> None:
-    """All models by name, one with whether it is ready, and the forecasters by themselves."""
+def test_health_and_models_of_the_first_protocol(client: httpx.Client) -> None:
+    """The root says alive; all models are listed, one with whether it is ready, the forecasters by themselves."""
+    assert client.get("/").json() == {"status": "alive"}
     assert set(client.get("/v1/models").json()["models"]) >= {"double", "broken", *REFERENCE}
     assert client.get("/v1/models/double").json() == {"name": "double", "ready": True}
     assert client.get("/v1/timeseries/models").json() == ["elnino-forecaster", "sunspots-forecaster"]
+    assert client.get("/v1/models/broken").status_code == 503
+    assert predict(client, "broken", {"instances": [[1, 2, 3]]}).status_code == 503
 
 
 def series(values: Any, frequency: str = "M", start: str | None = "2000-01-31", **fields: Any) -> Json:
@@ -148,7 +93,6 @@ REFUSED_FORECASTS: dict[str, tuple[Any, int, str, str]] = {
     "no model": ({"inputs": [series(SUNSPOTS)], "options": {"horizon": 1}}, 400, "model", "Field required"),
     "no inputs": (request(), 400, "inputs", "at least 1 item"),
     "unknown model": (request(series(SUNSPOTS), model="x"), 404, "", "no model 'x'"),
-    "classifier": (request(series(SUNSPOTS), model="digits-classifier"), 404, "", "does classify"),
     "translator": (request(series(SUNSPOTS), model="date-translator"), 400, "model", "writes texts"),
     "multivariate": (
         request(series([[1]], type="multivariate_time_series")),
@@ -158,27 +102,21 @@ REFUSED_FORECASTS: dict[str, tuple[Any, int, str, str]] = {
     "frequency": (request(series([1], "fortnight")), 400, "inputs[0].frequency", "got 'fortnight'"),
     "time": (request(series([1]), series([1], start="soon")), 400, "inputs[1].start_timestamp", "got 'soon'"),
     "last year": (request(series([1], "Y", "9999-01-01")), 400, "inputs[0].start_timestamp", "before the year 10000"),
-    "too many hours": (request(series([1], "H", "9999-12-31T23:00")), 400, "inputs[0].start_timestamp", "year 10000"),
-    "horizon": (request(series(SUNSPOTS), horizon=0), 400, "horizon", "greater than or equal to 1"),
     "text as horizon": (request(series(SUNSPOTS), horizon="3"), 400, "options.horizon", "valid integer"),
-    "quantile": (request(series(SUNSPOTS), quantiles=[1.5]), 400, "quantiles.0", "less than 1"),
     "unknown option": (request(series(SUNSPOTS), seeds=1), 400, "options.seeds", "not permitted"),
     "not a number": (request(series([1, "2"])), 400, "inputs[0]", "expected FP32, got '2'"),
-    "empty series": (request(series([])), 400, "inputs[0]", "expected 1 to 1000 values, got 0"),
     "field of ours": (
-        request(series(SUNSPOTS) | {"values": [1]}),
-        400,
-        "inputs[0].values",
-        "expected the history as series",
+        *(request(series(SUNSPOTS) | {"values": [1]}), 400, "inputs[0].values", "expected the history as series"),
     ),
     "missing input": (request(series([1.0] * 12), model="elnino-forecaster"), 400, "inputs[0]", "values, month"),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED_FORECASTS.values(), ids=REFUSED_FORECASTS.keys())
-def test_refused_forecast_has_the_error_of_its_protocol(client: httpx.Client, case: tuple[Any, int, str, str]) -> None:
+@pytest.mark.parametrize(("body", "status", "param", "text"), REFUSED_FORECASTS.values(), ids=REFUSED_FORECASTS)
+def test_refused_forecast_has_the_error_of_its_protocol(
+    client: httpx.Client, body: Any, status: int, param: str, text: str
+) -> None:
     """An error is an object: its code is the status, its param the field at fault."""
-    body, status, param, text = case
     sent = {"content": body} if isinstance(body, str) else {"json": body}
     response = client.post(FORECAST, **sent)
     error = response.json()["error"]
@@ -189,14 +127,13 @@ def test_refused_forecast_has_the_error_of_its_protocol(client: httpx.Client, ca
 
 
 def test_wrong_method_has_the_error_of_the_protocol_too(client: httpx.Client) -> None:
-    """What a path refuses is told in the same shape."""
+    """A 405 has the error of this protocol too."""
     response = client.get(FORECAST)
-    assert response.status_code == 405
-    assert response.json()["error"]["type"] == "WrongMethod"
+    assert (response.status_code, response.json()["error"]["type"]) == (405, "WrongMethod")
 
 
 def test_forecasts_are_those_of_the_task(client: httpx.Client) -> None:
-    """Several series, each with its name, frequency and the time that comes next, with the task route's numbers."""
+    """Each of several series comes with its name, its frequency, the time that follows, and the task's numbers."""
     longer = [*SUNSPOTS, 90.0]
     body = request(series(SUNSPOTS, name="a"), series(longer, "year", "1990-01-01T00:00:00+02:00", name="b"))
     body["metadata"] = {"anything": [1]}
@@ -205,16 +142,16 @@ def test_forecasts_are_those_of_the_task(client: httpx.Client) -> None:
     means = [prediction["mean"] for prediction in task.json()["predictions"]]
     assert {answer["status"], answer["outputs"][0]["status"]} == {"completed"}
     assert (answer["model"], answer["error"]) == ("sunspots-forecaster", None)
-    kind = {"type": "univariate_time_series", "quantiles": None}
+    facts = [("a", "M", "2000-05-31T00:00:00"), ("b", "year", "1995-01-01T00:00:00+02:00")]
     assert answer["outputs"][0]["content"] == [
-        kind | {"name": "a", "frequency": "M", "start_timestamp": "2000-05-31T00:00:00", "mean_forecast": means[0]},
-        kind
-        | {"name": "b", "frequency": "year", "start_timestamp": "1995-01-01T00:00:00+02:00", "mean_forecast": means[1]},
+        {"type": "univariate_time_series", "quantiles": None, "mean_forecast": mean}
+        | {"name": name, "frequency": frequency, "start_timestamp": start}
+        for mean, (name, frequency, start) in zip(means, facts, strict=True)
     ]
 
 
 def test_quantiles_are_drawn_by_a_loop(client: httpx.Client) -> None:
-    """Quantiles by their texts, the same for the same seed; a series without a start gives a forecast without one."""
+    """Quantiles are named by their numbers and repeat with the seed; without a start time the answer has none."""
     body = request(series(SUNSPOTS, start=None), quantiles=[0.1, 0.9], seed=3, paths=50)
     first, again = (client.post(FORECAST, json=body).json()["outputs"][0]["content"][0] for _ in range(2))
     assert first == again
@@ -224,7 +161,7 @@ def test_quantiles_are_drawn_by_a_loop(client: httpx.Client) -> None:
 
 
 def test_further_inputs_are_fields_of_a_series(client: httpx.Client) -> None:
-    """What a model takes besides the history stands beside it; quantiles are those that the model has."""
+    """A further input of a model is a field of the series, and a model that has quantiles gives its own."""
     body = request(series([25.0] * 12, month=3), model="elnino-forecaster", horizon=2, quantiles=[0.5])
     (content,) = client.post(FORECAST, json=body).json()["outputs"][0]["content"]
     assert len(content["mean_forecast"]) == 2
@@ -248,26 +185,21 @@ def test_further_inputs_are_fields_of_a_series(client: httpx.Client) -> None:
     ],
 )
 def test_forecast_starts_after_the_series(frequency: str, start: str, count: int, expected: str) -> None:
-    """By the calendar: months and years keep their day, or take the last one of the month."""
-    item = TimeSeries(
-        type="univariate_time_series", name="s", series=[0] * count, frequency=frequency, start_timestamp=start
-    )
-    found = find_next(item, "inputs[0]")
+    """Times follow the calendar: months and years keep their day, or take the last day of the month."""
+    found = find_next(TimeSeries(**series([0] * count, frequency, start)), "inputs[0]")
     assert found == expected
     assert datetime.fromisoformat(found) > datetime.fromisoformat(start)
 
 
-@pytest.mark.parametrize("path", ["/v1/models/{}:predict", "/v2/models/{}/infer", "/v2/models/{}/generate"])
-def test_numbers_that_are_not_finite_are_the_same_on_every_route(client: httpx.Client, path: str) -> None:
-    """Both protocols answer with the same texts, of rows that are arrays and of rows that are single numbers."""
+@pytest.mark.parametrize(("model", "shape", "is_row"), [("double", [1, 3], True), ("scalars", [3], False)])
+def test_numbers_that_are_not_finite_are_the_same_on_every_route(
+    client: httpx.Client, model: str, shape: list[int], is_row: bool
+) -> None:
+    """All protocols take and give the same texts for them, in rows that are arrays and in rows of one number."""
     special = ["NaN", "Infinity", "-Infinity"]
-    for model, shape, rows in (("double", [1, 3], [special]), ("scalars", [3], special)):
-        tensor = {"name": "x", "datatype": "FP32", "shape": shape, "data": special}
-        body = {"instances": rows} if "v1" in path else {"inputs": [tensor]} if "infer" in path else {"x": special}
-        answer = client.post(path.format(model), json=body)
-        assert answer.status_code == 200, answer.text
-        found = answer.json()
-        if "v1" in path:
-            assert found["predictions"] == rows
-        else:
-            assert (found["outputs"][0]["data"] if "infer" in path else found["y"]) == special
+    rows = [special] if is_row else special
+    item = {"name": "x", "datatype": "FP32", "shape": shape, "data": special}
+    assert predict(client, model, {"instances": rows}).json()["predictions"] == rows
+    inferred = client.post(f"/v2/models/{model}/infer", json={"inputs": [item]}).json()
+    assert inferred["outputs"][0]["data"] == special
+    assert client.post(f"/v2/models/{model}/generate", json={"x": special}).json()["y"] == special

@@ -10,8 +10,9 @@ import pytest
 from onnx import TensorProto
 
 from model_store import Store
+from tests.support.answers import assert_error
 from tests.support.models import graphs
-from tests.support.servers import FAST, ServerPath, Serving, settings_for
+from tests.support.servers import FAST, PATHS, ServerPath, Serving, settings_for
 
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
@@ -59,20 +60,20 @@ def test_what_is_not_there_is_404_and_what_is_not_ready_503(information: httpx.C
         ("broken", 503, "ONNX Runtime cannot load"),
         ("broken/versions/1", 503, "ONNX Runtime cannot load"),
     ):
-        response = information.get(f"/v2/models/{path}{what}")
-        assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
+        assert_error(information.get(f"/v2/models/{path}{what}"), status, text)
 
 
 def test_server_tells_what_works(information: httpx.Client) -> None:
-    """The extensions are those that there are; the repository's is one of them where it can be changed."""
+    """The server lists the extensions that it offers, and its models as KServe does."""
     server = ask(information, "/v2")
     assert set(server) == {"name", "version", "extensions"}
     assert {"statistics", "model_configuration", "model_repository", "trace", "logging"} <= set(server["extensions"])
     assert not {"system_shared_memory", "cuda_shared_memory"} & set(server["extensions"])
+    assert ask(information, "/v2/models") == {"models": ["broken", "double", "fixed", "scalars", "texts"]}
 
 
 def test_metadata_has_the_versions_in_order_of_their_numbers(information: httpx.Client) -> None:
-    """Versions are texts, sorted as numbers; one version has itself only. What is known of its rows is there too."""
+    """Versions are texts sorted by number, and the metadata of one version list that one; rows are described too."""
     tensors = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]}
     tensors["outputs"] = [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}]
     rows = {"rows": "proved", "rows_reason": "its one operator keeps rows apart", "bits": "exact"}
@@ -82,13 +83,8 @@ def test_metadata_has_the_versions_in_order_of_their_numbers(information: httpx.
     assert ask(information, "/v2/models/double/versions/10/ready") == {"name": "double", "ready": True}
 
 
-def test_models_are_listed_as_kserve_does(information: httpx.Client) -> None:
-    """GET /v2/models gives the names."""
-    assert ask(information, "/v2/models") == {"models": ["broken", "double", "fixed", "scalars", "texts"]}
-
-
 def test_configuration_has_no_object_that_is_half_filled(information: httpx.Client) -> None:
-    """What perf_analyzer indexes is there; what does not hold, such as decoupled answers or a cache, is left out."""
+    """The configuration has what perf_analyzer reads, and leaves out what the server does not do."""
     config = ask(information, "/v2/models/double/versions/2/config")
     assert (config["name"], config["platform"], config["max_batch_size"]) == ("double", "onnxruntime_onnx", 16)
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}]
@@ -113,21 +109,22 @@ def test_configuration_of_models_of_other_shapes(information: httpx.Client) -> N
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/health/ready", "/v2/models/double", "/livez", "/v2/models/double/stats"])
 def test_head_and_a_slash_at_the_end(information: httpx.Client, path: str) -> None:
-    """HEAD answers as GET does without the body, and a slash at the end is no other path."""
+    """HEAD answers as GET does without the body, and a slash at the end of a path changes nothing."""
     head = information.head(path)
     assert (head.status_code, head.content) == (200, b"")
     assert information.get(path + "/").json().keys() == information.get(path).json().keys()
 
 
-def test_wrong_method_names_all_that_there_are(information: httpx.Client) -> None:
-    """A path with two methods tells both."""
-    response = information.delete("/v2/logging")
-    assert (response.status_code, set(response.headers["allow"].split(", "))) == (405, {"GET", "HEAD", "POST"})
-    assert information.get("/v2/repository/index").headers["allow"] == "POST"
+@pytest.mark.parametrize(("path", "allowed"), [("/v2/logging", "GET, HEAD, POST"), ("/v2/repository/index", "POST")])
+def test_wrong_method_names_all_that_there_are(information: httpx.Client, path: str, allowed: str) -> None:
+    """A 405 names all methods of the path."""
+    response = information.delete(path)
+    assert (response.status_code, sorted(response.headers["allow"].split(", "))) == (405, allowed.split(", "))
 
 
+@pytest.mark.parametrize("server_path", PATHS, ids=lambda path: path.name)
 def test_prefix_is_before_every_route(tmp_path: Path, server_path: ServerPath) -> None:
-    """With SLUICE_BASE_PATH all routes of both paths are below it, and nowhere else."""
+    """With SLUICE_BASE_PATH all routes of both paths are below the prefix, and none is outside of it."""
     graphs.write_plain(tmp_path, "double", graphs.double())
     with Serving(settings_for(tmp_path, base_path="/team/s-1"), server_path) as server, server.client() as client:
         for _ in range(2):  # the second time the head is known
@@ -137,38 +134,39 @@ def test_prefix_is_before_every_route(tmp_path: Path, server_path: ServerPath) -
         assert client.get("/team/s-1/v2/health/ready").status_code == 200
         assert client.get("/team/s-1").json() == {"status": "alive"}
         assert client.get("/").status_code == 404
-        for path in (
-            "/v2/models/double/infer",
-            "/team/s-10/v2/models/double/infer",
-            "/team/v2/models/double/infer",
-        ):
-            response = client.post(path, json={"inputs": [X]})
-            assert (response.status_code, path in response.json()["error"]) == (404, True)
+        for prefix in ("", "/team/s-10", "/team"):
+            path = f"{prefix}/v2/models/double/infer"
+            assert_error(client.post(path, json={"inputs": [X]}), 404, path)
         assert client.get("/livez").status_code == 404
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "text"),
+    ("kind", "body", "status", "text"),
     [
-        ({"trace_level": ["LOUD"]}, 400, 'trace_level: expected ["OFF"] or ["TIMESTAMPS"]'),
-        ({"trace_level": ["OFF", "TIMESTAMPS"]}, 400, "trace_level"),
-        ({"trace_level": ["TENSORS"]}, 501, "trace_level: tensors are not traced"),
-        ({"trace_rate": 5}, 400, "trace_rate: expected a number from 1 in a string"),
-        ({"trace_rate": "0"}, 400, "trace_rate"),
-        ({"trace_rate": "\u00b2"}, 400, "trace_rate"),
-        ({"trace_count": "-2"}, 400, "trace_count: expected a number from -1"),
-        ({"trace_file": "trace.json"}, 501, "trace_file"),
-        ({"trace_mode": {}}, 400, "trace_mode: expected a string, got an object"),
-        ({"trace_mode": "opentelemetry"}, 501, "trace_mode"),
-        ({"level": "OFF"}, 400, "unknown trace setting 'level'"),
+        ("trace/setting", {"trace_level": ["LOUD"]}, 400, 'trace_level: expected ["OFF"] or ["TIMESTAMPS"]'),
+        ("trace/setting", {"trace_level": ["TENSORS"]}, 501, "trace_level: tensors are not traced"),
+        ("trace/setting", {"trace_rate": 5}, 400, "trace_rate: expected a number from 1 in a string"),
+        ("trace/setting", {"trace_rate": "0"}, 400, "trace_rate"),
+        ("trace/setting", {"trace_rate": "\u00b2"}, 400, "trace_rate"),
+        ("trace/setting", {"trace_count": "-2"}, 400, "trace_count: expected a number from -1"),
+        ("trace/setting", {"trace_file": "trace.json"}, 501, "trace_file"),
+        ("trace/setting", {"trace_mode": {}}, 400, "trace_mode: expected a string, got an object"),
+        ("trace/setting", {"trace_mode": "opentelemetry"}, 501, "trace_mode"),
+        ("trace/setting", {"level": "OFF"}, 400, "unknown trace setting 'level'"),
+        ("logging", {"log_info": 1}, 400, "log_info: expected true or false, got a number"),
+        ("logging", {"log_verbose_level": -1}, 400, "log_verbose_level: expected a number from 0"),
+        ("logging", {"log_verbose_level": True}, 400, "log_verbose_level"),
+        ("logging", {"log_format": "xml"}, 400, "log_format: expected default or ISO8601"),
+        ("logging", {"log_file": "log"}, 501, "log_file"),
+        ("logging", {"log_file": 0}, 400, "log_file: expected a string, got a number"),
+        ("logging", {"log_infos": None}, 400, "unknown log setting 'log_infos'"),
     ],
 )
-def test_bad_trace_setting_is_refused(information: httpx.Client, body: Any, status: int, text: str) -> None:
-    """A trace setting that cannot hold is refused by name, and the settings stay as they were."""
-    before = ask(information, "/v2/trace/setting")
-    response = information.post("/v2/trace/setting", json=body)
-    assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
-    assert ask(information, "/v2/trace/setting") == before
+def test_bad_setting_is_refused(information: httpx.Client, kind: str, body: Any, status: int, text: str) -> None:
+    """A trace or log setting that is not valid is refused with its name, and no setting changes."""
+    before = ask(information, f"/v2/{kind}")
+    assert_error(information.post(f"/v2/{kind}", json=body), status, text)
+    assert ask(information, f"/v2/{kind}") == before
 
 
 def test_trace_settings_of_a_model_override_those_of_the_server(information: httpx.Client) -> None:
@@ -183,28 +181,25 @@ def test_trace_settings_of_a_model_override_those_of_the_server(information: htt
     assert information.post("/v2/trace/setting", json={"trace_rate": None}).json()["trace_rate"] == "1000"
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "text"),
-    [
-        ({"log_info": 1}, 400, "log_info: expected true or false, got a number"),
-        ({"log_verbose_level": -1}, 400, "log_verbose_level: expected a number from 0"),
-        ({"log_verbose_level": True}, 400, "log_verbose_level"),
-        ({"log_format": "xml"}, 400, "log_format: expected default or ISO8601"),
-        ({"log_file": "log"}, 501, "log_file"),
-        ({"log_file": 0}, 400, "log_file: expected a string, got a number"),
-        ({"log_infos": True}, 400, "unknown log setting 'log_infos'"),
-        ({"log_infos": None}, 400, "unknown log setting 'log_infos'"),
-    ],
-)
-def test_bad_log_setting_is_refused(information: httpx.Client, body: Any, status: int, text: str) -> None:
-    """A log setting that cannot hold is refused by name."""
-    response = information.post("/v2/logging", json=body)
-    assert (response.status_code, text in response.json()["error"]) == (status, True), response.text
+def test_traces_come_at_their_rate_and_end_with_their_count(
+    information: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a rate of 2 and a count of 2, of seven requests the second and the fourth are traced, then no more."""
+    own = "/v2/models/double/trace/setting"
+    settings = {"trace_level": ["TIMESTAMPS"], "trace_rate": "2", "trace_count": "2", "log_frequency": "1"}
+    assert information.post(own, json=settings).json().items() >= settings.items()
+    for _ in range(7):
+        information.post("/v2/models/double/infer", json={"inputs": [X]}).raise_for_status()
+    traces = [record.getMessage() for record in caplog.records if record.name == "sluice.trace"]
+    assert len(traces) == 2
+    assert '"model_name": "double", "model_version": "10", "rows": 1' in traces[0]
+    assert ask(information, own)["trace_count"] == "0"
+    assert information.post(own, json=dict.fromkeys(settings)).json()["trace_level"] == ["OFF"]
 
 
 @pytest.mark.usefixtures("levels")
 def test_log_settings_change_what_is_logged(information: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
-    """Each level is let through or not by itself, and debug messages where the log is verbose."""
+    """Each level is switched by itself, and a verbose log has debug messages."""
     logger = logging.getLogger("sluice.engine")
 
     def logged() -> list[str]:

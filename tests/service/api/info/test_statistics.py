@@ -8,23 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.models import graphs
-from tests.support.servers import FAST, ServerPath, Serving, settings_for
+from tests.support.servers import FAST, Serving, settings_for
 
-KEYS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
+STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
+KEYS = ("success", "fail", *STAGES, "cache_hit", "cache_miss")
+MODELS = ("double", "exhausting", "fixed")
 ROW = [1.0, 2.0, 3.0]
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    graphs.write_plain(tmp_path / "store", "exhausting", graphs.exhausting())
-    graphs.write_plain(tmp_path / "store", "fixed", graphs.one_at_a_time())
-    return graphs.write_plain(tmp_path / "store", "double", graphs.double())
-
-
-@pytest.fixture
-def client(root: Path, server_path: ServerPath) -> Iterator[httpx.Client]:
-    with Serving(settings_for(root, max_rows=4), server_path) as server, server.client() as client:
+def client(store: Path) -> Iterator[httpx.Client]:
+    with Serving(settings_for(store, models=MODELS, max_rows=4), FAST) as server, server.client() as client:
         yield client
 
 
@@ -44,7 +38,7 @@ def counts(stats: dict[str, Any]) -> dict[str, int]:
 
 
 def test_model_that_was_not_asked_has_all_keys(client: httpx.Client) -> None:
-    """Clients index the eight keys blindly: they are there before the first request, as unsigned integers."""
+    """All eight keys are there before the first request, because clients read them without a check."""
     stats = stats_of(client)
     assert (stats["name"], stats["version"], stats["last_inference"]) == ("double", "1", 0)
     assert (stats["inference_count"], stats["execution_count"], stats["batch_stats"]) == (0, 0, [])
@@ -52,14 +46,8 @@ def test_model_that_was_not_asked_has_all_keys(client: httpx.Client) -> None:
     assert all(value == {"count": 0, "ns": 0} for value in stats["inference_stats"].values())
 
 
-def test_unknown_model_and_version_are_404(client: httpx.Client) -> None:
-    """What does not exist has no statistics."""
-    for path in ("nobody", "double/versions/9"):
-        assert client.get(f"/v2/models/{path}/stats").status_code == 404
-
-
 def test_request_of_no_rows_counts_as_answered(client: httpx.Client) -> None:
-    """It is a success without rows and without a run, and its answer says that it took no time of the model."""
+    """A request without rows is a success without a run, and its answer tells no time in the model."""
     response = infer(client, rows=0)
     assert (response.status_code, response.json()["outputs"][0]["shape"]) == (200, [0, 3])
     assert "compute;dur=0.000" in response.headers["server-timing"]
@@ -72,7 +60,7 @@ def test_request_of_no_rows_counts_as_answered(client: httpx.Client) -> None:
 
 
 def test_refused_requests_count_as_failed(client: httpx.Client) -> None:
-    """A request that the engine refuses, or the model fails, is a failure; a malformed one never was a request."""
+    """A request that the engine refuses or the model fails counts as failed; a malformed one does not count."""
     assert infer(client, timeout=1).status_code in (429, 504)
     assert client.post("/v2/models/double/infer", json={"inputs": []}).status_code == 400
     assert counts(stats_of(client))["fail"] == 1
@@ -101,37 +89,31 @@ def test_rows_and_runs_and_requests_are_counted_apart(client: httpx.Client) -> N
 
 
 def test_stages_add_up_to_the_whole(client: httpx.Client) -> None:
-    """Queue, input, run and output of unsplit requests are together what the requests took; the last one is dated."""
+    """The times of queue, input, run and output add up to the time of the requests; the last one has a date."""
     for _ in range(5):
         infer(client, 2).raise_for_status()
     stats = stats_of(client)
     ns = {key: value["ns"] for key, value in stats["inference_stats"].items()}
-    stages = ns["queue"] + ns["compute_input"] + ns["compute_infer"] + ns["compute_output"]
-    assert stages == pytest.approx(ns["success"], abs=5)
+    assert sum(ns[stage] for stage in STAGES) == pytest.approx(ns["success"], abs=5)
     assert 0 < ns["compute_infer"] < ns["success"]
     (batch,) = stats["batch_stats"]
     assert batch["compute_infer"] == {"count": 5, "ns": pytest.approx(ns["compute_infer"], abs=5)}
     now = parsedate_to_datetime(client.get("/livez").headers["date"])
-    assert abs(stats["last_inference"] / 1e3 - now.timestamp()) < 30
+    assert abs(stats["last_inference"] / 1e3 - now.timestamp()) < 120
 
 
 def test_model_without_a_batch_axis_is_counted(client: httpx.Client) -> None:
-    """Where requests run one by one each is one row."""
+    """Each of its requests counts as one row. The route without a model lists all models by name."""
     x = {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}
     client.post("/v2/models/fixed/infer", json={"inputs": [x]}).raise_for_status()
-    stats = stats_of(client, "fixed")
-    assert (stats["inference_count"], stats["execution_count"]) == (1, 1)
+    told = {each["name"]: each for each in client.get("/v2/models/stats").json()["model_stats"]}
+    assert [*told] == ["double", "exhausting", "fixed"]
+    assert (told["fixed"]["inference_count"], told["fixed"]["execution_count"]) == (1, 1)
 
 
-def test_all_models_are_told_at_once(client: httpx.Client) -> None:
-    """Without a model the statistics of every version in service come, by name."""
-    names = [s["name"] for s in client.get("/v2/models/stats").json()["model_stats"]]
-    assert names == ["double", "exhausting", "fixed"]
-
-
-def test_workers_are_summed(root: Path, tmp_path: Path) -> None:
-    """Whichever worker is asked, it tells what all have done, also those that have ended."""
-    settings = settings_for(root, workers=2, metrics_dir=tmp_path / "m")
+def test_workers_are_summed(store: Path, tmp_path: Path) -> None:
+    """Every worker tells the sum over all workers, those that have ended included."""
+    settings = settings_for(store, models=MODELS, workers=2, metrics_dir=tmp_path / "m")
     with Serving(settings, FAST) as one, one.client() as first:
         with Serving(settings, FAST) as two, two.client() as second:
             infer(first, 1).raise_for_status()
@@ -146,13 +128,11 @@ def test_workers_are_summed(root: Path, tmp_path: Path) -> None:
 def test_steps_of_a_loop_are_counted(reference: httpx.Client) -> None:
     """A diffusion of 2 rows in 7 steps is one request, 7 executions and 14 inferences."""
     before = stats_of(reference, "digits-diffusion")
-    reference.post(
-        "/generate", json={"model": "digits-diffusion", "count": 2, "steps": 7, "seed": 1}
-    ).raise_for_status()
+    body = {"model": "digits-diffusion", "count": 2, "steps": 7, "seed": 1}
+    reference.post("/generate", json=body).raise_for_status()
     after = stats_of(reference, "digits-diffusion")
     assert after["execution_count"] - before["execution_count"] >= 7  # lanes may share the rows
     assert after["inference_count"] - before["inference_count"] >= 14
     assert counts(after)["success"] - counts(before)["success"] == 1
     ns = {key: value["ns"] for key, value in after["inference_stats"].items()}
-    stages = ns["queue"] + ns["compute_input"] + ns["compute_infer"] + ns["compute_output"]
-    assert stages == pytest.approx(ns["success"], abs=10)
+    assert sum(ns[stage] for stage in STAGES) == pytest.approx(ns["success"], abs=10)

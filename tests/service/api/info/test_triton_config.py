@@ -1,4 +1,4 @@
-"""The configuration that is in force for models with a ``config.pbtxt``, as the routes of both protocols tell it."""
+"""What HTTP and gRPC tell of the configuration of models that have a ``config.pbtxt``."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -56,7 +56,7 @@ def ask(server: TritonServing, name: str) -> Mapping[str, Any]:
 
 
 def test_batches_and_queues_are_told_as_configured(server: TritonServing) -> None:
-    """Batch, versions, labels, delay, levels and policies."""
+    """The configuration tells batch size, versions, labels, delay, levels and policies."""
     config = ask(server, "batched")
     assert (config["max_batch_size"], config["version_policy"]) == (8, {"specific": {"versions": [1, 3]}})
     assert config["input"][1] == {"name": "INPUT1", "data_type": "TYPE_FP32", "dims": [16]}
@@ -65,25 +65,9 @@ def test_batches_and_queues_are_told_as_configured(server: TritonServing) -> Non
     batching = config["dynamic_batching"]
     assert (batching["max_queue_delay_microseconds"], batching["preserve_ordering"]) == (1500, False)
     assert (batching["priority_levels"], batching["default_priority_level"]) == (3, 2)
-    assert batching["default_queue_policy"] == {
-        "timeout_action": "DELAY",
-        "default_timeout_microseconds": 0,
-        "allow_timeout_override": False,
-        "max_queue_size": 9,
-    }
-    assert batching["priority_queue_policy"]["1"] == {
-        "timeout_action": "REJECT",
-        "default_timeout_microseconds": 250000,
-        "allow_timeout_override": True,
-        "max_queue_size": 0,
-    }
-
-
-def test_model_without_a_batch_has_none(server: TritonServing) -> None:
-    """Its shapes are whole, it has no batching, and all of its versions serve."""
-    config = ask(server, "all")
-    assert (config["max_batch_size"], config["version_policy"]) == (0, {"all": {}})
-    assert not {"dynamic_batching", "sequence_batching"} & config.keys()
+    names = ("timeout_action", "default_timeout_microseconds", "allow_timeout_override", "max_queue_size")
+    assert batching["default_queue_policy"] == dict(zip(names, ("DELAY", 0, False, 9), strict=True))
+    assert batching["priority_queue_policy"]["1"] == dict(zip(names, ("REJECT", 250000, True, 0), strict=True))
 
 
 @pytest.mark.parametrize("name", ["shaped", "whole"])
@@ -97,7 +81,7 @@ def test_shapes_of_callers_and_graph_are_told(server: TritonServing, name: str) 
 
 
 def test_sequences_are_told_with_states_and_controls(server: TritonServing) -> None:
-    """Strategy, idle time, each state with what it begins with, and each control with its values or datatype."""
+    """The configuration tells strategy, idle time, states with their beginnings, and controls with their values."""
     config = ask(server, "accumulate_fp32")
     assert [t["name"] for t in (*config["input"], *config["output"])] == ["x", "y"]
     batching = config["sequence_batching"]
@@ -112,21 +96,19 @@ def test_sequences_are_told_with_states_and_controls(server: TritonServing) -> N
     assert told[-1] == {"name": "ID", "control": [{"kind": "CONTROL_SEQUENCE_CORRID", "data_type": "TYPE_STRING"}]}
     file = ask(server, "file")["sequence_batching"]
     assert file["oldest"]["max_candidate_sequences"] == 1024
-    assert file["state"][0]["initial_state"] == [
-        {"name": "", "data_type": "TYPE_FP32", "dims": [2], "data_file": "begin"}
-    ]
+    begin = {"name": "", "data_type": "TYPE_FP32", "dims": [2], "data_file": "begin"}
+    assert file["state"][0]["initial_state"] == [begin]
 
 
 def test_what_the_graph_says_is_told_too(server: TritonServing) -> None:
-    """Completed dims and datatypes are there, rows that never share a batch keep their largest number."""
+    """The graph completes dims and datatypes; a model whose rows do not batch has no batching."""
+    whole = ask(server, "all")
+    assert (whole["max_batch_size"], whole["version_policy"]) == (0, {"all": {}})
+    assert not {"dynamic_batching", "sequence_batching"} & whole.keys()
     completed = ask(server, "completed")
     assert completed["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}]
     assert (completed["max_batch_size"], completed["version_policy"]) == (64, {"latest": {"num_versions": 2}})
     mixing = ask(server, "mixing")
     assert (mixing["max_batch_size"], "dynamic_batching" in mixing) == (4, False)
-    assert ask(server, "plain")["input"][0] == {
-        "name": "x",
-        "data_type": "TYPE_FP32",
-        "dims": [1],
-        "reshape": {"shape": []},
-    }
+    scalar = {"name": "x", "data_type": "TYPE_FP32", "dims": [1], "reshape": {"shape": []}}
+    assert ask(server, "plain")["input"] == [scalar]
