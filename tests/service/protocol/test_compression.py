@@ -34,7 +34,6 @@ def test_unknown_coding_is_refused_with_those_that_are_known(header: bytes) -> N
     [
         (lambda body: b"", "got one that is cut"),
         (lambda body: body[:-1], "got one that is cut"),
-        (lambda body: body[: len(body) // 2], "got one that is cut"),
         (lambda body: b"{}", "got something else"),
         (lambda body: body[:-1] + bytes([body[-1] ^ 1]), "got something else"),
         (lambda body: body + b"x", "got 1 bytes after it"),
@@ -43,14 +42,14 @@ def test_unknown_coding_is_refused_with_those_that_are_known(header: bytes) -> N
     ],
 )
 def test_damaged_body_is_refused(coding: str, harm: object, complaint: str) -> None:
-    """A body that is cut, changed, followed by more or not compressed at all is the caller's fault."""
+    """A body that is cut, changed, not compressed or followed by more bytes is refused."""
     assert callable(harm)
     with pytest.raises(InvalidInput, match=complaint):
         inflate(harm(pack(b"hello " * 1000, coding)), coding, LIMIT)
 
 
 def test_other_coding_than_named_is_refused() -> None:
-    """Deflate is zlib's format: neither gzip nor the bare stream is taken for it."""
+    """Deflate means zlib's format: gzip and the bare stream are refused."""
     bare = zlib.compressobj(wbits=-15)
     for body, coding in ((pack(b"a", "gzip"), "deflate"), (pack(b"a", "deflate"), "gzip")):
         with pytest.raises(InvalidInput, match="got something else"):
@@ -62,7 +61,7 @@ def test_other_coding_than_named_is_refused() -> None:
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize(("size", "max_bytes"), [(1025, 1024), (1 << 20, 1024), (LIMIT + 1, LIMIT)])
 def test_body_beyond_the_limit_is_refused(coding: str, size: int, max_bytes: int) -> None:
-    """What a body may hold is counted after inflation, to the byte."""
+    """The limit counts the bytes after inflation exactly."""
     content = random.Random(0).randbytes(size)
     with pytest.raises(BodyTooLarge, match=f"expected at most {max_bytes} bytes when inflated, got more$"):
         inflate(deflate([content], coding), coding, max_bytes)
@@ -72,7 +71,7 @@ def test_body_beyond_the_limit_is_refused(coding: str, size: int, max_bytes: int
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("size", [LIMIT, 16 * LIMIT])
 def test_no_more_memory_is_taken_than_the_limit(coding: str, size: int) -> None:
-    """A body that inflates a thousandfold is taken up to the limit, and takes little more, whatever it would become."""
+    """Inflation takes little more memory than the limit, whatever the size of the content."""
     packed = pack(bytes(size), coding)
     tracemalloc.start()
     try:
@@ -102,7 +101,7 @@ def test_what_is_deflated_inflates_again(coding: str, chunks: list[bytes], repea
     [(b"gzip", "gzip"), (b" GZIP ", "gzip"), (b"deflate", "deflate"), (b"identity", None), (b"", None)],
 )
 def test_coding_is_read_in_any_case(header: bytes, coding: str | None) -> None:
-    """Names of codings have no case; identity is no coding."""
+    """Upper and lower case of a coding's name are the same, and identity is no coding."""
     assert read_coding(header) == coding
 
 
@@ -132,5 +131,5 @@ def test_coding_is_read_in_any_case(header: bytes, coding: str | None) -> None:
     ],
 )
 def test_answer_takes_the_coding_of_the_highest_weight(accept: bytes, coding: str | None) -> None:
-    """The highest weight wins, the first of equals; unknown codings and weights that are none do not count."""
+    """The highest weight wins, and of equal weights the first; unknown codings and bad weights do not count."""
     assert choose_coding(accept) == coding

@@ -6,11 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
-from model_store.datatypes import DATATYPES, datatype_of
+from model_store.datatypes import datatype_of
 from model_store.graph import Tensor
 from service.errors import InvalidInput
 from service.protocol.infer_request import InferRequest, parse_infer
@@ -27,14 +24,10 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
     return parse_infer(text, None) if binary is None else parse_infer(text + binary, len(text))
 
 
-# Refused
-
-
 @pytest.mark.parametrize(
     ("header", "complaint"),
     [
         ([], "body: expected an object, got an array"),
-        ({}, "inputs: expected an array of at most 4096 tensors, got null"),
         ({"inputs": None}, "inputs: expected an array of at most 4096 tensors, got null"),
         ({"inputs": X}, "inputs: expected an array of at most 4096 tensors, got an object"),
         ({"inputs": [X] * 4097}, "inputs: expected an array of at most 4096 tensors, got 4097"),
@@ -47,14 +40,9 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
         ({"inputs": [X], "parameters": {"binary_data_output": 1}}, "binary_data_output: expected a boolean"),
         ({"inputs": [X], "parameters": {"timeout": -1}}, "timeout: expected microseconds, a whole number, got -1"),
         ({"inputs": [X], "parameters": {"timeout": 1.5}}, "timeout: expected microseconds, a whole number, got 1.5"),
-        ({"inputs": [X], "parameters": {"timeout": True}}, "timeout: expected microseconds"),
         ({"inputs": [X], "parameters": {"priority": "high"}}, "priority: expected a whole number from 0, got 'high'"),
-        ({"inputs": [X], "parameters": {"headers": 0}}, "parameters.headers: this server does not support"),
         ({"inputs": [X], "parameters": {"sequence_id": -1}}, "parameters.sequence_id: expected a whole number of 64"),
-        (
-            {"inputs": [X], "parameters": {"mine": {}}},
-            "parameters.mine: expected a string, a number or a boolean, got an",
-        ),
+        ({"inputs": [X], "parameters": {"mine": {}}}, "parameters.mine: expected a string, a number or a boolean"),
         ({"inputs": [X], "parameters": {"triton_x": 1}}, "parameters.triton_x: this server does not support"),
         ({"inputs": [X], "parameters": {"headers": {}}}, "parameters.headers: this server does not support"),
         ({"inputs": [X | {"name": None}]}, r"inputs\[0\].name: expected a string, got null"),
@@ -63,40 +51,29 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
         ({"inputs": [X | {"data": None}]}, "expected either data or .*, got neither"),
         ({"inputs": [X], "outputs": [None]}, r"outputs\[0\]: expected an object, got null"),
         ({"inputs": [X | {"datatype": "FLOAT"}]}, r"inputs\[0\].datatype: expected one of BOOL, .*, got 'FLOAT'"),
-        ({"inputs": [X | {"datatype": ["FP32"]}]}, r"inputs\[0\].datatype: expected one of"),
         ({"inputs": [X | {"shape": 2}]}, r"inputs\[0\].shape: expected an array of sizes from 0, got 2"),
         ({"inputs": [X | {"shape": [-1]}]}, r"inputs\[0\].shape: expected .*, got \[-1\]"),
-        ({"inputs": [X | {"shape": [2.0]}]}, r"inputs\[0\].shape: expected .*, got \[2.0\]"),
         ({"inputs": [X | {"shape": [True, 2]}]}, r"inputs\[0\].shape: expected .*, got \[True, 2\]"),
         ({"inputs": [X | {"shape": [1 << 63]}]}, r"inputs\[0\].shape: expected"),
         ({"inputs": [X | {"shape": [1] * 33}]}, r"inputs\[0\].shape: expected"),
         ({"inputs": [X | {"shape": [3]}]}, r"input 'x': expected 3 elements for the shape \[3\], got 2"),
         ({"inputs": [X | {"shape": [1 << 40, 1 << 40]}]}, r"inputs\[0\].shape: expected a tensor that fits in memory"),
-        ({"inputs": [X | {"data": ["1", "2"]}]}, "input 'x': expected FP32, got '1'"),
         ({"inputs": [X | {"parameters": {"binary_data_size": 8}}]}, "expected either data or .*, got both"),
-        ({"inputs": [{k: v for k, v in X.items() if k != "data"}]}, "expected either data or .*, got neither"),
         ({"inputs": [X | {"datatype": "FP16"}]}, "FP16 has no JSON form, send it as binary data"),
         ({"inputs": [X | {"datatype": "BF16"}]}, "BF16 has no JSON form, send it as binary data"),
         ({"inputs": [X], "outputs": {}}, "outputs: expected an array of at most 4096, got an object"),
         ({"inputs": [X], "outputs": [{"name": "y"}] * 4097}, "outputs: expected an array of at most 4096, got 4097"),
-        ({"inputs": [X], "outputs": ["y"]}, r"outputs\[0\]: expected an object, got a string"),
         ({"inputs": [X], "outputs": [{}]}, r"outputs\[0\].name: expected a string, got null"),
         ({"inputs": [X], "outputs": [{"name": "y", "datatype": "FP32"}]}, r"outputs\[0\]: unknown field 'datatype'"),
         ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "binary_data: expected a bool"),
-        (
-            {"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": -1}}]},
-            "of classes from 0, got -1",
-        ),
+        ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": -1}}]}, "from 0, got -1"),
         ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": "2"}}]}, "from 0, got '2'"),
         ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "not offer shared"),
-        (
-            {"inputs": [X | {"parameters": {"shared_memory_region": "r"}}]},
-            r"inputs\[0\].parameters.shared_memory_region: this server does not offer shared memory",
-        ),
+        ({"inputs": [X | {"parameters": {"shared_memory_region": "r"}}]}, r"inputs\[0\].*: .* not offer shared memory"),
     ],
 )
 def test_faulty_header_is_refused(header: Any, complaint: str) -> None:
-    """Every field that is unknown, mistyped or contradictory is refused by its place, with what came."""
+    """A field that is unknown, mistyped or contradictory is refused by its place, with what came."""
     with pytest.raises(InvalidInput, match=complaint):
         parse(header)
 
@@ -105,39 +82,33 @@ def test_faulty_header_is_refused(header: Any, complaint: str) -> None:
     ("header", "binary", "complaint"),
     [
         (B, b"", "body: expected 8 bytes of tensors after the header, got 0"),
-        (B, bytes(7), "body: expected 8 bytes of tensors after the header, got 7"),
         (B, bytes(9), "body: expected 8 bytes of tensors after the header, got 9"),
         (X, bytes(1), "body: expected 0 bytes of tensors after the header, got 1"),
         (B | {"shape": [3]}, bytes(8), r"expected 12 bytes for FP32 \[3\], got 8"),
-        (
-            B | {"parameters": {"binary_data_size": -8}},
-            bytes(8),
-            "binary_data_size: expected a number of bytes, got -8",
-        ),
+        (B | {"parameters": {"binary_data_size": -8}}, bytes(8), "size: expected a number of bytes, got -8"),
         (B | {"parameters": {"binary_data_size": "8"}}, bytes(8), "expected a number of bytes, got '8'"),
         (B | {"datatype": "BOOL", "shape": [8]}, b"\0\1\2\0\0\0\0\0", "expected 0 or 1 in each byte of a BOOL"),
         (B | {"datatype": "BYTES"}, b"\4\0\0\0abcd", "expected 2 elements, got 1"),
         (B | {"datatype": "BYTES"}, b"\5\0\0\0abcd", "element 0 reaches beyond the end"),
-        (B | {"datatype": "BYTES"}, b"\0\0\0\0abcd", "element 1 reaches beyond the end"),
         (B | {"datatype": "BYTES"}, b"\0\0\0\0\1\0\0\0", "element 1 reaches beyond the end"),
         (B | {"datatype": "BYTES"}, b"\xff\xff\xff\xffabcd", "element 0 reaches beyond the end"),
     ],
 )
 def test_faulty_binary_body_is_refused(header: Json, binary: bytes, complaint: str) -> None:
-    """Too few, too many or impossible bytes of tensors are refused, with the bytes or the input that was expected."""
+    """Too few, too many or invalid bytes of tensors are refused with what was expected."""
     with pytest.raises(InvalidInput, match=complaint):
         parse({"inputs": [header]}, binary)
 
 
 @pytest.mark.parametrize("length", [0, -1, 1000])
 def test_header_length_outside_the_body_is_refused(length: int) -> None:
-    """The header must lie within the body, and there must be one."""
+    """The JSON part must not be empty and must lie within the body."""
     with pytest.raises(InvalidInput, match=f"Inference-Header-Content-Length: expected 1 to 13 .*, got {length}"):
         parse_infer(b'{"inputs":{}}', length)
 
 
 def test_header_that_is_not_json_is_refused_each_time() -> None:
-    """A faulty header is refused the second time as it was the first: nothing of it is remembered."""
+    """A JSON part that is not valid is refused the second time as the first time."""
     for _ in range(2):
         with pytest.raises(InvalidInput, match=r"^header: expected JSON"):
             parse_infer(b"{nope}rest", 6)
@@ -145,7 +116,7 @@ def test_header_that_is_not_json_is_refused_each_time() -> None:
 
 @pytest.mark.parametrize("form", [{"data": []}, {"parameters": {"binary_data_size": 0}}])
 def test_empty_tensor_of_vast_shape_is_refused(form: Json) -> None:
-    """A zero in the shape does not make the other sizes harmless."""
+    """A size of zero does not allow vast sizes beside it."""
     with pytest.raises(InvalidInput):
         parse({"inputs": [{"name": "x", "shape": [0, 1 << 62, 8], "datatype": "FP32"} | form]}, b"")
 
@@ -157,7 +128,6 @@ VAST: Json = {"name": "x", "shape": [10**12], "datatype": "FP32"}
     ("item", "binary", "complaint"),
     [
         (VAST | {"data": [0] * 5}, None, "expected 1000000000000 elements for the shape .*, got JSON of [0-9]+ bytes"),
-        (VAST | {"data": [[0] * 5]}, None, "expected 1000000000000 elements .*, got JSON of"),
         (VAST | {"data": [0] * 5}, b"", "expected 1000000000000 elements .*, got JSON of"),
         (VAST | {"data": ["a"], "datatype": "BYTES"}, None, "expected 1000000000000 elements .*, got JSON of"),
         (VAST | {"parameters": {"binary_data_size": 10}}, bytes(10), "expected 4000000000000 bytes .*, got 10"),
@@ -165,14 +135,14 @@ VAST: Json = {"name": "x", "shape": [10**12], "datatype": "FP32"}
         (
             VAST | {"datatype": "BYTES", "parameters": {"binary_data_size": 10}},
             bytes(10),
-            "expected at least 4000000000000 bytes for BYTES .*, got 10",
+            "at least 4000000000000 bytes",
         ),
     ],
 )
 def test_shape_beyond_the_body_is_refused_before_anything_is_asked(
     item: Json, binary: bytes | None, complaint: str
 ) -> None:
-    """A small body that claims a vast tensor is refused at once: nobody is asked for room for its rows."""
+    """A small body that claims a vast tensor is refused before the engine is asked about its rows."""
     text = json.dumps({"inputs": [item]}, separators=(",", ":")).encode()
 
     def admit(_: object) -> None:
@@ -184,7 +154,7 @@ def test_shape_beyond_the_body_is_refused_before_anything_is_asked(
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"inputs":' * 100_000, b"[" * 100_000 + b"]" * 100_000])
 def test_endless_nesting_is_refused(text: bytes) -> None:
-    """JSON that is nested without end is refused, whatever is around it, and exhausts no stack."""
+    """JSON that is nested very deeply is refused and does not exhaust the stack."""
     for body in (
         text,
         b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":' + text,
@@ -194,58 +164,6 @@ def test_endless_nesting_is_refused(text: bytes) -> None:
             parse_infer(body, None)
 
 
-def tensor(datatype: str, *shape: int | str) -> Tensor:
-    return Tensor(name="x", datatype=datatype, shape=("batch", *shape), batch_axis=0)
-
-
-@pytest.mark.parametrize(
-    ("tensors", "body", "complaint"),
-    [
-        ([tensor("FP32", 2)] * 2, bytes(8), "a model with one input, but there are 2: send a JSON header"),
-        ([tensor("FP32", "n", "m")], bytes(8), r"one open size at most, but 'x' has \[1, 'n', 'm'\]: send a JSON"),
-        ([tensor("FP32", 2)], bytes(7), r"input 'x': expected 8 bytes for FP32 \[1, 2\], got 7 bytes"),
-        ([tensor("FP32", 2)], bytes(12), "expected 8 bytes for FP32 .*, got 12"),
-        ([tensor("FP32", 2)], b"", "expected 8 bytes for FP32 .*, got 0"),
-        ([tensor("FP32", "n", 2)], bytes(12), r"expected a multiple of 8 bytes for FP32 \[1, 'n', 2\], got 12"),
-        ([tensor("FP32", 0)], b"", "expected 0 bytes"),
-        ([tensor("BOOL", 2)], b"\0\2", "expected 0 or 1 in each byte of a BOOL"),
-        ([tensor("BYTES", 2)], b"ab", r"expected one element for BYTES \[1, 2\], got 2 bytes"),
-    ],
-)
-def test_raw_body_that_is_not_the_row_is_refused(tensors: list[Tensor], body: bytes, complaint: str) -> None:
-    """A body without a header is refused, with the size that was expected, where it is not one row of one input."""
-    with pytest.raises(InvalidInput, match=complaint):
-        parse_raw(body, tensors, True)
-
-
-# Accepted
-
-
-@pytest.mark.parametrize(
-    ("given", "body", "expected"),
-    [
-        (tensor("FP32", 2), struct.pack("<ff", 1, 2), [[1, 2]]),
-        (tensor("INT16", "n", 2), struct.pack("<4h", 1, 2, 3, -4), [[[1, 2], [3, -4]]]),
-        (tensor("FP16"), struct.pack("<e", 1.5), [1.5]),
-        (tensor("BF16", "n"), b"\xc0\x3f\x00\xc0", [[1.5, -2]]),
-        (tensor("BYTES", 1), "né\0".encode(), [["né\0"]]),
-        (tensor("BYTES", "n"), b"", [[""]]),
-        (tensor("BYTES", 1), b"\xff\0", [["\U0010ffff\0"]]),
-    ],
-)
-def test_raw_body_is_one_row(given: Tensor, body: bytes, expected: list[Any]) -> None:
-    """The bytes become one row of the model's input, an open size found by their number; all outputs come binary."""
-    header, inputs = parse_raw(body, [given], True)
-    assert (inputs["x"].tolist(), datatype_of(inputs["x"]).name) == (expected, given.datatype)
-    assert (header.outputs, header.binary_default, header.id) == (None, True, None)
-
-
-def test_raw_body_of_a_model_without_a_batch_is_its_whole_input() -> None:
-    """Where there is no batch axis none is added."""
-    fixed = Tensor(name="x", datatype="UINT8", shape=(2, "n"), batch_axis=None)
-    assert parse_raw(b"abcd", [fixed], False).inputs["x"].tolist() == [[97, 98], [99, 100]]
-
-
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
@@ -253,7 +171,6 @@ def test_raw_body_of_a_model_without_a_batch_is_its_whole_input() -> None:
         ({"shape": [], "datatype": "INT8", "data": 5}, 5),
         ({"shape": [2], "datatype": "BOOL", "data": [True, False]}, [True, False]),
         ({"shape": [2, 0], "datatype": "FP32", "data": []}, [[], []]),
-        ({"shape": [0], "datatype": "BYTES", "data": []}, []),
         ({"shape": [0, 2], "datatype": "FP32"}, []),
         ({"shape": [2, 0], "datatype": "BF16"}, [[], []]),
         ({"shape": [0], "datatype": "BYTES"}, []),
@@ -262,19 +179,18 @@ def test_raw_body_of_a_model_without_a_batch_is_its_whole_input() -> None:
     ],
 )
 def test_odd_tensors_are_read(item: Json, expected: Any) -> None:
-    """Scalars, empty tensors with data and without, booleans, empty texts, and a number inside of a hundred arrays."""
+    """Scalars, empty tensors, booleans, empty texts and a number in a hundred arrays are read."""
     assert parse({"inputs": [{"name": "x"} | item]}).inputs["x"].tolist() == expected
 
 
-@pytest.mark.parametrize("count", [0, 80, 300, 4096])
+@pytest.mark.parametrize("count", [0, 300, 4096])
 def test_many_inputs_are_read(count: int) -> None:
-    """As many inputs as are allowed, and none, in their order; in binary form too."""
-    inputs = [X | {"name": f"x{i}", "data": [i, i]} for i in range(count)]
-    got = parse({"inputs": inputs}).inputs
-    assert [(name, a.tolist()) for name, a in got.items()] == [(f"x{i}", [i, i]) for i in range(count)]
+    """As many inputs as allowed, and none, are read in their order, as JSON and in binary form."""
+    json_form = parse({"inputs": [X | {"name": f"x{i}", "data": [i, i]} for i in range(count)]})
     content = np.arange(count, dtype="<f4").repeat(2).tobytes()
-    same = parse({"inputs": [B | {"name": f"x{i}"} for i in range(count)]}, content).inputs
-    assert [(name, a.tolist()) for name, a in same.items()] == [(f"x{i}", [i, i]) for i in range(count)]
+    binary_form = parse({"inputs": [B | {"name": f"x{i}"} for i in range(count)]}, content)
+    for got in (json_form.inputs, binary_form.inputs):
+        assert [(name, a.tolist()) for name, a in got.items()] == [(f"x{i}", [i, i]) for i in range(count)]
 
 
 def test_as_many_tensors_are_read_as_the_caller_says() -> None:
@@ -295,7 +211,7 @@ def test_as_many_tensors_are_read_as_the_caller_says() -> None:
     ],
 )
 def test_optional_members_that_are_null_are_as_absent(nulls: Json) -> None:
-    """Programs that write what they do not use as null get what they would get without it."""
+    """A null member means the same as no such member."""
     header, inputs = parse({"inputs": [X]} | nulls)
     plain = parse({"inputs": [X]})
     assert header == plain.header
@@ -303,15 +219,14 @@ def test_optional_members_that_are_null_are_as_absent(nulls: Json) -> None:
 
 
 def test_null_beside_the_binary_form_is_as_absent() -> None:
-    """An input whose bytes follow may have null for its data, an output null for its parameters or any of them."""
+    """A binary input may have null as data, and an output null as parameters or as one of them."""
     wanted = [{"name": "y", "parameters": None}, {"name": "z", "parameters": {"binary_data": None}}]
     header, inputs = parse({"inputs": [B | {"data": None}], "outputs": wanted}, bytes(8))
-    assert inputs["x"].tolist() == [0, 0]
-    assert header.outputs == {"y": False, "z": False}
+    assert (inputs["x"].tolist(), header.outputs) == ([0, 0], {"y": False, "z": False})
 
 
 def test_name_of_the_model_in_the_body_is_passed_over() -> None:
-    """KServe's client names the model in the body as well as in the path; such a request is like any other."""
+    """The name of the model in the body, which KServe's client sends, is ignored."""
     assert parse({"model_name": "m", "inputs": [X]}).header == parse({"inputs": [X]}).header
 
 
@@ -336,11 +251,8 @@ def test_example_of_the_reference() -> None:
     answer = render_infer("echo", "1", request.header, {"y": request.inputs["x"]})
     body = b"".join(answer.chunks)
     assert (answer.header_bytes, len(body)) == (134, 142)
-    expected = (
-        '{"model_name":"echo","model_version":"1","outputs":'
-        '[{"name":"y","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}}]}'
-    )
-    assert json.loads(body[:134]) == json.loads(expected)
+    y = {"name": "y", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
+    assert json.loads(body[:134]) == {"model_name": "echo", "model_version": "1", "outputs": [y]}
     assert body[134:].hex() == "0000803f00000040"
 
 
@@ -351,17 +263,12 @@ def test_inputs_take_their_bytes_in_the_order_of_the_header() -> None:
     assert {name: a.tolist() for name, a in request.inputs.items()} == {"x": [3, 4], "y": [1, 2], "z": [-5]}
 
 
-def test_same_header_with_other_bytes_gives_other_tensors() -> None:
-    """A header that is remembered brings no tensor of an earlier request with it."""
-    requests = [parse({"inputs": [B]}, struct.pack("<ff", i, i)) for i in range(3)]
+@pytest.mark.parametrize("length", [1, 5000], ids=["kept", "too long to be kept"])
+def test_same_header_with_other_bytes_gives_other_tensors(length: int) -> None:
+    """A request with a known JSON part gets the tensors of its own bytes; a long JSON part is read as well."""
+    requests = [parse({"inputs": [B], "id": "i" * length}, struct.pack("<ff", i, i)) for i in range(3)]
     assert [r.inputs["x"].tolist() for r in requests] == [[0, 0], [1, 1], [2, 2]]
-
-
-def test_long_header_is_read_like_a_short_one() -> None:
-    """A header above the size that is remembered is understood all the same."""
-    request = parse({"inputs": [B], "id": "i" * 5000}, struct.pack("<ff", 1, 2))
-    assert request.header.id == "i" * 5000
-    assert request.inputs["x"].tolist() == [1, 2]
+    assert requests[-1].header.id == "i" * length
 
 
 @pytest.mark.parametrize("data", [[1, 2, 3, 4], [[1, 2], [3, 4]], [[[1], [2]], [[3], [4]]]])
@@ -387,57 +294,50 @@ def test_timeout_is_microseconds_and_one_is_the_highest_priority(
     assert (header.timeout_s, header.priority) == (timeout_s, priority)
 
 
-# Round trips: what a client sends, echoed, is what it gets
+def tensor(datatype: str, *shape: int | str) -> Tensor:
+    return Tensor(name="x", datatype=datatype, shape=("batch", *shape), batch_axis=0)
 
 
-def draw_array(data: st.DataObject, name: str) -> np.ndarray:
-    datatype = DATATYPES[name]
-    # The last 128 characters look different on the way: test_escape.py has them.
-    texts = st.text(st.characters(codec="utf-8", max_codepoint=0x10FF7F), max_size=4) if name == "BYTES" else None
-    shapes = st.lists(st.integers(0, 3), max_size=4).map(tuple)
-    bits = np.dtype(np.uint16)  # hypothesis has no BF16
-    array: np.ndarray = data.draw(arrays.arrays(bits if name == "BF16" else datatype.dtype, shapes, elements=texts))
-    return array.view(datatype.dtype) if name == "BF16" else array
+@pytest.mark.parametrize(
+    ("tensors", "body", "complaint"),
+    [
+        ([tensor("FP32", 2)] * 2, bytes(8), "a model with one input, but there are 2: send a JSON header"),
+        ([tensor("FP32", "n", "m")], bytes(8), r"one open size at most, but 'x' has \[1, 'n', 'm'\]: send a JSON"),
+        ([tensor("FP32", 2)], bytes(7), r"input 'x': expected 8 bytes for FP32 \[1, 2\], got 7 bytes"),
+        ([tensor("FP32", 2)], bytes(12), "expected 8 bytes for FP32 .*, got 12"),
+        ([tensor("FP32", 2)], b"", "expected 8 bytes for FP32 .*, got 0"),
+        ([tensor("FP32", "n", 2)], bytes(12), r"expected a multiple of 8 bytes for FP32 \[1, 'n', 2\], got 12"),
+        ([tensor("FP32", 0)], b"", "expected 0 bytes"),
+        ([tensor("BOOL", 2)], b"\0\2", "expected 0 or 1 in each byte of a BOOL"),
+        ([tensor("BYTES", 2)], b"ab", r"expected one element for BYTES \[1, 2\], got 2 bytes"),
+    ],
+)
+def test_raw_body_that_is_not_the_row_is_refused(tensors: list[Tensor], body: bytes, complaint: str) -> None:
+    """A raw body that is not one row of the only input is refused with the expected size."""
+    with pytest.raises(InvalidInput, match=complaint):
+        parse_raw(body, tensors, True)
 
 
-def encode(array: np.ndarray) -> bytes:
-    """The binary form by the specification, written here a second time."""
-    if array.dtype == object:
-        return b"".join(struct.pack("<I", len(e.encode())) + e.encode() for e in array.ravel())
-    return array.astype(array.dtype.newbyteorder("<")).tobytes("C")
+@pytest.mark.parametrize(
+    ("given", "body", "expected"),
+    [
+        (tensor("FP32", 2), struct.pack("<ff", 1, 2), [[1, 2]]),
+        (tensor("INT16", "n", 2), struct.pack("<4h", 1, 2, 3, -4), [[[1, 2], [3, -4]]]),
+        (tensor("FP16"), struct.pack("<e", 1.5), [1.5]),
+        (tensor("BF16", "n"), b"\xc0\x3f\x00\xc0", [[1.5, -2]]),
+        (tensor("BYTES", 1), "né\0".encode(), [["né\0"]]),
+        (tensor("BYTES", "n"), b"", [[""]]),
+        (tensor("BYTES", 1), b"\xff\0", [["\U0010ffff\0"]]),
+    ],
+)
+def test_raw_body_is_one_row(given: Tensor, body: bytes, expected: list[Any]) -> None:
+    """A raw body is one row of the only input, an open size follows from the bytes, and all outputs are binary."""
+    header, inputs = parse_raw(body, [given], True)
+    assert (inputs["x"].tolist(), datatype_of(inputs["x"]).name) == (expected, given.datatype)
+    assert (header.outputs, header.binary_default, header.id) == (None, True, None)
 
 
-@pytest.mark.parametrize("name", DATATYPES)
-@settings(deadline=None, max_examples=50)
-@given(data=st.data())
-def test_binary_tensors_survive_the_round_trip(name: str, data: st.DataObject) -> None:
-    """Any datatype and shape, empty, scalar or with NaN, comes back bit for bit through the binary form."""
-    array = draw_array(data, name)
-    sent = encode(array)
-    item = {"name": "x", "shape": list(array.shape), "datatype": name, "parameters": {"binary_data_size": len(sent)}}
-    header = {"inputs": [item], "parameters": {"binary_data_output": True}}
-    request = parse(header, sent)
-    got = request.inputs["x"]
-    assert (datatype_of(got).name, got.shape) == (name, array.shape)
-    answer = render_infer("m", "1", request.header, {"x": got})
-    body = b"".join(answer.chunks)
-    assert answer.header_bytes is not None
-    assert body[answer.header_bytes :] == sent
-    assert json.loads(body[: answer.header_bytes])["outputs"] == [item]
-
-
-@pytest.mark.parametrize("name", [name for name in DATATYPES if name not in ("FP16", "BF16", "UINT64")])
-@settings(deadline=None, max_examples=50)
-@given(data=st.data())
-def test_json_tensors_survive_the_round_trip(name: str, data: st.DataObject) -> None:
-    """Any datatype that JSON has a form for comes back value for value, NaN and infinities included."""
-    array = draw_array(data, name)
-    text = json.dumps(
-        {"inputs": [{"name": "x", "shape": array.shape, "datatype": name, "data": array.ravel().tolist()}]}
-    )
-    request = parse_infer(text.encode(), None)
-    np.testing.assert_array_equal(request.inputs["x"], array)
-    [item] = json.loads(b"".join(render_infer("m", "1", request.header, request.inputs).chunks))["outputs"]
-    assert (item["datatype"], tuple(item["shape"])) == (name, array.shape)
-    again = np.array(item["data"], array.dtype).reshape(array.shape)
-    np.testing.assert_array_equal(again, array)
+def test_raw_body_of_a_model_without_a_batch_is_its_whole_input() -> None:
+    """Without a batch axis a raw body is the whole input."""
+    fixed = Tensor(name="x", datatype="UINT8", shape=(2, "n"), batch_axis=None)
+    assert parse_raw(b"abcd", [fixed], False).inputs["x"].tolist() == [[97, 98], [99, 100]]
