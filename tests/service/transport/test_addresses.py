@@ -10,28 +10,31 @@ from service.transport.addresses import find_address, join_address, open_listene
 
 @pytest.mark.parametrize("setting", ["port", "grpc_port"])
 def test_port_that_is_taken_is_refused(setting: str) -> None:
-    """Another server on the same address is told before the start, by the setting, for either port."""
+    """A port that another server has is refused before the start with its setting's name, for HTTP and gRPC."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"^SLUICE_HOST=127.0.0.1 SLUICE_{setting.upper()}={taken}: expected"):
             open_listener(find_address(Settings(port=0).replace(host="localhost", **{setting: taken})), 1)
 
 
-def test_one_port_for_both_is_refused() -> None:
-    """HTTP and gRPC cannot listen on the same port."""
+def test_port_of_grpc_that_cannot_be_is_refused() -> None:
+    """The port of gRPC must differ from HTTP's and be at most 65535; by default there is none."""
     with pytest.raises(SettingsError, match="SLUICE_GRPC_PORT=4000: expected another port than SLUICE_PORT"):
         find_address(Settings(port=4000, grpc_port=4000))
+    with pytest.raises(SettingsError, match="SLUICE_GRPC_PORT=70000: expected 0 to 65535"):
+        Settings(grpc_port=70_000)
+    assert Settings().grpc_port == 0
 
 
 def test_host_name_becomes_an_address() -> None:
-    """The name of this machine to itself is its address of IPv4; addresses stay as they are."""
+    """The name localhost becomes its IPv4 address, and addresses stay as they are."""
     assert find_address(Settings(host="localhost", port=0)).host == "127.0.0.1"
     for address in ("127.0.0.1", "0.0.0.0", "::1", "::"):  # noqa: S104
         assert find_address(Settings(host=address, port=0)).host == address
 
 
 def test_port_of_a_server_that_has_just_ended_is_free() -> None:
-    """Connections that linger after their server do not keep the next one from starting."""
+    """A port with lingering connections of an ended server can be used again."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -42,12 +45,12 @@ def test_port_of_a_server_that_has_just_ended_is_free() -> None:
 
 
 def test_addresses_are_written_with_their_port() -> None:
-    """An address of IPv6 has colons of its own, so it goes into brackets."""
+    """An IPv6 address is written in brackets before its port."""
     assert [join_address(host, 80) for host in ("127.0.0.1", "::1")] == ["127.0.0.1:80", "[::1]:80"]
 
 
 def test_socket_of_all_addresses_takes_both_families() -> None:
-    """What listens on `::` is reached at 127.0.0.1 and at ::1."""
+    """A server on `::` is reached at 127.0.0.1 and at ::1."""
     with open_listener(Settings(host="::", port=0), 5) as listener:
         port = listener.getsockname()[1]
         for address in ("127.0.0.1", "::1"):

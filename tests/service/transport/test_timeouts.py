@@ -1,4 +1,4 @@
-"""What a client may not do to a server by being slow or silent, through both paths, in virtual time."""
+"""What a client may not do to a server by being slow or silent, on both paths. Sleeping moves a virtual clock."""
 
 import asyncio
 import json
@@ -14,15 +14,24 @@ from service.transport.request import JSON, Reply
 from tests.support.certificates import Authority
 from tests.support.connections.virtual import PATH, Peer, VirtualServer, run_served
 from tests.support.servers import FAST, ServerPath, Serving, settings_for
-from tests.support.wires import INFER, Wire, request_bytes
+from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 SETTINGS = Settings(store=Path())
 HEADER_S, BODY_S, KEEP_S = SETTINGS.header_timeout_s, SETTINGS.body_timeout_s, SETTINGS.keep_alive_s
 HEAD = f"POST {PATH} HTTP/1.1\r\nHost: t\r\n".encode()
 WHOLE = HEAD + b"Content-Length: 2\r\n\r\n{}"
+QUESTION = b"GET /elsewhere HTTP/1.1\r\nHost: t\r\n\r\n"
 ELSEWHERE = b"POST /elsewhere HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n"
 KERNEL_BYTES = 4 << 20
 """More than the two sockets of a connection hold."""
+
+
+async def answered(server: VirtualServer, content: bytes = WHOLE, status: int = 200) -> Peer:
+    """A connection whose first request has its answer."""
+    peer = await server.connect()
+    await peer.send(content)
+    assert (await peer.read_head())[0] == status
+    return peer
 
 
 async def time_to_end(server: VirtualServer, peer: Peer, sending: Any = None) -> tuple[float, bytes]:
@@ -37,27 +46,24 @@ async def time_to_end(server: VirtualServer, peer: Peer, sending: Any = None) ->
 
 
 def test_connection_that_sends_nothing_is_closed(server_path: ServerPath):
-    """Who connects and says nothing, or only empty lines, is sent away when a header would have had to be there."""
+    """A connection that sends nothing, or only empty lines, is closed after the time of a header."""
 
     async def act(server: VirtualServer) -> None:
-        for sending in (None, peer.send_slowly(b"\r\n" * 100) if (peer := await server.connect()) else None):
-            seconds, said = await time_to_end(server, peer, sending)
-            assert (HEADER_S <= seconds < HEADER_S + 1.5, said) == (True, b"")
+        for content in (b"", b"\r\n" * 100):
             peer = await server.connect()
+            seconds, said = await time_to_end(server, peer, peer.send_slowly(content))
+            assert (HEADER_S <= seconds < HEADER_S + 1.5, said) == (True, b"")
 
     run_served(SETTINGS, server_path, act)
 
 
 @pytest.mark.parametrize("is_second", [False, True], ids=["first", "second"])
 def test_header_that_does_not_end_is_a_408(server_path: ServerPath, is_second: bool):
-    """A header of one byte a second gets 408 when its time from the first byte is over, the first or a later one."""
+    """A header that does not end within its time from the first byte is 408, for the first request and later ones."""
 
     async def act(server: VirtualServer) -> None:
-        peer = await server.connect()
-        if is_second:
-            await peer.send(WHOLE)
-            assert (await peer.read_head())[0] == 200
-            await asyncio.sleep(KEEP_S - 5)
+        peer = await answered(server) if is_second else await server.connect()
+        await asyncio.sleep(KEEP_S - 5 if is_second else 0)
         seconds, said = await time_to_end(server, peer, peer.send_slowly(HEAD + b"X: " + b"a" * 1000))
         assert said.startswith(b"HTTP/1.1 408 ")
         assert b"header: expected its end within 10 s of its first byte" in said
@@ -73,7 +79,7 @@ def test_header_that_does_not_end_is_a_408(server_path: ServerPath, is_second: b
     "coding", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"], ids=["length", "chunks"]
 )
 def test_body_without_progress_is_a_408(server_path: ServerPath, size: int, coding: bytes):
-    """A body of which nothing comes, or too little a second, gets 408 when its time is over."""
+    """A body without bytes, or with too few a second, is 408 when its time is over."""
 
     async def act(server: VirtualServer) -> None:
         peer = await server.connect()
@@ -88,7 +94,7 @@ def test_body_without_progress_is_a_408(server_path: ServerPath, size: int, codi
 
 
 def test_body_that_stops_has_its_time_from_then(server_path: ServerPath):
-    """The time is counted from the last progress, not from the beginning, and a slow body that goes on is taken."""
+    """The time of a body counts from its last progress, and a slow body that goes on is read."""
     size = 200_000
 
     async def act(server: VirtualServer) -> None:
@@ -107,25 +113,22 @@ def test_body_that_stops_has_its_time_from_then(server_path: ServerPath):
 
 
 def test_body_that_nobody_waits_for_is_not_read_for_ever(server_path: ServerPath):
-    """A request that was answered before its body was there ends its connection when the body does not come."""
+    """If the body of an answered request does not come, the connection ends."""
 
     async def act(server: VirtualServer) -> None:
-        peer = await server.connect()
-        await peer.send(ELSEWHERE)
-        assert (await peer.read_head())[0] == 404
+        peer = await answered(server, ELSEWHERE, 404)
         seconds, said = await time_to_end(server, peer, peer.send_slowly(bytes(1000)))
         assert (BODY_S - 1 <= seconds <= BODY_S + 1, said) == (True, b"")
 
     run_served(SETTINGS, server_path, act)
 
 
-def test_idle_connection_is_closed_whatever_else_comes(server_path: ServerPath):
-    """After an answer the time is counted from then: empty lines, which are no request, do not keep a connection."""
+@pytest.mark.parametrize(("sent", "status"), [(WHOLE, 200), (QUESTION, 404)], ids=["infer", "elsewhere"])
+def test_idle_connection_is_closed_whatever_else_comes(server_path: ServerPath, sent: bytes, status: int):
+    """An idle connection is closed after its time, which empty lines do not extend, after answers of both paths."""
 
     async def act(server: VirtualServer) -> None:
-        peer = await server.connect()
-        await peer.send(WHOLE)
-        assert (await peer.read_head())[0] == 200
+        peer = await answered(server, sent, status)
         seconds, said = await time_to_end(server, peer, peer.send_slowly(b"\r\n" * 100))
         assert (KEEP_S <= seconds < KEEP_S + 1, said) == (True, b"")
 
@@ -133,7 +136,7 @@ def test_idle_connection_is_closed_whatever_else_comes(server_path: ServerPath):
 
 
 def test_time_stands_still_while_the_server_does_not_read(server_path: ServerPath):
-    """A request that waits behind a slow one, in the middle of its body, has all its time when it is read again."""
+    """A request whose body waits behind a slow one has all its time when it is read again."""
     if server_path is not FAST:
         pytest.skip("uvicorn reads on behind a request of the ASGI path")
 
@@ -160,7 +163,7 @@ def answer_with(size: int) -> Any:
 @pytest.mark.parametrize("closing", [b"", b"Connection: close\r\n"], ids=["kept", "closing"])
 @pytest.mark.parametrize("taken", [0, 100], ids=["nothing", "100 bytes"])
 def test_answer_that_nobody_reads_is_let_go_of(server_path: ServerPath, closing: bytes, taken: int):
-    """A client that does not take its answer, or only bytes of it, is broken off when its time is over."""
+    """A client that takes nothing, or only bytes, of its answer is disconnected when its time is over."""
 
     async def act(server: VirtualServer) -> None:
         server.start = answer_with(KERNEL_BYTES)
@@ -176,7 +179,7 @@ def test_answer_that_nobody_reads_is_let_go_of(server_path: ServerPath, closing:
 
 
 def test_answer_that_is_read_slowly_is_read_to_its_end(server_path: ServerPath):
-    """A client that takes its answer over minutes gets all of it."""
+    """A client that reads its answer over minutes gets all of it."""
 
     async def act(server: VirtualServer) -> None:
         server.start = answer_with(KERNEL_BYTES)
@@ -193,7 +196,7 @@ def test_answer_that_is_read_slowly_is_read_to_its_end(server_path: ServerPath):
 
 
 def test_connections_above_the_limit_are_told_so(server_path: ServerPath):
-    """One too many gets 503, when to come back, and the end of its connection; when one has gone the next is taken."""
+    """A connection above the limit gets 503 with Retry-After and ends; when another one ends, the next is taken."""
 
     async def act(server: VirtualServer) -> None:
         peers = [await server.connect() for _ in range(2)]
@@ -209,31 +212,31 @@ def test_connections_above_the_limit_are_told_so(server_path: ServerPath):
             await peer.send(WHOLE)
             assert (await peer.read_head())[0] == 200
         peers[0].end.close()
-        await asyncio.sleep(0.1)
-        peer = await server.connect()
-        await peer.send(WHOLE)
-        assert (await peer.read_head())[0] == 200
+        await server.settle()
+        await answered(server)
 
     run_served(SETTINGS.replace(max_connections=2), server_path, act)
 
 
 def test_times_hold_behind_tls(store: Path, server_path: ServerPath, tmp_path: Path):
-    """Behind TLS too: silence, half a header, half a body and an answer that is not read each end their connection."""
+    """Requests are answered behind TLS, and the limits of time hold there too."""
     authority = Authority(tmp_path)
     context = ssl.create_default_context(cafile=str(authority.certificate))
-    settings = settings_for(store, models=("double",), header_timeout_s=0.3, body_timeout_s=0.3)
+    settings = settings_for(store, models=("double",), header_timeout_s=2.0, body_timeout_s=1.0)
     rows = 500_000
     tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 3], "parameters": {"binary_data_size": rows * 12}}
     head = json.dumps({"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}).encode()
     large = request_bytes(head + bytes(rows * 12), INFER, f"Inference-Header-Content-Length: {len(head)}")
+    half = f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n1".encode()
     with Serving(settings, server_path, tls=authority.issue("server")) as server:
-        sent = ((b"", 0), (b"POST / HT", 408), (f"POST {INFER} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n1", 408))
-        for content, status in sent:
-            with Wire(server, context) as wire:
-                wire.send(content if isinstance(content, bytes) else content.encode())
-                if status:
-                    assert wire.read()[0] == status
-                assert wire.is_closed_by_server()
+        with Wire(server, context) as wire:
+            wire.send(request_bytes(body_of(1)), request_bytes(body_of(2)))
+            assert [wire.read_y(), wire.read_y()] == [2.0, 4.0]
+        with Wire(server, context) as silent, Wire(server, context) as header, Wire(server, context) as body:
+            body.send(half)
+            header.send(b"POST / HT")
+            assert [wire.read()[0] for wire in (header, body)] == [408, 408]
+            assert all(wire.is_closed_by_server() for wire in (silent, header, body))
         with Wire(server, context) as wire:
             wire.socket.settimeout(30)
             with pytest.raises((ConnectionError, ssl.SSLEOFError)):

@@ -14,6 +14,7 @@ from service.settings import Settings, SettingsError
 from service.transport.fast.loop import loop_factory
 from service.transport.tls import read_identity
 from tests.support.certificates import Authority
+from tests.support.processes import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     ],
 )
 def test_half_an_identity_is_refused(given: dict[str, str], text: str) -> None:
-    """A certificate without a key, or the other way round, is no setting; nor is an authority without both."""
+    """A certificate without a key, a key without a certificate, and an authority without both are refused."""
     with pytest.raises(SettingsError, match=text):
         Settings.from_environ({f"SLUICE_{name}": value for name, value in given.items()})
 
@@ -38,7 +39,7 @@ def test_half_an_identity_is_refused(given: dict[str, str], text: str) -> None:
 @pytest.mark.parametrize("name", ["tls_certificate", "tls_key", "tls_client_ca"])
 @pytest.mark.parametrize("what", ["missing", "folder", "other bytes"])
 def test_file_that_cannot_be_used_is_named(authority: Authority, tmp_path: Path, name: str, what: str) -> None:
-    """The error has the setting, its value, and what was expected of the file."""
+    """The error names the setting, its value and what was expected of the file."""
     path = tmp_path / "file.pem"
     if what == "folder":
         path.mkdir()
@@ -53,63 +54,52 @@ def test_file_that_cannot_be_used_is_named(authority: Authority, tmp_path: Path,
     assert expected[what] in str(caught.value)
 
 
-def test_key_of_another_certificate_is_refused(authority: Authority) -> None:
-    """The two files have to belong together."""
-    certificate, _ = authority.issue("one")
-    _, key = authority.issue("two")
-    with pytest.raises(SettingsError, match="expected PEM files of a certificate chain and of its key"):
-        read_identity(Settings(tls_certificate=certificate, tls_key=key))
-
-
-def test_key_with_a_passphrase_is_refused_without_asking_for_it(authority: Authority) -> None:
-    """A server has nobody to ask: the error says that the key may have none."""
-    certificate, key = authority.issue("locked", passphrase="a secret")
-    with pytest.raises(SettingsError, match="without a passphrase"):
+@pytest.mark.parametrize("passphrase", [None, "a secret"], ids=["key of another", "key with a passphrase"])
+def test_key_that_cannot_be_used_is_refused(authority: Authority, passphrase: str | None) -> None:
+    """A key of another certificate and a key with a passphrase are refused."""
+    certificate, key = authority.issue("one", passphrase=passphrase)
+    if passphrase is None:
+        _, key = authority.issue("two")
+    expected = "expected PEM files of a certificate chain and of its key without a passphrase"
+    with pytest.raises(SettingsError, match=expected):
         read_identity(Settings(tls_certificate=certificate, tls_key=key))
 
 
 def test_identity_is_what_the_files_hold(authority: Authority) -> None:
-    """The bytes of the files; without settings there is no identity, and clients need a certificate only if told."""
+    """The identity has the bytes of the files; without settings there is none."""
     certificate, key = authority.issue("held")
     identity = read_identity(Settings(tls_certificate=certificate, tls_key=key, tls_client_ca=authority.certificate))
     assert identity == (certificate.read_bytes(), key.read_bytes(), authority.certificate.read_bytes())
     plain = read_identity(Settings(tls_certificate=certificate, tls_key=key))
-    assert plain is not None
-    assert plain.client_ca is None
+    assert plain == (certificate.read_bytes(), key.read_bytes(), None)
     assert read_identity(Settings()) is None
+
+
+def run(*arguments: str, certificate: str, key: str) -> "subprocess.CompletedProcess[str]":
+    """Python in a process of its own, with the settings of TLS."""
+    environ = {**os.environ, "SLUICE_TLS_CERTIFICATE": certificate, "SLUICE_TLS_KEY": key}
+    return subprocess.run([sys.executable, *arguments], env=environ, cwd=REPOSITORY, capture_output=True, text=True)
 
 
 def test_missing_file_ends_the_start_with_its_name(tmp_path: Path) -> None:
     """`sluice serve` ends with code 2 and the name of the setting, before any worker is started."""
     missing = str(tmp_path / "none.pem")
-    done = subprocess.run(
-        [sys.executable, "-m", "sluice", "serve"],
-        env={**os.environ, "SLUICE_TLS_CERTIFICATE": missing, "SLUICE_TLS_KEY": missing},
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-        text=True,
-    )
+    done = run("-m", "sluice", "serve", certificate=missing, key=missing)
     assert done.returncode == 2
     assert f"SLUICE_TLS_CERTIFICATE={missing}: expected a file that can be read" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_bentoml_serve_without_its_own_options_is_refused(authority: Authority) -> None:
-    """A worker that would answer HTTP in plain text although a certificate is set does not start."""
+    """A worker that would answer in plain text although a certificate is set does not start."""
     certificate, key = authority.issue("worker")
     program = "import service.app; service.app._open_worker()"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "SLUICE_TLS_CERTIFICATE": str(certificate), "SLUICE_TLS_KEY": str(key)},
-        cwd=Path(__file__).resolve().parents[2],
-        capture_output=True,
-        text=True,
-    )
+    done = run("-c", program, certificate=str(certificate), key=str(key))
     assert "`bentoml serve` answers HTTP in plain text without --ssl-certfile" in done.stderr
 
 
 def test_handshake_that_does_not_end_is_broken_off(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who connects and says nothing of TLS has the time of a header, not a minute; a server without TLS is none."""
+    """A client that connects and does not begin a handshake is disconnected after the time of a header."""
     monkeypatch.setenv("SLUICE_HEADER_TIMEOUT_S", "0.2")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("patient"))

@@ -110,10 +110,14 @@ class VirtualServer:
         self._living = asyncio.create_task(self._app(scope, receive, send))
         await started.wait()
 
+    async def settle(self) -> None:
+        """Wait until nothing is left to do: the clock goes on only then."""
+        await asyncio.sleep(1)
+
     async def stop(self) -> None:
         for peer in self._peers:
             peer.end.close()
-        await asyncio.sleep(0.01)  # the server hears of it
+        await self.settle()
         self._living.cancel()
         self.handler.close()
         assert not self.server_state.connections

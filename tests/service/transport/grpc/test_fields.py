@@ -70,13 +70,13 @@ def parts(message: Any) -> int:
     ],
 )
 def test_what_is_no_message_is_found(content: bytes) -> None:
-    """Cut off, of unknown encoding, or with a number that goes on and on."""
+    """Bytes that are cut, of unknown encoding or with an endless number are refused."""
     with pytest.raises(BrokenMessage):
         check_fields(content, INNER, MANY)
 
 
 def test_fields_are_counted_at_all_levels() -> None:
-    """As many as there are pass, and not one more."""
+    """A message with as many fields as the limit passes, with one more it does not."""
     assert count(GOOD) == 33
     with pytest.raises(InvalidInput, match=r"^message: expected fewer fields, got more than"):
         check_fields(GOOD, INNER, 32)
@@ -84,7 +84,7 @@ def test_fields_are_counted_at_all_levels() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=3), st.binary(max_size=12))
 def test_parser_finds_no_more_than_was_counted(changes: list[tuple[int, int]], tail: bytes) -> None:
-    """Whatever the bytes are: what passes uncounted would be made an object."""
+    """For any bytes, the parser makes no more objects than were counted."""
     content = bytearray(GOOD + tail)
     for at, byte in changes:
         content[at] = byte

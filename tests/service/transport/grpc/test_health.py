@@ -29,25 +29,16 @@ def check(server: GrpcServing, service: str) -> bytes:
         return answer
 
 
-def set_loaded(server: GrpcServing, loaded: bool) -> None:
-    """As if the models were still being loaded, or not any more."""
-
-    async def change() -> None:
-        server.worker.registry.loaded = loaded
-
-    server.run(change)
-
-
 @pytest.fixture
 def watch(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Begins to watch a service; it is looked for all the time, so that a test need not wait."""
+    """Begins to watch a service, with almost no time between two looks."""
     monkeypatch.setattr(health, "LOOK_AGAIN_S", 0.01)
     with channel(server) as open_channel:
         yield lambda service: open_channel.unary_stream("/grpc.health.v1.Health/Watch")(asked(service), timeout=60)
 
 
 def test_unknown_service_is_not_found(server: GrpcServing) -> None:
-    """A name that is neither a service nor a model is an error that says what there is."""
+    """A name that is neither a service nor a model is NOT_FOUND, and the error says what is expected."""
     for service in ("inference.Other", "nobody", "../double", "double/"):
         with pytest.raises(grpc.RpcError) as raised:
             check(server, service)
@@ -68,42 +59,33 @@ def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
             assert "expected a HealthCheckRequest" in raised.value.details()
 
 
-def test_server_that_loads_its_models_does_not_serve(server: GrpcServing) -> None:
-    """Until all are tried neither the server nor a model is known to serve, or not to be there."""
-    set_loaded(server, False)
-    try:
-        assert check(server, "") == check(server, FULL_NAME) == check(server, "nobody") == NOT_SERVING
-    finally:
-        set_loaded(server, True)
-    assert check(server, "") == SERVING
-
-
-def test_model_that_cannot_serve_does_not_serve(server: GrpcServing) -> None:
-    """Models are known by their names."""
+def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing) -> None:
+    """The server, its service by name and a ready model are SERVING; a broken model is not; checks are counted."""
+    assert check(server, "") == check(server, FULL_NAME) == check(server, "double") == SERVING
     assert check(server, "broken") == NOT_SERVING
-    assert check(server, "double") == SERVING
-
-
-def test_ready_server_serves(server: GrpcServing) -> None:
-    """As a whole and by the name of its service; and the checks are counted."""
-    assert check(server, "") == check(server, FULL_NAME) == SERVING
     text = expose(server.worker.metrics, "")[0].decode()
     assert 'sluice_requests_total{model="",route="grpc Check",status="200"}' in text
 
 
-def test_changes_are_told_to_those_who_watch(server: GrpcServing, watch: Any) -> None:
-    """A watch begins with what is, and tells each change once."""
+def test_server_that_loads_its_models_does_not_serve(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until all models have been tried, the server and every model are NOT_SERVING."""
+    monkeypatch.setattr(server.worker.registry, "loaded", False)
+    assert check(server, "") == check(server, FULL_NAME) == check(server, "nobody") == NOT_SERVING
+
+
+def test_changes_are_told_to_those_who_watch(server: GrpcServing, watch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch begins with the current state and tells each change once."""
     states = watch("")
     assert next(states) == SERVING
-    set_loaded(server, False)
+    monkeypatch.setattr(server.worker.registry, "loaded", False)
     assert next(states) == NOT_SERVING
-    set_loaded(server, True)
+    monkeypatch.setattr(server.worker.registry, "loaded", True)
     assert next(states) == SERVING
     states.cancel()
 
 
 def test_model_that_comes_and_goes_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown one is said to be unknown, and the watch goes on until the server stops, which is its end."""
+    """A watch of an unknown model says so, follows its loads and unloads, and ends with the server."""
     monkeypatch.setattr(health, "LOOK_AGAIN_S", 0.01)
     graphs.write_plain(tmp_path, "double", graphs.double())
     with GrpcServing(settings_of(tmp_path)) as server, channel(server) as open_channel:
@@ -136,7 +118,7 @@ class Watched:
 
 
 def test_stop_in_the_middle_of_a_look_is_told() -> None:
-    """Who watches hears NOT_SERVING before the end although the server stopped while its readiness was asked for."""
+    """A watch tells NOT_SERVING before its end, also if the server stops while its readiness is being asked for."""
 
     async def ready_until_asked(scope: Any, receive: Any, send: Any) -> None:
         watching.drain()
@@ -150,5 +132,5 @@ def test_stop_in_the_middle_of_a_look_is_told() -> None:
 
 
 def test_methods_are_those_of_the_health_service() -> None:
-    """One answer to a check, many to a watch; neither takes a stream."""
+    """A check has one answer and a watch has many."""
     assert {name: method.streams for name, method in HEALTH_METHODS.items()} == {"Check": False, "Watch": False}

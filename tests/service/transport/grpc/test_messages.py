@@ -39,18 +39,18 @@ def differences(ours: Descriptor, theirs: Descriptor) -> list[str]:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_message_is_that_of_the_clients(name: str) -> None:
-    """Each field has the name, number and type that tritonclient's has, so the bytes mean the same to both."""
+    """Each field has the name, number and type that tritonclient's field has."""
     assert differences(MESSAGES[name].DESCRIPTOR, THEIRS[name]) == []
 
 
 @pytest.mark.parametrize("name", [name for name in MESSAGES if not name.startswith("Model") or "Infer" in name])
 def test_message_lacks_nothing_of_the_clients(name: str) -> None:
-    """But for the model's configuration, of which there is what this server says, no field is left out."""
+    """Every message but the model's configuration has all fields of the client's message."""
     assert set(MESSAGES[name].DESCRIPTOR.fields_by_name) == set(THEIRS[name].fields_by_name)
 
 
 def test_methods_are_those_of_the_clients() -> None:
-    """All but those of shared memory are there, with the same messages and the same streams."""
+    """All methods but those of shared memory are there, with the same messages and streams."""
     theirs = {
         method.name: (method.input_type.name, method.output_type.name, method.client_streaming)
         for method in THEIR_METHODS
@@ -76,7 +76,7 @@ def test_methods_are_those_of_the_clients() -> None:
     ],
 )
 def test_broken_interface_is_refused(text: str, said: str) -> None:
-    """What is not in the part of the language that is understood is an error that says what was expected."""
+    """Text outside the supported part of the language is an error that says what was expected."""
     with pytest.raises(ProtoError, match="expected") as raised:
         read_proto(text)
     assert said in str(raised.value)

@@ -49,34 +49,20 @@ def files(authority: Authority, identity: tuple[Path, Path] | None = None) -> di
     return found
 
 
-def test_plain_text_is_refused(tls_server: GrpcServing) -> None:
-    """A client that does not begin with a handshake gets UNAVAILABLE, and the port goes on serving."""
-    with pytest.raises(InferenceServerException) as caught:
-        ask(tls_server)
-    assert caught.value.status() == "StatusCode.UNAVAILABLE"
-
-
-def test_client_that_trusts_another_authority_is_not_served(tls_server: GrpcServing, stranger: Authority) -> None:
-    """It is the client that ends the handshake: the certificate is not one of its authority's."""
-    with pytest.raises(InferenceServerException) as caught:
-        ask(tls_server, **files(stranger))
-    assert caught.value.status() == "StatusCode.UNAVAILABLE"
-
-
-def test_client_without_the_certificate_that_is_asked_for_is_refused(
-    tls_server: GrpcServing, authority: Authority, stranger: Authority
-) -> None:
-    """With an authority of clients those without a certificate of it are refused; without one all are served."""
-    theirs = stranger.issue("client")
-    if tls_server.worker.settings.tls_client_ca is None:
-        assert ask(tls_server, **files(authority)) == [[2, 2, 2]]
+@pytest.mark.parametrize("who", ["plain", "trusts another", "none", "of another", "ours"])
+def test_who_fits_is_served(tls_server: GrpcServing, authority: Authority, stranger: Authority, who: str) -> None:
+    """A client that speaks TLS and trusts us is served, with a certificate where an authority of clients is set."""
+    options = {
+        "plain": {},
+        "trusts another": files(stranger),
+        "none": files(authority),
+        "of another": files(authority, stranger.issue("client")),
+        "ours": files(authority, authority.issue("client")),
+    }[who]
+    needs_certificate = tls_server.worker.settings.tls_client_ca is not None
+    if who == "ours" or (who in ("none", "of another") and not needs_certificate):
+        assert ask(tls_server, **options) == [[2, 2, 2]]
         return
-    for identity in (None, theirs):
-        with pytest.raises(InferenceServerException) as caught:
-            ask(tls_server, **files(authority, identity))
-        assert caught.value.status() == "StatusCode.UNAVAILABLE"
-
-
-def test_client_with_a_certificate_is_served(tls_server: GrpcServing, authority: Authority) -> None:
-    """Questions and tensors go over TLS, for a client with a certificate of the authority also where none is needed."""
-    assert ask(tls_server, **files(authority, authority.issue("client"))) == [[2, 2, 2]]
+    with pytest.raises(InferenceServerException) as caught:
+        ask(tls_server, **options)
+    assert caught.value.status() == "StatusCode.UNAVAILABLE"
