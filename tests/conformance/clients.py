@@ -1,7 +1,6 @@
 """Clients too heavy for the tests' own environment: each in one of its own, made by `make clients`."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -35,9 +34,3 @@ def run_client(
         check=False,
         cwd=cwd,
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

@@ -13,8 +13,8 @@ from pathlib import Path
 import onnxruntime
 
 from model_store import DEFAULT_ROOT
-from tests.conformance.clients import free_port, run_client
-from tests.support.processes import served
+from tests.conformance.clients import run_client
+from tests.support.processes import free_port, served
 from tests.support.servers import settings_for
 
 MODEL = "digits-classifier"

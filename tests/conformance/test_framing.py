@@ -1,4 +1,4 @@
-"""Where a message ends: nobody in front of this server may see its end in another place than the server does.
+"""Where a message ends: a proxy in front of this server must see its end where the server does.
 
 Each of some three hundred malformed, ambiguous or unusual messages is given to both paths of the server, to h11, and to
 nginx and HAProxy, which hand on what they take. What two of the others read differently, the server does not take; and
@@ -93,7 +93,7 @@ def read_all(read: Read) -> list[Reading]:
 
 
 def test_others_take_a_plain_request(others: dict[str, list[Reading]]):
-    """The readers work: a plain message and the one behind it are read by all."""
+    """All readers read a plain message and the one after it."""
     number = next(i for i, case in enumerate(CASES) if case.name == "length b'5'")
     for name, readings in others.items():
         assert readings[number] == [("a", b"HELLO"), ("b", b"{}")], name
@@ -101,7 +101,7 @@ def test_others_take_a_plain_request(others: dict[str, list[Reading]]):
 
 @pytest.mark.parametrize("server_path", PATHS, ids=lambda path: path.name)
 def test_nothing_is_taken_that_others_read_differently(others: dict[str, list[Reading]], server_path: ServerPath):
-    """Of every case, the server either takes nothing or what everybody else takes who takes it."""
+    """The server refuses each case, or reads it as every other reader that accepts it does."""
     wrong = []
     for number, case in enumerate(CASES):
         ours = read_by_us(bytes_of(number), target_of(number), server_path)

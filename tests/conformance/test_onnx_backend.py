@@ -168,7 +168,7 @@ def client(root: Path) -> Iterator[httpx.Client]:
 
 
 def test_runtime_answers_most_cases(cases: dict[str, tuple[Case, Told]]) -> None:
-    """What is compared is most of what there is: few cases have types that the protocol lacks, or cannot be loaded."""
+    """Most cases are compared: few have types that the protocol lacks, or cannot be loaded."""
     answered = sum(told.answers is not None for _, told in cases.values())
     assert answered > 1500
     assert answered > 0.8 * len(cases)

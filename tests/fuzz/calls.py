@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,27 +12,20 @@ import httptools
 from tests.fuzz.mutations import mutate
 from tests.fuzz.requests import Request
 
-LIMIT_S = 20.0
-"""What takes longer hangs."""
+LIMIT_S = 60.0
+"""What takes longer hangs: the caller's socket times out."""
 _CALLERS = 8
 
 
 @dataclass
 class Findings:
-    """What came of a run: answers by status, ``unanswered`` ones that were cut off, and what must not be."""
+    """What came of a run: answers by status, and what must not be."""
 
     statuses: Counter[int] = field(default_factory=Counter)
-    unanswered: int = 0
-    slowest_s: float = 0.0
     faults: list[str] = field(default_factory=list)
 
     def __add__(self, other: "Findings") -> "Findings":
-        return Findings(
-            self.statuses + other.statuses,
-            self.unanswered + other.unanswered,
-            max(self.slowest_s, other.slowest_s),
-            self.faults + other.faults,
-        )
+        return Findings(self.statuses + other.statuses, self.faults + other.faults)
 
 
 class Caller:
@@ -108,16 +100,13 @@ def _send(port: int, seed: int, numbers: range) -> Findings:
     caller = Caller(port)
     for number in numbers:
         request = mutate(Random(f"{seed}/{number}"))
-        began = time.perf_counter()
         try:
             statuses = caller.ask(request)
             bad = [status for status in statuses if not (200 <= status < 300 or 400 <= status < 500)]
         except (OSError, httptools.HttpParserError) as error:
             caller.close()
             statuses, bad = [], [repr(error)]
-        found.slowest_s = max(found.slowest_s, time.perf_counter() - began)
         found.statuses.update(statuses)
-        found.unanswered += not statuses
         if bad:
             found.faults.append(f"{seed}/{number} {request.changes}: {bad}: {request.render()[:600]!r}")
     caller.close()

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx.helper import np_dtype_to_tensor_dtype
 
 from model_store.datatypes import DATATYPES
 from tests.support.models import graphs
@@ -28,23 +28,14 @@ MODELS: dict[str, tuple[str, tuple[str, ...], int | None]] = {
     "fixed": ("FP32", ("x",), 2),
 }
 """Name -> datatype, inputs, elements of a row where they are fixed. None of them can fail on what it accepts."""
-_ECHOES = {
-    "floats": TensorProto.FLOAT,
-    "doubles": TensorProto.DOUBLE,
-    "halves": TensorProto.FLOAT16,
-    "brains": TensorProto.BFLOAT16,
-    "longs": TensorProto.INT64,
-    "bytes": TensorProto.UINT8,
-    "flags": TensorProto.BOOL,
-    "texts": TensorProto.STRING,
-}
 _TEXTS = ("", "a", "né", "\U0001f600", "0", '"\\', "long " * 20)
 
 
 def write_models(root: Path) -> Path:
     """The store of ``MODELS``."""
-    for name, datatype in _ECHOES.items():
-        graphs.write_plain(root, name, graphs.echo(datatype))
+    for name, (datatype, _, width) in MODELS.items():
+        if width is None:
+            graphs.write_plain(root, name, graphs.echo(np_dtype_to_tensor_dtype(DATATYPES[datatype].dtype)))
     graphs.write_plain(root, "add", graphs.add())
     graphs.write_plain(root, "fixed", graphs.one_at_a_time())
     return root
