@@ -10,12 +10,11 @@ from model_store.graph import Tensor
 from service.errors import InvalidInput
 
 MAX_ELEMENTS = 1_000_000
-"""Of an output that is sorted."""
 _UNSUPPORTED = ("BOOL", "FP16", "BF16", "BYTES")
 
 
 def check_classification(wanted: Iterable[str], outputs: Mapping[str, Tensor]) -> None:
-    """Before anything runs. Raises InvalidInput, which names the output whose values have no order."""
+    """Raises InvalidInput, which names an output whose datatype cannot be classified."""
     for name in wanted:
         datatype = outputs[name].datatype
         if datatype in _UNSUPPORTED:
@@ -26,20 +25,17 @@ def check_classification(wanted: Iterable[str], outputs: Mapping[str, Tensor]) -
 def classify(name: str, scores: np.ndarray, number: int, labels: Sequence[str], batches: bool) -> np.ndarray:
     """The ``number`` highest values, highest first: texts of shape [rows, number], or [number] without a batch.
 
-    Of equal values the lower index comes first; NaN is last. There are as many texts as classes if these are fewer;
-    the classes are the product of all axes but the batch. ``labels`` are by index, or none.
-    Raises InvalidInput for more than ``MAX_ELEMENTS`` values.
+    Of equal values the lower index comes first; NaN is last. The classes are all axes but the batch; there are as many
+    texts as classes if these are fewer. ``labels`` are by index, or empty. Raises InvalidInput for too many values.
     """
     if scores.size > MAX_ELEMENTS:
-        raise InvalidInput(
-            f"output {name!r}: expected at most {MAX_ELEMENTS} elements for a classification, got {scores.size}"
-        )
+        expected = f"at most {MAX_ELEMENTS} elements for a classification"
+        raise InvalidInput(f"output {name!r}: expected {expected}, got {scores.size}")
     rows = scores.reshape(len(scores), math.prod(scores.shape[1:])) if batches else scores.reshape(1, -1)
-    falling = -rows if scores.dtype.kind == "f" else ~rows  # of whole numbers this one never overflows
+    falling = -rows if scores.dtype.kind == "f" else ~rows  # which never overflows for integers
     order = np.argsort(falling, axis=1, kind="stable")[:, :number]
-    best = np.take_along_axis(rows, order, axis=1)
     texts = np.empty(order.shape, object)
-    for place, value in np.ndenumerate(best):
+    for place, value in np.ndenumerate(np.take_along_axis(rows, order, axis=1)):
         index = int(order[place])
         text = f"{value:f}:{index}" if scores.dtype.kind == "f" else f"{value}:{index}"
         texts[place] = f"{text}:{labels[index]}" if labels else text

@@ -1,6 +1,6 @@
 """Content codings of bodies: gzip and deflate, both ways. RFC 9110, sections 8.4 and 12.5.3; deflate is zlib's format.
 
-A body is inflated in pieces, and no further than its limits: a bomb takes neither memory nor time.
+A body is inflated in pieces and no further than its limit: so a small body cannot take much memory or time.
 """
 
 import functools
@@ -15,7 +15,7 @@ CODINGS = tuple(_WINDOW)
 _LEVEL = 1  # tensors hardly get smaller at higher ones
 _PIECE_BYTES = 64 << 10
 _MAX_KEPT_BYTES = 256
-"""Of an ``Accept-Encoding`` whose coding is remembered."""
+"""Longer ``Accept-Encoding`` headers are not cached."""
 _WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.ASCII)
 
 
@@ -30,9 +30,9 @@ def read_coding(header: bytes) -> str | None:
 
 
 def choose_coding(accept: bytes) -> str | None:
-    """The coding with the highest weight in an ``Accept-Encoding``, the first of equals; None: the answer as it is.
+    """The coding with the highest weight in an ``Accept-Encoding``, the first of equals; None: no coding.
 
-    Codings that we do not have, weights that are none, and ``*``, which asks for nothing, are passed over.
+    Unknown codings, ``*`` and malformed weights are ignored.
     """
     return _choose_known(accept) if len(accept) <= _MAX_KEPT_BYTES else _choose(accept)
 
@@ -53,9 +53,9 @@ _choose_known = functools.lru_cache(maxsize=64)(_choose)
 
 
 def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> memoryview:
-    """The body that was compressed. Raises InvalidInput, BodyTooLarge.
+    """The body before it was compressed. Raises InvalidInput, BodyTooLarge.
 
-    It grows in one place, so that no more than the limit and an eighth of it is taken at any time.
+    It grows in place: memory stays below 9/8 of the limit.
     """
     inflated = bytearray()
     try:
@@ -83,7 +83,7 @@ def _inflate(body: memoryview, coding: str) -> Iterator[bytes]:
             waiting = stream.unconsumed_tail
         if stream.eof:
             left_bytes = len(stream.unused_data) + max(0, len(body) - at - _PIECE_BYTES)
-            if left_bytes:  # further members of gzip are not read: a body of many tiny ones would take for ever
+            if left_bytes:  # more members of gzip are refused: a body of many tiny ones would take very long
                 raise InvalidInput(f"body: expected the end of {coding}, got {left_bytes} bytes after it")
     while not stream.eof:
         piece = stream.decompress(b"", _PIECE_BYTES)

@@ -1,19 +1,17 @@
-"""Bytes as text and back: what is not UTF-8 travels through a model as characters that UTF-8 can carry.
+"""Bytes as text and back: bytes that are not UTF-8 go through a model as characters that UTF-8 has.
 
-ONNX Runtime takes and gives strings of UTF-8 only, while an element of BYTES may be any bytes. As in PEP 383 each byte
-that is not part of UTF-8 becomes a character of its own, but one that is no surrogate: byte 0x80 + k is U+10FF80 + k,
-one of the last 128 characters for private use. Where these themselves are in valid UTF-8, their four bytes become four
-such characters. So every text stands for one sequence of bytes, every sequence of bytes comes back as it was, and the
-bytes of texts that a model joins are joined.
+ONNX Runtime takes and gives strings of UTF-8 only, but an element of BYTES may have any bytes. As in PEP 383 each byte
+that is not part of UTF-8 becomes a character, but a valid one: byte 0x80 + k is U+10FF80 + k, one of the last 128
+characters for private use. Where valid UTF-8 has these characters, each of their four bytes becomes such a character.
+So every text stands for one sequence of bytes, and the bytes of joined texts are the joined bytes.
 """
 
 from collections.abc import Sequence
 
 _MARK = b"\xf4\x8f"
-"""What begins the UTF-8 of each of these characters, and of few others: without it there is nothing to escape."""
-_FIRST, _FIRST_BYTE, _NUMBER = 0x10FF80, 0x80, 128
-_FIRST_SURROGATE = 0xDC80
-"""What Python's "surrogateescape" has for the byte 0x80."""
+"""The UTF-8 of each of these characters begins with it. Without it there is nothing to escape."""
+_FIRST, _FIRST_BYTE, _FIRST_SURROGATE = 0x10FF80, 0x80, 0xDC80
+"""The character, the byte, and the surrogate of Python's "surrogateescape" for k = 0."""
 
 
 def _escape(content: bytes) -> str:
@@ -21,15 +19,20 @@ def _escape(content: bytes) -> str:
 
 
 _ESCAPES: dict[int, str] = {
-    **{_FIRST_SURROGATE + k: chr(_FIRST + k) for k in range(_NUMBER)},
-    **{_FIRST + k: _escape(chr(_FIRST + k).encode()) for k in range(_NUMBER)},
+    **{_FIRST_SURROGATE + k: chr(_FIRST + k) for k in range(128)},
+    **{_FIRST + k: _escape(chr(_FIRST + k).encode()) for k in range(128)},
 }
-_SURROGATES: dict[int, str] = {_FIRST + k: chr(_FIRST_SURROGATE + k) for k in range(_NUMBER)}
+_SURROGATES: dict[int, str] = {_FIRST + k: chr(_FIRST_SURROGATE + k) for k in range(128)}
+
+
+def _may_be_marked(elements: Sequence[bytes]) -> bool:
+    # Joined elements may have a mark that none of them has. That only costs time.
+    return not all(map(bytes.isascii, elements)) and _MARK in b"".join(elements)
 
 
 def read_bytes(elements: Sequence[bytes]) -> list[str]:
-    """The texts that stand for any bytes; of UTF-8 almost always the texts themselves."""
-    if all(map(bytes.isascii, elements)) or _MARK not in b"".join(elements):
+    """The texts that stand for any bytes; for UTF-8 almost always the texts themselves."""
+    if not _may_be_marked(elements):
         try:
             return [element.decode() for element in elements]
         except UnicodeDecodeError:
@@ -38,10 +41,9 @@ def read_bytes(elements: Sequence[bytes]) -> list[str]:
 
 
 def write_bytes(texts: Sequence[str | bytes]) -> list[bytes]:
-    """The bytes that texts stand for: the inverse of ``read_bytes``. What is bytes already stays as it is."""
+    """The bytes that texts stand for: the inverse of ``read_bytes``. Bytes stay as they are."""
     elements = [text if isinstance(text, bytes) else text.encode() for text in texts]
-    # Joined, elements may make a mark that is in none of them: that only costs time.
-    if all(map(bytes.isascii, elements)) or _MARK not in b"".join(elements):
+    if not _may_be_marked(elements):
         return elements
     return [
         text if isinstance(text, bytes) else text.translate(_SURROGATES).encode("utf-8", "surrogateescape")
@@ -50,10 +52,10 @@ def write_bytes(texts: Sequence[str | bytes]) -> list[bytes]:
 
 
 def read_texts(texts: Sequence[str]) -> Sequence[str]:
-    """The texts that stand for the UTF-8 of texts, as they come in JSON."""
+    """The texts that stand for the UTF-8 of texts from JSON."""
     return read_bytes([text.encode() for text in texts])
 
 
 def write_texts(texts: Sequence[str | bytes]) -> Sequence[str]:
-    """The inverse of ``read_texts``. Raises UnicodeDecodeError for one that stands for bytes that are not UTF-8."""
+    """The inverse of ``read_texts``. Raises UnicodeDecodeError for a text that stands for bytes that are not UTF-8."""
     return [element.decode() for element in write_bytes(texts)]

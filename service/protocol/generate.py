@@ -1,7 +1,4 @@
-"""Flat JSON of the protocol's generate routes: names of inputs beside parameters, shapes found by what is there.
-
-Triton's `generate` extension.
-"""
+"""Flat JSON of the protocol's generate routes (Triton's `generate` extension): inputs and parameters side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,12 +12,12 @@ from model_store.graph import Tensor
 from service.errors import InvalidInput
 from service.protocol.infer_request import check_parameters
 from service.protocol.infer_response import to_json
-from service.protocol.json import read_optional, type_name, without_nulls
+from service.protocol.json import read_optional, render_json, type_name, without_nulls
 from service.protocol.large_json import array_of_large, parse_object
 
 
 class GenerateRequest(NamedTuple):
-    """``parameters`` are the fields that are no inputs, those of the object ``parameters`` among them."""
+    """``parameters`` are all fields that are no inputs, with those of the object ``parameters``."""
 
     id: str | None
     inputs: Mapping[str, np.ndarray]
@@ -28,7 +25,7 @@ class GenerateRequest(NamedTuple):
 
 
 def read_generate(body: bytes | memoryview, tensors: Sequence[Tensor]) -> GenerateRequest:
-    """Sort the fields of a request into inputs and parameters; one of these that is null is as one that is absent.
+    """Sort the fields of a request into inputs and parameters. A parameter that is null counts as absent.
 
     Raises InvalidInput, which names the field.
     """
@@ -51,6 +48,7 @@ def read_generate(body: bytes | memoryview, tensors: Sequence[Tensor]) -> Genera
 
 
 def _read_tensor(value: Any, tensor: Tensor) -> np.ndarray:
+    """A value or a flat array. The last open size follows from the fixed sizes; other open sizes are 1."""
     what = f"input {tensor.name!r}"
     datatype = DATATYPES[tensor.datatype]
     if datatype.is_binary_only:
@@ -59,27 +57,21 @@ def _read_tensor(value: Any, tensor: Tensor) -> np.ndarray:
     if any(isinstance(item, list) for item in values):
         raise InvalidInput(f"{what}: expected a value or a flat array of them, got nested arrays")
     array = array_of_large(values, datatype, what)
-    return array.reshape(_find_shape(tensor, array.size, what))
-
-
-def _find_shape(tensor: Tensor, count: int, what: str) -> list[int]:
-    """The last open size takes what the fixed ones leave; other open sizes are 1."""
     shape = [size if isinstance(size, int) else 1 for size in tensor.shape]
     fixed = math.prod(shape)
-    is_open = [isinstance(size, str) for size in tensor.shape]
-    fits = count > 0 and fixed > 0 and (count % fixed == 0 if any(is_open) else count == fixed)
-    if not fits:
-        multiple = "a multiple of " if any(is_open) else ""
-        raise InvalidInput(f"{what}: expected {multiple}{fixed} elements for {list(tensor.shape)}, got {count}")
-    if any(is_open):
-        shape[max(i for i, opens in enumerate(is_open) if opens)] = count // fixed
-    return shape
+    open_axes = [axis for axis, size in enumerate(tensor.shape) if isinstance(size, str)]
+    if not array.size or not fixed or array.size % fixed or (not open_axes and array.size != fixed):
+        expected = f"{'a multiple of ' if open_axes else ''}{fixed} elements for {list(tensor.shape)}"
+        raise InvalidInput(f"{what}: expected {expected}, got {array.size}")
+    if open_axes:
+        shape[open_axes[-1]] = array.size // fixed
+    return array.reshape(shape)
 
 
 def describe_generated(
     model: str, version: str, request_id: str | None, outputs: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """An answer for JSON: each output a flat array, or the value alone where there is one."""
+    """An answer for JSON: each output is a flat array, or a single value."""
     answer: dict[str, Any] = {} if request_id is None else {"id": request_id}
     answer |= {"model_name": model, "model_version": version}
     return answer | {name: _flatten(name, array) for name, array in outputs.items()}
@@ -87,6 +79,4 @@ def describe_generated(
 
 def _flatten(name: str, array: np.ndarray) -> Any:
     values = to_json(name, array, datatype_of(array))
-    if array.size != 1:
-        return values
-    return orjson.Fragment(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1])
+    return values if array.size != 1 else orjson.Fragment(render_json(values)[1:-1])

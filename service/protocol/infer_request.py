@@ -1,8 +1,8 @@
-"""Open Inference Protocol v2: inference requests, as JSON or with binary tensors behind their JSON.
+"""Open Inference Protocol v2: inference requests, as JSON or as JSON followed by binary tensors.
 
-A binary body is the JSON header, then the raw bytes of the tensors in the order of the header: little-endian, row by
-row, without padding; BYTES are elements with their lengths. Tensors are views of the body where they can be. Where
-Triton is stricter or looser than the specification we take what keeps its clients working.
+A binary body is the JSON header, then the bytes of the tensors in the order of the header: little-endian, row-major,
+without padding; each element of BYTES has its length before it. Tensors are views of the body where possible. Where
+Triton differs from the specification, its clients must still work.
 """
 
 import functools
@@ -30,15 +30,15 @@ from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_
 from service.settings import MAX_INPUTS
 
 MAX_KEPT_BYTES: Final = 4096
-"""Of a JSON part that is remembered because it may come again."""
-_KEPT_HEADERS: Final = 256  # what is read of one takes up to sixteen times its bytes
+"""A longer JSON part is not cached."""
+_KEPT_HEADERS: Final = 256  # a parsed one takes up to sixteen times its bytes
 _token = os.urandom(8).hex()
 _PLACES: Final = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_KEPT_BYTES // 48)]
-"""What stands for the arrays that were cut out of a request; nobody else can have written it. It takes 48 bytes or more
-to declare an input, so what a request of more inputs leaves is too long to be remembered."""
+"""Placeholders for arrays that are cut out of a request. They are random, so no request can have them. An input takes
+at least 48 bytes of JSON: the JSON part of more inputs is too long to be cached."""
 MAX_AXES: Final = 32
 LENGTH_BYTES: Final = 4
-"""What stands before each element of BYTES in the binary form."""
+"""Bytes of the length before each element of BYTES."""
 _UNSUPPORTED: Final = ("headers",)
 _SEQUENCE: Final = ("sequence_id", "sequence_start", "sequence_end")
 _MAX_ID_CHARACTERS: Final = 128
@@ -47,10 +47,7 @@ _SHARED_MEMORY: Final = "shared_memory_"
 
 @dataclass(frozen=True)
 class InputHeader:
-    """One input as the header declares it: ``size_bytes`` of the binary part, or ``data`` in JSON.
-
-    ``dtype`` is that of its elements in the binary part, None for BYTES.
-    """
+    """One input of the header: ``size_bytes`` in the binary part, or ``data`` in JSON. ``dtype`` is None for BYTES."""
 
     name: str
     datatype: Datatype
@@ -62,7 +59,7 @@ class InputHeader:
 
 
 class SequenceStep(NamedTuple):
-    """Which sequence a request goes on with, and whether it is its first and its last."""
+    """The sequence of a request, and whether the request starts and ends it."""
 
     id: int | str
     starts: bool
@@ -71,11 +68,10 @@ class SequenceStep(NamedTuple):
 
 @dataclass(frozen=True)
 class InferHeader:
-    """``outputs`` maps each wanted output to whether it comes back binary; None: all, by ``binary_default``.
+    """``outputs`` maps each wanted output to whether it comes back binary; None: all outputs, by ``binary_default``.
 
-    ``classes`` maps each output that is wanted as a classification to how many classes. ``timeout_s`` is None where the
-    request has none; ``level`` is the priority that it asks for, 0 where it does not, and of the two values that the
-    engine has, ``priority``, 0 goes before 1.
+    ``classes`` maps each output that is wanted as a classification to the number of classes. ``level`` is the priority
+    of the protocol, 0 where there is none; ``priority`` is the engine's, where 0 goes before 1.
     """
 
     id: str | None = None
@@ -89,12 +85,11 @@ class InferHeader:
     priority: int = 1
     sequence: SequenceStep | None = None
     texts: dict[tuple[object, ...], bytes] = field(default_factory=dict, compare=False)
-    """The JSON parts of answers to this header, by model, version and shapes: with all outputs binary they only
-    depend on these."""
+    """JSON parts of answers, by model, version and shapes. They depend on nothing else if all outputs are binary."""
 
     @property
     def is_all_binary(self) -> bool:
-        """Whether every output comes back binary."""
+        """Whether all outputs come back binary."""
         return self.binary_default if self.outputs is None else all(self.outputs.values())
 
 
@@ -111,7 +106,7 @@ def parse_infer(
 ) -> InferRequest:
     """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput.
 
-    ``admit`` is called before tensors are decoded, and may end the request. ``max_tensors`` may be inputs, and outputs.
+    ``admit`` is called before tensors are decoded, and may raise. ``max_tensors`` limits inputs, and outputs.
     """
     at = len(body) if header_bytes is None else header_bytes
     if header_bytes is not None and not 0 < at <= len(body):
@@ -129,12 +124,12 @@ def parse_infer(
         admit(header)
         return InferRequest(header, _read_tensors(header, body, at, b"true" in text or b"false" in text))
     finally:
-        if len(text) > LARGE_BYTES:  # before the event loop would have to
+        if len(text) > LARGE_BYTES:  # here, or the event loop would have to
             release_large([item.data for item in header.inputs])
 
 
 def _read_tensors(header: InferHeader, body: bytes | memoryview, at: int, booleans: bool) -> dict[str, np.ndarray]:
-    """The binary ones begin at ``at``. ``booleans``: there may be some in JSON."""
+    """Binary tensors begin at ``at``. ``booleans``: the JSON may have some."""
     inputs: dict[str, np.ndarray] = {}
     for item in header.inputs:
         if item.size_bytes is None:
@@ -147,7 +142,7 @@ def _read_tensors(header: InferHeader, body: bytes | memoryview, at: int, boolea
 
 
 def _check_lengths(header: InferHeader, header_bytes: int, rest_bytes: int) -> None:
-    """Whether the body is long enough for the shapes: before anything is made or queued for them."""
+    """Raises InvalidInput if the body is too short for the shapes, before memory is taken for them."""
     if header.binary_bytes != rest_bytes:
         raise InvalidInput(f"body: expected {header.binary_bytes} bytes of tensors after the header, got {rest_bytes}")
     for item in header.inputs:
@@ -161,10 +156,10 @@ def _check_lengths(header: InferHeader, header_bytes: int, rest_bytes: int) -> N
 def _parse_template(body: bytes, admit: Callable[[InferHeader], None], max_tensors: int) -> InferRequest | None:
     """Decode a JSON request whose tensors are flat arrays of numbers without a Python object for each number.
 
-    Each array, from ``"data":[`` to the next ``]``, is cut out, and a word that nobody knows put in its place. What is
-    left is small, and often the same as last time. None where anything is unusual: then the whole body is parsed, which
-    also finds the words for what is wrong. This cannot mistake the inside of a string for an array: it would hold a
-    quote that is not escaped, so what is left would not be JSON; nor cut an array short, for then the piece is none.
+    Each array, from ``"data":[`` to the next ``]``, is replaced by a placeholder. The rest is small and often cached.
+    None where anything is unusual: then the whole body is parsed, which also finds the error. The inside of a string
+    is never taken for an array: it would have a quote that is not escaped, so the rest would not be JSON. An array is
+    never cut short: the piece would not be an array.
     """
     pieces: list[bytes] = []
     arrays: list[bytes] = []
@@ -200,7 +195,7 @@ def _parse_template(body: bytes, admit: Callable[[InferHeader], None], max_tenso
 
 @functools.lru_cache(maxsize=_KEPT_HEADERS)
 def _parse_cached(text: bytes, max_tensors: int) -> InferHeader:
-    """Programs send the same header again and again; only the bytes of the tensors change."""
+    """Programs often send the same header with other bytes."""
     return parse_header(parse_json(text, "header"), max_tensors)
 
 
@@ -212,7 +207,7 @@ def _shaped(item: InputHeader, array: np.ndarray) -> np.ndarray:
 
 
 def read_tensor(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndarray:
-    """The tensor whose bytes begin at ``at``; the body is known to be long enough. Raises InvalidInput."""
+    """The tensor whose bytes begin at ``at``. The body must be long enough. Raises InvalidInput."""
     if item.dtype is None:
         return _read_texts(item, bytes(body[at : at + (item.size_bytes or 0)]))
     if item.dtype.kind == "b" and np.frombuffer(body, np.uint8, item.count, at).max(initial=0) > 1:
@@ -221,7 +216,7 @@ def read_tensor(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndar
 
 
 def _read_texts(item: InputHeader, content: bytes) -> np.ndarray:
-    """Each element is its length in four bytes, then itself."""
+    """Each element has its length in four bytes before it."""
     elements: list[bytes] = []
     at = 0
     while at < len(content):
@@ -237,13 +232,12 @@ def _read_texts(item: InputHeader, content: bytes) -> np.ndarray:
 
 
 def parse_header(value: Any, max_tensors: int) -> InferHeader:
-    """Read the parsed JSON, with at most ``max_tensors`` inputs and as many wanted outputs.
+    """Read the parsed JSON. An optional member that is null counts as absent.
 
-    An optional member that is null is as one that is absent. Raises InvalidInput, which names the field, what was
-    expected and what came.
+    Raises InvalidInput, which names the field, what was expected and what came.
     """
     header = expect_object(value, "body")
-    # KServe's client sends model_name too; who answers is in the path.
+    # KServe's client sends model_name too. The path names the model.
     refuse_unknown(header, ("id", "parameters", "inputs", "outputs", "model_name"), "body")
     request_id = header.get("id")
     if request_id is not None and not isinstance(request_id, str):
@@ -266,7 +260,7 @@ def parse_header(value: Any, max_tensors: int) -> InferHeader:
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Reserved names are refused; those of others are let through, if their values are ones that the protocol has."""
+    """Raises InvalidInput for reserved names and for values that the protocol does not have."""
     for name, value in parameters.items():
         if name in _UNSUPPORTED or name.startswith("triton_"):
             raise InvalidInput(f"parameters.{name:.60}: this server does not support it")
@@ -282,10 +276,8 @@ def _parse_sequence(parameters: Mapping[str, Any]) -> SequenceStep | None:
     starts, ends = (expect_boolean(parameters.get(name, False), f"parameters.{name}") for name in _SEQUENCE[1:])
     is_number = type(found) is int and 0 <= found < 1 << 64
     if not is_number and not (isinstance(found, str) and len(found) <= _MAX_ID_CHARACTERS):
-        raise InvalidInput(
-            f"parameters.sequence_id: expected a whole number of 64 bits or a text of at most {_MAX_ID_CHARACTERS} "
-            f"characters, got {found!r:.40}"
-        )
+        expected = f"a whole number of 64 bits or a text of at most {_MAX_ID_CHARACTERS} characters"
+        raise InvalidInput(f"parameters.sequence_id: expected {expected}, got {found!r:.40}")
     if found:
         return SequenceStep(found, starts, ends)
     if starts or ends:
@@ -294,8 +286,7 @@ def _parse_sequence(parameters: Mapping[str, Any]) -> SequenceStep | None:
 
 
 def read_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
-    """Seconds that the request may take, None where it does not say, and its priority as it is asked for, 0 where it is
-    not. Raises InvalidInput."""
+    """(timeout in seconds or None, priority or 0) that the request asks for. Raises InvalidInput."""
     timeout = parameters.get("timeout")
     if timeout is not None and not _is_count(timeout):
         raise InvalidInput(f"parameters.timeout: expected microseconds, a whole number, got {timeout!r:.40}")
@@ -306,7 +297,7 @@ def read_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
 
 
 def priority_of(level: int) -> int:
-    """The engine's priority, 0 before 1. In the protocol 1 is the highest and 0 is none."""
+    """The engine's priority, where 0 goes before 1. In the protocol 1 is the highest, and 0 is none."""
     return 0 if level == 1 else 1
 
 
@@ -330,7 +321,7 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     size_bytes, data = parameters.get("binary_data_size"), item.get("data")
     count = math.prod(shape)
     if size_bytes is None and data is None and not count:
-        size_bytes = 0  # where there are no elements the protocol needs no data
+        size_bytes = 0  # without elements the protocol needs no data
     if (size_bytes is None) == (data is None):
         got = "neither" if size_bytes is None else "both"
         raise InvalidInput(f"{where}: expected either data or parameters.binary_data_size, got {got}")
@@ -343,7 +334,7 @@ def _parse_input(value: Any, where: str) -> InputHeader:
 
 
 def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int], where: str) -> None:
-    """Whether the binary part can have ``count`` elements; of BYTES the least that they take is known."""
+    """Raises InvalidInput if the binary part cannot have ``count`` elements. BYTES have only a least size."""
     if not _is_count(size_bytes):
         raise InvalidInput(f"{where}.parameters.binary_data_size: expected a number of bytes, got {size_bytes!r:.40}")
     expected = count * (datatype.itemsize or LENGTH_BYTES)
@@ -355,7 +346,7 @@ def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int
 def _parse_outputs(
     value: Any, binary_default: bool, max_tensors: int
 ) -> tuple[Mapping[str, bool] | None, Mapping[str, int]]:
-    """The wanted outputs, and those of them that are wanted as classes."""
+    """The wanted outputs, and the numbers of classes of those that are wanted as classes."""
     if value is None:
         return None, {}
     if not isinstance(value, list) or len(value) > max_tensors:
@@ -376,9 +367,8 @@ def _parse_outputs(
         outputs[name] = expect_boolean(parameters.get("binary_data", binary_default), f"{where}.parameters.binary_data")
         number = parameters.get("classification", 0)
         if not _is_count(number):
-            raise InvalidInput(
-                f"{where}.parameters.classification: expected a number of classes from 0, got {number!r:.40}"
-            )
+            field = f"{where}.parameters.classification"
+            raise InvalidInput(f"{field}: expected a number of classes from 0, got {number!r:.40}")
         if number:
             classes[name] = number
     return outputs or None, classes

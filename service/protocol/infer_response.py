@@ -14,7 +14,7 @@ from service.protocol.json import WORDS_OF_NUMBERS, render_numbers
 from service.protocol.large_json import PIECE_NUMBERS, render_large
 
 _COPY_BELOW_BYTES: Final = 16 << 10
-"""Smaller tensors are copied: that is faster than to make a view, and does not keep the whole batch alive."""
+"""Smaller tensors are copied: this is faster than a view, and does not keep the whole batch alive."""
 _CACHED_TEXTS: Final = 256
 
 
@@ -30,7 +30,7 @@ def render_infer(model: str, version: str, header: InferHeader, outputs: Mapping
     """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16, or no UTF-8)."""
     wanted = header.outputs
     arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
-    # Names and types too: a version whose file was replaced may answer with others.
+    # Names and types are part of the key, because the file of a version may be replaced.
     key: tuple[object, ...] = (model, version, *arrays, *[(array.dtype.num, array.shape) for array in arrays.values()])
     text = header.texts.get(key)
     if text is not None:
@@ -40,7 +40,7 @@ def render_infer(model: str, version: str, header: InferHeader, outputs: Mapping
         return InferAnswer(known, len(text))
     text, chunks = _render_text(model, version, header, arrays)
     is_kept = header.is_all_binary and len(header.texts) < _CACHED_TEXTS
-    if is_kept and not any(array.dtype.hasobject for array in arrays.values()):  # whose length is in the JSON part
+    if is_kept and not any(array.dtype.hasobject for array in arrays.values()):  # their length is in the JSON part
         header.texts[key] = text
     return InferAnswer([text, *chunks], len(text) if chunks else None)
 
@@ -76,11 +76,11 @@ def write_tensor(array: np.ndarray) -> bytes | memoryview:
         return b"".join(part for e in elements for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
     if array.nbytes <= _COPY_BELOW_BYTES:
         return array.tobytes()
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # a view first: a buffer has no BF16
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # a view, because buffers do not know BF16
 
 
 def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
-    """The elements in row-major order, for the renderer; NaN and infinities become texts.
+    """The elements in row-major order, for ``render_json``; NaN and infinities become texts.
 
     Raises InvalidInput, which names the output, for BYTES that are not UTF-8.
     """
@@ -88,16 +88,15 @@ def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
         try:
             return write_texts(array.ravel().tolist())
         except UnicodeDecodeError:
-            raise InvalidInput(
-                f"output {name!r}: BYTES that are not UTF-8 have no JSON form, ask for binary data"
-            ) from None
+            reason = "BYTES that are not UTF-8 have no JSON form, ask for binary data"
+            raise InvalidInput(f"output {name!r}: {reason}") from None
     return _render_array(np.ascontiguousarray(array).ravel(), datatype)
 
 
 def to_nested(array: np.ndarray) -> Any:
-    """Numbers in the nesting of their shape, for the renderer; NaN and infinities become texts."""
+    """Nested numbers, for ``render_json``; NaN and infinities become texts."""
     if not array.ndim:
-        value = array[()]  # a scalar of NumPy, which is rendered with no more digits than its type has
+        value = array[()]  # a scalar of NumPy is rendered with the digits of its type
         return WORDS_OF_NUMBERS.get(str(value), value)
     array = np.ascontiguousarray(array)
     return _render_array(array, BY_DTYPE.get(array.dtype) or datatype_of(array))

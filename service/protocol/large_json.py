@@ -1,13 +1,10 @@
-"""Large JSON, read and written in pieces: whoever parses or renders one holds the interpreter until it is done, and
-meanwhile nobody is answered.
+"""Large JSON, read and written in pieces, in a thread. A parser holds the interpreter until it is done, so other
+requests have a turn between the pieces. For that this file must not be compiled.
 
-A text is cut at commas, wherever they are. Each piece is closed by the brackets that are open where it ends, and opened
-by those that are open where it begins, so that it is JSON of its own; the values are put together along these brackets:
+A text is cut at commas. Each piece becomes JSON of its own: the brackets that are open at its ends are added. The
+values are then joined along these brackets:
 
     {"a": [1, 2 | 3], "b": 4}   ->   {"a": [1, 2]}  and  {"…": [3], "b": 4}
-
-Called in a thread. The pieces come one after the other, and between them everybody else has a turn. For that this file
-must not be compiled.
 """
 
 import os
@@ -25,31 +22,31 @@ from service.protocol.json import MAX_NESTING, array_of, numbers_of, parse_json,
 
 T = TypeVar("T")
 LARGE_BYTES = 64 << 10
-"""Longer texts are read in a thread. One of nested numbers takes 5 ms up to here, flat ones 0.3 ms."""
+"""Longer texts are read in a thread. Up to here nested numbers take 5 ms, flat ones 0.3 ms."""
 PIECE_BYTES = 128 << 10
 """Parsed in 1 to 5 ms."""
 PIECE_NUMBERS = 16 << 10
-"""Made an array, or text, in 1 to 2 ms."""
+"""Converted to an array or a text in 1 to 2 ms."""
 MOST_ARRAYS, MOST_OBJECTS = 4 << 20, 1 << 20
-"""Of one text: they take about 100 and 300 bytes each, so that others in a body of 64 MiB would be gigabytes."""
+"""Limits of one text: an array takes about 100 bytes, an object 300, so a body of 64 MiB could take gigabytes."""
 _MOST_AXES = 30
-"""Deeper nestings than an array has axes are put together at once."""
+"""Deeper nestings than an array may have axes are converted in one go."""
 _MORE_NESTING = 28
-"""Levels around the arrays of a request: its object, its inputs, one of them."""
+"""Levels around the arrays of a request, such as its object and its inputs."""
 _MEMBER = os.urandom(8).hex()
-"""Stands for the name of a member that a piece goes on with; nobody else can have written it."""
+"""The name of a member whose value a piece continues. It is random, so no request can have it."""
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _of_thread = threading.local()
-"""``parsed`` has the large values of the work that it does."""
+"""``parsed``: the large values that the work of this thread has parsed."""
 _QUOTE, _COMMA, _BACKSLASH = ord('"'), ord(","), b"\\"
 _DEPTH = np.zeros(256, np.int8)
 _DEPTH[[ord("["), ord("{")]] = 1
 _DEPTH[[ord("]"), ord("}")]] = -1
-_CLOSING = {ord("["): b"]", ord("{"): b"}"}
+_CLOSING = bytes.maketrans(b"[{", b"]}")
 
 
 class _Cut(NamedTuple):
-    """A comma at which a text is cut, and the brackets that are open there."""
+    """The position of a comma at which a text is cut, and the brackets that are open there."""
 
     at: int
     brackets: bytes
@@ -69,12 +66,10 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
 
 
 def parse_large(text: bytes, what: str = "body") -> Any:
-    """As ``parse_json``. Raises InvalidInput, BodyTooLarge where it would take many times its size in memory."""
+    """As ``parse_json``. Raises InvalidInput; BodyTooLarge where it would take many times its size in memory."""
     if text.count(b"[") > MOST_ARRAYS or text.count(b"{") > MOST_OBJECTS:
-        raise BodyTooLarge(
-            f"{what}: expected at most {MOST_ARRAYS} arrays and {MOST_OBJECTS} objects in JSON, got more: send tensors "
-            "in binary form, or flat"
-        )
+        expected = f"at most {MOST_ARRAYS} arrays and {MOST_OBJECTS} objects in JSON"
+        raise BodyTooLarge(f"{what}: expected {expected}, got more: send tensors in binary form, or flat")
     value: Any = None
     begin, opened = 0, b""
     parsed = getattr(_of_thread, "parsed", None)
@@ -94,31 +89,28 @@ def parse_large(text: bytes, what: str = "body") -> Any:
 
 
 def _open(brackets: bytes) -> bytes:
-    """What a piece begins with: objects but the innermost go on with the value of a member."""
-    last = len(brackets) - 1
-    return b"".join(
-        b'{"%b":' % _MEMBER.encode() if b == ord("{") and i < last else bytes([b]) for i, b in enumerate(brackets)
-    )
+    """The beginning of a piece. All objects but the innermost continue the value of a member."""
+    return brackets[:-1].replace(b"{", b'{"%b":' % _MEMBER.encode()) + brackets[-1:]
 
 
 def _close(brackets: bytes) -> bytes:
-    return b"".join(_CLOSING[bracket] for bracket in reversed(brackets))
+    return brackets[::-1].translate(_CLOSING)
 
 
 def _join(value: Any, piece: Any, brackets: bytes, what: str) -> bool:
-    """Add a piece to what was before it, where these brackets were open. False where one of both ends is empty.
+    """Add a piece to the value before it. ``brackets`` are open between them. False where there is no value at the cut.
 
     Raises InvalidInput if an object has a key in both.
     """
     levels: list[tuple[Any, Any]] = []
-    for at in range(len(brackets)):
-        kind = dict if brackets[at] == ord("{") else list
+    for bracket in brackets:
+        if levels:
+            value = value[-1] if isinstance(value, list) else value[next(reversed(value))]
+            piece = piece[0] if isinstance(piece, list) else piece.get(_MEMBER)
+        kind = dict if bracket == ord("{") else list
         if not value or not piece or type(value) is not kind or type(piece) is not kind:
             return False
         levels.append((value, piece))
-        if at < len(brackets) - 1:
-            value = value[-1] if isinstance(value, list) else value[next(reversed(value))]
-            piece = piece[0] if isinstance(piece, list) else piece.get(_MEMBER)
     whole, rest = levels.pop()
     whole.extend(rest) if isinstance(whole, list) else _add_members(whole, rest, what)
     for whole, rest in reversed(levels):
@@ -138,7 +130,7 @@ def _add_members(whole: dict[str, Any], rest: dict[str, Any], what: str) -> None
 
 
 def _find_cuts(text: bytes, what: str) -> Iterator[_Cut]:
-    """The last comma of each window of the text that is in no string."""
+    """The last comma outside of strings in each window of the text."""
     opened = bytearray()
     in_text = escaped = False
     begin = 0
@@ -169,7 +161,7 @@ def _find_cuts(text: bytes, what: str) -> Iterator[_Cut]:
 
 
 def _follow(opened: bytearray, codes: np.ndarray, steps: np.ndarray, what: str) -> None:
-    """Keep the brackets that are open after some more of the text."""
+    """Update the brackets that are open with the next part of the text."""
     at = np.flatnonzero(steps)
     if not at.size:
         return
@@ -217,7 +209,7 @@ def array_of_large(data: Any, datatype: Datatype, what: str, booleans: bool = Tr
 
 
 def count_numbers(data: Any) -> int:
-    """The elements of a nesting, if all of its arrays are like the first ones: else it is soon found ragged."""
+    """The number of elements of a nesting, if all of its arrays are like the first ones."""
     count = 1
     for _ in range(_MOST_AXES):
         if not isinstance(data, list) or not data:
@@ -228,7 +220,7 @@ def count_numbers(data: Any) -> int:
 
 
 def render_large(array: np.ndarray) -> orjson.Fragment:
-    """A large array of numbers, in the nesting of its shape; NaN and infinities become texts."""
+    """A large array as nested numbers; NaN and infinities become texts."""
     return orjson.Fragment(b"".join(_render(array)))
 
 
@@ -248,9 +240,9 @@ def _render(array: np.ndarray) -> Iterator[bytes]:
 
 
 def without_traceback(work: Callable[[], T]) -> T:
-    """``work``; of its errors nothing keeps what they were raised on, which would be freed on the event loop.
+    """Call ``work``. Its errors lose their traceback, which would keep large values until the event loop frees them.
 
-    What it has parsed by then is let go of here.
+    After an error the values that it has parsed are freed here.
     """
     parsed: list[Any] = []
     _of_thread.parsed = parsed
@@ -266,7 +258,7 @@ def without_traceback(work: Callable[[], T]) -> T:
 
 
 def release_large(value: Any) -> None:
-    """Let go of long arrays in pieces: to free millions of values at once takes as long as to make them."""
+    """Free long arrays in pieces: to free millions of values at once takes as long as to make them."""
     waiting = [value]
     while waiting:
         found = waiting.pop()

@@ -1,7 +1,7 @@
-"""Bodies of multipart/form-data (RFC 7578): fields and files, by python-multipart, in one pass and within limits."""
+"""Forms with files: multipart/form-data of RFC 7578, parsed by python-multipart within limits."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from python_multipart.exceptions import FormParserError
@@ -17,7 +17,7 @@ _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]"
 
 
 class File(NamedTuple):
-    """``name`` is that of the field, ``media_type`` is in lower case and without parameters."""
+    """``name`` is that of the field. ``media_type`` is in lower case and without parameters."""
 
     name: str
     filename: str
@@ -25,37 +25,30 @@ class File(NamedTuple):
     content: bytes
 
 
-@dataclass(frozen=True)
-class Form:
-    """Fields by name, and files in the order of the body, several of which may have the same name."""
+class Form(NamedTuple):
+    """Fields by name, and files in the order of the body. Files may have the same name."""
 
     fields: dict[str, str]
     files: list[File]
 
 
 def parse_multipart(body: bytes | memoryview, content_type: str, max_parts: int = 64) -> Form:
-    """Parse a complete body; ``content_type`` is the value of the header, which holds the boundary.
+    """Parse a complete body. ``content_type`` is the header, which has the boundary.
 
-    A part is a file if it has a file name or its own media type is that of a picture; else it is a field of UTF-8.
-    Raises InvalidInput for a boundary that is missing or wrong, a malformed or unfinished body, more than ``max_parts``
-    parts, a header that is too long, and a field that is sent twice.
+    A part is a file if it has a file name or the media type of a picture; else it is a field of UTF-8.
+    Raises InvalidInput for a wrong boundary, a malformed or cut body, too many parts or headers, a header that is too
+    long, and a field that comes twice.
     """
     boundary = _read_boundary(content_type)
     content = bytes(body)
-    # RFC 2046 keeps boundaries out of the parts. The library is lenient, at the price of a loop over single bytes.
+    # RFC 2046 forbids boundaries in parts. The library allows them, and is slow with them.
     if stray := re.search(re.escape(b"\r\n--" + boundary) + rb"(?!\r\n|--)", content):
         raise InvalidInput(f"body: expected a line break after the boundary at byte {stray.start() + 2}, got none")
     reader = _Reader(max_parts)
+    callbacks = {name: getattr(reader, name) for name in dir(reader) if name.startswith("on_")}
     parser = MultipartParser(
         boundary,
-        {
-            "on_part_begin": reader.begin_part,
-            "on_header_field": reader.add_header_name,
-            "on_header_value": reader.add_header_value,
-            "on_header_end": reader.end_header,
-            "on_part_data": reader.add_content,
-            "on_end": reader.end,
-        },
+        callbacks,  # type: ignore[arg-type]  # a TypedDict of the same names
         max_header_count=MAX_HEADERS,
         max_header_size=MAX_HEADER_BYTES,
     )
@@ -63,48 +56,49 @@ def parse_multipart(body: bytes | memoryview, content_type: str, max_parts: int 
         parser.write(content)
     except FormParserError as error:
         raise InvalidInput(f"body: expected {MEDIA_TYPE}, got a malformed one ({error})") from None
-    if not reader.ended:
-        raise InvalidInput(
-            f"body: expected {MEDIA_TYPE} with a closing boundary, got none: it is cut or not of this type"
-        )
-    return _build_form(reader.parts)
+    if not reader.has_ended:
+        raise InvalidInput(f"body: expected {MEDIA_TYPE} with a closing boundary, got none: it is cut or no form")
+    form = Form({}, [])
+    for i, part in enumerate(reader.parts):
+        _add_part(form, part, f"part {i + 1}")
+    return form
 
 
 @dataclass
 class _Part:
-    headers: dict[bytes, bytes] = field(default_factory=dict)
+    headers: dict[bytes, bytes]
     content: bytes = b""
 
 
 class _Reader:
-    """What the parser calls, in the order of the body."""
+    """The callbacks of the parser. It sees the whole body at once, so the content of a part comes in one piece."""
 
     def __init__(self, max_parts: int) -> None:
         self.parts: list[_Part] = []
-        self.ended = False
+        self.has_ended = False
         self._max_parts = max_parts
         self._name = self._value = b""
 
-    def begin_part(self) -> None:
+    def on_part_begin(self) -> None:
         if len(self.parts) == self._max_parts:
             raise InvalidInput(f"body: expected at most {self._max_parts} parts, got more")
-        self.parts.append(_Part())
+        self.parts.append(_Part({}))
 
-    def add_header_name(self, data: bytes, start: int, end: int) -> None:
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
 
-    def add_header_value(self, data: bytes, start: int, end: int) -> None:
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
 
-    def end_header(self) -> None:
+    def on_header_end(self) -> None:
         self.parts[-1].headers[self._name.lower()] = self._value
         self._name = self._value = b""
 
-    def add_content(self, data: bytes, start: int, end: int) -> None:
-        self.parts[-1].content += data[start:end]  # one piece, as the body is parsed at once
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self.parts[-1].content += data[start:end]
 
-    def end(self) -> None:
-        self.ended = True
+    def on_end(self) -> None:
+        self.has_ended = True
 
 
 def _read_boundary(content_type: str) -> bytes:
@@ -118,36 +112,24 @@ def _read_boundary(content_type: str) -> bytes:
     return boundary
 
 
-def _build_form(parts: list[_Part]) -> Form:
-    form = Form({}, [])
-    for i, part in enumerate(parts):
-        where = f"part {i + 1}"
-        name, filename = _read_disposition(part, where)
-        media_type = parse_options_header(part.headers.get(b"content-type"))[0].decode("latin-1") or "text/plain"
-        encoding = part.headers.get(b"content-transfer-encoding", b"binary").strip().lower()
-        if encoding not in (b"7bit", b"8bit", b"binary"):
-            raise InvalidInput(
-                f"{where} ({name:.60}): expected its bytes as they are, got {encoding.decode('latin-1')!r:.40}"
-            )
-        if filename is not None or media_type.startswith("image/"):
-            form.files.append(File(name, filename or "", media_type, part.content))
-        elif name in form.fields:
-            raise InvalidInput(f"{name:.60}: expected one field of this name, got two")
-        else:
-            form.fields[name] = _read_text(part.content, name)
-    return form
-
-
-def _read_disposition(part: _Part, where: str) -> tuple[str, str | None]:
-    """The names of the field and of the file."""
+def _add_part(form: Form, part: _Part, where: str) -> None:
     disposition, parameters = parse_options_header(part.headers.get(b"content-disposition"))
     if disposition != b"form-data" or b"name" not in parameters:
         raise InvalidInput(f'{where}: expected the header Content-Disposition: form-data; name="...", got none like it')
+    name = _read_text(parameters[b"name"], f"{where}: name")
     filename = parameters.get(b"filename")
-    return (
-        _read_text(parameters[b"name"], f"{where}: name"),
-        None if filename is None else _read_text(filename, f"{where}: filename"),
-    )
+    media_type = parse_options_header(part.headers.get(b"content-type"))[0].decode("latin-1") or "text/plain"
+    encoding = part.headers.get(b"content-transfer-encoding", b"binary").strip().lower()
+    if encoding not in (b"7bit", b"8bit", b"binary"):
+        got = f"{encoding.decode('latin-1')!r:.40}"
+        raise InvalidInput(f"{where} ({name:.60}): expected its bytes without an encoding, got {got}")
+    if filename is not None or media_type.startswith("image/"):
+        shown = _read_text(filename or b"", f"{where}: filename")
+        form.files.append(File(name, shown, media_type, part.content))
+    elif name in form.fields:
+        raise InvalidInput(f"{name:.60}: expected one field of this name, got two")
+    else:
+        form.fields[name] = _read_text(part.content, name)
 
 
 def _read_text(content: bytes, what: str) -> str:

@@ -1,0 +1,23 @@
+"""The base of pydantic types that read requests and describe them in the OpenAPI document."""
+
+from typing import Any, Self
+
+from pydantic import ConfigDict, ValidationError
+
+from model_store.manifest import describe
+from model_store.strict_model import StrictModel
+from service.errors import InvalidInput
+
+
+class RequestModel(StrictModel):
+    """Types are strict, unknown fields are refused. The docstring of a field is its description."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    @classmethod
+    def read(cls, fields: Any) -> Self:
+        """Raises InvalidInput, which names the field, what was expected and what came."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise InvalidInput(describe(error)) from None
