@@ -1,7 +1,7 @@
-"""The protocol's own generate routes: flat JSON in and out, for any model, as one answer or as events.
+"""The protocol's generate routes: flat JSON in and out, for any model, as one answer or as events.
 
-A model with a loop goes through it for as many `steps` as the request says, each step an event of the stream; what it
-carries may be left out of the request and is zeros then. Without `steps`, and for other models, there is one event.
+With ``steps`` a model with a loop is run that often, and each step is an event of a stream. Its state is zeros where it
+is left out of the request. Without ``steps``, and for other models, there is one event.
 """
 
 import functools
@@ -9,16 +9,16 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from model_store.datatypes import DATATYPES
-from model_store.tasks import Carry
 from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
+from service.codecs.model_context import known
 from service.codecs.series import zeros_of
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays, Signature
 from service.errors import InvalidInput
 from service.models.entry import Model
 from service.models.registry import Registry
-from service.protocol.generate import GenerateRequest, describe_generated, read_generate
+from service.protocol.generate import describe_generated, read_generate
 from service.protocol.infer_request import read_schedule
 from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work, run_in_thread
 from service.transport.request import Request
@@ -33,12 +33,12 @@ def plan_generate(streams: bool, request: Request, registry: Registry, limits: L
     model = registry.find(request.endpoint.model, request.endpoint.version)
     model.check_stateless()
     signature = model.signature
-    _refuse_binary(signature)
+    refuse_binary_outputs(signature)
     flat = read_generate(request.body, signature.graph.inputs)
     if flat.parameters.get("sequence_id"):
         raise InvalidInput("sequence_id: expected none on this route: sequences go by infer")
     schedule = model.schedule(*read_schedule(flat.parameters))
-    steps = _read_steps(flat, model, limits)
+    steps = _read_steps(flat.parameters.get(STEPS), model, limits)
     inputs = flat.inputs if steps is None else _begin(flat.inputs, model)
     rows = signature.check(inputs).number
     if steps is not None and rows != 1:
@@ -50,7 +50,7 @@ def plan_generate(streams: bool, request: Request, registry: Registry, limits: L
         if steps is None:
             outputs = yield Infer(inputs)
         else:
-            outputs = yield from _walk(inputs, steps, signature, emit and (lambda shown: emit(describe(shown))))
+            outputs = yield from _run_loop(inputs, steps, signature, emit and (lambda shown: emit(describe(shown))))
         size = sum(array.nbytes for array in outputs.values())
         return Result((yield from run_in_thread(lambda: describe(outputs), size)))
 
@@ -62,11 +62,17 @@ PLANNERS: Mapping[str, Planner] = {
     GENERATE_STREAM: functools.partial(plan_generate, True),
 }
 ERROR_FORMATS: Mapping[str, ErrorFormat] = {GENERATE_STREAM: ErrorFormat(event=None)}
-"""Here an error within a stream is an event without a name, like all others."""
+"""An error in a stream is an event without a name, like all other events of the route."""
 
 
-def _read_steps(flat: GenerateRequest, model: Model, limits: Limits) -> int | None:
-    steps = flat.parameters.get(STEPS)
+def refuse_binary_outputs(signature: Signature) -> None:
+    """Raises InvalidInput for an output that JSON cannot carry."""
+    for name, tensor in signature.outputs.items():
+        if DATATYPES[tensor.datatype].is_binary_only:
+            raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")
+
+
+def _read_steps(steps: Any, model: Model, limits: Limits) -> int | None:
     if steps is None:
         return None
     loop = model.manifest.loop
@@ -79,25 +85,16 @@ def _read_steps(flat: GenerateRequest, model: Model, limits: Limits) -> int | No
 
 
 def _begin(inputs: Arrays, model: Model) -> Arrays:
-    """The inputs, with zeros for what a row carries and nobody has sent."""
-    assert model.manifest.loop is not None  # noqa: S101  # asked by the caller
-    carries: tuple[Carry, ...] = model.manifest.loop.carries
+    """The inputs, with zeros for state that was left out."""
     tensors = model.signature.inputs
-    left_out = {carry.input for carry in carries} - inputs.keys()
-    fixed = {name for name in left_out if tensors[name].has_fixed_rows}
-    return {**inputs, **{name: zeros_of(tensors[name])[None] for name in fixed}}
+    left_out = {carry.input for carry in known(model.manifest.loop).carries} - inputs.keys()
+    return {**inputs, **{name: zeros_of(tensors[name])[None] for name in left_out if tensors[name].has_fixed_rows}}
 
 
-def _refuse_binary(signature: Signature) -> None:
-    for name, tensor in signature.outputs.items():
-        if DATATYPES[tensor.datatype].is_binary_only:
-            raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")
-
-
-def _walk(
+def _run_loop(
     inputs: Arrays, steps: int, signature: Signature, show: Callable[[Arrays], None] | None
 ) -> Generator[Iterate, Any, Arrays]:
-    """The outputs of the last step; those before it are shown as they come."""
+    """The outputs of the last step. ``show`` gets those of the steps before it."""
     names = [tensor.name for tensor in signature.graph.outputs]
 
     def watch(_: int, step: int, shown: Arrays) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from model_store.datatypes import DATATYPES, datatype_of
+from model_store.datatypes import datatype_of
+from service.api.generate import refuse_binary_outputs
 from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
 from service.codecs.model_context import ModelContext
@@ -36,16 +37,14 @@ _FIELD = re.compile(r"[\w.\[\]]+")
 
 
 def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
-    """Instances to predictions: an output's row each, or an object of them where there are several outputs."""
+    """Instances to predictions: rows of the only output, or objects of all outputs."""
     model = registry.find(request.endpoint.model)
     model.check_stateless()
     signature = model.signature
     if not signature.batches or not signature.leads_with_rows:
         raise InvalidInput(f"model {model.name!r} takes no rows: use /v2/models/{model.name}/infer")
-    for name, tensor in signature.outputs.items():
-        if DATATYPES[tensor.datatype].is_binary_only:
-            raise InvalidInput(f"output {name!r}: {tensor.datatype} has no JSON form, ask infer for binary data")
-    rows = [_unwrap(row, model) for row in _read_instances(request, limits)]
+    refuse_binary_outputs(signature)
+    rows = _read_instances(request, model, limits)
 
     def work(emit: Emit | None) -> Work:
         own_limits = dataclasses.replace(limits, row_checks=model.row_checks)
@@ -60,12 +59,11 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
 def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Instances to explanations: the most probable label of each, and how much each part of the row counts for it."""
     model = registry.find_for_task("classify", request.endpoint.model, None)
-    rows = [_unwrap(row, model) for row in _read_instances(request, limits)]
-    context = _context(model)
+    rows = _read_instances(request, model, limits)
+    options = classify.Options(explain=True)
 
     def work(emit: Emit | None) -> Work:
-        options = classify.Options(explain=True)
-        result = yield from classify.work(options, TaskRequest({}, rows), context, limits, None)
+        result = yield from classify.work(options, TaskRequest({}, rows), _context(model), limits, None)
         return Result({"explanations": result.body["predictions"]})
 
     return TaskPlan(model, work)
@@ -79,10 +77,9 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
         raise InvalidInput(f"model: expected one that forecasts series, {model.name!r} writes texts")
     options = ForecastOptions.parse(asked.options.model_dump(exclude_none=True))
     rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
-    context = _context(model)
 
     def work(emit: Emit | None) -> Work:
-        predictions = yield from forecast(options, rows, context, limits, None)
+        predictions = yield from forecast(options, rows, _context(model), limits, None)
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
     return TaskPlan(model, work)
@@ -92,7 +89,7 @@ PLANNERS: Mapping[str, Planner] = {PREDICT: plan_predict, EXPLAIN: plan_explain,
 
 
 def forecast_error_reply(error: ServiceError, request_id: str) -> Reply:
-    """KServe's shape of an error of the forecast route, with the statuses of all other routes."""
+    """KServe's form of an error of the forecast route. Statuses are those of all other routes."""
     reply = error_reply(error, request_id)
     text = parse_object(b"".join(reply.chunks))["error"]
     field = text.partition(":")[0]
@@ -104,19 +101,19 @@ def forecast_error_reply(error: ServiceError, request_id: str) -> Reply:
 ERROR_FORMATS: Mapping[str, ErrorFormat] = {FORECAST: ErrorFormat(forecast_error_reply)}
 
 
-def _read_instances(request: Request, limits: Limits) -> list[Any]:
+def _read_instances(request: Request, model: Model, limits: Limits) -> list[Any]:
     fields = parse_object(request.body)
     instances = fields.pop("instances", None)
     if not isinstance(instances, list):
         raise InvalidInput(f"instances: expected an array of rows, got {type_name(instances)}")
     if fields:
         raise InvalidInput(f"body: expected instances, got {min(fields)!r:.60} as well")
-    check_count(instances, limits.max_rows)  # before each of many is looked at
-    return instances
+    check_count(instances, limits.max_rows)  # before each row is looked at
+    return [_unwrap(row, model) for row in instances]
 
 
 def _unwrap(row: Any, model: Model) -> Any:
-    """A row that names the only input of the model is the value of that input."""
+    """A row may be an object of the only input. Then it is the value of that input."""
     names = list(model.signature.inputs)
     named = isinstance(row, dict) and list(row) == names and len(names) == 1
     return row[names[0]] if named and not isinstance(row[names[0]], str) else row

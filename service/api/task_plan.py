@@ -1,4 +1,4 @@
-"""What a route that works by a task makes of a request: whom it asks, and the task as a generator."""
+"""What a route that works by a task makes of a request: the model, and the task as a generator."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from service.transport.request import Request
 
 
 class TaskPlan(NamedTuple):
-    """``work`` makes the generator; it is given ``emit`` where the answer is a stream.
+    """``work`` makes the generator. It gets ``emit`` where the answer is a stream.
 
-    ``last_event`` is the name of the event that ends a stream with the result. ``schedule`` holds for each of its runs.
+    ``last_event`` is the name of the event that ends a stream. ``schedule`` holds for each run of the task.
     """
 
     model: Model

@@ -1,11 +1,8 @@
-"""Task routes: a task's generator, driven by what the engine answers.
+"""Task routes: each request runs a task, a generator.
 
-Life of a task run: the request is read and its model found, which gives a plan; the task says what it wants next (a
-run of a graph, the loop, something slow in a thread) and is sent the answer, until it returns its result. What it emits
-on the way goes out at once as server-sent events, where the caller asked for a stream.
-
-Everything is on the event loop's thread, apart from what runs in a thread. A run whose caller has gone gives back what
-it holds in the engine at once.
+A planner reads the request and finds the model. The task then asks for one thing after the other (a run of a graph, the
+loop, slow work in a thread) and is sent the answer, until it returns its result. In a stream, what it emits on the way
+goes out at once as server-sent events. All of this is on the event loop's thread, except slow work.
 """
 
 import asyncio
@@ -13,9 +10,8 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any, Protocol
+from typing import Any
 
-from model_store.manifest import Task as TaskName
 from service.api import generate as generate_routes
 from service.api import kserve
 from service.api.handler import Responder, Start
@@ -30,36 +26,24 @@ from service.models.registry import Registry
 from service.protocol.json import render_json
 from service.protocol.large_json import LARGE_BYTES
 from service.tasks import classify, generate, reconstruct, sequence
-from service.tasks.request import TaskOptions, TaskRequest, read_request
-from service.tasks.work import Admit, Emit, Infer, Limits, Result, RunInThread, Wanted, Work
+from service.tasks.request import read_request
+from service.tasks.work import Admit, Infer, Limits, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
-
-class Task(Protocol):
-    """What the module of a task offers."""
-
-    NAME: TaskName
-    Options: type[TaskOptions]
-
-    def work(
-        self, options: Any, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None
-    ) -> Work: ...
-
-
 ROUTES: Mapping[str, Any] = {f"/{task.NAME}": task for task in (classify, sequence, reconstruct, generate)}
-"""Route -> the module of its task."""
+"""Route -> the module of its task, with ``NAME``, ``Options`` and ``work``."""
 
 
 def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Read a request to a task route. Raises InvalidInput, UnsupportedMedia, UnknownModel, NotReady."""
-    task: Task = ROUTES[request.endpoint.route]
+    task = ROUTES[request.endpoint.route]
     headers = request.headers
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     accept = headers.get(b"accept", b"").decode("latin-1")
     asked = read_request(request.body, content_type, request.query, accept)
     if asked.rows:
-        check_count(asked.rows, limits.max_rows)  # here, where too many are let go of in the thread that read them
+        check_count(asked.rows, limits.max_rows)  # in the thread that read them, which also frees them
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
@@ -69,11 +53,11 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
 
 
 PLANNERS: Mapping[str, Planner] = {**dict.fromkeys(ROUTES, plan_task), **generate_routes.PLANNERS, **kserve.PLANNERS}
-"""Every route that works by a task -> who reads its requests."""
+"""Every route that works by a task -> the function that reads its requests."""
 
 
 class TaskRun:
-    """A task under way for a request."""
+    """The task of one request while it runs."""
 
     __slots__ = ("_batch_s", "_compute_s", "_plan", "_queue_s", "_release", "_responder", "_runner", "_work", "model")
 
@@ -98,7 +82,7 @@ class TaskRun:
         self._close()
 
     def _go_on(self, answer: Any) -> None:
-        """Send the task what it asked for, and do what it asks for next."""
+        """Send the task the answer, and do what it asks for next."""
         self._release = None
         if self._work is None:
             return
@@ -111,33 +95,31 @@ class TaskRun:
             self._fail(error)
 
     def _ask(self, wanted: Wanted) -> None:
-        model, runner, priority = self.model, self._runner, self._plan.schedule.priority
+        model, schedule, runner = self.model, self._plan.schedule, self._runner
+        left_s = self._responder.allowed_s(schedule.timeout_s) - self._responder.elapsed_s()
         if isinstance(wanted, RunInThread):
             if wanted.admit is not None:
-                self._admit(wanted.admit, self._left_s())
+                self._admit(wanted.admit, left_s)
             future = runner.loop.run_in_executor(runner.threads, wanted.do)
             self._release = future.cancel
             future.add_done_callback(self._done_in_thread)
-            self._responder.wait_at_most(max(0.0, self._left_s()), "the task was done")
+            self._responder.wait_at_most(max(0.0, left_s), "the task was done")
             return
-        left_s = self._left_s()
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the task was done")
         if isinstance(wanted, Infer):
             dispatcher = model.graphs[wanted.graph]
             rows = dispatcher.signature.check(wanted.inputs)
-            timeout_s = dispatcher.limit_wait(left_s, self._plan.schedule.wait_s)
-            self._release = dispatcher.submit(rows, self._took, timeout_s=timeout_s, priority=priority)
-            return
-        if model.loop is None:
+            timeout_s = dispatcher.limit_wait(left_s, schedule.wait_s)
+            self._release = dispatcher.submit(rows, self._took, timeout_s=timeout_s, priority=schedule.priority)
+        elif model.loop is not None:
+            request = wanted.request
+            self._release = model.loop.submit(request, self._took, timeout_s=left_s, priority=schedule.priority)
+        else:
             raise ModelFailure(f"the manifest of {model.name!r} describes no loop")
-        self._release = model.loop.submit(wanted.request, self._took, timeout_s=left_s, priority=priority)
-
-    def _left_s(self) -> float:
-        return self._responder.allowed_s(self._plan.schedule.timeout_s) - self._responder.elapsed_s()
 
     def _admit(self, wanted: Admit, left_s: float) -> None:
-        """Raises what stands against a request of that size: Draining, TooLate."""
+        """Raises Draining or TooLate for a request of that size."""
         if wanted.steps and self.model.loop is not None:
             self.model.loop.check_time(wanted.rows, wanted.steps, left_s)
         else:
@@ -184,7 +166,7 @@ class TaskRun:
         if result.media_type is not None:
             headers = [(b"content-type", result.media_type.encode())]
             self._responder.finish(Reply(200, [result.body], headers), times)
-        elif result.is_large or len(self._responder.request.body) > LARGE_BYTES:  # as much may be to be said of it
+        elif result.is_large or len(self._responder.request.body) > LARGE_BYTES:  # then the answer may be large too
             self._responder.run_in_thread(
                 functools.partial(render_json, result.body), functools.partial(self._reply, times), is_answered=True
             )
@@ -195,7 +177,7 @@ class TaskRun:
         self._responder.finish(Reply(200, [body], [JSON]), times)
 
     def _close(self) -> None:
-        """Let go of the task. Without this a reference cycle would keep its arrays until the collector comes."""
+        """Break the reference cycle of the task: it would keep its arrays until the garbage collector runs."""
         work, self._work = self._work, None
         if work is not None:
             work.close()
@@ -203,7 +185,7 @@ class TaskRun:
 
 
 class TaskRunner:
-    """The task runs of a worker."""
+    """The tasks of a worker that run."""
 
     def __init__(self, registry: Registry, limits: Limits, loop: asyncio.AbstractEventLoop, threads: Executor) -> None:
         self.limits = limits
@@ -211,16 +193,15 @@ class TaskRunner:
         self.threads = threads
         self._registry = registry
         self._open: set[TaskRun] = set()
-        self._drained: asyncio.Future[None] | None = None
-        self._released: list[tuple[Model, asyncio.Future[None]]] = []
+        self._is_draining = False
+        self._run_ended = asyncio.Event()
 
     def starts(self) -> Mapping[str, Start]:
         return dict.fromkeys(PLANNERS, self.start)
 
     def start(self, responder: Responder) -> None:
         """Begin the task of a request whose body is complete. Raises ServiceError."""
-        if self._drained is not None:
-            raise Draining("the server is stopping")
+        self._check_draining()
         request = responder.request
         read = functools.partial(PLANNERS[request.endpoint.route], request, self._registry, self.limits)
         if len(request.body) > LARGE_BYTES:
@@ -229,36 +210,29 @@ class TaskRunner:
             self._begin(responder, read())
 
     def _begin(self, responder: Responder, plan: TaskPlan) -> None:
-        if self._drained is not None:  # since its body was read
-            raise Draining("the server is stopping")
+        self._check_draining()  # again: reading a large body takes a while
         responder.model_name = plan.model.name
         run = TaskRun(self, responder, plan)
         responder.cancel_work = run.cancel
         self._open.add(run)
         run.begin()
 
+    def _check_draining(self) -> None:
+        if self._is_draining:
+            raise Draining("the server is stopping")
+
     def ended(self, run: TaskRun) -> None:
         self._open.discard(run)
-        for model, released in self._released:
-            if not released.done() and not self._holds(model):
-                released.set_result(None)
-        if self._drained is not None and not self._open and not self._drained.done():
-            self._drained.set_result(None)
-
-    def _holds(self, model: Model) -> bool:
-        return any(run.model is model for run in self._open)
+        self._run_ended.set()  # wakes all that wait now
+        self._run_ended.clear()
 
     async def release(self, model: Model) -> None:
-        """Return when no open run is the model's: between two runs of one its graphs are idle, but not done with."""
-        if self._holds(model):
-            waits = (model, self.loop.create_future())
-            self._released.append(waits)
-            await waits[1]
-            self._released.remove(waits)
+        """Return when no open task uses the model. Its graphs may be idle between two runs of a task."""
+        while any(run.model is model for run in self._open):
+            await self._run_ended.wait()
 
     async def drain(self) -> None:
-        """Refuse new runs; return when the open ones have ended. Their graphs must go on until then."""
-        if self._drained is None:
-            self._drained = self.loop.create_future()
-        if self._open:
-            await asyncio.shield(self._drained)
+        """Refuse new tasks; return when the open ones have ended. Their graphs must go on until then."""
+        self._is_draining = True
+        while self._open:
+            await self._run_ended.wait()

@@ -1,14 +1,31 @@
 """The model version that codecs and tasks work on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelContext:
-    """Its name and number, for answers and messages, and what is known of it."""
+    """Its name and number, for answers and messages, and its manifest."""
 
     name: str
     version: str
     manifest: Manifest
+
+    def inputs(self, graph: str = MAIN) -> Mapping[str, Tensor]:
+        return {tensor.name: tensor for tensor in self.manifest.graphs[graph].inputs}
+
+    def outputs(self, graph: str = MAIN) -> Mapping[str, Tensor]:
+        return {tensor.name: tensor for tensor in self.manifest.graphs[graph].outputs}
+
+
+def known(fact: T | None) -> T:
+    """A part of the manifest that is always there for this task: the manifest's own checks see to it."""
+    assert fact is not None  # noqa: S101
+    return fact

@@ -1,7 +1,6 @@
-"""Pictures to arrays, by Pillow, with a limit on pixels that holds before anything is decoded."""
+"""Pictures to arrays, by Pillow. The limit of pixels holds before anything is decoded."""
 
 import base64
-import binascii
 import contextlib
 import io
 import struct
@@ -20,7 +19,7 @@ from model_store.tasks import Image, Picture
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 MEDIA_TYPES = ("image/png", "image/jpeg")
-# By the first bytes. PIL.Image.open would add warnings and a limit of its own to the one that the settings give.
+# By the first bytes. PIL.Image.open would add warnings and a limit of its own.
 _READERS: dict[bytes, type[ImageFile]] = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
 # What Pillow raises for damaged pictures.
 _DAMAGES = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
@@ -28,7 +27,9 @@ _STRIP_PIXELS = 1 << 20
 """Converted in 10 ms."""
 
 CheckRow = Callable[[int], None]
-"""Raises what stands against a row of so many elements."""
+"""Raises if a row of this many elements is too large."""
+CheckSize = Callable[[int, int], None]
+"""Raises if a picture of this width and height must not be decoded."""
 
 
 class PictureFile(NamedTuple):
@@ -38,50 +39,23 @@ class PictureFile(NamedTuple):
     where: str
 
 
-class PixelCount:
-    """Counts what is decoded for one request: a short file may be a large picture, and there may be many of them."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._taken = 0
-
-    def take(self, pixels: int, what: str) -> None:
-        """Raises BodyTooLarge where there are too many with these."""
-        self._taken += pixels
-        if self._taken > self._most:
-            raise BodyTooLarge(f"{what}: expected pictures of at most {self._most} pixels together, got more")
-
-
 def decode_base64(text: str, what: str) -> bytes:
     """Raises InvalidInput, naming ``what``."""
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise InvalidInput(f"{what}: expected a base64 text, got {text!r:.40}") from None
 
 
 def decode_pixels(
-    content: bytes,
-    facts: Image,
-    max_pixels: int,
-    what: str,
-    check_row: CheckRow | None = None,
-    count: PixelCount | None = None,
+    content: bytes, facts: Image, max_pixels: int, what: str, check: CheckSize = lambda width, height: None
 ) -> np.ndarray:
     """A PNG or JPEG as uint8 [channels, height, width].
 
-    Resized to the height and width of ``facts``; where these are None the picture keeps its own. EXIF rotation is
-    applied, alpha is laid over black, 16 bits a channel become 8, palettes and CMYK become colours.
-    Raises UnsupportedMedia for what is no such picture, BodyTooLarge for one with more than ``max_pixels``, and what
-    ``check_row`` raises for the elements of the row and ``count`` for the pixels, before anything is decoded.
+    It is resized to the height and width of ``facts``, where these are given. EXIF rotation is applied, alpha is laid
+    over black, 16 bits per channel become 8, palettes and CMYK become colours.
+    Raises UnsupportedMedia for other files, BodyTooLarge for more than ``max_pixels``, and what ``check`` raises.
     """
-
-    def check(width: int, height: int) -> None:
-        if count is not None:
-            count.take(width * height, what)
-        if check_row is not None:
-            check_row(facts.channels * (facts.width or width) * (facts.height or height))
-
     picture = _read(content, "L" if facts.channels == 1 else "RGB", max_pixels, what, check)
     size = (facts.width or picture.width, facts.height or picture.height)
     if picture.size != size:
@@ -91,14 +65,14 @@ def decode_pixels(
 
 
 def scale_pixels(pixels: np.ndarray, facts: Picture) -> np.ndarray:
-    """Pixel values as the float32 numbers that the model takes, in an array of its own."""
+    """Pixel values as the float32 numbers that the model takes, in a new array."""
     row = np.empty(pixels.shape, np.float32)
     np.multiply(pixels, np.float32(facts.scale), out=row)
     row += np.float32(facts.offset)
     return row
 
 
-def _read(content: bytes, mode: str, max_pixels: int, what: str, check: Callable[[int, int], None]) -> Pillow.Image:
+def _read(content: bytes, mode: str, max_pixels: int, what: str, check: CheckSize) -> Pillow.Image:
     """The decoded picture, upright, in Pillow's ``mode``."""
     reader = next((reader for start, reader in _READERS.items() if content.startswith(start)), None)
     if reader is None:
@@ -109,28 +83,28 @@ def _read(content: bytes, mode: str, max_pixels: int, what: str, check: Callable
         if picture.width * picture.height <= max_pixels:
             check(picture.width, picture.height)
             picture.load()
-            with contextlib.suppress(*_DAMAGES):  # with a broken EXIF block it is shown as it is stored
+            with contextlib.suppress(*_DAMAGES):  # a broken EXIF block is ignored
                 ImageOps.exif_transpose(picture, in_place=True)
-            return _in_strips(picture, mode)
+            return _convert(picture, mode)
     except _DAMAGES as error:
         raise UnsupportedMedia(f"{what}: expected a PNG or JPEG picture, got a damaged one ({error})") from None
     raise BodyTooLarge(f"{what}: expected at most {max_pixels} pixels, got {picture.width} x {picture.height}")
 
 
-def _in_strips(picture: Pillow.Image, mode: str) -> Pillow.Image:
-    """In Pillow's ``mode``, some rows at a time: while it converts nobody else has the interpreter."""
-    rows = max(1, _STRIP_PIXELS // picture.width)
-    if rows >= picture.height:
+def _convert(picture: Pillow.Image, mode: str) -> Pillow.Image:
+    """In Pillow's ``mode``, in strips of some lines: Pillow holds the interpreter while it converts."""
+    lines = max(1, _STRIP_PIXELS // picture.width)
+    if lines >= picture.height:
         return _flatten(picture).convert(mode)
     converted = Pillow.new(mode, picture.size)
-    for top in range(0, picture.height, rows):
-        box = (0, top, picture.width, min(top + rows, picture.height))
+    for top in range(0, picture.height, lines):
+        box = (0, top, picture.width, min(top + lines, picture.height))
         converted.paste(_flatten(picture.crop(box)).convert(mode), box)
     return converted
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:
-    """8 bits a channel and no transparency."""
+    """8 bits per channel and no transparency."""
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         grey = np.asarray(picture)
         shown = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -141,6 +115,5 @@ def _flatten(picture: Pillow.Image) -> Pillow.Image:
         raise ValueError("no palette")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        ground = Pillow.new("RGBA", picture.size, (0, 0, 0, 255))
-        return Pillow.alpha_composite(ground, picture)
+        return Pillow.alpha_composite(Pillow.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
     return picture

@@ -1,6 +1,5 @@
-"""Arrays to PNG pictures: one row, a grid of samples, a map of numbers over a picture."""
+"""Arrays to PNG pictures: one row, a grid of rows, a map of numbers over a picture."""
 
-import base64
 import io
 import math
 
@@ -10,13 +9,13 @@ from PIL import Image as Pillow
 from model_store.tasks import Picture
 
 MEDIA_TYPE = "image/png"
-_CELL = 64  # pixels that the longer side of a small sample is enlarged to, at least
-_SIDE = 4096  # pixels of a grid's width that enlarging alone does not go beyond
+_CELL = 64  # small rows are enlarged until the longer side has this many pixels
+_SIDE = 4096  # but not where that makes a grid wider than this
 _GAP = 2  # pixels between the cells of a grid
-_GAP_GREY = 128  # shows beside black and beside white
-_LINES = 256  # of a map that are coloured at a time: on the way a pixel takes a hundred bytes
-_LEVEL = 1  # of compression: on photographs twice as fast as Pillow's own choice, for 5 % more bytes
-# Colours of maps, told apart by people who do not see red and green as two.
+_GAP_GREY = 128  # visible beside black and beside white
+_LINES = 256  # lines of a map that are coloured at a time: a pixel takes a hundred bytes meanwhile
+_LEVEL = 1  # of compression: for photographs twice as fast as Pillow's default, for 5 % more bytes
+# Colours of maps that people who cannot tell red from green can tell apart.
 _POSITIVE = np.array([255, 96, 0], np.float32)
 _NEGATIVE = np.array([0, 144, 255], np.float32)
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601-2
@@ -25,7 +24,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601-2
 def to_pixels(array: np.ndarray, picture: Picture) -> np.ndarray:
     """Pixel values, uint8, of the same shape: the inverse of value * scale + offset, rounded and clipped to 0..255.
 
-    What is no number becomes 0. Pixel values, uint8, stay as they are.
+    NaN becomes 0. Arrays of uint8 have pixel values already and stay as they are.
     """
     if array.dtype == np.uint8:
         return array
@@ -39,16 +38,10 @@ def encode_png(array: np.ndarray, picture: Picture) -> bytes:
     return _save(to_pixels(array, picture).transpose(1, 2, 0))
 
 
-def encode_rows_base64(rows: np.ndarray, picture: Picture) -> list[dict[str, str]]:
-    """Rows [n, channels, height, width] as the ``{"image": "<base64 PNG>"}`` that the task routes take as a row."""
-    return [{"image": base64.b64encode(encode_png(row, picture)).decode()} for row in rows]
-
-
 def encode_grid(rows: np.ndarray, picture: Picture) -> bytes:
     """Rows [n, channels, height, width], n >= 1, as one PNG, from the left, then from the top.
 
-    There are ceil(sqrt(n)) columns, with a thin grey gap between the cells. Samples whose longer side has less than 64
-    pixels are enlarged, by the least whole factor that gives 64 and less where the grid would be wider than 4,096.
+    There are ceil(sqrt(n)) columns, with a thin grey gap between the cells. Small rows are enlarged by a whole factor.
     """
     pixels = to_pixels(rows, picture).transpose(0, 2, 3, 1)
     count, height, width, channels = pixels.shape
@@ -63,16 +56,15 @@ def encode_grid(rows: np.ndarray, picture: Picture) -> bytes:
     return _save(sheet[:-_GAP, :-_GAP])
 
 
-def encode_heat(values: np.ndarray, over: np.ndarray | None = None, peak: float | None = None) -> bytes:
+def encode_heat(values: np.ndarray, over: np.ndarray | None = None) -> bytes:
     """A map [height, width] as a PNG: orange where it is positive, blue where it is negative, clear at 0.
 
-    It lies over the luminance of ``over``, uint8 [channels, height, width] (see `to_pixels`), or over black. The colour
-    is as strong as the value is large: full at ``peak`` and beyond, which is the largest magnitude of this map unless
-    it is given, say to compare maps. What is no finite number counts as 0. Small maps are enlarged as in a grid.
+    It lies over the luminance of ``over``, uint8 [channels, height, width] (see `to_pixels`), or over black. A colour
+    is strongest at the largest magnitude. What is not finite counts as 0. Small maps are enlarged as in a grid.
     """
     values = np.asarray(values)
     parts = [slice(top, top + _LINES) for top in range(0, len(values), _LINES)]
-    strongest = max(float(np.abs(_finite(values[lines])).max()) for lines in parts) if peak is None else peak
+    strongest = max(float(np.abs(_finite(values[lines])).max()) for lines in parts)
     pixels = np.empty((*values.shape, 3), np.uint8)
     for lines in parts:
         pixels[lines] = _colour(_finite(values[lines]), strongest, None if over is None else over[:, lines])
@@ -89,18 +81,15 @@ def _colour(values: np.ndarray, strongest: float, over: np.ndarray | None) -> np
     strength = np.zeros(values.shape, np.float32)
     if strongest > 0:
         strength = (values.astype(np.float64) / strongest).clip(-1, 1).astype(np.float32)
+    if over is None:
+        grey = np.zeros(values.shape, np.float32)
+    else:
+        shown = over.astype(np.float32)
+        grey = shown[0] if len(over) == 1 else np.tensordot(_LUMINANCE, shown, 1)
     opacity = np.abs(strength)[..., None]
     hue = np.where(strength[..., None] < 0, _NEGATIVE, _POSITIVE)
-    mixed = _grey(over, values.shape)[..., None] * (1 - opacity) + hue * opacity
-    pixels: np.ndarray = mixed.round().astype(np.uint8)
+    pixels: np.ndarray = (grey[..., None] * (1 - opacity) + hue * opacity).round().astype(np.uint8)
     return pixels
-
-
-def _grey(over: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    """Luminance 0..255, float32 [height, width]."""
-    if over is None:
-        return np.zeros(shape, np.float32)
-    return over[0].astype(np.float32) if len(over) == 1 else np.tensordot(_LUMINANCE, over.astype(np.float32), 1)
 
 
 def _enlargement(height: int, width: int) -> int:

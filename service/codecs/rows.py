@@ -1,10 +1,11 @@
-"""Rows as people send them, for every task: nested numbers of the model's row shape, a picture, or several by name.
+"""Rows of requests, for every task: nested numbers of the model's row shape, a picture, or an object of several inputs.
 
-Rows of different shapes become a group each, for a batch has rows of one shape; answers come in their order.
+All rows of a batch have one shape. So rows of different shapes are put into groups, and answers into the order of rows.
 """
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +14,7 @@ from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Tiles
-from service.codecs.picture_reader import (
-    CheckRow,
-    PictureFile,
-    PixelCount,
-    decode_base64,
-    decode_pixels,
-    scale_pixels,
-)
+from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
 from service.engine.tensors import Arrays, show_shape
 from service.errors import BodyTooLarge, Cancelled, InvalidInput
 from service.protocol.json import type_name
@@ -28,20 +22,20 @@ from service.protocol.large_json import array_of_large, count_numbers
 
 MAX_ROWS = 65_536
 _MOST_DECODED = 8
-"""So many times the pixels of the largest picture are decoded for one request: more than 64 MiB of photographs have."""
+"""A request may decode this many times the pixels of the largest picture. 64 MiB of photographs have fewer."""
 _NUMBERS_A_BYTE = 2
-"""So many numbers are read in the time that a byte of a picture takes to decode."""
+"""This many numbers are read in the time that decoding a byte of a picture takes."""
 
 
 class Group(NamedTuple):
-    """Rows of one shape as tensors. ``places`` are their positions among the rows of the request, rising."""
+    """Rows of one shape as tensors. ``places`` are their positions in the request, rising."""
 
     places: Sequence[int]
     inputs: Arrays
 
 
 def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
-    """Positions of the rows whose arrays have equal shapes and types, in the order in which these first come."""
+    """Positions of the rows whose arrays have equal shapes and types. The groups are in the order of first rows."""
     groups: dict[Hashable, list[int]] = {}
     for position, row in enumerate(rows):
         groups.setdefault(tuple((array.shape, array.dtype) for array in row.values()), []).append(position)
@@ -56,7 +50,7 @@ def stack_rows(rows: Sequence[Arrays], positions: Sequence[int]) -> dict[str, np
 
 
 def in_order(groups: Sequence[Group], values: Sequence[Sequence[Any] | np.ndarray]) -> list[Any]:
-    """One value a row, given group by group, in the order of the request's rows."""
+    """``values`` has a value for each row, group by group. The result has them in the order of the request."""
     if len(groups) == 1:
         return list(values[0])
     ordered: list[Any] = [None] * sum(len(group.places) for group in groups)
@@ -78,8 +72,8 @@ def read_groups(
 ) -> list[Group]:
     """The rows as tensors, a group for each shape. Raises InvalidInput, UnsupportedMedia, BodyTooLarge.
 
-    Pictures that ``tiles`` cuts stay pixel values, uint8, a quarter of the bytes: each tile is scaled by itself.
-    ``is_over`` is asked before each row: where nobody waits any more this raises Cancelled.
+    Pictures that ``tiles`` cuts stay pixel values, uint8: they take a quarter of the memory, and each tile is scaled by
+    itself. Raises Cancelled when ``is_over`` says that nobody waits any more.
     """
     check_count(rows, max_rows)
     tensors = manifest.graphs[graph].inputs
@@ -87,13 +81,13 @@ def read_groups(
         array = _read_all(rows, tensors[0])
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
+    reader = _RowReader(manifest, tensors, max_pixels, check_row, tiles)
     found: list[Arrays] = []
-    pictures = _Pictures(manifest, max_pixels, check_row, tiles, PixelCount(_MOST_DECODED * max_pixels))
     kept_pixels = 0
     for i, row in enumerate(rows):
         if is_over():
             raise Cancelled("nobody waits for the rows any more")
-        found.append(_read_row(row, f"inputs[{i}]", tensors, pictures))
+        found.append(reader.read(row, f"inputs[{i}]"))
         kept_pixels += sum(math.prod(value.shape[-2:]) for value in found[-1].values())
         if kept_pixels > max_pixels and i:  # a short file may be a large picture, and there may be many of them
             raise BodyTooLarge(f"inputs[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
@@ -116,7 +110,7 @@ def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
 
 
 def count_bytes(rows: Sequence[Any], enough: int) -> int:
-    """About how many bytes of encoded pictures take as long to decode as these rows; it stops where that is enough."""
+    """About how many bytes of encoded pictures take as long to decode as these rows. Stops counting at ``enough``."""
     count = 0
     for row in rows:
         if count > enough:
@@ -131,76 +125,76 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
 
 
 def _read_all(rows: list[Any], tensor: Tensor) -> np.ndarray | None:
-    """Rows of numbers at once; None where they must be looked at one by one, for a fault or their different shapes."""
+    """Rows of numbers in one go; None where they must be read one by one, for an error or because shapes differ."""
     try:
         array = array_of_large(rows, DATATYPES[tensor.datatype], "inputs")
     except InvalidInput:
         return None
-    if not _fits(array.shape[1:], tensor):
-        _refuse_shape("inputs[0]", tensor, array.shape[1:])
+    _check_shape("inputs[0]", tensor, array.shape[1:])
     return array
 
 
-class _Pictures(NamedTuple):
-    """What pictures are read by."""
+@dataclass
+class _RowReader:
+    """Reads the rows of one request, one by one."""
 
     manifest: Manifest
+    tensors: Sequence[Tensor]
     max_pixels: int
     check_row: CheckRow | None
     tiles: Tiles | None
-    decoded: PixelCount
+    decoded_pixels: int = 0
 
-
-def _read_row(row: Any, where: str, tensors: Sequence[Tensor], pictures: _Pictures) -> Arrays:
-    if len(tensors) == 1:
-        return {tensors[0].name: _read_value(row, where, tensors[0], pictures)}
-    names = [tensor.name for tensor in tensors]
-    if not isinstance(row, dict) or row.keys() != set(names):
+    def read(self, row: Any, where: str) -> Arrays:
+        if len(self.tensors) == 1:
+            return {self.tensors[0].name: self._read_value(row, where, self.tensors[0])}
+        names = [tensor.name for tensor in self.tensors]
+        if isinstance(row, dict) and row.keys() == set(names):
+            return {t.name: self._read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
         where, got = (row.where, "a picture") if isinstance(row, PictureFile) else (where, type_name(row))
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
-        raise InvalidInput(
-            f"{where}: model {pictures.manifest.name!r} takes an object of {', '.join(names)}, got {got}"
-        )
-    return {t.name: _read_value(row[t.name], f"{where}.{t.name}", t, pictures) for t in tensors}
+        raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")
+
+    def _read_value(self, value: Any, where: str, tensor: Tensor) -> np.ndarray:
+        if isinstance(value, PictureFile):
+            return self._read_picture(bytes(value.content), value.where, tensor)
+        if isinstance(value, dict):
+            if value.keys() != {"image"} or not isinstance(value["image"], str):
+                got = f"fields {list(value)!r:.60}"
+                raise InvalidInput(f'{where}: expected nested numbers or {{"image": "<base64>"}}, got {got}')
+            where = f"{where}.image"
+            return self._read_picture(decode_base64(value["image"], where), where, tensor)
+        array = array_of_large(value, DATATYPES[tensor.datatype], where)
+        _check_shape(where, tensor, array.shape)
+        return array
+
+    def _read_picture(self, content: bytes, where: str, tensor: Tensor) -> np.ndarray:
+        image = self.manifest.image
+        if image is None or image.input != tensor.name:
+            shape = show_shape(tensor.row_shape)
+            raise InvalidInput(f"{where}: model {self.manifest.name!r} takes numbers of shape {shape}, not pictures")
+
+        def check(width: int, height: int) -> None:
+            self.decoded_pixels += width * height
+            most = _MOST_DECODED * self.max_pixels
+            if self.decoded_pixels > most:  # a short file may be a large picture, and there may be many of them
+                raise BodyTooLarge(f"{where}: expected pictures of at most {most} pixels together, got more")
+            if self.check_row is not None:
+                self.check_row(image.channels * (image.width or width) * (image.height or height))
+
+        pixels = decode_pixels(content, image, self.max_pixels, where, check)
+        if self.tiles is not None and self.tiles.cuts(*pixels.shape[1:]):
+            return pixels
+        return scale_pixels(pixels, image).astype(DATATYPES[tensor.datatype].dtype, copy=False)
 
 
-def _read_value(value: Any, where: str, tensor: Tensor, pictures: _Pictures) -> np.ndarray:
-    if isinstance(value, PictureFile):
-        return _from_picture(bytes(value.content), value.where, tensor, pictures)
-    if isinstance(value, dict):
-        if value.keys() != {"image"} or not isinstance(value["image"], str):
-            raise InvalidInput(
-                f'{where}: expected nested numbers or {{"image": "<base64>"}}, got fields {list(value)!r:.60}'
-            )
-        content = decode_base64(value["image"], f"{where}.image")
-        return _from_picture(content, f"{where}.image", tensor, pictures)
-    array = array_of_large(value, DATATYPES[tensor.datatype], where)
-    if not _fits(array.shape, tensor):
-        _refuse_shape(where, tensor, array.shape)
-    return array
-
-
-def _from_picture(content: bytes, where: str, tensor: Tensor, pictures: _Pictures) -> np.ndarray:
-    manifest = pictures.manifest
-    if manifest.image is None or manifest.image.input != tensor.name:
-        raise InvalidInput(
-            f"{where}: model {manifest.name!r} takes numbers of shape {_row_shape(tensor)}, not pictures"
-        )
-    pixels = decode_pixels(content, manifest.image, pictures.max_pixels, where, pictures.check_row, pictures.decoded)
-    if pictures.tiles is not None and pictures.tiles.cuts(*pixels.shape[1:]):
-        return pixels
-    return scale_pixels(pixels, manifest.image).astype(DATATYPES[tensor.datatype].dtype, copy=False)
-
-
-def _fits(shape: Sequence[int], tensor: Tensor) -> bool:
+def fits(shape: Sequence[int], tensor: Tensor) -> bool:
+    """Whether a row of this shape fits the tensor."""
     wanted = tensor.row_shape
     return len(shape) == len(wanted) and all(isinstance(w, str) or w == g for w, g in zip(wanted, shape, strict=True))
 
 
-def _refuse_shape(where: str, tensor: Tensor, got: Sequence[int]) -> None:
-    raise InvalidInput(f"{where}: expected a row of shape {_row_shape(tensor)}, got {list(got)}")
-
-
-def _row_shape(tensor: Tensor) -> str:
-    return show_shape(tensor.row_shape)
+def _check_shape(where: str, tensor: Tensor, got: Sequence[int]) -> None:
+    if not fits(got, tensor):
+        raise InvalidInput(f"{where}: expected a row of shape {show_shape(tensor.row_shape)}, got {list(got)}")

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.graph import MAIN, Graph, Tensor
+from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
-from model_store.tasks import Forecast
-from service.codecs.model_context import ModelContext
+from service.codecs.model_context import ModelContext, known
+from service.codecs.rows import fits
 from service.codecs.state import StateTensor, open_state, origin_of
 from service.engine.tensors import Arrays, are_finite, show_shape
 from service.errors import InvalidInput
@@ -23,25 +23,25 @@ class SeriesReader:
     """Reads the series of one model version.
 
     A series is a list of numbers, oldest first, or an object: the history as ``values`` or by the name of the input,
-    every further input by its name, and the ``state`` of an earlier answer where the model can go on from one.
+    every other input by its name, and the ``state`` of an earlier answer where the model can continue one.
     """
 
     def __init__(self, context: ModelContext, state_key: bytes) -> None:
-        facts = context.manifest.forecast
-        assert facts is not None  # noqa: S101  # asked by the dispatcher
-        self._facts: Forecast = facts
+        manifest = context.manifest
+        self._facts = known(manifest.forecast)
         self._context = context
         self._key = state_key
-        graph = first_graph(context.manifest)
-        self._history = _find(graph, facts.history)
-        self._resumed = {name: _state_tensor(_find(graph, name)) for name in resumable(context.manifest)}
-        self._further = [t for t in graph.inputs if t.name not in _given_by_us(context.manifest)]
+        first = manifest.loop.start if manifest.loop and manifest.loop.start else MAIN
+        inputs = context.inputs(first)
+        self._history = inputs[self._facts.history]
+        self._resumed = {name: _state_tensor(inputs[name]) for name in resumable(manifest)}
+        ours = {self._facts.history, self._facts.length, self._facts.noise}
+        if manifest.loop is not None:
+            ours |= {carry.resume if manifest.loop.start else carry.input for carry in manifest.loop.carries}
+        self._further = [tensor for name, tensor in inputs.items() if name not in ours]
 
     def read(self, rows: Sequence[Any]) -> list[Arrays]:
-        """The inputs of each series, without a batch axis, each history padded as far as its own length says.
-
-        Raises InvalidInput, which names the series at fault, what was expected and what came.
-        """
+        """The inputs of each series, without a batch axis. Raises InvalidInput, which names the series at fault."""
         return [self._read_row(row, f"inputs[{i}]") for i, row in enumerate(rows)]
 
     def _read_row(self, row: Any, where: str) -> Arrays:
@@ -57,8 +57,9 @@ class SeriesReader:
             origin = origin_of(self._context)
             resumed = open_state(self._key, origin, fields[STATE], self._resumed, f"{where}.{STATE}")
         place = where if isinstance(row, list) else f"{where}.{VALUES if VALUES in row else self._history.name}"
-        # A series that goes on may do so by one value; the model has seen enough before.
-        history = self._read_history(fields[self._history.name], place, 1 if STATE in fields else None)
+        # One value is enough after a state: the model has seen the values before it.
+        least = 1 if STATE in fields else self._facts.least_history
+        history = self._read_history(fields[self._history.name], place, least)
         further = {t.name: _read_tensor(fields[t.name], t, f"{where}.{t.name}") for t in self._further}
         return {**self._pad(history), **further, **resumed}
 
@@ -81,8 +82,7 @@ class SeriesReader:
         fields = f"an object with {', '.join(names)}{f' and perhaps {STATE}' if self._resumed else ''}"
         return fields if self._further else f"an array of numbers or {fields}"
 
-    def _read_history(self, values: Any, where: str, least: int | None) -> np.ndarray:
-        least = self._facts.least_history if least is None else least
+    def _read_history(self, values: Any, where: str, least: int) -> np.ndarray:
         if not isinstance(values, list) or not least <= len(values) <= self._facts.max_history:
             got = len(values) if isinstance(values, list) else type_name(values)
             raise InvalidInput(f"{where}: expected {least} to {self._facts.max_history} values, got {got}")
@@ -91,7 +91,7 @@ class SeriesReader:
     def _pad(self, history: np.ndarray) -> Arrays:
         """The history, and its length where the model takes it.
 
-        Padded to a power of two, so that series of many lengths share few shapes, whatever company they come in.
+        It is padded to the next power of two, whatever the other series are: so series of many lengths have few shapes.
         """
         if self._facts.length is None:
             return {self._history.name: history}
@@ -101,34 +101,28 @@ class SeriesReader:
         return {self._history.name: padded, self._facts.length: np.array(count, np.int64)}
 
 
-def first_graph(manifest: Manifest) -> Graph:
-    """The graph that takes the history."""
-    return manifest.graphs[manifest.loop.start if manifest.loop and manifest.loop.start else MAIN]
-
-
 def resumable(manifest: Manifest) -> Mapping[str, str]:
-    """What a series goes on from later: input of the start graph -> its output that is to be sent back."""
+    """What a state holds: input of the start graph -> the output of it that the input takes later."""
     carries = manifest.loop.carries if manifest.loop else ()
     return {carry.resume: carry.start for carry in carries if carry.resume and carry.start}
+
+
+def begin_loop(context: ModelContext, started: Arrays) -> dict[str, np.ndarray]:
+    """What a row takes to the first step: from the outputs of the start graph, or from its inputs without one."""
+    loop = known(context.manifest.loop)
+    begun = {} if loop.start else dict(started)
+    inputs = context.inputs()
+    for carry in loop.carries:
+        if carry.start:
+            begun[carry.input] = started[carry.start]
+        elif carry.input not in begun:
+            begun[carry.input] = zeros_of(inputs[carry.input])
+    return begun
 
 
 def zeros_of(tensor: Tensor) -> np.ndarray:
     """One row of zeros. Every size must be fixed."""
     return DATATYPES[tensor.datatype].zeros(_state_tensor(tensor).shape)
-
-
-def _given_by_us(manifest: Manifest) -> set[str | None]:
-    """Inputs of the first graph that nobody sends as such."""
-    facts, loop = manifest.forecast, manifest.loop
-    assert facts is not None  # noqa: S101
-    given = {facts.history, facts.length, facts.noise}
-    if loop is None:
-        return given
-    return given | {carry.resume if loop.start else carry.input for carry in loop.carries}
-
-
-def _find(graph: Graph, name: str) -> Tensor:
-    return next(t for t in graph.inputs if t.name == name)
 
 
 def _state_tensor(tensor: Tensor) -> StateTensor:
@@ -139,14 +133,10 @@ def _read_tensor(values: Any, tensor: Tensor, where: str) -> np.ndarray:
     """One row of an input. Raises InvalidInput for another type or shape, and for numbers that are not finite."""
     datatype = DATATYPES[tensor.datatype]
     array = array_of(values, datatype, where)
-    wanted = tensor.row_shape
-    fits = len(array.shape) == len(wanted) and all(
-        isinstance(want, str) or want == got for want, got in zip(wanted, array.shape, strict=True)
-    )
-    if not fits:
-        raise InvalidInput(f"{where}: expected shape {show_shape(wanted)}, got {list(array.shape)}")
+    if not fits(array.shape, tensor):
+        raise InvalidInput(f"{where}: expected shape {show_shape(tensor.row_shape)}, got {list(array.shape)}")
     if datatype.is_float and not are_finite(array):
-        position = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
-        got = array[tuple(position)]
-        raise InvalidInput(f"{where}: expected finite numbers, got {got} at position {', '.join(map(str, position))}")
+        position = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        at = ", ".join(map(str, position))
+        raise InvalidInput(f"{where}: expected finite numbers, got {array[position]} at position {at}")
     return array

@@ -1,12 +1,10 @@
 """What a model remembers of a series, as a text that a caller keeps and sends back, to any replica with the same key.
 
-The text is base64url of: the HMAC-SHA256 of the rest, a head in JSON that says which model version it belongs to, a
-newline, the tensors one after the other. It is signed, not encrypted: the caller may read what is in it, and a changed
-one is refused before anything of it is used.
+The text is base64url of: the HMAC-SHA256 of the rest; JSON that says which model version it belongs to; a newline; the
+bytes of the tensors. It is signed, not encrypted: the caller may read it, and a changed one is refused.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -22,11 +20,12 @@ from service.errors import InvalidInput
 
 MAX_CHARACTERS = 1 << 22
 _PURPOSE = b"sluice state 1\n"
-"""Signed with the rest, so that nothing else that the same key may sign is taken for a state."""
+"""Signed with the rest, so that other texts signed with the same key are no states."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class Origin(NamedTuple):
-    """Which graphs a state belongs to: the digest tells apart two versions that were published under one number."""
+    """The model version of a state. The digest differs for two versions that were published under one number."""
 
     model: str
     version: str
@@ -51,16 +50,16 @@ def origin_of(context: ModelContext) -> Origin:
 
 
 def seal(key: bytes, origin: Origin, tensors: Arrays) -> str:
-    """``tensors`` by name, in the order in which ``open_state`` is told of them. Raises InvalidInput without a key."""
+    """``tensors`` are in the order that ``open_state`` expects. Raises InvalidInput without a key."""
     _require_key(key, "return_state")
     body = json.dumps(origin).encode() + b"\n" + b"".join(array.tobytes() for array in tensors.values())
-    return base64.urlsafe_b64encode(_sign(key, body) + body).rstrip(b"=").decode()
+    return _encode(_sign(key, body) + body)
 
 
 def open_state(key: bytes, origin: Origin, text: object, expected: Mapping[str, StateTensor], where: str) -> Arrays:
     """The tensors by name, read-only. ``where`` names the field in messages.
 
-    Raises InvalidInput if the text is not what ``seal`` gave for the same key, origin and tensors.
+    Raises InvalidInput unless the text is what ``seal`` gave for the same key, origin and tensors.
     """
     _require_key(key, where)
     body = _verify(key, text, where)
@@ -74,13 +73,11 @@ def open_state(key: bytes, origin: Origin, text: object, expected: Mapping[str, 
         )
     size_bytes = sum(tensor.size_bytes for tensor in expected.values())
     if len(content) != size_bytes:
-        raise InvalidInput(
-            f"{where}: expected {size_bytes} bytes of tensors, got {len(content)}; begin without a state"
-        )
+        got = f"got {len(content)}; begin without a state"
+        raise InvalidInput(f"{where}: expected {size_bytes} bytes of tensors, {got}")
     tensors, offset = {}, 0
     for name, tensor in expected.items():
-        count = math.prod(tensor.shape)
-        tensors[name] = np.frombuffer(content, tensor.dtype, count, offset).reshape(tensor.shape)
+        tensors[name] = np.ndarray(tensor.shape, tensor.dtype, content, offset)
         offset += tensor.size_bytes
     return tensors
 
@@ -92,14 +89,17 @@ def _verify(key: bytes, text: object, where: str) -> bytes:
         raise faulty
     try:
         sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise faulty from None
-    # The last character has bits that decoding drops; one text only may stand for a state.
-    exact = base64.urlsafe_b64encode(sealed).rstrip(b"=").decode() == text
-    signature, body = sealed[: hashlib.sha256().digest_size], sealed[hashlib.sha256().digest_size :]
-    if not hmac.compare_digest(signature, _sign(key, body)) or not exact:
+    signature, body = sealed[:_DIGEST_BYTES], sealed[_DIGEST_BYTES:]
+    # Decoding ignores some bits of the last character. Only one text may stand for a state.
+    if not hmac.compare_digest(signature, _sign(key, body)) or _encode(sealed) != text:
         raise faulty
     return body
+
+
+def _encode(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def _sign(key: bytes, body: bytes) -> bytes:
@@ -107,6 +107,5 @@ def _sign(key: bytes, body: bytes) -> bytes:
 
 
 def _require_key(key: bytes, where: str) -> None:
-    # Anybody can sign with an empty key.
-    if not key:
+    if not key:  # anybody can sign with an empty key
         raise InvalidInput(f"{where}: this service has no key to sign states with; send whole series instead")

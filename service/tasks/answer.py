@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 
 from model_store.datatypes import datatype_of
-from model_store.graph import Tensor
 from model_store.tasks import Picture
 from service.codecs.model_context import ModelContext
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
@@ -15,40 +14,45 @@ from service.codecs.picture_writer import encode_grid, encode_png
 from service.engine.tensors import are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested
+from service.tasks.request import TaskRequest
 from service.tasks.work import Result, RunInThread, run_in_thread
 
 Form = Literal["numbers", "picture"]
 Rows = Sequence[np.ndarray] | np.ndarray
 
 
-def check_finite(context: ModelContext, name: str, array: np.ndarray) -> None:
-    """Raises ModelFailure: no answer of a task means anything with NaN in it."""
+def check_finite(model: str, name: str, array: np.ndarray) -> np.ndarray:
+    """An output of a model. Raises ModelFailure for NaN and infinities: no task has an answer with them."""
     if datatype_of(array).is_float and not are_finite(array):
-        raise ModelFailure(f"model {context.name!r} gave {name!r} with numbers that are not finite")
+        raise ModelFailure(f"model {model!r} gave {name!r} with numbers that are not finite")
+    return array
 
 
-def require_picture(context: ModelContext, tensor: Tensor, picture: Picture | None, field: str) -> Picture:
-    """How rows of ``tensor`` become pictures. Raises InvalidInput, naming ``field``, where they are none."""
-    shape = tensor.row_shape
+def choose_picture(
+    form: Form, request: TaskRequest, context: ModelContext, graph: str, output: str, picture: Picture | None
+) -> Picture | None:
+    """How rows of the output become pictures; None where numbers are wanted. Raises InvalidInput if they cannot."""
+    if not request.wants_picture and form == "numbers":
+        return None
+    shape = context.outputs(graph)[output].row_shape
     if picture is None or len(shape) != 3 or (isinstance(shape[0], int) and shape[0] != picture.channels):
+        field = "accept: image/png" if request.wants_picture else "output_format"
         raise InvalidInput(f"{field}: the rows of model {context.name!r} are not pictures: ask for numbers")
     return picture
 
 
 def as_image(content: bytes) -> dict[str, str]:
-    """A PNG as a value of JSON, the way rows take it too."""
+    """A PNG as a value of JSON, in the form that rows of requests have too."""
     return {"image": base64.b64encode(content).decode()}
 
 
 def show_row(row: np.ndarray, picture: Picture | None) -> Any:
-    """Nested numbers, or ``{"image": "<base64 PNG>"}`` where ``picture`` says how."""
-    if picture is not None:
-        return as_image(encode_png(row, picture))
-    return to_nested(row)
+    """Nested numbers, or ``{"image": "<base64 PNG>"}`` where ``picture`` is given."""
+    return to_nested(row) if picture is None else as_image(encode_png(row, picture))
 
 
 def show_rows(rows: Rows, picture: Picture | None) -> Generator[RunInThread, Any, list[Any]]:
-    """Each row as `show_row` does, in a thread where they are many or large."""
+    """Each row as `show_row` shows it, in a thread where they are many or large."""
     size = sum(row.size for row in rows)
     return (yield from run_in_thread(lambda: [show_row(row, picture) for row in rows], size))
 

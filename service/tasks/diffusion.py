@@ -1,18 +1,17 @@
-"""Samples by a diffusion: the noise levels that a row goes through, and what each step takes.
+"""Samples by a diffusion: the noise levels of a row, and the inputs of each step.
 
 Ho et al., Denoising Diffusion Probabilistic Models, 2020; Song et al., Denoising Diffusion Implicit Models, 2021; Ho
-and Salimans, Classifier-Free Diffusion Guidance, 2022. The update itself is in the model's graph.
+and Salimans, Classifier-Free Diffusion Guidance, 2022. The update of a step is in the model's graph.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.graph import Tensor
 from model_store.tasks import Diffusion, Generation, Picture
-from service.codecs.model_context import ModelContext
+from service.codecs.model_context import ModelContext, known
 from service.engine.loop.noise import draw_normal
 from service.engine.loop.request import ByStep, LoopRequest, Watch
 from service.engine.tensors import Arrays
@@ -21,9 +20,8 @@ from service.tasks.answer import show_row
 from service.tasks.work import Emit, Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """``eta`` from 0 (DDIM: nothing is drawn between the steps) to 1 (DDPM)."""
+class Sampling(NamedTuple):
+    """``eta`` is from 0 (DDIM: no noise between the steps) to 1 (DDPM)."""
 
     steps: int
     guidance: float
@@ -38,23 +36,24 @@ def read_sampling(
     guidance: float | None,
     eta: float | None,
 ) -> Sampling:
-    """What was asked for, with the model's own choice of the rest. Raises InvalidInput for what it cannot do."""
+    """The options, with the model's defaults. Raises InvalidInput for what the model cannot do."""
     loop = context.manifest.loop
     most = min(facts.times, limits.max_steps, loop.max_steps if loop else 1)
     steps = min(facts.steps, most) if steps is None else steps
     if not 1 <= steps <= most:
         raise InvalidInput(f"steps: expected 1 to {most}, got {steps}")
-    if guidance is not None and facts.guidance is None:
-        raise InvalidInput(f"guidance: expected none, for model {context.name!r} takes none")
-    if eta is not None and facts.eta is None:
-        raise InvalidInput(f"eta: expected none, for model {context.name!r} takes none")
-    # A graph with noise at each step and no input to turn it down takes all of it.
-    least_eta = 1.0 if facts.step_noise is not None and facts.eta is None else 0.0
-    return Sampling(steps, facts.default_guidance if guidance is None else guidance, least_eta if eta is None else eta)
+    for name, asked, tensor in (("guidance", guidance, facts.guidance), ("eta", eta, facts.eta)):
+        if asked is not None and tensor is None:
+            raise InvalidInput(f"{name}: expected none, for model {context.name!r} takes none")
+    # A graph that takes noise at each step, but no eta, always uses all of it.
+    default_eta = 1.0 if facts.step_noise is not None and facts.eta is None else 0.0
+    return Sampling(
+        steps, facts.default_guidance if guidance is None else guidance, default_eta if eta is None else eta
+    )
 
 
 def choose_levels(times: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """(levels, next levels), int64 [steps]: evenly from ``times`` - 1 to 0; the last goes to -1, which is none."""
+    """(levels, next levels), int64 [steps]: evenly from ``times`` - 1 to 0; the level after the last one is -1."""
     levels = np.linspace(times - 1, 0, steps).round().astype(np.int64)
     return levels, np.append(levels[1:], -1)
 
@@ -68,12 +67,10 @@ def plan_loop_request(
     emit: Emit | None,
     picture: Picture | None,
 ) -> LoopRequest:
-    """The steps of rows that begin with the noise and the label in ``begin``; a preview goes to ``emit`` after each."""
-    diffusion = facts.diffusion
-    assert diffusion is not None  # noqa: S101  # asked by the caller
-    inputs = {tensor.name: tensor for tensor in context.manifest.graphs[facts.graph].inputs}
+    """The steps of rows whose noise and labels are in ``begin``. ``emit`` gets a preview after each step."""
+    diffusion = known(facts.diffusion)
+    dtypes = {name: DATATYPES[tensor.datatype].dtype for name, tensor in context.inputs(facts.graph).items()}
     noise = begin[facts.noise]
-    count = len(noise)
     levels, next_levels = choose_levels(diffusion.times, sampling.steps)
     constant = dict(begin)
     by_step: dict[str, ByStep] = {
@@ -82,22 +79,20 @@ def plan_loop_request(
     }
     for name, value in ((diffusion.guidance, sampling.guidance), (diffusion.eta, sampling.eta)):
         if name is not None:
-            constant[name] = np.full(count, value, _dtype(inputs[name]))
-    if diffusion.step_noise is not None:
-        dtype = _dtype(inputs[diffusion.step_noise])
+            constant[name] = np.full(len(noise), value, dtypes[name])
+    if (name := diffusion.step_noise) is not None:
         if sampling.eta > 0:
-            by_step[diffusion.step_noise] = _draw_by_step(seed, noise.shape[1:], dtype)
+            by_step[name] = _draw_by_step(seed, noise.shape[1:], dtypes[name])
         else:
-            constant[diffusion.step_noise] = np.zeros(noise.shape, dtype)
+            constant[name] = np.zeros(noise.shape, dtypes[name])
     watch = None if emit is None else _watch(emit, diffusion, sampling.steps, picture)
-    return LoopRequest(
-        constant, sampling.steps, by_step, last=(facts.output,), show=(diffusion.preview,) if emit else (), watch=watch
-    )
+    show = (diffusion.preview,) if emit else ()
+    return LoopRequest(constant, sampling.steps, by_step, last=(facts.output,), show=show, watch=watch)
 
 
 def _draw_by_step(seed: int, shape: Sequence[int], dtype: np.dtype) -> ByStep:
     def draw(rows: slice, step: int) -> np.ndarray:
-        # Number 0 of a row is the noise that it begins with.
+        # Draw 0 of a row is the noise that it begins with.
         drawn = [draw_normal(seed, row, step + 1, shape) for row in range(rows.start, rows.stop)]
         return np.stack(drawn).astype(dtype, copy=False)
 
@@ -106,12 +101,8 @@ def _draw_by_step(seed: int, shape: Sequence[int], dtype: np.dtype) -> ByStep:
 
 def _watch(emit: Emit, diffusion: Diffusion, steps: int, picture: Picture | None) -> Watch:
     def show(row: int, step: int, outputs: Mapping[str, np.ndarray]) -> None:
-        # A copy: the array is the loop's, and the event may be rendered later.
+        # A copy, because the loop reuses its array and the event may be rendered later.
         preview = show_row(outputs[diffusion.preview].copy(), picture)
         emit({"row": row, "step": step, "steps": steps, "preview": preview})
 
     return show
-
-
-def _dtype(tensor: Tensor) -> np.dtype:
-    return DATATYPES[tensor.datatype].dtype

@@ -1,9 +1,9 @@
 """Why a classifier chose a label: how much each part of a row counts for it.
 
 Saliency (Simonyan et al., 2013) is the gradient that the model's graph ``explain`` gives. Integrated gradients
-(Sundararajan et al., 2017) are the mean of gradients along a path, whose points run as rows. Occlusion (Zeiler and
-Fergus, Visualizing and Understanding Convolutional Networks, 2014) needs the model alone, for it hides a part of the
-row at a time and looks how the probability falls.
+(Sundararajan et al., 2017) are the mean of the gradients along a path, each point of which is run as a row. Occlusion
+(Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014) needs no gradients: it hides one part of
+the row after the other and measures how much the probability falls.
 """
 
 import itertools
@@ -16,7 +16,7 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.manifest import Manifest
-from service.codecs.model_context import ModelContext
+from service.codecs.model_context import known
 from service.codecs.rows import Group, shown_input
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
@@ -29,24 +29,24 @@ EXPLAIN = "explain"
 _LABEL = "label"
 _GRADIENT, _INTEGRATED = "gradient", "integrated_gradients"
 _BASELINE, _EPSILON = "baseline", "epsilon"
-"""Inputs of graphs that integrate, from versions before the server did."""
+"""Inputs of the graphs of older versions, which integrate the gradients themselves."""
 _STEPS = 32
-"""Points of the path from the baseline: on the digits classifier the attributions then sum to within 0.4 % of the
-difference of the scores (16: 0.9 %, 64: 0.2 %)."""
+"""Points of the path. On the digits classifier the attributions then sum to the difference of the scores within 0.4 %
+(16: 0.9 %, 64: 0.2 %)."""
 _SHARE = 4
 """A window hides this part of the height and of the width; neighbouring windows overlap by half."""
 _SERIES_SHARE = 32
-"""The same of a row with one axis, whose neighbours need not have to do with each other."""
+"""The same for rows with one axis."""
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """``values`` [rows, height, width], or [rows, length] for rows of one axis; channels are taken together.
+    """``values`` [rows, height, width], or [rows, length] for rows of one axis; all channels together.
 
     Saliency: the largest magnitude of the gradient. Integrated gradients: their sum, of either sign. Occlusion: how far
-    the probability falls, as the mean over the windows that hide the place; ``window`` and ``stride`` are their sizes.
+    the probability falls, as the mean of the windows that hide the position; ``window`` and ``stride`` are their sizes.
     """
 
     values: np.ndarray
@@ -54,90 +54,81 @@ class Maps:
     stride: Sequence[int] | None = None
 
 
-def choose_method(asked: bool | Method, context: ModelContext) -> Method | None:
-    """The method for what was asked: True is saliency where the model has gradients, else occlusion.
+def choose_method(asked: bool | Method, manifest: Manifest) -> Method | None:
+    """The method to use. True stands for saliency where the model has gradients, else for occlusion.
 
     Raises InvalidInput where the model cannot be explained that way; the text says which way it can.
     """
     if asked is False:
         return None
-    manifest = context.manifest
     tensor = shown_input(manifest)
     if tensor is None or DATATYPES[tensor.datatype].kind not in "iuf":
-        raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {context.name!r} is none")
+        raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {manifest.name!r} is none")
     has_gradients = _has_gradients(manifest, tensor)
     if asked is True:
         return "saliency" if has_gradients else "occlusion"
     if asked != "occlusion" and not has_gradients:
         raise InvalidInput(
-            f"explain: model {context.name!r} has no graph of gradients: expected occlusion, got {asked}"
+            f"explain: model {manifest.name!r} has no graph of gradients: expected occlusion, got {asked}"
         )
     return asked
 
 
 def explain_rows(
-    method: Method, group: Group, indices: np.ndarray, probabilities: np.ndarray, context: ModelContext
+    method: Method, group: Group, indices: np.ndarray, probabilities: np.ndarray, manifest: Manifest
 ) -> Generator[Infer, Any, Maps]:
-    """Explain the class ``indices`` [rows] of each row of a group; ``probabilities`` [rows, classes] are its own."""
-    tensor = shown_input(context.manifest)
-    assert tensor is not None  # noqa: S101  # asked by choose_method
+    """Explain class ``indices`` [rows] of each row of a group, whose probabilities are [rows, classes]."""
+    name = known(shown_input(manifest)).name
     if method == "occlusion":
-        return (yield from _hide(group.inputs, tensor.name, indices, probabilities, context))
-    rows = group.inputs[tensor.name]
+        return (yield from _hide(group.inputs, name, indices, probabilities, manifest))
+    rows = group.inputs[name]
     if method == "saliency":
-        found = yield from _differentiate(rows, indices, _GRADIENT, context)
-    elif _integrates(context.manifest):
-        found = yield from _differentiate(rows, indices, _INTEGRATED, context)
+        found = yield from _differentiate(rows, indices, _GRADIENT, manifest)
+    elif _integrates(manifest):
+        found = yield from _differentiate(rows, indices, _INTEGRATED, manifest)
     else:
-        found = yield from _integrate(rows, indices, context)
+        found = yield from _integrate(rows, indices, manifest)
     channels = tuple(range(1, found.ndim - 2))
     return Maps(np.abs(found).max(axis=channels) if method == "saliency" else found.sum(axis=channels))
 
 
 def _differentiate(
-    rows: np.ndarray, indices: np.ndarray, output: str, context: ModelContext
+    rows: np.ndarray, indices: np.ndarray, output: str, manifest: Manifest
 ) -> Generator[Infer, Any, np.ndarray]:
     """What the graph of gradients gives for each row and its class."""
-    tensor = shown_input(context.manifest)
-    assert tensor is not None  # noqa: S101  # asked by choose_method
-    inputs = {
-        tensor.name: rows,
-        _LABEL: indices.astype(np.int64),
-    }
-    if _integrates(context.manifest):
-        inputs |= {
-            _BASELINE: np.full_like(rows, _baseline(context.manifest)),
-            _EPSILON: np.zeros(len(rows), rows.dtype),
-        }
+    inputs = {known(shown_input(manifest)).name: rows, _LABEL: indices.astype(np.int64)}
+    if _integrates(manifest):
+        inputs[_BASELINE] = np.full_like(rows, _baseline(manifest))
+        inputs[_EPSILON] = np.zeros(len(rows), rows.dtype)
     outputs: Arrays = yield Infer(inputs, EXPLAIN)
-    found: np.ndarray = outputs[output]
-    check_finite(context, output, found)
-    return found
+    return check_finite(manifest.name, output, outputs[output])
 
 
-def _integrate(rows: np.ndarray, indices: np.ndarray, context: ModelContext) -> Generator[Infer, Any, np.ndarray]:
+def _integrate(rows: np.ndarray, indices: np.ndarray, manifest: Manifest) -> Generator[Infer, Any, np.ndarray]:
     """The mean gradient along the straight path to each row, by the midpoint rule, times the path."""
-    baseline = np.asarray(_baseline(context.manifest), rows.dtype)
+    baseline = np.asarray(_baseline(manifest), rows.dtype)
     sums = np.zeros(rows.shape)
     points = itertools.product(range(len(rows)), range(_STEPS))
-    size = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // rows[0].nbytes))
-    while chunk := list(itertools.islice(points, size)):
+    while chunk := list(itertools.islice(points, _chunk_rows(rows))):
         chosen = [row for row, _ in chunk]
         shares = np.array([(step + 0.5) / _STEPS for _, step in chunk]).reshape(-1, *[1] * (rows.ndim - 1))
         path = baseline + (rows[chosen] - baseline) * shares.astype(rows.dtype)
-        gradients = yield from _differentiate(path, indices[chosen], _GRADIENT, context)
+        gradients = yield from _differentiate(path, indices[chosen], _GRADIENT, manifest)
         np.add.at(sums, chosen, gradients)
     integrated: np.ndarray = ((rows - baseline) * sums / _STEPS).astype(np.float32)
     return integrated
+
+
+def _chunk_rows(rows: np.ndarray) -> int:
+    return max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // int(rows[0].nbytes)))
 
 
 def _has_gradients(manifest: Manifest, tensor: Tensor) -> bool:
     graph = manifest.graphs.get(EXPLAIN)
     if graph is None:
         return False
-    inputs, outputs = {t.name for t in graph.inputs}, {t.name for t in graph.outputs}
     expected = {tensor.name, _LABEL} | ({_BASELINE, _EPSILON} if _integrates(manifest) else set())
-    return inputs == expected and _GRADIENT in outputs
+    return {t.name for t in graph.inputs} == expected and _GRADIENT in {t.name for t in graph.outputs}
 
 
 def _integrates(manifest: Manifest) -> bool:
@@ -146,15 +137,15 @@ def _integrates(manifest: Manifest) -> bool:
 
 
 def _baseline(manifest: Manifest) -> float:
-    """What stands for nothing: the value of a black pixel, else 0."""
+    """The value that stands for nothing: that of a black pixel, else 0."""
     return 0.0 if manifest.image is None else manifest.image.offset
 
 
 def _hide(
-    inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, context: ModelContext
+    inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, manifest: Manifest
 ) -> Generator[Infer, Any, Maps]:
-    manifest = context.manifest
-    assert manifest.classes is not None  # noqa: S101  # a manifest of the task classify has them
+    """Occlusion: each window of each row is replaced by the baseline."""
+    output = known(manifest.classes).probabilities
     rows = inputs[name]
     places = rows.shape[1:][-2:]
     window = [max(1, size // (_SHARE if len(places) == 2 else _SERIES_SHARE)) for size in places]
@@ -164,15 +155,13 @@ def _hide(
     for part in windows:
         hidden[part] += 1
     cases = itertools.product(range(len(rows)), windows)
-    size = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // rows[0].nbytes))
-    while chunk := list(itertools.islice(cases, size)):
+    while chunk := list(itertools.islice(cases, _chunk_rows(rows))):
         chosen = [row for row, _ in chunk]
         covered = {key: array[chosen] for key, array in inputs.items()}
         for i, (_, part) in enumerate(chunk):
             covered[name][(i, ..., *part)] = _baseline(manifest)
         outputs: Arrays = yield Infer(covered)
-        left = outputs[manifest.classes.probabilities]
-        check_finite(context, manifest.classes.probabilities, left)
+        left = check_finite(manifest.name, output, outputs[output])
         fall = probabilities[chosen, indices[chosen]] - left[np.arange(len(chunk)), indices[chosen]]
         for (row, part), by in zip(chunk, fall, strict=True):
             falls[(row, *part)] += by
@@ -180,6 +169,6 @@ def _hide(
 
 
 def _cover(length: int, window: int, stride: int) -> list[slice]:
-    """Windows over an axis, the last flush with its end, so that every place is hidden by one at least."""
+    """Windows over an axis. The last one ends at its end, so that every position is hidden at least once."""
     starts = [*range(0, length - window, stride), length - window]
     return [slice(start, start + window) for start in starts]

@@ -1,4 +1,4 @@
-"""Series to series: forecasts of models that answer at once, and of models that are rolled out step by step."""
+"""Series to series: forecasts of models that answer at once, and of models that run step by step in a loop."""
 
 import functools
 from collections.abc import Generator, Mapping, Sequence
@@ -8,39 +8,43 @@ import numpy as np
 from pydantic import Field
 
 from model_store.graph import MAIN
-from model_store.tasks import Forecast, Loop
-from service.codecs.model_context import ModelContext
+from model_store.tasks import Forecast
+from service.codecs.model_context import ModelContext, known
 from service.codecs.rows import group_rows, stack_rows
-from service.codecs.series import SeriesReader, resumable, zeros_of
+from service.codecs.series import SeriesReader, begin_loop, resumable, zeros_of
 from service.codecs.state import origin_of, seal
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.engine.loop.request import ByStep, LoopRequest, LoopResult, Watch
-from service.engine.tensors import Arrays, are_finite
-from service.errors import InvalidInput, ModelFailure
+from service.errors import InvalidInput
+from service.tasks.answer import check_finite
 from service.tasks.request import FromText, TaskOptions
 from service.tasks.work import Emit, Infer, Iterate, Limits, RunInThread, infer_rows, run_in_thread
 
 DEFAULT_HORIZON = 12
-"""Steps of a loop, where none are asked for."""
+"""Of a model with a loop."""
 DEFAULT_PATHS = 200
 MAX_PATHS = 2000
 MAX_QUANTILES = 99
 MAX_VALUES = 1 << 24
-"""Of all paths of a request together: what the answer is made of has to fit into memory."""
+"""Of all paths of a request together: they are in memory at once."""
 _KEPT_STEPS = 16
 """Draws of the last steps are kept, for the rows of a request that do not fit into one batch."""
 
 Quantile = Annotated[float, Field(gt=0, lt=1)]
+Quantiles = Annotated[list[Quantile], Field(max_length=MAX_QUANTILES), FromText]
 
 
 class ForecastOptions(TaskOptions):
-    """``horizon`` in steps; ``seed`` and ``paths`` draws a series are what quantiles of a loop come from."""
-
     horizon: Annotated[int, Field(ge=1)] | None = None
-    quantiles: Annotated[list[Quantile], Field(max_length=MAX_QUANTILES), FromText] | None = None
+    """steps ahead; default: 12, or the model's own horizon"""
+    quantiles: Quantiles | None = None
+    """between 0 and 1; those of a model that answers at once are fixed"""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
+    """the same seed gives the same bits, in any batch"""
     paths: Annotated[int, Field(ge=1, le=MAX_PATHS)] = DEFAULT_PATHS
+    """how many paths are drawn for the quantiles of a series"""
     return_state: bool = False
+    """answer with a state too, which a later request can continue, on any replica with the same key"""
 
 
 Predictions = Generator[Infer | Iterate | RunInThread, Any, list[dict[str, Any]]]
@@ -49,32 +53,30 @@ Predictions = Generator[Infer | Iterate | RunInThread, Any, list[dict[str, Any]]
 def forecast(
     options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
 ) -> Predictions:
-    """One prediction a series: ``mean`` [horizon], ``quantiles`` by their text, ``state`` where it is asked for.
+    """One prediction for each series: ``mean`` [horizon], ``quantiles`` by name, ``state`` where it is asked for.
 
-    ``mean`` is the centre of the forecast: of a loop the path without noise, of a model that gives quantiles the one
-    nearest to 0.5, as a rule the median. Such a model answers with all its quantiles unless some are named. Events:
-    row, step from 0, value. Raises InvalidInput, and ModelFailure for values that are not finite.
+    ``mean`` of a loop is the path without noise; of a model that gives quantiles, the one nearest to 0.5. Such a model
+    answers with all its quantiles unless some are asked for. Events: row, step from 0, value. Raises InvalidInput;
+    ModelFailure for values that are not finite.
     """
-    if context.manifest.loop is None:
-        return _answer_at_once(options, rows, context, limits, emit)
-    return _RollOut(options, len(rows), context, limits, emit).run(rows)
+    answer = _answer_at_once if context.manifest.loop is None else _roll_out
+    return answer(options, rows, context, limits, emit)
 
 
 def _answer_at_once(
     options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
 ) -> Predictions:
-    facts = context.manifest.forecast
-    assert facts is not None  # noqa: S101  # asked by the caller
-    assert facts.horizon is not None  # noqa: S101  # a forecaster without a loop has one
+    facts = known(context.manifest.forecast)
     for field in ("seed", "paths", "return_state"):
         if getattr(options, field) != ForecastOptions.model_fields[field].default:
             raise InvalidInput(f"{field}: model {context.name!r} answers at once, without draws or state; leave it out")
-    horizon = _check_horizon(options.horizon, facts.horizon, facts.horizon, context.name)
+    most = known(facts.horizon)
+    horizon = _read_horizon(options.horizon, most, most, context.name)
     columns = _choose_columns(options.quantiles, facts, context.name)
     series = SeriesReader(context, limits.state_key).read(rows)
     predictions: list[dict[str, Any]] = []
     for output in (yield from infer_rows(series, MAIN)):
-        values = _check_finite(output[facts.output], context.name)[:horizon]
+        values = check_finite(context.name, facts.output, output[facts.output])[:horizon]
         centre = values if values.ndim == 1 else values[:, int(np.argmin(np.abs(np.array(facts.quantiles) - 0.5)))]
         prediction: dict[str, Any] = {"mean": np.ascontiguousarray(centre)}
         if columns:
@@ -88,7 +90,7 @@ def _answer_at_once(
 
 
 def _choose_columns(asked: Sequence[float] | None, facts: Forecast, model: str) -> dict[str, int]:
-    """Where the quantiles are in the output. None between them is made up. Raises InvalidInput."""
+    """The columns of the output that have the quantiles. Quantiles between them are not interpolated."""
     have = list(facts.quantiles)
     for quantile in asked or ():
         if quantile not in have:
@@ -97,108 +99,73 @@ def _choose_columns(asked: Sequence[float] | None, facts: Forecast, model: str) 
     return {str(quantile): have.index(quantile) for quantile in (have if asked is None else asked)}
 
 
-class _RollOut:
-    """One request to a forecaster that is a loop.
-
-    The rows of a loop request are the centre path of each series, then ``paths`` rows a series with drawn noise.
-    """
-
-    def __init__(
-        self, options: ForecastOptions, series: int, context: ModelContext, limits: Limits, emit: Emit | None
-    ) -> None:
-        manifest = context.manifest
-        assert manifest.loop is not None  # noqa: S101  # asked by the caller
-        assert manifest.forecast is not None  # noqa: S101
-        self._loop: Loop = manifest.loop
-        self._facts: Forecast = manifest.forecast
-        self._options = options
-        self._context = context
-        self._limits = limits
-        self._emit = emit
-        most = min(self._loop.max_steps, limits.max_steps)
-        self._horizon = _check_horizon(options.horizon, min(DEFAULT_HORIZON, most), most, context.name)
-        self._paths = options.paths if options.quantiles else 0
-        if options.quantiles and self._facts.noise is None:
-            raise InvalidInput(f"quantiles: model {context.name!r} draws nothing, so it gives none; leave them out")
-        if options.return_state and not resumable(manifest):
-            raise InvalidInput(f"return_state: model {context.name!r} cannot go on from a state; leave it out")
-        self._check_room(series)
-
-    def _check_room(self, series: int) -> None:
-        """Raises InvalidInput if the paths of all series are more than a request may have."""
-        count = series * (1 + self._paths)
-        if count > self._limits.max_rows:
-            raise InvalidInput(
-                f"paths: expected at most {self._limits.max_rows} in a request, got {count}: {series} series of 1 and "
-                f"{self._paths}"
-            )
-        if count * self._horizon > MAX_VALUES:
-            raise InvalidInput(
-                f"horizon: expected at most {MAX_VALUES // count} steps for {count} paths ({series} series of 1 and "
-                f"{self._paths}), got {self._horizon}"
-            )
-
-    def run(self, rows: Sequence[Any]) -> Predictions:
-        series = SeriesReader(self._context, self._limits.state_key).read(rows)
-        started = (yield from infer_rows(series, self._loop.start)) if self._loop.start else series
-        begun = [self._begin(row) for row in started]
-        predictions: list[dict[str, Any]] = [{} for _ in rows]
-        for positions in group_rows(begun):
-            result: LoopResult = yield Iterate(self._loop_request(stack_rows(begun, positions), positions))
-            values = _check_finite(result.kept[self._facts.output], self._context.name)
-            count = len(positions)
-            quantiles = yield from self._find_quantiles(values[count:].reshape(count, self._paths, self._horizon))
-            for at, position in enumerate(positions):
-                predictions[position] = {"mean": values[at]}
-                if quantiles:
-                    predictions[position]["quantiles"] = {name: of[at] for name, of in quantiles.items()}
-        if self._options.return_state:
-            for prediction, outputs in zip(predictions, started, strict=True):
-                prediction["state"] = self._seal(outputs)
-        return predictions
-
-    def _begin(self, started: Arrays) -> dict[str, np.ndarray]:
-        """What a series' row takes to the first step: from the start graph, or its inputs where there is none."""
-        begun = {} if self._loop.start else dict(started)
-        inputs = {tensor.name: tensor for tensor in self._context.manifest.graphs[MAIN].inputs}
-        for carry in self._loop.carries:
-            if carry.start:
-                begun[carry.input] = started[carry.start]
-            elif carry.input not in begun:
-                begun[carry.input] = zeros_of(inputs[carry.input])
-        if self._facts.noise is not None and not self._paths:
-            begun[self._facts.noise] = zeros_of(inputs[self._facts.noise])
-        return begun
-
-    def _loop_request(self, begin: Arrays, positions: Sequence[int]) -> LoopRequest:
-        if self._paths:
-            begin = {name: np.concatenate([a, np.repeat(a, self._paths, axis=0)]) for name, a in begin.items()}
+def _roll_out(
+    options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
+) -> Predictions:
+    """The rows of a loop request are the path of each series without noise, then those with noise of each series."""
+    loop, facts = known(context.manifest.loop), known(context.manifest.forecast)
+    paths = options.paths if options.quantiles else 0
+    horizon = _check_loop(options, len(rows), paths, context, limits)
+    series = SeriesReader(context, limits.state_key).read(rows)
+    started = (yield from infer_rows(series, loop.start)) if loop.start else series
+    begun = [begin_loop(context, outputs) for outputs in started]
+    if facts.noise is not None and not paths:
+        begun = [{**row, facts.noise: zeros_of(context.inputs()[facts.noise])} for row in begun]
+    predictions: list[dict[str, Any]] = [{} for _ in rows]
+    for positions in group_rows(begun):
+        begin, count = stack_rows(begun, positions), len(positions)
         by_step: dict[str, ByStep] = {}
-        if self._facts.noise is not None and self._paths:
-            by_step[self._facts.noise] = _draw(self._options.seed, len(positions), self._paths)
-        watch = _watch(self._emit, self._facts.output, positions) if self._emit else None
-        return LoopRequest(begin, self._horizon, by_step, keep=(self._facts.output,), watch=watch)
+        if paths:
+            begin = {name: np.concatenate([a, np.repeat(a, paths, axis=0)]) for name, a in begin.items()}
+            by_step[known(facts.noise)] = _draw(options.seed, count, paths)
+        watch = _watch(emit, facts.output, positions) if emit else None
+        result: LoopResult = yield Iterate(LoopRequest(begin, horizon, by_step, keep=(facts.output,), watch=watch))
+        values = check_finite(context.name, facts.output, result.kept[facts.output])
+        draws = values[count:].reshape(count, paths, horizon)
+        quantiles = yield from _find_quantiles(draws, options.quantiles or ())
+        for at, position in enumerate(positions):
+            predictions[position] = {"mean": values[at]}
+            if quantiles:
+                predictions[position]["quantiles"] = {name: of[at] for name, of in quantiles.items()}
+    if options.return_state:  # as it was after the history, before the forecast
+        for prediction, outputs in zip(predictions, started, strict=True):
+            state = {name: outputs[source] for name, source in resumable(context.manifest).items()}
+            prediction["state"] = seal(limits.state_key, origin_of(context), state)
+    return predictions
 
-    def _find_quantiles(self, draws: np.ndarray) -> Generator[RunInThread, Any, dict[str, np.ndarray]]:
-        """By their text, [series, steps], of ``draws`` [series, paths, steps]."""
-        asked = self._options.quantiles
-        if not asked:
-            return {}
 
-        found = yield from run_in_thread(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
-        return {str(quantile): of for quantile, of in zip(asked, found, strict=True)}
+def _check_loop(options: ForecastOptions, series: int, paths: int, context: ModelContext, limits: Limits) -> int:
+    """The horizon. Raises InvalidInput for what the model, or one request, cannot do."""
+    loop, facts = known(context.manifest.loop), known(context.manifest.forecast)
+    most = min(loop.max_steps, limits.max_steps)
+    horizon = _read_horizon(options.horizon, min(DEFAULT_HORIZON, most), most, context.name)
+    if paths and facts.noise is None:
+        raise InvalidInput(f"quantiles: model {context.name!r} draws nothing, so it gives none; leave them out")
+    if options.return_state and not resumable(context.manifest):
+        raise InvalidInput(f"return_state: model {context.name!r} cannot go on from a state; leave it out")
+    count = series * (1 + paths)
+    shown = f"{series} series of 1 and {paths}"
+    if count > limits.max_rows:
+        raise InvalidInput(f"paths: expected at most {limits.max_rows} in a request, got {count}: {shown}")
+    if count * horizon > MAX_VALUES:
+        expected = f"at most {MAX_VALUES // count} steps for {count} paths ({shown})"
+        raise InvalidInput(f"horizon: expected {expected}, got {horizon}")
+    return horizon
 
-    def _seal(self, outputs: Arrays) -> str:
-        """What the model remembers after the history, before the forecast."""
-        remembered = {name: outputs[output] for name, output in resumable(self._context.manifest).items()}
-        return seal(self._limits.state_key, origin_of(self._context), remembered)
+
+def _find_quantiles(draws: np.ndarray, asked: Sequence[float]) -> Generator[RunInThread, Any, dict[str, np.ndarray]]:
+    """By name, [series, steps], of ``draws`` [series, paths, steps]."""
+    if not asked:
+        return {}
+    found = yield from run_in_thread(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
+    return {str(quantile): of for quantile, of in zip(asked, found, strict=True)}
 
 
 def _draw(seed: int, series: int, paths: int) -> ByStep:
-    """The noise of a loop request's rows: 0 for the first ``series``, then standard normal numbers, ``paths`` a series.
+    """The noise of a loop request's rows: 0 for the first ``series``, then standard normal numbers, ``paths`` for each.
 
-    They depend on the seed, the path and the step alone. Every series takes the same ones, so its quantiles are those
-    that it has alone and in any order.
+    They depend on seed, path and step alone, and are the same for each series. So the quantiles of a series do not
+    depend on the others.
     """
     which = np.concatenate([np.zeros(series, np.intp), np.tile(np.arange(1, paths + 1), series)])
 
@@ -210,7 +177,7 @@ def _draw(seed: int, series: int, paths: int) -> ByStep:
 
 
 def _watch(emit: Emit, output: str, positions: Sequence[int]) -> Watch:
-    """Send the centre paths as they come. What is not finite is not sent: the request fails at its end."""
+    """Sends the paths without noise. Values that are not finite are not sent: they make the request fail at its end."""
 
     def watch(row: int, step: int, kept: Mapping[str, np.ndarray]) -> None:
         if row < len(positions) and np.isfinite(kept[output]):
@@ -219,13 +186,7 @@ def _watch(emit: Emit, output: str, positions: Sequence[int]) -> Watch:
     return watch
 
 
-def _check_horizon(asked: int | None, default: int, most: int, model: str) -> int:
+def _read_horizon(asked: int | None, default: int, most: int, model: str) -> int:
     if asked is not None and asked > most:
         raise InvalidInput(f"horizon: expected 1 to {most} steps for model {model!r}, got {asked}")
     return default if asked is None else asked
-
-
-def _check_finite(values: np.ndarray, model: str) -> np.ndarray:
-    if not are_finite(values):
-        raise ModelFailure(f"model {model!r} gave values that are not finite")
-    return values

@@ -1,4 +1,4 @@
-"""generate: rows from noise, in one run or by a diffusion; the same seed gives the same rows in any company."""
+"""generate: rows from noise, in one run or by a diffusion. The same seed gives the same rows in any batch."""
 
 import math
 import secrets
@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
@@ -16,45 +16,48 @@ from service.engine.loop.noise import LARGEST_SEED, draw_normal
 from service.engine.loop.request import LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
-from service.tasks.answer import Form, check_finite, require_picture, show_row, show_rows, show_together
+from service.protocol.request_model import RequestModel
+from service.tasks.answer import Form, check_finite, choose_picture, show_row, show_rows, show_together
 from service.tasks.diffusion import plan_loop_request, read_sampling
 from service.tasks.request import FromText, TaskOptions, TaskRequest, check_answer
 from service.tasks.work import Admit, Emit, Infer, Iterate, Limits, Result, Work, run_in_thread
 
 NAME = "generate"
 _DRAWN_SEEDS = 2**53
-"""Seeds that are drawn here stay below: callers whose numbers are floats get them back unchanged."""
+"""Random seeds are below: callers whose numbers are floats get them back unchanged."""
 _MOST_LABELS = 1 << 16
-"""To look at millions of them, only to refuse them then, would hold up everybody else."""
+"""Longer lists are refused before their elements are checked, which would hold up other requests."""
 _OF_DIFFUSION = ("steps", "guidance", "eta")
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Labels = Annotated[list[str | int], Field(max_length=_MOST_LABELS)]
 
 
-class Between(BaseModel):
+class Between(RequestModel):
     """The seeds whose first rows are the two ends."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     seeds: Annotated[list[Seed], Field(min_length=2, max_length=2)]
 
 
 class Options(TaskOptions):
-    """What to generate. ``labels`` are texts or positions, one for all rows or one for each; without them the classes
-    come in turn. ``count`` is as many as there are labels where it is left out.
-
-    ``interpolate`` goes from one noise to another along a great circle, with one label for all. ``steps``, ``guidance``
-    and ``eta`` (0: DDIM, 1: DDPM) are for diffusion models.
-    """
+    """The fields of a request."""
 
     count: int | None = None
+    """how many rows; default: as many as labels, or 1"""
     seed: Seed | None = None
-    labels: Annotated[Annotated[list[str | int], Field(max_length=_MOST_LABELS)] | None, FromText] = None
+    """0 to 2^63 - 1; the same seed gives the same bits, in any batch"""
+    labels: Annotated[Labels | None, FromText] = None
+    """texts or positions: one for all rows, or one for each; default: all in turn"""
     steps: int | None = None
+    """of a diffusion"""
     guidance: Annotated[float, Field(ge=-100, le=100)] | None = None
+    """of a diffusion: the strength of classifier-free guidance"""
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    """of a diffusion: noise between the steps, from 0 (none, DDIM) to 1 (all, DDPM)"""
     interpolate: Annotated[Between | None, FromText] = None
+    """from the row of one seed to that of another, with one label; not for a diffusion"""
     output_format: Form = "numbers"
+    """`picture`: each row as a PNG in base64"""
 
 
 def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
@@ -68,7 +71,7 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
     if request.rows is not None:
         raise InvalidInput("inputs: expected none, for rows are made from noise: see count, seed and labels")
     check_answer(options, request)
-    picture = _find_picture(options, request, context, facts)
+    picture = choose_picture(options.output_format, request, context, facts.graph, facts.output, facts.picture)
     count = _read_count(options, limits)
     labels = _read_labels(options, count, context, facts)
     seed = secrets.randbelow(_DRAWN_SEEDS) if options.seed is None else options.seed
@@ -76,17 +79,17 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
     if facts.diffusion is not None:
         sampling = read_sampling(facts.diffusion, context, limits, options.steps, options.guidance, options.eta)
         steps = sampling.steps
+    noise = context.inputs(facts.graph)[facts.noise]
     begin = yield from run_in_thread(
-        lambda: _begin(options, context, facts, count, seed, labels),
-        count * _row_bytes(context, facts),
+        lambda: _begin(options, context, facts, noise, count, seed, labels),
+        count * 8 * math.prod(_shape(noise)),
         Admit(count, steps, facts.graph),
     )
     if facts.diffusion is None:
         rows = yield from _run_once(begin, context, facts, picture, emit)
     else:
         result: LoopResult = yield Iterate(plan_loop_request(begin, seed, sampling, context, facts, emit, picture))
-        rows = result.last[facts.output]
-    check_finite(context, facts.output, rows)
+        rows = check_finite(context.name, facts.output, result.last[facts.output])
     if request.wants_picture and picture is not None:
         return (yield from show_together(rows, picture))
     answer: dict[str, Any] = {"model": context.name, "version": context.version}
@@ -94,15 +97,6 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
     if labels is not None:
         answer["labels"] = [context.manifest.labels[label] for label in labels]
     return Result({**answer, "outputs": (yield from show_rows(rows, picture))})
-
-
-def _find_picture(options: Options, request: TaskRequest, context: ModelContext, facts: Generation) -> Picture | None:
-    """How rows become pictures; None where numbers are wanted. Raises InvalidInput where they cannot."""
-    if not request.wants_picture and options.output_format == "numbers":
-        return None
-    field = "accept: image/png" if request.wants_picture else "output_format"
-    output = next(t for t in context.manifest.graphs[facts.graph].outputs if t.name == facts.output)
-    return require_picture(context, output, facts.picture, field)
 
 
 def _read_count(options: Options, limits: Limits) -> int:
@@ -117,38 +111,43 @@ def _read_count(options: Options, limits: Limits) -> int:
 
 
 def _read_labels(options: Options, count: int, context: ModelContext, facts: Generation) -> list[int] | None:
-    """Positions of the labels, one a row; None for a model that takes none."""
+    """Positions of the labels, one for each row; None for a model that takes none."""
     given = options.labels
     if facts.label is None:
         if given is not None:
             raise InvalidInput(f"labels: expected none, for model {context.name!r} takes none")
         return None
-    known = context.manifest.labels
+    names = context.manifest.labels
     if given is None:
-        return [0 if options.interpolate else row % len(known) for row in range(count)]
+        return [0 if options.interpolate else row % len(names) for row in range(count)]
     if len(given) not in (1, count):
         raise InvalidInput(f"labels: expected one for all rows or one for each of {count}, got {len(given)}")
-    found = [_find_label(label, f"labels[{i}]", known) for i, label in enumerate(given)]
+    found = [_find_label(label, f"labels[{i}]", names) for i, label in enumerate(given)]
     return found if len(found) == count else found * count
 
 
-def _find_label(label: str | int, where: str, known: Sequence[str]) -> int:
-    if isinstance(label, int) and 0 <= label < len(known):
+def _find_label(label: str | int, where: str, names: Sequence[str]) -> int:
+    if isinstance(label, int) and 0 <= label < len(names):
         return label
-    if label in known:
-        return known.index(str(label))
-    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    raise InvalidInput(f"{where}: expected one of {shown}, or a position 0 to {len(known) - 1}, got {label!r:.60}")
+    if label in names:
+        return names.index(str(label))
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    raise InvalidInput(f"{where}: expected one of {shown}, or a position 0 to {len(names) - 1}, got {label!r:.60}")
 
 
-def _row_bytes(context: ModelContext, facts: Generation) -> int:
-    """About the bytes of a row's noise."""
-    tensor = next(t for t in context.manifest.graphs[facts.graph].inputs if t.name == facts.noise)
-    return 8 * math.prod(int(size) for size in tensor.row_shape)
+def _shape(tensor: Tensor) -> list[int]:
+    """The shape of a row of noise. The manifest allows no free size."""
+    return [int(size) for size in tensor.row_shape]
 
 
 def _begin(
-    options: Options, context: ModelContext, facts: Generation, count: int, seed: int, labels: Sequence[int] | None
+    options: Options,
+    context: ModelContext,
+    facts: Generation,
+    noise: Tensor,
+    count: int,
+    seed: int,
+    labels: Sequence[int] | None,
 ) -> dict[str, np.ndarray]:
     """The noise of each row, and its label."""
     if facts.diffusion is None:
@@ -157,44 +156,35 @@ def _begin(
                 raise InvalidInput(
                     f"{field}: only a model with a diffusion takes it, and {context.name!r} makes its rows in one run"
                 )
-    inputs = {tensor.name: tensor for tensor in context.manifest.graphs[facts.graph].inputs}
-    begin = {facts.noise: _draw_noise(options, inputs[facts.noise], context, facts, count, seed)}
+    shape = _shape(noise)
+    if options.interpolate is None:  # each row by its own position, so that it does not depend on how many there are
+        drawn = np.stack([draw_normal(seed, row, 0, shape) for row in range(count)])
+    elif facts.diffusion is not None:
+        raise InvalidInput(f"interpolate: expected a model that makes its rows in one run, {context.name!r} diffuses")
+    elif options.seed is not None:
+        raise InvalidInput("seed: expected none beside interpolate, which has seeds of its own")
+    else:
+        first, last = (draw_normal(end, 0, 0, shape) for end in options.interpolate.seeds)
+        drawn = _interpolate(first, last, count)
+    begin = {facts.noise: drawn.astype(DATATYPES[noise.datatype].dtype, copy=False)}
     if facts.label is not None and labels is not None:
         begin[facts.label] = np.array(labels, np.int64)
     return begin
 
 
-def _draw_noise(
-    options: Options, tensor: Tensor, context: ModelContext, facts: Generation, count: int, seed: int
-) -> np.ndarray:
-    """[count, ...]: each row by its own position, so that it does not depend on how many there are."""
-    shape = [int(size) for size in tensor.row_shape]  # the manifest has none that is free
-    if options.interpolate is None:
-        rows = [draw_normal(seed, row, 0, shape) for row in range(count)]
-        return np.stack(rows).astype(DATATYPES[tensor.datatype].dtype, copy=False)
-    if facts.diffusion is not None:
-        raise InvalidInput(f"interpolate: expected a model that makes its rows in one run, {context.name!r} diffuses")
-    if options.seed is not None:
-        raise InvalidInput("seed: expected none beside interpolate, which has seeds of its own")
-    first, last = (draw_normal(end, 0, 0, shape) for end in options.interpolate.seeds)
-    return _go_between(first, last, count).astype(DATATYPES[tensor.datatype].dtype, copy=False)
-
-
-def _go_between(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
-    """[count, ...], the ends included, at equal angles: on a straight line the middle would be too short for noise.
+def _interpolate(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
+    """[count, ...] from ``first`` to ``last`` at equal angles: the middle of a straight line is too short for noise.
 
     Shoemake, Animating Rotation with Quaternion Curves, 1985.
     """
     a, b = first.astype(np.float64), last.astype(np.float64)
     cosine = np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b))
     angle = np.arccos(np.clip(cosine, -1, 1))
-    if np.sin(angle) < 1e-6:  # the same direction, or the opposite one, to which there is no shortest way
-        weights = [(1 - share, share) for share in np.linspace(0, 1, count)]
+    shares = np.linspace(0, 1, count)
+    if np.sin(angle) < 1e-6:  # the same direction, or the opposite one, to which there is no shortest arc
+        weights = zip(1 - shares, shares, strict=True)
     else:
-        weights = [
-            (np.sin((1 - share) * angle) / np.sin(angle), np.sin(share * angle) / np.sin(angle))
-            for share in np.linspace(0, 1, count)
-        ]
+        weights = zip(np.sin((1 - shares) * angle) / np.sin(angle), np.sin(shares * angle) / np.sin(angle), strict=True)
     rows = np.stack([u * a + v * b for u, v in weights]).astype(np.float32)
     rows[0], rows[-1] = first, last
     return rows
@@ -204,8 +194,7 @@ def _run_once(
     begin: Arrays, context: ModelContext, facts: Generation, picture: Picture | None, emit: Emit | None
 ) -> Generator[Infer, Any, np.ndarray]:
     outputs: Arrays = yield Infer(begin, facts.graph)
-    rows = outputs[facts.output]
-    check_finite(context, facts.output, rows)
+    rows = check_finite(context.name, facts.output, outputs[facts.output])
     if emit is not None:
         for i, row in enumerate(rows):
             emit({"row": i, "step": 0, "steps": 1, "preview": show_row(row, picture)})

@@ -1,68 +1,42 @@
-"""reconstruct: a row to a row like it, with how far they are apart, and whether that is too far."""
+"""reconstruct: a row to a similar row, with their difference, and whether it is too large."""
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from model_store.tasks import Picture, Reconstruction
 from service.codecs.model_context import ModelContext
-from service.codecs.picture_reader import CheckRow
 from service.codecs.picture_writer import encode_heat, to_pixels
 from service.codecs.rows import Group, in_order, shown_input
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
-from service.tasks.answer import Form, Rows, as_image, check_finite, require_picture, show_rows, show_together
+from service.tasks.answer import Form, Rows, as_image, check_finite, choose_picture, show_rows, show_together
 from service.tasks.request import TaskOptions, TaskRequest, check_answer
-from service.tasks.room import PictureLease
-from service.tasks.tiles import Cutting, infer_tiled
-from service.tasks.work import (
-    SLOW_BYTES,
-    Emit,
-    Infer,
-    Limits,
-    Result,
-    RunInThread,
-    Wanted,
-    Work,
-    decode_rows,
-    run_in_thread,
-)
+from service.tasks.room import Take
+from service.tasks.tiles import Plan, infer_tiled
+from service.tasks.work import SLOW_BYTES, Emit, Infer, Limits, Result, RunInThread, Work, decode_rows, run_in_thread
 
 NAME = "reconstruct"
-_BYTES_A_PIXEL, _BYTES_OF_MAP = 24, 16
-"""What a picture that is cut takes, apart from its tiles, and its map: each is there several times as it is encoded."""
+_PIXEL_BYTES, _MAP_PIXEL_BYTES = 24, 16
+"""What a pixel of a large picture and one of its map take, with the copies that encoding makes."""
 
 
 class Options(TaskOptions):
-    """Everything of a request but its rows. ``graph`` is one of those that the manifest names, by default the first."""
+    """The fields of a request besides its rows."""
 
     graph: str | None = None
+    """one of the graphs that the manifest names; default: the first"""
     error_map: bool = False
+    """answer with a map of the differences too"""
     output_format: Form = "numbers"
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """``picture`` says how outputs become pictures; None: they are given as numbers. ``cutting``: large rows are cut.
-
-    ``describes``: the answer has more than the outputs.
-    """
-
-    context: ModelContext
-    facts: Reconstruction
-    graph: str
-    picture: Picture | None
-    error_map: bool
-    describes: bool
-    cutting: Cutting | None
+    """`picture`: each row as a PNG in base64"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the rows of a group gave: outputs, [rows] of errors and of scores, maps [rows, height, width]."""
+    """What the rows of a group gave: outputs, errors [rows], scores [rows], maps [rows, height, width]."""
 
     outputs: Rows
     errors: np.ndarray
@@ -73,14 +47,13 @@ class _Found:
 def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
     """``{"model", "version", "predictions": [{"output", "error", "anomaly"?, "score"?, "threshold"?, "error_map"?}]}``.
 
-    With Accept: image/png it is one PNG of the outputs. A stream has no event before its last.
+    With Accept: image/png it is one PNG of the outputs. A stream has one event, its last.
     """
     check_answer(options, request)
     plan = _plan(options, request, context, limits)
-    with limits.room.open() as lease:
-        own_limits = _limit_rows(plan, limits, lease)
-        tiles = None if plan.cutting is None else plan.cutting.tiles
-        groups = yield from decode_rows(request.rows, context.manifest, own_limits, plan.graph, tiles)
+    with limits.room.open() as take:
+        own_limits = _limit_rows(plan, limits, take)
+        groups = yield from decode_rows(request.rows, context.manifest, own_limits, plan.graph, plan.tiles)
         found = []
         for group in groups:
             found.append((yield from _reconstruct(plan, group)))  # noqa: PERF401  # a comprehension cannot yield
@@ -94,7 +67,7 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
     return Result(body, is_large=is_large)
 
 
-def _plan(options: Options, request: TaskRequest, context: ModelContext, limits: Limits) -> _Plan:
+def _plan(options: Options, request: TaskRequest, context: ModelContext, limits: Limits) -> Plan:
     """Raises InvalidInput for what this model cannot do."""
     manifest = context.manifest
     facts = manifest.reconstruction
@@ -108,68 +81,46 @@ def _plan(options: Options, request: TaskRequest, context: ModelContext, limits:
     row = shown_input(manifest, graph)
     if options.error_map and row is None:
         raise InvalidInput(f"error_map: expected a model of one input, {context.name!r} has several")
-    picture = None
-    if request.wants_picture or options.output_format == "picture":
-        field = "accept: image/png" if request.wants_picture else "output_format"
-        output = next(tensor for tensor in manifest.graphs[graph].outputs if tensor.name == facts.output)
-        picture = require_picture(context, output, manifest.image, field)
-    cutting = None
-    if facts.tiles is not None and row is not None:
-        cutting = Cutting(
-            context=context,
-            graph=graph,
-            tiles=facts.tiles,
-            row=row,
-            output=facts.output,
-            image=manifest.image,
-            picture=picture,
-            makes_map=options.error_map,
-            at_once=limits.tiles_at_once,
-        )
-    return _Plan(context, facts, graph, picture, options.error_map, not request.wants_picture, cutting)
+    picture = choose_picture(options.output_format, request, context, graph, facts.output, manifest.image)
+    return Plan(context, facts, graph, row, picture, options.error_map, not request.wants_picture, limits.tiles_at_once)
 
 
-def _limit_rows(plan: _Plan, limits: Limits, lease: PictureLease) -> Limits:
-    """The limits with what looks at the size of a picture that may be cut: there must be room for it, and its tiles
-    must not take too much. As numbers it takes as much as a run of the whole."""
-    if plan.cutting is None:
+def _limit_rows(plan: Plan, limits: Limits, take: Take) -> Limits:
+    """The limits, with a check of the size of each picture that may be cut: it needs room, and so does a run of a tile.
+
+    An answer in numbers takes as much as a run of the whole picture.
+    """
+    if plan.tiles is None:
         return limits
-    tiles, check_run = plan.cutting.tiles, limits.row_checks.get(plan.graph)
+    check_run = limits.row_checks.get(plan.graph)
     image = plan.context.manifest.image
     channels = 1 if image is None else image.channels
-    largest = tiles.size**2
+    largest = plan.tiles.size**2
 
     def check(elements: int) -> None:
         pixels = elements // channels
         if check_run is not None:
-            if plan.picture is None:
-                _check_numbers(check_run, elements)
-            else:
-                check_run(min(pixels, largest) * channels)
+            try:
+                check_run(elements if plan.picture is None else min(pixels, largest) * channels)
+            except BodyTooLarge as error:
+                if plan.picture is not None:
+                    raise
+                advice = "as a picture (output_format: picture, or Accept: image/png) it may be larger"
+                raise BodyTooLarge(f"{error}; {advice}") from None
         if pixels > largest:
-            lease.take((_BYTES_A_PIXEL + _BYTES_OF_MAP * plan.error_map) * pixels)
+            take((_PIXEL_BYTES + _MAP_PIXEL_BYTES * plan.error_map) * pixels)
 
     return dataclasses.replace(limits, row_checks={plan.graph: check})
 
 
-def _check_numbers(check_run: CheckRow, elements: int) -> None:
-    try:
-        check_run(elements)
-    except BodyTooLarge as error:
-        raise BodyTooLarge(
-            f"{error}; as a picture (output_format: picture, or Accept: image/png) it may be larger"
-        ) from None
-
-
-def _reconstruct(plan: _Plan, group: Group) -> Generator[Wanted, Any, _Found]:
-    """Run the rows of a group: at once, or each of them in tiles where they are large."""
-    cutting = plan.cutting
-    if cutting is not None:
-        rows = group.inputs[cutting.row.name]
-        if cutting.tiles.cuts(*rows.shape[-2:]):
+def _reconstruct(plan: Plan, group: Group) -> Generator[Infer | RunInThread, Any, _Found]:
+    """Run the rows of a group: together, or each of them in tiles where they are large."""
+    if plan.tiles is not None and plan.row is not None:
+        rows = group.inputs[plan.row.name]
+        if plan.tiles.cuts(*rows.shape[-2:]):
             joined = []
             for row in rows:
-                joined.append((yield from infer_tiled(cutting, row)))  # noqa: PERF401
+                joined.append((yield from infer_tiled(plan, row)))  # noqa: PERF401
             errors = np.array([one.error for one in joined])
             maps = [one.error_map for one in joined if one.error_map is not None]
             return _Found([one.output for one in joined], errors, errors, maps)
@@ -178,60 +129,27 @@ def _reconstruct(plan: _Plan, group: Group) -> Generator[Wanted, Any, _Found]:
     return (yield from run_in_thread(lambda: _examine(plan, group, outputs), size))
 
 
-def _examine(plan: _Plan, group: Group, outputs: Arrays) -> _Found:
-    facts = plan.facts
-    found = outputs[facts.output]
-    check_finite(plan.context, facts.output, found)
+def _examine(plan: Plan, group: Group, outputs: Arrays) -> _Found:
+    facts, model = plan.facts, plan.context.name
+    found = check_finite(model, facts.output, outputs[facts.output])
     if not plan.describes:
         return _Found(found, np.empty(0), np.empty(0), ())
-    errors = scores = _find_errors(plan, group, outputs)
-    if facts.anomaly is not None:
-        scores = outputs[facts.anomaly]
-        check_finite(plan.context, facts.anomaly, scores)
-    return _Found(found, errors, scores, _compare(plan, group, found) if plan.error_map else ())
-
-
-def _describe(plan: _Plan, found: _Found) -> Generator[RunInThread, Any, list[dict[str, Any]]]:
-    """The answers of a group's rows."""
-    facts = plan.facts
-    shown = yield from show_rows(found.outputs, plan.picture)
-    answers: list[dict[str, Any]] = [
-        {"output": row, "error": error} for row, error in zip(shown, found.errors.tolist(), strict=True)
-    ]
-    scores: Sequence[float] = found.scores.tolist()
-    if facts.anomaly is not None:
-        for answer, score in zip(answers, scores, strict=True):
-            answer["score"] = score
-    if facts.threshold is not None:
-        for answer, score in zip(answers, scores, strict=True):
-            answer |= {"anomaly": score > facts.threshold, "threshold": facts.threshold}
+    if facts.error is not None:
+        errors = check_finite(model, facts.error, outputs[facts.error])
+    else:  # the root mean square of the differences
+        flat = _subtract(plan, group, found).reshape(len(group.places), -1)
+        errors = np.sqrt(np.mean(np.square(flat, dtype=np.float64), axis=1))
+    scores = errors if facts.anomaly is None else check_finite(model, facts.anomaly, outputs[facts.anomaly])
+    maps: Rows = ()
     if plan.error_map:
-        for answer, its_map in zip(answers, (yield from _show_maps(plan, found)), strict=True):
-            answer["error_map"] = its_map
-    return answers
+        difference = np.abs(_subtract(plan, group, found))
+        maps = difference.mean(axis=tuple(range(1, difference.ndim - 2)))  # over channels
+    return _Found(found, errors, scores, maps)
 
 
-def _find_errors(plan: _Plan, group: Group, outputs: Arrays) -> np.ndarray:
-    """[rows]: from the graph, else the root mean square of the differences."""
-    if plan.facts.error is not None:
-        errors = outputs[plan.facts.error]
-        check_finite(plan.context, plan.facts.error, errors)
-        return errors
-    difference = _subtract(plan, group, outputs[plan.facts.output]).reshape(len(group.places), -1)
-    root: np.ndarray = np.sqrt(np.mean(np.square(difference, dtype=np.float64), axis=1))
-    return root
-
-
-def _compare(plan: _Plan, group: Group, found: np.ndarray) -> np.ndarray:
-    """The magnitude of the differences, [rows, height, width] for rows with channels: their mean."""
-    difference = np.abs(_subtract(plan, group, found))
-    mean: np.ndarray = difference.mean(axis=tuple(range(1, difference.ndim - 2)))
-    return mean
-
-
-def _subtract(plan: _Plan, group: Group, found: np.ndarray) -> np.ndarray:
-    tensor = shown_input(plan.context.manifest, plan.graph)
-    rows = None if tensor is None else group.inputs[tensor.name]
+def _subtract(plan: Plan, group: Group, found: np.ndarray) -> np.ndarray:
+    """The outputs minus the rows."""
+    rows = None if plan.row is None else group.inputs[plan.row.name]
     if rows is None or rows.shape != found.shape:
         raise ModelFailure(
             f"model {plan.context.name!r} gave {plan.facts.output!r} of shape {list(found.shape)}, which cannot be "
@@ -243,17 +161,31 @@ def _subtract(plan: _Plan, group: Group, found: np.ndarray) -> np.ndarray:
     return difference
 
 
-def _show_maps(plan: _Plan, found: _Found) -> Generator[RunInThread, Any, list[Any]]:
+def _describe(plan: Plan, found: _Found) -> Generator[RunInThread, Any, list[dict[str, Any]]]:
+    """The answers of a group's rows."""
+    facts = plan.facts
+    shown = yield from show_rows(found.outputs, plan.picture)
+    answers: list[dict[str, Any]] = []
+    for row, error, score in zip(shown, found.errors.tolist(), found.scores.tolist(), strict=True):
+        answers.append({"output": row, "error": error})
+        if facts.anomaly is not None:
+            answers[-1]["score"] = score
+        if facts.threshold is not None:
+            answers[-1] |= {"anomaly": score > facts.threshold, "threshold": facts.threshold}
+    if plan.error_map:
+        for answer, its_map in zip(answers, (yield from _show_maps(plan, found)), strict=True):
+            answer["error_map"] = its_map
+    return answers
+
+
+def _show_maps(plan: Plan, found: _Found) -> Generator[RunInThread, Any, list[Any]]:
     """As numbers, or as pictures over the outputs where these are pictures."""
     picture = plan.picture
     if picture is None:
         return (yield from show_rows(found.maps, None))
-    return (
-        yield from run_in_thread(
-            lambda: [
-                as_image(encode_heat(values, to_pixels(row, picture)))
-                for values, row in zip(found.maps, found.outputs, strict=True)
-            ],
-            sum(row.size for row in found.outputs),
-        )
-    )
+
+    def draw() -> list[Any]:
+        pairs = zip(found.maps, found.outputs, strict=True)
+        return [as_image(encode_heat(values, to_pixels(row, picture))) for values, row in pairs]
+
+    return (yield from run_in_thread(draw, sum(row.size for row in found.outputs)))

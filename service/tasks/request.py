@@ -1,10 +1,10 @@
-"""What a caller sent to a task route, whichever way: the options, the rows, and how the answer is wanted."""
+"""A request to a task route, in whichever form it came: the options, the rows, and the form of the answer."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, ValidationError, ValidationInfo
 
 from model_store.manifest import describe
 from service.codecs.picture_reader import MEDIA_TYPES, PictureFile
@@ -13,10 +13,11 @@ from service.protocol.json import parse_json, type_name
 from service.protocol.large_json import parse_object
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.multipart import File, parse_multipart
+from service.protocol.request_model import RequestModel
 
 MAX_FIELDS = 100
-_UNTOLD = ("application/octet-stream",)
-"""Media types of a file that say nothing: its content shows what it is."""
+_UNTOLD = "application/octet-stream"
+"""The media type of a file that says nothing: the content shows what it is."""
 
 
 class TaskRequest(NamedTuple):
@@ -28,22 +29,21 @@ class TaskRequest(NamedTuple):
     wants_picture: bool = False
 
 
-class TaskOptions(BaseModel):
-    """The options of a task, apart from its rows; each task adds its own."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+class TaskOptions(RequestModel):
+    """The options that every task has."""
 
     model: str | None = None
+    """needed where several models do the task, unless one is the default"""
     version: str | int | None = None
+    """a number or an alias; default: the newest that serves"""
     stream: bool = False
+    """server-sent events, one for each step; the last, `done`, has the answer"""
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any], loose: bool = False) -> Self:
-        """An option that is null is as one that is absent.
+        """An option that is null counts as absent. ``loose``: texts may stand for numbers, booleans and lists.
 
         Raises InvalidInput, which names the field, what was expected and what came.
-
-        ``loose``: numbers, booleans and lists are taken from their texts too.
         """
         fields = {name: value for name, value in fields.items() if value is not None or name not in cls.model_fields}
         try:
@@ -64,14 +64,14 @@ def _read_text(value: Any, info: ValidationInfo) -> Any:
 
 
 FromText = BeforeValidator(_read_text)
-"""For fields that are lists or objects: in a query string or form they are JSON, or parts between commas."""
+"""For lists and objects: in a query string or form they are JSON, or parts between commas."""
 
 
 def read_request(body: bytes | memoryview, content_type: str, query: bytes, accept: str) -> TaskRequest:
     """A JSON object with the rows as ``inputs``, a PNG or JPEG picture, or a form whose files are the rows.
 
-    Fields of the query string are taken with each of them; a field that is given twice is refused. A content type that
-    is not known is read as JSON, for `curl -d` claims to send a form. Raises InvalidInput, UnsupportedMedia.
+    Each may have more fields in the query string; a field that comes twice is refused. An unknown content type is read
+    as JSON, for `curl -d` always names a form. Raises InvalidInput, UnsupportedMedia.
     """
     texts = _read_query(query)
     wants_picture = prefers_picture(accept)
@@ -88,9 +88,7 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     inputs = fields.pop("inputs", None)
     if inputs is not None and not isinstance(inputs, list):
         raise InvalidInput(f"inputs: expected an array of rows, got {type_name(inputs)}")
-    if not texts:
-        return TaskRequest(fields, inputs, False, wants_picture)
-    return TaskRequest(_join(fields.items(), texts), inputs, True, wants_picture)
+    return TaskRequest(_join(fields.items(), texts) if texts else fields, inputs, bool(texts), wants_picture)
 
 
 def check_answer(options: TaskOptions, request: TaskRequest) -> None:
@@ -104,7 +102,7 @@ def _read_query(query: bytes) -> list[tuple[str, str]]:
         return []
     try:
         return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
-    except ValueError as error:  # more fields than the limit, or no UTF-8
+    except ValueError as error:
         raise InvalidInput(f"query: expected at most {MAX_FIELDS} fields of UTF-8 text, got else ({error})") from None
 
 
@@ -121,14 +119,15 @@ def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, str]]) -
 
 def _read_file(file: File, number: int) -> PictureFile:
     where = f"file {number} ({file.filename or file.name:.60})"
-    if file.media_type not in (*MEDIA_TYPES, *_UNTOLD):
+    if file.media_type not in (*MEDIA_TYPES, _UNTOLD):
         raise UnsupportedMedia(f"{where}: expected {' or '.join(MEDIA_TYPES)}, got {file.media_type:.60}")
     return PictureFile(file.content, where)
 
 
 def prefers_picture(accept: str) -> bool:
-    """Whether an Accept header prefers image/png to JSON: by quality, then by how exactly it names it. RFC 9110,
-    section 12.5.1. JSON where both are the same.
+    """Whether an Accept header prefers image/png to JSON: by weight, then by how exactly it names the type.
+
+    JSON where both are the same. RFC 9110, section 12.5.1.
     """
     if "image/" not in accept.lower():
         return False
@@ -137,17 +136,17 @@ def prefers_picture(accept: str) -> bool:
 
 
 def _preference(accept: str, kind: str, form: str) -> tuple[float, int]:
-    """(quality, how exactly) of a media type; the most exact range that covers it counts."""
+    """(weight, exactness) of a media type. The most exact range that covers it counts."""
     ranges = {f"{kind}/{form}": 3, f"{kind}/*": 2, "*/*": 1}
     best = (0, 0.0)
     for part in accept.lower().split(","):
         media_range, *parameters = (piece.strip() for piece in part.split(";"))
         if media_range in ranges:
-            best = max(best, (ranges[media_range], _quality(parameters)))
+            best = max(best, (ranges[media_range], _weight(parameters)))
     return best[1], best[0]
 
 
-def _quality(parameters: Iterable[str]) -> float:
+def _weight(parameters: Iterable[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":

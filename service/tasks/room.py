@@ -1,64 +1,44 @@
-"""What pictures may take that are held while they are cut into tiles and joined again."""
+"""The memory of large pictures, which are held while they are cut into tiles and joined again."""
 
+import contextlib
 import threading
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator
 
 from service.errors import TryLater
 
 DEFAULT_BYTES = 1 << 30
+Take = Callable[[int], None]
 
 
 class PictureRoom:
-    """How many bytes the large pictures of a worker may take, those of all requests together."""
+    """How many bytes the large pictures of all requests to a worker may take together."""
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
-        self.max_bytes = max_bytes
         self.held_bytes = 0
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
 
-    def open(self) -> "PictureLease":
-        """The part of one request, nothing as yet."""
-        return PictureLease(self)
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Take]:
+        """Gives a function that takes bytes for one request; all are given back at the end.
 
-    def try_take(self, size_bytes: int) -> bool:
-        """Take so many bytes if they are there. When nothing is held they are, however many."""
-        with self._lock:
-            if self.held_bytes and self.held_bytes + size_bytes > self.max_bytes:
-                return False
-            self.held_bytes += size_bytes
-            return True
+        It raises TryLater where others hold the room. A single picture always has room. Pictures are decoded in a
+        thread that may outlive the request: it gets no more bytes.
+        """
+        taken = 0
+        is_closed = False
 
-    def give_back(self, size_bytes: int) -> None:
-        with self._lock:
-            self.held_bytes -= size_bytes
+        def take(size_bytes: int) -> None:
+            nonlocal taken
+            with self._lock:
+                if is_closed or (self.held_bytes and self.held_bytes + size_bytes > self._max_bytes):
+                    raise TryLater(f"inputs: expected room for {size_bytes} bytes of pictures, but others hold it")
+                self.held_bytes += size_bytes
+                taken += size_bytes
 
-
-class PictureLease:
-    """A context manager: what a request has taken is given back when it ends, in whichever way.
-
-    Its pictures are decoded in a thread, which may go on when the request has ended: it gets nothing more.
-    """
-
-    def __init__(self, room: PictureRoom) -> None:
-        self._room = room
-        self._lock = threading.Lock()
-        self._taken_bytes = 0
-        self._is_closed = False
-
-    def take(self, size_bytes: int) -> None:
-        """Raises TryLater where others hold the room."""
-        with self._lock:
-            if self._is_closed or not self._room.try_take(size_bytes):
-                raise TryLater(f"inputs: expected room for {size_bytes} bytes of pictures, but others hold it")
-            self._taken_bytes += size_bytes
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._is_closed = True
-            self._room.give_back(self._taken_bytes)
+        try:
+            yield take
+        finally:
+            with self._lock:
+                is_closed = True
+                self.held_bytes -= taken

@@ -1,4 +1,4 @@
-"""predict_sequence: series to their forecasts, texts to texts, by what the manifest says of the model."""
+"""predict_sequence: series to their forecasts, texts to texts. The manifest says which of the two a model does."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,18 +15,14 @@ NAME = "predict_sequence"
 
 
 class Options(ForecastOptions, TextOptions):
-    """Everything of a request but its rows; which of it a model takes depends on what it predicts."""
+    """The fields of a request besides its rows. A model takes those of what it predicts."""
 
 
 def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
-    """Answers with the model, the version and one prediction a row, in their order; see ``forecast``, ``translate``.
-
-    Raises InvalidInput, which names the field at fault, what was expected and what came; ModelFailure for an output
-    that is no number.
-    """
+    """``{"model", "version", "predictions"}``, one prediction for each row; see ``forecast`` and ``translate``."""
     rows = request.rows
     if not rows or len(rows) > limits.max_rows:
-        got = "none" if not rows else len(rows)
+        got = len(rows) if rows else "none"
         raise InvalidInput(f"inputs: expected an array of 1 to {limits.max_rows} series or texts, got {got}")
     for row in rows:
         if isinstance(row, PictureFile):
@@ -39,15 +35,13 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
         _refuse(options, ForecastOptions.model_fields, f"model {context.name!r} writes texts")
         predictions = yield from translate(options, rows, context, limits, emit)
     else:
-        raise InvalidInput(
-            f"model {context.name!r} does not say how its tensors are series or texts: use "
-            f"/v2/models/{context.name}/infer"
-        )
+        advice = f"use /v2/models/{context.name}/infer"
+        raise InvalidInput(f"model {context.name!r} does not say how its tensors are series or texts: {advice}")
     return Result({"model": context.name, "version": context.version, "predictions": predictions})
 
 
 def _refuse(options: Options, fields: Iterable[str], reason: str) -> None:
-    """Refuse options that are asked for in vain, those of ``fields`` that not every model has."""
+    """Refuse those of ``fields`` that were asked for, apart from the options of every task."""
     for field in fields:
         if field not in TaskOptions.model_fields and getattr(options, field) != Options.model_fields[field].default:
             raise InvalidInput(f"{field}: {reason}; leave it out")

@@ -1,7 +1,6 @@
-"""A task as a generator: it yields what it wants of the engine and is sent the answers; whoever drives it does the I/O.
+"""What a task may ask for. A task is a generator: it yields requests to the engine and is sent the answers.
 
-So a task is a plain function of its request, its model's manifest and these answers, whichever path the request came
-in by and however it is scheduled.
+So it does no I/O, and does not depend on the path of the request or on how it is scheduled.
 """
 
 import threading
@@ -21,20 +20,20 @@ from service.tasks.room import PictureRoom
 
 
 class Infer(NamedTuple):
-    """Run a graph once on some rows; sent back: the outputs by name."""
+    """Run a graph once on some rows. The answer: the outputs by name."""
 
     inputs: Arrays
     graph: str = "main"
 
 
 class Iterate(NamedTuple):
-    """Run the loop of the model; sent back: a ``LoopResult``."""
+    """Run the loop of the model. The answer: a ``LoopResult``."""
 
     request: LoopRequest
 
 
 class Admit(NamedTuple):
-    """Whether so many rows, through so many steps of the loop, would be answered in time."""
+    """A request of this size: rows of a graph, or through this many steps of the loop."""
 
     rows: int
     steps: int = 0
@@ -42,9 +41,9 @@ class Admit(NamedTuple):
 
 
 class RunInThread(NamedTuple):
-    """Do something slow, such as decoding a picture, where it holds nobody up; sent back: what ``do`` returns.
+    """Call ``do``, which is slow, in a thread. The answer: what it returns.
 
-    Not for a request that is refused by ``admit``, which is looked at before.
+    A request of the size ``admit`` that would not be answered in time is refused before.
     """
 
     do: Callable[[], Any]
@@ -52,9 +51,9 @@ class RunInThread(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The end: a value for JSON (``media_type`` None) or bytes. Of a streamed answer it is the last event.
+    """The answer of a task, the last event of a stream: a value for JSON (``media_type`` None), or bytes.
 
-    ``is_large``: to write it as JSON takes long, whatever the request was.
+    ``is_large``: it takes long to write as JSON.
     """
 
     body: Any
@@ -68,12 +67,12 @@ Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
 
 SLOW_BYTES = 32 << 10
-"""Rows of more bytes than this are read and written in a thread: they would hold up everybody else."""
+"""Larger rows are read and written in a thread: they would hold up other requests."""
 T = TypeVar("T")
 
 
 def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> Generator[RunInThread, Any, T]:
-    """What ``do`` returns: called in a thread if it works on many bytes, else at once."""
+    """Call ``do`` in a thread if it works on many bytes, else at once."""
     if size_bytes <= SLOW_BYTES:
         return do()
     result: T = yield RunInThread(do, admit)
@@ -82,7 +81,7 @@ def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = No
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may ask for. ``state_key`` signs the states that are handed out."""
+    """What a request may ask for. ``state_key`` signs states."""
 
     max_pixels: int
     max_rows: int = 65_536
@@ -90,23 +89,23 @@ class Limits:
     max_generated: int = 1024
     state_key: bytes = b""
     row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
-    """By graph: what looks at the size of a picture before it is decoded."""
+    """By graph: a check of the size of a picture before it is decoded."""
     room: PictureRoom = field(default_factory=PictureRoom)
-    """What the pictures that are cut into tiles take, those of all requests together."""
+    """For pictures that are cut into tiles, of all requests together."""
     tiles_at_once: int = 1
-    """Of one picture: so many run at the same time, and the others are not cut yet."""
+    """How many tiles of one picture run at the same time; the next are cut later."""
 
 
 def decode_rows(
     rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main", tiles: Tiles | None = None
 ) -> Generator[RunInThread, Any, list[Group]]:
-    """The rows of a request for a graph; pictures that ``tiles`` cuts stay pixel values.
+    """The rows of a request for a graph. Pictures that ``tiles`` cuts stay pixel values.
 
     Raises InvalidInput, which names the row at fault, UnsupportedMedia, BodyTooLarge.
     """
     if rows is None:
         raise InvalidInput("inputs: expected an array of rows, got nothing")
-    check_count(rows, limits.max_rows)  # before each of many is looked at
+    check_count(rows, limits.max_rows)  # before each row is looked at
     check_row = limits.row_checks.get(graph)
     over = threading.Event()
     size_bytes = count_bytes(rows, SLOW_BYTES)
@@ -115,18 +114,18 @@ def decode_rows(
         try:
             return read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row, tiles, over.is_set)
         finally:
-            if size_bytes > SLOW_BYTES:  # before the event loop would have to
+            if size_bytes > SLOW_BYTES:  # here, or the event loop would have to
                 for row in rows:
                     release_large(row)
 
     try:
         return (yield from run_in_thread(read, size_bytes))
     finally:
-        over.set()  # the request may have ended: then the thread is there for others
+        over.set()  # if the request has ended, the thread stops
 
 
 def infer_groups(groups: Sequence[Group], graph: str = "main") -> Generator[Infer, Any, list[Arrays]]:
-    """Run each group; the outputs, group by group."""
+    """The outputs of each group."""
     outputs = []
     for group in groups:
         outputs.append((yield Infer(group.inputs, graph)))  # noqa: PERF401  # a comprehension cannot yield
@@ -134,7 +133,7 @@ def infer_groups(groups: Sequence[Group], graph: str = "main") -> Generator[Infe
 
 
 def infer_rows(rows: Sequence[Arrays], graph: str) -> Generator[Infer, Any, list[Arrays]]:
-    """The outputs of each row, without a batch axis. What a row gives does not depend on the others."""
+    """The outputs of each row, without a batch axis."""
     outputs: dict[int, Arrays] = {}
     for positions in group_rows(rows):
         answer: Arrays = yield Infer(stack_rows(rows, positions), graph)

@@ -323,12 +323,12 @@ def test_row_that_is_too_large_for_its_model_is_not_decoded() -> None:
     """Its size is in the head of the file; what follows here could not be read."""
     buffer = io.BytesIO()
     Pillow.new("RGB", (40, 30)).save(buffer, "PNG")
-    told: list[int] = []
+    told: list[tuple[int, int]] = []
 
-    def check(elements: int) -> None:
-        told.append(elements)
+    def check(width: int, height: int) -> None:
+        told.append((width, height))
         raise BodyTooLarge("too large")
 
     with pytest.raises(BodyTooLarge):
         decode_pixels(buffer.getvalue()[:60], Image(input="x", channels=3), 10_000, "x", check)
-    assert told == [3 * 40 * 30]
+    assert told == [(40, 30)]

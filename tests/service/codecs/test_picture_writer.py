@@ -1,6 +1,5 @@
 """Rows, grids and maps to PNG pictures: every pixel that is drawn."""
 
-import base64
 import io
 from typing import Literal
 
@@ -12,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image as Pillow
 
 from model_store.tasks import Image, Picture
-from service.codecs.picture_reader import decode_base64, decode_pixels, scale_pixels
-from service.codecs.picture_writer import encode_grid, encode_heat, encode_png, encode_rows_base64, to_pixels
+from service.codecs.picture_reader import decode_pixels, scale_pixels
+from service.codecs.picture_writer import encode_grid, encode_heat, encode_png, to_pixels
 
 GREY = Picture(channels=1)
 COLOUR = Picture(channels=3)
@@ -66,18 +65,6 @@ def test_photograph_comes_out_in_its_size() -> None:
     row = np.random.default_rng(0).integers(0, 256, (3, 427, 640)).astype(np.float32)
     np.testing.assert_array_equal(read(encode_png(row, COLOUR)), row.transpose(1, 2, 0))
     np.testing.assert_array_equal(read(encode_grid(row[None], COLOUR)), row.transpose(1, 2, 0))
-
-
-def test_rows_as_base64_are_rows_of_a_request() -> None:
-    """Each row becomes an object whose image decodes to it."""
-    rows = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
-    objects = encode_rows_base64(rows, COLOUR)
-    assert [list(o) for o in objects] == [["image"], ["image"]]
-    facts = Image(input="image", channels=3)
-    for row, value in zip(rows, objects, strict=True):
-        pixels = decode_pixels(decode_base64(value["image"], "x"), facts, 4, "x")
-        np.testing.assert_array_equal(scale_pixels(pixels, facts), row)
-        assert base64.b64decode(value["image"]).startswith(b"\x89PNG")
 
 
 @settings(deadline=None, max_examples=25)
@@ -134,11 +121,6 @@ def test_map_lies_over_the_luminance_of_the_input() -> None:
     assert drawn == [[(100, 100, 100), ORANGE, (132, 53, 5)]]
     colour = np.array([100, 200, 50], np.uint8)[:, None, None]
     assert cells(encode_heat(np.zeros((1, 1)), colour), 64) == [[(153, 153, 153)]]
-
-
-def test_peak_makes_maps_comparable() -> None:
-    """With a peak that is given a weak map stays weak, and what is beyond it is the full colour."""
-    assert cells(encode_heat(np.array([[1.0, -30.0]]), peak=2.0), 32) == [[(128, 48, 0), BLUE]]
 
 
 @pytest.mark.parametrize("values", [np.zeros((2, 2)), np.full((2, 2), np.nan), np.array([[np.inf, -np.inf]] * 2)])

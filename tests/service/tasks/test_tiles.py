@@ -140,7 +140,7 @@ def test_picture_waits_for_no_room_that_others_hold(room: PictureRoom) -> None:
     limits = dataclasses.replace(LIMITS, room=room)
     rows = [PictureFile(png(height=300, width=300), "body")]
     with room.open() as other:
-        other.take(1)
+        other(1)
         with pytest.raises(TryLater, match=r"^inputs: expected room for 2160000 bytes of pictures"):
             ask(make_model(TILES), rows, limits)
     ask(make_model(TILES), rows, limits)
