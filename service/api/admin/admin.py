@@ -1,26 +1,26 @@
-"""What callers may look at and change while the server runs: the model repository, traces, logs."""
+"""The routes that show and change a running server: the model repository, traces, logs."""
 
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
 from service.api.admin.control import Control
-from service.api.admin.diagnostics import read_trace, render_trace
-from service.api.admin.repository import read_index, read_version, render_index
+from service.api.admin.diagnostics import render_trace
 from service.api.routes import Routes
 from service.errors import BodyTooLarge, Cancelled, Forbidden, UnsupportedMedia
+from service.models.entry import State
 from service.models.registry import Registry
 from service.protocol.large_json import parse_object
 
 MAX_BODY_BYTES = 64 << 10
-"""These requests are small."""
 _JSON, _BYTES, _FORM = "application/json", "application/octet-stream", "application/x-www-form-urlencoded"
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Administration:
-    """Reading is for everybody; changing is where the settings allow it, and reaches every worker of the server."""
+    """Everybody may read. Changes need the setting that allows them, and reach every worker of the server."""
 
     def __init__(self, registry: Registry, control: Control) -> None:
         self._registry = registry
@@ -38,25 +38,27 @@ class Administration:
         }
 
     async def index(self, request: Request) -> Response:
-        only_ready = read_index(await _read_object(request))
-        return JSONResponse(render_index(await self._registry.index(), only_ready))
+        only_ready = IndexRequest.read(await _read_object(request)).ready
+        entries = [each for each in await self._registry.index() if each.state is State.READY or not only_ready]
+        return JSONResponse([{name: text for name, text in each._asdict().items() if text} for each in entries])
 
     async def load(self, request: Request) -> Response:
         """Answered when the version serves, in all workers."""
-        self._check(request)
-        model = request.path_params["model"]
-        await self._control.load(model, read_version(await _read_object(request)))
-        return JSONResponse({"name": model, "load": True})
+        return await self._change_model(request, "load")
 
     async def unload(self, request: Request) -> Response:
-        """Answered when nobody new can reach it; what it has accepted is finished afterwards."""
+        """Answered when the model takes no new requests; requests that it has taken are finished afterwards."""
+        return await self._change_model(request, "unload")
+
+    async def _change_model(self, request: Request, do: str) -> Response:
         self._check(request)
         model = request.path_params["model"]
-        await self._control.unload(model, read_version(await _read_object(request)))
-        return JSONResponse({"name": model, "unload": True})
+        version = LoadRequest.read(await _read_object(request)).version
+        await self._control.change({"do": do, "model": model, "version": version})
+        return JSONResponse({"name": model, do: True})
 
     def _check(self, request: Request) -> None:
-        """Raises Forbidden, NotOffered, UnsupportedMedia for a change that is not to be made."""
+        """Raises Forbidden, NotOffered or UnsupportedMedia for a change that must not be made."""
         check_sender(request)
         self._control.check()
 
@@ -68,8 +70,8 @@ class Administration:
 
     async def change_trace(self, request: Request) -> Response:
         self._check(request)
-        changes = read_trace(await _read_object(request))
-        await self._control.trace(request.path_params.get("model"), changes)
+        changes = TraceChanges.read(await _read_object(request)).changes()
+        await self._control.change({"do": "trace", "model": request.path_params.get("model"), "changes": changes})
         return await self.trace(request)
 
     async def logging(self, request: Request) -> Response:
@@ -77,18 +79,17 @@ class Administration:
 
     async def change_logging(self, request: Request) -> Response:
         self._check(request)
-        settings = await _read_object(request)
-        self._control.logs.check(settings)
-        await self._control.log(settings)
+        settings = LogChanges.read(await _read_object(request)).model_dump(exclude_none=True)
+        await self._control.change({"do": "log", "settings": settings})
         return await self.logging(request)
 
 
 def check_sender(request: Request) -> None:
-    """Refuse what a page of another site makes a browser send: that needs no key, only a browser inside the network.
+    """Refuse requests that a page of another site may have made a browser send: that needs no key.
 
-    A page can send forms and plain text anywhere without being asked; other types only where its origin is let in. And
-    it cannot leave out ``Origin`` and ``Sec-Fetch-Site``. Programs do: Triton's clients name no type, or that of bytes,
-    and ``curl -d`` and Python's urllib call whatever they send a form. Raises UnsupportedMedia, Forbidden.
+    Such a page can send forms and plain text without being asked, and other types only if CORS lets its origin in. It
+    cannot leave out ``Origin`` and ``Sec-Fetch-Site``. Programs can: Triton's clients name no type, or that of bytes;
+    ``curl -d`` and Python's urllib always name a form. Raises UnsupportedMedia, Forbidden.
     """
     media_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
     is_program = "origin" not in request.headers and "sec-fetch-site" not in request.headers
@@ -103,7 +104,7 @@ def check_sender(request: Request) -> None:
 
 
 async def _read_object(request: Request) -> dict[str, Any]:
-    """The JSON object of a request; an empty body is an empty one. Raises InvalidInput, BodyTooLarge."""
+    """The JSON object of a request; an empty body counts as an empty object. Raises InvalidInput, BodyTooLarge."""
     body = b""
     try:
         async for part in request.stream():

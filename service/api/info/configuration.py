@@ -1,15 +1,14 @@
-"""A version as Triton's model configuration: what is in force here. Each object is complete: clients index blindly."""
+"""A version as Triton's model configuration: the settings in force. Clients expect every field of an object."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from model_store.graph import MAIN, Tensor
-from model_store.triton import QueuePolicy, SequenceConfig, SequenceControl, SequenceState, TritonConfig, VersionPolicy
+from model_store.triton import QueuePolicy, SequenceConfig, SequenceControl, SequenceState, TritonConfig
 from service.api.info.metadata import PLATFORM, describe_sizes
 from service.models.entry import Model
 from service.settings import Settings
 
-_MICROSECONDS = 1_000_000
 _VALUES = {"INT32": "int32_false_true", "FP32": "fp32_false_true", "BOOL": "bool_false_true"}
 
 
@@ -17,6 +16,7 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
     """The version as a model configuration."""
     session, given = model.loaded.session, model.loaded.config
     most_rows = _most_rows(model)
+    files = {output.name: output.label_filename for output in given.outputs} if given else {}
     config: dict[str, Any] = {
         "name": model.name,
         "platform": PLATFORM,
@@ -24,10 +24,8 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
         "version_policy": _version_policy(model.version, given),
         "max_batch_size": most_rows,
         "input": [_tensor(t, model, most_rows > 0) for t in model.signature.public_inputs.values()],
-        "output": [_output(t, model, most_rows > 0) for t in model.signature.public_outputs.values()],
-        "instance_group": [
-            {"name": model.name, "kind": "KIND_CPU" if session.on_cpu else "KIND_GPU", "count": lanes},
-        ],
+        "output": [_tensor(t, model, most_rows > 0, files) for t in model.signature.public_outputs.values()],
+        "instance_group": [{"name": model.name, "kind": "KIND_CPU" if session.on_cpu else "KIND_GPU", "count": lanes}],
         "default_model_filename": model.manifest.graphs[MAIN].file,
         "parameters": {
             "execution_provider": {"string_value": session.provider},
@@ -37,7 +35,7 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
         },
     }
     sequence_rules = model.sequence_rules
-    if sequence_rules is not None and settings.keeps_sequences:  # clients take one of the two
+    if sequence_rules is not None and settings.keeps_sequences:  # clients allow one kind of batching
         config["sequence_batching"] = _sequences(model, settings)
         if not sequence_rules.is_required:
             carried = {state.input for state in sequence_rules.facts.states}
@@ -49,7 +47,7 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
 
 
 def _most_rows(model: Model) -> int:
-    """The rows of a request, where they are on the first axis of every tensor; else 0, and shapes are whole."""
+    """The most rows of a request, where rows are on the first axis of every tensor; else 0, and shapes are whole."""
     leading_rows = model.signature.graph.leading_rows
     if leading_rows is not None and model.loaded.config is not None and model.loaded.config.max_batch_size:
         return leading_rows
@@ -61,7 +59,7 @@ def _most_rows(model: Model) -> int:
 def _version_policy(version: str, given: TritonConfig | None) -> Mapping[str, Any]:
     if given is None:
         return {"specific": {"versions": [int(version)]}}
-    policy: VersionPolicy = given.version_policy
+    policy = given.version_policy
     if policy.latest is not None:
         return {"latest": {"num_versions": policy.latest}}
     return {"all": {}} if policy.specific is None else {"specific": {"versions": [*policy.specific]}}
@@ -71,8 +69,12 @@ def _datatype(name: str) -> str:
     return f"TYPE_{'STRING' if name == 'BYTES' else name}"
 
 
-def _tensor(tensor: Tensor, model: Model, batches: bool) -> dict[str, Any]:
-    """A tensor as callers see it, without the batch. Dims may not be empty: a scalar is told as [1]."""
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+def _tensor(tensor: Tensor, model: Model, batches: bool, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A tensor as callers see it, without the batch axis. Dims may not be empty: a scalar has [1]."""
     dims = [-1] if tensor.any_shape else describe_sizes(tensor.shape[1:] if batches else tensor.shape)
     config: dict[str, Any] = {"name": tensor.name, "data_type": _datatype(tensor.datatype), "dims": dims or [1]}
     shapes = model.loaded.session.shapes
@@ -81,22 +83,16 @@ def _tensor(tensor: Tensor, model: Model, batches: bool) -> dict[str, Any]:
         config["reshape"] = {"shape": [*(inner or ())]}
     if tensor.optional:
         config["optional"] = True
+    if files and files.get(tensor.name):
+        config["label_filename"] = files[tensor.name]
     return config
 
 
-def _output(tensor: Tensor, model: Model, batches: bool) -> dict[str, Any]:
-    config = _tensor(tensor, model, batches)
-    given = model.loaded.config
-    files = {} if given is None else {output.name: output.label_filename for output in given.outputs}
-    return {**config, "label_filename": files[tensor.name]} if files.get(tensor.name) else config
-
-
 def _sequences(model: Model, settings: Settings) -> Mapping[str, Any]:
-    """Rows of any sequences share batches. What is carried without changing is no state in this form."""
+    """Rows of any sequences share batches. A state that never changes has no place in this form."""
     given = model.loaded.config
-    sequence = None if given is None else given.sequence
-    if sequence is not None:
-        return _configured_sequences(sequence, model, settings)
+    if given is not None and given.sequence is not None:
+        return _configured_sequences(given.sequence, model, settings)
     assert model.sequence_rules is not None  # noqa: S101  # asked by the caller
     tensors = {t.name: _tensor(t, model, _most_rows(model) > 0) for t in model.signature.inputs.values()}
     states = [
@@ -110,20 +106,23 @@ def _sequences(model: Model, settings: Settings) -> Mapping[str, Any]:
         if state.output is not None
     ]
     return {
-        "max_sequence_idle_microseconds": round(settings.sequence_idle_s * _MICROSECONDS),
+        "max_sequence_idle_microseconds": _microseconds(settings.sequence_idle_s),
         "oldest": _oldest(model, settings),
         "control_input": [],
         "state": states,
     }
 
 
-def _oldest(model: Model, settings: Settings) -> Mapping[str, Any]:
+def _batches(model: Model) -> Mapping[str, Any]:
     return {
-        "max_candidate_sequences": settings.max_sequences,
         "preferred_batch_size": [model.dispatcher.batch_rows],
-        "max_queue_delay_microseconds": round(model.dispatcher.queue.max_wait_s * _MICROSECONDS),
+        "max_queue_delay_microseconds": _microseconds(model.dispatcher.queue.max_wait_s),
         "preserve_ordering": False,
     }
+
+
+def _oldest(model: Model, settings: Settings) -> Mapping[str, Any]:
+    return {"max_candidate_sequences": settings.max_sequences, **_batches(model)}
 
 
 def _configured_sequences(sequence: SequenceConfig, model: Model, settings: Settings) -> Mapping[str, Any]:
@@ -131,7 +130,7 @@ def _configured_sequences(sequence: SequenceConfig, model: Model, settings: Sett
     if sequence.strategy == "direct":
         strategy = {"direct": {"max_queue_delay_microseconds": 0, "minimum_slot_utilization": 0.0}}
     return {
-        "max_sequence_idle_microseconds": round(sequence.idle_s * _MICROSECONDS),
+        "max_sequence_idle_microseconds": _microseconds(sequence.idle_s),
         **strategy,
         "control_input": [_control(control) for control in sequence.controls],
         "state": [_state(state) for state in sequence.states],
@@ -148,42 +147,36 @@ def _control(control: SequenceControl) -> Mapping[str, Any]:
 
 
 def _state(state: SequenceState) -> Mapping[str, Any]:
+    datatype = _datatype(state.datatype)
     told: dict[str, Any] = {
         "input_name": state.input_name,
         "output_name": state.output_name,
-        "data_type": _datatype(state.datatype),
+        "data_type": datatype,
         "dims": [*state.dims],
     }
-    initial = state.initial
-    if initial is not None:
+    if (initial := state.initial) is not None:
         data = {"data_file": initial.data_file} if initial.data_file else {"zero_data": True}
-        told["initial_state"] = [
-            {"name": initial.name, "data_type": told["data_type"], "dims": [*initial.dims], **data}
-        ]
+        told["initial_state"] = [{"name": initial.name, "data_type": datatype, "dims": [*initial.dims], **data}]
     return told
 
 
 def _batching(model: Model, settings: Settings) -> Mapping[str, Any]:
-    queue, policy = model.dispatcher.queue, model.loaded.schedule_policy
-    told: dict[str, Any] = {
-        "preferred_batch_size": [model.dispatcher.batch_rows],
-        "max_queue_delay_microseconds": round(queue.max_wait_s * _MICROSECONDS),
-        "preserve_ordering": False,
-        "priority_levels": 2,
-        "default_priority_level": 2,
-        "default_queue_policy": {
-            "timeout_action": "REJECT",
-            "default_timeout_microseconds": round(settings.deadline_s * _MICROSECONDS),
-            "allow_timeout_override": True,
-            "max_queue_size": settings.max_queue_rows,
-        },
-    }
+    policy = model.loaded.schedule_policy
     if policy is None:
-        return told
+        default_queue = QueuePolicy(settings.deadline_s, allow_override=True, max_requests=settings.max_queue_rows)
+        return {
+            **_batches(model),
+            "priority_levels": 2,
+            "default_priority_level": 2,
+            "default_queue_policy": _queue_policy(default_queue),
+        }
     batching = policy.batching
-    told["priority_levels"] = batching.priority_levels
-    told["default_priority_level"] = batching.default_priority
-    told["default_queue_policy"] = _queue_policy(batching.queue)
+    told: dict[str, Any] = {
+        **_batches(model),
+        "priority_levels": batching.priority_levels,
+        "default_priority_level": batching.default_priority,
+        "default_queue_policy": _queue_policy(batching.queue),
+    }
     if batching.queue_of_priority:
         told["priority_queue_policy"] = {str(k): _queue_policy(v) for k, v in batching.queue_of_priority.items()}
     return told
@@ -192,7 +185,7 @@ def _batching(model: Model, settings: Settings) -> Mapping[str, Any]:
 def _queue_policy(policy: QueuePolicy) -> Mapping[str, Any]:
     return {
         "timeout_action": policy.on_timeout.upper(),
-        "default_timeout_microseconds": round((policy.timeout_s or 0) * _MICROSECONDS),
+        "default_timeout_microseconds": _microseconds(policy.timeout_s or 0),
         "allow_timeout_override": policy.allow_override,
         "max_queue_size": policy.max_requests or 0,
     }

@@ -1,10 +1,10 @@
 """What the server tells about itself: health, metadata of the protocol, model cards, metrics.
 
-All of it is read from the registry and the metrics at the moment of the request. What can be changed while the server
-runs is in `admin/admin.py`.
+Everything is read from the registry and the metrics when it is asked for. `admin/admin.py` has what can be changed.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,18 +15,16 @@ from starlette.responses import JSONResponse, Response
 from service.api.admin.admin import Administration
 from service.api.admin.control import Control
 from service.api.info.configuration import configure
-from service.api.info.kserve import KServeInfo
 from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
 from service.api.openapi.document import make_document
-from service.api.routes import Handler, Routes, make_routes
+from service.api.routes import Methods, Routes, make_routes
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 from service.models.entry import Model, ModelEntry, State
 from service.models.registry import Registry
 from service.protocol.json import render_json
-from service.transport.request import Reply
 from service.transport.status import error_reply
 
 
@@ -42,88 +40,82 @@ class Information:
         self.is_draining = False
 
     def application(self) -> Starlette:
+        registry = self._registry
+        live = _answer(lambda: {"live": True})
+        ready = _answer(self._ready)
         routes: Routes = {
-            "/livez": {"GET": self.live},
-            "/readyz": {"GET": self.ready},
-            "/v2": {"GET": self.server},
-            "/v2/health/live": {"GET": self.live},
-            "/v2/health/ready": {"GET": self.ready},
-            "/v2/models": {"GET": self.models},
-            "/v2/models/stats": {"GET": self.all_statistics},
-            **_of_model("", self.model),
-            **_of_model("/ready", self.model_ready),
-            **_of_model("/config", self.configuration),
-            **_of_model("/stats", self.statistics),
+            "/livez": live,
+            "/readyz": ready,
+            "/v2": _answer(lambda: describe_server(registry.settings)),
+            "/v2/health/live": live,
+            "/v2/health/ready": ready,
+            "/v2/models": _answer(lambda: {"models": registry.names()}),
+            "/v2/models/stats": _answer(lambda: tell_statistics(self._metrics, registry.models())),
+            **self._of_model("", self._describe),
+            **self._of_model("/ready", lambda model, one: {"name": model.name, "ready": True}),
+            **self._of_model("/config", lambda model, one: configure(model, registry.settings, self._lanes)),
+            **self._of_model("/stats", self._count),
             **self._administration.routes(),
-            **KServeInfo(self._registry).routes(),
-            "/models": {"GET": self.cards},
-            "/metrics": {"GET": self.metrics},
-            "/docs.json": {"GET": self.document},
+            "/": _answer(lambda: {"status": "alive"}),  # KServe's first protocol; browsers get a page here
+            "/v1/models": _answer(lambda: {"models": registry.names()}),
+            "/v1/models/{model}": self._answer_of_model(lambda model, one: {"name": model.name, "ready": True}),
+            "/v1/timeseries/models": _answer(
+                lambda: sorted({model.name for model in registry.models() if model.manifest.forecast})
+            ),
+            "/models": _answer(lambda: {"models": [_card(n, registry.model_entry(n)) for n in registry.names()]}),
+            "/metrics": {"GET": self._expose},
+            "/docs.json": {"GET": _show_document},
         }
         application = Starlette(
             routes=make_routes(routes),
             exception_handlers={ServiceError: _refuse, HTTPException: _refuse_route},
         )
-        application.router.redirect_slashes = False  # the ASGI path has taken those at the end away
+        application.router.redirect_slashes = False  # the ASGI path has removed slashes at the end
         return application
 
-    async def live(self, request: Request) -> Response:
-        return JSONResponse({"live": True})
+    def _of_model(self, what: str, describe: Callable[[Model, bool], Any]) -> Routes:
+        """The routes of a model, and of one of its versions."""
+        methods = self._answer_of_model(describe)
+        return {f"/v2/models/{model}{what}": methods for model in ("{model}", "{model}/versions/{version}")}
 
-    async def ready(self, request: Request) -> Response:
+    def _answer_of_model(self, describe: Callable[[Model, bool], Any]) -> Methods:
+        """``describe`` gets a model, loaded if need be, and whether the path names a version."""
+
+        async def answer(request: Request) -> Response:
+            name, version = request.path_params["model"], request.path_params.get("version")
+            return JSONResponse(describe(await self._registry.find_when_loaded(name, version), version is not None))
+
+        return {"GET": answer}
+
+    def _ready(self) -> dict[str, bool]:
         if self.is_draining:
             raise NotReady("the server is stopping")
         if not self._registry.is_ready:
             raise NotReady("no model serves: /models tells why" if self._registry.loaded else "models are being loaded")
-        return JSONResponse({"live": True, "ready": True})
+        return {"live": True, "ready": True}
 
-    async def server(self, request: Request) -> Response:
-        return JSONResponse(describe_server(self._registry.settings))
+    def _describe(self, model: Model, one: bool) -> dict[str, Any]:
+        return describe_model(model, self._registry.model_entry(model.name), one)
 
-    async def models(self, request: Request) -> Response:
-        return JSONResponse({"models": self._registry.names()})
-
-    async def model(self, request: Request) -> Response:
-        model = await self._find(request)
-        model_entry = self._registry.model_entry(model.name)
-        return JSONResponse(describe_model(model, model_entry, one="version" in request.path_params))
-
-    async def model_ready(self, request: Request) -> Response:
-        model = await self._find(request)
-        return JSONResponse({"name": model.name, "ready": True})
-
-    async def configuration(self, request: Request) -> Response:
-        return JSONResponse(configure(await self._find(request), self._registry.settings, self._lanes))
-
-    async def all_statistics(self, request: Request) -> Response:
-        return JSONResponse(tell_statistics(self._metrics, self._registry.models()))
-
-    async def statistics(self, request: Request) -> Response:
-        """Of one version, or of all that serve of a model."""
-        found = await self._find(request)
-        one = "version" in request.path_params
+    def _count(self, found: Model, one: bool) -> dict[str, Any]:
+        """Statistics of one version, or of all versions of a model that serve."""
         models = [found] if one else [m for m in self._registry.models() if m.name == found.name]
-        return JSONResponse(tell_statistics(self._metrics, models))
+        return tell_statistics(self._metrics, models)
 
-    async def _find(self, request: Request) -> Model:
-        """The version that the path names; it is loaded first where models are loaded when they are asked for."""
-        return await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
-
-    async def cards(self, request: Request) -> Response:
-        return JSONResponse({"models": [_card(n, self._registry.model_entry(n)) for n in self._registry.names()]})
-
-    async def metrics(self, request: Request) -> Response:
+    async def _expose(self, request: Request) -> Response:
         body, content_type = expose(self._metrics, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
-    async def document(self, request: Request) -> Response:
-        return Response(_document(), media_type="application/json")
+
+def _answer(describe: Callable[[], Any]) -> Methods:
+    async def answer(request: Request) -> Response:
+        return JSONResponse(describe())
+
+    return {"GET": answer}
 
 
-def _of_model(what: str, answer: Handler) -> Routes:
-    """The routes of something of a model, and of one of its versions."""
-    paths = (f"/v2/models/{{model}}{what}", f"/v2/models/{{model}}/versions/{{version}}{what}")
-    return {path: {"GET": answer} for path in paths}
+async def _show_document(request: Request) -> Response:
+    return Response(_document(), media_type="application/json")
 
 
 @functools.cache
@@ -131,26 +123,22 @@ def _document() -> bytes:
     return render_json(make_document(release()))
 
 
-def _respond(reply: Reply) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # noqa: S101  # it is registered for these
+    reply = error_reply(error, request.scope["sluice.request_id"])
     response = Response(b"".join(reply.chunks), reply.status)
     response.raw_headers.extend(reply.headers)
     return response
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServiceError)  # noqa: S101  # it is registered for these
-    return _respond(error_reply(error, request.scope["sluice.request_id"]))
-
-
 async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for these
-    path, method = request.scope.get("sluice.path", request.scope["path"]), request.method
-    if error.status_code == 405:
-        allowed = tuple((error.headers or {}).get("Allow", "GET").split(", "))
-        return await _refuse(
-            request, WrongMethod(f"{path:.120}: expected {' or '.join(allowed)}, got {method}", allowed)
-        )
-    return await _refuse(request, UnknownRoute(f"no route {path:.120}: /docs and the README list them"))
+    path = f"{request.scope.get('sluice.path', request.scope['path']):.120}"
+    if error.status_code != 405:
+        return await _refuse(request, UnknownRoute(f"no route {path}: /docs and the README list them"))
+    allowed = tuple((error.headers or {}).get("Allow", "GET").split(", "))
+    expected = " or ".join(allowed)
+    return await _refuse(request, WrongMethod(f"{path}: expected {expected}, got {request.method}", allowed))
 
 
 def _card(name: str, model_entry: ModelEntry) -> dict[str, Any]:
@@ -165,35 +153,35 @@ def _card(name: str, model_entry: ModelEntry) -> dict[str, Any]:
     reason = model_entry.reason or "; ".join(each.reason for each in model_entry.unusable if not each.version)
     if reason:
         card["reason"] = reason
-    if serving is not None:
-        manifest, loaded = serving.manifest, serving.loaded
-        card |= {
-            "task": manifest.task,
-            "description": manifest.description,
-            "labels": manifest.labels,
-            "inputs": [describe_tensor(t) for t in serving.signature.public_inputs.values()],
-            "outputs": [describe_tensor(t) for t in serving.signature.public_outputs.values()],
-            "quality": manifest.quality.model_dump() if manifest.quality else None,
-            "parity": manifest.parity.model_dump() if manifest.parity else None,
-            "licence": manifest.licence,
-            "provider": loaded.session.provider,
-            "golden_error": loaded.golden_error,
-            "batching": {
-                "batches": serving.signature.batches,
-                "max_rows": loaded.max_rows,
-                "max_wait_s": serving.dispatcher.queue.max_wait_s,
-                "rows": loaded.rows.verdict,
-                "reason": loaded.rows.reason,
-                "bits": loaded.bits,
-                "least_rows": loaded.least_rows,
-                "threads_alone": loaded.all_cores.threads if loaded.all_cores else None,
-            },
-        }
-    return card
+    if serving is None:
+        return card
+    manifest, loaded, signature = serving.manifest, serving.loaded, serving.signature
+    return card | {
+        "task": manifest.task,
+        "description": manifest.description,
+        "labels": manifest.labels,
+        "inputs": [describe_tensor(t) for t in signature.public_inputs.values()],
+        "outputs": [describe_tensor(t) for t in signature.public_outputs.values()],
+        "quality": manifest.quality.model_dump() if manifest.quality else None,
+        "parity": manifest.parity.model_dump() if manifest.parity else None,
+        "licence": manifest.licence,
+        "provider": loaded.session.provider,
+        "golden_error": loaded.golden_error,
+        "batching": {
+            "batches": signature.batches,
+            "max_rows": loaded.max_rows,
+            "max_wait_s": serving.dispatcher.queue.max_wait_s,
+            "rows": loaded.rows.verdict,
+            "reason": loaded.rows.reason,
+            "bits": loaded.bits,
+            "least_rows": loaded.least_rows,
+            "threads_alone": loaded.all_cores.threads if loaded.all_cores else None,
+        },
+    }
 
 
 def _versions(model_entry: ModelEntry) -> list[dict[str, Any]]:
-    """Those that were asked to serve, and then those that cannot even be tried."""
+    """The versions that were loaded or tried, then those that cannot be tried."""
     cards = []
     for number, entry in sorted(model_entry.entries.items()):
         cards.append({"version": str(number), "state": entry.state})

@@ -9,7 +9,7 @@ from service.settings import Settings
 
 NAME = "sluice"
 PLATFORM = "onnxruntime_onnx"
-_WORK = (
+_EXTENSIONS = (
     *("binary_tensor_data", "classification", "parameters", "schedule_policy"),
     *("model_configuration", "statistics", "trace", "logging"),
 )
@@ -24,15 +24,15 @@ def release() -> str:
 
 
 def describe_server(settings: Settings) -> dict[str, Any]:
-    """Name, version and extensions: what works, and nothing else."""
-    extensions = [*_WORK, *(["model_repository"] if settings.control else [])]
+    """Name, version and the extensions of the protocol that these settings offer."""
+    extensions = [*_EXTENSIONS, *(["model_repository"] if settings.control else [])]
     if settings.keeps_sequences:
         extensions += ["sequence", "sequence(string_id)"]
     return {"name": NAME, "version": release(), "extensions": extensions}
 
 
 def describe_model(model: Model, model_entry: ModelEntry, one: bool) -> dict[str, Any]:
-    """Metadata of a model: with all its versions in service, or of the ``one`` that was asked for."""
+    """Metadata of a model, with all its versions in service, or with the ``one`` that was asked for."""
     in_service = [str(number) for number, entry in sorted(model_entry.entries.items()) if entry.model]
     return {
         "name": model.name,
@@ -47,12 +47,9 @@ def describe_model(model: Model, model_entry: ModelEntry, one: bool) -> dict[str
 
 
 def describe_tensor(tensor: Tensor) -> dict[str, Any]:
-    """Sizes that are not fixed, the batch among them, are -1; a tensor that takes any shape is told as [-1]."""
-    return {
-        "name": tensor.name,
-        "datatype": tensor.datatype,
-        "shape": [-1] if tensor.any_shape else describe_sizes(tensor.shape),
-    }
+    """A tensor that takes any shape has the shape [-1]."""
+    shape = [-1] if tensor.any_shape else describe_sizes(tensor.shape)
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape}
 
 
 def describe_sizes(shape: tuple[int | str, ...]) -> list[int]:

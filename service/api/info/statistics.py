@@ -1,9 +1,8 @@
 """Statistics of the models in service, over all workers of this server.
 
-Durations are nanoseconds. Those of requests are summed over requests, so that a batch of eight adds its run eight
-times; those of batches over batches. ``inference_count`` is rows, ``execution_count`` runs: a loop runs its rows once
-a step, and each counts. ``compute_input`` is what assembling and the way into a lane took, ``compute_output`` the way
-out of it and the cutting apart.
+Durations are nanoseconds. Those of requests are summed over requests: a batch of eight requests adds its run eight
+times. Those of batches are summed over batches. ``inference_count`` is rows, ``execution_count`` runs; each step of a
+loop is a run. ``compute_input`` is the time to assemble a batch and reach a lane, ``compute_output`` the time after it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ _Sums = dict[str, float]
 
 
 def tell_statistics(metrics: Metrics, models: Iterable[Model]) -> dict[str, Any]:
-    """``{"model_stats": [...]}``, by name and version. Counts stay when a version leaves and comes back."""
+    """``{"model_stats": [...]}``, by name and version. Counts survive while a version is out of service."""
     wanted = sorted({(model.name, model.version) for model in models}, key=lambda k: (k[0], int(k[1])))
     requests = _sum(metrics, REQUESTS)
     batches: dict[Labels, dict[int, _Sums]] = {}

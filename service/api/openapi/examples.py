@@ -1,4 +1,4 @@
-"""Requests of the API's documentation. They run as they stand against the reference models."""
+"""Example requests for the API's documentation. Tests send each of them to the reference models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +18,8 @@ _ZERO = [
 """A handwritten zero: grey values 0..16, [1, 8, 8]."""
 
 _ZERO_PNG = {
-    "image": (
-        "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAARklEQVR42gXBYRVAMBgAwHt7/vsiaGCaLIJGIqyCBp4EI4E1III7lLYFaG99i0Ge"
-        "lh55T+LqbpI4GUm+WeQP01PqAdZW8QOg+BHx1aT2vAAAAABJRU5ErkJggg=="
-    )
+    "image": "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAARklEQVR42gXBYRVAMBgAwHt7/vsiaGCaLIJGIqyCBp4EI4E1III7lLYFa"
+    "G99i0Gelh55T+LqbpI4GUm+WeQP01PqAdZW8QOg+BHx1aT2vAAAAABJRU5ErkJggg=="
 }
 """The same zero."""
 
@@ -35,20 +33,21 @@ _SEA_CELSIUS = [
 """Monthly means off Peru, 2008 and 2009. NOAA, public domain."""
 
 DIGITS = "digits-classifier"
+_YEARS = {"model": "sunspots-forecaster", "inputs": [_SUNSPOTS]}
+_INTERVALS = {"horizon": 5, "quantiles": [0.1, 0.9], "seed": 7}
+_OF_INTERVALS = "Sunspots of the next five years, with an interval of 80 %"
+_PICTURES = {"output_format": "picture"}
 
 EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "classify": {
         "digit": ("Which digit is this?", {"model": DIGITS, "inputs": [_ZERO]}),
         "why": (
-            "The same as a picture, the three likeliest labels, and what counts for the first",
+            "The three most probable labels of a picture, and why the first was chosen",
             {"model": DIGITS, "inputs": [_ZERO_PNG], "top_k": 3, "explain": "integrated_gradients"},
         ),
     },
     "predict_sequence": {
-        "intervals": (
-            "Sunspots of the next five years, with an interval of 80 %",
-            {"model": "sunspots-forecaster", "inputs": [_SUNSPOTS], "horizon": 5, "quantiles": [0.1, 0.9], "seed": 7},
-        ),
+        "intervals": (_OF_INTERVALS, {**_YEARS, **_INTERVALS}),
         "further inputs": (
             "Sea temperatures of the next six months; month 11 is December, counted from 0",
             {"model": "elnino-forecaster", "inputs": [{"values": _SEA_CELSIUS, "month": 11}]},
@@ -57,33 +56,24 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             "A date from English into German",
             {"model": "date-translator", "inputs": ["Saturday, December 31, 2022"]},
         ),
-        "stream": (
-            "Each year as soon as it is forecast",
-            {"model": "sunspots-forecaster", "inputs": [_SUNSPOTS], "horizon": 3, "stream": True},
-        ),
+        "stream": ("An event for each forecast year", {**_YEARS, "horizon": 3, "stream": True}),
     },
     "reconstruct": {
-        "denoise": ("Take the noise from a digit", {"model": "digits-denoiser", "inputs": [_ZERO]}),
+        "denoise": ("Remove the noise from a digit", {"model": "digits-denoiser", "inputs": [_ZERO]}),
         "anomaly": (
-            "Is this a digit, and where is it odd? In pictures",
-            {"model": "digits-vae", "inputs": [_ZERO_PNG], "error_map": True, "output_format": "picture"},
+            "Is this a digit, and where does it look wrong? In pictures",
+            {"model": "digits-vae", "inputs": [_ZERO_PNG], "error_map": True, **_PICTURES},
         ),
     },
     "generate": {
-        "labels": ("Three digits, drawn at once", {"model": "digits-gan", "labels": ["3", "1", "4"], "seed": 1}),
+        "labels": ("Three digits", {"model": "digits-gan", "labels": ["3", "1", "4"], "seed": 1}),
         "diffusion": (
-            "A seven, drawn step by step",
+            "A seven by a diffusion of twenty steps",
             {"model": "digits-diffusion", "labels": ["7"], "steps": 20, "guidance": 1.0, "seed": 1},
         ),
         "interpolate": (
             "From one eight to another, in pictures",
-            {
-                "model": "digits-vae",
-                "count": 5,
-                "labels": ["8"],
-                "interpolate": {"seeds": [1, 2]},
-                "output_format": "picture",
-            },
+            {"model": "digits-vae", "count": 5, "labels": ["8"], "interpolate": {"seeds": [1, 2]}, **_PICTURES},
         ),
         "stream": (
             "Previews of a running diffusion",
@@ -94,25 +84,22 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 """Task -> name of an example -> (what it shows, the body)."""
 
 _IMAGE = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [_ZERO]}
-_STEP = {"value": 0.2, "noise": 0.0, "steps": 3}
+_STEPS = {"value": 0.2, "noise": 0.0, "steps": 3}
+_SERIES = {"type": "univariate_time_series", "name": "sunspots", "series": _SUNSPOTS, "frequency": "Y"}
 
 MODELS: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("/v2/models/{model}/generate", "/v2/models/{model}/generate_stream"),
-        "sunspots-forecaster",
-    ),
-    **dict.fromkeys(
-        ("/v2/repository/models/{model}/load", "/v2/repository/models/{model}/unload"),
-        "digits-style",  # which no other example needs
-    ),
+    "/v2/models/{model}/generate": "sunspots-forecaster",
+    "/v2/models/{model}/generate_stream": "sunspots-forecaster",
+    "/v2/repository/models/{model}/load": "digits-style",  # which no other example needs
+    "/v2/repository/models/{model}/unload": "digits-style",
 }
-"""Path of the protocol -> the model of its examples, where that is not the classifier of digits."""
+"""Path -> the model of its examples, where that is not the classifier of digits."""
 
 PROTOCOL: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "/v2/models/{model}/infer": {
         "digit": ("All outputs for a digit", {"id": "1", "inputs": [_IMAGE]}),
         "classes": (
-            "The three likeliest digits, as value:index:label",
+            "The three most probable digits, as value:index:label",
             {
                 "inputs": [_IMAGE],
                 "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}],
@@ -120,62 +107,44 @@ PROTOCOL: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             },
         ),
         "binary": (
-            "The answer as JSON with the bytes of the outputs behind it",
+            "The answer as JSON, followed by the bytes of the outputs",
             {"inputs": [_IMAGE], "parameters": {"binary_data_output": True}},
         ),
     },
-    "/v2/models/{model}/generate": {
-        "steps": ("Three steps through the loop of a forecaster, on its own scale", _STEP),
-    },
-    "/v2/models/{model}/generate_stream": {
-        "steps": ("Each step as it is done", _STEP),
-    },
+    "/v2/models/{model}/generate": {"steps": ("Three steps of a forecaster, on its own scale", _STEPS)},
+    "/v2/models/{model}/generate_stream": {"steps": ("An event for each step", _STEPS)},
     "/v2/repository/index": {
         "ready": ("Only versions that serve", {"ready": True}),
         "all": ("All versions", {}),
     },
     "/v2/repository/models/{model}/load": {
         "newest": ("The newest version", {}),
-        "version": ("This version, or what an alias points to", {"parameters": {"version": "1"}}),
+        "version": ("This version, or the one of an alias", {"parameters": {"version": "1"}}),
     },
-    "/v2/repository/models/{model}/unload": {
-        "all": ("All versions", {}),
-    },
+    "/v2/repository/models/{model}/unload": {"all": ("All versions", {})},
     "/v2/trace/setting": {
         "on": ("One request in a hundred", {"trace_level": ["TIMESTAMPS"], "trace_rate": "100"}),
         "off": ("No more", {"trace_level": ["OFF"]}),
     },
     "/v2/models/{model}/trace/setting": {
         "on": ("Ten requests", {"trace_level": ["TIMESTAMPS"], "trace_rate": "1", "trace_count": "10"}),
-        "back": ("As all other models", {"trace_level": None, "trace_rate": None, "trace_count": None}),
+        "back": ("As the server", {"trace_level": None, "trace_rate": None, "trace_count": None}),
     },
     "/v2/logging": {
         "verbose": ("Debug messages too", {"log_verbose_level": 1}),
-        "usual": ("As usual", {"log_verbose_level": 0, "log_info": True}),
+        "usual": ("The default", {"log_verbose_level": 0, "log_info": True}),
     },
-    "/v1/models/{model}:predict": {
-        "digit": ("All outputs for a digit", {"instances": [_ZERO]}),
-    },
-    "/v1/models/{model}:explain": {
-        "digit": ("What counts for the likeliest label", {"instances": [_ZERO]}),
-    },
+    "/v1/models/{model}:predict": {"digit": ("All outputs for a digit", {"instances": [_ZERO]})},
+    "/v1/models/{model}:explain": {"digit": ("Why the label was chosen", {"instances": [_ZERO]})},
     "/v1/timeseries/forecast": {
         "intervals": (
-            "Sunspots of the next five years, with an interval of 80 %",
+            _OF_INTERVALS,
             {
                 "model": "sunspots-forecaster",
-                "inputs": [
-                    {
-                        "type": "univariate_time_series",
-                        "name": "sunspots",
-                        "series": _SUNSPOTS,
-                        "frequency": "Y",
-                        "start_timestamp": "1996-07-01",
-                    }
-                ],
-                "options": {"horizon": 5, "quantiles": [0.1, 0.9], "seed": 7},
+                "inputs": [{**_SERIES, "start_timestamp": "1996-07-01"}],
+                "options": _INTERVALS,
             },
-        ),
+        )
     },
 }
-"""Path of the protocol -> name of an example -> (what it shows, the body)."""
+"""Path of the protocols -> name of an example -> (what it shows, the body)."""

@@ -1,29 +1,25 @@
-"""Triton's model configuration, as what the route of a model's configuration gives: see ``protocol_types.py``."""
+"""Triton's model configuration: what `/v2/models/{model}/config` answers with, as types for the OpenAPI document."""
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, with_config
-from typing_extensions import TypedDict  # that of typing suffices for pydantic from Python 3.12 on
+from pydantic import Field
 
-_exact = with_config(ConfigDict(extra="forbid"))
+from service.api.openapi.protocol_types import Count, Exact
 
-Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=-1)]
 Type = Annotated[str, Field(pattern="^TYPE_")]
 
 
-@_exact
-class VersionPolicy(TypedDict):
-    """One of the three: what a Triton configuration says, else the version itself."""
+class VersionPolicy(Exact):
+    """One of the three fields: that of the Triton configuration, else `specific` with the version itself."""
 
     latest: NotRequired[dict[Literal["num_versions"], Count]]
     all: NotRequired[dict[str, Any]]
     specific: NotRequired[dict[Literal["versions"], list[int]]]
 
 
-@_exact
-class TensorConfig(TypedDict):
-    """Without the batch. `reshape` is the shape that the graph has, where it is another one."""
+class TensorConfig(Exact):
+    """Without the batch axis. `reshape` is there where the graph has another shape than `dims`."""
 
     name: str
     optional: NotRequired[bool]
@@ -33,23 +29,20 @@ class TensorConfig(TypedDict):
     label_filename: NotRequired[str]
 
 
-@_exact
-class InstanceGroup(TypedDict):
+class InstanceGroup(Exact):
     name: str
     kind: Literal["KIND_CPU", "KIND_GPU"]
     count: Annotated[int, Field(ge=1)]
 
 
-@_exact
-class QueuePolicy(TypedDict):
+class QueuePolicy(Exact):
     timeout_action: Literal["REJECT", "DELAY"]
     default_timeout_microseconds: Count
     allow_timeout_override: bool
     max_queue_size: Count
 
 
-@_exact
-class DynamicBatching(TypedDict):
+class DynamicBatching(Exact):
     preferred_batch_size: list[Count]
     max_queue_delay_microseconds: Count
     preserve_ordering: Literal[False]
@@ -59,23 +52,20 @@ class DynamicBatching(TypedDict):
     priority_queue_policy: NotRequired[dict[str, QueuePolicy]]
 
 
-@_exact
-class DirectStrategy(TypedDict):
+class DirectStrategy(Exact):
     max_queue_delay_microseconds: Count
     minimum_slot_utilization: float
 
 
-@_exact
-class OldestStrategy(TypedDict):
+class OldestStrategy(Exact):
     max_candidate_sequences: Count
     preferred_batch_size: list[Count]
     max_queue_delay_microseconds: Count
     preserve_ordering: Literal[False]
 
 
-@_exact
-class Control(TypedDict):
-    """Its values of false and true, or the datatype of the id of a sequence."""
+class Control(Exact):
+    """Its values of false and true; for CORRID, the datatype of the sequence's id."""
 
     kind: Annotated[str, Field(pattern="^CONTROL_SEQUENCE_(START|END|READY|CORRID)$")]
     int32_false_true: NotRequired[list[int]]
@@ -84,14 +74,12 @@ class Control(TypedDict):
     data_type: NotRequired[Type]
 
 
-@_exact
-class ControlInput(TypedDict):
+class ControlInput(Exact):
     name: str
     control: list[Control]
 
 
-@_exact
-class InitialState(TypedDict):
+class InitialState(Exact):
     name: str
     data_type: Type
     dims: list[Count]
@@ -99,8 +87,7 @@ class InitialState(TypedDict):
     data_file: NotRequired[str]
 
 
-@_exact
-class StateConfig(TypedDict):
+class StateConfig(Exact):
     input_name: str
     output_name: str
     data_type: Type
@@ -108,9 +95,8 @@ class StateConfig(TypedDict):
     initial_state: NotRequired[list[InitialState]]
 
 
-@_exact
-class SequenceBatching(TypedDict):
-    """Of models that carry state from request to request. Both strategies are served alike: `oldest`."""
+class SequenceBatching(Exact):
+    """Of models that carry state from request to request. Both strategies are served as `oldest`."""
 
     max_sequence_idle_microseconds: Count
     direct: NotRequired[DirectStrategy]
@@ -119,13 +105,12 @@ class SequenceBatching(TypedDict):
     state: list[StateConfig]
 
 
-@_exact
-class ModelConfig(TypedDict):
+class ModelConfig(Exact):
     name: str
     platform: str
     backend: str
     version_policy: VersionPolicy
-    max_batch_size: Annotated[int, Field(ge=0, description="0: its tensors have no batch")]
+    max_batch_size: Annotated[int, Field(ge=0, description="0: the tensors have no batch axis")]
     input: list[TensorConfig]
     output: list[TensorConfig]
     instance_group: list[InstanceGroup]

@@ -1,33 +1,51 @@
 """The routes of the Open Inference Protocol and of KServe, as operations of the OpenAPI document."""
 
+import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
 from service.api.generate import GENERATE, GENERATE_STREAM
 from service.api.kserve import EXPLAIN, FORECAST, PREDICT
-from service.api.openapi import kserve_types as kserve
 from service.api.openapi import protocol_types as types
 from service.api.openapi.examples import DIGITS, MODELS, PROTOCOL
 from service.api.openapi.model_config import ModelConfig
 from service.protocol.timeseries import ForecastRequest
 
-_JSON = "application/json"
+JSON = "application/json"
+EVENTS = "text/event-stream"
+REQUEST_ID = {"description": "the caller's, or a new one", "schema": {"type": "string"}}
+ERRORS: Mapping[int, str] = {
+    400: "The request is malformed, or has the wrong shape, datatype or value, or an unknown field",
+    403: "The settings of this server do not allow it",
+    404: "No such model or version, or none that does this task",
+    408: "The body did not come in time",
+    413: "The body is over the limit, or one of its pictures, or the memory of a run",
+    415: "Not a picture, or a media type that is not supported",
+    429: "The queue is full, or the answer would come too late",
+    500: "A failure in the model; the log of the server has the reason under the request id",
+    501: "Not offered by this server",
+    503: "Not ready, or stopping",
+    504: "The deadline passed",
+}
+_RETRY_AFTER = {"description": "seconds until another try makes sense", "schema": {"type": "integer"}}
 _BINARY = "application/octet-stream"
-_EVENTS = "text/event-stream"
 _LENGTH = "Inference-Header-Content-Length"
 _MODEL = "/v2/models/{model}"
+_INFER = f"{_MODEL}/infer"
 _REPOSITORY = "/v2/repository/models/{model}"
+_OPTIONAL_BODIES = ("/v2/repository", "/v2/trace", "/v2/logging", f"{_MODEL}/trace")
 
 _TENSORS = (400, 404, 408, 413, 415, 429, 500, 503, 504)
-_INFER = (*_TENSORS, 501)
 _OF_MODEL = (404, 503)
 _CHANGE = (400, 403, 408, 413, 415, 501, 503)
 """Statuses of errors, by what a route does."""
+_CHANGE_OF_MODEL = (*_CHANGE, 404)
 
 
 class Operation(NamedTuple):
-    """``request`` and ``answer`` are types of JSON; ``error`` too, where it is not that of all other routes."""
+    """``answer``, ``request`` and ``error`` are types of JSON. ``error`` is None where it is that of most routes."""
 
     method: str
     path: str
@@ -36,6 +54,10 @@ class Operation(NamedTuple):
     errors: tuple[int, ...] = ()
     request: Any = None
     error: Any = None
+
+    @property
+    def kinds(self) -> Sequence[Any]:
+        return [kind for kind in (self.answer, self.request, self.error) if kind is not None]
 
     @property
     def name(self) -> str:
@@ -48,66 +70,52 @@ class Operation(NamedTuple):
         return "protocol" if self.path.startswith("/v2") else "kserve"
 
 
-_OF_VERSIONS = (
-    Operation("post", f"{_MODEL}/infer", "Tensors to tensors", types.InferAnswer, _INFER, types.InferRequest),
-    Operation("post", GENERATE, "Flat JSON to flat JSON", types.FlatAnswer, _TENSORS, types.FlatRequest),
-    Operation("post", GENERATE_STREAM, "Flat JSON to events", types.FlatAnswer, _TENSORS, types.FlatRequest),
-    Operation("get", _MODEL, "Inputs and outputs of a model", types.ModelMetadata, _OF_MODEL),
-    Operation("get", f"{_MODEL}/ready", "Whether a model serves", types.ModelReady, _OF_MODEL),
-    Operation("get", f"{_MODEL}/config", "How a model is served", ModelConfig, _OF_MODEL),
-    Operation("get", f"{_MODEL}/stats", "Statistics of a model", types.Statistics, _OF_MODEL),
-)
-"""Those that are there below a version of a model too."""
+_get = functools.partial(Operation, "get")
+_post = functools.partial(Operation, "post")
 
-_CHANGE_OF_MODEL = (*_CHANGE, 404)
+_OF_VERSIONS = (
+    _post(_INFER, "Tensors to tensors", types.InferAnswer, (*_TENSORS, 501), types.InferRequest),
+    _post(GENERATE, "Flat JSON to flat JSON", types.FlatAnswer, _TENSORS, types.FlatRequest),
+    _post(GENERATE_STREAM, "Flat JSON to events", types.FlatAnswer, _TENSORS, types.FlatRequest),
+    _get(_MODEL, "Inputs and outputs of a model", types.ModelMetadata, _OF_MODEL),
+    _get(f"{_MODEL}/ready", "Whether a model serves", types.ModelReady, _OF_MODEL),
+    _get(f"{_MODEL}/config", "How a model is served", ModelConfig, _OF_MODEL),
+    _get(f"{_MODEL}/stats", "Statistics of a model", types.Statistics, _OF_MODEL),
+)
+"""Each of these exists for a version of a model too."""
+
 _OTHERS = (
-    Operation("get", "/v2", "Name, version and extensions of the server", types.ServerMetadata),
-    Operation("get", "/v2/health/live", "Whether the server runs", types.Live),
-    Operation("get", "/v2/health/ready", "Whether a model serves", types.Ready, (503,)),
-    Operation("get", "/v2/models", "Names of all models", types.Names),
-    Operation("get", "/v2/models/stats", "Statistics of all versions in service", types.Statistics),
-    Operation(
-        *("post", "/v2/repository/index", "All versions and their states"),
-        *(list[types.IndexEntry], (400, 408, 413), types.IndexRequest),
+    _get("/v2", "Name, version and extensions of the server", types.ServerMetadata),
+    _get("/v2/health/live", "Whether the server runs", types.Live),
+    _get("/v2/health/ready", "Whether a model serves", types.Ready, (503,)),
+    _get("/v2/models", "Names of all models", types.Names),
+    _get("/v2/models/stats", "Statistics of all versions in service", types.Statistics),
+    _post(
+        "/v2/repository/index", "All versions and their states", list[types.IndexEntry], (400, 408, 413), IndexRequest
     ),
-    Operation(
-        *("post", f"{_REPOSITORY}/load", "Serve the newest version of a model, or the one that is named"),
-        *(types.Loaded, _CHANGE_OF_MODEL, types.LoadRequest),
-    ),
-    Operation(
-        *("post", f"{_REPOSITORY}/unload", "Take a model out of service, or a version of it"),
-        *(types.Unloaded, _CHANGE_OF_MODEL, types.LoadRequest),
-    ),
-    Operation("get", "/v2/trace/setting", "How requests are traced", types.TraceSettings),
-    Operation(
-        *("post", "/v2/trace/setting", "Change how requests are traced"),
-        *(types.TraceSettings, _CHANGE, types.TraceChanges),
-    ),
-    Operation("get", f"{_MODEL}/trace/setting", "How requests of a model are traced", types.TraceSettings, (404,)),
-    Operation(
-        *("post", f"{_MODEL}/trace/setting", "Change how requests of a model are traced"),
-        *(types.TraceSettings, _CHANGE_OF_MODEL, types.TraceChanges),
-    ),
-    Operation("get", "/v2/logging", "What is logged", types.LogSettings),
-    Operation("post", "/v2/logging", "Change what is logged", types.LogSettings, _CHANGE, types.LogChanges),
-    Operation("get", "/", "Whether the server runs; who wants HTML gets a page", types.Alive),
-    Operation("get", "/v1/models", "Names of all models", types.Names),
-    Operation("get", "/v1/models/{model}", "Whether a model serves", types.ModelReady, _OF_MODEL),
-    Operation("post", PREDICT, "Rows to rows of the outputs", kserve.Predictions, _TENSORS, kserve.Instances),
-    Operation("post", EXPLAIN, "Rows to labels, and why", kserve.Explanations, _TENSORS, kserve.Instances),
-    Operation("get", "/v1/timeseries/models", "Names of the models that forecast", list[str]),
-    Operation(
-        *("post", FORECAST, "Series to their forecasts", kserve.ForecastAnswer, _TENSORS),
-        *(ForecastRequest, kserve.ForecastError),
-    ),
+    _post(f"{_REPOSITORY}/load", "Load a version of a model", types.Loaded, _CHANGE_OF_MODEL, LoadRequest),
+    _post(f"{_REPOSITORY}/unload", "Unload a model, or a version", types.Unloaded, _CHANGE_OF_MODEL, LoadRequest),
+    _get("/v2/trace/setting", "How requests are traced", types.TraceSettings),
+    _post("/v2/trace/setting", "Change how requests are traced", types.TraceSettings, _CHANGE, TraceChanges),
+    _get(f"{_MODEL}/trace/setting", "How requests of a model are traced", types.TraceSettings, (404,)),
+    _post(f"{_MODEL}/trace/setting", "Change traces of a model", types.TraceSettings, _CHANGE_OF_MODEL, TraceChanges),
+    _get("/v2/logging", "What is logged", types.LogSettings),
+    _post("/v2/logging", "Change what is logged", types.LogSettings, _CHANGE, LogChanges),
+    _get("/", "Whether the server runs; browsers get a page", types.Alive),
+    _get("/v1/models", "Names of all models", types.Names),
+    _get("/v1/models/{model}", "Whether a model serves", types.ModelReady, _OF_MODEL),
+    _post(PREDICT, "Rows to rows of the outputs", types.Predictions, _TENSORS, types.Instances),
+    _post(EXPLAIN, "Rows to labels, and why", types.Explanations, _TENSORS, types.Instances),
+    _get("/v1/timeseries/models", "Names of the models that forecast", list[str]),
+    _post(FORECAST, "Series to forecasts", types.ForecastAnswer, _TENSORS, ForecastRequest, types.ForecastError),
 )
 
 _DESCRIPTIONS: Mapping[str, str] = {
-    f"{_MODEL}/infer": "The body is JSON, or JSON with the bytes of tensors behind it, as many as each tells in "
-    f"`parameters.binary_data_size`. Then the header {_LENGTH} has the length of the JSON; 0: all of the body is one "
-    "row of the only input. Bodies may be compressed with gzip or deflate, both ways.",
-    GENERATE: "With `steps` a model with a loop goes through it, and what it carries is zeros where it is left out.",
-    GENERATE_STREAM: "With `steps` a model with a loop goes through it, each step an event.",
+    _INFER: "The body is JSON, or JSON followed by the bytes of tensors; `parameters.binary_data_size` of each has "
+    f"their number. Then the header {_LENGTH} has the length of the JSON; with 0 the whole body is one row of the "
+    "only input. Requests and answers may be compressed with gzip or deflate.",
+    GENERATE: "`steps` is how often a model with a loop is run. Its state is zeros where it is left out.",
+    GENERATE_STREAM: "`steps` is how often a model with a loop is run. Each step is an event.",
 }
 
 
@@ -118,62 +126,69 @@ def list_operations() -> Iterator[Operation]:
     yield from _OTHERS
 
 
-def list_types() -> Iterator[tuple[str, Any]]:
-    """The types of JSON that operations have, by a name."""
-    for operation in list_operations():
-        parts = {"request": operation.request, "answer": operation.answer, "error": operation.error}
-        yield from ((f"{operation.name} {part}", kind) for part, kind in parts.items() if kind is not None)
-
-
-def describe_operation(
-    operation: Operation, schemas: Mapping[str, Any], describe_error: Callable[[int, Any], dict[str, Any]]
-) -> dict[str, Any]:
-    """An operation, given the schemas of ``list_types``, and what makes the response of an error of a status and the
-    schema that it has on this route alone, or None."""
+def describe_operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    """An operation of the document. ``schemas`` has those of its types."""
     about = operation.path.replace("/versions/{version}", "")
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": list(_parameters(operation.path, about)),
-        "responses": {"200": _answer(operation, about, schemas[f"{operation.name} answer"])},
+        "responses": {"200": _answer(operation, about, schemas[operation.answer])},
     }
     if about in _DESCRIPTIONS:
         described["description"] = _DESCRIPTIONS[about]
     if operation.request is not None:
-        described["requestBody"] = _body(about, schemas[f"{operation.name} request"])
+        described["requestBody"] = _body(about, schemas[operation.request])
     for status in operation.errors:
-        described["responses"][str(status)] = describe_error(status, schemas.get(f"{operation.name} error"))
+        described["responses"][str(status)] = describe_error(status, schemas.get(operation.error))
     return described
 
 
+def describe_error(status: int, schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The response of an error. ``schema`` None: the response that most routes share."""
+    if schema is None:
+        return ref(f"responses/Error{status}")
+    response: dict[str, Any] = {"description": ERRORS[status], "content": {JSON: {"schema": schema}}}
+    return {**response, "headers": {"Retry-After": _RETRY_AFTER}} if status in (429, 503) else response
+
+
+def ref(what: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/{what}"}
+
+
 def _parameters(path: str, about: str) -> Iterator[dict[str, Any]]:
-    examples = {"model": MODELS.get(about, DIGITS), "version": "1"}
-    for name, example in examples.items():
+    for name, example in {"model": MODELS.get(about, DIGITS), "version": "1"}.items():
         if f"{{{name}}}" in path:
             text = {"type": "string", "minLength": 1}
             yield {"name": name, "in": "path", "required": True, "schema": text, "example": example}
-    if about == f"{_MODEL}/infer":
+    if about == _INFER:
         number = {"type": "integer", "minimum": 0}
-        yield {"name": _LENGTH, "in": "header", "schema": number, "description": "of a body with bytes behind its JSON"}
+        yield {"name": _LENGTH, "in": "header", "schema": number, "description": "for bodies with bytes after the JSON"}
+
+
+def binary(description: str) -> dict[str, Any]:
+    """The schema of bytes."""
+    return {"type": "string", "format": "binary", "description": description}
+
+
+def describe_examples(examples: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    return {name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()}
 
 
 def _body(about: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    examples = {name: {"summary": summary, "value": value} for name, (summary, value) in PROTOCOL[about].items()}
-    content: dict[str, Any] = {_JSON: {"schema": body, "examples": examples}}
-    if about == f"{_MODEL}/infer":
-        content[_BINARY] = {"schema": {"type": "string", "format": "binary", "description": "JSON, then bytes"}}
-    is_optional = about.startswith(("/v2/repository", "/v2/trace", "/v2/logging", f"{_MODEL}/trace"))
-    return {"required": not is_optional, "content": content}
+    content: dict[str, Any] = {JSON: {"schema": body, "examples": describe_examples(PROTOCOL[about])}}
+    if about == _INFER:
+        content[_BINARY] = {"schema": binary("JSON, then bytes")}
+    return {"required": not about.startswith(_OPTIONAL_BODIES), "content": content}
 
 
 def _answer(operation: Operation, about: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {_JSON: {"schema": answer}}
+    content: dict[str, Any] = {JSON: {"schema": answer}}
     if about == GENERATE_STREAM:
-        text = "events whose `data` are each what generate answers; a failure on the way is the last, as Error"
-        content = {_EVENTS: {"schema": {"description": text}}}
-    if about == f"{_MODEL}/infer":
-        text = f"JSON, then the bytes of the outputs that are wanted so; {_LENGTH} has the length of the JSON"
-        content[_BINARY] = {"schema": {"type": "string", "format": "binary", "description": text}}
-    told = {"X-Request-Id": {"description": "the caller's, or a new one", "schema": {"type": "string"}}}
-    return {"description": operation.summary, "content": content, "headers": told}
+        text = "the `data` of each event is an answer of generate; if a step fails, the last event is an Error"
+        content = {EVENTS: {"schema": {"description": text}}}
+    if about == _INFER:
+        text = f"JSON, then the bytes of binary outputs; {_LENGTH} has the length of the JSON"
+        content[_BINARY] = {"schema": binary(text)}
+    return {"description": operation.summary, "content": content, "headers": {"X-Request-Id": REQUEST_ID}}

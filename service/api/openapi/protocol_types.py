@@ -1,72 +1,69 @@
-"""What the routes of the Open Inference Protocol take and give, as types for the OpenAPI document.
+"""What the routes of the Open Inference Protocol and of KServe take and give, as types for the OpenAPI document.
 
-Requests are read by ``service/protocol``, not by these types; tests check both against each other.
+Requests with tensors are read by ``service/protocol``, not by these types. Tests check both against each other.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import ConfigDict, Field, create_model, with_config
 from typing_extensions import TypeAliasType, TypedDict  # those of typing suffice for pydantic from Python 3.12 on
 
 from model_store.datatypes import DATATYPES
+from service.api.admin.changes import Digits, OneLevel
 
-_exact = with_config(ConfigDict(extra="forbid"))
-
-Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
+SequenceId = Annotated[int, Field(ge=0, le=(1 << 64) - 1)]
 Value = bool | float | str
 Values = TypeAliasType("Values", "list[Value | Values]")
-"""Of any depth: nested as the shape says, or flat. It is recursive, which the ``type`` statement alone can say."""
+"""Nested as the shape says, or flat. It is recursive, which needs a type alias."""
 Datatype = Annotated[str, Field(json_schema_extra={"enum": list(DATATYPES)})]
 Shape = Annotated[list[Count], Field(max_length=32)]
 
 
-def _open(of: dict[str, Any]) -> Callable[[Any], Any]:
-    """Fields besides those that are named, each of one JSON schema."""
-    return with_config(ConfigDict(extra="allow", json_schema_extra={"additionalProperties": of}))
+def open_to(schema: dict[str, Any]) -> Any:
+    """A decorator: other fields may follow those of the type, each of this JSON schema."""
+    return with_config(ConfigDict(extra="allow", json_schema_extra={"additionalProperties": schema}))
 
 
-_with_values = _open({"type": ["string", "number", "boolean", "null"]})
+_open_to_values = open_to({"type": ["string", "number", "boolean", "null"]})
 
 
-@_with_values
-class InferParameters(TypedDict):
-    """Others are let through; those that begin with `triton_` are refused. Null is as absent, here and below."""
-
-    sequence_id: NotRequired[
-        Annotated[
-            Annotated[int, Field(ge=0, le=(1 << 64) - 1)] | str | None,
-            Field(description="0 and an empty text are none"),
-        ]
-    ]
-    sequence_start: NotRequired[bool | None]
-    sequence_end: NotRequired[bool | None]
-    priority: NotRequired[Annotated[int | None, Field(ge=0, description="1 goes before the others")]]
-    timeout: NotRequired[Annotated[int | None, Field(ge=0, description="microseconds until 504")]]
-    binary_data_output: NotRequired[
-        Annotated[bool | None, Field(description="of outputs that do not say it themselves")]
-    ]
+@with_config(ConfigDict(extra="forbid"))
+class Exact(TypedDict):
+    """Base of types without other fields."""
 
 
-@_with_values
-class TensorParameters(TypedDict):
-    binary_data_size: NotRequired[
-        Annotated[int | None, Field(ge=0, description="bytes behind the JSON, in place of data")]
-    ]
+def _exact(name: str, /, **fields: Any) -> Any:
+    """A small answer. All of its fields are required."""
+    required: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **required)
 
 
-@_with_values
-class OutputParameters(TypedDict):
-    binary_data: NotRequired[bool | None]
-    classification: NotRequired[
-        Annotated[int | None, Field(ge=0, description="so many of the best, as value:index:label")]
-    ]
+@_open_to_values
+class InferParameters(TypedDict, total=False):
+    """Unknown parameters have no effect; names that begin with `triton_` are refused. Null counts as absent."""
+
+    sequence_id: Annotated[SequenceId | str | None, Field(description="0 or an empty text: no sequence")]
+    sequence_start: bool | None
+    sequence_end: bool | None
+    priority: Annotated[int | None, Field(ge=0, description="1 goes before the others")]
+    timeout: Annotated[int | None, Field(ge=0, description="microseconds until 504")]
+    binary_data_output: Annotated[bool | None, Field(description="default of the outputs' `binary_data`")]
 
 
-@_exact
-class InferInput(TypedDict):
-    """A tensor: `data`, or bytes behind the JSON whose number `parameters` tell.
+@_open_to_values
+class TensorParameters(TypedDict, total=False):
+    binary_data_size: Annotated[int | None, Field(ge=0, description="bytes after the JSON, in place of `data`")]
+
+
+@_open_to_values
+class OutputParameters(TypedDict, total=False):
+    binary_data: bool | None
+    classification: Annotated[int | None, Field(ge=0, description="so many highest values, as value:index:label")]
+
+
+class InferInput(Exact):
+    """A tensor: `data`, or bytes after the JSON whose number is in `parameters`.
 
     Floats may be the texts `NaN`, `Infinity` and `-Infinity`.
     """
@@ -78,24 +75,21 @@ class InferInput(TypedDict):
     data: NotRequired[Values | None]
 
 
-@_exact
-class InferWanted(TypedDict):
+class InferWanted(Exact):
     name: str
     parameters: NotRequired[OutputParameters | None]
 
 
-@_exact
-class InferRequest(TypedDict):
+class InferRequest(Exact):
     id: NotRequired[str | None]
-    model_name: NotRequired[Annotated[Any, Field(description="not read: who answers is in the path")]]
+    model_name: NotRequired[Annotated[Any, Field(description="not read: the path names the model")]]
     parameters: NotRequired[InferParameters | None]
-    inputs: Annotated[list[InferInput], Field(description="none for a model that takes none")]
-    outputs: NotRequired[Annotated[list[InferWanted] | None, Field(description="all where it is left out")]]
+    inputs: Annotated[list[InferInput], Field(description="empty for a model without inputs")]
+    outputs: NotRequired[Annotated[list[InferWanted] | None, Field(description="default: all")]]
 
 
-@_exact
-class InferOutput(TypedDict):
-    """`data` is flat, in the order of rows. Floats that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`."""
+class InferOutput(Exact):
+    """`data` is flat, in row-major order. NaN and infinities are the texts `NaN`, `Infinity` and `-Infinity`."""
 
     name: str
     datatype: Datatype
@@ -104,34 +98,30 @@ class InferOutput(TypedDict):
     data: NotRequired[Values]
 
 
-@_exact
-class InferAnswer(TypedDict):
+class InferAnswer(Exact):
     id: NotRequired[str]
     model_name: str
     model_version: str
     outputs: list[InferOutput]
 
 
-_FLAT = {"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array"}]}
-
-
-@_open({"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array"}]})
+@open_to({"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array"}]})
 class FlatRequest(TypedDict):
-    """The inputs of the model by their names, a value or a flat array each. Any other value is a parameter.
+    """The inputs of the model by name, each a value or a flat array. Any other field is a parameter.
 
     Floats may be the texts `NaN`, `Infinity` and `-Infinity`.
     """
 
     id: NotRequired[str | None]
-    parameters: NotRequired[Annotated[dict[str, Any] | None, Field(description="inputs and parameters, as beside it")]]
-    steps: NotRequired[Annotated[int | None, Field(ge=1, description="through the loop of a model that has one")]]
+    parameters: NotRequired[Annotated[dict[str, Any] | None, Field(description="more inputs and parameters")]]
+    steps: NotRequired[Annotated[int | None, Field(ge=1, description="how often a model with a loop is run")]]
 
 
-@_open(_FLAT)
+@open_to({"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array"}]})
 class FlatAnswer(TypedDict):
-    """The outputs of the model by their names; one that has one element is a value, another one a flat array.
+    """The outputs of the model by name: a value where there is one element, else a flat array.
 
-    Floats that JSON lacks are the texts `NaN`, `Infinity` and `-Infinity`.
+    NaN and infinities are the texts `NaN`, `Infinity` and `-Infinity`.
     """
 
     id: NotRequired[str]
@@ -139,71 +129,42 @@ class FlatAnswer(TypedDict):
     model_version: str
 
 
-@_exact
-class Live(TypedDict):
-    live: Literal[True]
+Live = _exact("Live", live=Literal[True])
+Ready = _exact("Ready", live=Literal[True], ready=Literal[True])
+Alive = _exact("Alive", status=Literal["alive"])
+ServerMetadata = _exact("ServerMetadata", name=str, version=str, extensions=list[str])
+Names = _exact("Names", models=list[str])
+ModelReady = _exact("ModelReady", name=str, ready=Literal[True])
+Loaded = _exact("Loaded", name=str, load=Literal[True])
+Unloaded = _exact("Unloaded", name=str, unload=Literal[True])
 
 
-@_exact
-class Ready(Live):
-    ready: Literal[True]
-
-
-@_exact
-class ModelReady(TypedDict):
-    name: str
-    ready: Literal[True]
-
-
-@_exact
-class Alive(TypedDict):
-    status: Literal["alive"]
-
-
-@_exact
-class Names(TypedDict):
-    models: list[str]
-
-
-@_exact
-class ServerMetadata(TypedDict):
-    name: str
-    version: str
-    extensions: Annotated[list[str], Field(description="what of the protocol works besides its core")]
-
-
-@_exact
-class TensorMetadata(TypedDict):
-    """Sizes that are not fixed, the batch among them, are -1."""
+class TensorMetadata(Exact):
+    """Sizes that are not fixed, such as that of the batch, are -1."""
 
     name: str
     datatype: Datatype
     shape: list[Annotated[int, Field(ge=-1)]]
 
 
-@_exact
-class ModelMetadata(TypedDict):
+class ModelMetadata(Exact):
     name: str
     versions: list[str]
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-    rows: Annotated[str, Field(description="whether rows of a batch are independent: proved, mixing or unknown")]
-    rows_reason: Annotated[str, Field(description="how that is known, or the node at which it is not")]
-    bits: Annotated[
-        str, Field(description="how a row's bits vary with the rows beside it, on the provider that serves")
-    ]
+    rows: Annotated[str, Field(description="whether the rows of a batch are independent: proved, mixing or unknown")]
+    rows_reason: Annotated[str, Field(description="how that is known, or the node that mixes rows or is unknown")]
+    bits: Annotated[str, Field(description="how a row's bits depend on the other rows of its batch, on this provider")]
 
 
-@_exact
-class Duration(TypedDict):
+class Duration(Exact):
     count: Count
     ns: Count
 
 
-@_exact
-class InferStatistics(TypedDict):
-    """Of requests, summed over them."""
+class InferStatistics(Exact):
+    """Sums over requests."""
 
     success: Duration
     fail: Duration
@@ -215,9 +176,8 @@ class InferStatistics(TypedDict):
     cache_miss: Duration
 
 
-@_exact
-class BatchStatistics(TypedDict):
-    """Of runs of so many rows."""
+class BatchStatistics(Exact):
+    """Sums over the batches of one size."""
 
     batch_size: Count
     compute_input: Duration
@@ -225,8 +185,7 @@ class BatchStatistics(TypedDict):
     compute_output: Duration
 
 
-@_exact
-class VersionStatistics(TypedDict):
+class VersionStatistics(Exact):
     """Since the server started, over all its workers."""
 
     name: str
@@ -240,19 +199,11 @@ class VersionStatistics(TypedDict):
     memory_usage: list[Any]
 
 
-@_exact
-class Statistics(TypedDict):
-    model_stats: list[VersionStatistics]
+Statistics = _exact("Statistics", model_stats=list[VersionStatistics])
 
 
-@_exact
-class IndexRequest(TypedDict):
-    ready: NotRequired[Annotated[bool | None, Field(description="only versions that serve")]]
-
-
-@_exact
-class IndexEntry(TypedDict):
-    """A version; without one, what lies in the store and cannot serve."""
+class IndexEntry(Exact):
+    """A version. Without a version: what is in the store and cannot serve."""
 
     name: str
     version: NotRequired[str]
@@ -260,38 +211,10 @@ class IndexEntry(TypedDict):
     reason: NotRequired[str]
 
 
-@_exact
-class LoadParameters(TypedDict):
-    version: NotRequired[Annotated[Text | int | None, Field(description="a number or an alias; the newest without it")]]
-    unload_dependents: NotRequired[Annotated[bool | None, Field(description="no model depends on another")]]
+class TraceSettings(Exact):
+    """Traces go to the log. Numbers are strings."""
 
-
-@_exact
-class LoadRequest(TypedDict):
-    parameters: NotRequired[LoadParameters | None]
-
-
-@_exact
-class Loaded(TypedDict):
-    name: str
-    load: Literal[True]
-
-
-@_exact
-class Unloaded(TypedDict):
-    name: str
-    unload: Literal[True]
-
-
-Level = Literal["OFF", "TIMESTAMPS"]
-Digits = Annotated[str, Field(pattern="^-?[0-9]{1,10}$")]
-
-
-@_exact
-class TraceSettings(TypedDict):
-    """Traces go to the log. Numbers are texts."""
-
-    trace_level: Annotated[list[Level], Field(min_length=1, max_length=1)]
+    trace_level: OneLevel
     trace_rate: Digits
     trace_count: Digits
     log_frequency: Digits
@@ -299,37 +222,63 @@ class TraceSettings(TypedDict):
     trace_mode: Literal["triton"]
 
 
-@_exact
-class TraceChanges(TypedDict, total=False):
-    """What is to change; null takes a model's own setting back."""
-
-    trace_level: Level | Annotated[list[Level], Field(min_length=1, max_length=1)] | None
-    trace_rate: Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$", description="one request in so many")] | None
-    trace_count: Annotated[str, Field(pattern="^(-1|[0-9]{1,9})$", description="-1: no end")] | None
-    log_frequency: Annotated[str, Field(pattern="^[0-9]{1,9}$")] | None
-    trace_file: Literal[""] | None
-    trace_mode: Literal["triton"] | None
-
-
-@_exact
-class LogChanges(TypedDict, total=False):
-    """What is to change."""
-
-    log_file: Literal[""] | None
-    log_info: bool | None
-    log_warning: bool | None
-    log_error: bool | None
-    log_verbose_level: Annotated[int, Field(ge=0, lt=1 << 31)] | None
-    log_format: Literal["default"] | None
-
-
-@_exact
-class LogSettings(TypedDict):
-    """What holds."""
-
+class LogSettings(Exact):
     log_file: Literal[""]
     log_info: bool
     log_warning: bool
     log_error: bool
     log_verbose_level: Count
     log_format: Literal["default"]
+
+
+class Instances(Exact):
+    """Rows as `/classify` takes them: nested numbers, texts, pictures, or objects of the inputs by name.
+
+    Floats may be the texts `NaN`, `Infinity` and `-Infinity`, and are these texts in the predictions.
+    """
+
+    instances: Annotated[list[Any], Field(min_length=1)]
+
+
+_Prediction = Annotated[Any, Field(description="a row of the only output, or an object of all outputs")]
+_Explanation = Annotated[dict[str, Any], Field(description="a prediction of `/classify`, with `explain`")]
+Predictions = _exact("Predictions", predictions=list[_Prediction])
+Explanations = _exact("Explanations", explanations=list[_Explanation])
+
+
+class ForecastContent(Exact):
+    """The forecast of one series; `start_timestamp` is the time of its first value."""
+
+    type: Literal["univariate_time_series"]
+    name: str
+    mean_forecast: list[float]
+    frequency: str
+    start_timestamp: str | None
+    quantiles: dict[str, list[float]] | None
+
+
+class ForecastOutput(Exact):
+    type: Literal["time_series_forecast"]
+    id: str
+    status: Literal["completed"]
+    error: None
+    content: list[ForecastContent]
+
+
+class ForecastAnswer(Exact):
+    id: str
+    created_at: Annotated[int, Field(description="seconds since 1970")]
+    status: Literal["completed"]
+    error: None
+    model: str
+    outputs: list[ForecastOutput]
+
+
+class ForecastFault(Exact):
+    code: Annotated[str, Field(description="the status")]
+    message: str
+    type: str
+    param: Annotated[str, Field(description="the wrong field, or an empty text")]
+
+
+ForecastError = _exact("ForecastError", error=ForecastFault, request_id=str)

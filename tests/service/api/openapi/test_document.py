@@ -13,7 +13,6 @@ from model_store import DEFAULT_ROOT
 from service.api.openapi.document import make_document
 from service.api.openapi.examples import EXAMPLES
 from service.api.openapi.operations import list_operations
-from service.api.openapi.task_types import OPTIONS
 from service.api.tasks import PLANNERS, ROUTES
 from service.transport.request import INFER
 from service.transport.status import STATUS
@@ -224,8 +223,7 @@ def test_document_has_every_task_option_and_status(document: dict[str, Any]):
         names = {parameter["name"] for parameter in described["parameters"]}
         assert names == set(task.Options.model_fields)
         assert set(described["responses"]) == usual | {"200"}
-        options |= names
-    assert set(OPTIONS) == options
+        assert all(parameter["description"] for parameter in described["parameters"])
 
 
 @pytest.mark.parametrize("path", ["/models", "/livez", "/readyz", "/metrics"])

@@ -1,0 +1,105 @@
+"""What clients send to the administration routes. ``read`` raises NotOffered for what this server does not do."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from service.errors import NotOffered
+from service.protocol.request_model import RequestModel
+
+Level = Literal["OFF", "TIMESTAMPS"]
+OneLevel = Annotated[list[Level], Field(min_length=1, max_length=1)]
+Digits = Annotated[str, Field(pattern="^-?[0-9]{1,10}$")]
+_LARGEST = 2**31 - 1
+
+
+class IndexRequest(RequestModel):
+    ready: bool | None = None
+    """only versions that serve"""
+
+
+class LoadParameters(RequestModel):
+    version: Annotated[str, Field(min_length=1)] | int | None = None
+    """a number or an alias"""
+    unload_dependents: bool | None = None
+    """has no effect: no model depends on another"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_files(cls, parameters: Any) -> Any:
+        for name in parameters if isinstance(parameters, Mapping) else ():
+            if name == "config" or name.startswith("file:"):
+                raise NotOffered(f"parameters.{name:.60}: a published model never changes: publish a new version")
+        return parameters
+
+
+class LoadRequest(RequestModel):
+    """The version to load or unload."""
+
+    parameters: LoadParameters | None = None
+
+    @property
+    def version(self) -> str | None:
+        """The number or alias, None where none is named."""
+        version = None if self.parameters is None else self.parameters.version
+        return None if version is None else str(version)
+
+
+def _read_level(value: Any) -> Any:
+    if value in ("TENSORS", ["TENSORS"]):
+        raise NotOffered("trace_level: tensors are not traced: they may hold what must not be in a log")
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _read_number(value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch("-?[0-9]{1,10}", value):
+        raise ValueError('expected a number in a string, such as "5"')
+    return int(value)
+
+
+_LevelReader = BeforeValidator(_read_level, json_schema_input_type=Level | OneLevel | None)
+_NumberReader = BeforeValidator(_read_number, json_schema_input_type=Digits | None)
+
+
+class TraceChanges(RequestModel):
+    """The settings to change; null makes a model follow the server again."""
+
+    trace_level: Annotated[Level | None, _LevelReader] = None
+    trace_rate: Annotated[int | None, Field(ge=1, le=_LARGEST), _NumberReader] = None
+    trace_count: Annotated[int | None, Field(ge=-1, le=_LARGEST, description="-1: no end"), _NumberReader] = None
+    log_frequency: Annotated[int | None, Field(ge=0, le=_LARGEST), _NumberReader] = None
+    trace_file: Annotated[str | None, Field(exclude=True)] = None
+    trace_mode: Annotated[str | None, Field(exclude=True)] = None
+
+    @field_validator("trace_file", "trace_mode")
+    @classmethod
+    def _check_destination(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value not in (None, "" if info.field_name == "trace_file" else "triton"):
+            raise NotOffered(f"{info.field_name}: traces go to the log as JSON lines, and nowhere else")
+        return value
+
+    def changes(self) -> dict[str, str | int | None]:
+        """What was sent, by the names of ``TraceSettings``."""
+        return {name.removeprefix("trace_"): value for name, value in self.model_dump(exclude_unset=True).items()}
+
+
+class LogChanges(RequestModel):
+    """The settings to change; null changes nothing."""
+
+    log_file: Annotated[str | None, Field(exclude=True)] = None
+    log_info: bool | None = None
+    log_warning: bool | None = None
+    log_error: bool | None = None
+    log_verbose_level: Annotated[int | None, Field(ge=0, le=_LARGEST)] = None
+    log_format: Annotated[Literal["default", "ISO8601"] | None, Field(exclude=True)] = None
+
+    @field_validator("log_file", "log_format")
+    @classmethod
+    def _check_destination(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value not in (None, "" if info.field_name == "log_file" else "default"):
+            raise NotOffered(f"{info.field_name}: file and format of the log are chosen where the server is started")
+        return value
