@@ -1,12 +1,10 @@
-"""The request handler: the POST routes that carry tensors, for whichever transport a request came by.
+"""The request handler: the POST routes that carry tensors, for all transports.
 
-Life of a request: ``match`` finds the endpoint, ``start`` inflates the body and gives the request, with a
-``Responder``, to whoever answers its route. That decodes, validates and queues. When the batch is done the answer is
-rendered, compressed if the caller asks for it, and goes out once. Whatever goes wrong on the way becomes an error
-reply, so a transport never sees an exception.
+``match`` finds the endpoint. ``start`` inflates the body and gives the request, with a ``Responder``, to the function
+that answers its route: it decodes, checks and queues. When the batch is done, the answer is rendered, compressed if the
+caller asks for it, and sent once. Every exception becomes an error reply, so a transport never sees one.
 
-What a request refers to is let go of when it ends: without reference cycles memory is free at once, and the garbage
-collector, which would stop everybody, has nothing to find.
+A request drops its references when it ends. Without cycles its memory is free at once, without the garbage collector.
 """
 
 import asyncio
@@ -36,53 +34,43 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
 from service.transport.handler import ConnectionLimits, Handler
-from service.transport.request import (
-    JSON,
-    BodyBudget,
-    Endpoint,
-    HeaderField,
-    Reply,
-    Request,
-    Work,
-    render_server_timing,
-)
+from service.transport.request import JSON, BodyBudget, Endpoint, Reply, Request, Work, render_server_timing
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.http")
 
-BINARY: Final[HeaderField] = (b"content-type", b"application/octet-stream")
+BINARY: Final = (b"content-type", b"application/octet-stream")
 
 Body = bytes | memoryview
 
 _V2_PATH: Final = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
 _V1_PATH: Final = re.compile(r"/v1/models/([^/]+):(predict|explain)")
 _PLAIN_ROUTES: Final = ("/generate",)
-"""Whose requests are too small to be worth a content coding."""
+"""Requests of these routes are too small for a content coding."""
 _MAX_KEPT_PATH: Final = 512
-"""Characters of a path that is remembered: longer ones are none of ours, or rare."""
+"""Characters of a path that is cached: longer ones are rare."""
 _COMPRESS_FROM_BYTES: Final = 1024
 _INFLATE_IN_THREAD_FROM_BYTES: Final = 1 << 10
 _DEFLATE_IN_THREAD_FROM_BYTES: Final = 16 << 10
-"""Larger bodies are inflated and compressed in a thread; up to there it took 3 ms, for a bomb, and 0.15 ms."""
+"""Larger bodies are inflated and compressed in a thread. Smaller ones take at most 3 ms and 0.15 ms."""
 
 
 T = TypeVar("T")
 
 
 class ErrorFormat(NamedTuple):
-    """How a route tells errors, where it differs from most: the whole reply, and the name of the event in a stream."""
+    """How a route reports errors: the reply, and the name of the event in a stream."""
 
     reply: Callable[[ServiceError, str], Reply] = error_reply
     event: str | None = "error"
 
 
 class Responder(Work):
-    """A request that is worked on, and the one way to answer it. Given to whoever answers the route.
+    """A request while it is worked on, and the only way to answer it.
 
-    ``model_name`` is who answers, for metrics, once that is known. ``cancel_work`` takes the request out of wherever it
-    is, and ``on_end`` is called when it has ended, however; both are set by whoever works on it. ``late_s`` is how much
-    of its time was over when the work began, after the body was inflated or the model was loaded say. ``opened``: a
-    stream has begun, so an error can no longer be the reply. ``gone``: it has ended.
+    Who works on it sets ``model_name``, for metrics; ``cancel_work``, which stops the work; and ``on_end``, which is
+    called once at the end. ``late_s`` is how much of its time was over when the work began, such as after a model was
+    loaded. ``opened``: a stream has begun, so an error can no longer be the reply. ``gone``: the request has ended.
     """
 
     model_name = ""
@@ -92,14 +80,14 @@ class Responder(Work):
     opened = False
     gone = False
     _timer: asyncio.TimerHandle | None = None
-    _inflated_bytes = 0  # the room that is reserved for a body that came compressed
+    _inflated_bytes = 0  # reserved for a body that came compressed
 
     def __init__(self, handler: "RequestHandler", request: Request) -> None:
         self.request = request
         self._handler = handler
 
     def allowed_s(self, asked_s: float | None = None) -> float:
-        """Seconds that the request may take, never more than its caller waits, or than the server lets any."""
+        """Seconds that the request may take: at most what its caller waits and what the server allows."""
         patience_s, handler = self.request.patience_s, self._handler
         timeout_s = asked_s or patience_s or handler.deadline_s
         if patience_s is not None:
@@ -111,7 +99,7 @@ class Responder(Work):
         return self._handler.clock() - self.request.began
 
     def cancel(self) -> None:
-        """The caller has gone: take the request out of wherever it is. Its reply will not come."""
+        """The caller has gone: stop the work. There is no reply."""
         if self.gone:
             return
         self._handler.metrics.rejected(self.model_name, Cancelled.reason)
@@ -120,7 +108,7 @@ class Responder(Work):
         self._let_go()
 
     def wait_at_most(self, seconds: float, what: str = "the request could be looked at") -> None:
-        """Answer with DeadlinePassed unless ``stop_waiting`` is called before. For waits that are long anyway."""
+        """Answer with DeadlinePassed unless ``stop_waiting`` is called before."""
         self._timer = self._handler.loop.call_later(seconds, self._expire, what)
 
     def stop_waiting(self) -> None:
@@ -139,7 +127,7 @@ class Responder(Work):
     def run_in_thread(
         self, work: Callable[[], T], then: Callable[[T], None], *, is_answered: bool = False
     ) -> "asyncio.Future[T]":
-        """Do what takes long in a thread, then go on if the caller is there in time; ``is_answered``: at any time."""
+        """Call ``work`` in a thread, then ``then`` unless the deadline has passed; ``is_answered``: in any case."""
         return self._handler.run_in_thread(self, work, then, is_answered, self._handler.parsing)
 
     def fail(self, error: Exception) -> None:
@@ -153,7 +141,7 @@ class Responder(Work):
         handler.metrics.rejected(self.model_name, error.reason)
         told = handler.error_formats.get(request.endpoint.route, _USUAL)
         reply = told.reply(error, request.request_id)
-        if self.opened:  # the status has gone out: what is left is to say it in the stream
+        if self.opened:  # the status has gone out already
             request.send(sse.event(b"".join(reply.chunks), told.event))
             self.finish_stream(reply.status)
         else:
@@ -176,7 +164,7 @@ class Responder(Work):
         self._count(status, total_s)
 
     def finish(self, reply: Reply, answer: Answer | None) -> None:
-        """Send an answer, in the coding that its caller asks for where that is worth it."""
+        """Send an answer, in the coding that its caller asks for if it is large enough."""
         if self.gone:
             return
         coding = _coding_of(self.request, reply) if b"accept-encoding" in self.request.headers else None
@@ -205,13 +193,12 @@ class Responder(Work):
         self._count(status, total_s)
 
     def _count(self, status: int, total_s: float) -> None:
-        """Nobody waits for this: the answer is out."""
+        """Called after the answer is out, so that nobody waits for it."""
         self._handler.metrics.route(self.request.endpoint.route, self.model_name).answered(status, total_s)
 
     def hold_inflated(self, body: Body) -> bool:
         """Take a body in place of the compressed one; False where others hold the room that it needs."""
         budget = self._handler.body_budget
-        # Bodies under way are bounded in all, and this one has grown since its transport let it in.
         if budget.held_bytes <= len(self.request.body):  # there is no other
             budget.grow(len(body))
         elif not budget.try_admit(len(body)):
@@ -238,11 +225,11 @@ class Responder(Work):
 _USUAL: Final = ErrorFormat()
 
 Start = Callable[[Responder], None]
-"""Begins to answer a request; raises ServiceError, or whatever becomes the answer as a fault of the server."""
+"""Begins to answer a request. Raises ServiceError; any other exception is answered as a fault of the server."""
 
 
 class RequestHandler(Handler):
-    """``starts`` has who answers each route, ``error_formats`` those routes whose errors look otherwise."""
+    """``starts``: the function that answers each route. ``error_formats``: of routes that differ from most."""
 
     def __init__(
         self,
@@ -263,7 +250,7 @@ class RequestHandler(Handler):
         self.max_timeout_s = max(settings.max_timeout_s, settings.deadline_s)
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self.parsing = ThreadPoolExecutor(1, thread_name_prefix="parse")
-        """For what holds the interpreter: two threads would only take turns."""
+        """One thread for work that holds the interpreter: two would only take turns."""
         self.starts: dict[str, Start] = {}
         self.error_formats: Mapping[str, ErrorFormat] = {}
 
@@ -322,7 +309,7 @@ class RequestHandler(Handler):
         return future
 
     def _left_s(self, responder: Responder, asked_s: float | None = None) -> float:
-        """What is left of its time, as far as that is known before the body is read."""
+        """What is left of its time, as far as this is known before the body is read."""
         return max(0.0, responder.allowed_s(asked_s) - responder.elapsed_s())
 
     def _go_on(self, responder: Responder) -> None:
@@ -338,14 +325,14 @@ class RequestHandler(Handler):
         error.when_loaded(lambda: self._go_on_late(responder))
 
     def _go_on_late(self, responder: Responder) -> None:
-        """Go on with a request that had to wait, if its caller still does: that time is over too."""
+        """Go on with a request after a wait, which counts as part of its time."""
         if not responder.gone:
             responder.stop_waiting()
             responder.late_s = responder.elapsed_s()
             self._go_on(responder)
 
     def _inflate(self, responder: Responder, encoding: bytes) -> None:
-        """Go on with the body as it was before its content coding."""
+        """Go on with the body before its content coding."""
         request = responder.request
 
         def go_on(body: Body) -> None:
@@ -381,15 +368,11 @@ def _match_model(path: str) -> Endpoint | None:
 
 
 _match_known = functools.lru_cache(maxsize=4096)(_match_model)
-"""The same, for paths that are short enough to be kept."""
+"""The same, cached."""
 
 
 def _coding_of(request: Request, reply: Reply) -> str | None:
-    """The content coding for a reply; pictures are compressed already, and short ones would not get shorter."""
-    if reply.size_bytes < _COMPRESS_FROM_BYTES:
+    """The content coding for a reply. Pictures are compressed already, and short replies would not get shorter."""
+    if reply.size_bytes < _COMPRESS_FROM_BYTES or (JSON not in reply.headers and BINARY not in reply.headers):
         return None
-    return (
-        choose_coding(request.headers[b"accept-encoding"])
-        if any(header in reply.headers for header in (JSON, BINARY))
-        else None
-    )
+    return choose_coding(request.headers[b"accept-encoding"])

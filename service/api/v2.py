@@ -1,7 +1,7 @@
 """Inference requests of the Open Inference Protocol: from a request's body to rows in the engine, and back.
 
-Programs send the same JSON part again and again, with other bytes. What was checked of one (names, datatypes, shapes,
-wanted outputs, the place of each tensor) is kept, and of the next only the values are looked at.
+Programs often send the same JSON part with other bytes. The result of its checks (names, datatypes, shapes, wanted
+outputs, the position of each tensor) is kept, and only the values of the next request are checked.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ Render = Callable[[Model, InferHeader, Answer], Reply]
 
 @dataclass(eq=False)
 class BodyLayout:
-    """Where the tensors lie in every body that begins with the same header. ``size_bytes`` is that of such a body."""
+    """Where the tensors are in every body of ``size_bytes`` that begins with the same header."""
 
     size_bytes: int
     places: Sequence[tuple[str, tuple[int, ...], np.dtype, int]]
@@ -53,7 +53,7 @@ class BodyLayout:
 
 
 def find_layout(header: InferHeader, header_bytes: int) -> BodyLayout | None:
-    """The layout of bodies with a JSON part of ``header_bytes``; None where the tensors' bytes need a check as well."""
+    """The layout of bodies with a JSON part of ``header_bytes``; None where the bytes of a tensor need a check too."""
     places = []
     at = header_bytes
     for item in header.inputs:
@@ -66,7 +66,7 @@ def find_layout(header: InferHeader, header_bytes: int) -> BodyLayout | None:
 
 @dataclass(eq=False)
 class _KnownHeader:
-    """What requests to a model with the same JSON part have in common; the first of them has passed every check."""
+    """What is known of requests to a model with the same JSON part. The first of them has passed every check."""
 
     header: InferHeader
     layout: BodyLayout
@@ -76,10 +76,7 @@ class _KnownHeader:
 
 
 class InferHandler:
-    """Requests that carry tensors as the protocol has them. On the event loop's thread only.
-
-    ``forwarder`` is the way to the other workers, where there are some.
-    """
+    """Inference requests of the protocol. On the event loop's thread only. ``forwarder`` reaches the other workers."""
 
     def __init__(
         self, registry: Registry, settings: Settings, sequences: Sequences, forwarder: Forwarder | None
@@ -91,7 +88,7 @@ class InferHandler:
         self._max_inputs = settings.max_inputs
         self._known: dict[Model, dict[bytes, _KnownHeader]] = {}
         self._reading: dict[Model, asyncio.Future[InferRequest]] = {}
-        """The last request in the thread that reads: in a sequence nobody may overtake it, so others go there too."""
+        """The last request that is read in a thread. Others of its model go there too: sequences keep their order."""
 
     def starts(self) -> Mapping[str, Start]:
         return dict.fromkeys((INFER, GRPC_INFER, GRPC_STREAM_INFER, FORWARDED_INFER), self.start)
@@ -114,7 +111,7 @@ class InferHandler:
             self._start_anew(responder, model, header_bytes)
             return
         timeout_s = self._timeout_s(responder, model, known.schedule)
-        # A server that is asked for too much has no time to lose on what it refuses, not even for an exception.
+        # An overloaded server must refuse fast: no exception.
         refusal = model.dispatcher.find_refusal(known.number, timeout_s)
         if refusal is not None:
             responder.fail(refusal)
@@ -127,20 +124,19 @@ class InferHandler:
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
 
     def find_max_tensors(self) -> int:
-        """The most inputs, and outputs, of a request to any model in service: each takes all it has."""
+        """The most inputs, or outputs, that a request to any model in service may have."""
         signatures = [model.signature for model in self._registry.models()]
         has = [max(len(each.public_inputs), len(each.public_outputs)) for each in signatures]
         return max(self._max_inputs, *has) if has else self._max_inputs
 
     async def forget(self, model: Model) -> None:
-        """The version is taken out of service."""
+        """The version goes out of service."""
         self._known.pop(model, None)
         self._reading.pop(model, None)
 
     def _start_anew(self, responder: Responder, model: Model, header_bytes: int | None) -> None:
-        """A request unlike those before it: everything is to be checked."""
+        """A request with a new JSON part: everything is checked."""
         body, signature = responder.request.body, model.signature
-        # Every request that the model takes is read, and little of one that has far more than it can take.
         max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
 
         def admit(header: InferHeader) -> None:  # before tensors are decoded
@@ -168,7 +164,7 @@ class InferHandler:
             del self._reading[model]
 
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
-        """The body has been read: check what it says, and submit it."""
+        """The body has been read: check it and submit it."""
         signature, header, inputs = model.signature, request.header, request.inputs
         if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
             name = next(name for name in header.outputs if name not in signature.public_outputs)
@@ -189,23 +185,23 @@ class InferHandler:
         self._submit(responder, model, header, rows, self._render, timeout_s, schedule.priority)
 
     def _learn_header(self, model: Model, text: bytes, header: InferHeader, rows: Rows) -> None:
-        """Keep what was found of a JSON part, for it may come again."""
+        """Keep what is known of a JSON part, for it may come again."""
         layout = find_layout(header, len(text))
         if layout is None or not model.signature.has_fixed_key:
             return
         known = self._known.setdefault(model, {})
         if len(known) >= _KEPT_HEADERS:
-            known.clear()  # such as by an id in each request, which does not come again
+            known.clear()  # such as when each request has an id of its own
         known[text] = _KnownHeader(header, layout, rows.number, rows.key, _schedule(model, header))
 
     def _check_time(self, responder: Responder, model: Model, rows: int, header: InferHeader) -> None:
-        """Raises what stands against so many rows: Draining, TooLate, DeadlinePassed."""
+        """Raises Draining, TooLate or DeadlinePassed for a request of so many rows."""
         model.dispatcher.check_time(rows, self._timeout_s(responder, model, _schedule(model, header)))
 
     def _start_in_sequence(
         self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep, inputs: Arrays
     ) -> None:
-        """Submit a request when those before it in its sequence have been answered, or forward it to who keeps that."""
+        """Submit a request after those before it in its sequence, or forward it to the worker that keeps it."""
         request = responder.request
         if self._forwarder is not None and request.endpoint.route != FORWARDED_INFER:
             owner = self._forwarder.find_owner(model.name, step.id)
@@ -222,7 +218,7 @@ class InferHandler:
                 rows = turn.take(inputs)
                 render = functools.partial(self._render_in_sequence, turn)
                 self._submit(responder, model, header, rows, render, left_s, header.priority)
-            except Exception as error:  # noqa: BLE001  # it may be called by the loop, which has nobody to tell
+            except Exception as error:  # noqa: BLE001  # the event loop may call it
                 responder.fail(error)
 
         turn = self._sequences.join(model.name, model.signature, model.sequence_rules, step, go)
@@ -260,7 +256,7 @@ class InferHandler:
         responder.cancel_work = model.dispatcher.submit(rows, done, timeout_s=timeout_s, priority=priority)
 
     def _receive(self, responder: Responder, model: Model, header: InferHeader, render: Render) -> Done:
-        """What becomes of the engine's outcome."""
+        """The callback for the engine's outcome."""
 
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
@@ -284,10 +280,7 @@ class InferHandler:
 
     @staticmethod
     def _timeout_s(responder: Responder, model: Model, schedule: Schedule) -> float:
-        """What was left of its time when the handler went on with it, without another look at the clock.
-
-        Raises DeadlinePassed.
-        """
+        """The time that was left when the work began. This does not ask the clock. Raises DeadlinePassed."""
         left_s = responder.allowed_s(schedule.timeout_s) - responder.late_s
         if left_s <= 0 < responder.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")
@@ -295,24 +288,24 @@ class InferHandler:
 
 
 def _left_s(responder: Responder, asked_s: float | None) -> float:
-    """What is left of the time that it has, after a wait among others of its sequence; negative when it is over."""
+    """The time that is left now; negative when it is over."""
     return responder.allowed_s(asked_s) - responder.elapsed_s()
 
 
 def _schedule(model: Model, header: InferHeader) -> Schedule:
-    """What the request asks for, by the configuration where that has a say."""
+    """What the request asks for, as far as the model's configuration allows it."""
     if model.loaded.schedule_policy is None:
         return Schedule(header.timeout_s, math.inf, header.priority)
     return model.schedule(header.timeout_s, header.level)
 
 
 def _is_long(outputs: Arrays) -> bool:
-    """Whether they take long to write as JSON."""
+    """Whether the outputs take long to write as JSON."""
     return any(array.size > PIECE_NUMBERS for array in outputs.values())
 
 
 def _pass_on(responder: Responder) -> Callable[[Outcome], None]:
-    """Answer with what another worker says."""
+    """A callback that answers with the outcome of another worker."""
 
     def done(outcome: Outcome) -> None:
         if isinstance(outcome, ServiceError):
@@ -324,7 +317,7 @@ def _pass_on(responder: Responder) -> Callable[[Outcome], None]:
 
 
 def _classified(model: Model, header: InferHeader, outputs: Arrays) -> Arrays:
-    """The outputs, with classes in place of the values of those that are wanted so."""
+    """The outputs, with classes in place of values where these are wanted."""
     manifest = model.manifest
     classified = {
         name: classify(name, outputs[name], number, _labels_of(manifest, name), model.signature.leads_with_rows)
