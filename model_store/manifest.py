@@ -197,5 +197,15 @@ def describe(error: ValidationError) -> str:
         field = ".".join(str(part) for part in item["loc"]) or "the whole"
         got: Any = item.get("input")
         shown = f" (got {got!r:.120})" if isinstance(got, str | int | float | bool | None) else ""
-        lines.append(f"{field:.120}: {item['msg']}{shown}")
+        lines.append(f"{field:.120}: {_say(item['msg'])}{shown}")
     return "; ".join(lines)
+
+
+_SAID = (("Value error, ", ""), ("Input should be ", "expected "), ("Extra inputs are not permitted", "unknown field"))
+
+
+def _say(message: str) -> str:
+    """A complaint of pydantic in the words of all other errors."""
+    for theirs, ours in _SAID:
+        message = message.replace(theirs, ours)
+    return message

@@ -54,7 +54,7 @@ def tiny(failing_server: Serving) -> Iterator[httpx.Client]:
 
 COMMON: dict[str, tuple[dict[str, Any], int, str]] = {
     "not JSON": ({"content": b"{"}, 400, "body: expected JSON"),
-    "unknown field": ({"json": {"colour": "red"}}, 400, "colour: Extra inputs are not permitted"),
+    "unknown field": ({"json": {"colour": "red"}}, 400, "colour: unknown field"),
     "unknown model": ({"json": {"model": "nobody"}}, 404, "no model 'nobody': there are broken, classifier"),
     "unknown version": ({"json": {"version": 9}}, 404, "no version '9' of"),
     "unknown alias": ({"json": {"version": "beta"}}, 404, "no alias 'beta' of"),

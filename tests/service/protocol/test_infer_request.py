@@ -302,7 +302,7 @@ def tensor(datatype: str, *shape: int | str) -> Tensor:
     ("tensors", "body", "complaint"),
     [
         ([tensor("FP32", 2)] * 2, bytes(8), "a model with one input, but there are 2: send a JSON header"),
-        ([tensor("FP32", "n", "m")], bytes(8), r"one open size at most, but 'x' has \[1, 'n', 'm'\]: send a JSON"),
+        ([tensor("FP32", "n", "m")], bytes(8), r"at most one open size, but 'x' has \[1, 'n', 'm'\]: send a JSON"),
         ([tensor("FP32", 2)], bytes(7), r"input 'x': expected 8 bytes for FP32 \[1, 2\], got 7 bytes"),
         ([tensor("FP32", 2)], bytes(12), "expected 8 bytes for FP32 .*, got 12"),
         ([tensor("FP32", 2)], b"", "expected 8 bytes for FP32 .*, got 0"),

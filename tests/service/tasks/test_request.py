@@ -140,13 +140,13 @@ def test_query_beside_json_is_taken_as_texts() -> None:
 @pytest.mark.parametrize(
     ("fields", "loose", "complaint"),
     [
-        ({"number": "3"}, False, r"number: Input should be a valid integer \(got '3'\)"),
+        ({"number": "3"}, False, r"number: expected a valid integer \(got '3'\)"),
         ({"number": "x"}, True, "number: .*integer"),
-        ({"parts": "1,2"}, False, "parts: Input should be a valid list"),
+        ({"parts": "1,2"}, False, "parts: expected a valid list"),
         ({"parts": "[1"}, True, "parts: .*expected JSON"),
-        ({"stream": 1}, False, "stream: Input should be a valid boolean"),
-        ({"other": 1}, False, "other: Extra inputs are not permitted"),
-        ({"other": None}, False, "other: Extra inputs are not permitted"),
+        ({"stream": 1}, False, "stream: expected a valid boolean"),
+        ({"other": 1}, False, "other: unknown field"),
+        ({"other": None}, False, "other: unknown field"),
     ],
 )
 def test_faulty_option_is_refused_by_name(fields: dict[str, Any], loose: bool, complaint: str) -> None:

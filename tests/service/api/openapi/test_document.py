@@ -215,7 +215,6 @@ def test_every_example_is_published(document: dict[str, Any]):
 
 def test_document_has_every_task_option_and_status(document: dict[str, Any]):
     """The document has exactly the routes, options and statuses of the code."""
-    options: set[str] = set()
     never = {403, 405, 431, 499, 501}  # for what follows the document
     usual = {str(status) for status in set(STATUS.values()) - never}
     for route, task in ROUTES.items():
