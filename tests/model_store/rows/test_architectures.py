@@ -13,14 +13,15 @@ from tests.support.inferring import Plain, Tensors
 from tests.support.rows.mixers import MIXERS, find_places, mix
 
 architectures = pytest.importorskip("tests.support.rows.architectures", exc_type=ImportError)
+exporters = pytest.importorskip("tests.support.rows.exporters", exc_type=ImportError)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
 CASES = [
     (name, exporter)
     for name in architectures.ARCHITECTURES
-    for exporter in architectures.EXPORTERS
-    if (name, exporter) not in architectures.UNSUPPORTED
+    for exporter in exporters.EXPORTERS
+    if (name, exporter) not in exporters.UNSUPPORTED
 ]
 NOT_UNDERSTOOD = {
     "swin-of-any-size": "its windows are cut and joined by sizes that depend on the remainder of height and width",
@@ -35,7 +36,7 @@ _MIXED = 6
 
 @functools.cache
 def export(name: str, exporter: str) -> bytes:
-    content: bytes = architectures.EXPORTERS[exporter](architectures.make(name))
+    content: bytes = exporters.EXPORTERS[exporter](architectures.make(name))
     return content
 
 
@@ -64,7 +65,7 @@ def measure_mixing(plain: Plain, inputs: Tensors) -> float:
 
 @pytest.mark.parametrize(("name", "exporter"), CASES, ids=_NAMES)
 def test_architecture_is_proved_with_its_rows_where_they_are(name: str, exporter: str) -> None:
-    """A run shows that its rows are independent; so it is proved, with the batch first in all inputs and outputs."""
+    """Runs show independent rows, and the analysis proves them with the batch first everywhere."""
     plain, found = Plain(export(name, exporter)), judge(name, exporter)
     assert measure_mixing(plain, draw(name, plain)) < 1e-4
     assert found.rows == "proved" or name in NOT_UNDERSTOOD, found.reason
@@ -74,8 +75,8 @@ def test_architecture_is_proved_with_its_rows_where_they_are(name: str, exporter
 
 @pytest.mark.timeout(3600)  # alone, it exports all of them
 def test_nine_tenths_of_the_architectures_are_proved_from_the_file_alone() -> None:
-    """Of each exporter's files at least 90 % are proved; the rest would be served without sharing batches."""
-    for exporter in architectures.EXPORTERS:
+    """At least 90 % of each exporter's files are proved."""
+    for exporter in exporters.EXPORTERS:
         found = {name: judge(name, used) for name, used in CASES if used == exporter}
         others = {name: f"{analysis.rows}: {analysis.reason}" for name, analysis in found.items()}
         proved = [name for name, analysis in found.items() if analysis.rows == "proved"]
@@ -87,7 +88,7 @@ def test_nine_tenths_of_the_architectures_are_proved_from_the_file_alone() -> No
 
 @pytest.mark.parametrize(("name", "exporter"), CASES, ids=_NAMES)
 def test_architecture_with_a_node_that_mixes_rows_is_never_proved(name: str, exporter: str) -> None:
-    """A node that lets rows meet is put in at random places: wherever a run shows that they do, nothing is proved."""
+    """A mixing node is put in at random places; wherever a run shows it, nothing is proved."""
     mixed = 0
     for place, mixer, content in _mix_somewhere(name, exporter):
         if _shows_mixing(name, content):

@@ -13,6 +13,7 @@ from model_store.rows import analyse
 from tests.support.inferring import Tensors
 
 architectures = pytest.importorskip("tests.support.rows.architectures", exc_type=ImportError)
+exporters = pytest.importorskip("tests.support.rows.exporters", exc_type=ImportError)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -22,7 +23,7 @@ NETWORKS = ("resnet", "convnext", "vit", "yolo", "bert", "gpt2")
 @functools.cache
 def export(name: str) -> bytes:
     """By the older exporter, whose files most tools know best."""
-    content: bytes = architectures.EXPORTERS["script"](architectures.make(name))
+    content: bytes = exporters.EXPORTERS["script"](architectures.make(name))
     return content
 
 
@@ -78,14 +79,14 @@ def change(name: str, how: Callable[[Path, Path, Tensors], None], folder: Path) 
 def test_file_is_proved_in_other_precision_and_with_fused_operators(
     name: str, how: Callable[[Path, Path, Tensors], None], tmp_path: Path
 ) -> None:
-    """What keeps rows apart does so in float16, with fixed scales, and with operators of ONNX Runtime's own too."""
+    """float16, fixed scales and fused operators keep rows independent."""
     found = analyse(change(name, how, tmp_path))
     assert found.rows == "proved", found.reason
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_file_that_is_quantised_while_it_runs_is_not_proved(name: str, tmp_path: Path) -> None:
-    """One scale is taken of all rows together, so that they change each other: a run shows it where a row is large."""
+    """One scale is taken from all rows, and a run shows that a large row changes the others."""
     content = change(name, quantise_while_running, tmp_path)
     assert analyse(content).rows != "proved"
     plain = ort.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -1,25 +1,28 @@
 """A small graph of which it is known whether its rows are independent.
 
-A case is written in ONNX's own text form, with two shorthands in the arguments of a node:
-numbers (``2``, ``0.5``, ``[0, -1]``) are constants, int64 or float32;
-``w[4,5]`` is a random weight of that shape (``_WEIGHTS`` lists the kinds).
+A case is written in the notation of ``tests/support/models/text.py``. ``read_cases`` reads a table of them::
+
+    name (opset 18; draws n=1..5): what the case is about
+        float[N,T] x, int64[N] n => float[N,M] y
+        a = Tanh(x) $SHORTHAND y = Relu(a)
 """
 
+import ast
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import Template
 from typing import Any, Literal
 
 import numpy as np
 import onnx
-from numpy.random import Generator
 from numpy.typing import ArrayLike
-from onnx import numpy_helper, parser
+
+from tests.support.models.text import Draw, parse
 
 Truth = Literal["independent", "mixing"]
 Kind = Literal["values", "shape", "failure"]
-Draw = Callable[[Generator, Sequence[int]], np.ndarray]
 
 SIZES = (1, 2, 3, 5, 8, 9, 17, 24)
 
@@ -90,24 +93,62 @@ def build(
     ``signature`` is ``float[N,4] x => float[N,2] y``, ``body`` holds the nodes, ``functions`` holds local functions of
     the domain ``local``. ``ml`` is the version of the domain ai.onnx.ml.
     """
-    inputs, outputs = signature.split("=>")
-    text, weights = _extract_constants(body, zlib.crc32(name.encode()))
-    imports = f'["" : {opset}, "com.microsoft" : 1, "ai.onnx.ml" : {ml}, "local" : 1]'
-    head = f"<ir_version: 10, opset_import: {imports}>"
-    local = re.sub(r"(?m)^\s*def ", f'<domain: "local", opset_import: {imports}> ', functions)
+    imports = {"": opset, "com.microsoft": 1, "ai.onnx.ml": ml, "local": 1}
     try:
-        model = parser.parse_model(f"{head} tiny ({inputs}) => ({outputs}) {{ {text} }} {local}")
-    except parser.ParseError as error:
+        model = parse(signature, body, constants or {}, imports, functions, zlib.crc32(name.encode()))
+    except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    weights |= {key: _to_array(value) for key, value in (constants or {}).items()}
-    model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in weights.items())
     return Case(name, truth, model, note, axes or {}, lengths or {}, draws or {}, sizes, seen, unseen, tolerance)
 
 
-def _to_array(value: ArrayLike) -> np.ndarray:
-    """An array as it is; lists of Python floats as float32."""
-    array = np.asarray(value)
-    return array.astype(np.float32) if array.dtype == np.float64 and not isinstance(value, np.ndarray) else array
+def read_cases(
+    truth: Truth,
+    table: str,
+    shorthands: Mapping[str, str] | None = None,
+    constants: Mapping[str, ArrayLike] | None = None,
+) -> list[Case]:
+    """The cases of a table; what is indented belongs to the case above it.
+
+    Options are those of ``build``: ``axes x=1 flag=None``, ``lengths T=4,9``, ``draws n=1..5``, ``sizes 1,2``,
+    ``opset 18``; ``constants k`` takes ``k`` from ``constants``. Without a signature it is
+    ``float[N,4] x => float[N,4] y``; ``|`` or a new line ends it. Local functions, which begin with ``def``, come last.
+    ``$N`` stands for ``shorthands["N"]``.
+    """
+    cases = []
+    for entry in re.split(r"\n(?=\S)", Template(table.strip()).substitute(shorthands or {})):
+        found = _ENTRY.fullmatch(entry)
+        if found is None:
+            raise ValueError(f"expected 'name (options): note', a signature and nodes, got {entry!r}")
+        name, texts, note, signature, nodes = found.groups()
+        options = dict(_read_option(text, constants or {}) for text in texts.split(";")) if texts else {}
+        body, *functions = re.split(r"\n *(?=def )", nodes)
+        cases.append(build(name, truth, signature or _SIGNATURE, body, note, functions="\n".join(functions), **options))
+    return cases
+
+
+_SIGNATURE = "float[N,4] x => float[N,4] y"
+_ENTRY = re.compile(r"(\w+)(?: \((.*?)\))?: (.*)\n(?: *(\w+\[.*\s+=> [^|\n]*)[|\n])?([\s\S]*)")
+"""Name, options, note, signature and nodes."""
+
+
+def _read_option(text: str, constants: Mapping[str, ArrayLike]) -> tuple[str, Any]:
+    name, *values = text.split()
+    if name == "constants":
+        return name, {key: constants[key] for key in values}
+    if name in ("axes", "lengths"):
+        return name, {key: ast.literal_eval(value) for key, value in (pair.split("=") for pair in values)}
+    if name == "draws":
+        return name, {key: _read_range(value) for key, value in (pair.split("=") for pair in values)}
+    (value,) = values
+    if name in ("sizes", "unseen"):
+        return name, tuple(int(size) for size in value.split(","))
+    return name, value if name == "seen" else ast.literal_eval(value)
+
+
+def _read_range(text: str) -> Draw:
+    """``1..5`` or ``-0.5..0.5``."""
+    low, high = (ast.literal_eval(end) for end in text.split(".."))
+    return between(low, high)
 
 
 def between(low: float, high: float) -> Draw:
@@ -120,58 +161,3 @@ def between(low: float, high: float) -> Draw:
 def among(*values: object) -> Draw:
     """Values out of a list."""
     return lambda rng, shape: rng.choice(np.array(values), shape)
-
-
-_ARGUMENT = re.compile(
-    r"""
-      "[^"]*"                                               # a text
-    | =\s*\[[^\]]*\]                                        # an attribute that is a list
-    | <(?:"[^"]*"|[^<>(){}"])*>                             # attributes without a graph among them
-    | \w+\[[^\]]*\]\s+\w+                                   # a typed name
-    | (?<=[(,])\s*(?P<kind>[a-z]\w*)\[(?P<shape>[\d,\s]*)\](?=\s*[,)])
-    | (?<=[(,])\s*(?P<number>-?\d[\d.e-]*|\[[^\]\w]*\]|\[[-\d][^\]]*\])(?=\s*[,)])
-    """,
-    re.VERBOSE,
-)
-
-_WEIGHTS: dict[str, Draw] = {
-    "w": lambda rng, shape: rng.normal(0, 0.5, shape).astype(np.float32),
-    "p": lambda rng, shape: rng.uniform(0.5, 1.5, shape).astype(np.float32),
-    "f64": lambda rng, shape: rng.normal(0, 0.5, shape),
-    "f16": lambda rng, shape: rng.normal(0, 0.5, shape).astype(np.float16),
-    "i8": lambda rng, shape: rng.integers(-100, 100, shape).astype(np.int8),
-    "u8": lambda rng, shape: rng.integers(0, 200, shape).astype(np.uint8),
-    "ones": lambda _, shape: np.ones(shape, np.float32),
-    "zeros": lambda _, shape: np.zeros(shape, np.float32),
-}
-
-
-def _extract_constants(body: str, seed: int) -> tuple[str, dict[str, np.ndarray]]:
-    """The text with names in the place of the constants written in it, and the constants by name."""
-    rng = np.random.default_rng(seed)
-    found: dict[str, np.ndarray] = {}
-
-    def replace(match: re.Match[str]) -> str:
-        if match["kind"]:
-            shape = [int(length) for length in match["shape"].split(",") if length.strip()]
-            value = _WEIGHTS[match["kind"]](rng, shape)
-        elif match["number"]:
-            value = _read_numbers(match["number"])
-        else:
-            return match[0]
-        name = f"c_{len(found)}"
-        found[name] = value
-        return name
-
-    return _ARGUMENT.sub(replace, body), found
-
-
-def _read_numbers(text: str) -> np.ndarray:
-    """``2`` or ``[2, 3]`` as int64, ``0.5`` or ``[1.0, 2.0]`` as float32."""
-    if "." in text or "e" in text:
-        return np.array([float(number) for number in _split(text)] if "[" in text else float(text), np.float32)
-    return np.array([int(number) for number in _split(text)] if "[" in text else int(text), np.int64)
-
-
-def _split(text: str) -> list[str]:
-    return [number for number in text.strip("[] ").split(",") if number.strip()]
