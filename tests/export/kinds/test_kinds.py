@@ -31,7 +31,7 @@ _NAMES = [pytest.param(kind.name, id=kind.name, marks=[] if kind.fast else [pyte
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_what_is_published_answers_as_pytorch_does(name: str, one_thread: None) -> None:
-    """Over HTTP, called by name, at sizes and values that parity did not use; or it is refused, with a reason."""
+    """Over HTTP, a published model answers as PyTorch does at sizes and values that parity did not use."""
     if not _can_run(_KINDS[name]):
         pytest.skip(f"{_KINDS[name].needs} is not installed")
     outcome = outcome_of(name)
@@ -45,7 +45,7 @@ def test_what_is_published_answers_as_pytorch_does(name: str, one_thread: None) 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_most_of_what_plain_export_gets_right_is_published(one_thread: None) -> None:
-    """Of the models that one of torch's own exporters gets right, nine of ten at least are. `-s` prints the table."""
+    """At least 90 % of the models that one of torch's exporters gets right are published. `-s` prints the table."""
     outcomes = [outcome_of(kind.name) for kind in KINDS if _can_run(kind)]
     right = [outcome for outcome in outcomes if outcome.plain is not None]
     published = [outcome for outcome in right if outcome.published]

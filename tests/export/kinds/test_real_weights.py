@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.filterwarn
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_network_of_a_package_is_published_and_answers_as_pytorch_does(kind: Kind, one_thread: None) -> None:
-    """Its parity needs no tolerance, and HTTP gives what the package's own network gives."""
+    """Parity needs no tolerance, and the server answers as the package's own network does."""
     outcome = try_kind(kind)
     assert outcome.published, outcome.refusal or outcome.crash
     assert outcome.wrong == []
@@ -21,7 +21,7 @@ def test_network_of_a_package_is_published_and_answers_as_pytorch_does(kind: Kin
 
 
 def test_scripted_network_that_keeps_state_is_refused_with_the_reason(one_thread: None) -> None:
-    """Each call of silero's voice detector depends on the one before, so no graph of one call is right."""
+    """Each call of silero's voice detector depends on the call before, so no graph of one call is right."""
     outcome = try_kind(STATEFUL)
     assert outcome.crash is None
     assert outcome.refusal is not None

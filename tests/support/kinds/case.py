@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 Sizes = Mapping[str, int]
 Draw = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
@@ -60,6 +61,28 @@ class Kind:
 
     def __str__(self) -> str:
         return self.name
+
+
+class Kinds(list[Kind]):
+    """The kinds of a theme."""
+
+    def add(
+        self, inputs: Mapping[str, Any], layers: Callable[[], Mapping[str, Any]] = dict, name: str = "", **fields: Any
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Decorates the ``forward`` of a module, named like the kind; ``layers`` makes the module's attributes."""
+
+        def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
+            def init(self: nn.Module) -> None:
+                nn.Module.__init__(self)
+                for attribute, layer in layers().items():
+                    setattr(self, attribute, layer)
+
+            module = type(forward.__name__, (nn.Module,), {"__init__": init, "forward": forward})
+            kind = name or forward.__name__.rstrip("_").replace("_", "-")
+            self.append(Kind(name=kind, module=module, inputs=inputs, **fields))
+            return forward
+
+        return decorate
 
 
 def normal(*shape: int, dtype: Any = np.float32) -> Sample:

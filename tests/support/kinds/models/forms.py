@@ -55,22 +55,19 @@ def make_function() -> Callable[..., torch.Tensor]:
 
 def scripted(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # TorchScript warns that it is old
             return torch.jit.script(make().eval())
 
     return build
 
 
 def make_traced() -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return torch.jit.trace(Small().eval(), torch.randn(3, 6))
 
 
 def make_frozen() -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return torch.jit.freeze(torch.jit.script(Small().eval()))
 
 
@@ -103,8 +100,7 @@ def make_program_file() -> str:
 
 def make_script_file() -> str:
     path = _make_folder() / "small.pt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         torch.jit.save(torch.jit.script(Small().eval()), str(path))
     return str(path)
 

@@ -9,14 +9,18 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
-from tests.support.kinds.case import Kind, normal
+from tests.support.kinds.case import Kind, Kinds, normal
+
+KINDS = Kinds()
 
 
-class Dropped(nn.Module):
+_X = {"x": normal(4, 5)}
+
+
+@KINDS.add(_X)
+def mode_dropout(self, x):
     """Dropout that evaluation does not end."""
-
-    def forward(self, x):
-        return functional.dropout(x, 0.5)
+    return functional.dropout(x, 0.5)
 
 
 class Trained(nn.Module):
@@ -38,15 +42,10 @@ def make_trained() -> nn.Module:
     return module
 
 
-class BatchStatistics(nn.Module):
+@KINDS.add({"x": normal(4, 6)}, lambda: {"norm": nn.BatchNorm1d(6, track_running_stats=False)})
+def mode_batch_statistics(self, x):
     """BatchNorm that keeps no statistics: rows change each other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(6, track_running_stats=False)
-
-    def forward(self, x):
-        return self.norm(x)
+    return self.norm(x)
 
 
 class Frozen(nn.Module):
@@ -63,66 +62,41 @@ class Frozen(nn.Module):
         return self.norm(x)
 
 
-class InstanceStatistics(nn.Module):
+@KINDS.add({"x": normal(4, 3, 8)}, lambda: {"norm": nn.InstanceNorm1d(3, affine=True)})
+def mode_instance(self, x):
     """The same for each row alone, which is no trouble."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.InstanceNorm1d(3, affine=True)
-
-    def forward(self, x):
-        return self.norm(x)
+    return self.norm(x)
 
 
-class Counter(nn.Module):
+@KINDS.add(_X, lambda: {"calls": nn.Buffer(torch.zeros(1))}, refused=True, fast=True)
+def buffer_counter(self, x):
     """Each call counts, and the answer depends on how many there were."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("calls", torch.zeros(1))
-
-    def forward(self, x):
-        self.calls += 1
-        return x * self.calls
+    self.calls += 1
+    return x * self.calls
 
 
-class Cached(nn.Module):
+@KINDS.add(_X, lambda: {"before": nn.Buffer(torch.zeros(5))})
+def buffer_cached(self, x):
     """What the last call had is kept in a buffer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("before", torch.zeros(5))
-
-    def forward(self, x):
-        y = x + self.before
-        self.before.copy_(x.mean(0))
-        return y
+    y = x + self.before
+    self.before.copy_(x.mean(0))
+    return y
 
 
-class Running(nn.Module):
+@KINDS.add(_X, lambda: {"mean": nn.Buffer(torch.full((5,), 0.3))})
+def buffer_running(self, x):
     """A running mean that only training changes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.full((5,), 0.3))
-
-    def forward(self, x):
-        if self.training:
-            self.mean.lerp_(x.detach().mean(0), 0.1)
-        return x - self.mean
+    if self.training:
+        self.mean.lerp_(x.detach().mean(0), 0.1)
+    return x - self.mean
 
 
-class Remembered(nn.Module):
+@KINDS.add(_X, lambda: {"table": None})
+def buffer_remembered(self, x):
     """A table that is made at the first call, and kept as an attribute."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = None
-
-    def forward(self, x):
-        if self.table is None or self.table.shape[0] != x.shape[1]:
-            self.table = torch.arange(x.shape[1]).float().cos()
-        return x * self.table
+    if self.table is None or self.table.shape[0] != x.shape[1]:
+        self.table = torch.arange(x.shape[1]).float().cos()
+    return x * self.table
 
 
 class _Sign(torch.autograd.Function):
@@ -135,15 +109,10 @@ class _Sign(torch.autograd.Function):
         return gradient
 
 
-class Signs(nn.Module):
+@KINDS.add(_X, lambda: {"o": nn.Linear(5, 4)})
+def function_sign(self, x):
     """A function of autograd with a gradient of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.o = nn.Linear(5, 4)
-
-    def forward(self, x):
-        return _Sign.apply(self.o(x)) * x.mean(1, keepdim=True)
+    return _Sign.apply(self.o(x)) * x.mean(1, keepdim=True)
 
 
 class _Leaky(torch.autograd.Function):
@@ -159,16 +128,14 @@ class _Leaky(torch.autograd.Function):
         return torch.where(x > 0, gradient, gradient * context.slope), None
 
 
-class Leaky(nn.Module):
+@KINDS.add(_X)
+def function_leaky(self, x):
     """One that saves tensors, with a number beside the tensor."""
-
-    def forward(self, x):
-        return _Leaky.apply(x, 0.2)
+    return _Leaky.apply(x, 0.2)
 
 
 def make_weight_norm() -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return nn.Sequential(nn.utils.weight_norm(nn.Linear(5, 4)), nn.Tanh())
 
 
@@ -224,50 +191,30 @@ def make_patched() -> nn.Module:
     return module
 
 
-class Checkpointed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Linear(5, 8), nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.second(checkpoint(lambda t: self.first(t).relu(), x, use_reentrant=False))
+@KINDS.add(_X, lambda: {"first": nn.Linear(5, 8), "second": nn.Linear(8, 3)})
+def checkpointed(self, x):
+    return self.second(checkpoint(lambda t: self.first(t).relu(), x, use_reentrant=False))
 
 
-class Autocast(nn.Module):
+@KINDS.add({"x": normal(4, 16)}, lambda: {"o": nn.Linear(16, 8)}, tolerance=0.02)
+def autocast(self, x):
     """Lower precision, inside forward alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.o = nn.Linear(16, 8)
-
-    def forward(self, x):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return self.o(x).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return self.o(x).float()
 
 
-class Noise(nn.Module):
+@KINDS.add(_X)
+def mode_noise(self, x):
     """Noise is drawn in forward."""
-
-    def forward(self, x):
-        return x + torch.randn_like(x)
+    return x + torch.randn_like(x)
 
 
-_X = {"x": normal(4, 5)}
 _SEQUENTIAL = {"input": normal(4, 5)}
 
-KINDS = (
-    Kind(name="mode-dropout", module=Dropped, inputs=_X),
-    Kind(name="mode-noise", module=Noise, inputs=_X),
+
+KINDS += [
     Kind(name="mode-trained", module=make_trained, inputs={"x": normal(4, 6)}),
-    Kind(name="mode-batch-statistics", module=BatchStatistics, inputs={"x": normal(4, 6)}),
     Kind(name="mode-never-evaluates", module=Frozen, inputs={"x": normal(4, 6)}),
-    Kind(name="mode-instance", module=InstanceStatistics, inputs={"x": normal(4, 3, 8)}),
-    Kind(name="buffer-counter", module=Counter, inputs=_X, refused=True, fast=True),
-    Kind(name="buffer-cached", module=Cached, inputs=_X),
-    Kind(name="buffer-running", module=Running, inputs=_X),
-    Kind(name="buffer-remembered", module=Remembered, inputs=_X),
-    Kind(name="function-sign", module=Signs, inputs=_X),
-    Kind(name="function-leaky", module=Leaky, inputs=_X),
     Kind(name="norm-weight", module=make_weight_norm, inputs=_SEQUENTIAL),
     Kind(name="norm-parametrized", module=make_parametrized, inputs={"input": normal(4, 3, 9)}),
     Kind(name="norm-orthogonal", module=make_orthogonal, inputs=_SEQUENTIAL),
@@ -276,6 +223,4 @@ KINDS = (
     Kind(name="pruned", module=make_pruned, inputs=_SEQUENTIAL),
     Kind(name="hooked", module=make_hooked, inputs=_SEQUENTIAL),
     Kind(name="patched", module=make_patched, inputs=_SEQUENTIAL),
-    Kind(name="checkpointed", module=Checkpointed, inputs=_X),
-    Kind(name="autocast", module=Autocast, inputs={"x": normal(4, 16)}, tolerance=0.02),
-)
+]

@@ -7,7 +7,13 @@ import torch
 from torch import nn
 from torch.ao import quantization
 
-from tests.support.kinds.case import TIME, Kind, Sample, ids, normal
+from tests.support.kinds.case import TIME, Kind, Kinds, Sample, ids, normal
+
+KINDS = Kinds()
+
+
+def _same(sample: Sample) -> dict[str, Any]:
+    return {"query": sample, "key": sample}
 
 
 class Wide(nn.Module):
@@ -31,28 +37,21 @@ class Convolved(nn.Module):
         return self.net(x.to(self.dtype)).float()
 
 
-class Double(nn.Module):
+@KINDS.add({"x": normal(4, 5, dtype="float64")}, lambda: {"o": nn.Linear(5, 3).double()}, tolerance=1e-6)
+def double(self, x):
     """Double precision, whose digits count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.o = nn.Linear(5, 3).double()
-
-    def forward(self, x):
-        return (self.o(x) * 1e6).sin()
+    return (self.o(x) * 1e6).sin()
 
 
-class Mixed(nn.Module):
+@KINDS.add({"n": ids(4, 3, table=9, dtype="int32"), "x": normal(4, 3)}, outputs=("sum", "next", "both"))
+def mixed(self, n, x):
     """Integers, halves and doubles meet, and torch decides what comes of it."""
-
-    def forward(self, n, x):
-        return n * 0.5 + x, n + 1, (n > 3) & (x > 0)
+    return n * 0.5 + x, n + 1, (n > 3) & (x > 0)
 
 
 def make_dynamic() -> nn.Module:
     module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return quantization.quantize_dynamic(module, {nn.Linear}, torch.qint8)
 
 
@@ -67,8 +66,7 @@ class Quantised(nn.Module):
 
 
 def make_static() -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         module = Quantised().eval()
         module.qconfig = quantization.get_default_qconfig("fbgemm")
         quantization.prepare(module, inplace=True)
@@ -76,15 +74,10 @@ def make_static() -> nn.Module:
         return quantization.convert(module)
 
 
-class Faked(nn.Module):
+@KINDS.add({"x": normal(4, 6)}, lambda: {"o": nn.Linear(6, 4)})
+def quantised_faked(self, x):
     """Rounded to steps as after training for quantisation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.o = nn.Linear(6, 4)
-
-    def forward(self, x):
-        return self.o(torch.fake_quantize_per_tensor_affine(x, 0.05, 3, 0, 255))
+    return self.o(torch.fake_quantize_per_tensor_affine(x, 0.05, 3, 0, 255))
 
 
 class Tied(nn.Module):
@@ -99,63 +92,45 @@ class Tied(nn.Module):
         return self.head(self.words(ids).cumsum(1))
 
 
-class Deep(nn.Module):
+@KINDS.add({"x": normal(4, 8)}, lambda: {"layers": nn.ModuleList(nn.Linear(8, 8) for _ in range(300))})
+def deep(self, x):
     """Three hundred layers, each of which adds a little."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(300))
-
-    def forward(self, x):
-        for layer in self.layers:
-            x = x + 0.1 * torch.tanh(layer(x))
-        return x
+    for layer in self.layers:
+        x = x + 0.1 * torch.tanh(layer(x))
+    return x
 
 
-class Again(nn.Module):
+@KINDS.add({"x": normal(4, 6)}, lambda: {"o": nn.Linear(6, 6)})
+def again(self, x):
     """One layer many times."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.o = nn.Linear(6, 6)
-
-    def forward(self, x):
-        for _ in range(12):
-            x = torch.relu(self.o(x)) + x * 0.5
-        return x
+    for _ in range(12):
+        x = torch.relu(self.o(x)) + x * 0.5
+    return x
 
 
-class Difference(nn.Module):
+@KINDS.add(_same(normal(4, 6)))
+def shared_sample(self, query, key):
     """Two inputs, for which one tensor is the sample."""
-
-    def forward(self, query, key):
-        return query - key.flip(1)
+    return query - key.flip(1)
 
 
-class Large(nn.Module):
+@KINDS.add(
+    {"x": normal(4, 64)},
+    lambda: {"net": nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 10))},
+)
+def large_logits(self, x):
     """Logits of thousands: the tolerance goes by their size."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 10))
-
-    def forward(self, x):
-        return self.net(x * 500)
+    return self.net(x * 500)
 
 
-class Complex(nn.Module):
+@KINDS.add({"x": normal(4, 5, 2)})
+def complex_(self, x):
     """Complex numbers inside, floats outside."""
-
-    def forward(self, x):
-        z = torch.complex(x[..., 0], x[..., 1])
-        return torch.view_as_real(z * z.conj() * 1j + z)
+    z = torch.complex(x[..., 0], x[..., 1])
+    return torch.view_as_real(z * z.conj() * 1j + z)
 
 
-def _same(sample: Sample) -> dict[str, Any]:
-    return {"query": sample, "key": sample}
-
-
-KINDS = (
+KINDS += [
     Kind(
         name="half-linear",
         module=lambda: Wide(torch.float16),
@@ -166,22 +141,9 @@ KINDS = (
     Kind(
         name="bfloat-inside", module=lambda: Convolved(torch.bfloat16), inputs={"x": normal(4, 2, 12)}, tolerance=0.05
     ),
-    Kind(name="double", module=Double, inputs={"x": normal(4, 5, dtype="float64")}, tolerance=1e-6),
-    Kind(
-        name="mixed",
-        module=Mixed,
-        inputs={"n": ids(4, 3, table=9, dtype="int32"), "x": normal(4, 3)},
-        outputs=("sum", "next", "both"),
-    ),
     Kind(name="quantised-dynamic", module=make_dynamic, inputs={"input": normal(4, 6)}, tolerance=0.05),
     Kind(name="quantised-static", module=make_static, inputs={"x": normal(4, 2, 6, 6)}, tolerance=0.02),
-    Kind(name="quantised-faked", module=Faked, inputs={"x": normal(4, 6)}),
     Kind(
         name="tied", module=Tied, inputs={"ids": ids(4, 5, table=40)}, dynamic={"ids": TIME}, refused=False, fast=True
     ),
-    Kind(name="deep", module=Deep, inputs={"x": normal(4, 8)}),
-    Kind(name="again", module=Again, inputs={"x": normal(4, 6)}),
-    Kind(name="shared-sample", module=Difference, inputs=_same(normal(4, 6))),
-    Kind(name="large-logits", module=Large, inputs={"x": normal(4, 64)}),
-    Kind(name="complex", module=Complex, inputs={"x": normal(4, 5, 2)}),
-)
+]

@@ -5,9 +5,14 @@ import math
 import torch
 from torch import nn
 
-from tests.support.kinds.case import Kind, normal
+from tests.support.kinds.case import Kinds, normal
+
+KINDS = Kinds()
+
 
 _SAMPLES = {0: "batch", 1: "samples"}
+
+
 _SOUNDS = ({"batch": 1, "samples": 64}, {"batch": 5, "samples": 333}, {"batch": 2, "samples": 150})
 
 
@@ -19,117 +24,73 @@ def mel_filters(bins: int, mels: int) -> torch.Tensor:
     return torch.minimum(up, down).clamp(min=0)
 
 
-class Short(nn.Module):
+def _short(centre: bool):
+    return lambda: {"centre": centre, "window": nn.Buffer(torch.hann_window(32))}
+
+
+_WAVE = {"wave": normal(3, 160)}
+_FREE = {"dynamic": {"wave": _SAMPLES}, "sizes": _SOUNDS}
+
+
+@KINDS.add(_WAVE, _short(True), name="fourier-short-centre")
+@KINDS.add(_WAVE, _short(False), name="fourier-short-free", **_FREE)
+@KINDS.add(_WAVE, _short(False))
+def fourier_short(self, wave):
     """The magnitudes of a short-time transform."""
-
-    def __init__(self, centre: bool) -> None:
-        super().__init__()
-        self.centre = centre
-        self.register_buffer("window", torch.hann_window(32))
-
-    def forward(self, wave):
-        spectrum = torch.stft(wave, 32, 16, window=self.window, center=self.centre, return_complex=True)
-        return spectrum.abs()
+    return torch.stft(wave, 32, 16, window=self.window, center=self.centre, return_complex=True).abs()
 
 
-class Mel(nn.Module):
+def _mel():
+    return {"window": nn.Buffer(torch.hann_window(32)), "filters": nn.Buffer(mel_filters(17, 6))}
+
+
+@KINDS.add(_WAVE, _mel, name="fourier-mel-free", **_FREE)
+@KINDS.add(_WAVE, _mel)
+def fourier_mel(self, wave):
     """Logarithms of mel energies."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("window", torch.hann_window(32))
-        self.register_buffer("filters", mel_filters(17, 6))
-
-    def forward(self, wave):
-        spectrum = torch.stft(wave, 32, 16, window=self.window, return_complex=True)
-        power = spectrum.real**2 + spectrum.imag**2
-        return torch.log10((power.transpose(1, 2) @ self.filters).clamp(min=1e-5))
+    spectrum = torch.stft(wave, 32, 16, window=self.window, return_complex=True)
+    power = spectrum.real**2 + spectrum.imag**2
+    return torch.log10((power.transpose(1, 2) @ self.filters).clamp(min=1e-5))
 
 
-class Framed(nn.Module):
+def _sines():
+    angles = 2 * math.pi * torch.arange(32)[:, None] * torch.arange(17) / 32
+    return {"basis": nn.Buffer(torch.cat([angles.cos(), angles.sin()], 1) * torch.hann_window(32)[:, None])}
+
+
+@KINDS.add(_WAVE, _sines, **_FREE)
+def fourier_framed(self, wave):
     """The same by frames and a matrix of sines: no operator of Fourier transforms."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        angles = 2 * math.pi * torch.arange(32)[:, None] * torch.arange(17) / 32
-        self.register_buffer("basis", torch.cat([angles.cos(), angles.sin()], 1) * torch.hann_window(32)[:, None])
-
-    def forward(self, wave):
-        parts = wave.unfold(1, 32, 16) @ self.basis
-        return (parts[..., :17] ** 2 + parts[..., 17:] ** 2).clamp(min=1e-6).sqrt()
+    parts = wave.unfold(1, 32, 16) @ self.basis
+    return (parts[..., :17] ** 2 + parts[..., 17:] ** 2).clamp(min=1e-6).sqrt()
 
 
-class Cepstrum(nn.Module):
-    """Cosines of the logarithms of a fixed number of samples."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("cosines", torch.cos(math.pi / 33 * (torch.arange(33)[:, None] + 0.5) * torch.arange(5)))
-
-    def forward(self, wave):
-        return torch.log(torch.fft.rfft(wave).abs().clamp(min=1e-4)) @ self.cosines
-
-
-class Mixed(nn.Module):
-    """Tokens are mixed by the real part of a transform over both axes."""
-
-    def forward(self, x):
-        return torch.fft.fft(torch.fft.fft(x, dim=-1), dim=-2).real
-
-
-class Long(nn.Module):
-    """A convolution as long as the input, by way of the spectrum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel = nn.Parameter(torch.randn(40) / 6)
-
-    def forward(self, wave):
-        size = 2 * wave.shape[1]
-        spectrum = torch.fft.rfft(wave, n=size) * torch.fft.rfft(self.kernel, n=size)
-        return torch.fft.irfft(spectrum, n=size)[:, : wave.shape[1]]
-
-
-class Filtered(nn.Module):
-    """High frequencies are taken out, and the sound comes back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("window", torch.hann_window(32))
-
-    def forward(self, wave):
-        spectrum = torch.stft(wave, 32, 16, window=self.window, return_complex=True)
-        kept = spectrum * (torch.arange(17) < 8)[:, None]
-        return torch.istft(kept, 32, 16, window=self.window, length=wave.shape[1])
-
-
-KINDS = (
-    Kind(name="fourier-short", module=lambda: Short(False), inputs={"wave": normal(3, 160)}),
-    Kind(
-        name="fourier-short-free",
-        module=lambda: Short(False),
-        inputs={"wave": normal(3, 160)},
-        dynamic={"wave": _SAMPLES},
-        sizes=_SOUNDS,
-    ),
-    Kind(name="fourier-short-centre", module=lambda: Short(True), inputs={"wave": normal(3, 160)}),
-    Kind(name="fourier-mel", module=Mel, inputs={"wave": normal(3, 160)}),
-    Kind(
-        name="fourier-mel-free",
-        module=Mel,
-        inputs={"wave": normal(3, 160)},
-        dynamic={"wave": _SAMPLES},
-        sizes=_SOUNDS,
-    ),
-    Kind(
-        name="fourier-framed",
-        module=Framed,
-        inputs={"wave": normal(3, 160)},
-        dynamic={"wave": _SAMPLES},
-        sizes=_SOUNDS,
-    ),
-    Kind(name="fourier-cepstrum", module=Cepstrum, inputs={"wave": normal(3, 64)}),
-    Kind(name="fourier-mixed", module=Mixed, inputs={"x": normal(3, 7, 8)}),
-    Kind(name="fourier-long", module=Long, inputs={"wave": normal(3, 40)}),
-    Kind(name="fourier-filtered", module=Filtered, inputs={"wave": normal(3, 160)}),
+@KINDS.add(
+    {"wave": normal(3, 64)},
+    lambda: {"cosines": nn.Buffer(torch.cos(math.pi / 33 * (torch.arange(33)[:, None] + 0.5) * torch.arange(5)))},
 )
+def fourier_cepstrum(self, wave):
+    """Cosines of the logarithms of a fixed number of samples."""
+    return torch.log(torch.fft.rfft(wave).abs().clamp(min=1e-4)) @ self.cosines
+
+
+@KINDS.add({"x": normal(3, 7, 8)})
+def fourier_mixed(self, x):
+    """Tokens are mixed by the real part of a transform over both axes."""
+    return torch.fft.fft(torch.fft.fft(x, dim=-1), dim=-2).real
+
+
+@KINDS.add({"wave": normal(3, 40)}, lambda: {"kernel": nn.Parameter(torch.randn(40) / 6)})
+def fourier_long(self, wave):
+    """A convolution as long as the input, by way of the spectrum."""
+    size = 2 * wave.shape[1]
+    spectrum = torch.fft.rfft(wave, n=size) * torch.fft.rfft(self.kernel, n=size)
+    return torch.fft.irfft(spectrum, n=size)[:, : wave.shape[1]]
+
+
+@KINDS.add({"wave": normal(3, 160)}, lambda: {"window": nn.Buffer(torch.hann_window(32))})
+def fourier_filtered(self, wave):
+    """High frequencies are taken out, and the sound comes back."""
+    spectrum = torch.stft(wave, 32, 16, window=self.window, return_complex=True)
+    kept = spectrum * (torch.arange(17) < 8)[:, None]
+    return torch.istft(kept, 32, 16, window=self.window, length=wave.shape[1])

@@ -4,7 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import PICTURE, ROWS, Kind, normal, pixels, uniform
+from tests.support.kinds.case import PICTURE, ROWS, Kind, Kinds, normal, pixels, uniform
+
+KINDS = Kinds()
+
 
 _PICTURES = tuple(
     {"batch": rows, "height": height, "width": width}
@@ -35,15 +38,16 @@ class Warped(nn.Module):
         return functional.grid_sample(x, grid, align_corners=False)
 
 
-class Flow(nn.Module):
+@KINDS.add(
+    {"flow": normal(3, 2, 12, 10), "x": normal(3, 2, 12, 10)}, dynamic={"x": PICTURE, "flow": PICTURE}, sizes=_PICTURES
+)
+def grid_flow(self, x, flow):
     """Each pixel is fetched from where a flow in pixels points."""
-
-    def forward(self, x, flow):
-        height, width = x.shape[2:]
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        across = (columns + flow[:, 0]) * 2 / max(width - 1, 1) - 1
-        down = (rows + flow[:, 1]) * 2 / max(height - 1, 1) - 1
-        return functional.grid_sample(x, torch.stack([across, down], -1), align_corners=True, padding_mode="border")
+    height, width = x.shape[2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    across = (columns + flow[:, 0]) * 2 / max(width - 1, 1) - 1
+    down = (rows + flow[:, 1]) * 2 / max(height - 1, 1) - 1
+    return functional.grid_sample(x, torch.stack([across, down], -1), align_corners=True, padding_mode="border")
 
 
 class Resized(nn.Module):
@@ -55,108 +59,109 @@ class Resized(nn.Module):
         return functional.interpolate(x, **self.how)
 
 
-class Pyramid(nn.Module):
+@KINDS.add(
+    {"x": normal(3, 3, 12, 10)},
+    lambda: {"down": nn.Conv2d(3, 4, 3, stride=2, padding=1), "side": nn.Conv2d(3, 4, 1)},
+    dynamic={"x": PICTURE},
+    sizes=_PICTURES,
+)
+def resize_pyramid(self, x):
     """A coarse picture is brought to the size of a fine one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.down, self.side = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Conv2d(3, 4, 1)
-
-    def forward(self, x):
-        coarse = torch.relu(self.down(x))
-        return functional.interpolate(coarse, size=x.shape[-2:], mode="bilinear", align_corners=False) + self.side(x)
+    coarse = torch.relu(self.down(x))
+    return functional.interpolate(coarse, size=x.shape[-2:], mode="bilinear", align_corners=False) + self.side(x)
 
 
-class Deformed(nn.Module):
+@KINDS.add(
+    {"x": normal(3, 2, 9, 7)},
+    lambda: {"offset": nn.Conv2d(2, 18, 3, padding=1), "weight": nn.Parameter(torch.randn(4, 2, 9) / 4)},
+    dynamic={"x": PICTURE},
+    sizes=_PICTURES,
+)
+def deform_conv(self, x):
     """A deformable convolution of plain operators: each of the nine places is moved, then fetched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.offset = nn.Conv2d(2, 18, 3, padding=1)
-        self.weight = nn.Parameter(torch.randn(4, 2, 9) / 4)
-
-    def forward(self, x):
-        height, width = x.shape[2:]
-        moved = self.offset(x).view(-1, 9, 2, height, width)
-        down = torch.arange(height)[None, None, :, None] + moved[:, :, 0] + torch.arange(-1, 2).repeat(3)[:, None, None]
-        across = torch.arange(width) + moved[:, :, 1] + torch.arange(-1, 2).repeat_interleave(3)[:, None, None]
-        grid = torch.stack([(2 * across + 1) / width - 1, (2 * down + 1) / height - 1], -1)
-        found = functional.grid_sample(x, grid.flatten(1, 2), align_corners=False).unflatten(2, (9, height))
-        return torch.einsum("bckhw,ock->bohw", found, self.weight)
+    height, width = x.shape[2:]
+    moved = self.offset(x).view(-1, 9, 2, height, width)
+    down = torch.arange(height)[None, None, :, None] + moved[:, :, 0] + torch.arange(-1, 2).repeat(3)[:, None, None]
+    across = torch.arange(width) + moved[:, :, 1] + torch.arange(-1, 2).repeat_interleave(3)[:, None, None]
+    grid = torch.stack([(2 * across + 1) / width - 1, (2 * down + 1) / height - 1], -1)
+    found = functional.grid_sample(x, grid.flatten(1, 2), align_corners=False).unflatten(2, (9, height))
+    return torch.einsum("bckhw,ock->bohw", found, self.weight)
 
 
-class Regions(nn.Module):
+@KINDS.add(
+    {"boxes": uniform(3, 5, 4, low=0.0, high=9.0), "features": normal(3, 2, 10, 12)},
+    dynamic={"features": ROWS, "boxes": {0: "batch", 1: "boxes"}},
+)
+def roi_align(self, features, boxes):
     """Boxes of each picture are cut out and brought to 4 by 4: ROI align of plain operators."""
-
-    def forward(self, features, boxes):
-        steps = (torch.arange(4) + 0.5) / 4
-        left, top, right, bottom = boxes.unbind(-1)
-        height, width = features.shape[2:]
-        across = (left[..., None] + (right - left)[..., None] * steps) * 2 / width - 1
-        down = (top[..., None] + (bottom - top)[..., None] * steps) * 2 / height - 1
-        shape = (*boxes.shape[:2], 4, 4)
-        grid = torch.stack([across[:, :, None, :].expand(shape), down[:, :, :, None].expand(shape)], -1)
-        cut = functional.grid_sample(features, grid.flatten(1, 2), align_corners=False)
-        return cut.unflatten(2, (boxes.shape[1], 4)).transpose(1, 2)
+    steps = (torch.arange(4) + 0.5) / 4
+    left, top, right, bottom = boxes.unbind(-1)
+    height, width = features.shape[2:]
+    across = (left[..., None] + (right - left)[..., None] * steps) * 2 / width - 1
+    down = (top[..., None] + (bottom - top)[..., None] * steps) * 2 / height - 1
+    shape = (*boxes.shape[:2], 4, 4)
+    grid = torch.stack([across[:, :, None, :].expand(shape), down[:, :, :, None].expand(shape)], -1)
+    cut = functional.grid_sample(features, grid.flatten(1, 2), align_corners=False)
+    return cut.unflatten(2, (boxes.shape[1], 4)).transpose(1, 2)
 
 
-class Pooled(nn.Module):
+def _pool(size: int):
+    return lambda: {"conv": nn.Conv2d(3, 4, 3, padding=1), "pool": nn.AdaptiveAvgPool2d(size)}
+
+
+@KINDS.add({"x": normal(3, 3, 12, 10)}, _pool(3), name="pool-grid", dynamic={"x": PICTURE}, sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, 12, 10)}, _pool(1), dynamic={"x": PICTURE}, sizes=_PICTURES)
+def pool_all(self, x):
     """The mean over a picture of any size, and over a grid of three by three."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.conv, self.pool = nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(size)
-
-    def forward(self, x):
-        return self.pool(self.conv(x)).flatten(1)
+    return self.pool(self.conv(x)).flatten(1)
 
 
-class Ceiling(nn.Module):
+@KINDS.add({"x": normal(3, 3, 12, 10)}, dynamic={"x": PICTURE}, sizes=_PICTURES)
+def pool_ceiling(self, x):
     """Pools that take what is left over at the edge."""
-
-    def forward(self, x):
-        most = functional.max_pool2d(x, 3, 2, ceil_mode=True)
-        return functional.avg_pool2d(most, 3, 2, 1, ceil_mode=True, count_include_pad=False)
+    most = functional.max_pool2d(x, 3, 2, ceil_mode=True)
+    return functional.avg_pool2d(most, 3, 2, 1, ceil_mode=True, count_include_pad=False)
 
 
-class Padded(nn.Module):
-    def __init__(self, mode: str) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 2, 3, padding=1, padding_mode=mode)
-
-    def forward(self, x):
-        return self.conv(x)
+def _padded(mode: str):
+    return lambda: {"conv": nn.Conv2d(3, 2, 3, padding=1, padding_mode=mode)}
 
 
-class Normalised(nn.Module):
+@KINDS.add({"x": normal(3, 3, 12, 10)}, _padded("circular"), name="pad-circular")
+@KINDS.add({"x": normal(3, 3, 12, 10)}, _padded("reflect"), dynamic={"x": PICTURE}, sizes=_PICTURES)
+def pad_reflect(self, x):
+    return self.conv(x)
+
+
+@KINDS.add(
+    {"image": pixels(3, 3, 12, 10)},
+    lambda: {"mean": nn.Buffer(torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)), "conv": nn.Conv2d(3, 2, 3)},
+    dynamic={"image": PICTURE},
+    sizes=_PICTURES,
+    refused=False,
+    fast=True,
+)
+def pixels_(self, image):
     """Bytes to floats inside the network."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1))
-        self.conv = nn.Conv2d(3, 2, 3)
-
-    def forward(self, image):
-        return self.conv((image.float() / 255 - self.mean) / 0.25).mean((2, 3))
+    return self.conv((image.float() / 255 - self.mean) / 0.25).mean((2, 3))
 
 
-class Patches(nn.Module):
+@KINDS.add({"x": normal(3, 2, 16, 12)})
+def patches(self, x):
     """Patches are taken apart and put together."""
-
-    def forward(self, x):
-        parts = functional.unfold(x, 4, stride=4)
-        return functional.fold(parts.softmax(1), (16, 12), 4, stride=4)
+    parts = functional.unfold(x, 4, stride=4)
+    return functional.fold(parts.softmax(1), (16, 12), 4, stride=4)
 
 
-class Bigger(nn.Module):
+@KINDS.add(
+    {"x": normal(3, 3, 6, 5)},
+    lambda: {"up": nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1)},
+    dynamic={"x": PICTURE},
+    sizes=_PICTURES,
+)
+def bigger(self, x):
     """Transposed convolution and pixel shuffle."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.up = nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1)
-
-    def forward(self, x):
-        return functional.pixel_shuffle(self.up(x), 2)
+    return functional.pixel_shuffle(self.up(x), 2)
 
 
 def sampled(name: str, mode: str, padding: str, corners: bool) -> Kind:
@@ -177,74 +182,15 @@ def resized(name: str, free: bool = True, **how: object) -> Kind:
     )
 
 
-KINDS = (
+KINDS += [
     sampled("bilinear", "bilinear", "zeros", False),
     sampled("bicubic", "bicubic", "border", True),
     sampled("nearest", "nearest", "reflection", False),
     Kind(name="grid-warped", module=Warped, inputs={"x": normal(3, 1, 10, 8)}),
-    Kind(
-        name="grid-flow",
-        module=Flow,
-        inputs={"flow": normal(3, 2, 12, 10), "x": normal(3, 2, 12, 10)},
-        dynamic={"x": PICTURE, "flow": PICTURE},
-        sizes=_PICTURES,
-    ),
     resized("antialias", size=(5, 4), mode="bilinear", antialias=True, align_corners=False),
     resized("antialias-fixed", free=False, size=(5, 4), mode="bicubic", antialias=True, align_corners=False),
     resized("bicubic", scale_factor=2.0, mode="bicubic", align_corners=False),
     resized("corners", size=(20, 15), mode="bilinear", align_corners=True),
     resized("exact", scale_factor=1.5, mode="nearest-exact"),
     resized("half", scale_factor=0.5, mode="bilinear", align_corners=False, recompute_scale_factor=True),
-    Kind(
-        name="resize-pyramid",
-        module=Pyramid,
-        inputs={"x": normal(3, 3, 12, 10)},
-        dynamic={"x": PICTURE},
-        sizes=_PICTURES,
-    ),
-    Kind(
-        name="deform-conv", module=Deformed, inputs={"x": normal(3, 2, 9, 7)}, dynamic={"x": PICTURE}, sizes=_PICTURES
-    ),
-    Kind(
-        name="roi-align",
-        module=Regions,
-        inputs={"boxes": uniform(3, 5, 4, low=0.0, high=9.0), "features": normal(3, 2, 10, 12)},
-        dynamic={"features": ROWS, "boxes": {0: "batch", 1: "boxes"}},
-    ),
-    Kind(
-        name="pool-all",
-        module=lambda: Pooled(1),
-        inputs={"x": normal(3, 3, 12, 10)},
-        dynamic={"x": PICTURE},
-        sizes=_PICTURES,
-    ),
-    Kind(
-        name="pool-grid",
-        module=lambda: Pooled(3),
-        inputs={"x": normal(3, 3, 12, 10)},
-        dynamic={"x": PICTURE},
-        sizes=_PICTURES,
-    ),
-    Kind(
-        name="pool-ceiling", module=Ceiling, inputs={"x": normal(3, 3, 12, 10)}, dynamic={"x": PICTURE}, sizes=_PICTURES
-    ),
-    Kind(
-        name="pad-reflect",
-        module=lambda: Padded("reflect"),
-        inputs={"x": normal(3, 3, 12, 10)},
-        dynamic={"x": PICTURE},
-        sizes=_PICTURES,
-    ),
-    Kind(name="pad-circular", module=lambda: Padded("circular"), inputs={"x": normal(3, 3, 12, 10)}),
-    Kind(
-        name="pixels",
-        module=Normalised,
-        inputs={"image": pixels(3, 3, 12, 10)},
-        dynamic={"image": PICTURE},
-        sizes=_PICTURES,
-        refused=False,
-        fast=True,
-    ),
-    Kind(name="patches", module=Patches, inputs={"x": normal(3, 2, 16, 12)}),
-    Kind(name="bigger", module=Bigger, inputs={"x": normal(3, 3, 6, 5)}, dynamic={"x": PICTURE}, sizes=_PICTURES),
-)
+]
