@@ -12,12 +12,10 @@ from model_store import Manifest, Store, cli
 from model_store.graph import AxisRange, Graph, RowVerdict, Tensor
 from model_store.manifest import Provenance, Quality
 from tests.support.models.graphs import double, mixing, write_plain
+from tests.support.models.manifests import X, describe
 
-X = Tensor(name="x", datatype="FP32", shape=("batch", 1), batch_axis=0)
-MANIFEST = Manifest(
-    name="m",
-    task="tensors",
-    graphs={"main": Graph(file="main.onnx", inputs=(X,), outputs=(X,))},
+Capture = pytest.CaptureFixture[str]
+MANIFEST = describe(
     provenance=Provenance(created="2026-01-02T03:04:05Z"),
     quality=Quality(data="held out", rows=9, metrics={"accuracy": 0.987654}),
 )
@@ -40,10 +38,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("words", [("show", "nope"), ("verify", "nope"), ("show", "m", "--version", "beta")])
-def test_what_is_not_in_the_store_ends_with_1(
-    root: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An unknown model or alias is told on the error stream, in one line, with exit code 1."""
+def test_what_is_not_in_the_store_ends_with_1(root: Path, words: tuple[str, ...], capsys: Capture) -> None:
+    """An unknown model or alias is one line on standard error, with exit code 1."""
     assert run(*words, "--store", root) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"sluice models {words[0]}: no ")
@@ -51,7 +47,7 @@ def test_what_is_not_in_the_store_ends_with_1(
 
 
 @pytest.mark.parametrize("words", [(), ("show",), ("burn", "m")])
-def test_wrong_usage_ends_with_2(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_ends_with_2(words: tuple[str, ...], capsys: Capture) -> None:
     """No action, an unknown one, or show without a model is a usage error."""
     with pytest.raises(SystemExit) as caught:
         run(*words)
@@ -59,8 +55,8 @@ def test_wrong_usage_ends_with_2(words: tuple[str, ...], capsys: pytest.CaptureF
     assert "usage" in capsys.readouterr().err
 
 
-def test_damaged_version_fails_verification_and_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One damaged file makes the exit code 1; the others are still checked and said to be well."""
+def test_damaged_version_fails_verification_and_is_named(root: Path, capsys: Capture) -> None:
+    """A damaged file makes the exit code 1; the other versions are still checked."""
     (root / "m" / "1" / "main.onnx").write_bytes(b"eno")
     assert run("verify", "--store", root) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -70,9 +66,9 @@ def test_damaged_version_fails_verification_and_is_named(root: Path, capsys: pyt
 
 @pytest.mark.parametrize("words", [("m",), ("m", "--version", "1"), ("m", "--version", "stable")])
 def test_verification_for_programs_says_which_version_and_why(
-    root: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    root: Path, words: tuple[str, ...], capsys: Capture
 ) -> None:
-    """With --json the results are an array; a number or alias narrows it to that version."""
+    """--json prints an array; a number or alias narrows it to that version."""
     (root / "m" / "1" / "extra").touch()
     assert run("verify", *words, "--store", root, "--json") == 1
     results = json.loads(capsys.readouterr().out)
@@ -82,15 +78,15 @@ def test_verification_for_programs_says_which_version_and_why(
 
 
 def test_version_without_a_model_is_wrong_usage(root: Path) -> None:
-    """A version of no model cannot be verified, and that is said instead of a traceback."""
+    """A version needs a model, and the message says so."""
     try:
         assert run("verify", "--version", "1", "--store", root) in (1, 2)
     except SystemExit as error:
         assert error.code == 2  # noqa: PT017  # either way of saying so will do
 
 
-def test_damaged_manifest_is_listed_with_its_fault(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A version whose manifest cannot be read stays in the list, with the reason, beside the others."""
+def test_damaged_manifest_is_listed_with_its_fault(root: Path, capsys: Capture) -> None:
+    """A version whose manifest cannot be read is listed with the reason."""
     (root / "m" / "1" / "manifest.json").write_bytes(b"{}")
     assert run("list", "--store", root, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
@@ -102,8 +98,8 @@ def test_damaged_manifest_is_listed_with_its_fault(root: Path, capsys: pytest.Ca
     assert rows[0]["error"].startswith("m/1/manifest.json: ")
 
 
-def test_what_cannot_serve_is_listed_and_fails_verification(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A version without a model and a folder with a name of its own are told with the reason, beside the others."""
+def test_what_cannot_serve_is_listed_and_fails_verification(root: Path, capsys: Capture) -> None:
+    """Folders that cannot serve are listed with the reason beside the others."""
     (root / "m" / "3").mkdir()
     (root / "[red] b").mkdir()
     assert run("list", "--store", root, "--json") == 0
@@ -120,8 +116,8 @@ def test_what_cannot_serve_is_listed_and_fails_verification(root: Path, capsys: 
     assert run("verify", "plain", "--store", root) == 0
 
 
-def test_damaged_aliases_do_not_hide_the_versions(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A model whose aliases cannot be read is listed with that fault, and so are the others."""
+def test_damaged_aliases_do_not_hide_the_versions(root: Path, capsys: Capture) -> None:
+    """The model is listed with the fault of its aliases, and so are the others."""
     (root / "m" / "aliases.json").write_bytes(b"{")
     assert run("list", "--store", root, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
@@ -130,9 +126,9 @@ def test_damaged_aliases_do_not_hide_the_versions(root: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize("by", ["flag", "variable"])
 def test_links_out_of_the_store_are_followed_where_it_is_asked_for(
-    root: Path, tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """A model that is a link to elsewhere is a fault, unless the flag or the server's variable allows it."""
+    """A link out of the store is a fault unless the flag or the variable allows it."""
     (root / "plain").rename(tmp_path / "plain")
     (root / "plain").symlink_to(tmp_path / "plain")
     assert run("verify", "--store", root) == 1
@@ -142,8 +138,8 @@ def test_links_out_of_the_store_are_followed_where_it_is_asked_for(
     assert run("verify", "--store", root, *(["--follow-links"] if by == "flag" else [])) == 0
 
 
-def test_missing_weights_of_a_plain_model_fail_verification(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that the ONNX file names is looked for, though a plain model has no digests."""
+def test_missing_weights_of_a_plain_model_fail_verification(root: Path, capsys: Capture) -> None:
+    """Weights that the ONNX file names must be there, although a plain model has no digests."""
     model = onnx.load_model_from_string(double())
     convert_model_to_external_data(model, location="w.bin", size_threshold=0)
     (root / "plain" / "1" / "model.onnx").write_bytes(model.SerializeToString())
@@ -151,18 +147,16 @@ def test_missing_weights_of_a_plain_model_fail_verification(root: Path, capsys: 
     assert "plain/1/w.bin is not there" in capsys.readouterr().out
 
 
-def test_empty_store_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty store lists nothing, with exit code 0 and a hint how to fill it."""
+def test_empty_store_is_no_failure(tmp_path: Path, capsys: Capture) -> None:
+    """An empty store ends with 0 and a hint how to fill it."""
     assert run("list", "--store", tmp_path / "none") == 0
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "sluice train" in captured.err
 
 
-def test_list_shows_every_version(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The table has a line for each version, with quality and aliases; the store may come from the environment."""
+def test_list_shows_every_version(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """The table has a line for each version with quality and aliases; the store may come from the environment."""
     monkeypatch.setenv("SLUICE_STORE", str(root))
     assert run("list") == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if " m " in line or " plain " in line]
@@ -171,7 +165,7 @@ def test_list_shows_every_version(
     assert ["stable" in line for line in lines] == [True, False, False]
 
 
-def test_list_for_programs_has_the_same_facts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_for_programs_has_the_same_facts(root: Path, capsys: Capture) -> None:
     """With --json each version is an object with its quality as numbers."""
     assert run("list", "--store", root, "--json") == 0
     first = json.loads(capsys.readouterr().out)[0]
@@ -186,8 +180,8 @@ def test_list_for_programs_has_the_same_facts(root: Path, capsys: pytest.Capture
     }
 
 
-def test_shown_manifest_is_the_published_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``show --json`` prints a manifest that reads back as the version's; without --json people see it too."""
+def test_shown_manifest_is_the_published_one(root: Path, capsys: Capture) -> None:
+    """``show --json`` prints the version's manifest; ``show`` prints it for people."""
     assert run("show", "m", "--store", root, "--json") == 0
     shown = Manifest.from_json(capsys.readouterr().out.encode(), "shown")
     assert shown == Store(root).find("m", 2).read_manifest()
@@ -199,8 +193,8 @@ def publish(root: Path, graph: Graph, content: bytes) -> None:
     Store(root).publish(Manifest(name="n", task="tensors", graphs={"main": graph}), {"main.onnx": content})
 
 
-def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where rows lie, what inputs take and may be left out, sizes of axes, and where the bits are told."""
+def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: Capture) -> None:
+    """Axes, ranges, optional inputs and sizes are shown, and where to find the bits."""
     ids = Tensor(name="ids", datatype="INT64", shape=("batch", "time"), batch_axis=0, least=0, largest=9)
     scale = Tensor(name="scale", datatype="FP32", shape=(1,), optional=True)
     ranges = {"time": AxisRange(least=2, largest=512)}
@@ -221,8 +215,8 @@ def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: py
         assert part in text
 
 
-def test_version_without_a_verdict_is_analysed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What nobody has proved is shown as the server has it: a graph that mixes its rows has no batch."""
+def test_version_without_a_verdict_is_analysed(root: Path, capsys: Capture) -> None:
+    """A graph that mixes its rows is shown without a batch, as the server serves it."""
     wide = X.model_copy(update={"shape": ("batch", 2)})
     y = wide.model_copy(update={"name": "y"})
     publish(root, Graph(file="main.onnx", inputs=(wide.model_copy(update={"name": "x"}),), outputs=(y,)), mixing())
@@ -231,8 +225,8 @@ def test_version_without_a_verdict_is_analysed(root: Path, capsys: pytest.Captur
     assert "does not batch: each request is a run of its own rows: mixing (ReduceMean 'mean'" in text
 
 
-def test_plain_version_is_shown_by_its_analysis(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It has no manifest: what one would say is found in the file; with --json it is a manifest."""
+def test_plain_version_is_shown_by_its_analysis(root: Path, capsys: Capture) -> None:
+    """A plain version is shown by what is found in its file; --json prints a manifest."""
     write_plain(root, "double", double("width"))
     assert run("show", "double", "--store", root) == 0
     text = " ".join(capsys.readouterr().out.split())
@@ -243,10 +237,8 @@ def test_plain_version_is_shown_by_its_analysis(root: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
-def test_plain_version_that_would_be_refused_ends_with_1(
-    root: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The reason is told, whether its configuration is at fault or its file cannot be loaded."""
+def test_plain_version_that_would_be_refused_ends_with_1(root: Path, words: tuple[str, ...], capsys: Capture) -> None:
+    """The reason is told, whether the configuration or the file is at fault."""
     write_plain(root, "double", double())
     (root / "double" / "config.pbtxt").write_text('input { name: "z" data_type: TYPE_FP32 dims: 3 }')
     assert run("show", "double", "--store", root, *words) == 1
@@ -256,8 +248,8 @@ def test_plain_version_that_would_be_refused_ends_with_1(
     assert "ONNX Runtime cannot load the graph" in capsys.readouterr().err
 
 
-def test_configuration_names_the_file_of_a_version(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of several ONNX files the one that config.pbtxt names is listed, as the server serves it."""
+def test_configuration_names_the_file_of_a_version(root: Path, capsys: Capture) -> None:
+    """The ONNX file that config.pbtxt names is listed, as the server serves it."""
     write_plain(root, "two", b"")
     (root / "two" / "1" / "model.onnx").rename(root / "two" / "1" / "a.onnx")
     (root / "two" / "1" / "b.onnx").write_bytes(double())
@@ -266,7 +258,7 @@ def test_configuration_names_the_file_of_a_version(root: Path, capsys: pytest.Ca
     assert "at most 4 in one" in capsys.readouterr().out
 
 
-def test_verification_of_a_sound_store_ends_with_0(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nothing is wrong every version is said to be well."""
+def test_verification_of_a_sound_store_ends_with_0(root: Path, capsys: Capture) -> None:
+    """Every version is reported as ok."""
     assert run("verify", "--store", root) == 0
     assert capsys.readouterr().out == "m 1: ok\nm 2: ok\nplain 1: ok\n"

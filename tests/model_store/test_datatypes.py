@@ -14,7 +14,7 @@ ITEM_BYTES = (
 
 @pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "V2", "V4"])
 def test_dtype_without_datatype_is_refused_with_the_choice(dtype: str) -> None:
-    """An array that no tensor can carry is a TypeError that names its dtype and the datatypes there are."""
+    """The TypeError names the dtype and the datatypes that exist."""
     with pytest.raises(TypeError, match=r"no tensor datatype for NumPy dtype .*: use one of BOOL, .*BYTES"):
         datatype_of(np.empty(1, dtype))
 
@@ -25,14 +25,14 @@ def test_elements_are_as_wide_as_the_protocol_says() -> None:
 
 
 def test_every_datatype_has_one_dtype_and_one_onnx_type() -> None:
-    """The table reads the same from all three sides: no name, dtype or ONNX type occurs twice."""
+    """No name, dtype or ONNX type occurs twice in the table."""
     assert len(BY_DTYPE) == len(BY_ONNX) == len(DATATYPES)
     assert all(BY_DTYPE[d.dtype] is BY_ONNX[d.onnx] is d for d in DATATYPES.values())
 
 
 @pytest.mark.parametrize("name", DATATYPES)
 def test_array_of_a_dtype_has_its_datatype(name: str) -> None:
-    """What is made with a datatype's dtype is recognised as that datatype, and only the FP ones and BF16 are floats."""
+    """A datatype is recognised by its dtype; only FP types and BF16 are floats."""
     assert datatype_of(np.empty(2, DATATYPES[name].dtype)).name == name
     assert DATATYPES[name].is_float == name.startswith(("FP", "BF"))
 

@@ -1,16 +1,20 @@
 """Golden samples: what is read as such, and which tolerances prove something."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model_store import BadManifest, GoldenSamples, IntegrityError, Manifest, Store
+from model_store import BadManifest, GoldenSamples, IntegrityError, Store
 from model_store.datatypes import DATATYPES
 from model_store.golden import check_tolerance
-from model_store.graph import Graph, Tensor
 from model_store.manifest import Golden
+from tests.support.models.manifests import describe
+
+
+def rows_of(*values: float) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, 1)
+
 
 OUTPUT = np.array([[0.25, -1.0], [0.5, 0.125]], np.float32)
 
@@ -26,7 +30,7 @@ CUT_OFF = GoldenSamples({"x": OUTPUT}, {"y": OUTPUT}).to_bytes()[:-10]
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no arrays", CUT_OFF, pickled()])
 def test_what_is_no_file_of_arrays_is_an_integrity_error(content: bytes) -> None:
-    """Whatever NumPy raises for it. Arrays of objects, which it stores as pickles, are never unpickled."""
+    """NumPy's errors become integrity errors, and pickled objects are never unpickled."""
     with pytest.raises(IntegrityError, match=r"golden samples: expected NumPy's \.npz: "):
         GoldenSamples.from_bytes(content)
 
@@ -56,7 +60,7 @@ def test_what_is_no_file_of_arrays_is_an_integrity_error(content: bytes) -> None
 def test_tolerance_is_less_than_half_of_the_magnitude(
     output: np.ndarray, atol: float, rtol: float, is_proof: bool
 ) -> None:
-    """With more, zeros would pass, or another sign. Texts and truths have none, and are compared exactly."""
+    """A larger one would let zeros pass. Texts and booleans have none."""
     facts, samples = Golden(rows=2, atol=atol, rtol=rtol), GoldenSamples({}, {"y": output})
     if is_proof:
         check_tolerance(facts, samples)
@@ -65,14 +69,41 @@ def test_tolerance_is_less_than_half_of_the_magnitude(
         check_tolerance(facts, samples)
 
 
-def test_version_whose_tolerance_proves_nothing_is_not_published(tmp_path: Path) -> None:
-    """Nor is one whose samples are none; nothing is left of it."""
-    x = Tensor(name="x", datatype="FP32", shape=("batch", 2), batch_axis=0)
-    graph = Graph(file="main.onnx", inputs=(x,), outputs=(x.model_copy(update={"name": "y"}),))
-    manifest = Manifest(name="m", task="tensors", graphs={"main": graph}, golden=Golden(rows=2, atol=1.0, rtol=0.0))
+def test_version_whose_tolerance_proves_nothing_is_not_published(store: Store) -> None:
+    """A version without real samples is not published either, and nothing is left of it."""
+    manifest = describe(golden=Golden(rows=2, atol=1.0, rtol=0.0))
     golden = GoldenSamples({"x": OUTPUT}, {"y": OUTPUT}).to_bytes()
     with pytest.raises(BadManifest, match="they prove nothing"):
-        Store(tmp_path / "store").publish(manifest, {"main.onnx": b"", "golden.npz": golden})
+        store.publish(manifest, {"main.onnx": b"", "golden.npz": golden})
     with pytest.raises(IntegrityError, match="golden samples"):
-        Store(tmp_path / "store").publish(manifest, {"main.onnx": b"", "golden.npz": b"none"})
-    assert not (tmp_path / "store").exists()
+        store.publish(manifest, {"main.onnx": b"", "golden.npz": b"none"})
+    assert not store.root.exists()
+
+
+def test_tampered_golden_samples_are_refused(store: Store) -> None:
+    """The digest is checked before the file is opened."""
+    golden = GoldenSamples({"x": rows_of(1)}, {"y": rows_of(2)})
+    manifest = describe(golden=Golden(rows=1, atol=0.0, rtol=0.0))
+    version = store.publish(manifest, {"main.onnx": b"", "golden.npz": golden.to_bytes()})
+    other = GoldenSamples({"x": rows_of(1)}, {"y": rows_of(3)})
+    (version.folder / "golden.npz").write_bytes(other.to_bytes())
+    with pytest.raises(IntegrityError, match=r"golden\.npz is not the file"):
+        version.read_golden(version.read_manifest())
+
+
+def test_version_without_golden_samples_has_none(filled: Store) -> None:
+    """The result is None."""
+    version = filled.find("m")
+    assert version.read_golden(version.read_manifest()) is None
+
+
+def test_golden_samples_survive_writing_and_reading() -> None:
+    """Names, dtypes, shapes and values come back, also where an input and an output share a name."""
+    inputs = {"x": rows_of(1, np.nan), "ids": np.array([[1 << 62]], np.int64)}
+    outputs = {"x": np.array([[True]]), "in.y": np.zeros((0, 3), np.float16)}
+    again = GoldenSamples.from_bytes(GoldenSamples(inputs, outputs).to_bytes())
+    for before, after in ((inputs, again.inputs), (outputs, again.outputs)):
+        assert set(after) == set(before)
+        for name, array in before.items():
+            assert after[name].dtype == array.dtype
+            np.testing.assert_array_equal(after[name], array)

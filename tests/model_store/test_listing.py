@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from model_store import Manifest, Store
+from model_store import Store
 from model_store.errors import BadLayout, NotInStore
-from model_store.graph import Graph, Tensor
 from model_store.listing import Contents
 from tests.support.models.graphs import write_plain
+from tests.support.models.manifests import describe
 
 ONNX = b"onnx"
-X = Tensor(name="x", datatype="FP32", shape=(1,))
-MANIFEST = Manifest(name="m", task="tensors", graphs={"main": Graph(file="main.onnx", inputs=(X,), outputs=(X,))})
 
 
 def put(root: Path, *files: str) -> Path:
@@ -70,7 +68,7 @@ def list_one(root: Path, name: str = "m") -> Contents:
 def test_folder_that_holds_no_model_is_told_with_the_reason(
     tmp_path: Path, files: list[str], version: str, reason: str
 ) -> None:
-    """What was found, what is expected and what to do is said of each; nothing of it is a version."""
+    """The reason says what was found, what is expected and what to do."""
     found = list_one(put(tmp_path, *files))
     [told] = found.unusable
     assert (told.name, told.version, dict(found.folders)) == ("m", version, {})
@@ -81,7 +79,7 @@ def test_folder_that_holds_no_model_is_told_with_the_reason(
 
 @pytest.mark.parametrize("name", ["with space", "modèle", "-m", "x" * 101, "a\nb", "a%2Fb"])
 def test_name_that_an_address_cannot_carry_is_told_with_what_it_may_have(tmp_path: Path, name: str) -> None:
-    """A folder with such a name is listed under it, on one line, with the characters that a name may have."""
+    """The folder is listed on one line with the characters that a name may have."""
     put(tmp_path, f"{name}/1/model.onnx")
     [(shown, contents)] = Store(tmp_path).list_all().items()
     [told] = contents.unusable
@@ -91,7 +89,7 @@ def test_name_that_an_address_cannot_carry_is_told_with_what_it_may_have(tmp_pat
 
 
 def test_name_that_is_no_text_can_be_shown(tmp_path: Path) -> None:
-    """Bytes in a name that are not UTF-8 are escaped, so that the index can be sent."""
+    """Bytes that are not UTF-8 are escaped, so that the index can be sent."""
     os.makedirs(os.fsencode(tmp_path) + b"/caf\xe9/1")
     [(shown, contents)] = Store(tmp_path).list_all().items()
     (shown + contents.why).encode()
@@ -99,14 +97,14 @@ def test_name_that_is_no_text_can_be_shown(tmp_path: Path) -> None:
 
 
 def test_onnx_file_in_the_store_itself_says_where_it_belongs(tmp_path: Path) -> None:
-    """An ONNX file without a folder is no model; the path that it should have is named."""
+    """An ONNX file without a folder is no model; the reason names the path that it should have."""
     found = Store(put(tmp_path, "resnet.onnx")).list_all()
     assert list(found) == ["resnet.onnx"]
     assert found["resnet.onnx"].why.endswith("move it to resnet/1/model.onnx")
 
 
 def test_store_that_is_the_folder_of_a_model_is_noticed(tmp_path: Path) -> None:
-    """A version folder is not taken for a model called 1: who points one folder too deep is told."""
+    """A version folder is not taken for a model; the reason names the folder above."""
     put(tmp_path, "resnet/1/model.onnx")
     found = Store(tmp_path / "resnet").list_all()["1"]
     assert not found.folders
@@ -114,7 +112,7 @@ def test_store_that_is_the_folder_of_a_model_is_noticed(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_spoils_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without permission, links to nothing and links in a ring are told, and the others are listed."""
+    """Folders without permission and broken links are told, and the others are listed."""
     write_plain(tmp_path, "good", ONNX)
     put(tmp_path, "m/1/model.onnx", "m/2/model.onnx", "locked/1/model.onnx")
     (tmp_path / "gone").symlink_to(tmp_path / "nothing")
@@ -141,7 +139,7 @@ def test_what_cannot_be_read_spoils_nothing_else(tmp_path: Path, monkeypatch: py
 
 
 def test_unusable_version_is_told_to_who_asks_for_it(tmp_path: Path) -> None:
-    """Beside versions that can be used, one that cannot is refused with its reason, not as one that is not there."""
+    """The version is refused with its reason, not as missing."""
     put(tmp_path, "m/1/model.onnx", "m/2/")
     store = Store(tmp_path)
     assert store.find("m").version == 1
@@ -167,7 +165,7 @@ def test_unusable_version_is_told_to_who_asks_for_it(tmp_path: Path) -> None:
     ],
 )
 def test_only_onnx_file_there_is_the_model(tmp_path: Path, files: list[str], file: str) -> None:
-    """What can only be meant in one way is version 1, and that file is what is read."""
+    """An unambiguous ONNX file is version 1."""
     put(tmp_path, *files)
     (tmp_path / "m" / file).write_bytes(b"the model")
     assert list_one(tmp_path).unusable == ()
@@ -177,7 +175,7 @@ def test_only_onnx_file_there_is_the_model(tmp_path: Path, files: list[str], fil
 
 
 def test_model_without_external_data_is_read_without_onnx(tmp_path: Path) -> None:
-    """Importing onnx takes longer than loading a small model, so only who has weights elsewhere pays for it."""
+    """onnx is imported only for a model with weights elsewhere, because the import is slow."""
     write_plain(tmp_path, "m", ONNX)
     program = (
         "import sys; from pathlib import Path; from model_store import Store; "
@@ -187,7 +185,7 @@ def test_model_without_external_data_is_read_without_onnx(tmp_path: Path) -> Non
 
 
 def test_onnx_file_beside_versions_is_told_and_they_serve(tmp_path: Path) -> None:
-    """A flat file is not served beside version folders: which version would it be?"""
+    """A flat file beside version folders is not served."""
     found = list_one(put(tmp_path, "m/model.onnx", "m/1/model.onnx", "m/2/model.onnx"))
     assert list(found.folders) == [1, 2]
     [told] = found.unusable
@@ -195,14 +193,14 @@ def test_onnx_file_beside_versions_is_told_and_they_serve(tmp_path: Path) -> Non
 
 
 def test_publishing_beside_a_flat_file_does_not_take_its_number(tmp_path: Path) -> None:
-    """Version 1 may have been the flat file, and a version never changes: the next one is 2."""
+    """The flat file may have been version 1, so the next one is 2."""
     store = Store(put(tmp_path, "m/model.onnx"))
-    assert store.publish(MANIFEST, {"main.onnx": ONNX}).version == 2
+    assert store.publish(describe(), {"main.onnx": ONNX}).version == 2
     assert [version.version for version in store.versions("m")] == [2]
 
 
 def test_what_is_no_model_is_passed_over(tmp_path: Path) -> None:
-    """Hidden folders, what file systems make, files of others and Triton's own folders are no models."""
+    """Hidden folders, files of others and Triton's own folders are no models."""
     put(tmp_path, ".git/1/model.onnx", "lost+found/", "README.md", "m/.publish-x/model.onnx", "m/labels.txt")
     put(tmp_path, "m/1/model.onnx", "m/configs/a.pbtxt", "m/warmup/data", "m/aliases.json")
     assert list(Store(tmp_path).list_all()) == ["m"]
@@ -221,7 +219,7 @@ def test_what_is_no_model_is_passed_over(tmp_path: Path) -> None:
     ],
 )
 def test_name_from_a_configuration_decides_which_file_serves(tmp_path: Path, default: str, reason: str) -> None:
-    """It goes before model.onnx, and is refused where nothing is there or where it leads out of the version."""
+    """It goes before model.onnx, and is refused where it is missing or leads out of the version."""
     put(tmp_path, "m/1/model.onnx", "m/1/sub/b.onnx", "m/c.bin", "m/config.pbtxt", "other/1/model.onnx")
     (tmp_path / "m/1/sub/b.onnx").write_bytes(b"b")
     store = Store(tmp_path, read_default=lambda name, content: default if (name, content) == ("m", ONNX) else "")
@@ -233,7 +231,7 @@ def test_name_from_a_configuration_decides_which_file_serves(tmp_path: Path, def
 
 
 def test_configuration_that_cannot_be_read_takes_its_own_model_only(tmp_path: Path) -> None:
-    """What is wrong with a configuration is the reason of its model; the others are listed."""
+    """The fault is the reason of its model; the others are listed."""
 
     def refuse(name: str, content: bytes) -> str | None:
         raise BadLayout(f"{name}: expected a name")
@@ -259,7 +257,7 @@ def outside(tmp_path: Path) -> Path:
 def test_link_out_of_the_store_is_refused_unless_it_is_allowed(
     tmp_path: Path, outside: Path, link: str, to: str, version: str
 ) -> None:
-    """A model, version or file that is a link to elsewhere is told with the setting that would allow it."""
+    """The reason names the setting that would allow the link."""
     root = tmp_path / "store"
     (root / link).parent.mkdir(parents=True)
     (root / link).symlink_to(outside / to)
@@ -272,7 +270,7 @@ def test_link_out_of_the_store_is_refused_unless_it_is_allowed(
 
 
 def test_file_that_becomes_a_link_after_the_listing_is_not_read(tmp_path: Path, outside: Path) -> None:
-    """What is read is checked again: a version found before does not give out what a new link leads to."""
+    """The path is checked again when it is read."""
     version = Store(write_plain(tmp_path / "store", "m", ONNX)).find("m")
     (version.folder / "model.onnx").unlink()
     (version.folder / "model.onnx").symlink_to(outside / "m/1/model.onnx")
@@ -282,8 +280,8 @@ def test_file_that_becomes_a_link_after_the_listing_is_not_read(tmp_path: Path, 
 
 @pytest.mark.parametrize("file", ["main.onnx", "manifest.json"])
 def test_published_file_that_is_a_link_out_of_the_store_is_refused(tmp_path: Path, file: str) -> None:
-    """The files of a manifest, and the manifest itself, are not read through such a link either, the digest aside."""
-    version = Store(tmp_path / "store").publish(MANIFEST, {"main.onnx": ONNX})
+    """Neither the manifest nor its files are read through such a link."""
+    version = Store(tmp_path / "store").publish(describe(), {"main.onnx": ONNX})
     (version.folder / file).rename(tmp_path / file)
     (version.folder / file).symlink_to(tmp_path / file)
     with pytest.raises(BadLayout, match=f"m/1/{file} leads outside of the store"):
@@ -292,7 +290,7 @@ def test_published_file_that_is_a_link_out_of_the_store_is_refused(tmp_path: Pat
 
 
 def test_links_within_the_store_are_followed(tmp_path: Path) -> None:
-    """A volume as Kubernetes mounts it, where all names are links into a hidden folder, and a root that is a link."""
+    """Kubernetes mounts volumes as links into a hidden folder; a root may be a link too."""
     put(tmp_path / "volume", "..2026/m/1/model.onnx", "..2026/n/1/net.bin")
     root = tmp_path / "volume"
     (root / "..data").symlink_to("..2026")

@@ -53,7 +53,7 @@ def put(*path_and_value: Any) -> Callable[[Json], None]:
 
 
 def test_bf16_is_for_tensors_only() -> None:
-    """The task routes answer in JSON, which has no BF16; programs carry it as tensors."""
+    """The task routes answer in JSON, which has no BF16."""
     brain = copy.deepcopy(CLASSIFIER)
     brain["graphs"]["main"]["outputs"][0]["datatype"] = "BF16"
     with pytest.raises(
@@ -106,7 +106,7 @@ IMAGE = (*MAIN, "inputs", 0)
     ],
 )
 def test_manifest_that_contradicts_itself_is_refused(change: Callable[[Json], None], complaint: str) -> None:
-    """Every unknown, mistyped or contradictory field is refused with the file, the field and what came."""
+    """Unknown, mistyped and contradictory fields are refused with file, field and value."""
     value = copy.deepcopy(CLASSIFIER)
     change(value)
     with pytest.raises(BadManifest, match=r"^digits/1/manifest\.json: .*" + complaint):
@@ -115,32 +115,32 @@ def test_manifest_that_contradicts_itself_is_refused(change: Callable[[Json], No
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b"null"])
 def test_manifest_that_is_no_object_is_refused(text: bytes) -> None:
-    """Anything but a JSON object is a BadManifest, never another error."""
+    """Anything but a JSON object is a BadManifest."""
     with pytest.raises(BadManifest, match=r"^m/1: the whole: "):
         Manifest.from_json(text, "m/1")
 
 
 def test_no_more_than_three_complaints_are_told() -> None:
-    """A manifest with many faults gets a text that can be read."""
+    """At most three faults are listed."""
     with pytest.raises(BadManifest) as caught:
         read(CLASSIFIER | {f"x{i}": 0 for i in range(9)})
     assert str(caught.value).count("unknown") == 3
 
 
 def test_finite_texts_are_refused() -> None:
-    """A text cannot be checked for NaN, so that a manifest that asks for it is refused."""
+    """A text cannot be checked for NaN."""
     with pytest.raises(pydantic.ValidationError, match="finite"):
         Tensor(name="x", datatype="BYTES", shape=("batch",), batch_axis=0, finite=True)
 
 
 def test_picture_of_another_shape_than_its_input_is_refused() -> None:
-    """A manifest whose pictures come out in another shape than the input takes is refused."""
+    """Pictures must have the shape that the input takes."""
     with pytest.raises(BadManifest, match="image"):
         read(CLASSIFIER | {"image": {"input": "image", "channels": 3, "height": 9, "width": 2}})
 
 
 def test_valid_manifest_is_read() -> None:
-    """The manifest that the faulty ones were made from is itself valid."""
+    """The manifest that the faulty ones are made from is valid."""
     manifest = read(CLASSIFIER)
     assert manifest.labels == ("a", "b", "c")
     assert manifest.golden == Golden(rows=2, atol=0.0, rtol=1e-5)
@@ -148,7 +148,7 @@ def test_valid_manifest_is_read() -> None:
 
 
 def test_manifest_does_not_change() -> None:
-    """A manifest is a value: its fields cannot be set."""
+    """A manifest is immutable."""
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         read(CLASSIFIER).name = "other"  # type: ignore[misc]
 
@@ -157,7 +157,7 @@ def test_manifest_does_not_change() -> None:
     ("axis", "row_shape"), [(None, ("batch", 3, "t")), (0, (3, "t")), (1, ("batch", "t")), (2, ("batch", 3))]
 )
 def test_row_shape_is_the_shape_without_its_batch_axis(axis: int | None, row_shape: tuple[int | str, ...]) -> None:
-    """The batch axis, wherever it is, is the only one that a row lacks."""
+    """A row lacks the batch axis only, wherever that is."""
     assert Tensor(name="x", datatype="FP32", shape=("batch", 3, "t"), batch_axis=axis).row_shape == row_shape
 
 
@@ -182,7 +182,7 @@ graphs = st.builds(
 def test_manifest_survives_writing_and_reading(
     graph: Graph, description: str, rtol: float, wait_s: float | None
 ) -> None:
-    """A manifest that is written and read again equals itself: sizes stay numbers, axis names stay text."""
+    """A manifest that is written and read again is equal."""
     manifest = Manifest(
         name="m",
         task="tensors",

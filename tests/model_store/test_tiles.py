@@ -38,7 +38,7 @@ def describe(row: tuple[int | str, ...] = SIDES, output: tuple[int | str, ...] =
     ],
 )
 def test_sizes_that_do_not_fit_together_are_refused(tiles: dict[str, int], complaint: str) -> None:
-    """Nothing would be left of a tile, or it could not begin where the graph repeats."""
+    """A tile needs pixels beside its overlap, and must begin at a multiple of the stride."""
     with pytest.raises(ValidationError, match=complaint):
         Tiles.model_validate(tiles)
 
@@ -53,13 +53,13 @@ def test_sizes_that_do_not_fit_together_are_refused(tiles: dict[str, int], compl
     ],
 )
 def test_rows_that_cannot_be_cut_are_refused(shapes: tuple[int | str, ...], facts: Any, complaint: str) -> None:
-    """Tiles are for pictures of any height and width, and for what can be said of the whole."""
+    """Tiles are for pictures of any height and width, with results for the whole picture."""
     with pytest.raises(ValidationError, match=complaint):
         describe(shapes, shapes, **facts)
 
 
 def test_output_of_another_size_is_refused() -> None:
-    """What is twice as large is not joined pixel for pixel."""
+    """An output of twice the size cannot be joined pixel for pixel."""
     with pytest.raises(ValidationError, match=r"output 'y' .* expected rows of"):
         describe(output=("batch", 3, "tall", "wide"))
 
@@ -72,7 +72,7 @@ def test_output_of_another_size_is_refused() -> None:
     width=st.integers(1, 120),
 )
 def test_tiles_cover_a_picture_once(stride: int, overlap: int, more: int, height: int, width: int) -> None:
-    """Each pixel is answered for by one tile, which goes as far beyond it as it must, or to the edge of the picture."""
+    """Each pixel belongs to one tile, which reaches far enough beyond it or to the edge."""
     tiles = Tiles(size=stride * (2 * overlap + more), overlap=stride * overlap, stride=stride)
     covered = np.zeros((height, width), int)
     for tile in tiles.cut(height, width):
@@ -86,7 +86,7 @@ def test_tiles_cover_a_picture_once(stride: int, overlap: int, more: int, height
 
 
 def test_tiles_of_a_picture_have_few_shapes() -> None:
-    """Those at the far edges are moved back: they lack less than a stride."""
+    """Tiles at the far edges are moved back, and lack less than a stride."""
     tiles = Tiles(size=64, overlap=8, stride=4)
     shapes = {tuple(span.end - span.begin for span in tile) for tile in tiles.cut(1001, 777)}
     assert shapes == {(64, 64), (61, 64), (64, 61), (61, 61)}

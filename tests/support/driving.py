@@ -9,14 +9,13 @@ import numpy as np
 import onnxruntime as ort
 
 from model_store import DEFAULT_ROOT
-from model_store.datatypes import BY_ONNX
-from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
 from service.codecs.model_context import ModelContext
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
 from service.protocol.json import render_json
 from service.tasks.work import Infer, Iterate, Limits, Result, RunInThread, Work
+from tests.support.models.manifests import describe_graph
 
 LIMITS = Limits(max_pixels=1_000_000)
 
@@ -102,7 +101,10 @@ class Driver(Drives):
 
 def make(graphs: Mapping[str, bytes], *, task: str = "tensors", **facts: Any) -> Driver:
     """A model called m of these graphs; the shapes of its tensors come from the files."""
-    described = {name: _describe(name, content) for name, content in graphs.items()}
+    described = {
+        name: describe_graph(ort.InferenceSession(content, _one_thread()), f"{name}.onnx")
+        for name, content in graphs.items()
+    }
     return Driver(Manifest.model_validate({"name": "m", "task": task, "graphs": described, **facts}), graphs)
 
 
@@ -123,13 +125,3 @@ def _one_thread() -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return options
-
-
-def _describe(name: str, content: bytes) -> Graph:
-    session = ort.InferenceSession(content, _one_thread())
-
-    def describe(found: Any) -> Tensor:
-        return Tensor(name=found.name, datatype=BY_ONNX[found.type].name, shape=tuple(found.shape), batch_axis=0)
-
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    return Graph(file=f"{name}.onnx", inputs=tuple(map(describe, inputs)), outputs=tuple(map(describe, outputs)))

@@ -45,7 +45,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_what_a_killed_publisher_left_is_swept_by_the_next(tmp_path: Path) -> None:
-    """With all that is in it; a version that is there stays."""
+    """The folder is removed with its content; versions stay."""
     folder = tmp_path / "m"
     (folder / "7").mkdir(parents=True)
     publisher = Publisher(folder)
@@ -58,7 +58,7 @@ def test_what_a_killed_publisher_left_is_swept_by_the_next(tmp_path: Path) -> No
 
 
 def test_model_that_a_killed_publisher_left_without_a_version_is_swept_away(tmp_path: Path) -> None:
-    """A folder in which there is nothing else would be a model that is empty."""
+    """A model folder that holds nothing else is removed too."""
     publisher = Publisher(tmp_path / "m")
     publisher.kill()
     assert sweep(tmp_path / "m") == [publisher.temporary]
@@ -66,7 +66,7 @@ def test_model_that_a_killed_publisher_left_without_a_version_is_swept_away(tmp_
 
 
 def test_what_a_living_publisher_writes_is_not_swept(tmp_path: Path) -> None:
-    """Neither by another one nor by a sweep, however long it takes; and it gets its number in the end."""
+    """Neither a publisher nor a sweep removes the folder of one that still writes."""
     publisher = Publisher(tmp_path / "m")
     with pytest.raises(KeyError), staged(tmp_path / "m"):
         raise KeyError
@@ -77,14 +77,14 @@ def test_what_a_living_publisher_writes_is_not_swept(tmp_path: Path) -> None:
 
 
 def test_publisher_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    """Not even the folder of the model, if it made that."""
+    """It removes the model's folder too, if it made it."""
     with pytest.raises(KeyError), staged(tmp_path / "store" / "m"):
         raise KeyError
     assert names(tmp_path / "store") == []
 
 
 def test_what_may_not_be_changed_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a store that is read-only a sweep does nothing, and does not fail."""
+    """On a read-only store a sweep does nothing and does not fail."""
     (tmp_path / "m" / ".publish-x").mkdir(parents=True)
 
     def refuse(*_: object, **__: object) -> None:

@@ -29,7 +29,7 @@ def settled(run: Callable[[np.ndarray], np.ndarray], longer: np.ndarray | None =
 
 
 def test_rows_that_change_in_company_lose_their_batch() -> None:
-    """A proof that a trial refutes counts for nothing: the output, and by how much it changes, are the reason."""
+    """A trial that refutes a proof wins; the reason names the output and the change."""
     graph, bits = settled(lambda x: x * len(x))
     assert all(tensor.batch_axis is None for tensor in (*graph.inputs, *graph.outputs))
     assert graph.rows is not None
@@ -45,7 +45,7 @@ def test_number_of_rows_that_does_not_follow_the_batch_is_refuted() -> None:
 
 
 def test_several_rows_are_tried_alone() -> None:
-    """One row may have the same bits alone by chance: one of another row that differs is enough."""
+    """One row may be equal by chance, so another that differs is enough."""
 
     def run(x: np.ndarray) -> np.ndarray:
         return np.nextafter(x, np.inf) if len(x) == 1 and x[0, 0] == ROWS[4, 0] else x
@@ -55,14 +55,14 @@ def test_several_rows_are_tried_alone() -> None:
 
 
 def test_bits_that_vary_among_batches_are_rounding() -> None:
-    """Where pairs differ from larger batches too, the card says by how much at most."""
+    """Where pairs differ from larger batches too, the largest difference is given."""
     _, bits = settled(lambda x: x * np.float32(1 + 1e-6 * len(x)))
     assert (bits.is_exact, bits.text[:10]) == (False, "rounding ≤")
 
 
 @pytest.mark.parametrize(("fails", "text"), [(False, "exact padded to 2"), (True, "exact")], ids=["runs", "does not"])
 def test_larger_sizes_count_where_they_run(fails: bool, text: str) -> None:
-    """Kernels are chosen by size: what is exact at small sizes may need a pair at larger ones."""
+    """Kernels depend on the size: what is exact at small sizes may need two rows at larger ones."""
 
     def run(x: np.ndarray) -> np.ndarray:
         if x.shape[1] == 16 and fails:
@@ -74,7 +74,7 @@ def test_larger_sizes_count_where_they_run(fails: bool, text: str) -> None:
 
 
 def test_nan_is_nan_whatever_its_bits() -> None:
-    """The sign and the payload of a NaN are no difference; a number in its place is one."""
+    """The sign and payload of a NaN are no difference; a number in its place is one."""
     signs = np.array([np.nan, -np.nan], np.float32)
 
     def run(x: np.ndarray) -> np.ndarray:

@@ -50,13 +50,13 @@ def locales_of(content: bytes) -> list[str]:
 
 @pytest.mark.parametrize("name", ["tr_XX.UTF-8", "AZ_XX", "crh-XX.utf8", "nonsense", "english of the queen"])
 def test_locale_without_substitute_is_refused(name: str) -> None:
-    """Where i loses or keeps its dot in another way, or nobody knows the language, nothing may stand in for it."""
+    """Languages with another rule for i, and unknown ones, have no substitute."""
     with pytest.raises(BadGraph, match=rf"node 'lower' \(StringNormalizer\) .* locale '{name}'.*package locales"):
         with_available_locale(normalizer(case_change_action="LOWER", locale=name))
 
 
 def test_machine_without_any_locale_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the substitute too, what is to be installed is named."""
+    """The message says what to install."""
     monkeypatch.setattr(locales, "has_locale", lambda name: False)
     with pytest.raises(BadGraph, match=r"locale 'en_US.UTF-8', which this machine lacks: install it"):
         with_available_locale(normalizer(case_change_action="UPPER"))
@@ -72,7 +72,7 @@ def test_machine_without_any_locale_refuses(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_locale_that_this_machine_lacks_is_replaced(name: str, attributes: dict[str, Any], expected: list[str]) -> None:
-    """Such a graph cannot be loaded as it is; with the substitute it changes letters of any script, stop words too."""
+    """The graph cannot be loaded as it is; the substitute handles letters of any script, and stop words."""
     content = normalizer(locale=name, **attributes)
     with pytest.raises(ort.capi.onnxruntime_pybind11_state.Fail, match="locale"):
         run(content)
@@ -82,7 +82,7 @@ def test_locale_that_this_machine_lacks_is_replaced(name: str, attributes: dict[
 
 
 def test_default_locale_is_replaced_where_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph that names none means en_US.UTF-8: where that is installed it stays, else it gets the substitute."""
+    """A graph without a locale means en_US.UTF-8, which is replaced only where it is not installed."""
     content = normalizer(case_change_action="LOWER")
     monkeypatch.setattr(locales, "has_locale", lambda name: True)
     assert with_available_locale(content) is content
@@ -91,7 +91,7 @@ def test_default_locale_is_replaced_where_it_lacks(monkeypatch: pytest.MonkeyPat
 
 
 def test_node_that_needs_no_locale_is_left_alone() -> None:
-    """Texts that keep their case are compared as they are; what is not there does no harm, and the bytes stay."""
+    """Without a change of case the locale does not matter, so the bytes stay."""
     for attributes in ({}, {"is_case_sensitive": 1, "stopwords": ["É"]}, {"is_case_sensitive": 0}):
         content = normalizer(locale="tr_XX", **attributes)
         assert with_available_locale(content) is content
@@ -99,14 +99,14 @@ def test_node_that_needs_no_locale_is_left_alone() -> None:
 
 
 def test_locale_that_is_there_stays() -> None:
-    """C changes ASCII only, and goes on doing so."""
+    """The locale C still changes ASCII only."""
     content = normalizer(case_change_action="LOWER", locale="C")
     assert with_available_locale(content) is content
     assert run(content) == ["É", "äÖß", "ПРИВЕТ", "σΣ", "plain"]
 
 
 def test_node_inside_of_another_is_found() -> None:
-    """In a branch of an If too, and the other branch stays as it is."""
+    """A node in a branch of an If is replaced, and the other branch stays."""
     text = helper.make_tensor_value_info("y", TensorProto.STRING, ["m"])
     branches = {
         "then_branch": [helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER", locale=LACKED)],
@@ -130,14 +130,14 @@ def test_what_is_no_onnx_file_stays(content: bytes) -> None:
 
 
 def test_file_without_the_operator_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearly all files: their bytes are searched, and the onnx package is not even imported."""
+    """Its bytes are searched, and onnx is not imported."""
     monkeypatch.setitem(sys.modules, "onnx", None)
     content = graphs.double()
     assert with_available_locale(content) is content
 
 
 def test_process_keeps_its_own_locale() -> None:
-    """To look for a locale changes nothing that others in the process see."""
+    """Looking for a locale does not change the locale of the process."""
     code = (
         "import locale; before = locale.setlocale(locale.LC_ALL); "
         "from model_store.graphs.locales import has_locale; found = has_locale('C.UTF-8'), has_locale('xx_XX'); "
@@ -152,7 +152,7 @@ def test_process_keeps_its_own_locale() -> None:
     reason="the package locales is not installed, so there is nothing to compare with",
 )
 def test_substitute_changes_every_letter_alike(tmp_path: Path) -> None:
-    """All letters with another case, by ONNX Runtime with en_US.UTF-8 and with C.UTF-8: the same, lower and upper."""
+    """ONNX Runtime changes the case of all letters alike with en_US.UTF-8 and C.UTF-8."""
     folder = tmp_path / "en_US.utf8"
     subprocess.run(["localedef", "--no-archive", "-i", "en_US", "-f", "UTF-8", folder], check=True)
     code = (
@@ -171,5 +171,5 @@ def test_substitute_changes_every_letter_alike(tmp_path: Path) -> None:
 
 
 def test_locales_of_this_machine_are_known() -> None:
-    """C is everywhere, and a language that there is not is nowhere."""
+    """C is found, and a language that does not exist is not."""
     assert (has_locale("C"), has_locale(LACKED)) == (True, False)

@@ -21,14 +21,14 @@ CASES = [*assumed.CASES, *more_operators.CASES, *versions.CASES]
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_graph_that_could_fool_the_analysis_is_judged_as_it_runs(case: Case) -> None:
-    """Proved where its rows give alone what they give in company, and never where a run shows otherwise."""
+    """It is proved exactly where runs show that rows are independent."""
     assert (find_counterexample(case, case.sizes) is None) == (case.truth == "independent")
     found = analyse(case.model.SerializeToString())
     assert (found.rows == "proved") == (case.truth == "independent"), found.reason
 
 
 def test_batch_sizes_that_are_tried_may_be_sizes_of_the_graph() -> None:
-    """Axes that are as long as a batch that was tried are not taken for the batch."""
+    """An axis as long as a batch that was tried is not taken for the batch."""
     for width in (1, 2, 3, 5):
         assert judge(f"float[N,{width}] x => float[N,{width}] y", f"y = MatMul(x, w[{width},{width}])").axes["y"] == 0
         mixed = judge(f"float[N,{width}] x => float[N,M] y", "t = Transpose(x) y = MatMul(x, t)")
@@ -37,7 +37,7 @@ def test_batch_sizes_that_are_tried_may_be_sizes_of_the_graph() -> None:
 
 @pytest.mark.parametrize("opset", [12, 17])
 def test_function_with_the_name_of_an_operator_is_not_written_out(opset: int) -> None:
-    """ONNX Runtime runs the operator, here one that takes a scale from the whole batch; nothing is proved of either."""
+    """ONNX Runtime runs the operator, which scales by the whole batch, so nothing is proved."""
     body = "y = com.microsoft.DynamicQuantizeMatMul(x, u8[4,3], p[3], z)"
     zero = np.array([100, 90, 110], np.uint8)
     case = mixing("quantised", "float[N,4] x => float[N,3] y", body, "", constants={"z": zero})
@@ -54,7 +54,7 @@ def test_function_with_the_name_of_an_operator_is_not_written_out(opset: int) ->
 
 
 def test_nodes_need_not_be_in_order() -> None:
-    """Tools that change precision append nodes; ONNX Runtime sorts them, and so does the analysis."""
+    """ONNX Runtime sorts the nodes, and so does the analysis."""
     model = independent("graph", "float[N,4] x => float[N,4] y", "a = Tanh(x) b = Neg(a) y = Add(a, b)", "").model
     nodes = list(model.graph.node)[::-1]
     del model.graph.node[:]
@@ -63,7 +63,7 @@ def test_nodes_need_not_be_in_order() -> None:
 
 
 def test_default_that_a_caller_may_replace_counts_as_a_constant() -> None:
-    """The server takes no value for an initializer that is an input too, so its value is that of the file."""
+    """The server takes no value for an initializer that is also an input."""
     model = independent("graph", "float[N,4] x => float[N,4] y", "y = CumSum(x, k)", "", constants={"k": 1}).model
     model.graph.input.append(helper.make_tensor_value_info("k", TensorProto.INT64, []))
     assert analyse(model.SerializeToString()).rows == "proved"
@@ -71,7 +71,7 @@ def test_default_that_a_caller_may_replace_counts_as_a_constant() -> None:
 
 @pytest.mark.parametrize("as_attribute", ["value_int", "value_ints", "value", "sparse_value"])
 def test_constant_node_of_any_kind_is_read(as_attribute: str) -> None:
-    """An axis is 1 or 0, however it is written."""
+    """An axis is read from every attribute of Constant."""
     verdicts = []
     for axis in (1, 0):
         values = {
@@ -97,7 +97,7 @@ def _write_sparse(number: int) -> onnx.SparseTensorProto:
 
 
 def test_output_may_be_an_input_or_the_same_for_all_rows() -> None:
-    """An input that comes out as it is has its rows; a constant output has none."""
+    """An input that comes out has its rows; a constant output has none."""
     model = independent("graph", "float[N,4] x => float[N,4] y, float[2] z", "y = Relu(x) z = Identity(w[2])", "").model
     model.graph.output.append(model.graph.input[0])
     found = analyse(model.SerializeToString())
@@ -105,20 +105,20 @@ def test_output_may_be_an_input_or_the_same_for_all_rows() -> None:
 
 
 def test_state_of_layers_has_its_batch_on_axis_1() -> None:
-    """Without names of axes, the batch is axis 0 of what is free there and axis 1 of the rest."""
+    """Without names, the batch is axis 0 where that is free, else axis 1."""
     body = "g = Gather(h, 0) a = MatMul(x, w[4,3]) b = Add(a, g) y = Tanh(b) k = Unsqueeze(y, [0]) n = Add(h, k)"
     found = judge("float[?,4] x, float[2,?,3] h => float[?,3] y, float[2,?,3] n", body)
     assert (found.rows, found.axes) == ("proved", {"x": 0, "h": 1, "y": 0, "n": 1})
 
 
 def test_graph_that_runs_at_one_length_only_is_proved_for_that_one() -> None:
-    """The proof holds for no other length, and says so."""
+    """The verdict says that it holds for that length only."""
     found = judge("float[N,T] x => float[N,2] y", "y = MatMul(x, w[8,2])")
     assert (found.rows, found.sizes, found.only_sizes) == ("proved", {"T": 8}, True)
 
 
 def test_random_numbers_are_mixing_even_where_no_row_goes_into_them() -> None:
-    """What is drawn differs from run to run."""
+    """They differ from run to run."""
     found = judge("float[N,4] x => float[N,4] y", "r = RandomNormal<shape=[1,4]>() y = Add(x, r)")
     assert (found.rows, found.reason) == ("mixing", "RandomNormal 'r': it draws random numbers")
 
@@ -147,7 +147,7 @@ _LENGTH = "s = Shape(x) t = Gather(s, 1) t1 = Slice(s, [1], [2]) "
     ],
 )  # fmt: skip
 def test_table_of_positions_bounds_the_length(body: str, bounds: dict[str, int]) -> None:
-    """The longest that an axis may be is told where ONNX Runtime fails on all that are longer, and only there."""
+    """The bound is the longest length at which ONNX Runtime does not fail."""
     ids = np.arange(64).reshape(1, 64)
     case = independent("positions", POSITIONS, body, "", constants={"ids": ids})
     found = analyse(case.model.SerializeToString())
@@ -155,7 +155,7 @@ def test_table_of_positions_bounds_the_length(body: str, bounds: dict[str, int])
 
 
 def test_positions_that_depend_on_the_text_bound_nothing() -> None:
-    """Filler has no positions, so a text may be longer than their table as long as the rest is not."""
+    """Filler has no positions, so a text may be longer than the table."""
     body = (
         "f = Equal(ids, 1) r = Not(f) m = Cast<to=7>(r) c = CumSum(m, 1) k = Mul(c, m) o = Add(k, 1) "
         "e = Gather(w[99,4], ids) p = Gather(w[64,4], o) y = Add(e, p)"
@@ -165,7 +165,7 @@ def test_positions_that_depend_on_the_text_bound_nothing() -> None:
 
 
 def test_table_in_a_branch_bounds_nothing() -> None:
-    """The other branch may be taken."""
+    """The other branch may run."""
     then = "p = Slice(w[1,64,4], [0], t1, [1]) q = Add(x, p)"
     body = _LENGTH + (
         f"c = Less(t, 64) y = If<then_branch = a () => (float[N,T,4] q) {{ {then} }}, "
@@ -199,7 +199,7 @@ def test_table_in_a_branch_bounds_nothing() -> None:
     ],
 )
 def test_ids_have_the_range_of_their_table(body: str, expected: tuple[int, int] | None) -> None:
-    """Every number in the range is taken by ONNX Runtime, and none beside it; without a range any may be."""
+    """ONNX Runtime takes every number in the range and none outside of it."""
     found = judge("int64[N,3] ids => float[N,3,4] y", body + " y = Relu(e)")
     assert found.rows == "proved"
     assert found.ranges == ({} if expected is None else {"ids": expected})

@@ -68,7 +68,7 @@ def read(model: onnx.ModelProto) -> dict[str, int | str | None]:
 def test_known_number_is_what_the_graph_computes_at_any_size(
     plan: list[tuple[str, int, int, int]], rows: int, length: int, width: int
 ) -> None:
-    """At sizes that were never measured a number is what its polynomial says, if that has symbols of inputs only."""
+    """At sizes that were not measured, a number equals its polynomial in the inputs' sizes."""
     model = write(plan)
     known, plain = know(model), Plain(model.SerializeToString())
     results = plain.run({"x": np.zeros((rows, length, width), np.float32)})
@@ -85,13 +85,13 @@ def test_known_number_is_what_the_graph_computes_at_any_size(
 
 
 def test_sums_products_and_what_cancels_out_are_known() -> None:
-    """A quotient is known where it is exact for every size, a remainder where it is always 0."""
+    """A quotient is known where it is always exact, a remainder where it is always 0."""
     plan = [("Add", 0, 1, 0), ("Mul", 0, 1, 0), ("Div", 7, 0, 0), ("Sub", 8, 1, 0), ("Mod", 7, 1, 0)]
     assert read(write(plan)) == {"v6": "rows+T", "v7": "T·rows", "v8": "T", "v9": 0, "v10": 0}
 
 
 def test_comparison_is_known_where_it_is_the_same_for_all_sizes() -> None:
-    """There is at least one row; a length may or may not be more than 2, and may equal another one."""
+    """There is at least one row; a length may be below 2, and may equal another."""
     plan = [("Less", 0, 5, 0), ("Greater", 1, 3, 0), ("Equal", 1, 2, 0), ("GreaterOrEqual", 0, 5, 0)]
     found = read(write(plan))
     assert (found["v6"], found["v9"]) == (0, 1)
@@ -99,12 +99,12 @@ def test_comparison_is_known_where_it_is_the_same_for_all_sizes() -> None:
 
 
 def test_smaller_of_two_sizes_is_no_constant_although_it_was_always_measured_alike() -> None:
-    """The smaller of a length and 2 was 2 at all lengths that were tried, and is 1 at a length of 1."""
+    """The smaller of a length and 2 is 1 at a length of 1, which was not tried."""
     assert not {2, "T"} & set(read(write([("Min", 1, 3, 0)])).values())
 
 
 def test_what_does_not_fit_its_type_is_not_known() -> None:
-    """As many bytes as rows do not fit a byte, nor half a billion times the rows 32 bits."""
+    """A number that may overflow its type is not known."""
     body = (
         "s = Shape(x) n = Slice(s, [0], [1]) b = Cast<to=2>(n) v0 = Cast<to=7>(b) "
         "i = Cast<to=6>(n) m = Mul(i, big) v1 = Cast<to=7>(m) f = Cast<to=10>(n) v2 = Cast<to=7>(f) y = Relu(x)"

@@ -9,7 +9,7 @@ from tests.support.rows.case import independent
 
 
 def test_run_tells_every_tensor_that_is_no_constant() -> None:
-    """Shapes of all of them, also of those that are no outputs, and the values of whole numbers."""
+    """It tells the shapes of all tensors, and the values of whole numbers."""
     model = independent("graph", "float[N,4] x => float[N,4] y", "s = Shape(x) t = Tanh(x) y = Neg(t)", "").model
     run = Meter(model, {}).run({"x": np.zeros((3, 4), np.float32)}, 3)
     assert run.shapes == {"x": (3, 4), "s": (2,), "t": (3, 4), "y": (3, 4)}
@@ -17,7 +17,7 @@ def test_run_tells_every_tensor_that_is_no_constant() -> None:
 
 
 def test_run_that_asks_for_more_memory_than_there_is_fails_like_any_other() -> None:
-    """A length that is tried may make a graph ask for anything; the process and its other work go on."""
+    """The process goes on."""
     huge = {"huge": np.array([2 * find_memory()])}
     body = (
         "s = Shape(x) n = Slice(s, [0], [1]) q = Concat<axis=0>(n, huge) e = Expand(b, q) y = ReduceMax<keepdims=1>(e)"
@@ -32,5 +32,5 @@ def test_run_that_asks_for_more_memory_than_there_is_fails_like_any_other() -> N
 
 
 def test_memory_is_that_of_the_machine_or_less() -> None:
-    """At least as much as a test process has."""
+    """The limit is at least what a test process has."""
     assert find_memory() > 1 << 28

@@ -33,7 +33,7 @@ def process() -> Iterator[AnalystProcess]:
 
 
 def test_graph_that_ends_its_process_is_analysed_at_other_lengths(process: AnalystProcess) -> None:
-    """Lengths that end a child are left out; the shortest one that none of them ends is told."""
+    """Lengths that end a child are left out; the shortest that runs is told."""
     content = sum_up(_FRAME)
     assert is_risky(content)
     found = process.analyse(content)
@@ -44,14 +44,14 @@ def test_graph_that_ends_its_process_is_analysed_at_other_lengths(process: Analy
 
 
 def test_process_goes_on_after_a_graph_that_ends_it(process: AnalystProcess) -> None:
-    """What is asked next is answered as in this process."""
+    """The next question is answered."""
     content = independent("next", "float[N,4] x => float[N,4] y", "y = Relu(x)", "").model.SerializeToString()
     process.analyse(sum_up(_FRAME))
     assert process.analyse(content) == analyse(content)
 
 
 def test_graph_that_ends_its_process_at_every_length_is_unknown(process: AnalystProcess) -> None:
-    """After some children it is given up, with the lengths at which the last one ended."""
+    """After some children the analysis gives up, and names the lengths."""
     found = process.analyse(sum_up(5, 5))
     assert found.rows == "unknown"
     assert found.reason.startswith("it ends the process that runs it, such as at {")
@@ -67,7 +67,7 @@ process.analyse(graphs.endless())
 
 
 def test_analysis_that_never_ends_ends_with_the_process_that_wants_it() -> None:
-    """However that ends: nobody else would end it."""
+    """The child ends however its parent ends."""
     assert is_risky(graphs.endless())
     parent = subprocess.Popen([sys.executable, "-c", _ANALYSE_FOR_EVER], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -78,7 +78,7 @@ def test_analysis_that_never_ends_ends_with_the_process_that_wants_it() -> None:
 
 
 def test_lengths_that_are_known_to_run_are_tried_first(process: AnalystProcess) -> None:
-    """With a hint no child ends, and nothing is found out of shorter lengths."""
+    """With a hint no child ends, and shorter lengths are not tried."""
     found = process.analyse(sum_up(_FRAME), hints=[{"L": 48}])
     assert (found.rows, found.sizes, found.least) == ("proved", {"L": 48}, {})
 

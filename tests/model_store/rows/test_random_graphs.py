@@ -19,8 +19,7 @@ _ROUNDING = 1e-7
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_random_graph_is_proved_whose_rows_mix() -> None:
-    """Each proved one gives its rows alone what they get in company, at lengths and numbers of rows that were not tried
-    by the analysis; and enough are proved for that to say something."""
+    """Rows of a proved graph are equal alone and together at sizes that the analysis did not try; enough are proved."""
     refuted, proved = [], 0
     for seed in range(_GRAPHS):
         model, output, batch = write_graph(seed)

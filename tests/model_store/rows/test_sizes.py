@@ -36,7 +36,7 @@ def evaluate(size: Size, at: Mapping[Symbol, int]) -> int:
 
 @given(sizes, sizes, values)
 def test_arithmetic_on_sizes_is_arithmetic_on_their_values(a: Size, b: Size, at: Mapping[Symbol, int]) -> None:
-    """The sum, difference and product of two sizes have the values that those of their values have."""
+    """Sum, difference and product of sizes have the values of those of their values."""
     left, right = evaluate(a, at), evaluate(b, at)
     assert evaluate(a + b, at) == left + right
     assert evaluate(a - b, at) == left - right
@@ -46,14 +46,14 @@ def test_arithmetic_on_sizes_is_arithmetic_on_their_values(a: Size, b: Size, at:
 
 @given(sizes)
 def test_measured_value_is_that_of_the_symbols_in_that_run(size: Size) -> None:
-    """In each measured run a size has the value that its symbols had there."""
+    """A size has the value that its symbols had in each measured run."""
     for run in range(_RUNS):
         assert size.at(run) == evaluate(size, {symbol: symbol.values[run] for symbol in SYMBOLS})
 
 
 @given(sizes, sizes, values)
 def test_quotient_times_divisor_is_the_dividend(a: Size, b: Size, at: Mapping[Symbol, int]) -> None:
-    """Where one size divides by another, the quotient is exact for every value; a product divides by its factors."""
+    """A quotient is exact for every value, and a product divides by its factors."""
     quotient = a.divide(b)
     assert quotient is None or quotient * b == a
     assert not b.terms or (a * b).divide(b) == a
@@ -63,7 +63,7 @@ def test_quotient_times_divisor_is_the_dividend(a: Size, b: Size, at: Mapping[Sy
 
 @given(sizes, values)
 def test_size_is_never_below_its_least_nor_above_its_most(size: Size, at: Mapping[Symbol, int]) -> None:
-    """Symbols are lengths, lengths that may be nothing, and numbers that may be negative."""
+    """The bounds hold for lengths, lengths that may be 0, and numbers that may be negative."""
     least, most = size.least(), size.most()
     assert least is None or least <= evaluate(size, at)
     assert most is None or evaluate(size, at) <= most
@@ -71,7 +71,7 @@ def test_size_is_never_below_its_least_nor_above_its_most(size: Size, at: Mappin
 
 @given(sizes, values)
 def test_part_of_one_row_times_rows_is_the_size(size: Size, at: Mapping[Symbol, int]) -> None:
-    """What is left for one row, times the number of rows, is the size; else it is no multiple of the number of rows."""
+    """The part of a row times the number of rows is the size, or the size is no multiple of it."""
     part = size.per_row()
     if part is not None:
         assert part * Size.of(ROWS) == size
@@ -81,14 +81,14 @@ def test_part_of_one_row_times_rows_is_the_size(size: Size, at: Mapping[Symbol, 
 
 @given(sizes, sizes, values)
 def test_replaced_symbol_has_the_value_of_what_replaces_it(size: Size, other: Size, at: Mapping[Symbol, int]) -> None:
-    """A symbol gives way to a size, whatever else there is."""
+    """A replaced symbol has the value of the size that replaces it."""
     changed = size.replace({CUT: other})
     assert evaluate(changed, at) == evaluate(size, {**at, CUT: evaluate(other, at)})
 
 
 @given(st.integers(1, 5), st.integers(-9, 9), st.integers(-20, 99), st.integers(1, 99))
 def test_solved_limit_is_the_last_length_that_fits(factor: int, shift: int, most: int, length: int) -> None:
-    """A length fits where it is not above the limit, and only there."""
+    """A length fits exactly when it is not above the limit."""
     size = Size({(LENGTH,): factor, (): shift})
     found = solve(size, most)
     if found:
@@ -98,7 +98,7 @@ def test_solved_limit_is_the_last_length_that_fits(factor: int, shift: int, most
 
 
 def test_size_of_several_symbols_has_no_limit() -> None:
-    """Of a cache and new tokens together it is not known which of the two is too long."""
+    """Of two lengths that add up, neither has a limit of its own."""
     assert solve(Size.of(LENGTH) + Size.of(CUT), 64) == []
     assert solve(Size.of(LENGTH) * Size.of(LENGTH), 64) == []
     assert solve(Size.of(ROWS), 64) == []

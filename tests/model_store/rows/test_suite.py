@@ -18,19 +18,19 @@ def test_suite_names_each_case_once() -> None:
 
 @pytest.mark.parametrize("case", INDEPENDENT, ids=lambda case: case.name)
 def test_independent_rows_give_alone_what_they_give_in_company(case: Case) -> None:
-    """At no number of rows, and in no company, does a row of an independent case give anything else than alone."""
+    """A row of an independent case gives the same alone and with any other rows."""
     assert find_counterexample(case, case.sizes) is None
 
 
 @pytest.mark.parametrize("case", MIXING, ids=lambda case: case.name)
 def test_mixing_rows_have_a_counterexample(case: Case) -> None:
-    """A row of a mixing case gives something else in some company, in the way that the case says."""
+    """Some other rows change a row of a mixing case, in the way that the case says."""
     assert find_counterexample(case, case.sizes, case.seen) is not None
 
 
 @pytest.mark.parametrize("case", [case for case in MIXING if case.unseen], ids=lambda case: case.name)
 def test_hidden_mixing_shows_nothing_at_some_sizes(case: Case) -> None:
-    """A case that mixes at certain numbers of rows only cannot be told from an independent one at the others."""
+    """At these numbers of rows the case looks independent."""
     assert find_counterexample(case, case.unseen) is None
 
 
@@ -52,7 +52,7 @@ def test_analysis_proves_nearly_all_independent_cases() -> None:
 
 
 def test_proof_names_the_axes_of_the_rows() -> None:
-    """A proof gives the batch axis of each input and output, and leaves out the inputs that all rows share."""
+    """A proof gives the batch axis of each input and output, and omits inputs that all rows share."""
     wrong = {}
     for case in INDEPENDENT:
         verdict = analyse(case.model.SerializeToString())

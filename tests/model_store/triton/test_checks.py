@@ -92,13 +92,13 @@ def with_warmup(inner: str) -> str:
     ],
 )
 def test_contradiction_is_told_with_its_field(text: str, complaint: str) -> None:
-    """Each contradiction is a BadConfig with the file, the field, what was expected and what came."""
+    """The BadConfig has file, field, what was expected and what came."""
     with pytest.raises(BadConfig, match=r"^digits/config\.pbtxt: .*" + complaint):
         read(text)
 
 
 def test_model_of_another_name_than_its_folder_is_refused() -> None:
-    """A model is called what its folder is called: another name in the file is an error, none or the same is not."""
+    """A name in the file must be that of the folder; it may be left out."""
     with pytest.raises(BadConfig, match="name: expected the folder's name 'digits' or none, got 'letters'"):
         read('name: "letters"', "digits")
     assert read("", "digits").name == read('name: "digits"', "digits").name == "digits"
@@ -106,7 +106,7 @@ def test_model_of_another_name_than_its_folder_is_refused() -> None:
 
 
 def test_no_more_than_three_complaints_are_told() -> None:
-    """A configuration with many faults gets a text that can be read."""
+    """At most three faults are listed."""
     with pytest.raises(BadConfig) as caught:
         read("input { dims: [ 1 ] }" * 9)
     assert str(caught.value).count("; ") == 2
@@ -132,5 +132,5 @@ def test_no_more_than_three_complaints_are_told() -> None:
     ],
 )
 def test_what_can_be_served_is_not_refused(text: str) -> None:
-    """Shapes that hold the same elements, and what changes nothing but speed, are taken as they are."""
+    """Shapes with the same elements, and fields that only change speed, are accepted."""
     assert read(text).unknown == ""

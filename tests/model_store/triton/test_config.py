@@ -38,18 +38,18 @@ def read(text: str) -> TritonConfig:
     ],
 )
 def test_policy_chooses_of_the_versions_that_are_there(policy: str, chosen: list[int]) -> None:
-    """The latest one serves unless the file says otherwise, and versions that are named but not there are left out."""
+    """The latest version serves by default; named versions that are missing are left out."""
     assert read(policy).version_policy.choose([9, 1, 3]) == chosen
     assert read(policy).version_policy.choose([]) == []
 
 
 def test_policy_without_versions_chooses_none() -> None:
-    """The latest no versions are none, not all."""
+    """The latest 0 versions are none, not all."""
     assert VersionPolicy(latest=0).choose([1, 2]) == []
 
 
 def test_defaults_are_tritons() -> None:
-    """An empty file is a model without batches whose latest version serves, and sequences end after a second."""
+    """An empty file means no batches, the latest version, and sequences that end after a second."""
     assert read("") == TritonConfig(name="")
     assert read("sequence_batching { }").sequence == read("sequence_batching { direct { } }").sequence
     assert read("sequence_batching { }").sequence.idle_s == 1.0
@@ -57,7 +57,7 @@ def test_defaults_are_tritons() -> None:
 
 
 def test_tensors_are_as_callers_and_the_graph_see_them() -> None:
-    """Names, datatypes and shapes of both sides; an empty reshape is a scalar, none is the same shape."""
+    """Both sides have names, datatypes and shapes; an empty reshape is a scalar."""
     config = read(configs.BATCHES)
     image, text, scalar = config.inputs
     assert image == TensorConfig("IMAGE", "UINT8", (224, 224, 3), (1, 224, 224, 3), optional=True)
@@ -72,7 +72,7 @@ def test_tensors_are_as_callers_and_the_graph_see_them() -> None:
 
 
 def test_what_a_tensor_leaves_out_is_that_of_the_graph() -> None:
-    """Without dims or datatype nothing is said of either, so the graph's can be taken; dims with a reshape are said."""
+    """Without dims or datatype the graph's are used."""
     config = read('input { name: "x" dims: [ 2 ] } output { name: "y" data_type: TYPE_INT8 }')
     assert config.inputs == (TensorConfig("x", "", (2,)),)
     assert config.outputs == (TensorConfig("y", "INT8", None),)
@@ -81,7 +81,7 @@ def test_what_a_tensor_leaves_out_is_that_of_the_graph() -> None:
 
 
 def test_every_datatype_has_our_name() -> None:
-    """All of Triton's datatypes but the invalid one are in the table of datatypes, each under one name."""
+    """Each of Triton's datatypes is in our table under one name."""
     names = value_names("DataType")[1:]
     tensors = read("".join(f'input {{ name: "{n}" data_type: {n} dims: 1 }}' for n in names)).inputs
     assert {tensor.datatype for tensor in tensors} == set(DATATYPES)
@@ -89,7 +89,7 @@ def test_every_datatype_has_our_name() -> None:
 
 
 def test_batching_and_queues_are_in_seconds() -> None:
-    """Delays and timeouts are seconds; a priority without a policy of its own has the default one."""
+    """Delays and timeouts become seconds; a priority without a policy has the default one."""
     batching = read(configs.BATCHES).batching
     assert batching == DynamicBatching(
         max_delay_s=0.0015,
@@ -105,7 +105,7 @@ def test_batching_and_queues_are_in_seconds() -> None:
 
 
 def test_warmups_are_those_that_run() -> None:
-    """A warm-up without rows is none, and one without a count runs once."""
+    """A warm-up without rows is left out; one without a count runs once."""
     once, thrice = read(configs.BATCHES).warmups
     assert once.inputs == {
         "IMAGE": WarmupInput("UINT8", (224, 224, 3), "random"),
@@ -117,7 +117,7 @@ def test_warmups_are_those_that_run() -> None:
 
 
 def test_sequences_have_controls_and_states() -> None:
-    """Flags have their values and datatype, the id its datatype; states start from a file, zeros, or nothing said."""
+    """Flags have values and a datatype, the id has a datatype; states start from a file, zeros, or nothing."""
     config = read(configs.SEQUENCE)
     sequence = config.sequence
     assert sequence.controls == (
@@ -136,7 +136,7 @@ def test_sequences_have_controls_and_states() -> None:
 
 
 def test_fields_that_are_not_used_are_named() -> None:
-    """What concerns speed only is told apart from what else is left out, and fields that are not set are in neither."""
+    """Fields that only change speed are told apart from the rest; unset fields are in neither list."""
     config = read(configs.BATCHES)
     assert {"instance_group", "instance_group.rate_limiter", "optimization.cuda", "parameters"} < set(config.speed_only)
     assert config.left_out == (

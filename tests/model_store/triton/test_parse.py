@@ -41,13 +41,13 @@ def read(text: str | bytes) -> TritonConfig:
     ],
 )
 def test_text_that_cannot_be_read_says_where_and_why(text: str | bytes, complaint: str) -> None:
-    """Each fault of a text is a BadConfig with the file, the line, what is wrong and the line itself."""
+    """The BadConfig has the file, the line and what is wrong."""
     with pytest.raises(BadConfig, match=r"^digits/config\.pbtxt: " + complaint):
         read(text)
 
 
 def test_long_line_is_told_by_the_part_that_is_wrong() -> None:
-    """A configuration on one line gives the words around the fault, and no more of it than can be read."""
+    """Of a configuration on one line only the words around the fault are shown."""
     with pytest.raises(BadConfig) as caught:
         read(f"{'max_batch_size: 0 ' * 500}backend 'onnxruntime' {'max_batch_size: 0 ' * 500}")
     assert "backend 'onnxruntime'" in str(caught.value)
@@ -55,7 +55,7 @@ def test_long_line_is_told_by_the_part_that_is_wrong() -> None:
 
 
 def test_unknown_field_is_told_and_left_out() -> None:
-    """A field that Triton does not have does not keep a model from being served, and what may be meant is told."""
+    """An unknown field does not keep a model from serving, and a similar field is suggested."""
     config = read("max_batchsize: 8\nnew_field: { a: 1 b { c: [ 1, 2 ] } }\nbackend: 'onnxruntime'")
     assert (config.backend, config.max_batch_size) == ("onnxruntime", 0)
     assert config.unknown.startswith("line 1, column 1: ModelConfig has no field 'max_batchsize': is 'max_batch_size' ")
@@ -63,7 +63,7 @@ def test_unknown_field_is_told_and_left_out() -> None:
 
 
 def test_list_and_repeated_form_say_the_same() -> None:
-    """Messages and numbers in a list, with a colon or without, are those that are given one by one."""
+    """A list, with a colon or without, equals the repeated form."""
     entry = '{ name: "x" data_type: TYPE_FP32 dims: [ 2, 3 ] }'
     texts = (
         f"input [ {entry}, {entry.replace('x', 'y')} ]",
@@ -78,12 +78,12 @@ def test_list_and_repeated_form_say_the_same() -> None:
 
 
 def test_list_of_instance_groups_is_read() -> None:
-    """A list of messages that this server has no use for does not end the reading."""
+    """A list of messages that are not used does not end the reading."""
     assert read("instance_group [ { kind: KIND_CPU } ]").speed_only == ("instance_group",)
 
 
 def test_store_is_imported_without_protobuf() -> None:
-    """Who reads no Triton configuration does not pay for protobuf."""
+    """protobuf is imported only to read a Triton configuration."""
     code = "import sys, model_store; sys.exit('google.protobuf' in sys.modules or 'model_store.triton' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -136,7 +136,7 @@ def outcome(text: str | bytes) -> TritonConfig | str:
 @example("a: { b: " * 3000)
 @settings(deadline=None, max_examples=300)
 def test_any_text_is_a_configuration_or_a_bad_one(text: str | bytes) -> None:
-    """Whatever a file holds, reading it and asking whether it can be served gives an answer or a BadConfig."""
+    """Reading any text gives a configuration or a BadConfig."""
     found = outcome(text)
     if isinstance(found, str):
         assert found.encode().startswith(b"digits/config.pbtxt: ")
@@ -148,7 +148,7 @@ def test_any_text_is_a_configuration_or_a_bad_one(text: str | bytes) -> None:
 @given(st.sampled_from(configs.ALL), st.data())
 @settings(deadline=None, max_examples=100)
 def test_any_change_of_a_configuration_is_read_or_refused(text: str, data: st.DataObject) -> None:
-    """A word of a right configuration that is gone, doubled or another one never ends in another error."""
+    """A missing, doubled or changed word is read or gives a BadConfig."""
     words = text.split(" ")
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(words) - 1))

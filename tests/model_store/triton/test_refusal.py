@@ -34,7 +34,7 @@ INPUT = 'name: "x" data_type: TYPE_FP32 dims: [ 1 ]'
     ],
 )
 def test_model_that_cannot_be_served_is_refused_with_the_reason(text: str, reason: str) -> None:
-    """The reason names what this server does not do, before anything that its backend might have filled in."""
+    """The reason names the feature that this server does not have."""
     assert re.search(reason, refusal(read_config(text, "config.pbtxt")) or "none")
 
 
@@ -51,5 +51,5 @@ def test_model_that_cannot_be_served_is_refused_with_the_reason(text: str, reaso
     ],
 )
 def test_onnx_model_is_not_refused(text: str) -> None:
-    """ONNX Runtime by either of its names, or by none, is what runs here, with batches and with sequences."""
+    """ONNX Runtime by either name, or by none, is served, with batches and with sequences."""
     assert refusal(read_config(text, "config.pbtxt")) is None

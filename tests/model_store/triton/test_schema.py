@@ -46,14 +46,14 @@ def fields_set(message: Any) -> set[tuple[str, str]]:
 
 
 def test_every_field_of_tritons_own_messages_is_declared() -> None:
-    """Every field that Triton's client knows, at any depth, has the same type, numbers and choices here."""
+    """Every field that Triton's client knows has the same type, number and choices here."""
     seen: set[str] = set()
     compare(ModelConfig.DESCRIPTOR, TritonsModelConfig.DESCRIPTOR, seen)
     assert len(seen) > 40
 
 
 def test_complete_configurations_set_every_field() -> None:
-    """No field of the table is left out of what the other tests read, but for two whose enum has the value 0 alone."""
+    """The tests' configurations set every field, except two whose enum has only the value 0."""
     found = set().union(*(fields_set(parse(text, "config.pbtxt")[0]) for text in configs.ALL))
     fields = {(message, field) for message in MESSAGES for field in field_names(message)}
     assert fields - found == {("SecondaryDevice", "kind"), ("BatchOutput", "kind")}

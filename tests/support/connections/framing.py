@@ -53,10 +53,12 @@ def _lengths() -> Iterator[Case]:
 
 
 def _codings() -> Iterator[Case]:
-    values = (b"chunked", b"Chunked", b"xchunked", b"chunkedx", b"chunked,", b",chunked", b"chunked, identity")
-    values += (b"identity", b"identity, chunked", b"gzip, chunked", b"chunked, gzip", b"chunked chunked", b"\tchunked")
-    values += (b"chunked, chunked", b"chunked\x0b", b"\x0cchunked", b'"chunked"', b"chunked;q=1", b"cow", b"")
-    values += (b"chunked\x00", b"\x00chunked", b"chunk", b"chunked\t", b"CHUNKED", b"ch\xc5\xabnked")
+    values = (
+        b"chunked", b"Chunked", b"xchunked", b"chunkedx", b"chunked,", b",chunked", b"chunked, identity", b"identity",
+        b"identity, chunked", b"gzip, chunked", b"chunked, gzip", b"chunked chunked", b"\tchunked", b"chunked, chunked",
+        b"chunked\x0b", b"\x0cchunked", b'"chunked"', b"chunked;q=1", b"cow", b"", b"chunked\x00", b"\x00chunked",
+        b"chunk", b"chunked\t", b"CHUNKED", b"ch\xc5\xabnked",
+    )  # fmt: skip
     for value in values:
         field = b"Transfer-Encoding: " + value + b"\r\n"
         yield Case(f"coding {value!r}", LINE + HOST + field, CHUNKS)
@@ -67,19 +69,13 @@ def _codings() -> Iterator[Case]:
         twice = b"Transfer-Encoding: " + extra + b"\r\nTransfer-Encoding: chunked\r\n"
         yield Case(f"codings {extra!r} and chunked", LINE + HOST + twice, CHUNKS)
     length = b"Content-Length: 15\r\n"
-    fields = (b"Transfer-Encoding : chunked", b"Transfer-Encoding\t: chunked", b"Transfer_Encoding: chunked")
-    fields += (b" Transfer-Encoding: chunked", b"Transfer-Encoding\r\n : chunked", b"Transfer-Encoding:\r\n chunked")
-    fields += (
-        b"X: y\nTransfer-Encoding: chunked",
-        b"X: y\rTransfer-Encoding: chunked",
-        b"Transfer-Encoding\x00: chunked",
-    )
-    fields += (
-        b"X: y\r\r\nTransfer-Encoding: chunked",
-        b"\x0bTransfer-Encoding: chunked",
-        b"X:\nTransfer-Encoding: chunked",
-    )
-    fields += (b"Transfer-Encoding: chunked\r\n x", b"Transfer-Encoding:chunked", b"Transfer-Encoding:\x0bchunked")
+    fields = (
+        b"Transfer-Encoding : chunked", b"Transfer-Encoding\t: chunked", b"Transfer_Encoding: chunked",
+        b" Transfer-Encoding: chunked", b"Transfer-Encoding\r\n : chunked", b"Transfer-Encoding:\r\n chunked",
+        b"X: y\nTransfer-Encoding: chunked", b"X: y\rTransfer-Encoding: chunked", b"Transfer-Encoding\x00: chunked",
+        b"X: y\r\r\nTransfer-Encoding: chunked", b"\x0bTransfer-Encoding: chunked", b"X:\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\n x", b"Transfer-Encoding:chunked", b"Transfer-Encoding:\x0bchunked",
+    )  # fmt: skip
     for field in fields:
         yield Case(f"{field!r} and a length", LINE + HOST + length + field + b"\r\n", CHUNKS)
     coding = b"Transfer-Encoding: chunked\r\n"
@@ -98,126 +94,42 @@ def _codings() -> Iterator[Case]:
 def _chunks() -> Iterator[Case]:
     head = LINE + HOST + b"Transfer-Encoding: chunked\r\n"
     sizes = (
-        b"5",
-        b"05",
-        b"0" * 20 + b"5",
-        b"0x5",
-        b"+5",
-        b"-5",
-        b" 5",
-        b"5 ",
-        b"5\t",
-        b"\t5",
-        b"5_",
-        b"5g",
-        b"",
-        b"5;",
-    )
-    sizes += (
-        b"5;a",
-        b"5;a=b",
-        b'5;a="b;c"',
-        b'5;a="\r\nb"',
-        b"5;a\nb",
-        b"5;a\rb",
-        b"5 ;a",
-        b"5;\x00",
-        b"5,",
-        b"5.0",
-        b";",
-    )
-    sizes += (
-        b"FFFFFFFFFFFFFFFF5",
-        b"10000000000000005",
-        b"100000005",
-        b"\xd9\xa5",
-        b"5\x00",
-        b"5\x0b",
+        b"5", b"05", b"0" * 20 + b"5", b"0x5", b"+5", b"-5", b" 5", b"5 ", b"5\t", b"\t5", b"5_", b"5g", b"", b"5;",
+        b"5;a", b"5;a=b", b'5;a="b;c"', b'5;a="\r\nb"', b"5;a\nb", b"5;a\rb", b"5 ;a", b"5;\x00", b"5,", b"5.0", b";",
+        b"FFFFFFFFFFFFFFFF5", b"10000000000000005", b"100000005", b"\xd9\xa5", b"5\x00", b"5\x0b",
         b"5;" + b"a" * 20_000,
-    )
+    )  # fmt: skip
     for size in sizes:
         yield Case(f"chunk of size {size[:30]!r}", head, size + b"\r\nHELLO\r\n0\r\n\r\n")
     ends = (
-        b"5\nHELLO\n0\n\n",
-        b"5\r\nHELLO\n0\r\n\r\n",
-        b"5\nHELLO\r\n0\r\n\r\n",
-        b"5\r\nHELLO0\r\n\r\n",
-        b"5\r\nHELLO\r0\r\n\r\n",
-    )
-    ends += (
-        b"5\r\nHELLO!\r\n0\r\n\r\n",
-        b"5\r\nHELLO\r\n0\n\r\n",
-        b"5\r\nHELLO\r\n0\r\n\n",
-        b"5\r\nHELLO\r\n00\r\n\r\n",
-    )
-    ends += (
-        b"5\rHELLO\r\n0\r\n\r\n",
-        b"5\r\nHELLO\r\n0;a\r\n\r\n",
-        b"5\r\nHELLO\r\n0 \r\n\r\n",
-        b"5\r\nHELLO\r\n-0\r\n\r\n",
-    )
-    ends += (
-        b"5\r\nHELLO\r\n\r\n0\r\n\r\n",
-        b"5\r\nHELL",
-        b"0\r\n",
-        b"5\r\nHELLO\r\n0\r\r\n\r\n",
-        b"5\r\r\nHELLO\r\n0\r\n\r\n",
-    )
+        b"5\nHELLO\n0\n\n", b"5\r\nHELLO\n0\r\n\r\n", b"5\nHELLO\r\n0\r\n\r\n", b"5\r\nHELLO0\r\n\r\n",
+        b"5\r\nHELLO\r0\r\n\r\n", b"5\r\nHELLO!\r\n0\r\n\r\n", b"5\r\nHELLO\r\n0\n\r\n", b"5\r\nHELLO\r\n0\r\n\n",
+        b"5\r\nHELLO\r\n00\r\n\r\n", b"5\rHELLO\r\n0\r\n\r\n", b"5\r\nHELLO\r\n0;a\r\n\r\n",
+        b"5\r\nHELLO\r\n0 \r\n\r\n", b"5\r\nHELLO\r\n-0\r\n\r\n", b"5\r\nHELLO\r\n\r\n0\r\n\r\n", b"5\r\nHELL",
+        b"0\r\n", b"5\r\nHELLO\r\n0\r\r\n\r\n", b"5\r\r\nHELLO\r\n0\r\n\r\n",
+    )  # fmt: skip
     for end in ends:
         yield Case(f"chunks {end!r}", head, end)
     trailers = (
-        b"X: y",
-        b"Content-Length: 7",
-        b"Transfer-Encoding: chunked",
-        b"Host: u",
-        b"X : y",
-        b"X",
-        b": y",
-        b"X: y\n",
-    )
-    trailers += (b"X:\r\n y", b" X: y", b"X: \x00", b"X: y\nZ: w", b"X: " + b"a" * 70_000)
+        b"X: y", b"Content-Length: 7", b"Transfer-Encoding: chunked", b"Host: u", b"X : y", b"X", b": y", b"X: y\n",
+        b"X:\r\n y", b" X: y", b"X: \x00", b"X: y\nZ: w", b"X: " + b"a" * 70_000,
+    )  # fmt: skip
     for trailer in trailers:
         yield Case(f"trailer {trailer[:30]!r}", head, b"5\r\nHELLO\r\n0\r\n" + trailer + b"\r\n\r\n")
 
 
 def _lines() -> Iterator[Case]:
     lines = (
-        b"POST  @a HTTP/1.1",
-        b"POST\t@a\tHTTP/1.1",
-        b"POST @a  HTTP/1.1",
-        b"POST @a HTTP/1.1 ",
-        b" POST @a HTTP/1.1",
-    )
-    lines += (b"\r\nPOST @a HTTP/1.1", b"\nPOST @a HTTP/1.1", b"post @a HTTP/1.1", b"PO ST @a HTTP/1.1", b"POST @a")
-    lines += (b"POST @a HTTP/1.2", b"POST @a HTTP/1.01", b"POST @a HTTP/01.1", b"POST @a HTTP/2.0", b"POST @a HTTP/0.9")
-    lines += (b"POST @a HTTP/11", b"POST @a HTTP/1.1x", b"POST @a http/1.1", b"POST @a HTTP/1", b"POST @a HTTP /1.1")
-    lines += (
-        b"POST @a HTTP/3.0",
-        b"POST @a XTTP/1.1",
-        b"POST @a\x00 HTTP/1.1",
-        b"POST @a\x7f HTTP/1.1",
-        b"POST @a\xc3 HTTP/1.1",
-    )
-    lines += (
-        b"POST @a#x HTTP/1.1",
-        b"POST http://t@a HTTP/1.1",
-        b"POST http://u@a HTTP/1.1",
-        b"POST HTTP://t@a HTTP/1.1",
-    )
-    lines += (
-        b"POST ://t@a HTTP/1.1",
-        b"POST x:1 HTTP/1.1",
-        b"CONNECT t:80 HTTP/1.1",
-        b"POST @a?x=\t HTTP/1.1",
-    )
-    lines += (
-        b"POST@a HTTP/1.1",
-        b"P\x00ST @a HTTP/1.1",
-        b"POST @a HTTP/1.1\r",
-        b"GET @a",
-        b"POST @a\x0bHTTP/1.1",
-        b"PRI * HTTP/2.0",
-    )
+        b"POST  @a HTTP/1.1", b"POST\t@a\tHTTP/1.1", b"POST @a  HTTP/1.1", b"POST @a HTTP/1.1 ", b" POST @a HTTP/1.1",
+        b"\r\nPOST @a HTTP/1.1", b"\nPOST @a HTTP/1.1", b"post @a HTTP/1.1", b"PO ST @a HTTP/1.1", b"POST @a",
+        b"POST @a HTTP/1.2", b"POST @a HTTP/1.01", b"POST @a HTTP/01.1", b"POST @a HTTP/2.0", b"POST @a HTTP/0.9",
+        b"POST @a HTTP/11", b"POST @a HTTP/1.1x", b"POST @a http/1.1", b"POST @a HTTP/1", b"POST @a HTTP /1.1",
+        b"POST @a HTTP/3.0", b"POST @a XTTP/1.1", b"POST @a\x00 HTTP/1.1", b"POST @a\x7f HTTP/1.1",
+        b"POST @a\xc3 HTTP/1.1", b"POST @a#x HTTP/1.1", b"POST http://t@a HTTP/1.1", b"POST http://u@a HTTP/1.1",
+        b"POST HTTP://t@a HTTP/1.1", b"POST ://t@a HTTP/1.1", b"POST x:1 HTTP/1.1", b"CONNECT t:80 HTTP/1.1",
+        b"POST @a?x=\t HTTP/1.1", b"POST@a HTTP/1.1", b"P\x00ST @a HTTP/1.1", b"POST @a HTTP/1.1\r", b"GET @a",
+        b"POST @a\x0bHTTP/1.1", b"PRI * HTTP/2.0",
+    )  # fmt: skip
     for line in lines:
         yield Case(f"line {line!r}", line + b"\r\n" + HOST + b"Content-Length: 5\r\n", BODY)
     whole = LINE + HOST + b"Content-Length: 5\r\n"
@@ -230,35 +142,13 @@ def _lines() -> Iterator[Case]:
 
 
 def _fields() -> Iterator[Case]:
-    fields = (b"X : y", b"X\t: y", b"X", b": y", b" X: y", b"\tX: y", b"X: y\x00z", b"X\x00: y", b"X: y\rz", b"X: \xff")
-    fields += (
-        b"X: a\r\n b",
-        b"X: a\r\n\tb",
-        b"X:\r\n \r\n y",
-        b" ",
-        b"X(: y",
-        b"X Y: z",
-        b"X: y\x7f",
-        b"X: y\x01",
-        b"X\xff: y",
-    )
-    fields += (
-        b"X:y\n z",
-        b"Connection: close, keep-alive",
-        b"Connection:",
-        b"Expect: 100-continue",
-        b"Expect: x",
-        b"X:",
-    )
-    fields += (
-        b"Expect: 100-continue, x",
-        b"Content-Length",
-        b"Transfer-Encoding",
-        b"X\r: y",
-        b"X: y\r\r\n",
-        b"\x00",
-        b"X=y",
-    )
+    fields = (
+        b"X : y", b"X\t: y", b"X", b": y", b" X: y", b"\tX: y", b"X: y\x00z", b"X\x00: y", b"X: y\rz", b"X: \xff",
+        b"X: a\r\n b", b"X: a\r\n\tb", b"X:\r\n \r\n y", b" ", b"X(: y", b"X Y: z", b"X: y\x7f", b"X: y\x01",
+        b"X\xff: y", b"X:y\n z", b"Connection: close, keep-alive", b"Connection:", b"Expect: 100-continue",
+        b"Expect: x", b"X:", b"Expect: 100-continue, x", b"Content-Length", b"Transfer-Encoding", b"X\r: y",
+        b"X: y\r\r\n", b"\x00", b"X=y",
+    )  # fmt: skip
     for field in fields:
         yield Case(f"field {field!r}", LINE + HOST + field + b"\r\nContent-Length: 5\r\n", BODY)
     yield Case("space before the first field", LINE + b" X: y\r\n" + HOST + b"Content-Length: 5\r\n", BODY)
@@ -266,21 +156,10 @@ def _fields() -> Iterator[Case]:
 
 def _hosts() -> Iterator[Case]:
     hosts = (
-        b"",
-        b"Host: t\r\nHost: t\r\n",
-        b"Host: t\r\nHost: u\r\n",
-        b"Host: t, u\r\n",
-        b"Host:\r\n",
-        b"Host: t u\r\n",
-    )
-    hosts += (
-        b"Host: x:y@t\r\n",
-        b"Host: t/a\r\n",
-        b"Host: t\r\n u\r\n",
-        b"Host: t\x00\r\n",
-        b"Host : t\r\n",
+        b"", b"Host: t\r\nHost: t\r\n", b"Host: t\r\nHost: u\r\n", b"Host: t, u\r\n", b"Host:\r\n", b"Host: t u\r\n",
+        b"Host: x:y@t\r\n", b"Host: t/a\r\n", b"Host: t\r\n u\r\n", b"Host: t\x00\r\n", b"Host : t\r\n",
         b" Host: t\r\n",
-    )
+    )  # fmt: skip
     for host in hosts:
         yield Case(f"host {host!r}", LINE + host + b"Content-Length: 5\r\n", BODY)
     yield Case("no host in HTTP/1.0", b"POST @a HTTP/1.0\r\nContent-Length: 5\r\n", BODY)

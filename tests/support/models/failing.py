@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
 
 from model_store import Store
 from model_store.tasks import Carry, Classes, Forecast, Generation, Loop, Reconstruction
 from tests.support.driving import make
 from tests.support.models import graphs
+from tests.support.models.text import make_model
 
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 HUGE = 3e38
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -69,33 +68,18 @@ def _publish(store: Store, name: str, content: dict[str, bytes], **facts: Any) -
 
 def _last() -> bytes:
     """The last value of a history."""
-    return graphs.build(
-        [helper.make_node("Gather", ["history", "end"], ["last"], axis=1)],
-        [("history", FLOAT, ["batch", "time"])],
-        [("last", FLOAT, ["batch"])],
-        {"end": np.array(-1)},
-    )
+    return make_model("float[batch,time] history => float[batch] last", "last = Gather<axis=1>(history, -1)")
 
 
 def _tenfold() -> bytes:
     """next = 10 * value, which is infinite before long."""
-    return graphs.build(
-        [helper.make_node("Mul", ["value", "ten"], ["next"])],
-        [("value", FLOAT, ["batch"])],
-        [("next", FLOAT, ["batch"])],
-        {"ten": np.array(10, np.float32)},
-    )
+    return make_model("float[batch] value => float[batch] next", "next = Mul(value, 10.0)")
 
 
 def _scale() -> bytes:
     """row = noise, or infinite noise for the label at 1."""
-    return graphs.build(
-        [
-            helper.make_node("Gather", ["factors", "label"], ["factor"]),
-            helper.make_node("Unsqueeze", ["factor", "axes"], ["column"]),
-            helper.make_node("Mul", ["noise", "column"], ["row"]),
-        ],
-        [("noise", FLOAT, ["batch", 2]), ("label", INT64, ["batch"])],
-        [("row", FLOAT, ["batch", 2])],
-        {"factors": np.array([1, np.inf], np.float32), "axes": np.array([1])},
+    return make_model(
+        "float[batch,2] noise, int64[batch] label => float[batch,2] row",
+        "factor = Gather(factors, label) column = Unsqueeze(factor, [1]) row = Mul(noise, column)",
+        factors=[1.0, np.inf],
     )

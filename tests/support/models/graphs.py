@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from model_store import GoldenSamples, Store
-from model_store.datatypes import BY_ONNX
 from model_store.graph import Graph, RowVerdict, Tensor
 from model_store.manifest import Golden, Manifest
 from model_store.store import PLAIN_FILE
 from model_store.tasks import Carry, Loop
+from tests.support.models.manifests import describe_graph
+from tests.support.models.text import make_model
 
 Shape = Sequence[int | str]
 
@@ -39,80 +40,54 @@ def build(
 
 def double(width: int | str = 3) -> bytes:
     """y = 2 x, rows of ``width`` floats."""
-    return build(
-        [helper.make_node("Mul", ["x", "two"], ["y"])],
-        [("x", TensorProto.FLOAT, ["batch", width])],
-        [("y", TensorProto.FLOAT, ["batch", width])],
-        {"two": np.array(2, np.float32)},
-    )
+    return make_model(f"float[batch,{width}] x => float[batch,{width}] y", "y = Mul(x, 2.0)")
 
 
 def never_ends_from(limit: float) -> bytes:
     """y = x, but a batch with a number from ``limit`` on goes round a loop for ever."""
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in ("x_in", "x_out"))
-    number = helper.make_tensor_value_info("number", TensorProto.INT64, [])
-    go, go_on = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "go_on"))
-    again = [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["x_in"], ["x_out"])]
-    body = helper.make_graph(again, "again", [number, go, x], [go_on, y])
-    return build(
-        [
-            helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
-            helper.make_node("GreaterOrEqual", ["largest", "limit"], ["begins"]),
-            helper.make_node("Loop", ["", "begins", "x"], ["y"], body=body),
-        ],
-        [("x", TensorProto.FLOAT, ["batch", 3])],
-        [("y", TensorProto.FLOAT, ["batch", 3])],
-        {"limit": np.array(limit, np.float32)},
+    return make_model(
+        "float[batch,3] x => float[batch,3] y",
+        """
+        largest = ReduceMax<keepdims=0>(x)
+        begins = GreaterOrEqual(largest, limit)
+        y = Loop<body = again (int64 number, bool go, float[batch,3] x_in) => (bool go_on, float[batch,3] x_out) {
+            go_on = Identity(go) x_out = Identity(x_in)
+        }>("", begins, x)
+        """,
+        limit=np.array(limit, np.float32),
     )
 
 
 def look_up() -> bytes:
     """y = table[x]: a row with an id outside 0..3 makes ONNX Runtime fail the whole run, as a poisoned row does."""
-    return build(
-        [helper.make_node("Gather", ["table", "x"], ["y"])],
-        [("x", TensorProto.INT64, ["batch", 1])],
-        [("y", TensorProto.FLOAT, ["batch", 1])],
-        {"table": np.array([10, 11, 12, 13], np.float32)},
-    )
+    return make_model("int64[batch,1] x => float[batch,1] y", "y = Gather([10.0,11.0,12.0,13.0], x)")
 
 
 def add() -> bytes:
     """total = a + b and its negative: two inputs, two outputs."""
-    return build(
-        [helper.make_node("Add", ["a", "b"], ["total"]), helper.make_node("Neg", ["total"], ["negative"])],
-        [("a", TensorProto.FLOAT, ["batch", 2]), ("b", TensorProto.FLOAT, ["batch", 2])],
-        [("total", TensorProto.FLOAT, ["batch", 2]), ("negative", TensorProto.FLOAT, ["batch", 2])],
+    return make_model(
+        "float[batch,2] a, float[batch,2] b => float[batch,2] total, float[batch,2] negative",
+        "total = Add(a, b) negative = Neg(total)",
     )
 
 
 def one_at_a_time() -> bytes:
     """y = 2 x on a fixed shape: no batch axis."""
-    return build(
-        [helper.make_node("Add", ["x", "x"], ["y"])],
-        [("x", TensorProto.FLOAT, [2, 2])],
-        [("y", TensorProto.FLOAT, [2, 2])],
-    )
+    return make_model("float[2,2] x => float[2,2] y", "y = Add(x, x)")
 
 
 def draw() -> bytes:
     """y = [2, 2] numbers between 0 and 1, others in each run: no inputs."""
-    return build(
-        [helper.make_node("RandomUniform", [], ["y"], shape=[2, 2], dtype=TensorProto.FLOAT)],
-        [],
-        [("y", TensorProto.FLOAT, [2, 2])],
-    )
+    return make_model("=> float[2,2] y", "y = RandomUniform<shape=[2,2], dtype=1>()")
 
 
 def columns(count: int) -> bytes:
     """A table's columns c0, c1, ... of one number a row beside each other as y, and each alone as d0, d1, ..."""
-    names = [f"c{i}" for i in range(count)]
-    return build(
-        [
-            helper.make_node("Concat", names, ["y"], axis=1),
-            helper.make_node("Split", ["y"], [f"d{i}" for i in range(count)], axis=1, num_outputs=count),
-        ],
-        [(name, TensorProto.FLOAT, ["rows", 1]) for name in names],
-        [("y", TensorProto.FLOAT, ["rows", count]), *((f"d{i}", TensorProto.FLOAT, ["rows", 1]) for i in range(count))],
+    given, alone = ([f"{letter}{i}" for i in range(count)] for letter in "cd")
+    inputs, outputs = (", ".join(f"float[rows,1] {name}" for name in names) for names in (given, alone))
+    return make_model(
+        f"{inputs} => float[rows,{count}] y, {outputs}",
+        f"y = Concat<axis=1>({', '.join(given)}) {', '.join(alone)} = Split<axis=1, num_outputs={count}>(y)",
     )
 
 
@@ -127,166 +102,96 @@ def echo(datatype: int, width: int | str = "width") -> bytes:
 
 def triple_bf16(width: int | str = 3) -> bytes:
     """y = 3 x, rows of ``width`` numbers of BF16, calculated in FP32 as ONNX Runtime's CPU wants it."""
-    return build(
-        [
-            helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["wide", "three"], ["product"]),
-            helper.make_node("Cast", ["product"], ["y"], to=TensorProto.BFLOAT16),
-        ],
-        [("x", TensorProto.BFLOAT16, ["batch", width])],
-        [("y", TensorProto.BFLOAT16, ["batch", width])],
-        {"three": np.array(3, np.float32)},
+    return make_model(
+        f"bfloat16[batch,{width}] x => bfloat16[batch,{width}] y",
+        "wide = Cast<to=1>(x) product = Mul(wide, 3.0) y = Cast<to=16>(product)",
     )
 
 
 def scalars() -> bytes:
     """y = x, a row is one number without an axis of its own."""
-    return build(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        [("x", TensorProto.FLOAT, ["batch"])],
-        [("y", TensorProto.FLOAT, ["batch"])],
-    )
+    return make_model("float[batch] x => float[batch] y", "y = Identity(x)")
 
 
 def recurrent() -> bytes:
     """The last state of a GRU over series of any length: its kernel ends the process on an empty one."""
     draw = np.random.default_rng(0)
-    weights = {
-        "w": draw.standard_normal((1, 6, 1)).astype(np.float32),
-        "r": draw.standard_normal((1, 6, 2)).astype(np.float32),
-        "directions": np.array([0]),
-    }
-    return build(
-        [
-            helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
-            helper.make_node("GRU", ["steps", "w", "r"], ["", "states"], hidden_size=2),
-            helper.make_node("Squeeze", ["states", "directions"], ["y"]),
-        ],
-        [("x", TensorProto.FLOAT, ["batch", "length", 1])],
-        [("y", TensorProto.FLOAT, ["batch", 2])],
-        weights,
+    return make_model(
+        "float[batch,length,1] x => float[batch,2] y",
+        'steps = Transpose<perm=[1,0,2]>(x) "", states = GRU<hidden_size=2>(steps, w, r) y = Squeeze(states, [0])',
+        w=draw.standard_normal((1, 6, 1)).astype(np.float32),
+        r=draw.standard_normal((1, 6, 2)).astype(np.float32),
     )
 
 
 def greatest() -> bytes:
     """Where the largest number of each row is: ONNX Runtime raises where a row has none."""
-    return build(
-        [helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)],
-        [("x", TensorProto.FLOAT, ["batch", "width"])],
-        [("y", TensorProto.INT64, ["batch"])],
-    )
+    return make_model("float[batch,width] x => int64[batch] y", "y = ArgMax<axis=1, keepdims=0>(x)")
 
 
 def exhausting() -> bytes:
     """y = x, but for a batch with a number above 3 it asks for more memory than there is: a failure that is ours."""
-    return build(
-        [
-            helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
-            helper.make_node("Sub", ["largest", "three"], ["above"]),
-            helper.make_node("Clip", ["above", "none", "one"], ["excess"]),
-            helper.make_node("Mul", ["excess", "huge"], ["size"]),
-            helper.make_node("ConstantOfShape", ["size"], ["filled"]),
-            helper.make_node("ReduceSum", ["filled"], ["nothing"], keepdims=0),
-            helper.make_node("Cast", ["x"], ["number"], to=TensorProto.FLOAT),
-            helper.make_node("Add", ["number", "nothing"], ["y"]),
-        ],
-        [("x", TensorProto.INT64, ["batch", 1])],
-        [("y", TensorProto.FLOAT, ["batch", 1])],
-        {"three": np.array([3]), "none": np.array(0), "one": np.array(1), "huge": np.array([1 << 36])},
+    return make_model(
+        "int64[batch,1] x => float[batch,1] y",
+        f"""
+        largest = ReduceMax<keepdims=0>(x) above = Sub(largest, [3]) excess = Clip(above, 0, 1)
+        size = Mul(excess, [{1 << 36}]) filled = ConstantOfShape(size) nothing = ReduceSum<keepdims=0>(filled)
+        number = Cast<to=1>(x) y = Add(number, nothing)
+        """,
     )
 
 
 def mixing() -> bytes:
     """y = x - mean over the batch: rows that influence each other, which no server can batch safely."""
-    return build(
-        [
-            helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=1),
-            helper.make_node("Sub", ["x", "mean"], ["y"]),
-        ],
-        [("x", TensorProto.FLOAT, ["batch", 2])],
-        [("y", TensorProto.FLOAT, ["batch", 2])],
-        {"axes": np.array([0], np.int64)},
-    )
+    return make_model("float[batch,2] x => float[batch,2] y", "mean = ReduceMean<keepdims=1>(x, [0]) y = Sub(x, mean)")
 
 
 def classifier(classes: int = 3) -> bytes:
     """Image [batch, 1, 2, 2] to logits and probabilities by a fixed random matrix."""
-    weights = np.random.default_rng(0).standard_normal((4, classes)).astype(np.float32)
-    return build(
-        [
-            helper.make_node("Flatten", ["image"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"]),
-        ],
-        [("image", TensorProto.FLOAT, ["batch", 1, 2, 2])],
-        [("logits", TensorProto.FLOAT, ["batch", classes]), ("probabilities", TensorProto.FLOAT, ["batch", classes])],
-        {"weights": weights},
+    return make_model(
+        f"float[batch,1,2,2] image => float[batch,{classes}] logits, float[batch,{classes}] probabilities",
+        "flat = Flatten(image) logits = MatMul(flat, weights) probabilities = Softmax(logits)",
+        weights=np.random.default_rng(0).standard_normal((4, classes)).astype(np.float32),
     )
 
 
 def count_up() -> bytes:
     """next_total = total + x, value = table[total] of 10, 11, 12, 13: a run with a total above 3 fails."""
-    return build(
-        [
-            helper.make_node("Add", ["total", "x"], ["next_total"]),
-            helper.make_node("Gather", ["table", "total"], ["value"]),
-        ],
-        [("x", TensorProto.INT64, ["batch"]), ("total", TensorProto.INT64, ["batch"])],
-        [("next_total", TensorProto.INT64, ["batch"]), ("value", TensorProto.FLOAT, ["batch"])],
-        {"table": np.array([10, 11, 12, 13], np.float32)},
+    return make_model(
+        "int64[batch] x, int64[batch] total => int64[batch] next_total, float[batch] value",
+        "next_total = Add(total, x) value = Gather([10.0,11.0,12.0,13.0], total)",
     )
 
 
 def add_up() -> bytes:
     """next_total = total + x, [batch, 1] each."""
-    return build(
-        [helper.make_node("Add", ["total", "x"], ["next_total"])],
-        [("x", TensorProto.FLOAT, ["batch", 1]), ("total", TensorProto.FLOAT, ["batch", 1])],
-        [("next_total", TensorProto.FLOAT, ["batch", 1])],
+    return make_model(
+        "float[batch,1] x, float[batch,1] total => float[batch,1] next_total", "next_total = Add(total, x)"
     )
 
 
 def grow() -> bytes:
     """longer = memory with x at its end: what it carries has an open size."""
-    return build(
-        [helper.make_node("Concat", ["memory", "x"], ["longer"], axis=1)],
-        [("memory", TensorProto.FLOAT, ["batch", "length"]), ("x", TensorProto.FLOAT, ["batch", 1])],
-        [("longer", TensorProto.FLOAT, ["batch", "longer"])],
-    )
+    signature = "float[batch,length] memory, float[batch,1] x => float[batch,longer] longer"
+    return make_model(signature, "longer = Concat<axis=1>(memory, x)")
 
 
 def endless() -> bytes:
     """y = x, after a loop that never ends."""
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go_on"], ["goes_on"]), helper.make_node("Identity", ["v"], ["w"])],
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", TensorProto.FLOAT, ["batch", 3]),
-        ],
-        [
-            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("w", TensorProto.FLOAT, ["batch", 3]),
-        ],
-    )
-    return build(
-        [helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)],
-        [("x", TensorProto.FLOAT, ["batch", 3])],
-        [("y", TensorProto.FLOAT, ["batch", 3])],
-        {"true": np.array(True)},
+    return make_model(
+        "float[batch,3] x => float[batch,3] y",
+        """
+        y = Loop<body = body (int64 turn, bool go_on, float[batch,3] v) => (bool goes_on, float[batch,3] w) {
+            goes_on = Identity(go_on) w = Identity(v)
+        }>("", true, x)
+        """,
+        true=True,
     )
 
 
 def write_loop(root: Path, name: str, content: bytes, carries: Mapping[str, str | None]) -> None:
     """Publish a model that goes on from what it ``carries``: input to output."""
-    session = ort.InferenceSession(content)
-
-    def describe(found: ort.NodeArg) -> Tensor:
-        return Tensor(name=found.name, datatype=BY_ONNX[found.type].name, shape=tuple(found.shape), batch_axis=0)
-
-    inputs, outputs = map(describe, session.get_inputs()), map(describe, session.get_outputs())
-    main = Graph(file="main.onnx", inputs=tuple(inputs), outputs=tuple(outputs))
+    main = describe_graph(ort.InferenceSession(content))
     loop = Loop(carries=tuple(Carry(input=i, output=o) for i, o in carries.items()), max_steps=20)
     Store(root).publish(Manifest(name=name, task="tensors", graphs={"main": main}, loop=loop), {"main.onnx": content})
 
@@ -314,32 +219,17 @@ def write_plain(root: Path, name: str, content: bytes, version: int = 1) -> Path
     return root
 
 
-def divide(constants: dict[str, np.ndarray] | None = None) -> bytes:
+def divide(constants: Mapping[str, np.ndarray] | None = None) -> bytes:
     """y = x + a // b, which ends the process where the least number is divided by -1."""
     given = constants or {}
-    names = [name for name in ("x", "a", "b") if name not in given]
-    return build(
-        [helper.make_node("Div", ["a", "b"], ["q"]), helper.make_node("Add", ["x", "q"], ["y"])],
-        [(name, TensorProto.INT64, ("batch", 3)) for name in names],
-        [("y", TensorProto.INT64, ("batch", 3))],
-        given,
-    )
+    inputs = ", ".join(f"int64[batch,3] {name}" for name in ("x", "a", "b") if name not in given)
+    return make_model(f"{inputs} => int64[batch,3] y", "q = Div(a, b) y = Add(x, q)", **given)
 
 
 def ends_the_process() -> bytes:
     """ONNX Runtime 1.32 ends the process by SIGSEGV while it loads this: it folds a constant without elements."""
-    constants = {
-        "c": np.zeros((1, 2, 0), np.float32),
-        "scale": np.zeros(2, np.float32),
-        "bias": np.zeros(2, np.float32),
-    }
-    return build(
-        [
-            helper.make_node("InstanceNormalization", ["c", "scale", "bias"], ["d"]),
-            helper.make_node("ReduceSum", ["d"], ["e"], keepdims=0),
-            helper.make_node("Add", ["x", "e"], ["y"]),
-        ],
-        [("x", TensorProto.FLOAT, ("batch", 3))],
-        [("y", TensorProto.FLOAT, ("batch", 3))],
-        constants,
+    return make_model(
+        "float[batch,3] x => float[batch,3] y",
+        "d = InstanceNormalization(c, zeros[2], zeros[2]) e = ReduceSum<keepdims=0>(d) y = Add(x, e)",
+        c=np.zeros((1, 2, 0), np.float32),
     )

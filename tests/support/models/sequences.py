@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from onnx import TensorProto, helper
 
-from model_store.datatypes import BY_ONNX, DATATYPES
-from model_store.graph import Graph, Tensor
+from model_store.datatypes import DATATYPES
 from model_store.manifest import File, Manifest
 from model_store.tasks import Carry, Forecast, Loop, Text
 from service.codecs.model_context import ModelContext
@@ -16,10 +14,9 @@ from service.engine.loop.request import LoopRequest, LoopResult, Sentence, Value
 from service.engine.tensors import Signature
 from service.tasks.work import Limits
 from tests.support.driving import Drives
-from tests.support.models.graphs import build
+from tests.support.models.manifests import describe_graph
+from tests.support.models.text import make_model
 
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-node = helper.make_node
 LIMITS = Limits(max_pixels=1, state_key=b"a key of the tests")
 
 
@@ -29,7 +26,7 @@ class Model(Drives):
     def __init__(self, graphs: Mapping[str, bytes], **facts: Any) -> None:
         super().__init__()
         self.sessions = {name: ort.InferenceSession(content) for name, content in graphs.items()}
-        described = {name: _describe(name, session) for name, session in self.sessions.items()}
+        described = {name: describe_graph(session, f"{name}.onnx") for name, session in self.sessions.items()}
         files = {f"{name}.onnx": File(sha256="0" * 64, size_bytes=len(content)) for name, content in graphs.items()}
         self.manifest = Manifest(name="m", task="predict_sequence", graphs=described, files=files, **facts)
         self.context = ModelContext("m", "1", self.manifest)
@@ -91,37 +88,16 @@ class Model(Drives):
         return filled
 
 
-def _describe(name: str, session: ort.InferenceSession) -> Graph:
-    def describe(found: Any) -> Tensor:
-        return Tensor(name=found.name, datatype=BY_ONNX[found.type].name, shape=tuple(found.shape), batch_axis=0)
-
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    return Graph(file=f"{name}.onnx", inputs=tuple(map(describe, inputs)), outputs=tuple(map(describe, outputs)))
-
-
 def monthly_forecaster(quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)) -> Model:
     """At once: the three quantiles of three steps are 2 * last value + month - 1, + 0 and + 1."""
-    graph = build(
-        [
-            node("Gather", ["history", "end"], ["last"], axis=1),
-            node("Mul", ["last", "two"], ["twice"]),
-            node("Cast", ["month"], ["number"], to=FLOAT),
-            node("Unsqueeze", ["number", "one"], ["column"]),
-            node("Add", ["twice", "column"], ["centre"]),
-            node("Unsqueeze", ["centre", "two_axes"], ["cube"]),
-            node("Squeeze", ["cube", "last_axis"], ["square"]),
-            node("Add", ["square", "spread"], ["forecast"]),
-        ],
-        [("history", FLOAT, ["batch", "time"]), ("month", INT64, ["batch"])],
-        [("forecast", FLOAT, ["batch", 3, 3])],
-        {
-            "end": np.array([-1]),
-            "two": np.array(2, np.float32),
-            "one": np.array([1]),
-            "two_axes": np.array([2, 3]),
-            "last_axis": np.array([3]),
-            "spread": np.tile(np.array([-1, 0, 1], np.float32), (3, 1)),
-        },
+    graph = make_model(
+        "float[batch,time] history, int64[batch] month => float[batch,3,3] forecast",
+        """
+        last = Gather<axis=1>(history, [-1]) twice = Mul(last, 2.0)
+        number = Cast<to=1>(month) column = Unsqueeze(number, [1]) centre = Add(twice, column)
+        cube = Unsqueeze(centre, [2,3]) square = Squeeze(cube, [3]) forecast = Add(square, spread)
+        """,
+        spread=[[-1.0, 0.0, 1.0]] * 3,
     )
     facts = Forecast(
         history="history", output="forecast", horizon=3, quantiles=quantiles, least_history=2, max_history=50
@@ -129,71 +105,39 @@ def monthly_forecaster(quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)) -> Model:
     return Model({"main": graph}, forecast=facts)
 
 
-def _masked_sum() -> list[Any]:
-    """history [batch, time], length [batch] -> sum of the values that count [batch, 1]."""
-    return [
-        node("Shape", ["history"], ["shape"]),
-        node("Gather", ["shape", "axis"], ["size"]),
-        node("Range", ["zero", "size", "step"], ["positions"]),
-        node("Unsqueeze", ["length", "axes"], ["lengths"]),
-        node("Less", ["positions", "lengths"], ["counts"]),
-        node("Where", ["counts", "history", "nothing"], ["masked"]),
-        node("ReduceSum", ["masked", "axes"], ["sum"], keepdims=1),
-    ]
-
-
-_MASK = {
-    "axis": np.array(1),
-    "zero": np.array(0),
-    "step": np.array(1),
-    "axes": np.array([1]),
-    "nothing": np.array(0, np.float32),
-}
+_HISTORY = "float[batch,time] history, int64[batch] length"
+_MASKED_SUM = """
+    shape = Shape(history) size = Gather(shape, 1) positions = Range(0, size, 1) lengths = Unsqueeze(length, [1])
+    counts = Less(positions, lengths) masked = Where(counts, history, 0.0) sum = ReduceSum<keepdims=1>(masked, [1])
+"""
+"""sum: [batch, 1], of the values that count."""
 
 
 def summing_forecaster() -> Model:
     """At once, padded: both steps are the sum of the history."""
-    graph = build(
-        [*_masked_sum(), node("Concat", ["sum", "sum"], ["forecast"], axis=1)],
-        [("history", FLOAT, ["batch", "time"]), ("length", INT64, ["batch"])],
-        [("forecast", FLOAT, ["batch", 2])],
-        _MASK,
-    )
-    return Model(
-        {"main": graph},
-        forecast=Forecast(history="history", length="length", output="forecast", horizon=2, max_history=50),
-    )
+    graph = make_model(f"{_HISTORY} => float[batch,2] forecast", _MASKED_SUM + "forecast = Concat<axis=1>(sum, sum)")
+    facts = Forecast(history="history", length="length", output="forecast", horizon=2, max_history=50)
+    return Model({"main": graph}, forecast=facts)
 
 
 def rolling_forecaster(with_noise: bool = True, resumes: bool = True, **facts: Any) -> Model:
     """A loop: next value = 0.5 * value + state + noise, state + 1; it starts with the last value of the history and
     the sum of all values, those before the resumed state included.
     """
-    inputs = [("history", FLOAT, ["batch", "time"]), ("length", INT64, ["batch"])]
-    start = build(
-        [
-            *_masked_sum(),
-            node("Add", ["sum", "before"], ["state"]) if resumes else node("Identity", ["sum"], ["state"]),
-            node("Sub", ["lengths", "step"], ["end"]),
-            node("GatherElements", ["history", "end"], ["ends"], axis=1),
-            node("Squeeze", ["ends", "axes"], ["value"]),
-        ],
-        [*inputs, ("before", FLOAT, ["batch", 1])] if resumes else inputs,
-        [("value", FLOAT, ["batch"]), ("state", FLOAT, ["batch", 1])],
-        _MASK,
+    start = make_model(
+        f"{_HISTORY}{', float[batch,1] before' if resumes else ''} => float[batch] value, float[batch,1] state",
+        f"""
+        {_MASKED_SUM} state = {"Add(sum, before)" if resumes else "Identity(sum)"}
+        end = Sub(lengths, 1) ends = GatherElements<axis=1>(history, end) value = Squeeze(ends, [1])
+        """,
     )
-    taken = [("value", FLOAT, ["batch"]), ("state", FLOAT, ["batch", 1])]
-    step = build(
-        [
-            node("Mul", ["value", "half"], ["halved"]),
-            node("Squeeze", ["state", "axes"], ["flat"]),
-            node("Add", ["halved", "flat"], ["centre"]),
-            node("Add", ["centre", "noise"], ["next"]) if with_noise else node("Identity", ["centre"], ["next"]),
-            node("Add", ["state", "one"], ["next_state"]),
-        ],
-        [*taken, ("noise", FLOAT, ["batch"])] if with_noise else taken,
-        [("next", FLOAT, ["batch"]), ("next_state", FLOAT, ["batch", 1])],
-        {"half": np.array(0.5, np.float32), "one": np.array(1, np.float32), "axes": np.array([1])},
+    step = make_model(
+        f"float[batch] value, float[batch,1] state{', float[batch] noise' if with_noise else ''} "
+        "=> float[batch] next, float[batch,1] next_state",
+        f"""
+        halved = Mul(value, 0.5) flat = Squeeze(state, [1]) centre = Add(halved, flat)
+        next = {"Add(centre, noise)" if with_noise else "Identity(centre)"} next_state = Add(state, 1.0)
+        """,
     )
     carries = (
         Carry(input="value", output="next", start="value"),
@@ -217,22 +161,14 @@ def sliding_forecaster() -> Model:
     """A loop without a start graph: next value = sum of the history + steps so far; it joins the history, which the
     oldest one leaves.
     """
-    step = build(
-        [
-            node("ReduceSum", ["history", "axes"], ["sum"], keepdims=1),
-            node("Add", ["sum", "count"], ["column"]),
-            node("Squeeze", ["column", "axes"], ["next"]),
-            node("Concat", ["history", "column"], ["longer"], axis=1),
-            node("Slice", ["longer", "axes", "far", "axes"], ["next_history"]),
-            node("Add", ["count", "one"], ["next_count"]),
-        ],
-        [("history", FLOAT, ["batch", "time"]), ("count", FLOAT, ["batch", 1])],
-        [
-            ("next", FLOAT, ["batch"]),
-            ("next_history", FLOAT, ["batch", "time"]),
-            ("next_count", FLOAT, ["batch", 1]),
-        ],
-        {"axes": np.array([1]), "far": np.array([1 << 40]), "one": np.array(1, np.float32)},
+    step = make_model(
+        "float[batch,time] history, float[batch,1] count "
+        "=> float[batch] next, float[batch,time] next_history, float[batch,1] next_count",
+        f"""
+        sum = ReduceSum<keepdims=1>(history, [1]) column = Add(sum, count) next = Squeeze(column, [1])
+        longer = Concat<axis=1>(history, column) next_history = Slice(longer, [1], [{1 << 40}], [1])
+        next_count = Add(count, 1.0)
+        """,
     )
     carries = (Carry(input="history", output="next_history"), Carry(input="count", output="next_count"))
     facts = Forecast(history="history", output="next")
@@ -245,33 +181,22 @@ SCORE = 4.0
 
 def translator(max_steps: int = 8) -> Model:
     """Writes a, b, c as x, yy, z, and then ends: a step looks at the place in the source that its counter says."""
-    start = build(
-        [
-            node("Cast", ["source"], ["copied"], to=FLOAT),
-            node("Shape", ["source"], ["shape"]),
-            node("Gather", ["shape", "first"], ["size"]),
-            node("Concat", ["size", "axes"], ["column"], axis=0),
-            node("ConstantOfShape", ["column"], ["end"]),
-            node("Concat", ["copied", "end"], ["memory"], axis=1),
-        ],
-        [("source", INT64, ["batch", "length"])],
-        [("memory", FLOAT, ["batch", "longer"])],
-        {"first": np.array([0]), "axes": np.array([1])},
+    start = make_model(
+        "int64[batch,length] source => float[batch,longer] memory",
+        """
+        copied = Cast<to=1>(source) shape = Shape(source) size = Gather(shape, [0]) column = Concat<axis=0>(size, [1])
+        end = ConstantOfShape(column) memory = Concat<axis=1>(copied, end)
+        """,
     )
-    step = build(
-        [
-            node("GatherElements", ["memory", "place"], ["found"], axis=1),
-            node("Cast", ["found"], ["character"], to=INT64),
-            node("Add", ["character", "one"], ["right"]),
-            node("Equal", ["right", "every"], ["is_right"]),
-            node("Cast", ["is_right"], ["likely"], to=FLOAT),
-            node("Mul", ["likely", "score"], ["scaled"]),
-            node("LogSoftmax", ["scaled"], ["scores"], axis=1),
-            node("Add", ["place", "one"], ["next_place"]),
-        ],
-        [("token", INT64, ["batch"]), ("place", INT64, ["batch", 1]), ("memory", FLOAT, ["batch", "longer"])],
-        [("scores", FLOAT, ["batch", 5]), ("next_place", INT64, ["batch", 1])],
-        {"one": np.array(1), "every": np.arange(5)[None], "score": np.array(SCORE, np.float32)},
+    step = make_model(
+        "int64[batch] token, int64[batch,1] place, float[batch,longer] memory "
+        "=> float[batch,5] scores, int64[batch,1] next_place",
+        f"""
+        found = GatherElements<axis=1>(memory, place) character = Cast<to=7>(found) right = Add(character, 1)
+        is_right = Equal(right, every) likely = Cast<to=1>(is_right) scaled = Mul(likely, {SCORE})
+        scores = LogSoftmax<axis=1>(scaled) next_place = Add(place, 1)
+        """,
+        every=[range(5)],
     )
     carries = (Carry(input="place", output="next_place"), Carry(input="memory", start="memory"))
     text = Text(

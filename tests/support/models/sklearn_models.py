@@ -16,29 +16,11 @@ from skl2onnx.common.data_types import (  # noqa: E402  # behind the check that 
     Int64TensorType,
     StringTensorType,
 )
-from sklearn.cluster import KMeans  # noqa: E402
-from sklearn.compose import ColumnTransformer  # noqa: E402
-from sklearn.decomposition import PCA  # noqa: E402
-from sklearn.ensemble import (  # noqa: E402
-    GradientBoostingRegressor,
-    IsolationForest,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
+from sklearn import cluster, compose, decomposition, ensemble, linear_model, naive_bayes, neighbors  # noqa: E402
+from sklearn import preprocessing as pre  # noqa: E402
 from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: E402
-from sklearn.linear_model import LinearRegression, LogisticRegression  # noqa: E402
-from sklearn.naive_bayes import GaussianNB  # noqa: E402
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor  # noqa: E402
 from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import (  # noqa: E402
-    MinMaxScaler,
-    Normalizer,
-    OneHotEncoder,
-    OrdinalEncoder,
-    PolynomialFeatures,
-    StandardScaler,
-)
 from sklearn.svm import SVC, SVR  # noqa: E402
 
 _WIDTH = 6
@@ -109,7 +91,7 @@ def of_texts(locale: str = "C", **options: Any) -> Converted:
     """``locale``: of the operator that makes letters small; where the machine lacks it, ONNX Runtime loads nothing."""
     texts = draw_texts(_TRAINED_ROWS, 0)
     words = TfidfVectorizer()
-    model = make_pipeline(words, LogisticRegression())
+    model = make_pipeline(words, linear_model.LogisticRegression())
     model.fit(texts, ["good" in text for text in texts])
     content = skl2onnx.to_onnx(
         model,
@@ -123,13 +105,13 @@ def of_texts(locale: str = "C", **options: Any) -> Converted:
 def of_columns(**options: Any) -> Converted:
     """A table of text and number columns, each an input of [None, 1]."""
     table = pandas.DataFrame({name: column[:, 0] for name, column in draw_columns(_TRAINED_ROWS, 0).items()})
-    prepare = ColumnTransformer(
+    prepare = compose.ColumnTransformer(
         [
-            ("texts", OneHotEncoder(handle_unknown="ignore"), ["colour", "city"]),
-            ("numbers", StandardScaler(), ["age", "height"]),
+            ("texts", pre.OneHotEncoder(handle_unknown="ignore"), ["colour", "city"]),
+            ("numbers", pre.StandardScaler(), ["age", "height"]),
         ]
     )
-    model = make_pipeline(prepare, LogisticRegression())
+    model = make_pipeline(prepare, linear_model.LogisticRegression())
     model.fit(table, table["age"] > 50)
     types = [
         ("colour", StringTensorType([None, 1])),
@@ -146,7 +128,7 @@ def of_columns(**options: Any) -> Converted:
 def of_categories() -> Converted:
     """Texts to the numbers that they have in a list."""
     table = np.concatenate([draw_columns(_TRAINED_ROWS, 0)[name] for name in ("colour", "city")], 1)
-    model = OrdinalEncoder().fit(table)
+    model = pre.OrdinalEncoder().fit(table)
     content = skl2onnx.to_onnx(
         model, initial_types=[("names", StringTensorType([None, 2]))], target_opset=_OPSETS
     ).SerializeToString()
@@ -159,31 +141,31 @@ def of_categories() -> Converted:
 
 
 MODELS: dict[str, Callable[[], Converted]] = {
-    "logistic-regression": lambda: of_numbers(LogisticRegression(), zipmap=False),
-    "logistic-regression-zipmap": lambda: of_numbers(LogisticRegression()),
-    "logistic-regression-columns": lambda: of_numbers(LogisticRegression(), zipmap="columns"),
-    "logistic-regression-names": lambda: of_names(LogisticRegression(), zipmap=False),
-    "logistic-regression-names-zipmap": lambda: of_names(LogisticRegression()),
-    "random-forest": lambda: of_numbers(RandomForestClassifier(5, random_state=0), zipmap=False),
-    "random-forest-zipmap": lambda: of_numbers(RandomForestClassifier(5, random_state=0)),
-    "random-forest-regressor": lambda: of_numbers(RandomForestRegressor(5, random_state=0), _sum),
-    "gradient-boosting": lambda: of_numbers(GradientBoostingRegressor(n_estimators=10, random_state=0), _sum),
+    "logistic-regression": lambda: of_numbers(linear_model.LogisticRegression(), zipmap=False),
+    "logistic-regression-zipmap": lambda: of_numbers(linear_model.LogisticRegression()),
+    "logistic-regression-columns": lambda: of_numbers(linear_model.LogisticRegression(), zipmap="columns"),
+    "logistic-regression-names": lambda: of_names(linear_model.LogisticRegression(), zipmap=False),
+    "logistic-regression-names-zipmap": lambda: of_names(linear_model.LogisticRegression()),
+    "random-forest": lambda: of_numbers(ensemble.RandomForestClassifier(5, random_state=0), zipmap=False),
+    "random-forest-zipmap": lambda: of_numbers(ensemble.RandomForestClassifier(5, random_state=0)),
+    "random-forest-regressor": lambda: of_numbers(ensemble.RandomForestRegressor(5, random_state=0), _sum),
+    "gradient-boosting": lambda: of_numbers(ensemble.GradientBoostingRegressor(n_estimators=10, random_state=0), _sum),
     "mlp": lambda: of_numbers(MLPClassifier(hidden_layer_sizes=(8,), max_iter=20, random_state=0), zipmap=False),
     "mlp-zipmap": lambda: of_numbers(MLPClassifier(hidden_layer_sizes=(8,), max_iter=20, random_state=0)),
     "mlp-regressor": lambda: of_numbers(MLPRegressor(hidden_layer_sizes=(8,), max_iter=20, random_state=0), _sum),
-    "k-nearest": lambda: of_numbers(KNeighborsClassifier(3), zipmap=False),
-    "k-nearest-zipmap": lambda: of_numbers(KNeighborsClassifier(3)),
-    "k-nearest-regressor": lambda: of_numbers(KNeighborsRegressor(3), _sum),
+    "k-nearest": lambda: of_numbers(neighbors.KNeighborsClassifier(3), zipmap=False),
+    "k-nearest-zipmap": lambda: of_numbers(neighbors.KNeighborsClassifier(3)),
+    "k-nearest-regressor": lambda: of_numbers(neighbors.KNeighborsRegressor(3), _sum),
     "svc": lambda: of_numbers(SVC(), zipmap=False),
     "svc-probability": lambda: of_numbers(SVC(probability=True, random_state=0), zipmap=False),
     "svc-probability-zipmap": lambda: of_numbers(SVC(probability=True, random_state=0)),
     "svr": lambda: of_numbers(SVR(), _sum),
-    "linear-regression": lambda: of_numbers(LinearRegression(), _sum),
-    "naive-bayes": lambda: of_numbers(GaussianNB(), zipmap=False),
-    "k-means": lambda: of_numbers(KMeans(3, n_init=1, random_state=0)),
-    "scaler-pca": lambda: of_numbers(make_pipeline(StandardScaler(), PCA(2))),
-    "scalers": lambda: of_numbers(make_pipeline(MinMaxScaler(), PolynomialFeatures(2), Normalizer())),
-    "isolation-forest": lambda: of_numbers(IsolationForest(n_estimators=5, random_state=0)),
+    "linear-regression": lambda: of_numbers(linear_model.LinearRegression(), _sum),
+    "naive-bayes": lambda: of_numbers(naive_bayes.GaussianNB(), zipmap=False),
+    "k-means": lambda: of_numbers(cluster.KMeans(3, n_init=1, random_state=0)),
+    "scaler-pca": lambda: of_numbers(make_pipeline(pre.StandardScaler(), decomposition.PCA(2))),
+    "scalers": lambda: of_numbers(make_pipeline(pre.MinMaxScaler(), pre.PolynomialFeatures(2), pre.Normalizer())),
+    "isolation-forest": lambda: of_numbers(ensemble.IsolationForest(n_estimators=5, random_state=0)),
     "texts": lambda: of_texts(zipmap=False),
     "texts-zipmap": lambda: of_texts(),
     "texts-locale": lambda: of_texts("en_US.UTF-8", zipmap=False),

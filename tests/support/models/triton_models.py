@@ -12,19 +12,10 @@ from model_store.datatypes import DATATYPES
 Shape = Sequence[int]
 """A shape without the batch; -1 is any size."""
 
-ONNX = {
-    "INT8": TensorProto.INT8,
-    "INT16": TensorProto.INT16,
-    "INT32": TensorProto.INT32,
-    "INT64": TensorProto.INT64,
-    "UINT8": TensorProto.UINT8,
-    "UINT64": TensorProto.UINT64,
-    "FP16": TensorProto.FLOAT16,
-    "FP32": TensorProto.FLOAT,
-    "FP64": TensorProto.DOUBLE,
-    "BOOL": TensorProto.BOOL,
-    "BYTES": TensorProto.STRING,
-}
+_SAME = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT64", "BOOL")
+ONNX = {name: TensorProto.DataType.Value(name) for name in _SAME}
+ONNX |= {"FP16": TensorProto.FLOAT16, "FP32": TensorProto.FLOAT, "FP64": TensorProto.DOUBLE}
+ONNX["BYTES"] = TensorProto.STRING
 
 
 def model_of(

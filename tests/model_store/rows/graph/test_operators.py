@@ -5,30 +5,22 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
 from model_store.rows.graph.operators import FRAGILE, find_fragile
 from service.engine.onnx.session import Session
 from tests.support.models import graphs
+from tests.support.models.text import make_model, parse
 
 
 def nested(inner: str) -> bytes:
     """An If whose one branch has the operator ``inner``, beside a function of the file that has it too."""
-    result = helper.make_tensor_value_info("r", TensorProto.FLOAT, ["n"])
-
-    def branch(name: str, op: str) -> onnx.GraphProto:
-        return helper.make_graph([helper.make_node(op, ["x"], ["r"])], name, [], [result])
-
-    node = helper.make_node(
-        "If", ["c"], ["r"], then_branch=branch("then", "Identity"), else_branch=branch("else", inner)
+    branches = ", ".join(
+        f"{name}_branch = {name} () => (float[n] r) {{ r = {op}(x) }}"
+        for name, op in (("then", "Identity"), ("else", inner))
     )
-    inputs = [
-        helper.make_tensor_value_info("c", TensorProto.BOOL, []),
-        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"]),
-    ]
-    return bytes(helper.make_model(helper.make_graph([node], "outer", inputs, [result])).SerializeToString())
+    return parse("bool c, float[n] x => float[n] r", f"r = If<{branches}>(c)", {}, {"": 20}).SerializeToString()
 
 
 def with_function(inner: str) -> bytes:
@@ -50,36 +42,34 @@ def of_domain(domain: str) -> bytes:
     ids=["ORT's own format", "cut", "one byte short", "length cut", "node beyond its graph", "group"],
 )
 def test_file_that_cannot_be_read_is_fragile(content: bytes) -> None:
-    """Who does not know what is in a file does not let empty tensors in."""
+    """Empty tensors are not let into a file that cannot be read."""
     assert find_fragile(content) == "a file that is not in ONNX's own format"
 
 
 @pytest.mark.parametrize("name", sorted(FRAGILE))
 @pytest.mark.parametrize("make", [nested, with_function], ids=["branch", "function"])
 def test_fragile_operator_is_found_wherever_it_is(make: Callable[[str], bytes], name: str) -> None:
-    """In a graph inside of a node, and in a function of the file."""
+    """It is found in a graph inside a node, and in a function of the file."""
     assert find_fragile(make(name)) == name
     assert find_fragile(make("Neg")) is None
 
 
 @pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml"])
 def test_operator_of_another_domain_is_fragile(domain: str) -> None:
-    """Not all of those were tried, so none of them is trusted; ONNX's own domain has two names."""
+    """Operators of other domains are not trusted; ai.onnx is ONNX's own."""
     assert find_fragile(of_domain(domain)) == f"{domain}.Gelu"
     assert find_fragile(of_domain("ai.onnx")) is None
 
 
 def test_session_knows_what_is_fragile() -> None:
-    """It is found once, when the graph is loaded."""
+    """The session finds it when it loads the graph."""
     assert (Session(graphs.recurrent()).fragile, Session(graphs.double()).fragile) == ("GRU", None)
 
 
 def test_weights_are_stepped_over() -> None:
-    """Weights that look like a node of a fragile operator are weights."""
+    """Weights that look like a fragile node are not one."""
     weight = np.frombuffer(b"\x22\x04LSTM\0\0", np.uint8)
-    content = graphs.build(
-        [helper.make_node("Identity", ["w"], ["y"])], [], [("y", TensorProto.UINT8, [8])], {"w": weight}
-    )
+    content = make_model("=> uint8[8] y", "y = Identity(w)", w=weight)
     assert b"\x22\x04LSTM" in content
     assert find_fragile(content) is None
 
@@ -87,7 +77,7 @@ def test_weights_are_stepped_over() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_other_operator_ends_the_process() -> None:
-    """Every case of ONNX's own tests with each of its axes emptied, in a process of its own: all raise or answer."""
+    """Each case of ONNX's own tests raises or answers with each of its axes emptied."""
     found = subprocess.run(
         [sys.executable, "-m", "tests.support.models.emptying"], capture_output=True, text=True, check=False
     )

@@ -43,7 +43,7 @@ def move_into_branch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_file_with_large_weights_is_judged_as_its_graph_is(case: Case) -> None:
-    """A proof is found, and a fault too, where the weights lie outside of what is parsed."""
+    """Weights that are not parsed change neither a proof nor a fault."""
     content = case.model.SerializeToString()
     stripped, files = strip_weights(content)
     assert sum(map(len, files.values())) == len(content)
@@ -52,14 +52,14 @@ def test_file_with_large_weights_is_judged_as_its_graph_is(case: Case) -> None:
 
 
 def test_weights_inside_of_branches_stay_with_them() -> None:
-    """Only the main graph's weights are left out; those of a branch are few, and it is judged all the same."""
+    """Only the main graph's weights are left out."""
     content = move_into_branch(CASES[2].model).SerializeToString()
     assert strip_weights(content)[0].ByteSize() == len(content)
     assert analyse(content).rows == "proved"
 
 
 def test_stripped_model_has_all_that_the_file_has_but_large_data() -> None:
-    """Names, shapes and types of weights, small weights, nodes, inputs and outputs."""
+    """Names, shapes and types, small weights, nodes, inputs and outputs stay."""
     content = CASES[0].model.SerializeToString()
     stripped = strip_weights(content)[0]
     whole = onnx.load_from_string(content)
@@ -76,7 +76,7 @@ def test_stripped_model_has_all_that_the_file_has_but_large_data() -> None:
 
 
 def test_small_file_is_parsed_as_it_is() -> None:
-    """Nothing is gained by leaving weights out of a few kilobytes."""
+    """Leaving weights out of a few kilobytes would gain nothing."""
     content = independent(
         "small", "float[N,4] x => float[N,4] y", "y = MatMul(x, w[4,4])", ""
     ).model.SerializeToString()
@@ -85,7 +85,7 @@ def test_small_file_is_parsed_as_it_is() -> None:
 
 @pytest.mark.parametrize("cut", [1, 1000, 40_000])
 def test_file_that_ends_early_is_told_and_not_read_beyond(cut: int) -> None:
-    """It is unknown, and why."""
+    """The verdict is unknown, with the reason."""
     found = analyse(CASES[0].model.SerializeToString()[:-cut])
     assert found.rows == "unknown"
     assert found.reason.startswith("it could not be analysed")
@@ -108,7 +108,7 @@ def test_parameters_in_another_file_are_read_from_there(tmp_path: Path) -> None:
 
 
 def test_tensor_beyond_the_end_of_its_file_stays_there() -> None:
-    """It is ONNX Runtime that tells what is wrong with the file."""
+    """ONNX Runtime says what is wrong with the file."""
     tensor = numpy_helper.from_array(np.arange(8), "axes")
     external_data_helper.set_external_data(tensor, "data", offset=0, length=64)
     tensor.ClearField("raw_data")

@@ -1,0 +1,25 @@
+"""The smallest manifests."""
+
+import onnxruntime as ort
+
+from model_store import Manifest
+from model_store.datatypes import BY_ONNX
+from model_store.graph import Graph, Tensor
+
+X = Tensor(name="x", datatype="FP32", shape=("batch", 1), batch_axis=0)
+GRAPH = Graph(file="main.onnx", inputs=(X,), outputs=(X.model_copy(update={"name": "y"}),))
+
+
+def describe(**fields: object) -> Manifest:
+    """A manifest of the model ``m`` with one graph; ``fields`` replace its own."""
+    return Manifest.model_validate({"name": "m", "task": "tensors", "graphs": {"main": GRAPH}} | fields)
+
+
+def describe_graph(session: ort.InferenceSession, file: str = "main.onnx") -> Graph:
+    """The graph of a session; the batch is axis 0 of all its tensors."""
+
+    def describe(found: ort.NodeArg) -> Tensor:
+        return Tensor(name=found.name, datatype=BY_ONNX[found.type].name, shape=tuple(found.shape), batch_axis=0)
+
+    inputs, outputs = (tuple(map(describe, found)) for found in (session.get_inputs(), session.get_outputs()))
+    return Graph(file=file, inputs=inputs, outputs=outputs)
