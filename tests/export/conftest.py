@@ -1,5 +1,8 @@
 """Tiny real modules to export; torch is imported only by the tests that ask for one."""
 
+import copy
+import functools
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,26 @@ import pytest
 
 from export import ExportSpec
 from model_store import Store
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_operators_once() -> Iterator[None]:
+    """torch's exporter reads its 500 operators for each export, which takes longer than to export a tiny module."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = functools.cache(ONNXRegistry.from_torchlib)
+
+    def copy_operators(**options: Any) -> ONNXRegistry:
+        registry = copy.copy(read(**options))
+        registry.functions = {target: list(found) for target, found in registry.functions.items()}
+        return registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copy_operators))
+        yield
 
 
 @pytest.fixture

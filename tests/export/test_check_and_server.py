@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data
 
 from export.check import check_file
@@ -18,7 +18,7 @@ from service.errors import NotReady
 from service.models.loading import load_version
 from service.settings import Settings
 from tests.support.models import graphs
-from tests.support.models.graphs import build
+from tests.support.models.text import make_model
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 SETTINGS = Settings(provider="cpu")
@@ -26,118 +26,62 @@ SETTINGS = Settings(provider="cpu")
 
 def time_major() -> bytes:
     """y = x @ w for x [length, batch, 3]: rows lie on axis 1."""
-    return build(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        [("x", FLOAT, ["length", "batch", 3])],
-        [("y", FLOAT, ["length", "batch", 2])],
-        {"w": np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)},
-    )
+    return make_model("float[length,batch,3] x => float[length,batch,2] y", "y = MatMul(x, w[3,2])")
 
 
 def mean_over_rows_elsewhere() -> bytes:
     """y = x - the mean over the last axis of x: rows are independent."""
-    return build(
-        [
-            helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=1),
-            helper.make_node("Sub", ["x", "mean"], ["y"]),
-        ],
-        [("x", FLOAT, ["batch", "width"])],
-        [("y", FLOAT, ["batch", "width"])],
-        {"axes": np.array([-1])},
-    )
+    body = "mean = ReduceMean<keepdims=1>(x, [-1]) y = Sub(x, mean)"
+    return make_model("float[batch,width] x => float[batch,width] y", body)
 
 
 def wide_product() -> bytes:
     """A product of matrices so wide that one row may be summed in another order than several."""
-    draw = np.random.default_rng(0)
-    return build(
-        [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Exp", ["z"], ["y"])],
-        [("x", FLOAT, ["batch", 700])],
-        [("y", FLOAT, ["batch", 300])],
-        {"w": (draw.standard_normal((700, 300)) / 30).astype(np.float32)},
-    )
+    w = (np.random.default_rng(0).standard_normal((700, 300)) / 30).astype(np.float32)
+    return make_model("float[batch,700] x => float[batch,300] y", "z = MatMul(x, w) y = Exp(z)", w=w)
 
 
 def quantised() -> bytes:
     """The scale is that of all rows together."""
-    return build(
-        [
-            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
-            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
-        ],
-        [("x", FLOAT, ["batch", 3])],
-        [("y", FLOAT, ["batch", 3])],
-    )
+    body = "q, scale, zero = DynamicQuantizeLinear(x) y = DequantizeLinear(q, scale, zero)"
+    return make_model("float[batch,3] x => float[batch,3] y", body)
 
 
 def counting() -> bytes:
     """y = x + the number of rows."""
-    return build(
-        [
-            helper.make_node("Shape", ["x"], ["shape"], start=0, end=1),
-            helper.make_node("Cast", ["shape"], ["rows"], to=FLOAT),
-            helper.make_node("Add", ["x", "rows"], ["y"]),
-        ],
-        [("x", FLOAT, ["batch", 3])],
-        [("y", FLOAT, ["batch", 3])],
-    )
+    body = "shape = Shape<start=0, end=1>(x) rows = Cast<to=1>(shape) y = Add(x, rows)"
+    return make_model("float[batch,3] x => float[batch,3] y", body)
 
 
 def total() -> bytes:
     """One number for the whole batch."""
-    return build(
-        [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)], [("x", FLOAT, ["n", 3])], [("y", FLOAT, [])]
-    )
+    return make_model("float[n,3] x => float y", "y = ReduceSum<keepdims=0>(x)")
 
 
 def renamed() -> bytes:
-    return build([helper.make_node("Neg", ["x"], ["y"])], [("x", FLOAT, ["batch", 3])], [("y", FLOAT, ["rows", 3])])
+    """The batch axis has another name in the output."""
+    return make_model("float[batch,3] x => float[rows,3] y", "y = Neg(x)")
 
 
 def of_one_width() -> bytes:
     """The width is free as the file has it, and runs as 224 only."""
-    return build(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        [("x", FLOAT, ["batch", "width"])],
-        [("y", FLOAT, ["batch", 2])],
-        {"w": np.ones((224, 2), np.float32)},
-    )
+    return make_model("float[batch,width] x => float[batch,2] y", "y = MatMul(x, ones[224,2])")
 
 
 def few_rows_only() -> bytes:
     """A constant of 40 rows is added to those that there are, so no more run: each row gets the same."""
-    return build(
-        [
-            helper.make_node("Shape", ["x"], ["rows"], start=0, end=1),
-            helper.make_node("Slice", ["constant", "zero", "rows"], ["ones"]),
-            helper.make_node("Add", ["x", "ones"], ["y"]),
-        ],
-        [("x", FLOAT, ["batch", 3])],
-        [("y", FLOAT, ["batch", 3])],
-        {"constant": np.ones((40, 3), np.float32), "zero": np.array([0])},
-    )
+    body = "rows = Shape<start=0, end=1>(x) constant = Slice(ones[40,3], [0], rows) y = Add(x, constant)"
+    return make_model("float[batch,3] x => float[batch,3] y", body)
 
 
 def never_runs() -> bytes:
     """No number of rows runs."""
-    return build(
-        [helper.make_node("Reshape", ["x", "to"], ["y"])],
-        [("x", FLOAT, ["batch", 3])],
-        [("y", FLOAT, ["batch", 999983])],
-        {"to": np.array([0, 999983])},
-    )
+    return make_model("float[batch,3] x => float[batch,999983] y", "y = Reshape(x, [0,999983])")
 
 
 def with_optional_input() -> bytes:
     """y = x * k, where a request may leave out k."""
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "k"], ["y"])],
-        "optional",
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in (("x", ["batch", 3]), ("k", [3]))],
-        [helper.make_tensor_value_info("y", FLOAT, ["batch", 3])],
-        [numpy_helper.from_array(np.array([1, 2, 3], np.float32), "k")],
-    )
-    return save(graph)
+    return make_model("float[batch,3] x, float[3] k => float[batch,3] y", "y = Mul(x, k)", k=[1.0, 2.0, 3.0])
 
 
 def of_any_rank() -> bytes:
@@ -204,7 +148,7 @@ WHOLE = (
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_check_says_what_the_server_does(tmp_path: Path, make: Callable[[], bytes], serves: str) -> None:
-    """Tensors, axes of rows, ranges, verdict, reason and bits are the same; so is the reason for a refusal."""
+    """Tensors, axes, ranges, verdict, reason, bits and the reason of a refusal are equal."""
     graphs.write_plain(tmp_path, "m", make())
     assert agree(tmp_path / "m" / "1" / "model.onnx", tmp_path) == serves
 
@@ -225,14 +169,14 @@ def test_check_says_what_the_server_does(tmp_path: Path, make: Callable[[], byte
     ],
 )
 def test_check_reads_a_configuration_as_the_server_does(tmp_path: Path, config: str, serves: str) -> None:
-    """Shapes of callers, largest batches and what does not fit: one reading for both."""
+    """Shapes, largest batches and refusals of a configuration are equal."""
     graphs.write_plain(tmp_path, "m", graphs.double())
     (tmp_path / "m" / "config.pbtxt").write_text(config)
     assert agree(tmp_path / "m" / "1" / "model.onnx", tmp_path) == serves
 
 
 def test_neither_loads_weights_that_are_not_there(tmp_path: Path) -> None:
-    """A file without its weights cannot be read by either, for the same reason; with them both batch."""
+    """A file without its weights is refused by both for the same reason."""
     graphs.write_plain(tmp_path, "m", b"")
     path = tmp_path / "m" / "1" / "model.onnx"
     model = onnx.load_model_from_string(graphs.double())
@@ -248,7 +192,7 @@ def test_neither_loads_weights_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_file_of_onnx_runtimes_own_format_is_served_whole(tmp_path: Path) -> None:
-    """ONNX Runtime loads what no ONNX parser reads: nothing is known of its rows, and it serves all the same."""
+    """ONNX Runtime loads it; nothing is known of its rows, so it is served without batches."""
     path = graphs.write_plain(tmp_path, "m", b"") / "m" / "1" / "model.onnx"
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -81,13 +81,13 @@ def test_missing_torch_names_the_extra_to_install(tmp_path):
     [("absent", "defines no 'absent'"), ("number", "gives a int"), ("not-a-name", "expected an existing Python file")],
 )
 def test_source_that_names_no_spec_is_a_usage_error(source, capsys, name, complaint):
-    """A file without such a name, or with something else under it, ends with 2 and says what was expected."""
+    """A name that is missing, or is no spec, ends with 2, and the message says what was expected."""
     assert run("export", f"{source}:{name}") == 2
     assert complaint in capsys.readouterr().err
 
 
 def test_file_that_does_not_exist_is_a_usage_error(tmp_path, capsys):
-    """The text shows the form that the argument has."""
+    """The message shows the form of the argument."""
     pytest.importorskip("torch")
     assert run("export", f"{tmp_path}/absent.py:spec") == 2
     assert "such as model.py:spec" in capsys.readouterr().err
@@ -104,7 +104,7 @@ def test_file_that_does_not_exist_is_a_usage_error(tmp_path, capsys):
     ids=["raises", "function raises", "bad spec", "syntax"],
 )
 def test_file_that_fails_is_reported_with_its_line(source, tmp_path, capsys, extra, name, complaint):
-    """What goes wrong in somebody's own file ends with 1 and points into the file; nothing is published."""
+    """An error in the caller's file ends with 1 and its line, and nothing is published."""
     source.write_text(SPEC.format(extra=extra))
     assert run("export", f"{source}:{name}", "--store", tmp_path / "s", "--json") == 1
     streams = capsys.readouterr()
@@ -115,7 +115,7 @@ def test_file_that_fails_is_reported_with_its_line(source, tmp_path, capsys, ext
 
 @pytest.mark.parametrize("name", ["spec", "make"])
 def test_export_publishes_the_spec_of_a_file(source, tmp_path, capsys, name):
-    """A spec, or a function that returns one, is proved and published; the result can be read by a program."""
+    """A spec, or a function that returns one, is published, and --json shows the result."""
     assert run("export", f"{source}:{name}", "--store", tmp_path / "s", "--json") == 0
     (published,) = json.loads(capsys.readouterr().out)["published"]
     assert (published["name"], published["version"]) == ("mine", 1)
@@ -123,7 +123,7 @@ def test_export_publishes_the_spec_of_a_file(source, tmp_path, capsys, name):
 
 
 def test_export_shows_steps_and_a_table(source, tmp_path, capsys):
-    """People see each stage on standard error, and the version on standard output."""
+    """Each stage is shown on standard error, and the version on standard output."""
     assert run("export", f"{source}:spec", "--store", tmp_path / "s") == 0
     streams = capsys.readouterr()
     assert "✓ mine: parity with PyTorch" in streams.err
@@ -154,7 +154,7 @@ def measured(source):
 
 
 def test_precision_makes_a_second_version_with_both_figures_side_by_side(measured, tmp_path, capsys):
-    """Two versions are published; the table has the metric of each, and of the first beside that of the second."""
+    """Two versions are published; the table shows the metrics of both."""
     assert run("export", measured(0.5), "--store", tmp_path / "s", "--precision", "int8") == 0
     out = capsys.readouterr().out
     first, second = (line.split() for line in out.splitlines() if "closeness" in line)
@@ -167,7 +167,7 @@ def test_precision_makes_a_second_version_with_both_figures_side_by_side(measure
 
 
 def test_precision_below_the_bar_leaves_the_first_version_and_ends_with_1(measured, tmp_path, capsys):
-    """The first is in the store; what the second reached and the bar it missed are in the table and the record."""
+    """The first version stays; the table and the record show the second's figure and the bar it missed."""
     source = measured(0.99999)
     assert run("export", source, "--store", tmp_path / "s", "--precision", "int8") == 1
     streams = capsys.readouterr()
@@ -183,7 +183,7 @@ def test_precision_below_the_bar_leaves_the_first_version_and_ends_with_1(measur
 
 
 def test_refused_model_ends_with_1_and_the_failed_stage(source, tmp_path, capsys):
-    """A model that does not pass is marked at the stage that refused it."""
+    """The stage that refused the model has a cross."""
     text = "class Mixed(torch.nn.Module):\n    def forward(self, x):\n        return x - x.mean(0, keepdim=True)\n"
     source.write_text(SPEC.format(extra=text).replace("torch.nn.Linear(4, 3)", "Mixed()"))
     assert run("export", f"{source}:spec", "--store", tmp_path / "s") == 1
@@ -193,7 +193,7 @@ def test_refused_model_ends_with_1_and_the_failed_stage(source, tmp_path, capsys
 
 
 def test_store_is_found_in_the_argument_then_the_environment_then_the_project(tmp_path):
-    """--store wins over SLUICE_STORE, which wins over the reference models; an empty variable counts as none."""
+    """--store wins over SLUICE_STORE, which wins over the reference models; an empty variable counts as unset."""
     assert cli.find_root(tmp_path, {"SLUICE_STORE": "/elsewhere"}) == tmp_path
     assert cli.find_root(None, {"SLUICE_STORE": str(tmp_path)}) == tmp_path
     assert cli.find_root(None, {"SLUICE_STORE": ""}) == DEFAULT_ROOT
@@ -201,7 +201,7 @@ def test_store_is_found_in_the_argument_then_the_environment_then_the_project(tm
 
 
 def test_file_that_ends_the_program_is_told_like_one_that_fails(source, tmp_path, capsys):
-    """A script that calls ``sys.exit`` where it is imported is no silent end: its line is named."""
+    """A call of ``sys.exit`` in the caller's file is reported with its line."""
     source.write_text("import sys\nsys.exit('usage: mine.py')\n")
     assert run("export", f"{source}:spec", "--store", tmp_path / "s") == 1
     assert "mine.py, line 2: SystemExit: usage: mine.py" in " ".join(capsys.readouterr().err.split())

@@ -11,7 +11,7 @@ def walk(base):
 
 
 def test_tree_drawn_at_the_top_is_the_tree_of_the_code():
-    """Every error is in the picture, each below its base, and the package offers them all."""
+    """Every error is in the picture below its base, and in the package's ``__all__``."""
     drawn = re.findall(r"^(\W*)([A-Z]\w+)", errors.__doc__.split("\n\n")[1], re.MULTILINE)
     depth = {name: len(indent) // 4 for indent, name in drawn}
     assert depth == {
@@ -22,7 +22,7 @@ def test_tree_drawn_at_the_top_is_the_tree_of_the_code():
 
 
 def test_element_reads_as_one_line():
-    """The worst element says where, what was expected, what came and what was allowed."""
+    """It says where, what was expected, what came and what was allowed."""
     element = errors.Element("y", (3, 1), 1.0, 1.5, 0.25)
     assert str(element) == "y[3, 1]: expected 1, got 1.5, allowed difference 0.25"
     assert element.excess == 0.25

@@ -27,7 +27,7 @@ def test_random_inputs_are_repeatable_and_differ_by_seed_and_size(make_spec):
     ids=["float", "uint8", "bool", "int64"],
 )
 def test_random_inputs_keep_datatype_and_range(make_spec, sample):
-    """What is drawn lies within the sample's least and largest value and is of its datatype."""
+    """Drawn inputs lie within the sample's range and have its datatype."""
     drawn = make_random(make_spec(inputs={"x": sample}), {"batch": 200}, 0)["x"]
     seen = sample.numpy()
     assert drawn.dtype == seen.dtype
@@ -46,20 +46,20 @@ def test_random_inputs_keep_datatype_and_range(make_spec, sample):
     ],
 )
 def test_own_random_inputs_are_checked(make_spec, made, complaint):
-    """A function that makes other names, sizes or datatypes than asked for is told what was expected."""
+    """Other names, sizes or datatypes than asked for are refused with what was expected."""
     with pytest.raises(SpecError, match=complaint):
         make_random(make_spec(random_inputs=lambda sizes, seed: made), {"batch": 5}, 0)
 
 
 def test_lengths_default_to_more_than_the_example(make_spec):
-    """Half and about twice the example's length are tried, never 0; a model without such axes has one empty set."""
+    """About half and twice the example's length are tried, never 0; a model without such axes has one empty set."""
     spec = make_spec(inputs={"x": torch.randn(3, 2, 4)}, dynamic={"x": {0: "batch", 1: "time"}})
     assert lengths_of(spec) == ({"time": 2}, {"time": 1}, {"time": 5})
     assert lengths_of(make_spec()) == ({},)
 
 
 def test_chunks_hold_every_row_once(make_spec):
-    """Rows are cut into batches of at most the largest of the grid, none lost, and their sizes are told."""
+    """Rows are cut into batches of at most the grid's largest, and none is lost."""
     spec = make_spec(batches=(1, 64))
     rows = np.arange(130 * 4, dtype=np.float32).reshape(130, 4)
     chunks = [chunk["x"] for chunk in in_chunks(spec, {"x": rows})]
@@ -69,7 +69,7 @@ def test_chunks_hold_every_row_once(make_spec):
 
 
 def test_ids_are_drawn_from_their_ranges_and_tables_are_not_made_shorter(make_module, make_spec):
-    """Ids of the samples stay inside of a table that all rows share, whatever its size; declared ranges hold too."""
+    """Ids stay inside a table that all rows share, and inside declared ranges."""
     spec = make_spec(
         make_module(inputs=2),
         inputs={"x": torch.tensor([[0, 9], [5, 3], [1, 2]]), "y": torch.randn(10, 4)},
@@ -83,7 +83,7 @@ def test_ids_are_drawn_from_their_ranges_and_tables_are_not_made_shorter(make_mo
 
 
 def test_rows_are_taken_from_the_axis_that_holds_them(make_module, make_spec):
-    """Whichever axis that is in each input; what all rows share stays whole."""
+    """Rows are taken from each input's own batch axis; what all rows share stays whole."""
     inputs = {"x": torch.arange(24.0).reshape(4, 3, 2), "y": torch.tensor(2.0)}
     spec = make_spec(make_module(inputs=2), inputs=inputs, outputs=("p",), dynamic={"x": {1: "batch"}})
     arrays = {name: tensor.numpy() for name, tensor in inputs.items()}

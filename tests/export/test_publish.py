@@ -30,7 +30,7 @@ def replay(version, manifest):
 
 
 def test_graph_that_disagrees_is_refused_with_its_worst_element_and_leaves_nothing(make_module, make_spec, store):
-    """A module that computes something else while it is exported is refused, and the text shows where it differs."""
+    """A module that computes something else while it is exported is refused, and the message shows where."""
 
     def differ(linear, x):
         wrong = torch.tensor([0.0, 0.5, 0.01])
@@ -45,7 +45,7 @@ def test_graph_that_disagrees_is_refused_with_its_worst_element_and_leaves_nothi
 
 
 def test_disagreement_on_real_samples_only_is_refused(make_module, make_spec, make_real_samples, store):
-    """A difference that one real sample brings out, and no random one, fails the case of the samples, by its row."""
+    """A difference that only one real sample shows is refused with its row."""
 
     def differ(linear, x):
         return linear(x) + (x[:, :1] > 100).float() if is_traced() else linear(x)
@@ -73,7 +73,7 @@ def test_disagreement_on_real_samples_only_is_refused(make_module, make_spec, ma
     ],
 )
 def test_quality_below_its_bar_is_not_published(make_spec, store, measured, complaint):
-    """A metric under its bar, or one that was not measured, keeps the model out of the store."""
+    """A metric below its bar, or one that was not measured, keeps the model out of the store."""
     with pytest.raises(QualityError, match=complaint):
         publish(make_spec(quality=quality(0.99, **measured)), store)
     assert files_under(store) == []
@@ -85,7 +85,7 @@ def test_metric_that_is_not_a_number_misses_its_bar():
 
 
 def test_failure_at_any_step_leaves_the_store_as_it_was(make_spec, make_real_samples, store):
-    """Whatever step breaks off, the versions that were there stay, and nothing is added."""
+    """The versions that were there stay, and nothing is added."""
     spec = make_spec(samples={"x": make_real_samples(20)}, quality=quality(0.5, accuracy=0.9))
     steps = []
     publish(spec, store, lambda step: steps.append(step.partition(":")[0]))
@@ -115,7 +115,7 @@ def test_failure_at_any_step_leaves_the_store_as_it_was(make_spec, make_real_sam
 
 
 def test_labels_that_do_not_fit_the_outputs_are_refused_before_parity(make_spec, store):
-    """Two labels for rows of three scores are a contradiction of the spec, found before anything slow is done."""
+    """Two labels for three scores are refused before the slow steps."""
     spec = make_spec(task="classify", labels=("a", "b"), classes=Classes(probabilities="y"))
     steps = []
     with pytest.raises(SpecError, match="there are 2 labels"):
@@ -124,7 +124,7 @@ def test_labels_that_do_not_fit_the_outputs_are_refused_before_parity(make_spec,
 
 
 def test_module_that_fails_by_itself_is_not_blamed_on_the_export(make_module, make_spec, store):
-    """When PyTorch cannot run the module at a size of the grid, the text says so and names the shapes."""
+    """Where PyTorch cannot run the module at a size, the message says so and names the shapes."""
 
     def refuse(linear, x):
         if not is_traced() and x.shape[0] > 17:
@@ -136,7 +136,7 @@ def test_module_that_fails_by_itself_is_not_blamed_on_the_export(make_module, ma
 
 
 def test_manifest_holds_all_that_was_proved(make_spec, make_real_samples, store):
-    """A published version verifies, and its manifest has every case, the statistics, the quality and the origin."""
+    """The manifest has every case, the statistics, the quality and the provenance."""
     spec = make_spec(
         samples={"x": make_real_samples(50)},
         quality=quality(0.5, accuracy=0.9),
@@ -163,7 +163,7 @@ def test_manifest_holds_all_that_was_proved(make_spec, make_real_samples, store)
 
 
 def test_statistics_are_those_of_the_real_samples(make_spec, make_real_samples, store):
-    """Mean, spread, range and histogram describe every element of the samples, for inputs and outputs."""
+    """Mean, spread, range and histogram are those of every element of the samples."""
     samples = make_real_samples(100)
     manifest = publish(make_spec(samples={"x": samples}), store).read_manifest()
     of = {s.tensor: s for s in manifest.statistics}
@@ -177,7 +177,7 @@ def test_statistics_are_those_of_the_real_samples(make_spec, make_real_samples, 
 
 
 def test_quality_is_measured_on_the_exported_graph(make_module, make_spec, store):
-    """The function that measures the quality gets ONNX Runtime's answers, in any number of rows."""
+    """The function that measures the quality gets ONNX Runtime's answers for any number of rows."""
     module = make_module()
 
     def measure(predict):
@@ -192,7 +192,7 @@ def test_quality_is_measured_on_the_exported_graph(make_module, make_spec, store
 
 
 def test_golden_tolerance_that_proves_nothing_is_refused(make_module, make_spec, store):
-    """With one that any answer would pass nothing is published; without one it follows the magnitude of the outputs."""
+    """A tolerance that any answer passes is refused; the default follows the magnitude of the outputs."""
     module = make_module(lambda linear, x: linear(x) * 1e-4)
     with pytest.raises(BadManifest, match="they prove nothing"):
         publish(make_spec(module, golden_atol=1.0), store)
@@ -203,7 +203,7 @@ def test_golden_tolerance_that_proves_nothing_is_refused(make_module, make_spec,
 
 
 def test_golden_samples_are_reproduced_by_a_fresh_session(make_spec, make_real_samples, store):
-    """The stored inputs give the stored outputs, bit for bit, on the provider that made them."""
+    """The stored inputs give the stored outputs, bit for bit."""
     samples = make_real_samples(20)
     version = publish(make_spec(samples={"x": samples}), store)
     manifest = version.read_manifest()
@@ -213,7 +213,7 @@ def test_golden_samples_are_reproduced_by_a_fresh_session(make_spec, make_real_s
 
 
 def test_integer_inputs_are_drawn_from_the_range_of_their_samples(make_spec, store):
-    """Token ids reach an embedding as INT64 and never leave the table that the samples came from."""
+    """Token ids are INT64 and stay inside the table."""
 
     class Tokens(torch.nn.Module):
         def __init__(self):
@@ -234,7 +234,7 @@ def test_integer_inputs_are_drawn_from_the_range_of_their_samples(make_spec, sto
 
 
 def test_two_inputs_keep_their_order_and_names(make_module, make_spec, store):
-    """The graph's inputs have the names and the order of the spec's, booleans included."""
+    """The graph's inputs have the names and the order of the spec's."""
     module = make_module(lambda linear, x, mask: torch.where(mask, linear(x), 0.0), inputs=2)
     inputs = {"x": torch.randn(3, 4), "y": torch.tensor([[True], [False], [True]])}
     graph = publish(make_spec(module, inputs=inputs, outputs=("p",)), store).read_manifest().graphs["main"]
@@ -245,7 +245,7 @@ def test_two_inputs_keep_their_order_and_names(make_module, make_spec, store):
 
 
 def test_input_that_all_rows_share_has_no_batch_axis(make_module, make_spec, store):
-    """A scalar beside the rows is in the manifest as a tensor that the whole batch shares; parity varies it."""
+    """A scalar beside the rows has no batch axis in the manifest, and parity varies it."""
     module = make_module(lambda linear, x, scale: linear(x) * scale, inputs=2)
     inputs = {"x": torch.randn(3, 4), "y": torch.tensor(0.5)}
     spec = make_spec(module, inputs=inputs, outputs=("p",), dynamic={"x": {0: "batch"}})
@@ -256,7 +256,7 @@ def test_input_that_all_rows_share_has_no_batch_axis(make_module, make_spec, sto
 
 
 def test_model_of_fixed_batch_is_published_as_one_example_at_a_time(make_spec, store):
-    """Without dynamic axes the graph keeps the example's sizes, has no batch axis, and is compared at that size."""
+    """Without dynamic axes the graph keeps the example's sizes, and is compared at that size."""
     manifest = publish(make_spec(dynamic={}), store).read_manifest()
     tensor = manifest.graphs["main"].inputs[0]
     assert (tensor.shape, tensor.batch_axis) == ((3, 4), None)
@@ -265,7 +265,7 @@ def test_model_of_fixed_batch_is_published_as_one_example_at_a_time(make_spec, s
 
 
 def test_length_axis_is_compared_at_lengths_other_than_the_example(make_spec, store):
-    """A recurrent model is tried at half and twice the example's length, also when it is the second of a process."""
+    """A recurrent model is tried at half and twice the example's length, also as the second of a process."""
     module = torch.nn.GRU(4, 3, batch_first=True)
     fields = {
         "inputs": {"x": torch.randn(3, 9, 4)},
@@ -293,7 +293,7 @@ def test_length_axis_is_compared_at_lengths_other_than_the_example(make_spec, st
 
 
 def test_module_is_given_back_as_it_was(make_spec, store):
-    """Publishing evaluates the module, then restores each part's training mode and the number of threads."""
+    """Publishing restores each part's training mode and the number of threads."""
     module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5))
     module.train()
     module[1].eval()
@@ -304,7 +304,7 @@ def test_module_is_given_back_as_it_was(make_spec, store):
 
 
 def test_datatypes_of_the_manifest_are_known_to_the_store(make_spec, store):
-    """Half precision is published as such; what has no datatype in the store is refused by name."""
+    """Half precision is published; a datatype that the store does not have is refused by name."""
     half = make_spec(torch.nn.Linear(4, 3).half(), inputs={"x": torch.randn(3, 4).half()}, atol=2e-3, rtol=2e-3)
     tensor = publish(half, store).read_manifest().graphs["main"].inputs[0]
     assert tensor.datatype in DATATYPES
@@ -329,7 +329,7 @@ class LeftInTraining(torch.nn.BatchNorm1d):
     ids=["no running statistics", "training mode"],
 )
 def test_batchnorm_with_batch_statistics_is_refused(make_spec, store, layer, rows, where):
-    """BatchNorm that keeps computing over the batch after eval() is refused, and the rows that it mixes are named."""
+    """BatchNorm that computes over the batch after eval() is refused, with the rows that it mixes."""
     module = torch.nn.Sequential(torch.nn.Linear(4, 3), layer())
     expected = rf"rows influence each other: row 0 changes with rows 1, 2, 3.*\({where}.*BatchNorm with batch stat"
     with pytest.raises(DependentRows, match=expected) as caught:

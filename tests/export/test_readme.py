@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_example_of_the_readme_is_published_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The README's model file is exported by the README's command, and its rows add up to one."""
+    """The README's command exports the README's model, and its probabilities sum to one."""
     text = (REPOSITORY / "README.md").read_text()
     example = re.search(r"```python\n# my_model.py\n(.*?)```", text, re.DOTALL)
     command = re.search(r"`sluice export (.*?)`", text)

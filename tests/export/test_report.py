@@ -14,7 +14,7 @@ def console():
 
 
 def test_stage_that_raises_is_marked(console):
-    """The stage that was under way has a cross, those before it a tick."""
+    """The failed stage has a cross, the stages before it a tick."""
 
     def fail():
         with show_progress(console, "mine") as progress:
@@ -30,7 +30,7 @@ def test_stage_that_raises_is_marked(console):
 
 
 def test_note_is_shown_whole_and_ends_no_stage(console):
-    """A note keeps its text, colons and brackets included, longer than a line or not; the stage goes on."""
+    """A note keeps its text, brackets and length, and the stage goes on."""
     text = "graph main comes from torchscript (dynamo: DispatchError: no [bold] function) " + "x" * 60
     with show_progress(console, "mine") as progress:
         progress("exporting: main")

@@ -34,7 +34,7 @@ def in_pairs(linear, x):
 
 
 def test_request_beyond_what_was_proved_is_refused_and_names_it(make_module, make_spec, store):
-    """Lengths on the other side of a branch, of no multiple, and ids that PyTorch refuses, negative ones too."""
+    """The server refuses lengths beyond a branch, lengths that are no multiple, and ids that PyTorch refuses."""
     torch.manual_seed(0)
     words = Words()
     publish(make_spec(make_module(last_sixteen), name="tail", **SERIES, **FEW), store)

@@ -68,20 +68,20 @@ TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}
     ],
 )
 def test_contradiction_is_refused_where_it_is_written(make_spec, fields, complaint):
-    """A spec that contradicts itself cannot be built; the text says what was expected and what came."""
+    """A spec that contradicts itself cannot be built; the message says what was expected and what came."""
     with pytest.raises(SpecError, match=complaint):
         make_spec(**fields)
 
 
 def test_rows_are_on_axis_0_unless_said_otherwise(make_spec):
-    """Without dynamic axes every input has its batch on axis 0; with an empty mapping none has."""
+    """By default every input has its batch on axis 0; with an empty mapping none has."""
     assert make_spec().batched == ("x",)
     assert make_spec(dynamic={}).batched == ()
     assert make_spec(inputs=TWO).example_sizes == {"batch": 3}
 
 
 def test_factory_is_called_when_the_model_is_exported(make_spec):
-    """A function in the place of the module is not called before it is needed, and must return a module."""
+    """A function in place of the module is called on export, and must return a module."""
     from export.original import Original
 
     calls = []
@@ -93,7 +93,7 @@ def test_factory_is_called_when_the_model_is_exported(make_spec):
 
 
 def test_spec_cannot_be_changed(make_spec):
-    """What was checked stays as it was checked."""
+    """A spec is immutable."""
     spec = make_spec()
     with pytest.raises(AttributeError):
         spec.name = "other"
@@ -101,7 +101,7 @@ def test_spec_cannot_be_changed(make_spec):
 
 
 def test_importing_the_package_imports_no_torch():
-    """The errors, the spec, the registry, the command line and the digits can be used where torch is slow or absent."""
+    """The errors, the spec, the registry, the command line and the digits work without torch."""
     code = (
         "import sys, export, export.cli, export.zoo, export.zoo.data.digits, export.zoo.quality.calibration; "
         "sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"

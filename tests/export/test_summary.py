@@ -54,14 +54,14 @@ def test_failed_models_are_named_with_what_they_lacked():
 
 
 def test_metric_with_a_bar_that_was_not_measured_is_a_cross():
-    """A bar without a figure is missed, not left out."""
+    """A missing figure counts as missed."""
     missed = Quality(data="held out", rows=9, metrics={"f1": 1.0}, bar={"accuracy": 0.99})
     lines, _ = show(Outcome("odd", error="below the bar", missed=missed))
     assert lines == ["odd refused accuracy - ≥ 0.9900 ✗ 0 s"]
 
 
 def test_each_metric_with_a_bar_has_a_line_and_the_model_is_named_once():
-    """Metrics without a bar are left to the record; where none has one, all are shown, without a mark."""
+    """Metrics without a bar are only in the record; where none has a bar, all are shown, without a mark."""
     lines, text = show(
         Outcome(
             "digits-classifier",
@@ -87,7 +87,7 @@ def test_each_metric_with_a_bar_has_a_line_and_the_model_is_named_once():
 
 
 def test_second_version_has_the_figure_of_the_first_in_a_column():
-    """The table has the column only where there is such a version; the record has both figures in any case."""
+    """The table has the column only where there is a second version; the record always has both figures."""
     first = make_version("a", 1, {"accuracy": 0.995}, {"accuracy": 0.99})
     second = make_version("a", 2, {"accuracy": 0.991, "accuracy_fp32": 0.995}, {"accuracy": 0.99}, "int8")
     lines, _ = show(Outcome("a", (first, second)))

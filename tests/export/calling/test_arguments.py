@@ -49,7 +49,7 @@ def pass_to(function, given):
     ],
 )
 def test_names_that_do_not_fit_are_refused_with_both_sides(function, given, complaint):
-    """What forward takes and what the spec gives stand in one line, with what is wrong and a form that works."""
+    """The message names what forward takes, what the spec gives, and a form that works."""
     with pytest.raises(SpecError, match=f"^m: inputs: forward .*{complaint}"):
         bind("m", inspect.signature(function), given)
 
@@ -71,12 +71,12 @@ def test_names_that_do_not_fit_are_refused_with_both_sides(function, given, comp
     ],
 )
 def test_inputs_reach_the_parameters_of_their_names(function, given, expected):
-    """In any order, with parameters skipped, by keyword only, and through ``*args`` and ``**kwargs``."""
+    """Inputs may come in any order, leave parameters out, be keyword-only, or go through ``*args`` and ``**kwargs``."""
     assert pass_to(function, given) == expected
 
 
 def test_order_is_used_only_where_no_name_is_known_and_is_noted():
-    """torch's own modules call their argument ``input``: one input needs no word, two are told what they are."""
+    """torch's own modules call their argument ``input``: one input is passed without a note, two are noted."""
     [alone] = bind("m", inspect.signature(lambda input: input), {"x": 1})
     assert (alone.positional, alone.note) == ((1,), None)
     [two] = bind("m", inspect.signature(plain), {"a": 1, "b": 2})
@@ -87,7 +87,7 @@ def test_order_is_used_only_where_no_name_is_known_and_is_noted():
 
 
 def test_function_of_anything_is_tried_by_name_first():
-    """Nothing tells how ``(*args, **kwargs)`` wants them: both ways are given, to be tried on the example."""
+    """``(*args, **kwargs)`` gives no names, so the example is tried by name and then by position."""
     by_name, in_order = bind("m", inspect.signature(anything), {"u": 1, "v": 2})
     assert (by_name.positional, dict(by_name.keyword), by_name.loose) == ((), {"u": 1, "v": 2}, ("u", "v"))
     assert (in_order.positional, dict(in_order.keyword)) == ((1, 2), {})

@@ -117,7 +117,7 @@ FORMS = {
 @pytest.mark.filterwarnings("ignore")  # of torch, about its own older forms
 @pytest.mark.parametrize("form", FORMS)
 def test_form_is_exported_called_by_name_in_evaluation_mode(make_spec, tmp_path, one_thread, form):
-    """Dropout is off, inputs in another order are still passed by name, and the modes are given back."""
+    """Dropout is off, inputs are passed by name, and the training modes are restored."""
     module = Scaled()
     weights = [parameter.detach().clone() for parameter in module.parameters()]
     given = FORMS[form](module, tmp_path)
@@ -145,20 +145,20 @@ def test_form_is_exported_called_by_name_in_evaluation_mode(make_spec, tmp_path,
     ],
 )
 def test_what_is_no_model_is_refused(given, complaint):
-    """The text lists what is taken and what came."""
+    """The message lists what is accepted and what came."""
     with pytest.raises(SpecError, match=f"^m: module: {complaint}"):
         find_model("m", given, ["x"])
 
 
 def test_file_of_weights_is_not_unpickled(tmp_path):
-    """It is neither form, and the text says how weights get into a module."""
+    """A file of weights is refused, and the message says how to load weights into a module."""
     torch.save(torch.nn.Linear(4, 3).state_dict(), tmp_path / "w.pt")
     with pytest.raises(SpecError, match=r"neither a \.pt2 nor a TorchScript file: build the module and.*weights_only"):
         find_model("m", tmp_path / "w.pt", ["x"])
 
 
 def test_exported_program_of_fixed_batch_says_how_to_free_it(make_spec, one_thread):
-    """The program knows one size: to export it anew, or to leave the axis out, is the advice."""
+    """The message says to export the program again, or to leave the axis out."""
     program = torch.export.export(torch.nn.Linear(4, 3), (torch.randn(3, 4),))
     with pytest.raises(SpecError, match=r"export the program with dynamic_shapes.*or leave them out of dynamic"):
         export_graph(Original(make_spec(program)))

@@ -42,7 +42,7 @@ def order(names, returned):
     ],
 )
 def test_names_that_do_not_fit_are_refused_with_both_sides(names, returned, complaint):
-    """A name that is no key, and a tensor without a name: the text shows what came and what was named."""
+    """The message shows what came and what was named."""
     with pytest.raises(SpecError, match=complaint):
         order(names, returned)
 
@@ -63,5 +63,5 @@ def test_names_that_do_not_fit_are_refused_with_both_sides(names, returned, comp
     ],
 )
 def test_keys_are_matched_by_name_and_the_rest_by_order(names, returned, expected):
-    """Dictionaries, dataclasses and named tuples at any depth; None and numbers are no outputs."""
+    """Dictionaries, dataclasses and named tuples may be nested; None and numbers are not outputs."""
     assert order(names, returned) == expected

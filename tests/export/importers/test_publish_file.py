@@ -71,7 +71,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_scores_that_are_no_probabilities_are_refused(describe: Callable[..., OnnxSpec], store: Store) -> None:
-    """As those of a PyTorch model."""
+    """An imported file is checked as an exported model is."""
     with pytest.raises(SpecError, match=r"'output0', which classes.probabilities names, (is|sums to) .* expected"):
         publish(describe(network(softmax=False)), store)
     assert not store.root.exists()
@@ -100,14 +100,14 @@ def test_scores_that_are_no_probabilities_are_refused(describe: Callable[..., On
 def test_what_does_not_fit_is_refused(
     describe: Callable[..., OnnxSpec], store: Store, content: bytes, facts: dict[str, Any], complaint: str
 ) -> None:
-    """The text says what was expected, and nothing is published."""
+    """The message says what was expected, and nothing is published."""
     with pytest.raises((ExportError, SpecError), match=complaint):
         publish(describe(content, **facts), store)
     assert not store.root.exists()
 
 
 def test_quality_below_its_bar_is_not_published(describe: Callable[..., OnnxSpec], store: Store) -> None:
-    """As of a PyTorch model."""
+    """An imported file needs the quality that a PyTorch model needs."""
     quality = Quality(data="held out", rows=10, metrics={"accuracy": 0.8}, bar={"accuracy": 0.9})
     with pytest.raises(QualityError, match=r"accuracy: expected at least 0\.9, got 0\.8"):
         publish(describe(network(), quality=quality), store)
@@ -118,7 +118,7 @@ def test_quality_below_its_bar_is_not_published(describe: Callable[..., OnnxSpec
 def test_published_file_classifies_pictures(
     describe: Callable[..., OnnxSpec], store: Store, batch: int | str, softmax: bool
 ) -> None:
-    """It loads, passes its golden samples, shares batches, and answers a picture with a label."""
+    """The version loads, passes its golden samples, shares batches, and labels a picture."""
     classes = Classes(probabilities="output0") if softmax else Classes(logits="output0")
     samples = {"images": np.random.default_rng(0).random((20, 3, 64, 64), np.float32)}
     version = publish(describe(network(batch, softmax), classes=classes, samples=samples), store)
@@ -145,7 +145,7 @@ def encode(pixels: np.ndarray) -> bytes:
 
 
 def test_example_of_the_documentation_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/publish-onnx.md: its file, by its command."""
+    """The file and the command of docs/publish-onnx.md work."""
     pytest.importorskip("torch")
     text = (REPOSITORY / "docs" / "publish-onnx.md").read_text()
     example = re.search(r"```python\n# my_file.py\n(.*?)```", text, re.DOTALL)

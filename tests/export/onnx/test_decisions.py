@@ -56,20 +56,20 @@ SIZES = {
 
 @pytest.mark.parametrize(("bodies", "by"), [(VALUES, "values of its inputs"), (SIZES, "a size that is free")])
 def test_decision_by_values_or_free_sizes_is_refused_with_its_line(bodies, by):
-    """Each would be fixed as it is in the example, some without a warning of the tracer; the text has file and line."""
+    """A trace would fix the decision of the example, so it is refused with file and line."""
     for body in bodies.values():
         with pytest.raises(ExportError, match=rf"^tiny: .*{HERE}:\d+: forward .*{by}"):
             refuse(body)
 
 
 def test_rows_that_are_gone_through_one_by_one_are_refused():
-    """Of a loop over a tensor itself only the tracer's warning tells."""
+    """Only the tracer's warning tells of a loop over a tensor."""
     with pytest.raises(ExportError, match=rf"{HERE}:\d+: forward .*(length|traced)"):
         refuse(lambda module, x, n: torch.stack([row * 2 for row in x]))
 
 
 def test_decision_that_no_input_has_a_part_in_is_none():
-    """Sizes that are fixed, and buffers, are the same for each request: checks and scales by them stay as they are."""
+    """Checks and scales by fixed sizes and buffers are the same for each request, so they are allowed."""
 
     def forward(module, x, n):
         assert x.shape[2] == 4

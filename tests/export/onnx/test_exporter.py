@@ -29,7 +29,7 @@ def refuse_values(linear, x):
     ids=["fixed batch", "branch on values", "random"],
 )
 def test_module_that_cannot_be_exported_says_what_to_change(make_module, make_spec, body, complaint):
-    """Each failure names the model and the reason in one line, and ends with what to do about it."""
+    """The message is one line with the model, the reason and what to change."""
     with pytest.raises(ExportError, match=f"^tiny: .*{complaint}") as caught:
         export(make_spec(make_module(body)))
     assert "\n" not in str(caught.value)
@@ -37,7 +37,7 @@ def test_module_that_cannot_be_exported_says_what_to_change(make_module, make_sp
 
 
 def test_output_without_rows_is_refused(make_module, make_spec, store):
-    """A mean over the batch is one answer for all rows: nobody could be given theirs."""
+    """A mean over the batch is one answer for all rows, so no caller could be given theirs."""
     from export import publish
 
     with pytest.raises(ExportError, match=r"output 'y' of shape \(3,\) has no row for each row of the input"):
@@ -46,13 +46,13 @@ def test_output_without_rows_is_refused(make_module, make_spec, store):
 
 
 def test_export_is_the_same_bytes_twice(make_spec):
-    """Two exports of one module have one digest, so that the same model is recognised by it."""
+    """Two exports of one module have the same digest."""
     spec = make_spec()
     assert serialise(export(spec)) == serialise(export(spec))
 
 
 def test_file_holds_no_trace_of_the_machine(make_module, make_spec):
-    """Source paths and lines of code, which the exporter writes on every node, are gone at every depth of the graph."""
+    """Source paths and lines of code are removed from every node, at every depth of the graph."""
 
     def branch(linear, x):
         return torch.cond(x.sum() > 0, lambda v: linear(v) * 2, lambda v: linear(v).relu() + 1, (x,))
@@ -69,7 +69,7 @@ def test_file_holds_no_trace_of_the_machine(make_module, make_spec):
 
 
 def test_export_prints_warns_and_logs_nothing(make_spec, capfd, caplog):
-    """The exporter's noise is hidden, and logging is as loud afterwards as it was before."""
+    """The exporter's output is hidden, and the logging level is restored."""
     logging.disable(logging.INFO)
     try:
         export(make_spec())
@@ -81,7 +81,7 @@ def test_export_prints_warns_and_logs_nothing(make_spec, capfd, caplog):
 
 
 def test_dynamic_axis_is_named_in_inputs_and_outputs(make_spec):
-    """The name of the batch axis is the same text on both sides of the graph."""
+    """The batch axis has the same name in inputs and outputs."""
     graph = export(make_spec()).graph
     names = [value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output)]
     assert names == ["batch", "batch"]
@@ -96,7 +96,7 @@ def test_dynamic_axis_is_named_in_inputs_and_outputs(make_spec):
     ids=["free", "made one"],
 )
 def test_two_free_axes_may_be_equal_in_the_example(make_module, make_spec, body, error):
-    """They stay two where forward does not compare them; where it does, one text says that they became one."""
+    """They stay two axes, or the message says that forward made them one."""
     fields = {"inputs": {"x": torch.randn(3, 6, 6)}, "dynamic": {"x": {0: "batch", 1: "h", 2: "w"}}}
     spec = make_spec(make_module(body), **fields)
     if error is None:

@@ -64,7 +64,7 @@ def make_classifier(classifier: Any) -> Callable[..., ExportSpec]:
 
 
 def test_model_without_one_floating_input_has_no_explain_graph(make_spec: Callable[..., ExportSpec]) -> None:
-    """What is no classifier is refused, with the way out."""
+    """A model that is no classifier is refused, and the message says to set explain=False."""
     with pytest.raises(SpecError, match="set explain=False"):
         make_explain(make_spec(), Original(make_spec()))
 
@@ -72,7 +72,7 @@ def test_model_without_one_floating_input_has_no_explain_graph(make_spec: Callab
 def test_gradient_that_cannot_be_traced_is_told_where_it_was_asked_for(
     make_classifier: Callable[..., ExportSpec], store: Store
 ) -> None:
-    """``explain=True`` refuses the model, with the way out; where nobody has asked it goes without, with a note."""
+    """``explain=True`` refuses the model; without it the model is published without the graph, and a note says so."""
     pool = torch.nn.AvgPool2d(3, ceil_mode=True)
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), pool, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     facts = {"module": module, "outputs": ("scores",), "classes": Classes(logits="scores")}
@@ -88,7 +88,7 @@ def test_gradient_that_cannot_be_traced_is_told_where_it_was_asked_for(
 def test_memory_of_a_row_bounds_the_batches_of_gradients(
     make_classifier: Callable[..., ExportSpec], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told before the proof; larger batches are not tried, and the server is told not to make them."""
+    """Batches that need too much memory are not tried, and the manifest bounds their rows."""
     notes: list[str] = []
     spec = make_classifier()
     row = make_explain(spec, Original(spec), notes.append)
@@ -107,7 +107,7 @@ def test_memory_of_a_row_bounds_the_batches_of_gradients(
 def test_gradients_that_take_too_much_memory_are_made_where_they_are_asked_for(
     make_classifier: Callable[..., ExportSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they take is known before they run."""
+    """The memory is estimated before the gradients run."""
     monkeypatch.setattr(gradients, "UNASKED_BYTES", 5_000)
     with pytest.raises(ExportError, match=r"gradients of a row take about .* GB of memory: set explain=True"):
         make_explain(make_classifier(), Original(make_classifier()))
@@ -118,7 +118,7 @@ def test_gradients_that_take_too_much_memory_are_made_where_they_are_asked_for(
 def test_published_classifier_explains_itself(
     make_classifier: Callable[..., ExportSpec], classifier: Any, store: Store
 ) -> None:
-    """The published graph gives autograd's gradient, and one of the loss against whose sign the score falls."""
+    """The published graph gives autograd's gradient, and the score falls along the gradient of the loss."""
     version = publish(make_classifier(), store)
     manifest, files = version.read_all()
     assert manifest.graphs[EXPLAIN].file == "explain.onnx"

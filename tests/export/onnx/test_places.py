@@ -38,7 +38,7 @@ PICKS = {
 @pytest.mark.parametrize("unfit", [None, "for this test"], ids=["dynamo", "torchscript"])
 @pytest.mark.parametrize("pick", PICKS.values(), ids=PICKS)
 def test_negative_place_that_pytorch_refuses_is_refused(make_spec, pick, unfit):
-    """No range of an input shows it, for the places are computed of floats."""
+    """The places are computed from floats, so no range of an input can exclude negative ones."""
     module = Places(pick)
     with pytest.raises((IndexError, RuntimeError), match=r"out of (range|bounds)"):
         module(torch.from_numpy(NEGATIVE["x"]))
@@ -56,7 +56,7 @@ def test_negative_place_that_pytorch_refuses_is_refused(make_spec, pick, unfit):
     ids=["floats", "integers"],
 )
 def test_rows_of_a_guarded_graph_are_proved_by_their_analysis(make_spec, store, pick, x):
-    """Such a graph is published, and its rows share a batch as before."""
+    """The graph is published, and its rows still share a batch."""
     spec = make_spec(Places(pick), **{**FEW, "inputs": {"x": x}})
     rows = publish(spec, store).read_manifest().graphs["main"].rows
     assert rows.verdict == "proved"
@@ -76,7 +76,7 @@ def test_rows_of_a_guarded_graph_are_proved_by_their_analysis(make_spec, store, 
     ids=["from the end", "table[places]", "clamp", "mask", "positions"],
 )
 def test_what_pytorch_takes_is_computed_as_before(make_spec, pick, unfit):
-    """Advanced indexing counts from the end; what is never negative needs no guard."""
+    """Advanced indexing counts from the end, and what is never negative needs no guard."""
     spec = make_spec(Places(pick), **FEW)
     model = export_graph(Original(spec), unfit).model
     assert not _guards(model)
@@ -85,7 +85,7 @@ def test_what_pytorch_takes_is_computed_as_before(make_spec, pick, unfit):
 
 
 def test_ids_that_the_server_checks_have_no_guard(make_spec):
-    """Negative ones are refused before they reach the graph, whether PyTorch or the spec says what is taken."""
+    """The server refuses negative ids before they reach the graph, so the graph needs no guard."""
     ids = torch.arange(15).reshape(3, 5)
     shifted = Places(lambda e, places, x: e(x - 1 + 1))
     columns = Places(lambda e, places, x: e(x[:, :2]))

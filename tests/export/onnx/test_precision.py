@@ -57,7 +57,7 @@ def count_versions(store):
     ids=["no samples", "quality of something else", "no such precision"],
 )
 def test_what_a_precision_lacks_is_said_before_anything_is_done(make_network_spec, store, precision, fields, complaint):
-    """Samples to calibrate on, and a quality that can be measured again, are asked for at once."""
+    """Missing calibration samples, or a quality that cannot be measured again, are refused at once."""
     steps = []
     with pytest.raises(SpecError, match=complaint):
         publish(make_network_spec(**fields), store, steps.append, precision)
@@ -65,7 +65,7 @@ def test_what_a_precision_lacks_is_said_before_anything_is_done(make_network_spe
 
 
 def test_precision_that_falls_below_the_bar_is_refused_and_the_first_version_stays(make_network_spec, store):
-    """Quality is measured on the converted graph, against the bar that the first version has passed."""
+    """Quality is measured on the converted graph, against the bar of the first version."""
 
     def measure(predict):
         x = np.random.default_rng(0).standard_normal((50, 4), dtype=np.float32)
@@ -81,7 +81,7 @@ def test_precision_that_falls_below_the_bar_is_refused_and_the_first_version_sta
 
 
 def test_precision_outside_its_tolerance_shows_the_worst_element(make_network_spec, store):
-    """The tolerance is a share of each output's largest magnitude, and the spec's to set."""
+    """The tolerance is a share of each output's largest magnitude, and the spec can set it."""
     with pytest.raises(ParityError, match=r"disagrees with PyTorch at .*worst element y\[") as caught:
         publish(make_network_spec(low_precision={"int8": 1e-4}), store, precision="int8")
     assert caught.value.worst.excess > 0
@@ -89,7 +89,7 @@ def test_precision_outside_its_tolerance_shows_the_worst_element(make_network_sp
 
 
 def test_graph_without_weights_to_convert_is_refused(make_spec, store):
-    """A second version that is the first again is not made."""
+    """A second version that equals the first is not made."""
 
     class Magnitude(torch.nn.Module):
         def forward(self, x):
@@ -102,7 +102,7 @@ def test_graph_without_weights_to_convert_is_refused(make_spec, store):
 
 @pytest.mark.parametrize(("precision", "share"), [("fp16", 0.01), ("int8", 0.1)])
 def test_second_version_has_figures_of_its_own_beside_the_first(make_network_spec, store, precision, share):
-    """It is proved against PyTorch within its own tolerance, measured again, and served with float32 tensors."""
+    """The second version is compared with PyTorch, measured again, and served with float32 tensors."""
     version = publish(make_network_spec(), store, precision=precision)
     first, second = (one.verify() for one in store.versions("tiny"))
     assert version.version == 2
@@ -122,7 +122,7 @@ def test_second_version_has_figures_of_its_own_beside_the_first(make_network_spe
 
 
 def test_graph_with_nothing_to_convert_stays_as_it_is_beside_one_that_has(make_network_spec, store):
-    """A second graph without weights keeps its bytes and its own tolerance, and a note names it."""
+    """A second graph without weights keeps its bytes and its tolerance, and a note names it."""
 
     class Magnitude(torch.nn.Module):
         def forward(self, v):
@@ -147,7 +147,7 @@ def test_graph_with_nothing_to_convert_stays_as_it_is_beside_one_that_has(make_n
 
 
 def test_precision_that_makes_nothing_smaller_is_noted(make_spec, make_real_samples, store):
-    """Twelve weights with their scales are larger than they were: the version is made, and that is said."""
+    """Twelve weights with their scales are larger than before: the version is made, and a note says so."""
     notes = []
     spec = make_spec(samples={"x": make_real_samples(20)}, batches=(1, 2), seeds=(0,))
     publish(spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None, "int8")
@@ -159,7 +159,7 @@ def test_precision_that_makes_nothing_smaller_is_noted(make_spec, make_real_samp
 
 
 def test_explain_graph_that_does_not_convert_is_left_out_with_a_note(make_network_spec, store):
-    """Gradients have no real inputs to be calibrated on: the version has no such graph, and that is said."""
+    """Gradients have no real inputs to calibrate on, so the version has no explain graph, and a note says so."""
     notes = []
     spec = make_network_spec(task="classify", labels=("a", "b", "c"), classes=Classes(logits="y"))
     publish(spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None, "int8")

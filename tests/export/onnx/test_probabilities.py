@@ -56,14 +56,14 @@ def make_classifier(make_module: Callable[..., Any]) -> Callable[..., ExportSpec
 def test_scores_that_are_called_probabilities_are_refused(
     make_classifier: Callable[..., ExportSpec], store: Store, body: Callable[..., Any], complaint: str
 ) -> None:
-    """The text has the row, what was expected and what to write instead; nothing is published."""
+    """The message has the row, what was expected and what to write instead; nothing is published."""
     with pytest.raises(SpecError, match=complaint):
         publish(make_classifier(body, Classes(probabilities="y")), store)
     assert not store.root.exists()
 
 
 def test_one_sample_is_enough_to_refuse(make_classifier: Callable[..., ExportSpec], store: Store) -> None:
-    """Every real sample is looked at, not only those that become golden."""
+    """Every real sample is checked, not only the golden ones."""
     samples = torch.rand(200, 4)
     samples[131, 0] = 50.0
 
@@ -75,7 +75,7 @@ def test_one_sample_is_enough_to_refuse(make_classifier: Callable[..., ExportSpe
 
 
 def test_a_name_that_is_no_output_is_not_made_up(make_classifier: Callable[..., ExportSpec]) -> None:
-    """Probabilities of another name than the default are the module's own, or a mistake."""
+    """Only the default name of probabilities is added to the graph; another name that is missing is refused."""
     with pytest.raises(SpecError, match=r"classes: expected one of the outputs \('y',\), got 'p'"):
         make_classifier(lambda linear, x: linear(x), Classes(probabilities="p", logits="y"))
 
@@ -84,7 +84,7 @@ def test_a_name_that_is_no_output_is_not_made_up(make_classifier: Callable[..., 
 def test_logits_alone_are_served_with_their_probabilities(
     make_classifier: Callable[..., ExportSpec], store: Store, multi_label: bool
 ) -> None:
-    """The graph gets the output, which is compared with PyTorch's, and ``/classify`` answers by it."""
+    """The graph gets a probability output, which is compared with PyTorch's and used by ``/classify``."""
     spec = make_classifier(lambda linear, x: linear(x), Classes(logits="y", multi_label=multi_label), explain=None)
     version = publish(spec, store)
     manifest, files = version.read_all()
@@ -108,7 +108,7 @@ def test_logits_alone_are_served_with_their_probabilities(
 def test_version_whose_samples_hold_no_probabilities_does_not_serve(
     make_classifier: Callable[..., ExportSpec], store: Store
 ) -> None:
-    """It cannot be published, and one that somebody has made all the same is unavailable with the reason."""
+    """Such a version cannot be published; one that was made by hand is unavailable, with the reason."""
     version = publish(make_classifier(lambda linear, x: linear(x), Classes(logits="y")), store)
     manifest, files = version.read_all()
     wrong = manifest.model_copy(update={"classes": Classes(probabilities="y")})

@@ -31,7 +31,7 @@ class Recurrent(torch.nn.Module):
 
 
 def test_branch_before_an_rnn_is_refused_as_any_other(make_spec, store):
-    """With its line: nn.RNN is no reason to go by the other exporter, which would fix the branch."""
+    """The message names the line; the older exporter, which would fix the branch, is not used."""
     module = Recurrent(lambda x: x / 10 if x.abs().max() > 10 else x, batch_first=True)
     with pytest.raises(ExportError, match=r"step 1/3 in .*test_recurrence.py, line \d+ .*torch.where or torch.cond"):
         publish(make_spec(module, **SERIES), store)
@@ -47,7 +47,7 @@ def test_branch_before_an_rnn_is_refused_as_any_other(make_spec, store):
     ids=["plain", "both ways", "time first"],
 )
 def test_rnn_is_one_operator_for_each_layer_and_takes_any_length(make_spec, store, options):
-    """At lengths that parity did not use, with the bits of a proved graph."""
+    """The graph is right at lengths that parity did not use."""
     torch.manual_seed(0)
     module = Recurrent(**options)
     version = publish(make_spec(module, **SERIES), store)

@@ -18,7 +18,7 @@ def break_exporter(linear, x):
 
 
 def test_where_both_exporters_fail_the_first_reason_is_told_and_the_other(make_module, make_spec, store, capfd):
-    """An operator that neither knows: one line, what to change, and nothing of the graph on the terminal."""
+    """The message is one line with both reasons, and nothing is printed."""
     with pytest.raises(
         ExportError, match=r"DispatchError.*an operator has no ONNX form.*TorchScript exporter failed too"
     ) as e:
@@ -34,7 +34,7 @@ def test_where_both_exporters_fail_the_first_reason_is_told_and_the_other(make_m
     ids=["fixed batch", "branch on values"],
 )
 def test_fault_of_forward_is_not_traced_around(make_module, make_spec, body):
-    """A size or a decision that forward fixes would be fixed by the other exporter in silence: it is not asked."""
+    """The older exporter would fix a size or a decision silently, so it is not used."""
     from export.onnx.tracing import trace_module
     from export.original import Original
 
@@ -44,7 +44,7 @@ def test_fault_of_forward_is_not_traced_around(make_module, make_spec, body):
 
 
 def test_what_the_other_exporter_would_fix_is_refused_with_its_line(make_module, make_spec, store):
-    """A decision by the batch size, where the newer exporter breaks for another reason."""
+    """A decision by the batch size is refused, even where the newer exporter fails for another reason."""
 
     def decide(linear, x):
         return break_exporter(linear, x) * (1 if len(x) < 40 else 2)
@@ -55,7 +55,7 @@ def test_what_the_other_exporter_would_fix_is_refused_with_its_line(make_module,
 
 
 def test_module_that_breaks_the_newer_exporter_goes_by_the_older_one(make_module, make_spec, store, capfd):
-    """The graph passes the same parity at other sizes; the reason is in the manifest and in a note."""
+    """The graph passes the same parity; the manifest and a note say why the older exporter was used."""
     original, notes = make_module(break_exporter), []
     spec = make_spec(original, **FEW)
     version = publish(spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None)
@@ -72,7 +72,7 @@ def test_module_that_breaks_the_newer_exporter_goes_by_the_older_one(make_module
 
 
 def test_older_exporter_gives_the_same_bytes_twice(make_module, make_spec):
-    """Its graph has no counter or path in it that changes from export to export."""
+    """Its graph holds no counter or path that changes between exports."""
     from export.onnx.exporter import export_graph
     from export.onnx.weights import serialise
     from export.original import Original
@@ -84,7 +84,7 @@ def test_older_exporter_gives_the_same_bytes_twice(make_module, make_spec):
 
 
 def test_input_that_nothing_uses_stays_an_input(make_spec, one_thread):
-    """The older exporter leaves it out; forward takes it all the same, so callers of the model do."""
+    """The older exporter drops an unused input; it is put back, because forward takes it."""
     from export.onnx.exporter import export_graph
     from export.original import Original
 

@@ -43,7 +43,7 @@ def make_model() -> onnx.ModelProto:
 
 
 def test_altered_weights_are_refused(spec, store):
-    """One bit in the file of weights, and neither the store nor the server takes the version."""
+    """One changed bit in the file of weights makes the store and the server refuse the version."""
     version = publish(spec, store)
     path = version.folder / "main.onnx.data"
     content = bytearray(path.read_bytes())
@@ -56,7 +56,7 @@ def test_altered_weights_are_refused(spec, store):
 
 
 def test_weight_that_the_runtime_does_not_take_from_memory_is_refused_by_name():
-    """One tensor above 2 GB cannot be served from memory: the text says which it is."""
+    """A tensor above 2 GB cannot be served from memory, and the message names it."""
     model = make_model()
     huge = model.graph.initializer.add(name="huge", data_type=onnx.TensorProto.UINT8, raw_data=b"x")
     huge.dims.append(2**31 + 1)
@@ -65,7 +65,7 @@ def test_weight_that_the_runtime_does_not_take_from_memory_is_refused_by_name():
 
 
 def test_missing_weights_do_not_come_from_the_disk(tmp_path, monkeypatch):
-    """A file of that name in the working directory is not opened in place of the content that was checked."""
+    """A file of that name in the working directory is not opened in place of the checked content."""
     files = serialise(make_model(), "m.onnx", 0)
     (tmp_path / "m.onnx.data").write_bytes(files.external["m.onnx.data"])
     monkeypatch.chdir(tmp_path)
@@ -74,7 +74,7 @@ def test_missing_weights_do_not_come_from_the_disk(tmp_path, monkeypatch):
 
 
 def test_model_with_weights_beside_it_is_published_and_served(spec, store):
-    """It is proved from memory, verified by the store, loaded by the server, and gives what PyTorch gives."""
+    """The store verifies the version, the server loads it, and it answers as PyTorch does."""
     version = publish(spec, store)
     manifest = version.verify()
     assert manifest.graphs["main"].external_data == ("main.onnx.data",)
@@ -88,7 +88,7 @@ def test_model_with_weights_beside_it_is_published_and_served(spec, store):
 
 
 def test_offsets_are_pages_in_the_order_of_the_graph():
-    """Large weights move, small ones stay; the same model gives the same two files."""
+    """Large weights move at page offsets, small ones stay, and the same model gives the same two files."""
     first, second = (serialise(make_model(), "m.onnx", 0) for _ in range(2))
     assert first == second
     found = {
@@ -104,18 +104,18 @@ def test_offsets_are_pages_in_the_order_of_the_graph():
 
 
 def test_weights_stay_in_the_graph_below_the_limit():
-    """The limit counts the bytes of the weights: at it they stay, one below it they move."""
+    """Weights move when they have more bytes than the limit."""
     assert serialise(make_model(), "m.onnx", 16_000).external == {}
     assert serialise(make_model(), "m.onnx", 15_999).external.keys() == {"m.onnx.data"}
 
 
 def test_restored_model_is_the_one_that_was_taken_apart():
-    """Moved out and put back, the model has the bytes that it had."""
+    """A model whose weights were moved out and put back has the same bytes."""
     assert restore(serialise(make_model(), "m.onnx", 0)) == make_model()
 
 
 def test_check_of_a_model_without_its_weights_still_finds_what_does_not_fit():
-    """Large weights become inputs of the same shape, so that the checker needs no message of 2 GB."""
+    """Large weights become inputs of the same shape, so the checker needs no message above 2 GB."""
     from export.onnx.weights import without_weights
 
     light = without_weights(make_model())

@@ -6,7 +6,7 @@ from model_store.golden import measure_magnitude
 
 
 def test_worst_element_is_the_one_furthest_outside_its_own_tolerance():
-    """A larger difference that its magnitude allows is not the worst: each element has its own tolerance."""
+    """A larger difference within its own tolerance is not the worst."""
     expected = np.array([[1000.0, 1.0], [0.0, 2.0]])
     got = np.array([[1000.5, 1.2], [0.0, 2.1]])
     difference = compare("y", expected, got, atol=0.01, rtol=0.001)
@@ -17,7 +17,7 @@ def test_worst_element_is_the_one_furthest_outside_its_own_tolerance():
 
 
 def test_one_wrong_element_among_a_million_is_found():
-    """A single element decides: no mean hides it."""
+    """A single wrong element is enough; no mean hides it."""
     expected = np.zeros((1000, 1000), np.float32)
     got = expected.copy()
     got[812, 77] = 1e-3
@@ -37,12 +37,12 @@ def test_booleans_must_be_equal():
 
 @pytest.mark.parametrize(("expected", "got"), [(np.nan, 0.0), (0.0, np.nan), (np.inf, -np.inf), (1.0, np.inf)])
 def test_unequal_values_that_are_not_finite_are_infinitely_wrong(expected, got):
-    """NaN and infinity on one side only count as an infinite error, not as none."""
+    """NaN or infinity on one side only is an infinite error."""
     assert measure_error(np.array([expected]), np.array([got])).tolist() == [np.inf]
 
 
 def test_rows_of_a_chunk_are_counted_from_the_start_of_the_batch():
-    """The index of the worst element is that of the whole batch, not of the part that was compared."""
+    """The index of the worst element is its index in the whole batch."""
     assert compare("y", np.zeros((2, 1)), np.ones((2, 1)), 0, 0, first_row=128).worst.index == (128, 0)
 
 
@@ -52,7 +52,7 @@ def test_nothing_to_compare_is_no_difference():
 
 
 def test_magnitude_is_that_of_finite_elements():
-    """NaN and infinities say nothing of the scale of an output; without any other number it is 0."""
+    """NaN and infinities do not count for the scale of an output; without other numbers it is 0."""
     assert measure_magnitude(np.array([-3.0, np.nan, 2.0, np.inf])) == 3.0
     assert measure_magnitude(np.array([np.nan])) == measure_magnitude(np.zeros((0, 2))) == 0.0
     assert measure_magnitude(np.array([-(2**62), 1])) == 2.0**62

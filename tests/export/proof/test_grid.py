@@ -28,7 +28,7 @@ def sizes(store: Store, spec: ExportSpec, notes: list[str]) -> set[tuple[int, in
 def test_row_that_takes_long_goes_through_fewer_cases(
     slow: Any, make_spec: Callable[..., ExportSpec], store: Store
 ) -> None:
-    """At least three sizes of batch and one seed remain, and a note says what was left out and how to have it."""
+    """At least three batch sizes and one seed remain, and a note says what was left out."""
     notes: list[str] = []
     assert sizes(store, make_spec(slow), notes) == {(1, 0), (2, 0), (3, 0)}
     [note] = [note for note in notes if "a row takes" in note]
@@ -38,7 +38,7 @@ def test_row_that_takes_long_goes_through_fewer_cases(
 def test_what_the_spec_says_is_done_whatever_it_costs(
     slow: Any, make_spec: Callable[..., ExportSpec], store: Store
 ) -> None:
-    """Batches and seeds that are given stay, each for itself, also where they equal the defaults."""
+    """Batches and seeds that the spec gives stay, even where they equal the defaults."""
     given = {"batches": (1, 2, 3, 17, 64), "seeds": (0, 1)}
     notes: list[str] = []
     found = sizes(store, make_spec(slow, **given), notes)
@@ -48,7 +48,7 @@ def test_what_the_spec_says_is_done_whatever_it_costs(
 
 
 def test_longest_rows_are_left_out_last(slow: Any, make_spec: Callable[..., ExportSpec], store: Store) -> None:
-    """Of the lengths the example's and a shorter one remain: what was fixed to the example's shows there too."""
+    """The example's length and a shorter one remain."""
     inputs = {"x": torch.linspace(-2.0, 2.0, 84).reshape(3, 7, 4)}
     spec = make_spec(slow, inputs=inputs, dynamic={"x": {0: "batch", 1: "time"}})
     parity = publish(spec, store).read_manifest().parity

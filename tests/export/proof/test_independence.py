@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 
 def test_attention_over_the_batch_is_refused(make_module, make_spec, store):
-    """Rows that look at each other change with their company: the text names them, and nothing is published."""
+    """Rows that attend to each other are refused by name, and nothing is published."""
 
     def attend(linear, x):
         y = linear(x)
@@ -18,7 +18,7 @@ def test_attention_over_the_batch_is_refused(make_module, make_spec, store):
 
 
 def test_row_that_reads_its_predecessor_is_named_with_it(make_module, make_spec, store):
-    """The culprit is found: row 1 changes with row 0 alone, and row 0 with nobody."""
+    """Row 1 changes with row 0, and row 0 with no other."""
 
     def read_predecessor(linear, x):
         y = linear(x)
@@ -30,7 +30,7 @@ def test_row_that_reads_its_predecessor_is_named_with_it(make_module, make_spec,
 
 
 def test_influence_below_every_tolerance_is_found(make_module, make_spec, store):
-    """A leak of one part in a million passes parity with PyTorch, and is refused all the same."""
+    """A leak of one part in a million passes parity, and is refused all the same."""
     leak = make_module(lambda linear, x: linear(x) + 3e-6 * linear(x).mean(0, keepdim=True))
     with pytest.raises(DependentRows) as caught:
         publish(make_spec(leak, atol=1.0, rtol=1.0), store)
@@ -46,13 +46,13 @@ def test_influence_below_every_tolerance_is_found(make_module, make_spec, store)
     ids=["by the number of rows", "by their place"],
 )
 def test_row_that_depends_on_count_or_place_is_refused(make_module, make_spec, store, body, complaint):
-    """An answer that changes with the size of the batch or the row's place in it is not the row's answer alone."""
+    """An answer must not change with the size of the batch or the row's place in it."""
     with pytest.raises(DependentRows, match=complaint):
         publish(make_spec(make_module(body)), store)
 
 
 def test_difference_by_batch_size_that_is_rounding_is_accepted(make_module, make_spec, store):
-    """As in the kernel of Log, unless the spec asks for equal bits; what rounding does not account for is refused."""
+    """Rounding is accepted unless the spec asks for equal bits; larger differences are refused."""
     module = make_module(lambda linear, x: torch.log(linear(x).abs() + 1))
     with pytest.raises(DependentRows, match=r"differ from the same rows run alone.*row_atol if it is rounding"):
         publish(make_spec(module, row_atol=0.0), store)
@@ -63,7 +63,7 @@ def test_difference_by_batch_size_that_is_rounding_is_accepted(make_module, make
 
 
 def test_independent_layers_are_bit_equal_in_every_company(make_spec, store):
-    """Convolution, trained BatchNorm, pooling, softmax pass with a tolerance of zero, at 64 rows too."""
+    """Convolution, trained BatchNorm, pooling and softmax pass with a tolerance of zero, at 64 rows too."""
     module = torch.nn.Sequential(
         torch.nn.Conv2d(2, 8, 3, padding=1),
         torch.nn.BatchNorm2d(8),
@@ -77,7 +77,7 @@ def test_independent_layers_are_bit_equal_in_every_company(make_spec, store):
 
 
 def test_rows_on_another_axis_that_influence_each_other_are_refused(make_module, make_spec, store):
-    """A mean over axis 1 is one over the batch where the rows lie there."""
+    """Where rows lie on axis 1, a mean over axis 1 mixes them."""
     module = make_module(lambda linear, x: linear(x) + 0.1 * x.mean(1, keepdim=True)[..., :3])
     spec = make_spec(module, inputs={"x": torch.randn(5, 3, 4)}, dynamic={"x": {0: "time", 1: "batch"}})
     with pytest.raises(DependentRows, match="rows influence each other: row 0 changes with"):

@@ -44,7 +44,7 @@ def make_padded_spec(make_spec, one_thread):
 
 @pytest.mark.parametrize("wrong", [{"leak": 0.3}, {"blind": True}], ids=["leak", "no mask"])
 def test_padding_that_shows_is_refused_with_the_worst_element(make_padded_spec, store, wrong):
-    """A mean that takes the padding in is equal to its original, and refused: the row, its length and the element."""
+    """A mean over the padding equals its original and is refused, with the row, its length and the element."""
     with pytest.raises(ParityError, match=r"padding changes answers: row \d \(length=\d+\).*worst element mean\[") as e:
         publish(make_padded_spec(MaskedMean(**wrong)), store)
     assert e.value.worst.output == "mean"
@@ -53,7 +53,7 @@ def test_padding_that_shows_is_refused_with_the_worst_element(make_padded_spec, 
 
 
 def test_padding_that_shows_in_real_samples_only_is_refused(make_padded_spec, store):
-    """The samples climb the same case as random rows; those that are all full have no padding to show."""
+    """The samples are tried as well as random rows; random rows that are all full show no padding."""
     samples = {"x": torch.randn(6, 7, 4), "length": torch.tensor([7, 2, 3, 7, 1, 5])}
 
     def make_full(sizes, seed):
@@ -67,7 +67,7 @@ def test_padding_that_shows_in_real_samples_only_is_refused(make_padded_spec, st
 
 
 def test_lengths_that_do_not_fit_are_not_tried(make_padded_spec, store):
-    """A row of no places, or of more than there are, would prove nothing."""
+    """A length of 0, or above the size of the axis, is refused."""
     samples = {"x": torch.randn(2, 7, 4), "length": torch.tensor([7, 0])}
     with pytest.raises(SpecError, match="expected lengths from 1 to 7, which 'x' has, got 0 to 7"):
         publish(make_padded_spec(samples=samples), store)
@@ -83,13 +83,13 @@ def test_lengths_that_do_not_fit_are_not_tried(make_padded_spec, store):
     ids=["no axis", "absent", "no lengths"],
 )
 def test_padding_that_contradicts_the_inputs_is_refused(make_padded_spec, fields, complaint):
-    """What is padded has one axis for it, and lengths that are integers, one a row."""
+    """A padded input needs a free axis, and lengths that are integers, one a row."""
     with pytest.raises(SpecError, match=complaint):
         make_padded_spec(**fields)
 
 
 def test_inputs_of_one_axis_are_padded_together(make_padded_spec):
-    """A mask beside the padded input would not be cut with it: it must be declared as well."""
+    """Another input with the padded axis must be declared as padded too."""
     inputs = {"x": torch.randn(3, 7, 4), "length": torch.tensor([7, 1, 4]), "mask": torch.ones(3, 7)}
     dynamic = {"x": {0: "batch", 1: "time"}, "length": {0: "batch"}, "mask": {0: "batch", 1: "time"}}
     with pytest.raises(SpecError, match="'mask' has the axis 'time' too: expected it to be padded"):
@@ -97,7 +97,7 @@ def test_inputs_of_one_axis_are_padded_together(make_padded_spec):
 
 
 def test_masked_padding_passes_and_is_a_stage_of_its_own(make_padded_spec, store):
-    """Outputs along the padded axis are compared as far as the row reaches, the others whole."""
+    """Outputs along the padded axis are compared up to the row's length, the others whole."""
     steps = []
     manifest = publish(make_padded_spec(), store, steps.append).verify()
     assert [s for s in steps if s.startswith("rows without and with padding")] == [
@@ -108,7 +108,7 @@ def test_masked_padding_passes_and_is_a_stage_of_its_own(make_padded_spec, store
 
 
 def test_random_lengths_go_from_one_to_the_size(make_padded_spec):
-    """Other seeds draw other lengths, within what the padded input has; one row is full."""
+    """Other seeds draw other lengths within the size of the padded axis; one row is full."""
     drawn = [make_random(make_padded_spec(), {"batch": 50, "time": 12}, seed)["length"] for seed in (0, 1)]
     for lengths in drawn:
         assert lengths.dtype == np.int64
@@ -126,7 +126,7 @@ class TimeFirst(MaskedMean):
 
 @pytest.mark.parametrize("leak", [0.0, 0.3])
 def test_rows_on_another_axis_are_cut_and_compared_there(make_padded_spec, store, leak):
-    """Time-first rows pass with their padding masked, and are refused with their row where it shows."""
+    """Time-first rows pass with their padding masked, and are refused where it shows."""
     spec = make_padded_spec(
         TimeFirst(leak),
         inputs={"x": torch.randn(7, 3, 4), "length": torch.tensor([7, 1, 4])},
@@ -142,6 +142,6 @@ def test_rows_on_another_axis_are_cut_and_compared_there(make_padded_spec, store
 
 @pytest.mark.parametrize(("bounds", "largest"), [({}, None), ({"time": (2, 12)}, 12)], ids=["free", "bounded"])
 def test_lengths_are_from_one_to_what_the_padded_axis_may_have(make_padded_spec, store, bounds, largest):
-    """PyTorch refuses the place before a row's first one, which ONNX counts from the end: so the server refuses 0."""
+    """PyTorch refuses the place before the first one, which ONNX counts from the end, so the server refuses 0."""
     tensor = publish(make_padded_spec(bounds=bounds), store).read_manifest().graphs["main"].inputs[1]
     assert (tensor.least, tensor.largest) == (1, largest)

@@ -16,20 +16,20 @@ def check(spec):
 
 
 def test_division_whose_guard_the_exporter_drops_is_refused(make_module, make_spec):
-    """``x + 1e-8`` disappears in the export; the infinity that this makes is found, and the text names the cure."""
+    """The export drops ``x + 1e-8``; the infinity is found, and the message says what to write."""
     module = make_module(lambda linear, x: linear(x) / (torch.relu(x[:, :1] - 5) + 1e-8))
     with pytest.raises(ParityError, match=r"the exported graph gives -?inf at y\[0, 0\].*clamp\(min=1e-7\)"):
         check(make_spec(module))
 
 
 def test_original_that_gives_nan_is_refused(make_module, make_spec):
-    """A graph that faithfully reproduces NaN is no better than its original: both are refused."""
+    """A graph that reproduces the NaN of its original is refused too."""
     with pytest.raises(ParityError, match="the PyTorch original gives nan"):
         check(make_spec(make_module(lambda linear, x: torch.sqrt(linear(x)))))
 
 
 def test_integer_division_through_floats_is_refused(make_spec):
-    """An integer output that is off by a rounding fails, whatever the tolerance."""
+    """An integer output that is off by a rounding fails at any tolerance."""
 
     class Division(torch.nn.Module):
         def forward(self, x):
@@ -41,7 +41,7 @@ def test_integer_division_through_floats_is_refused(make_spec):
 
 
 def test_output_of_another_shape_is_refused(make_module, make_spec):
-    """Shapes are compared before numbers, so that nothing is broadcast into agreement."""
+    """Shapes are compared before numbers, so broadcasting cannot hide a difference."""
 
     def reshape(linear, x):
         return linear(x)[:, :1] if torch.compiler.is_exporting() else linear(x)
@@ -51,7 +51,7 @@ def test_output_of_another_shape_is_refused(make_module, make_spec):
 
 
 def test_every_rung_of_the_grid_is_climbed_once(make_spec, make_real_samples):
-    """Batch sizes times seeds times lengths, then the samples; the count that is shown is the count that is run."""
+    """Every batch size, seed and length is tried once, then the samples; the count shown is the count run."""
     spec = make_spec(
         inputs={"x": torch.randn(3, 9, 4)},
         dynamic={"x": {0: "batch", 1: "time"}},
@@ -70,7 +70,7 @@ def test_every_rung_of_the_grid_is_climbed_once(make_spec, make_real_samples):
 
 
 def test_rungs_record_the_worst_error(make_spec):
-    """Each case holds the largest error over its outputs, which for a linear layer is rounding."""
+    """Each case holds the largest error of its outputs."""
     parity = check(make_spec(batches=(2, 3), seeds=(0,)))
     assert [r.rows for r in parity.rungs] == [2, 3]
     assert all(0 <= r.max_abs_error < 1e-6 and 0 <= r.max_rel_error < 1e-6 for r in parity.rungs)
@@ -78,6 +78,6 @@ def test_rungs_record_the_worst_error(make_spec):
 
 
 def test_samples_of_constants_are_not_accepted_as_a_proof(make_spec):
-    """Inputs of ones have no range to draw from, and would prove nothing: others are asked for."""
+    """Inputs of ones have no range to draw from, so other samples are asked for."""
     with pytest.raises(SpecError, match=r"constant or not finite.*random_inputs"):
         check(make_spec(inputs={"x": torch.ones(3, 4)}))

@@ -22,14 +22,14 @@ def rounding_of(spec, inputs):
 
 
 def test_whole_numbers_and_what_is_exact_do_not_move(make_module, make_spec):
-    """Masks, counts and places are compared exactly in models, so rounding must not touch them."""
+    """Masks, counts and indices are compared exactly, so rounding must not change them."""
     x = np.array([[0.0, 1.0, -3.0, 2.0]], np.float32)
     exact = make_module(lambda linear, x: (x + 2) * (x == 1).float() + x.round())
     assert not rounding_of(make_spec(exact), {"x": x})["y"].any()
 
 
 def test_rounding_follows_datatype_and_cancellation(make_module, make_spec):
-    """A difference of nearly equal sums moves by their size, not by its own; 16 bits move more than 32."""
+    """A difference of nearly equal sums is off by the size of the sums; 16 bits are off by more than 32."""
     x = np.linspace(0.1, 0.9, 8, dtype=np.float32).reshape(2, 4)
     cancelling = make_module(lambda linear, x: linear(x) * 1e4 + 1e4 / 3 - linear(x) * 1e4 - 1e4 / 3)
     assert 1e-3 < rounding_of(make_spec(cancelling), {"x": x})["y"].max() < 1
@@ -40,7 +40,7 @@ def test_rounding_follows_datatype_and_cancellation(make_module, make_spec):
 
 @pytest.mark.parametrize("kind", ["deep", "half", "tie"])
 def test_model_whose_rounding_is_larger_than_the_default_needs_no_tolerance(make_spec, store, kind):
-    """Two hundred layers, 16 bits, and the index of one of two nearly equal scores: none of them is wrong."""
+    """Two hundred layers, 16 bits, and the index of one of two nearly equal scores are published."""
 
     class Tie(torch.nn.Module):
         def forward(self, x):
@@ -69,8 +69,7 @@ class Quantised(torch.nn.Module):
 @pytest.fixture
 def quantised():
     torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated, and in use
+    with warnings.catch_warnings(action="ignore"):  # deprecated, and in use
         module = Quantised().eval()
         module.qconfig = torch.ao.quantization.get_default_qconfig("x86")
         torch.ao.quantization.prepare(module, inplace=True)
@@ -79,7 +78,7 @@ def quantised():
 
 
 def test_step_of_a_quantised_number_is_rounding(make_spec, store, quantised):
-    """Where a sum lies between two steps either is right: ONNX Runtime and PyTorch take another one at times."""
+    """ONNX Runtime and PyTorch may round a sum between two steps differently."""
     spec = make_spec(quantised, inputs={"x": torch.randn(3, 2, 6, 6)}, **FEW)
     moved = rounding_of(spec, {"x": torch.randn(2, 2, 6, 6).numpy()})["y"]
     assert np.median(moved) > quantised.conv.scale
@@ -87,7 +86,7 @@ def test_step_of_a_quantised_number_is_rounding(make_spec, store, quantised):
 
 
 def test_transform_is_as_far_off_as_its_largest_numbers(make_spec):
-    """Each number is a sum of all: a small one among large ones is not more exact than these."""
+    """Each number is a sum of all, so a small one is no more exact than the large ones."""
 
     class Mixed(torch.nn.Module):
         def forward(self, x):
@@ -100,7 +99,7 @@ def test_transform_is_as_far_off_as_its_largest_numbers(make_spec):
 
 
 def test_no_element_stays_by_chance(make_module, make_spec):
-    """In 16 bits some of a thousand are never moved in a few runs; they may differ as others of their size do."""
+    """An element that never moved in a few runs may differ as much as others of its size."""
     spec = make_spec(make_module(lambda linear, x: linear.half()(x.half()).float()))
     x = np.random.default_rng(0).uniform(-2, 2, (1000, 4)).astype(np.float32)
     expected = Original(spec).run({"x": x})["y"]
@@ -108,7 +107,7 @@ def test_no_element_stays_by_chance(make_module, make_spec):
 
 
 def test_difference_that_rounding_does_not_account_for_is_refused(make_module, make_spec, store):
-    """However large the outputs are, an error of a part in a thousand is one."""
+    """An error of one in a thousand is refused, however large the outputs are."""
 
     def differ(linear, x):
         return linear(x) * (1e6 if not is_traced() else 1.001e6)

@@ -3,6 +3,7 @@
 import pytest
 
 from export import ParityError, SpecError, publish
+from export.proof import memory
 from model_store.tasks import Reconstruction, Tiles
 
 torch = pytest.importorskip("torch")
@@ -40,8 +41,10 @@ class Positions(torch.nn.Module):
 
 
 @pytest.fixture
-def make_restorer(make_spec, one_thread):
+def make_restorer(make_spec, one_thread, monkeypatch):
     def make(module=None, **others):
+        if others.get("tile_pixels", 64):  # what a run takes is not the matter then
+            monkeypatch.setattr(memory, "_MOST_BYTES", 1 << 20)
         samples = torch.rand(4, 1, 20, 24, generator=torch.Generator().manual_seed(1))
         fields = {
             "task": "reconstruct",
@@ -75,21 +78,21 @@ def make_restorer(make_spec, one_thread):
     ],
 )
 def test_what_cannot_be_cut_so_is_refused(make_restorer, store, module, fields, complaint):
-    """With the reason and what to do; nothing is published."""
+    """The message says why and what to do, and nothing is published."""
     with pytest.raises(SpecError, match=complaint):
         publish(make_restorer(module(), **fields), store)
     assert store.names() == []
 
 
 def test_picture_of_one_size_has_no_tiles(make_restorer, store):
-    """It is seen before the time-consuming steps."""
+    """It is refused before the slow steps."""
     spec = make_restorer(dynamic={"image": {0: "batch"}}, lengths=None)
     with pytest.raises(SpecError, match=r"reconstruction\.tiles: input 'image' .* expected rows of"):
         publish(spec, store)
 
 
 def test_joined_tiles_that_are_not_the_whole_are_refused(make_restorer, store):
-    """Whatever says that they are: an overlap that is too small shows at a border."""
+    """An overlap that is too small shows at the border of a tile."""
     from export.proof.tiles import check_tiles, pictures_of
     from export.runtime import Runtime
 
@@ -105,19 +108,19 @@ def test_joined_tiles_that_are_not_the_whole_are_refused(make_restorer, store):
 
 @pytest.mark.parametrize("error", ["mean_square", "root_mean_square"])
 def test_published_tiles_are_as_far_as_outputs_look(make_restorer, store, error):
-    """Through a pooling between two convolutions, whatever a ReLU hides; with what the error is."""
+    """The overlap is found behind pooling and ReLU, and the kind of the error output is recognised."""
     tiles = publish(make_restorer(Restorer(error=error)), store).verify().reconstruction.tiles
     assert tiles == Tiles(size=64, overlap=4, stride=2, error=error)
 
 
 def test_wider_overlap_may_be_asked_for(make_restorer, store):
-    """It is tried like the one that is found."""
+    """It is checked like the one that is found."""
     tiles = publish(make_restorer(tile_overlap=10), store).verify().reconstruction.tiles
     assert (tiles.overlap, tiles.stride) == (10, 2)
 
 
 def test_memory_of_a_run_is_in_the_manifest(make_restorer, store):
-    """Measured where rows may have any size: more than what goes in and out, and of the size that it should be."""
+    """For rows of any size the memory is measured: more than inputs and outputs, within the expected range."""
     graph = publish(make_restorer(tile_pixels=None), store).verify().graphs["main"]
     assert graph.run_bytes is not None
     elements = 1000 * 1000
@@ -126,5 +129,5 @@ def test_memory_of_a_run_is_in_the_manifest(make_restorer, store):
 
 
 def test_memory_of_rows_of_one_size_is_not_measured(make_spec, store):
-    """The number of rows is bounded already."""
+    """The number of rows already bounds it."""
     assert publish(make_spec(), store).verify().graphs["main"].run_bytes is None

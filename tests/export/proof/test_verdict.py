@@ -29,7 +29,7 @@ def rarely_mixing(linear: Any, x: Any) -> Any:
 def test_graph_that_mixes_shares_no_batches_though_no_trial_shows_it(
     make_module: Make, make_spec: Make, store: Store
 ) -> None:
-    """A note names the node that the analysis found, and what to set by whoever knows better."""
+    """A note names the node that the analysis found, and the option that overrides it."""
     notes: list[str] = []
     rows = rows_of(publish(make_spec(make_module(rarely_mixing)), store, notes.append))
     assert rows.verdict == "mixing"
@@ -40,7 +40,7 @@ def test_graph_that_mixes_shares_no_batches_though_no_trial_shows_it(
 def test_graph_that_mixes_is_refused_where_rows_share_the_steps_of_a_loop(
     make_module: Make, make_spec: Make, store: Store
 ) -> None:
-    """There a row is never alone."""
+    """In a loop a row never runs alone."""
     loop = Loop(carries=(Carry(input="x", output="y"),), max_steps=3)
     module = make_module(lambda linear, x: x + torch.relu(x.amax() - 1e6))
     with pytest.raises(DependentRows, match=r"no trial showed it: ReduceMax '"):
@@ -49,21 +49,21 @@ def test_graph_that_mixes_is_refused_where_rows_share_the_steps_of_a_loop(
 
 
 def test_trial_is_believed_where_the_spec_says_so(make_module: Make, make_spec: Make, store: Store) -> None:
-    """The version is published, and its manifest says by what it is proved and what speaks against it."""
+    """The version is published, and its manifest says what proves it and what speaks against it."""
     rows = rows_of(publish(make_spec(make_module(rarely_mixing), proved_by_trial=True), store))
     assert rows.verdict == "proved"
     assert rows.reason.startswith("by its export, against the PyTorch original, though by its analysis ReduceMax '")
 
 
 def test_graph_is_proved_by_its_operators(make_spec: Make, store: Store) -> None:
-    """Where the analysis follows the rows through every operator, that is the reason."""
+    """The reason is the analysis where it understands every operator."""
     rows = rows_of(publish(make_spec(), store))
     assert rows.verdict == "proved"
     assert rows.reason.endswith("keeps rows apart")
 
 
 def test_graph_that_is_not_understood_is_proved_by_its_export(make_module: Make, make_spec: Make, store: Store) -> None:
-    """Where the analysis does not know, what was compared with the original counts."""
+    """Where the analysis does not know, the comparison with the original counts."""
 
     def chosen(linear: Any, x: Any) -> Any:
         return torch.where(torch.arange(x.shape[0])[:, None] >= 0, linear(x), x[:, :3])
@@ -73,7 +73,7 @@ def test_graph_that_is_not_understood_is_proved_by_its_export(make_module: Make,
 
 
 def test_model_of_fixed_batch_has_no_proved_rows(make_spec: Make, store: Store) -> None:
-    """There is no batch, so nothing is said to be proved."""
+    """Without a batch axis nothing is called proved."""
     rows = rows_of(publish(make_spec(dynamic={}, inputs={"x": torch.linspace(-2, 2, 4)[None]}), store))
     assert (rows.verdict, rows.reason) == ("unknown", "it was published without a batch")
 
@@ -116,7 +116,7 @@ class Found(Analyst):
 def test_what_the_analysis_finds_becomes_verdict_and_ranges(
     make_spec: Make, monkeypatch: pytest.MonkeyPatch, found: Analysis, reason: str, ranges: dict[str, AxisRange]
 ) -> None:
-    """Its proof counts for the graph's own batch and for all sizes; its bounds, unless parity went beyond them."""
+    """Its proof counts for the graph's own batch axis and all sizes; its bounds unless parity went beyond them."""
     tensors = {
         name: (Tensor(name=name, datatype="FP32", shape=("batch", "time", 4), batch_axis=0),) for name in ("x", "y")
     }

@@ -28,7 +28,7 @@ def test_advice_of_the_page_my_model_does_not_export_is_true(block: str, store: 
 
 
 def test_messages_that_the_page_is_ordered_by_are_those_of_the_code() -> None:
-    """A heading in the form of code is a part of a message that is in the sources."""
+    """Every heading in the form of code is part of a message in the sources."""
     sources = " ".join(path.read_text() for path in sorted((REPOSITORY / "export").rglob("*.py")))
     sources += (REPOSITORY / "model_store" / "golden.py").read_text()
     joined = re.sub(r'"\s+f?"', "", sources)

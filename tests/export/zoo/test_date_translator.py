@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from export.runtime import Runtime
-from model_store import DEFAULT_ROOT, Store
+from tests.support.models.reference import Reference
 
 pytest.importorskip("babel")
 pytest.importorskip("torch")
@@ -14,18 +13,9 @@ import torch
 from export.zoo import date_translator
 from export.zoo.data import dates
 
-LARGEST_BYTES = 500_000
 
-
-class Published:
-    """The model in the store: its manifest, and its graphs on ONNX Runtime, looped as the manifest says."""
-
-    def __init__(self) -> None:
-        self.manifest, self.files = Store(DEFAULT_ROOT).find(date_translator.NAME).read_all()
-        self.graphs = {name: Runtime(self.files[graph.file]) for name, graph in self.manifest.graphs.items()}
-
-    def predict(self, inputs, graph="main"):
-        return self.graphs[graph].run(inputs)
+class Published(Reference):
+    """The model in the store, looped as the manifest says."""
 
     def begin(self, text):
         """What the first step of a text carries; the text is padded to the next of the lengths, in a batch of two."""
@@ -58,7 +48,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def published():
-    return Published()
+    return Published(date_translator.NAME)
 
 
 @pytest.mark.parametrize("text", ["Saturday, December 31, 2022!", "Wednesday, September 30, 2022, in the evening"])
@@ -69,20 +59,20 @@ def test_text_that_is_no_date_is_not_encoded(text):
 
 
 def test_character_above_the_known_ones_is_refused(published):
-    """A position that stands for no character ends the run with an error that names the shapes."""
+    """An unknown character fails the run, and the error names the shapes."""
     with pytest.raises(ExportError, match="source"):
         published.predict({"source": np.full((2, 24), len(published.manifest.text.characters))}, "encode")
 
 
 def test_row_of_padding_alone_gives_numbers(published):
-    """Without a character there is nothing to read, yet no NaN that others would have to look for."""
+    """A row without a character gives finite numbers."""
     begun = published.predict({"source": np.zeros((2, 24), np.int64)}, "encode")
     answer = published.predict({**begun, "token": np.full(2, published.manifest.text.begin)})
     assert all(np.isfinite(array).all() for array in (*begun.values(), *answer.values()))
 
 
 def test_text_without_end_is_cut_at_the_last_step():
-    """A model that never writes the end is stopped, and what it wrote counts as it is."""
+    """A model that never writes the end symbol is stopped at the last step."""
 
     def predict(inputs, graph="main"):
         scores = np.tile(np.array([-9, -9, -1], np.float32), (2, 1))
@@ -93,7 +83,7 @@ def test_text_without_end_is_cut_at_the_last_step():
 
 
 def test_dates_are_split_without_overlap(data):
-    """No day of test or validation is in train; the early ones are of years that none of the rest is of."""
+    """Test and validation share no day with train; the early dates are of years that occur nowhere else."""
     parts = (data.train, data.validation, data.test, data.early)
     assert [len(part.english) for part in parts] == [20_000, 1_000, 1_000, 1_000]
     assert len({text for part in parts for text in part.english}) == 23_000
@@ -104,7 +94,7 @@ def test_dates_are_split_without_overlap(data):
 
 
 def test_both_languages_mean_the_same_day(data):
-    """Day of the month and year are the same in both, and each name of a weekday or month has one translation."""
+    """Both texts name the same day, and each weekday and month has one translation."""
     names = set()
     for english, german in zip(data.test.english, data.test.german, strict=True):
         weekday, middle, year = english.split(", ")
@@ -121,7 +111,7 @@ def test_both_languages_mean_the_same_day(data):
 
 
 def test_pairs_hold_the_symbol_before_each_symbol(data):
-    """A target is the text and its end; what the decoder is given at each step is the target one step before."""
+    """The decoder gets the target of the step before."""
     characters = ("", *dates.list_characters(data.train.english))
     symbols = ("", "", *dates.list_characters(data.train.german))
     model = date_translator.Translator(
@@ -137,7 +127,7 @@ def test_pairs_hold_the_symbol_before_each_symbol(data):
 
 
 def test_steps_one_by_one_are_the_steps_at_once():
-    """The decoder that is trained on whole texts is the one that is looped: the same scores, step by step."""
+    """The decoder gives the same scores in a loop as for the whole text."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         encoder, decoder = date_translator.Encoder(20), date_translator.Decoder(15)
@@ -151,7 +141,7 @@ def test_steps_one_by_one_are_the_steps_at_once():
 
 
 def test_published_model_translates_unseen_dates(published, data):
-    """Looped through the graphs as they lie in the store, it translates at least 99 % of 1,000 unseen dates exactly."""
+    """The stored graphs translate at least 99 % of 1,000 unseen dates exactly."""
     facts = published.manifest.text
     measured = date_translator.measure_quality(published.predict, data, facts.characters, facts.symbols)
     assert measured.rows == 1000
@@ -168,14 +158,14 @@ def test_published_model_translates_unseen_dates(published, data):
     ],
 )
 def test_manifest_says_how_the_loop_runs(published, english, german):
-    """By the manifest alone, padded as a server pads, a date becomes German with a probability near 1."""
+    """A loop that follows the manifest translates a date with a probability near 1."""
     written, total = published.translate(english)
     assert written == german
     assert -0.2 < total <= 0
 
 
 def test_every_date_fits_what_the_manifest_takes(published, data):
-    """Every character of every date of a part is known, the longest fits, and the loop has steps for the end."""
+    """Every character is known, the longest date fits, and the loop has steps for the end symbol."""
     facts = published.manifest.text
     for part in (data.train, data.validation, data.test):
         assert set("".join(part.english)) <= set(facts.characters)
@@ -185,7 +175,7 @@ def test_every_date_fits_what_the_manifest_takes(published, data):
 
 
 def test_padding_changes_nothing(published):
-    """A text that is padded further has the same state and memory, nothing in the padding, and the same scores."""
+    """More padding changes neither state, memory nor scores."""
     facts = published.manifest.text
     texts = ["Sunday, May 1, 2022", "Friday, June 10, 1999"]
     short, long = (
@@ -202,7 +192,7 @@ def test_padding_changes_nothing(published):
 
 
 def test_row_keeps_its_bits_in_company(published, data):
-    """From two rows on, a text and a step have the same bits whoever shares their batch."""
+    """From two rows on, the other rows of a batch do not change a row's bits."""
     facts = published.manifest.text
     source = dates.encode(data.test.english[:33], facts.characters, 32)
     begun = published.predict({"source": source}, "encode")
@@ -221,10 +211,3 @@ def test_scores_are_logarithms_of_probabilities(published):
     for token in range(len(published.manifest.text.symbols)):
         scores = published.predict({**begun, "token": np.full(2, token)})["scores"]
         assert np.exp(scores).sum(1) == pytest.approx(np.ones(2), abs=1e-5)
-
-
-def test_version_is_small_and_names_no_machine(published):
-    """All files are under half a megabyte and hold no path of where they were made."""
-    assert sum(map(len, published.files.values())) < LARGEST_BYTES
-    for content in published.files.values():
-        assert not any(trace in content for trace in (b"site-packages", b"/home/", b"/root/", b".py"))

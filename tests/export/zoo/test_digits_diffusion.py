@@ -2,27 +2,14 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from export.runtime import Runtime
 from export.zoo.data.digits import load_digits
 from export.zoo.quality.judge import measure_generation
-from model_store import DEFAULT_ROOT, Store
-
-LARGEST_BYTES = 500_000
+from tests.support.models.reference import Reference
 
 
 @pytest.fixture(scope="module")
-def version():
-    return Store(DEFAULT_ROOT).find("digits-diffusion", 1)
-
-
-@pytest.fixture(scope="module")
-def manifest(version):
-    return version.verify()
-
-
-@pytest.fixture(scope="module")
-def runtime(version, manifest):
-    return Runtime(version.read(manifest, "main.onnx"))
+def published():
+    return Reference("digits-diffusion")
 
 
 def make_inputs(rows, seed, time, next_time, eta=0.0):
@@ -33,82 +20,82 @@ def make_inputs(rows, seed, time, next_time, eta=0.0):
     return {"sample": sample, **levels, "label": np.arange(rows) % 10, "noise": noise, **strengths}
 
 
-def run_loop(runtime, manifest, inputs, steps):
+def run_loop(published, inputs, steps):
     """The loop as the manifest describes it, from the noise in ``inputs`` to the picture: what the last step shows."""
-    facts, (carry,) = manifest.generation.diffusion, manifest.loop.carries
+    facts, (carry,) = published.manifest.generation.diffusion, published.manifest.loop.carries
     generator = np.random.default_rng(2)
     times = np.linspace(facts.times - 1, 0, steps).round().astype(np.int64)
     for time, next_time in zip(times, [*times[1:], -1], strict=True):
         levels = {facts.time: time, facts.next_time: next_time}
         inputs = {**inputs, **{name: np.full_like(inputs["label"], level) for name, level in levels.items()}}
         inputs[facts.step_noise] = generator.standard_normal(inputs["sample"].shape, dtype=np.float32)
-        outputs = runtime.run(inputs)
+        outputs = published.predict(inputs)
         inputs[carry.input] = outputs[carry.output]
-    return outputs[manifest.generation.output]
+    return outputs[published.manifest.generation.output]
 
 
-def test_label_that_is_out_of_range_is_an_error(runtime):
-    """There is no digit above 9: the graph fails, also for 10, and draws nothing."""
+def test_label_that_is_out_of_range_is_an_error(published):
+    """The graph fails for a label above 9."""
     for label in (10, 11):
         with pytest.raises(ExportError, match="out of"):
-            runtime.run({**make_inputs(2, 0, 199, 100), "label": np.array([0, label])})
+            published.predict({**make_inputs(2, 0, 199, 100), "label": np.array([0, label])})
 
 
-def test_level_that_is_out_of_range_is_an_error(runtime):
-    """Above the level of pure noise there is none."""
+def test_level_that_is_out_of_range_is_an_error(published):
+    """The graph fails for a level above that of pure noise."""
     with pytest.raises(ExportError, match=r"out of|out-of|[Ii]nvalid"):
-        runtime.run(make_inputs(2, 0, 200, 100))
+        published.predict(make_inputs(2, 0, 200, 100))
 
 
-def test_published_loop_reaches_its_bar(runtime, manifest):
-    """Twenty steps of version 1, through ONNX Runtime, draw the digits that were asked for, as varied as it says."""
-    inputs, steps = make_inputs(1000, 0, 199, 0), manifest.generation.diffusion.steps
+def test_published_loop_reaches_its_bar(published):
+    """Twenty steps of version 1 draw the digits that were asked for, as varied as the manifest says."""
+    inputs, steps = make_inputs(1000, 0, 199, 0), published.manifest.generation.diffusion.steps
     parts = [{name: array[i : i + 50] for name, array in inputs.items()} for i in range(0, 1000, 50)]  # fit the cache
-    made = np.concatenate([run_loop(runtime, manifest, part, steps) for part in parts])
+    made = np.concatenate([run_loop(published, part, steps) for part in parts])
     metrics = measure_generation(made, inputs["label"], load_digits().test)
-    assert manifest.quality.bar == {"agreement": 0.98, "least_class_agreement": 0.93, "diversity": 0.7}
-    for name, least in manifest.quality.bar.items():
+    assert published.manifest.quality.bar == {"agreement": 0.98, "least_class_agreement": 0.93, "diversity": 0.7}
+    for name, least in published.manifest.quality.bar.items():
         assert metrics[name] >= least
-        assert metrics[name] == pytest.approx(manifest.quality.metrics[name], abs=0.002)
+        assert metrics[name] == pytest.approx(published.manifest.quality.metrics[name], abs=0.002)
     assert (made.shape, made.dtype) == ((1000, 1, 8, 8), np.float32)
     assert made.min() >= 0
     assert made.max() <= 16
 
 
-def test_loop_with_fresh_noise_draws_digits_too(runtime, manifest):
+def test_loop_with_fresh_noise_draws_digits_too(published):
     """With new noise in every step (DDPM, eta 1) nearly all pictures are of their class as well."""
     inputs = make_inputs(100, 1, 199, 0, eta=1.0)
-    made = run_loop(runtime, manifest, inputs, steps=20)
+    made = run_loop(published, inputs, steps=20)
     assert measure_generation(made, inputs["label"], load_digits().test)["agreement"] >= 0.97
 
 
-def test_last_step_leaves_the_finished_picture(runtime):
-    """At the level -1 the sample is the preview, in -1..1 instead of 0..16, and no noise is added to it."""
-    quiet, noisy = (runtime.run(make_inputs(20, 0, 9, -1, eta)) for eta in (0.0, 1.0))
+def test_last_step_leaves_the_finished_picture(published):
+    """At the level -1 the sample is the preview, scaled from -1..1 to 0..16, without noise."""
+    quiet, noisy = (published.predict(make_inputs(20, 0, 9, -1, eta)) for eta in (0.0, 1.0))
     assert np.array_equal(quiet["next_sample"], noisy["next_sample"])
     assert quiet["preview"] == pytest.approx((quiet["next_sample"].clip(-1, 1) + 1) * 8, abs=1e-4)
 
 
-def test_rows_at_different_steps_share_a_batch(runtime):
-    """Each row of a batch of many levels, labels and strengths is bit for bit what it is beside itself."""
+def test_rows_at_different_steps_share_a_batch(published):
+    """A row has the same bits alone and among rows of other levels, labels and strengths."""
     generator = np.random.default_rng(3)
     rows = 33
     time = generator.integers(0, 200, rows)
     strengths = {name: generator.random(rows, dtype=np.float32) for name in ("guidance", "eta")}
     inputs = {**make_inputs(rows, 3, 0, 0), "time": time, "next_time": generator.integers(-1, time), **strengths}
-    together = runtime.run(inputs)
+    together = published.predict(inputs)
     for row in range(rows):
-        alone = runtime.run({name: array[[row, row]] for name, array in inputs.items()})
+        alone = published.predict({name: array[[row, row]] for name, array in inputs.items()})
         assert all(np.array_equal(alone[name][0], together[name][row]) for name in together)
 
 
-def test_guidance_pushes_away_from_what_no_label_gives(runtime):
-    """The preview moves along a line as the guidance grows: what no label gives is at -1, and the same for all."""
+def test_guidance_pushes_away_from_what_no_label_gives(published):
+    """The preview moves along a line with the guidance; at -1 it does not depend on the label."""
     inputs = make_inputs(10, 4, 120, 100)
     inputs["sample"] = inputs["sample"][[0] * 10] * 0.1  # faint, so that no preview is cut off at the ends
 
     def step(guidance):
-        return runtime.run({**inputs, "guidance": np.full(10, guidance, np.float32)})["next_sample"]
+        return published.predict({**inputs, "guidance": np.full(10, guidance, np.float32)})["next_sample"]
 
     without, plain, strong = step(-1), step(0), step(1)
     assert np.ptp(without, axis=0).max() < 1e-5
@@ -116,18 +103,17 @@ def test_guidance_pushes_away_from_what_no_label_gives(runtime):
     assert strong - plain == pytest.approx(plain - without, abs=1e-5)
 
 
-def test_version_is_small_and_says_how_it_is_run(version, manifest):
-    """The files are under half a megabyte; a loop carries the sample and shows the preview."""
-    assert sum(len(version.read(manifest, file)) for file in manifest.files) < LARGEST_BYTES
-    facts = manifest.generation
+def test_manifest_says_how_the_loop_runs(published):
+    """The loop carries the sample and shows the preview."""
+    facts = published.manifest.generation
     assert (facts.output, facts.noise, facts.diffusion.preview) == ("preview", "sample", "preview")
-    assert [(carry.input, carry.output) for carry in manifest.loop.carries] == [("sample", "next_sample")]
-    assert (facts.diffusion.steps, facts.diffusion.times, manifest.loop.max_steps) == (20, 200, 200)
+    assert [(carry.input, carry.output) for carry in published.manifest.loop.carries] == [("sample", "next_sample")]
+    assert (facts.diffusion.steps, facts.diffusion.times, published.manifest.loop.max_steps) == (20, 200, 200)
     assert facts.picture.scale * 255 == pytest.approx(16)
 
 
 def test_schedule_falls_from_the_picture_to_pure_noise():
-    """The share of the picture is 1 without noise, falls at every level, and is nothing at the last."""
+    """The picture's share is 1 without noise, falls at every level, and is 0 at the last."""
     pytest.importorskip("torch")
     from export.zoo.digits_diffusion import make_schedule
 
@@ -138,7 +124,7 @@ def test_schedule_falls_from_the_picture_to_pure_noise():
 
 
 def test_steps_lead_from_pure_noise_to_none():
-    """However many steps there are, they begin at 199, each where the one before ended, and end at -1."""
+    """Any number of steps begins at 199 and ends at -1, each where the one before ended."""
     pytest.importorskip("torch")
     from export.zoo.digits_diffusion import list_times
 
@@ -151,7 +137,7 @@ def test_steps_lead_from_pure_noise_to_none():
 
 
 def test_update_is_that_of_the_papers(one_thread):
-    """DDPM (eta 1) has the mean and variance of the true posterior; DDIM (eta 0) keeps the noise that is there."""
+    """DDPM (eta 1) has the mean and variance of the true posterior; DDIM (eta 0) keeps the noise."""
     torch = pytest.importorskip("torch")
     from export.zoo.digits_diffusion import DenoisingStep, make_schedule
 

@@ -2,24 +2,14 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from export.runtime import Runtime
 from export.zoo.data.digits import load_digits
 from export.zoo.quality.judge import measure_generation
-from model_store import DEFAULT_ROOT, Store
+from tests.support.models.reference import Reference
 
 
 @pytest.fixture(scope="module")
-def version():
-    return Store(DEFAULT_ROOT).find("digits-gan", 1)
-
-
-@pytest.fixture(scope="module")
-def manifest(version):
-    return version.verify()
-
-
-def open_graph(version, manifest, graph):
-    return Runtime(version.read(manifest, manifest.graphs[graph].file))
+def published():
+    return Reference("digits-gan")
 
 
 def draw(rows, seed):
@@ -27,43 +17,43 @@ def draw(rows, seed):
     return {"noise": noise, "label": np.arange(rows) % 10}
 
 
-def test_published_generator_reaches_its_bar(version, manifest):
-    """Version 1, through ONNX Runtime, draws digits that the judge recognises and that vary as the manifest says."""
-    inputs, facts = draw(1000, seed=0), manifest.generation
+def test_published_generator_reaches_its_bar(published):
+    """Version 1 draws digits that the judge recognises and that vary as the manifest says."""
+    inputs, facts = draw(1000, seed=0), published.manifest.generation
     given = {facts.noise: inputs["noise"], facts.label: inputs["label"]}
-    made = open_graph(version, manifest, facts.graph).run(given)[facts.output]
+    made = published.graphs[facts.graph].run(given)[facts.output]
     metrics = measure_generation(made, inputs["label"], load_digits().test)
     assert facts.picture.scale * 255 == pytest.approx(16)
-    assert manifest.quality.bar == {"agreement": 0.98, "least_class_agreement": 0.95, "diversity": 0.8}
-    for name, least in manifest.quality.bar.items():
+    assert published.manifest.quality.bar == {"agreement": 0.98, "least_class_agreement": 0.95, "diversity": 0.8}
+    for name, least in published.manifest.quality.bar.items():
         assert metrics[name] >= least
-        assert metrics[name] == pytest.approx(manifest.quality.metrics[name], abs=0.002)
+        assert metrics[name] == pytest.approx(published.manifest.quality.metrics[name], abs=0.002)
 
 
-def test_made_digits_are_pictures(version, manifest):
-    """What is drawn has the shape, the datatype and the range of a picture, whatever the noise."""
+def test_made_digits_are_pictures(published):
+    """Drawn pictures have the shape, datatype and range of a picture for any noise."""
     inputs = draw(20, seed=1)
-    made = open_graph(version, manifest, "main").run({**inputs, "noise": inputs["noise"] * 100})["image"]
+    made = published.graphs["main"].run({**inputs, "noise": inputs["noise"] * 100})["image"]
     assert (made.shape, made.dtype) == ((20, 1, 8, 8), np.float32)
     assert made.min() >= 0
     assert made.max() <= 16
 
 
-def test_label_that_is_out_of_range_is_an_error(version, manifest):
-    """A label above 9 has no picture: the graph fails and draws nothing."""
+def test_label_that_is_out_of_range_is_an_error(published):
+    """The graph fails for a label above 9."""
     with pytest.raises(ExportError, match="out of"):
-        open_graph(version, manifest, "main").run({**draw(2, seed=0), "label": np.array([0, 10])})
+        published.graphs["main"].run({**draw(2, seed=0), "label": np.array([0, 10])})
 
 
-def test_published_critic_tells_labels_and_noise_from_digits(version, manifest):
-    """Most real test digits score highest under their own label, and above noise of the same brightness."""
+def test_published_critic_tells_labels_and_noise_from_digits(published):
+    """Most test digits score highest under their own label, and above noise of the same brightness."""
     test = load_digits().test
-    critic = open_graph(version, manifest, "realism")
+    critic = published.graphs["realism"]
     scores = np.stack(
         [critic.run({"image": test.images, "label": np.full(450, label)})["score"] for label in range(10)], axis=1
     )
     accuracy = np.mean(scores.argmax(1) == test.labels)
-    assert accuracy == pytest.approx(manifest.quality.metrics["label_accuracy"], abs=2 / 450)
+    assert accuracy == pytest.approx(published.manifest.quality.metrics["label_accuracy"], abs=2 / 450)
     assert accuracy >= 0.85
     noise = np.random.default_rng(0).permuted(test.images.reshape(450, 64), axis=1).reshape(test.images.shape)
     below = critic.run({"image": noise, "label": test.labels})["score"]
@@ -71,7 +61,7 @@ def test_published_critic_tells_labels_and_noise_from_digits(version, manifest):
 
 
 def test_drawn_inputs_are_the_same_every_time_and_balanced():
-    """Quality is always measured on the same noise, with equally many of each label."""
+    """Quality is measured on the same noise each time, with equally many of each label."""
     pytest.importorskip("torch")
     from export.zoo.digits_gan import draw_inputs
 
@@ -82,7 +72,7 @@ def test_drawn_inputs_are_the_same_every_time_and_balanced():
 
 
 def test_folding_the_critic_does_not_change_its_scores():
-    """Plain weights in the place of normalised ones give the same scores, and no layer amplifies any longer."""
+    """Plain weights give the same scores as normalised ones, and no layer amplifies."""
     torch = pytest.importorskip("torch")
     from export.zoo.digits_gan import Critic
 
@@ -103,7 +93,7 @@ def test_folding_the_critic_does_not_change_its_scores():
 
 
 def test_critic_scores_the_label_that_is_asked_for():
-    """The score of a row is that of its own label, and does not depend on the labels of other rows."""
+    """A row's score is that of its own label, and does not depend on other rows."""
     torch = pytest.importorskip("torch")
     from export.zoo.digits_gan import Critic
 

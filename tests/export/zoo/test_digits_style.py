@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from export.runtime import Runtime
 from export.zoo.data.digits import load_digits
-from model_store import DEFAULT_ROOT, Store
+from tests.support.models.reference import Reference
 
 pytest.importorskip("torch")
 from export.zoo import digits_style
@@ -11,13 +10,11 @@ from export.zoo import digits_style
 
 @pytest.fixture(scope="module")
 def published():
-    """The manifest of the model in the store, and its graphs on ONNX Runtime."""
-    manifest, files = Store(DEFAULT_ROOT).find(digits_style.NAME).read_all()
-    return manifest, {name: Runtime(files[graph.file]) for name, graph in manifest.graphs.items()}
+    return Reference(digits_style.NAME)
 
 
 def test_dilation_turns_a_dot_into_a_block():
-    """A dot becomes 3 x 3, is cut off at the border, and the darker of two neighbours wins."""
+    """A dot becomes 3 x 3, is cut at the border, and the darker neighbour wins."""
     pictures = np.zeros((2, 1, 8, 8), np.float32)
     pictures[0, 0, 4, 3] = 7
     pictures[1, 0, 0, 0], pictures[1, 0, 0, 2] = 16, 5
@@ -30,7 +27,7 @@ def test_dilation_turns_a_dot_into_a_block():
 
 
 def test_no_picture_is_in_both_styles():
-    """The two piles come from different pictures: none of the thick ones is the dilation of a plain one."""
+    """The thick pictures are not dilations of the plain ones."""
     train = load_digits().train
     plain, thick = digits_style.split_styles(train)
     assert len(plain) == len(thick) == len(train.labels) // 2 == 561
@@ -45,27 +42,22 @@ def test_psnr_is_that_of_its_definition():
 
 
 def test_published_model_reaches_its_bar_on_the_test_digits(published):
-    """Both graphs, as they lie in the store, translate the test digits as well as the manifest says."""
-    manifest, graphs = published
-    measured = digits_style.measure_quality(
-        lambda inputs, graph="main": graphs[graph].run(inputs),
-        load_digits().test,
-    )
-    assert measured.bar == manifest.quality.bar == {"psnr_thick_db": 20.0, "agreement_thinned": 0.88}
+    """Both stored graphs translate the test digits as well as the manifest says."""
+    measured = digits_style.measure_quality(published.predict, load_digits().test)
+    assert measured.bar == published.manifest.quality.bar == {"psnr_thick_db": 20.0, "agreement_thinned": 0.88}
     assert all(measured.metrics[name] >= least for name, least in measured.bar.items())
-    assert measured.metrics == pytest.approx(dict(manifest.quality.metrics), abs=0.01)
+    assert measured.metrics == pytest.approx(dict(published.manifest.quality.metrics), abs=0.01)
     assert measured.metrics["agreement_untranslated"] < 0.3
     assert measured.metrics["psnr_untranslated_db"] < 10
 
 
 def test_published_graphs_take_and_give_pictures(published):
-    """Both directions take 0..16 and give 0..16 in the same shape, also for pictures of nothing but paper or ink."""
-    manifest, graphs = published
-    facts = manifest.reconstruction
+    """Both directions map 0..16 to 0..16 in the same shape, also for empty and full pictures."""
+    facts = published.manifest.reconstruction
     assert facts.graphs == ("main", "thin")
     extremes = np.stack([np.zeros((1, 8, 8), np.float32), np.full((1, 8, 8), 16, np.float32)])
     for graph in facts.graphs:
-        made = graphs[graph].run({"image": extremes})[facts.output]
+        made = published.graphs[graph].run({"image": extremes})[facts.output]
         assert made.shape == extremes.shape
         assert made.dtype == np.float32
         assert np.all((made >= 0) & (made <= 16))

@@ -1,87 +1,72 @@
 import numpy as np
 import pytest
 
-from export.runtime import Runtime
 from export.zoo.data.digits import Part, load_digits
 from export.zoo.quality.judge import judge, measure_generation
-from model_store import DEFAULT_ROOT, Store
+from tests.support.models.reference import Reference
 
 
 @pytest.fixture(scope="module")
-def version():
-    return Store(DEFAULT_ROOT).find("digits-vae", 1)
+def published():
+    return Reference("digits-vae")
 
 
-@pytest.fixture(scope="module")
-def manifest(version):
-    return version.verify()
-
-
-@pytest.fixture(scope="module")
-def main(version, manifest):
-    return Runtime(version.read(manifest, manifest.graphs["main"].file))
-
-
-@pytest.fixture(scope="module")
-def decode(version, manifest):
-    return Runtime(version.read(manifest, manifest.graphs["decode"].file))
-
-
-def test_published_decoder_reaches_its_bar(decode, manifest):
-    """Version 1, through ONNX Runtime, draws digits that the judge recognises and that vary as the manifest says."""
-    facts, labels = manifest.generation, np.arange(1000) % 10
+def test_published_decoder_reaches_its_bar(published):
+    """Version 1 draws digits that the judge recognises and that vary as the manifest says."""
+    facts, labels = published.manifest.generation, np.arange(1000) % 10
     noise = np.random.default_rng(0).standard_normal((1000, 6), dtype=np.float32)
-    made = decode.run({facts.noise: noise, facts.label: labels})[facts.output]
+    made = published.predict({facts.noise: noise, facts.label: labels}, "decode")[facts.output]
     metrics = measure_generation(made, labels, load_digits().test)
     assert facts.graph == "decode"
     assert facts.picture.scale * 255 == pytest.approx(16)
     for name, least in {"agreement": 0.97, "least_class_agreement": 0.93, "diversity": 0.7}.items():
-        assert metrics[name] >= manifest.quality.bar[name] == least
-        assert metrics[name] == pytest.approx(manifest.quality.metrics[name], abs=0.002)
+        assert metrics[name] >= published.manifest.quality.bar[name] == least
+        assert metrics[name] == pytest.approx(published.manifest.quality.metrics[name], abs=0.002)
 
 
-def test_published_anomaly_score_tells_digits_from_what_is_none(main, manifest):
-    """At the stored threshold few test digits raise an alarm, and nearly all noise and inverted digits do."""
+def test_published_anomaly_score_tells_digits_from_what_is_none(published):
+    """At the stored threshold few digits are anomalies, and nearly all noise and inverted digits are."""
     pytest.importorskip("torch")
     from export.zoo.digits_vae import draw_strangers, measure_auroc
 
     test = load_digits().test
+    manifest = published.manifest
     anomaly, threshold = manifest.reconstruction.anomaly, manifest.reconstruction.threshold
-    usual = main.run({"image": test.images})[anomaly]
+    usual = published.predict({"image": test.images})[anomaly]
     assert np.mean(usual > threshold) == pytest.approx(manifest.quality.metrics["false_alarm_rate"], abs=1 / 450)
     assert np.mean(usual > threshold) <= 0.05
     for images in draw_strangers(test).values():
-        odd = main.run({"image": images})[anomaly]
+        odd = published.predict({"image": images})[anomaly]
         assert measure_auroc(usual, odd) >= 0.95
         assert np.mean(odd > threshold) >= 0.9
 
 
-def test_reconstruction_is_the_digit_that_was_sent(main, manifest):
-    """A test digit comes back as one of its class; the error is the root mean square over its pixels."""
+def test_reconstruction_is_the_digit_that_was_sent(published):
+    """A test digit comes back as its class; the error is the root mean square over its pixels."""
     test = load_digits().test
-    outputs, facts = main.run({"image": test.images}), manifest.reconstruction
+    outputs, facts = published.predict({"image": test.images}), published.manifest.reconstruction
     difference = (outputs[facts.output] - test.images).reshape(450, -1)
     assert np.mean(judge(outputs[facts.output]) == test.labels) >= 0.95
     assert outputs[facts.error] == pytest.approx(np.sqrt(np.mean(difference**2, axis=1)), rel=1e-4)
     assert outputs["latent"].shape == (450, 6)
 
 
-def test_anomaly_score_is_made_of_error_and_style(main):
-    """The score is that of the density: squared error in units of the spread of training, and squared latent."""
-    outputs = main.run({"image": load_digits().test.images})
+def test_anomaly_score_is_made_of_error_and_style(published):
+    """The score is the squared error in units of the training spread plus the squared latent."""
+    outputs = published.predict({"image": load_digits().test.images})
     expected = 10 * 64 * (outputs["error"] / 16) ** 2 + (outputs["latent"] ** 2).sum(1) / 2
     assert outputs["anomaly"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_latent_mean_of_digits_lies_where_noise_is_drawn(main):
-    """Real digits use the part of the latent space that the decoder is sampled from."""
-    latent = main.run({"image": load_digits().test.images})["latent"]
+def test_latent_mean_of_digits_lies_where_noise_is_drawn(published):
+    """Real digits lie in the part of the latent space that the decoder samples from."""
+    latent = published.predict({"image": load_digits().test.images})["latent"]
     assert np.abs(latent.mean(0)).max() < 0.4
     assert latent.std(0).max() < 1.3
 
 
 def test_strangers_are_pictures_in_range_and_always_the_same():
-    """Noise and inverted digits have values of pictures; an inverted picture is 16 minus it."""
+    """Noise and inverted digits have pixel values; an inverted picture is 16 minus the picture."""
     pytest.importorskip("torch")
     from export.zoo.digits_vae import draw_strangers
 
@@ -98,7 +83,7 @@ def test_strangers_are_pictures_in_range_and_always_the_same():
 
 
 def test_auroc_is_the_chance_that_the_odd_one_scores_higher():
-    """Apart gives one, alike a half, the wrong way round zero; a tie counts half."""
+    """Separated scores give 1, equal ones 0.5, reversed ones 0; a tie counts half."""
     pytest.importorskip("torch")
     from export.zoo.digits_vae import measure_auroc
 

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from export.errors import QualityError
-from export.runtime import Runtime
-from model_store import DEFAULT_ROOT, Store
+from tests.support.models.reference import Reference
 
 pytest.importorskip("statsmodels")
 pytest.importorskip("torch")
@@ -18,9 +17,7 @@ def parts():
 
 @pytest.fixture(scope="module")
 def published():
-    """The manifest of the model in the store, and its graph on ONNX Runtime."""
-    manifest, files = Store(DEFAULT_ROOT).find(elnino_forecaster.NAME).read_all()
-    return manifest, Runtime(files[manifest.graphs["main"].file])
+    return Reference(elnino_forecaster.NAME)
 
 
 def test_parts_are_whole_years_in_the_order_of_time(parts):
@@ -32,7 +29,7 @@ def test_parts_are_whole_years_in_the_order_of_time(parts):
 
 
 def test_windows_stay_within_their_years():
-    """A window is 24 + 6 consecutive months; its month is that of the last known value; the first and last fit."""
+    """A window is 24 + 6 consecutive months, and its month is that of the last known value."""
     windows = elnino_forecaster.cut_windows(np.arange(36, dtype=np.float32).reshape(3, 12))
     assert (windows.history.shape, windows.future.shape) == ((7, 24), (7, 6))
     assert np.array_equal(windows.history[:, -1] % 12, windows.month)
@@ -41,7 +38,7 @@ def test_windows_stay_within_their_years():
 
 
 def test_linear_forecast_continues_what_is_linear():
-    """A yearly wave obeys an autoregression, so that the baseline continues it exactly."""
+    """A yearly wave is an autoregression, so the baseline continues it exactly."""
     wave = 20 + np.sin(2 * np.pi * np.arange(120) / 12).reshape(10, 12)
     windows = elnino_forecaster.cut_windows(wave)
     forecast = forecast_linearly(wave.reshape(-1), windows.history, elnino_forecaster.LAGS, 6)
@@ -49,7 +46,7 @@ def test_linear_forecast_continues_what_is_linear():
 
 
 def test_intervals_that_cover_too_much_are_refused(parts):
-    """Intervals that always hold what comes are too wide to be of 80 %, and are not published."""
+    """Intervals that hold every value are too wide for 80 %, and are not published."""
 
     def predict(inputs, graph="main"):
         return {"forecast": np.tile(np.array([0, 22, 44], np.float32), (len(inputs["month"]), 6, 1))}
@@ -59,7 +56,7 @@ def test_intervals_that_cover_too_much_are_refused(parts):
 
 
 def test_calibrated_intervals_hold_four_in_five(parts):
-    """After the calibration 80 % of the values of its years lie within the intervals, even of an untrained model."""
+    """After calibration 80 % of the values lie within the intervals, even of an untrained model."""
     import torch
 
     windows = elnino_forecaster.cut_windows(parts.validation)
@@ -72,12 +69,11 @@ def test_calibrated_intervals_hold_four_in_five(parts):
 
 
 def test_published_model_reaches_its_bar_on_the_last_years(published, parts):
-    """The graph, as it lies in the store, forecasts the test years as well as the manifest says."""
-    manifest, graph = published
-    measured = elnino_forecaster.measure_quality(lambda inputs, name="main": graph.run(inputs), parts)
-    assert measured.bar == manifest.quality.bar == {"mae_gain": 0.0, "coverage": 0.7}
+    """The stored graph forecasts the test years as well as the manifest says."""
+    measured = elnino_forecaster.measure_quality(published.predict, parts)
+    assert measured.bar == published.manifest.quality.bar == {"mae_gain": 0.0, "coverage": 0.7}
     assert all(measured.metrics[name] >= least for name, least in measured.bar.items())
-    assert measured.metrics == pytest.approx(dict(manifest.quality.metrics), abs=0.005)
+    assert measured.metrics == pytest.approx(dict(published.manifest.quality.metrics), abs=0.005)
     assert measured.metrics["mae_6_months"] < min(
         measured.metrics[f"mae_{name}"] for name in ("persistence", "seasonal")
     )
@@ -85,34 +81,33 @@ def test_published_model_reaches_its_bar_on_the_last_years(published, parts):
 
 @pytest.mark.parametrize("months", [12, 24, 600])
 def test_published_model_takes_any_length_of_history(published, parts, months):
-    """From the shortest history to the longest, the forecast is six ordered triples of plausible temperatures."""
-    manifest, graph = published
-    assert manifest.forecast.least_history <= months <= manifest.forecast.max_history
+    """Any length of history gives six ordered triples of plausible temperatures."""
+    assert published.manifest.forecast.least_history <= months <= published.manifest.forecast.max_history
     series = np.concatenate([parts.train, parts.validation, parts.test]).reshape(-1)
     history = np.stack([series[-months:], series[-months - 12 : -12]])
-    forecast = graph.run({"history": history, "month": np.array([11, 11])})["forecast"]
+    forecast = published.predict({"history": history, "month": np.array([11, 11])})["forecast"]
     assert forecast.shape == (2, 6, 3)
     assert np.all(np.diff(forecast, axis=2) >= 0)
     assert np.all((forecast > 15) & (forecast < 32))
 
 
 def test_published_model_says_what_its_forecast_is(published):
-    """The manifest names the history, the six months ahead and their quantiles, in degrees Celsius."""
-    manifest, graph = published
-    facts = manifest.forecast
+    """The manifest names the history, the six months, their quantiles and the unit."""
+    facts = published.manifest.forecast
     assert (facts.history, facts.output, facts.unit) == ("history", "forecast", "degrees Celsius")
     assert (facts.horizon, facts.quantiles) == (6, (0.1, 0.5, 0.9))
     history = np.full((2, facts.least_history), 22, np.float32)
-    forecast = graph.run({facts.history: history, "month": np.array([5, 11])})[facts.output]
+    forecast = published.predict({facts.history: history, "month": np.array([5, 11])})[facts.output]
     assert forecast.shape == (2, facts.horizon, len(facts.quantiles))
 
 
 def test_shortest_history_serves_nearly_as_well(published, parts):
-    """A single year before the validation years costs less than 5 % of the error of two."""
-    manifest, graph = published
+    """One year of history costs less than 5 % of the error of two."""
     windows = elnino_forecaster.cut_windows(parts.validation)
     errors = [
-        np.abs(graph.run({"history": history, "month": windows.month})["forecast"][:, :, 1] - windows.future).mean()
-        for history in (windows.history, windows.history[:, -manifest.forecast.least_history :])
+        np.abs(
+            published.predict({"history": history, "month": windows.month})["forecast"][:, :, 1] - windows.future
+        ).mean()
+        for history in (windows.history, windows.history[:, -published.manifest.forecast.least_history :])
     ]
     assert errors[1] < 1.05 * errors[0]

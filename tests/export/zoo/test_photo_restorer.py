@@ -1,11 +1,8 @@
 import numpy as np
 import pytest
 
-from export.runtime import Runtime
 from export.zoo.data import photos
-from model_store import DEFAULT_ROOT, Store
-
-LARGEST_BYTES = 500_000
+from tests.support.models.reference import Reference
 
 
 @pytest.fixture(scope="module")
@@ -14,22 +11,12 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def version():
-    return Store(DEFAULT_ROOT).find("photo-restorer")
-
-
-@pytest.fixture(scope="module")
-def manifest(version):
-    return version.verify()
-
-
-@pytest.fixture(scope="module")
-def runtime(version, manifest):
-    return Runtime(version.read(manifest, "main.onnx"))
+def published():
+    return Reference("photo-restorer")
 
 
 def test_photographs_are_split_without_overlap(data):
-    """Train and validation are the left and the right part of one photograph; the test is the other, whole."""
+    """Train and validation are two parts of one photograph; the test is the other photograph."""
     from sklearn.datasets import load_sample_image
 
     assert (data.train.shape, data.validation.shape, data.test.shape) == ((3, 427, 512), (3, 427, 128), (3, 427, 640))
@@ -39,7 +26,7 @@ def test_photographs_are_split_without_overlap(data):
 
 
 def test_blur_spreads_a_point_evenly_and_keeps_its_light():
-    """A point becomes a round Gaussian of the sigma asked for, whose values sum to the point's."""
+    """A point becomes a round Gaussian of the given sigma with the same sum."""
     point = np.zeros((1, 21, 31), np.float32)
     point[0, 10, 12] = 100.0
     blurred = photos.blur(point, 1.5)
@@ -53,12 +40,12 @@ def test_blur_spreads_a_point_evenly_and_keeps_its_light():
 
 
 def test_blur_leaves_an_even_picture_as_it_is():
-    """The border is continued, not darkened: a picture of one value keeps it up to its edges."""
+    """The border is continued, so a picture of one value keeps it."""
     assert photos.blur(np.full((3, 7, 9), 42, np.float32), 1.0) == pytest.approx(42, rel=1e-6)
 
 
 def test_spoilt_photograph_is_that_of_its_seed_and_keeps_the_range(data):
-    """The same seed spoils alike, another one otherwise; values stay in 0..255 and the size does not change."""
+    """The same seed gives the same photograph; values stay in 0..255 and the size stays."""
     part = data.validation
     spoilt = photos.spoil(part, 3)
     assert np.array_equal(spoilt, photos.spoil(part, 3))
@@ -68,14 +55,14 @@ def test_spoilt_photograph_is_that_of_its_seed_and_keeps_the_range(data):
 
 
 def test_noise_has_its_sigma_where_nothing_is_cut_off():
-    """An even grey becomes grey of the standard deviation that the data's description names."""
+    """An even grey gets the standard deviation that the data's description names."""
     spoilt = photos.spoil(np.full((3, 100, 100), 128, np.float32), 0)
     assert spoilt.mean() == pytest.approx(128, abs=0.5)
     assert spoilt.std() == pytest.approx(photos.NOISE_SIGMA, rel=0.02)
 
 
 def test_patches_are_places_of_the_photograph():
-    """Patches lie side by side, from the top left, row by row, and nothing overlaps."""
+    """Patches lie side by side, row by row from the top left, without overlap."""
     photo = np.arange(2 * 7 * 9).reshape(2, 7, 9)
     patches = photos.cut_patches(photo, 3, 4)
     assert patches.shape == (4, 2, 3, 4)
@@ -84,7 +71,7 @@ def test_patches_are_places_of_the_photograph():
 
 
 def test_softened_photograph_is_twice_as_large_and_keeps_its_light(data):
-    """What the network is shown as out of focus is the photograph enlarged, smoother between neighbours."""
+    """The out-of-focus input is the photograph enlarged, and smoother between neighbours."""
     pytest.importorskip("torch")
     from export.zoo.photo_restorer import _soften
 
@@ -96,7 +83,7 @@ def test_softened_photograph_is_twice_as_large_and_keeps_its_light(data):
 
 
 def test_training_patches_show_the_same_place_turned_alike():
-    """What the network is given and what it should give come from one place, in the same position."""
+    """Input and target of the network come from one place, in the same orientation."""
     torch = pytest.importorskip("torch")
     from export.zoo.photo_restorer import BATCH_ROWS, PATCH_PIXELS, _draw_patches
 
@@ -110,24 +97,24 @@ def test_training_patches_show_the_same_place_turned_alike():
     assert positions == {(a, b) for x in (1.0, -1.0) for y in (70.0, -70.0) for a, b in ((x, y), (y, x))}
 
 
-def test_published_restorer_reaches_its_bar(data, manifest, runtime):
-    """The version in the store brings the whole test photograph 3 dB nearer the original, and beats smoothing."""
+def test_published_restorer_reaches_its_bar(data, published):
+    """The stored version brings the test photograph 3 dB nearer the original, and beats smoothing."""
     pytest.importorskip("torch")
     from export.zoo.photo_restorer import measure_quality
 
-    quality = measure_quality(lambda inputs: runtime.run(inputs), data)
-    assert dict(manifest.quality.bar) == {"psnr_gain_db": 3}
+    quality = measure_quality(published.predict, data)
+    assert dict(published.manifest.quality.bar) == {"psnr_gain_db": 3}
     assert quality.metrics["psnr_gain_db"] >= 3
-    assert dict(quality.metrics) == pytest.approx(dict(manifest.quality.metrics), abs=0.01)
+    assert dict(quality.metrics) == pytest.approx(dict(published.manifest.quality.metrics), abs=0.01)
     assert quality.metrics["psnr_db"] > quality.metrics["psnr_smoothed_db"]
 
 
 @pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 33])
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 50])
-def test_published_restorer_takes_any_size(runtime, manifest, height, width):
-    """A picture comes back in its own size, odd or even, with values of 0..255 and its distance to what went in."""
+def test_published_restorer_takes_any_size(published, height, width):
+    """A picture keeps its size, odd or even, has values of 0..255, and comes with its error."""
     image = np.random.default_rng([height, width]).uniform(0, 255, (2, 3, height, width)).astype(np.float32)
-    answer, facts = runtime.run({manifest.image.input: image}), manifest.reconstruction
+    answer, facts = published.predict({published.manifest.image.input: image}), published.manifest.reconstruction
     assert answer[facts.output].shape == image.shape
     assert answer[facts.output].min() >= 0
     assert answer[facts.output].max() <= 255
@@ -135,19 +122,17 @@ def test_published_restorer_takes_any_size(runtime, manifest, height, width):
     assert answer[facts.error] == pytest.approx(expected, rel=1e-4)
 
 
-def test_published_restorer_says_which_axes_are_free(manifest):
-    """Height and width have names in the manifest, of the picture that goes in and of the one that comes out; pixel
-    values are taken as they are."""
-    assert (manifest.image.height, manifest.image.width) == (None, None)
-    assert (manifest.image.channels, manifest.image.scale, manifest.image.offset) == (3, 1, 0)
-    graph = manifest.graphs["main"]
+def test_published_restorer_says_which_axes_are_free(published):
+    """Height and width are named in the manifest, for input and output; pixel values are not scaled."""
+    assert (published.manifest.image.height, published.manifest.image.width) == (None, None)
+    assert (published.manifest.image.channels, published.manifest.image.scale, published.manifest.image.offset) == (
+        3,
+        1,
+        0,
+    )
+    graph = published.manifest.graphs["main"]
     assert [(t.name, t.shape) for t in graph.inputs] == [("image", ("batch", 3, "height", "width"))]
     assert [(t.name, t.shape) for t in graph.outputs] == [
         ("reconstruction", ("batch", 3, "height", "width")),
         ("error", ("batch",)),
     ]
-
-
-def test_published_restorer_is_small(version, manifest):
-    """All files of the version together are under half a megabyte."""
-    assert sum(len(version.read(manifest, file)) for file in manifest.files) < LARGEST_BYTES

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from export.runtime import Runtime
-from model_store import DEFAULT_ROOT, Store
+from tests.support.models.reference import Reference
 
 pytest.importorskip("statsmodels")
 pytest.importorskip("torch")
@@ -13,18 +12,10 @@ from export.zoo import sunspots_forecaster
 from export.zoo.quality.linear import forecast_linearly
 
 HIDDEN = sunspots_forecaster.HIDDEN
-LARGEST_BYTES = 100_000
 
 
-class Published:
-    """The model in the store: its manifest, and its graphs on ONNX Runtime, looped as the manifest says."""
-
-    def __init__(self) -> None:
-        self.manifest, self.files = Store(DEFAULT_ROOT).find(sunspots_forecaster.NAME).read_all()
-        self.graphs = {name: Runtime(self.files[graph.file]) for name, graph in self.manifest.graphs.items()}
-
-    def predict(self, inputs, graph="main"):
-        return self.graphs[graph].run(inputs)
+class Published(Reference):
+    """The model in the store, looped as the manifest says."""
 
     def encode(self, history, length=None, state=None):
         """``history`` [rows, time]; all of it counts, and the series is a new one, unless told otherwise."""
@@ -63,11 +54,11 @@ def series(parts):
 
 @pytest.fixture(scope="module")
 def published():
-    return Published()
+    return Published(sunspots_forecaster.NAME)
 
 
 def test_persistence_is_below_the_bar(parts):
-    """A model that says that nothing changes does not beat the autoregression, so that it cannot be published."""
+    """A model that predicts no change does not beat the autoregression, so it is not published."""
 
     def predict(inputs, graph="main"):
         if graph == "encode":
@@ -81,7 +72,7 @@ def test_persistence_is_below_the_bar(parts):
 
 @pytest.mark.parametrize("length", [-1, 6])
 def test_length_that_does_not_fit_its_history_is_refused(published, length):
-    """Five years cannot hold six, nor fewer than none: the graph fails instead of reading what is not there."""
+    """The graph fails for a length above the history's, or below zero."""
     history = np.full((2, 5), 30, np.float32)
     with pytest.raises(ExportError):
         published.encode(history, length=np.array([5, length]))
@@ -105,7 +96,7 @@ def test_windows_follow_each_other():
 
 
 def test_linear_forecast_continues_what_is_linear():
-    """A wave obeys an autoregression, so that the baseline continues it exactly."""
+    """A wave is an autoregression, so the baseline continues it exactly."""
     wave = 60 + 50 * np.sin(2 * np.pi * np.arange(100) / 11)
     windows = sunspots_forecaster.cut_windows(wave)
     forecast = forecast_linearly(wave, windows.history, sunspots_forecaster.LAGS, 1)[:, 0]
@@ -113,7 +104,7 @@ def test_linear_forecast_continues_what_is_linear():
 
 
 def test_reading_is_that_of_a_packed_gru(parts):
-    """The state after the years that count is the one that torch's own GRU ends with on the packed series."""
+    """The state equals that of torch's GRU on the packed series."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = sunspots_forecaster.SunspotsForecaster(parts.train)
@@ -129,7 +120,7 @@ def test_reading_is_that_of_a_packed_gru(parts):
 
 
 def test_draws_are_as_wide_as_the_forecasts_missed(parts):
-    """The scale of the noise is the root mean square of what an untrained model misses, in standardised roots."""
+    """The scale of the noise is the root mean square of the errors, in standardised roots."""
     windows = sunspots_forecaster.follow(parts.train, parts.validation)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
@@ -145,7 +136,7 @@ def test_draws_are_as_wide_as_the_forecasts_missed(parts):
 
 
 def test_published_model_reaches_its_bar_on_the_last_years(published, parts):
-    """The graphs, as they lie in the store, beat every baseline on the test years, as the manifest says."""
+    """The stored graphs beat every baseline on the test years, as the manifest says."""
     measured = sunspots_forecaster.measure_quality(published.predict, parts)
     kept = published.manifest.quality
     assert measured.bar == kept.bar == {"mae_gain": 0.0}
@@ -157,7 +148,7 @@ def test_published_model_reaches_its_bar_on_the_last_years(published, parts):
 
 
 def test_series_that_goes_on_year_by_year_is_forecast_as_well(published, parts):
-    """Given one new year at a time with the state of the years before, the forecasts still beat the autoregression."""
+    """One new year at a time with the kept state, the forecasts still beat the autoregression."""
     before = np.concatenate([parts.train, parts.validation])
     read = published.encode(before[None])
     guesses = []
@@ -170,7 +161,7 @@ def test_series_that_goes_on_year_by_year_is_forecast_as_well(published, parts):
 
 @pytest.mark.parametrize("years", [1, 7, 22, 300])
 def test_series_in_two_parts_ends_as_the_whole_does(published, series, years):
-    """Reading the first years, and the others with the state that came back, gives what reading all at once gives."""
+    """Reading a series in two parts, with the state between, equals reading it at once."""
     whole = published.encode(series[None])
     first = published.encode(series[None, :years])
     both = published.encode(series[None, years:], state=first["last_state"])
@@ -179,7 +170,7 @@ def test_series_in_two_parts_ends_as_the_whole_does(published, series, years):
 
 
 def test_padding_and_company_change_nothing(published, series):
-    """A short history gives the same bits alone, and among longer ones with anything behind it."""
+    """A short history has the same bits alone, among longer ones, and with any padding."""
     lengths = np.array([22, 1, 9, 30, 17])
     history = np.random.default_rng(0).uniform(0, 300, (5, 40)).astype(np.float32)
     for row, length in enumerate(lengths):
@@ -192,7 +183,7 @@ def test_padding_and_company_change_nothing(published, series):
 
 
 def test_step_reads_what_it_drew(published, series):
-    """The state after a step is the one that reading the drawn value, as if it had come, would give."""
+    """The state after a step equals the state after reading the drawn value."""
     read = published.encode(np.stack([series[:50], series[50:100]]))
     noise = np.array([-1, 2], np.float32)
     step = published.predict({"value": read["last_value"], "state": read["last_state"], "noise": noise})
@@ -201,7 +192,7 @@ def test_step_reads_what_it_drew(published, series):
 
 
 def test_forecast_of_a_century_keeps_the_cycle(published, series):
-    """Rolled out for 100 years without noise the sunspots still come and go about every eleven years."""
+    """A forecast of 100 years without noise keeps a cycle of about eleven years."""
     path = published.roll(series[None], np.zeros((1, 100)))[0]
     assert np.all((path >= 0) & (path <= 200))
     tops = np.flatnonzero((path[1:-1] > path[:-2]) & (path[1:-1] > path[2:]))
@@ -210,7 +201,7 @@ def test_forecast_of_a_century_keeps_the_cycle(published, series):
 
 
 def test_paths_of_draws_stay_plausible(published, series):
-    """Of 100 paths of a century none leaves what sunspots may be, and together they spread as the record does."""
+    """100 paths of a century stay in the range of sunspots, and spread as the record does."""
     noise = np.random.default_rng(0).standard_normal((100, 100))
     paths = published.roll(np.tile(series[-22:], (100, 1)), noise)
     assert np.all((paths >= 0) & (paths <= 400))
@@ -219,13 +210,13 @@ def test_paths_of_draws_stay_plausible(published, series):
 
 @pytest.mark.parametrize(("history", "noise"), [(1e30, 0), (0, -60), (180, 60), (-5, 0)])
 def test_roll_out_from_anything_stays_within_its_ends(published, history, noise):
-    """A history or noise beyond all measure leads to values from 0 to 400, never to a number that is none."""
+    """Any history or noise leads to finite values from 0 to 400."""
     path = published.roll(np.full((2, 5), history, np.float32), np.full((2, 20), noise))
     assert np.all((path >= 0) & (path <= 400))
 
 
 def test_more_noise_means_a_larger_draw(published, series):
-    """The next value rises with the noise, so that the quantiles of the noise give those of the draws."""
+    """The next value rises with the noise, so quantiles of the noise are quantiles of the draws."""
     read = published.encode(np.tile(series[-22:], (9, 1)))
     noise = np.linspace(-2, 2, 9).astype(np.float32)
     drawn = published.predict({"value": read["last_value"], "state": read["last_state"], "noise": noise})["next_value"]
@@ -234,7 +225,7 @@ def test_more_noise_means_a_larger_draw(published, series):
 
 
 def test_manifest_says_how_the_server_rolls_out(published):
-    """The state is kept between requests, the value is fed back, and any history from a year on will do."""
+    """The state is kept between requests, the value is fed back, and a history of one year is enough."""
     loop, forecast = published.manifest.loop, published.manifest.forecast
     assert (loop.start, loop.max_steps) == ("encode", 1000)
     carries = {carry.input: (carry.start, carry.output, carry.resume) for carry in loop.carries}
@@ -250,8 +241,3 @@ def test_manifest_says_how_the_server_rolls_out(published):
         "sunspots",
     )
     assert (forecast.least_history, forecast.max_history) == (1, 1000)
-
-
-def test_published_model_is_small(published):
-    """All its files together are under a tenth of a megabyte."""
-    assert sum(map(len, published.files.values())) < LARGEST_BYTES

@@ -12,14 +12,14 @@ from model_store import Store
 
 
 def test_unknown_recipe_says_what_there_is():
-    """A name that is not in the registry is answered with those that are."""
+    """The message names the recipes that exist."""
     with pytest.raises(UnknownRecipe, match=r"there are .*digits-classifier"):
         load_recipe("nope")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_of_the_registry_offers_what_a_recipe_offers(name):
-    """Every name in the registry leads to a module that can train, and whose model bears that name."""
+    """Every registered module can train, and its model has the registered name."""
     pytest.importorskip("torch")
     recipe = load_recipe(name)
     assert callable(recipe.train)
@@ -27,7 +27,7 @@ def test_recipe_of_the_registry_offers_what_a_recipe_offers(name):
 
 
 def test_digits_are_split_without_overlap_and_always_alike():
-    """Every picture is in one part only, 450 are for the test, and all labels are in every part."""
+    """Every picture is in one part, 450 are for the test, and every part has all labels."""
     parts = [load_digits().train, load_digits().validation, load_digits().test]
     assert [len(part.labels) for part in parts] == [1122, 225, 450]
     assert all(set(part.labels) == set(range(10)) for part in parts)
@@ -39,7 +39,7 @@ def test_digits_are_split_without_overlap_and_always_alike():
 
 
 def test_shifted_pictures_keep_their_ink():
-    """A shift moves a picture by one pixel at most and fills with paper; the middle of it only moves."""
+    """A shift moves a picture by one pixel at most, and fills with paper."""
     torch = pytest.importorskip("torch")
     from export.zoo.digits_classifier import _shift
 
@@ -57,7 +57,7 @@ def test_shifted_pictures_keep_their_ink():
 
 
 def test_calibration_that_is_off_is_refused():
-    """A classifier that is right and unsure is not calibrated, and is not published for its accuracy."""
+    """An accurate classifier that is not calibrated is not published."""
     pytest.importorskip("torch")
     from export.zoo.digits_classifier import measure_quality
 
@@ -70,7 +70,7 @@ def test_calibration_that_is_off_is_refused():
 
 @pytest.mark.slow
 def test_training_twice_gives_the_same_file(tmp_path):
-    """The same seed gives the same digest in two processes; the accuracy is over the bar in both."""
+    """The same seed gives the same digest in two processes, with an accuracy over the bar."""
     pytest.importorskip("torch")
     code = (
         "import argparse, sys; from export import cli; p = argparse.ArgumentParser(); cli.train_arguments(p); "

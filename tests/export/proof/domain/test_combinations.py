@@ -40,12 +40,12 @@ def bounds_of(make_spec, store, look_up, x, y, **fields):
     ids=["whole", "some", "backwards", "declared", "apart"],
 )
 def test_every_combination_of_the_ends_is_one_that_pytorch_takes(make_spec, store, look_up, x, y, fields, expected):
-    """Hour -1 of day 0 is no entry of the table; hour -1 of day 2, and hour 30 of day 1, are."""
+    """Hour -1 of day 0 is not in the table; hour -1 of day 2 and hour 30 of day 1 are."""
     assert bounds_of(make_spec, store, look_up, x, y, **fields) == expected
 
 
 def test_inputs_that_depend_on_each_other_keep_their_own_bounds(make_spec, store):
-    """The first is no more than the second: ends of the samples are refused together, and all samples are taken."""
+    """The extremes of the samples fail in combination, and every sample is accepted."""
 
     def draw(sizes, seed):
         generator = torch.Generator().manual_seed(seed)

@@ -38,12 +38,12 @@ def bounds_of(spec, store):
     ids=["embedding", "bag", "gather", "one-hot", "negative", "hash"],
 )
 def test_integers_that_pytorch_refuses_are_refused(make_spec, store, look_up, expected):
-    """ONNX counts negative indices from the end, and has zeros for classes that there are not. Samples are 3 to 11."""
+    """ONNX takes negative indices and unknown classes that PyTorch refuses. Samples are 3 to 11."""
     assert bounds_of(make_spec(Table(look_up), inputs=IDS, **FEW), store) == expected
 
 
 def test_index_along_a_free_axis_has_no_bound_above(make_module, make_spec, store):
-    """Its table is as long as the request is: only negative ones are refused for all sizes."""
+    """The table is as long as the request, so only negative indices are refused."""
 
     def pick(linear, x, y):
         return linear(x).gather(1, y[:, None, None].expand(-1, 1, 3))[:, 0]
@@ -61,14 +61,14 @@ def test_index_along_a_free_axis_has_no_bound_above(make_module, make_spec, stor
 
 
 def test_division_through_floats_is_made_by_the_other_exporter(make_module, make_spec, store):
-    """No sample shows that the newer one loses digits above 2^24; the manifest says which is published, and why."""
+    """The newer exporter loses digits above 2^24; the manifest says which one was used, and why."""
     module = make_module(lambda linear, x: torch.div(x, 3, rounding_mode="floor"))
     exporter = publish(make_spec(module, inputs=IDS, **FEW), store).read_manifest().provenance.exporter
     assert exporter.startswith("torch.onnx torchscript (dynamo: its graph fails: the exported graph loses digits")
 
 
 def test_sum_is_published_for_integers_that_it_is_right_for(make_module, make_spec, store):
-    """ONNX Runtime adds them up in float64, which holds 53 bits: larger ones are refused, with a note."""
+    """ONNX Runtime sums in float64, which holds 53 bits: larger integers are refused, with a note."""
     steps = []
     spec = make_spec(make_module(lambda linear, x: x.sum(1)), inputs=IDS, **FEW)
     tensor = publish(spec, store, steps.append).read_manifest().graphs["main"].inputs[0]
@@ -77,7 +77,7 @@ def test_sum_is_published_for_integers_that_it_is_right_for(make_module, make_sp
 
 
 def test_where_no_exporter_is_right_the_operator_is_named_and_the_form_to_write(make_spec, store, monkeypatch):
-    """Also where the difference shows in large integers only."""
+    """This holds also where only large integers show the difference."""
     monkeypatch.setattr("export.onnx.candidate.export_otherwise", lambda *_: None)
     module = Table(lambda table, x: torch.div(x, 3, rounding_mode="floor"))
     with pytest.raises(ParityError, match=r"loses digits of large integers in 'x'.*Div .*float32.*write a // b"):

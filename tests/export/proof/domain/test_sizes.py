@@ -30,14 +30,14 @@ def decide(test):
     ids=["one size", "both axes", "batch"],
 )
 def test_branch_that_no_range_describes_is_refused(make_module, make_spec, store, test, error, complaint):
-    """No size of the grid shows it: torch.export noted the decision, and a size on its other side is tried."""
+    """torch.export noted the decision, and a size on its other side is tried."""
     with pytest.raises(error, match=complaint):
         publish(make_spec(make_module(decide(test)), inputs=series(), **FEW), store)
     assert store.names() == []
 
 
 def test_what_is_asked_for_and_not_right_is_refused(make_module, make_spec, store):
-    """Bounds and lengths of the spec beyond the branch of forward are an error, not a smaller range in silence."""
+    """Bounds and lengths of the spec beyond a branch of forward are an error, not a smaller range."""
     module = make_module(decide(lambda x: x.shape[1] > 16))
     for asked in ({"bounds": {"time": (1, 32)}}, {"lengths": ({"time": 5}, {"time": 20})}):
         with pytest.raises(SpecError, match=r"time = (32|20) is asked for.*up to 16"):
@@ -61,8 +61,7 @@ def test_what_is_asked_for_and_not_right_is_refused(make_module, make_spec, stor
     ids=["branch", "single step", "multiple", "window", "table", "symbolic", "asked for"],
 )
 def test_sizes_that_the_graph_is_right_for_are_in_the_manifest(make_module, make_spec, store, body, fields, expected):
-    """What torch.export derived, what PyTorch itself takes, and what the spec asks for; a size of 1 is not taken for
-    granted."""
+    """The range comes from torch.export, from what PyTorch accepts and from the spec; size 1 is tried too."""
     steps = []
     spec = make_spec(make_module(body), inputs=series(), **FEW, **fields)
     manifest = publish(spec, store, steps.append).read_manifest()
@@ -72,7 +71,7 @@ def test_sizes_that_the_graph_is_right_for_are_in_the_manifest(make_module, make
 
 
 def test_sizes_that_the_spec_makes_no_inputs_for_are_not_tried(make_module, make_spec, store):
-    """Whatever ``random_inputs`` raises for them is no failure of the export: the least size is one that it knows."""
+    """An error of ``random_inputs`` at a size is not a failure of the export."""
 
     def draw(sizes, seed):
         assert sizes["time"] >= 3, "series have three values at least"
@@ -85,7 +84,7 @@ def test_sizes_that_the_spec_makes_no_inputs_for_are_not_tried(make_module, make
 
 @pytest.mark.parametrize("most", [7, 500])
 def test_rows_that_a_program_is_exported_for_are_the_most_of_a_batch(make_module, make_spec, store, most):
-    """Its rows do not depend on how many there are, so that the server may cut larger requests into batches."""
+    """The rows are independent, so the server may cut larger requests into batches."""
     x = torch.linspace(-2, 2, 12).reshape(3, 4)
     rows = torch.export.Dim("batch", max=most)
     program = torch.export.export(make_module(), (x,), dynamic_shapes=({0: rows},))

@@ -18,7 +18,7 @@ FEW = {"batches": (1, 2, 5), "seeds": (0,)}
     ids=["large", "constant"],
 )
 def test_difference_that_ordinary_inputs_do_not_show_is_refused(make_module, make_spec, store, limit, case):
-    """The samples lie within -2 and 2, and no row of them is constant."""
+    """The samples lie between -2 and 2, and none of their rows is constant."""
 
     def differ(linear, x):
         return linear(x) + (limit(x).float().sum(1, keepdim=True) if is_traced() else 0)
@@ -40,7 +40,7 @@ def test_difference_that_ordinary_inputs_do_not_show_is_refused(make_module, mak
     ids=["overflow", "logarithm", "norm", "layer norm", "ties", "saturation"],
 )
 def test_honest_model_is_not_refused_for_numbers_that_it_is_not_made_for(make_module, make_spec, store, body):
-    """Where the original gives no finite number, or rounding decides, nothing is compared."""
+    """Nothing is compared where the original is not finite or rounding decides."""
     manifest = publish(make_spec(make_module(body), **FEW), store).read_manifest()
     assert {"random x10", "random negated", "random zeros"} <= {case.inputs for case in manifest.parity.stretched}
 
@@ -56,7 +56,7 @@ def test_honest_model_is_not_refused_for_numbers_that_it_is_not_made_for(make_mo
     ids=["counted", "left out", "ones", "added"],
 )
 def test_random_masks_keep_what_each_row_of_the_samples_has(make_spec, mask, always):
-    """Attention over no position at all gives NaN; also where there is a single place."""
+    """A mask keeps at least one position, because attention over none gives NaN."""
     spec = make_spec(inputs={"x": mask}, dynamic={"x": {0: "batch", 1: "time"}})
     for time in (1, 2, 7):
         drawn = make_random(spec, {"batch": 200, "time": time}, 0)["x"]
@@ -66,7 +66,7 @@ def test_random_masks_keep_what_each_row_of_the_samples_has(make_spec, mask, alw
 
 
 def test_missing_numbers_of_the_samples_are_drawn_too(make_module, make_spec, store):
-    """A model that fills in what is missing is compared with NaN in its inputs, as often as the samples have it."""
+    """A model that fills in missing numbers is compared with as many NaN as the samples have."""
     x = torch.linspace(-2, 2, 48).reshape(12, 4)
     x[:, 1] = torch.nan
     module = make_module(lambda linear, x: linear(torch.where(torch.isnan(x), linear.bias[0], x)))

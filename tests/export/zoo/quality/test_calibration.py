@@ -15,13 +15,13 @@ def make_logits(rows, temperature):
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_temperature_of_scaled_logits_is_found(temperature):
-    """Logits that are too large by a factor are cooled by that factor."""
+    """Logits that are too large by a factor get that factor as their temperature."""
     logits, labels = make_logits(5000, temperature)
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.1)
 
 
 def test_no_mistake_does_not_ask_for_certainty():
-    """Two hundred rows without one error do not prove a probability of one: the temperature stays off its bound."""
+    """Two hundred rows without an error leave the temperature above its lower bound."""
     labels = np.arange(200) % 5
     temperature = fit_temperature(np.eye(5)[labels] * 6, labels)
     confidence = 1 / (1 + 4 * np.exp(-6 / temperature))
@@ -36,6 +36,6 @@ def test_certain_and_wrong_has_the_largest_calibration_error():
 
 
 def test_calibration_error_weighs_bins_by_their_rows():
-    """Three rows at 0.8 that are all right and one at 0.6 that is wrong: 3/4 of 0.2 and 1/4 of 0.6."""
+    """Three right rows at 0.8 and one wrong row at 0.6 give 3/4 of 0.2 plus 1/4 of 0.6."""
     probabilities = np.array([[0.8, 0.2]] * 3 + [[0.6, 0.4]])
     assert measure_calibration_error(probabilities, np.array([0, 0, 0, 1])) == pytest.approx(0.3)
