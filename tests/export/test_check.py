@@ -18,7 +18,7 @@ from export.errors import ExportError
 from export.runtime import Runtime
 from sluice import main
 from tests.support.models.graphs import double, look_up, mixing, write_plain
-from tests.support.models.text import make_model
+from tests.support.models.text import make_model, parse
 
 FLOAT = TensorProto.FLOAT
 REPOSITORY = Path(__file__).parents[2]
@@ -65,16 +65,9 @@ def shown(path: Path, capsys: Capture) -> tuple[int, str]:
 
 def test_refused_type_is_told_with_its_tensors_and_what_to_do(write: Writer, capsys: Capture) -> None:
     """A list of maps, as scikit-learn's classifiers give it, is refused with its type and the option of ZipMap."""
-    labels = helper.make_node("ZipMap", ["p"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
-    value = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(FLOAT, []))
-    graph = helper.make_graph(
-        [labels],
-        "zipmap",
-        [helper.make_tensor_value_info("p", FLOAT, ["batch", 2])],
-        [helper.make_value_info("y", helper.make_sequence_type_proto(value))],
-    )
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]
-    path = write(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+    node = "y = ai.onnx.ml.ZipMap<classlabels_int64s=[0, 1]>(p)"
+    signature = "float[batch,2] p => seq(map(int64,float)) y"
+    path = write(parse(signature, node, {}, {"": 20, "ai.onnx.ml": 3}).SerializeToString())
     code, text = shown(path, capsys)
     assert code == 1
     assert "refused: tensor 'y' has the type seq(map(int64,tensor(float)))" in text

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from onnx.external_data_helper import convert_model_to_external_data
 
 from export.check import check_file
@@ -85,22 +85,16 @@ def with_optional_input() -> bytes:
 
 
 def of_any_rank() -> bytes:
-    value = helper.make_value_info("x", helper.make_tensor_type_proto(FLOAT, None))
-    output = helper.make_value_info("y", helper.make_tensor_type_proto(FLOAT, None))
-    return save(helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "any", [value], [output]))
+    model = onnx.load_from_string(make_model("float[n] x => float[n] y", "y = Neg(x)"))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def list_of_tensors() -> bytes:
     """A sequence, which no request can carry."""
-    output = helper.make_value_info("y", helper.make_sequence_type_proto(helper.make_tensor_type_proto(FLOAT, None)))
-    inputs = [helper.make_tensor_value_info("x", FLOAT, ["batch", 3])]
-    return save(helper.make_graph([helper.make_node("SplitToSequence", ["x"], ["y"])], "list", inputs, [output]))
-
-
-def save(graph: onnx.GraphProto) -> bytes:
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    content: bytes = model.SerializeToString()
-    return content
+    return make_model("float[batch,3] x => seq(float[batch,3]) y", "y = SplitToSequence(x)")
 
 
 def agree(path: Path, root: Path) -> str:

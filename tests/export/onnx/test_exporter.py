@@ -1,5 +1,6 @@
 import logging
 
+import numpy as np
 import onnx
 import pytest
 
@@ -7,6 +8,7 @@ from export import ExportError
 from export.onnx.exporter import export_graph
 from export.onnx.weights import serialise
 from export.original import Original
+from export.runtime import Runtime
 
 torch = pytest.importorskip("torch")
 
@@ -105,3 +107,27 @@ def test_two_free_axes_may_be_equal_in_the_example(make_module, make_spec, body,
     else:
         with pytest.raises(ExportError, match=error):
             export(spec)
+
+
+class Passing(torch.nn.Module):
+    """An input and one tensor twice come back."""
+
+    def __init__(self):
+        super().__init__()
+        self.y, self.linear = torch.nn.Parameter(torch.randn(4)), torch.nn.Linear(4, 4)
+        self.register_buffer("z", torch.randn(4))
+
+    def forward(self, x):
+        first = self.linear(x) * self.y + self.z
+        return first, first, x, self.linear(first)
+
+
+def test_outputs_may_have_the_names_of_weights_and_of_tensors_inside(make_spec, one_thread):
+    """A weight, a buffer or a tensor inside gets another name, and the newer exporter's graph is kept."""
+    module, x = Passing().eval(), torch.randn(6, 4)
+    spec = make_spec(module, outputs=("y", "z", "linear", "mul"))
+    traced = export_graph(Original(spec))
+    got = Runtime(traced.model.SerializeToString()).run({"x": x.numpy()})
+    assert not traced.fell_back
+    for name, expected in zip(spec.outputs, module(x), strict=True):
+        assert np.allclose(got[name], expected.detach().numpy(), atol=1e-5)

@@ -143,14 +143,9 @@ def rolling_forecaster(with_noise: bool = True, resumes: bool = True, **facts: A
         Carry(input="value", output="next", start="value"),
         Carry(input="state", output="next_state", start="state", resume="before" if resumes else None),
     )
+    noise = {"noise": "noise"} if with_noise else {}
     known = Forecast(
-        history="history",
-        length="length",
-        output="next",
-        noise="noise" if with_noise else None,
-        least_history=2,
-        max_history=50,
-        **facts,
+        history="history", length="length", output="next", least_history=2, max_history=50, **noise, **facts
     )
     return Model(
         {"main": step, "begin": start}, loop=Loop(start="begin", carries=carries, max_steps=40), forecast=known

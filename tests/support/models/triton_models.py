@@ -1,6 +1,6 @@
 """Repositories of plain models with a ``config.pbtxt``, of the kinds that Triton's own tests are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +159,3 @@ def write_scalar(root: Path, dims: Shape, max_rows: int = 0) -> str:
     config += tensor_text("input", "INPUT", "FP32", dims) + tensor_text("output", "OUTPUT", "FP32", dims)
     write_model(root, name, config, content)
     return name
-
-
-Make = Callable[[Path], str]
