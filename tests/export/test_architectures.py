@@ -1,4 +1,4 @@
-"""Architectures as people have them: networks of `transformers` with random weights go the whole way to a server."""
+"""Networks of `transformers` with random weights are exported, proved and served."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is published answers over HTTP as PyTorch does, at sizes and values that parity did not use; or 400."""
+"""A published model answers over HTTP as PyTorch does at sizes that parity did not use, or with 400."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Names for versions, which may move to others."""
+"""Aliases: names of versions that can move."""
 
 import os
 import threading

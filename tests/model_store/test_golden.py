@@ -1,4 +1,4 @@
-"""Golden samples: what is read as such, and which tolerances prove something."""
+"""Golden samples: which files are read, and which tolerances prove something."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Stores that are not as we would write them: what is served all the same, and what is said of the rest."""
+"""Stores with other layouts: what is served, and what is said about the rest."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The manifest: strict when it is read, the same when it is written and read again."""
+"""The manifest: strict when it is read, equal when it is written and read again."""
 
 import copy
 import json

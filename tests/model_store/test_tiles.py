@@ -1,4 +1,4 @@
-"""How pictures are cut into tiles: what is cut, and what a manifest may say of it."""
+"""How pictures are cut into tiles, and what a manifest may say about it."""
 
 from typing import Any
 

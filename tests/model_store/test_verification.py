@@ -1,4 +1,4 @@
-"""What is found when the files of a version are checked."""
+"""What a check of a version's files finds."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""A gate before a model: its batches wait in their lanes until the test lets them through."""
+"""A gate before a model holds its batches until the test opens it."""
 
 import concurrent.futures
 import queue

@@ -1,4 +1,4 @@
-"""Which argument of a function each input becomes: by name where the names are its parameters'."""
+"""Which argument of a function each input becomes: by name where a parameter has the name."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""What may stand for a module, down to the graph that it becomes."""
+"""What may be given in place of a module, up to the exported graph."""
 
 import functools
 

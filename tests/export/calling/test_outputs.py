@@ -1,4 +1,4 @@
-"""What a model returns, by the names of a spec."""
+"""What a model returns, matched with the names of a spec."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple

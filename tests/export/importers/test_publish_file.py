@@ -1,4 +1,4 @@
-"""An ONNX file of any origin becomes a version with a task, labels, preprocessing and golden samples."""
+"""An ONNX file becomes a version with a task, labels, preprocessing and golden samples."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Small models of every kind that public bug reports are about: none is published that gives a wrong answer."""
+"""Small models of every kind that public bug reports are about: a published one never gives a wrong answer."""
 
 from functools import cache
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""What forward decides in Python while the older exporter records one run of it."""
+"""Decisions of forward that the older exporter would record as they are in the example."""
 
 import math
 from pathlib import Path

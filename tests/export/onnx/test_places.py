@@ -1,4 +1,4 @@
-"""Places that a graph computes: negative ones are refused where PyTorch refuses them, and nowhere else."""
+"""Indices that a graph computes: negative ones are refused exactly where PyTorch refuses them."""
 
 import numpy as np
 import onnx

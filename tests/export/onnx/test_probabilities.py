@@ -1,4 +1,4 @@
-"""What is called probabilities is: it lies in 0 to 1, and sums to one; logits alone are enough."""
+"""Probabilities lie in 0 to 1 and sum to one; logits alone are enough."""
 
 import json
 from collections.abc import Callable

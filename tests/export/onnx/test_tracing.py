@@ -1,4 +1,4 @@
-"""Which of torch's exporters makes the graph, and what is told of it."""
+"""Which of torch's exporters makes the graph, and what the user is told."""
 
 import numpy as np
 import onnxruntime

@@ -1,4 +1,4 @@
-"""Rows that are padded: what lies beyond their length changes nothing."""
+"""Padded rows: what lies beyond their length changes nothing."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tolerances by what rounding alone does to a model."""
+"""Tolerances that follow the rounding of a model."""
 
 import warnings
 

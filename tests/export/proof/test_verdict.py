@@ -1,4 +1,4 @@
-"""What a manifest says of the rows of an exported graph."""
+"""What a manifest says about the rows of an exported graph."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The page "My model does not export" says what is so."""
+"""The page "My model does not export" is right."""
 
 import re
 from pathlib import Path

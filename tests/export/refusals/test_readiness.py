@@ -1,4 +1,4 @@
-"""What keeps a module from being exported is told in words that help."""
+"""The message of a refusal says what to change in the module."""
 
 import warnings
 from collections.abc import Callable

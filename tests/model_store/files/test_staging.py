@@ -1,4 +1,4 @@
-"""Hidden folders of publishers: those of the dead are swept, those of the living never."""
+"""Hidden folders of publishers: those of dead publishers are removed, those of living ones never."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""How a row's bits vary with the rows beside it: found by running it alone, in pairs and in company."""
+"""How a row's bits vary with other rows: it runs alone, in pairs and in batches."""
 
 from collections.abc import Callable, Sequence
 

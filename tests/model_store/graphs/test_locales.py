@@ -1,4 +1,4 @@
-"""Locales of graphs that change the case of texts: what this machine lacks is replaced, or refused by name."""
+"""Locales of graphs that change the case of texts: a missing one is replaced, or refused by name."""
 
 import os
 import shutil

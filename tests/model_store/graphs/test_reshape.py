@@ -1,4 +1,4 @@
-"""Shapes of callers and of the graph, where a configuration says that they differ."""
+"""Shapes of callers and of the graph, where a configuration makes them differ."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The analysis of any ONNX graph: what fooled it once, and what it says beside the verdict."""
+"""The row analysis: graphs that fooled it once, and what it says beside the verdict."""
 
 import numpy as np
 import onnx

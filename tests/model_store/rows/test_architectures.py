@@ -1,4 +1,4 @@
-"""Row analysis of networks as people have them, exported by both of PyTorch's exporters: proved from the file alone."""
+"""Row analysis of common networks, exported by both of PyTorch's exporters."""
 
 import functools
 import zlib

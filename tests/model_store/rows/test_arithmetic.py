@@ -1,4 +1,4 @@
-"""Numbers that a graph computes from shapes: what the analysis knows of them is what ONNX Runtime computes."""
+"""Numbers that a graph computes from shapes: the analysis knows what ONNX Runtime computes."""
 
 from collections.abc import Mapping
 

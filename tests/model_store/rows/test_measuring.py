@@ -1,4 +1,4 @@
-"""Runs of a graph that is not known to be well behaved."""
+"""Runs of graphs that may fail or ask for too much memory."""
 
 import numpy as np
 import pytest

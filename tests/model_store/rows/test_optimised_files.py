@@ -1,4 +1,4 @@
-"""Row analysis of what people make of an exported file: float16, fused operators, quantised weights and activations."""
+"""Row analysis of files in float16, with fused operators, and quantised."""
 
 import functools
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The analysis of graphs that may end the process that runs them."""
+"""The analysis of graphs that may end their process."""
 
 import subprocess
 import sys

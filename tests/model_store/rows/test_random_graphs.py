@@ -1,4 +1,4 @@
-"""Random graphs: what the analysis proves of them is never refuted by running them at other sizes."""
+"""Random graphs: running them at other sizes never refutes a proof."""
 
 from collections.abc import Iterator
 

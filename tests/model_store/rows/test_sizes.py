@@ -1,4 +1,4 @@
-"""Sizes as polynomials: what is said of them holds for every value that their symbols may have."""
+"""Sizes as polynomials: what they say holds for every value of their symbols."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What the analysis of rows is judged by: graphs of known truth, which is itself confirmed by running them."""
+"""The row analysis against graphs whose truth is known and confirmed by running them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What contradicts itself is refused with the field, what was expected and what came; what does no harm is not."""
+"""Contradictions of a configuration are refused with field, expectation and value; harmless fields are not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a configuration says, in our own words and units."""
+"""A Triton configuration in our words and units."""
 
 import pytest
 

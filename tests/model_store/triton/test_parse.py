@@ -1,4 +1,4 @@
-"""Texts that cannot be read say where and why; those of either form can."""
+"""Configurations are parsed in both forms, and errors say where and why."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The table of messages: Triton's, all of them, and apart from what others register."""
+"""The table of Triton's messages is complete, and apart from what other libraries register."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""Tiny models and whole files that tests serve."""
+"""HTTP connections: their bytes, other readers of them, and connections in virtual time."""

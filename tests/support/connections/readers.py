@@ -1,4 +1,4 @@
-"""Others that read HTTP/1.1: the library h11, and nginx and HAProxy before a backend that writes down what it gets.
+"""Other readers of HTTP/1.1: h11, and nginx and HAProxy before a backend that records what it gets.
 
 A reading is the requests that somebody takes from the bytes of one connection: of each the letter at the end of its
 target, and its body. Whoever refuses a message reads nothing of it and of what follows.

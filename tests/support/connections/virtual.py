@@ -1,4 +1,4 @@
-"""Connections of either path in virtual time: what takes a server half a minute takes a test no time."""
+"""Connections in virtual time, so that a test does not wait for timeouts."""
 
 import asyncio
 import contextlib

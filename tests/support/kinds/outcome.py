@@ -1,4 +1,4 @@
-"""A kind goes the whole way: exported, served over HTTP, and compared with PyTorch called by name."""
+"""A kind is exported, served over HTTP, and compared with PyTorch called by name."""
 
 import tempfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Tiny real ONNX graphs for the tests, each a few bytes, each with one property that a test needs."""
+"""Tiny ONNX graphs, each with one property that a test needs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The smallest manifests."""
+"""Small manifests."""
 
 import onnxruntime as ort
 

@@ -1,4 +1,4 @@
-"""The reference models that come with the project, as they lie in the store."""
+"""The reference models in the store."""
 
 from collections.abc import Mapping
 

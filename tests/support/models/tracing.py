@@ -1,4 +1,4 @@
-"""For modules that are something else while they are exported, by whichever of torch's exporters."""
+"""Tells a module whether an exporter is tracing it."""
 
 
 def is_traced() -> bool:

@@ -1,4 +1,4 @@
-"""Graphs that fool an analysis which takes for constant, equal or unused what only looks so in the runs that it saw."""
+"""Graphs that fool an analysis which takes for constant or equal what only its own runs show so."""
 
 import numpy as np
 

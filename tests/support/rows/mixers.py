@@ -1,4 +1,4 @@
-"""Puts a node into any graph through which the rows of a batch meet each other, or feel how many they are."""
+"""Puts a node into a graph that lets rows meet, or lets them depend on their number."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Operators whose rules are rarely asked, each where its rows are independent and where they are not."""
+"""Rarely used operators, each with independent and with mixing rows."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Small networks of plain PyTorch: a tagger of texts, a U-Net, and a detector of objects in the manner of YOLO."""
+"""Small networks of plain PyTorch: a tagger of texts, a U-Net, and a detector like YOLO."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Random graphs of operators that move rows, and of numbers that are computed from how many there are and how long."""
+"""Random graphs of operators that move rows, and of numbers computed from sizes."""
 
 import random
 from collections.abc import Callable, Sequence

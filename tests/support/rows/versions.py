@@ -1,4 +1,4 @@
-"""Operators in every version of ONNX in which they are written otherwise, or mean something else."""
+"""Operators in every version of ONNX that writes or means them differently."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Integer inputs of which PyTorch takes some numbers alone, and not together."""
+"""Integer inputs whose extremes PyTorch takes alone and not together."""
 
 import pytest
 

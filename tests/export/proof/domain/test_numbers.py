@@ -1,4 +1,4 @@
-"""Integers: which ones a graph takes, and that it is right for large ones."""
+"""Integers: which ones a graph takes, and that large ones are right."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sizes of free axes: both ends are tried, and what lies beyond is in the manifest."""
+"""Sizes of free axes: both ends are tried, and the manifest holds the range."""
 
 import pytest
 

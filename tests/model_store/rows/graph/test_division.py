@@ -1,4 +1,4 @@
-"""A division of whole numbers that would end the process gives what it gives where it does not."""
+"""Integer divisions that would end the process are made safe and give the same quotients."""
 
 import subprocess
 import sys

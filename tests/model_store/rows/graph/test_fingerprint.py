@@ -1,4 +1,4 @@
-"""Graphs that differ in their weights only have one analysis."""
+"""Graphs that differ only in their weights share one analysis."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which operators an ONNX file has, and what in it may not survive a tensor without elements."""
+"""Which operators of an ONNX file may not survive a tensor without elements."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Weights that are left where they are: the analysis of the rest is that of the whole file."""
+"""Large weights are not parsed, and the verdict is that of the whole file."""
 
 from pathlib import Path
 

@@ -10,8 +10,6 @@ from torch.nn import functional
 from tests.support.kinds.case import ROWS, TIME, Kind, Kinds, ids, mask, normal
 
 KINDS = Kinds()
-
-
 _TWO = {"x": TIME, "mask": TIME}
 
 

@@ -9,8 +9,6 @@ from torch import nn
 from tests.support.kinds.case import PICTURE, ROWS, TIME, Kinds, ids, normal
 
 KINDS = Kinds()
-
-
 _X = {"x": normal(4, 5)}
 
 

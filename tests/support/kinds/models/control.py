@@ -9,8 +9,6 @@ from torch import nn
 from tests.support.kinds.case import PICTURE, ROWS, TIME, Kinds, lengths, normal
 
 KINDS = Kinds()
-
-
 _TWO = tuple({"batch": 2, "time": time, "other": other} for time, other in ((30, 20), (20, 30), (5, 1), (1, 5)))
 
 

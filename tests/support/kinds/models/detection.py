@@ -7,8 +7,6 @@ from torch.nn import functional
 from tests.support.kinds.case import PICTURE, Kinds, distinct, normal, uniform
 
 KINDS = Kinds()
-
-
 _PICTURES = tuple(
     {"batch": rows, "height": height, "width": width} for rows, height, width in ((1, 16, 40), (5, 48, 24), (2, 24, 56))
 )

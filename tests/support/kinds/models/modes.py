@@ -12,8 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from tests.support.kinds.case import Kind, Kinds, normal
 
 KINDS = Kinds()
-
-
 _X = {"x": normal(4, 5)}
 
 
@@ -210,7 +208,6 @@ def mode_noise(self, x):
 
 
 _SEQUENTIAL = {"input": normal(4, 5)}
-
 
 KINDS += [
     Kind(name="mode-trained", module=make_trained, inputs={"x": normal(4, 6)}),

@@ -7,8 +7,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tests.support.kinds.case import ROWS, TIME, Kinds, lengths, normal
 
 KINDS = Kinds()
-
-
 _STEPS = {0: "time", 1: "batch"}
 
 _PADDED = {"x": normal(4, 7, 3), "lengths": lengths(4, 7, "time")}

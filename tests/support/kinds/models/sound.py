@@ -8,11 +8,7 @@ from torch import nn
 from tests.support.kinds.case import Kinds, normal
 
 KINDS = Kinds()
-
-
 _SAMPLES = {0: "batch", 1: "samples"}
-
-
 _SOUNDS = ({"batch": 1, "samples": 64}, {"batch": 5, "samples": 333}, {"batch": 2, "samples": 150})
 
 

@@ -7,8 +7,6 @@ from torch.nn import functional
 from tests.support.kinds.case import PICTURE, ROWS, Kind, Kinds, normal, pixels, uniform
 
 KINDS = Kinds()
-
-
 _PICTURES = tuple(
     {"batch": rows, "height": height, "width": width}
     for rows, height, width in ((1, 9, 15), (5, 33, 21), (3, 8, 40), (2, 13, 17))
