@@ -2,12 +2,10 @@
 
 import asyncio
 import functools
-import gc
 import logging
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -37,6 +35,7 @@ from service.tasks.tiles import MOST_AT_ONCE
 from service.tasks.work import Limits
 from service.transport.asgi import ASGIApp
 from service.transport.open_files import fit_connections
+from service.tuning import relax_garbage_collection, switch_threads_often
 
 if TYPE_CHECKING:
     from service.transport.grpc.server import GrpcServer
@@ -45,7 +44,6 @@ logger = logging.getLogger("sluice")
 
 REPLACE_DRAIN_S = 5.0
 """Of a worker that is stuck: until it has ended, callers may wait for it in vain."""
-_SWITCH_S = 100e-6
 
 
 class Worker:
@@ -63,9 +61,7 @@ class Worker:
         settings = settings.replace(max_connections=fit_connections(settings.max_connections))
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
-        # A lane that has run a batch needs the interpreter to say so. Python lets a thread wait for 5 ms by default,
-        # and so long would a core be idle while the event loop is busy.
-        sys.setswitchinterval(_SWITCH_S)
+        switch_threads_often()
         cores = count_cores()
         # The default has as many threads as the machine has cores, whatever of them are ours.
         loop.set_default_executor(ThreadPoolExecutor(max(2, cores), thread_name_prefix="other"))
@@ -212,13 +208,6 @@ def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
 
 
 def _settle_memory(task: asyncio.Task[None]) -> None:
-    """What was loaded stays for good: the garbage collector need not look at it again.
-
-    Requests leave no cycles, so it may also come less often; with the defaults it took a quarter of the time of a small
-    model at 64 clients.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    relax_garbage_collection()
     if not task.cancelled() and task.exception() is not None:
         logger.error("loading the models failed", exc_info=task.exception())

@@ -1,8 +1,6 @@
 """A lane: a thread, and the runs that it was given."""
 
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -10,8 +8,8 @@ from typing import Generic, TypeVar
 
 from service.engine.execution.stop import Stop
 from service.engine.tensors import BatchBuffer
+from service.tuning import lower_priority_of_this_thread
 
-_LANE_NICE = 5
 logger = logging.getLogger("sluice.engine")
 
 
@@ -60,15 +58,9 @@ class Lane(Generic[R]):
         return not self._worker.is_alive()
 
     def _work(self) -> None:
-        _give_way()
+        lower_priority_of_this_thread()
         while (work := self._todo.get()) is not None:
             try:
                 work()
             except Exception:  # the event loop has been closed meanwhile
                 logger.exception("what a lane has done found nobody who wanted it")
-
-
-def _give_way() -> None:
-    """Let the event loop go before the lanes where they share a core: a request that it reads late is late already."""
-    if sys.platform == "linux":  # elsewhere the priority would be that of the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + _LANE_NICE)
