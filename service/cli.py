@@ -6,7 +6,6 @@ import signal
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 
 from service.cores import count_cores
@@ -20,18 +19,17 @@ from service.transport.open_files import fit_connections
 from service.transport.tls import read_identity
 from service.versions import check_versions
 
-_FLAGS = ("store", "models", "host", "port", "workers", "provider", "max_rows", "deadline_s", "log_level")
+_FLAGS = ("config", "store", "models", "host", "port", "workers", "provider", "max_rows", "deadline_s", "log_level")
 """The settings that have a flag; all have a variable."""
-_FILES = ("store", "tls_certificate", "tls_key", "tls_client_ca", "engine_cache", "metrics_dir")
 
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
-    helps = {f.name: f.metadata["help"] for f in fields(Settings)}
+    helps = {name: field.description for name, field in Settings.model_fields.items()}
     for name in _FLAGS:
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"{helps[name]} [{PREFIX}{name.upper()}]")
     others = "\n".join(f"  {PREFIX + n.upper():28}{h}" for n, h in helps.items() if n not in _FLAGS)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"further settings, by environment variable:\n{others}"
+    parser.epilog = f"further settings, by environment variable or in the file:\n{others}"
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -45,7 +43,7 @@ def serve(args: argparse.Namespace) -> int:
             settings = find_address(settings)
             settings = settings.replace(max_connections=fit_connections(settings.max_connections))
             listener = held.enter_context(open_listener(settings, BACKLOG))
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # from the folder on until the supervisor hears them
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the supervisor handles them
             settings = settings.replace(port=listener.getsockname()[1], metrics_dir=_own_folder(settings, held))
         except SettingsError as error:
             print(f"sluice serve: {error}", file=sys.stderr)
@@ -55,12 +53,11 @@ def serve(args: argparse.Namespace) -> int:
         return supervise(settings, listener, worker_environ(settings, os.environ, count_cores()))
 
 
-def health_arguments(parser: argparse.ArgumentParser) -> None:
-    serve_arguments(parser)
+health_arguments = serve_arguments
 
 
 def health(args: argparse.Namespace) -> int:
-    """Ask the server with these settings whether it is ready; in a container the flags of the server count too."""
+    """Ask the server with these settings whether it is ready. In a container the flags of its server count too."""
     try:
         parser = argparse.ArgumentParser()
         serve_arguments(parser)
@@ -77,18 +74,17 @@ def health(args: argparse.Namespace) -> int:
 
 
 def read_settings(args: argparse.Namespace) -> Settings:
-    """The settings of the environment and of the flags, with absolute paths. Raises SettingsError."""
+    """The settings of the flags, and of the environment where there is no flag. Raises SettingsError."""
     given = {PREFIX + name.upper(): value for name in _FLAGS if (value := getattr(args, name)) is not None}
     injected = find_injected(os.environ)
     if injected:
-        print(f"sluice: {', '.join(injected)}: from Kubernetes, for a Service of that name: ignored", file=sys.stderr)
-    settings = Settings.from_environ({**os.environ, **given})
-    files = {name: path.resolve() for name in _FILES if (path := getattr(settings, name)) is not None}
-    return settings.replace(**files)
+        why = "ignored, because Kubernetes sets them for a Service of that name"
+        print(f"sluice: {', '.join(injected)}: {why}", file=sys.stderr)
+    return Settings.from_environ({**os.environ, **given})
 
 
 def _own_folder(settings: Settings, held: ExitStack) -> Path:
-    """The folder that the workers of this server share: a new one, or the one of the settings. Raises SettingsError."""
+    """The folder that the workers share: the one of the settings, or a new one. Raises SettingsError."""
     if settings.metrics_dir is not None:
         held.enter_context(claim_folder(settings.metrics_dir))
         return settings.metrics_dir

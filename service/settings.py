@@ -1,196 +1,212 @@
-"""The facts of this machine and deployment: one frozen value, built once from an environment that is passed in.
+"""The settings of a server: one frozen value, built once from an environment that is passed in.
 
-Every setting is an environment variable ``SLUICE_<NAME>``; an unknown one of ours is an error, so that a misspelt limit
-does not go unnoticed. Facts of a model live in its manifest.
+Each is an environment variable ``SLUICE_<NAME>``, a file of that name in ``SLUICE_SECRETS_DIR``, or a key of the
+TOML file ``SLUICE_CONFIG``. The first of these that has a value counts. Facts of a model are in its manifest, not here.
 """
 
-import dataclasses
-import math
+import difflib
 import os
 import re
-import types
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+import warnings
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from model_store import DEFAULT_ROOT
 
 PREFIX = "SLUICE_"
-_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", re.IGNORECASE)
-_BASE_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
-PROVIDERS = ("auto", "tensorrt", "cuda", "cpu")
 MAX_INPUTS = 4096
 _RENAMED = {"SLUICE_HOT_DOOR": "SLUICE_FAST_PATH"}
-"""Variables that had another name; the old one is still taken."""
-_OF_KUBERNETES = re.compile(
-    r"SLUICE(?:_[A-Z0-9_]+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+"""Old names of variables, which are still accepted."""
+_INJECTED = re.compile(
+    r"SLUICE(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
-_KUBERNETES_PORT = re.compile(r"SLUICE(?:_[A-Z0-9_]+)?_PORT")
-_KUBERNETES_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+")
+_INJECTED_PORT = re.compile(r"SLUICE(_[A-Z0-9_]+)?_PORT=\s*(tcp|udp|sctp)://\S+\s*")
 
 
 class SettingsError(Exception):
-    """A variable cannot be used; the text names it, its value and what was expected."""
+    """A setting cannot be used. The text names the variable, its value and what was expected."""
 
 
 def find_injected(environ: Mapping[str, str]) -> list[str]:
-    """Variables that Kubernetes gives to each pod for a Service called `sluice` or `sluice-…`: none are settings."""
+    """Variables that Kubernetes sets in each pod for a Service called `sluice` or `sluice-…`. They are not settings."""
     return sorted(
         name
         for name, value in environ.items()
-        if _OF_KUBERNETES.fullmatch(name)
-        or (_KUBERNETES_PORT.fullmatch(name) and _KUBERNETES_ADDRESS.fullmatch(value.strip()))
+        if _INJECTED.fullmatch(name) or _INJECTED_PORT.fullmatch(f"{name}={value}")
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Limits carry their unit in the name. ``sluice serve --help`` lists all of them."""
+def _split(value: object) -> object:
+    """The names in a comma-separated text. A list, as TOML has it, is returned as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    store: Path = field(default=DEFAULT_ROOT, metadata={"help": "folder of models"})
-    follow_links: bool = field(
-        default=False, metadata={"help": "let symbolic links in the store lead to files outside of it"}
-    )
-    models: tuple[str, ...] = field(default=(), metadata={"help": "serve only these, comma-separated; empty: all"})
-    lazy: bool = field(default=False, metadata={"help": "load a model when it is first asked for"})
-    require_exact: bool = field(
-        default=False, metadata={"help": "refuse models whose rows do not give the same bits alone and in company"}
-    )
-    batch_unproved: bool = field(
-        default=False,
-        metadata={"help": "batch models whose rows are not known to be independent, if they pass a trial at load"},
-    )
-    default_models: Mapping[str, str] = field(
-        default_factory=dict, metadata={"help": "task=model pairs, comma-separated: who answers without `model`"}
-    )
-    host: str = field(default="127.0.0.1", metadata={"help": "address or name to listen on"})
-    port: int = field(default=3000, metadata={"help": "port to listen on"})
-    grpc_port: int = field(default=0, metadata={"help": "port of the protocol over gRPC, on the same host; 0: off"})
-    tls_certificate: Path | None = field(
-        default=None, metadata={"help": "PEM file of the certificate chain, for HTTP and gRPC; empty: plain text"}
-    )
-    tls_key: Path | None = field(default=None, metadata={"help": "PEM file of the key of the certificate"})
-    tls_client_ca: Path | None = field(
-        default=None, metadata={"help": "PEM file of who signs clients: those without a certificate are refused"}
-    )
-    workers: int = field(default=1, metadata={"help": "processes, each with its own copy of the models"})
-    provider: str = field(default="auto", metadata={"help": "auto, or a required one: tensorrt, cuda, cpu"})
-    lanes: int = field(default=0, metadata={"help": "batches in flight on a device; 0: one a core (two on a GPU)"})
-    intra_op_threads: int = field(
-        default=0, metadata={"help": "threads of one run on the CPU; 0: one, and all cores for a batch that is alone"}
-    )
-    gpu_mem_bytes: int = field(default=0, metadata={"help": "device memory of one model's arena; 0: no limit"})
-    cuda_graphs: bool = field(default=False, metadata={"help": "replay CUDA graphs where the model allows it"})
-    tf32: bool = field(default=False, metadata={"help": "multiply with 10 bits of mantissa on CUDA: faster, coarser"})
-    engine_cache: Path | None = field(default=None, metadata={"help": "folder in which TensorRT keeps its engines"})
-    base_path: str = field(default="", metadata={"help": "prefix of every route, such as /team/sluice"})
-    cors_origins: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "origins whose pages may call, comma-separated, such as https://app.example; * for all"},
-    )
-    control: bool = field(
-        default=False, metadata={"help": "let callers load and unload models, and change traces and logs"}
-    )
-    fast_path: bool = field(default=True, metadata={"help": "answer tensors below ASGI; false: by the ASGI path"})
-    max_rows: int = field(default=64, metadata={"help": "rows of one batch"})
-    max_queue_rows: int = field(default=4096, metadata={"help": "rows that may wait for one model; then 429"})
-    max_slots: int = field(default=256, metadata={"help": "rows inside the loop of one model at once"})
-    max_sequences: int = field(default=1024, metadata={"help": "sequences whose state is kept at once; then 429"})
-    max_sequence_bytes: int = field(default=256 << 20, metadata={"help": "bytes of the state of all sequences"})
-    sequence_idle_s: float = field(
-        default=60.0, metadata={"help": "seconds after which the state of an idle sequence is let go of"}
-    )
-    max_wait_s: float = field(default=0.0, metadata={"help": "seconds that a partial batch is held; 0: never"})
-    deadline_s: float = field(
-        default=30.0, metadata={"help": "seconds until a request without its own timeout gets 504"}
-    )
-    max_timeout_s: float = field(
-        default=600.0,
-        metadata={"help": "seconds that a request's own timeout may give it; a longer one counts as that"},
-    )
-    keep_alive_s: float = field(
-        default=75.0, metadata={"help": "seconds after which an idle connection is closed; longer than proxies keep it"}
-    )
-    header_timeout_s: float = field(
-        default=10.0, metadata={"help": "seconds from the first byte of a header to its end; then 408"}
-    )
-    body_timeout_s: float = field(
-        default=30.0,
-        metadata={"help": "seconds without progress, 1 KiB/s, after which a body is 408, and an unread answer ends"},
-    )
-    max_connections: int = field(
-        default=4096, metadata={"help": "connections of a worker at once, which are open files; then 503"}
-    )
-    max_body_bytes: int = field(default=64 << 20, metadata={"help": "bytes of one request body; then 413"})
-    max_inputs: int = field(
-        default=MAX_INPUTS,
-        metadata={"help": "inputs of one request, and outputs that it names; a model with more takes all it has"},
-    )
-    max_held_bytes: int = field(
-        default=1 << 30,
-        metadata={"help": "bytes of request bodies that a worker holds at once, and of pictures that run in tiles"},
-    )
-    max_run_bytes: int = field(
-        default=0,
-        metadata={"help": "bytes that a run may take, where rows have any size; more is 413; 0: a share of the memory"},
-    )
-    max_image_pixels: int = field(
-        default=50_000_000,
-        metadata={"help": "pixels of one picture, before decoding; a request has 8 times as many"},
-    )
-    max_generated: int = field(default=1024, metadata={"help": "samples or drawn paths of one request"})
-    max_steps: int = field(default=10_000, metadata={"help": "steps of one request through a loop"})
-    state_key: str = field(
-        default="",
-        repr=False,
-        metadata={"help": "secret that signs states given to callers, the same on all replicas; empty: a new one"},
-    )
-    load_timeout_s: float = field(
-        default=600.0, metadata={"help": "seconds until the load of a version is given up; then it is unavailable"}
-    )
-    ready_wait_s: float = field(
-        default=10.0,
-        metadata={"help": "seconds that readiness and other models wait for one to load; more for a large one"},
-    )
-    drain_s: float = field(default=30.0, metadata={"help": "seconds that a stopping server may take for open requests"})
-    lame_duck_s: float = field(
-        default=0.0,
-        metadata={"help": "seconds that a stopping server still answers, not ready, before the drain begins"},
-    )
-    log_level: str = field(default="info", metadata={"help": "debug, info, warning or error"})
-    metrics_dir: Path | None = field(
-        default=None, metadata={"help": "where workers share their counters; set by serve"}
+
+def _split_pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part]
+    if not all(key.strip() and text.strip() for key, _, text in pairs):
+        raise ValueError("expected name=value pairs, comma-separated")
+    return {key.strip(): text.strip() for key, _, text in pairs}
+
+
+def _match(pattern: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.IGNORECASE | re.ASCII):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+ByteLimit = Annotated[int, Field(ge=1024)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Timeout = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
+AbsolutePath = Annotated[Path, AfterValidator(Path.resolve)]
+OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
+Origin = Annotated[
+    str, _match(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", "*, or origins such as https://app.example:8443")
+]
+BasePath = Annotated[str, _match(r"(/[a-z0-9._~-]+)*", "a path such as /team/sluice, or nothing")]
+
+
+class Settings(BaseSettings):
+    """Limits carry their unit in the name. ``sluice serve --help`` shows the text below each setting."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, enable_decoding=False, frozen=True, use_attribute_docstrings=True
     )
 
-    def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if not value >= least or value == math.inf:  # so that NaN fails too
-                expected = "a finite number" if value == math.inf else f"at least {least}"
-                raise SettingsError(f"{PREFIX}{name.upper()}={value}: expected {expected}")
-        _check_choice("provider", self.provider, PROVIDERS)
-        _check_choice("log_level", self.log_level, ("debug", "info", "warning", "error"))
-        if not _BASE_PATH.fullmatch(self.base_path):
-            raise SettingsError(f"{PREFIX}BASE_PATH={self.base_path}: expected a path such as /team/sluice, or nothing")
-        for origin in self.cors_origins:
-            if not _ORIGIN.fullmatch(origin):
-                raise SettingsError(
-                    f"{PREFIX}CORS_ORIGINS={origin}: expected *, or origins such as https://app.example:8443"
-                )
-        for name, other in (
-            ("tls_certificate", "tls_key"),
-            ("tls_key", "tls_certificate"),
-            ("tls_client_ca", "tls_key"),
-        ):
-            if getattr(self, name) is not None and getattr(self, other) is None:
-                raise SettingsError(
-                    f"{PREFIX}{name.upper()}={getattr(self, name)}: expected {PREFIX}{other.upper()} too"
-                )
-        for name in ("port", "grpc_port"):
-            if not 0 <= getattr(self, name) <= 65535:
-                raise SettingsError(f"{PREFIX}{name.upper()}={getattr(self, name)}: expected 0 to 65535")
+    config: OptionalPath = None
+    """TOML file of settings, by their names in lower case without SLUICE_"""
+    secrets_dir: OptionalPath = None
+    """folder of files that are called like these variables and hold their values"""
+    store: AbsolutePath = DEFAULT_ROOT
+    """folder of models"""
+    follow_links: bool = False
+    """let symbolic links in the store lead to files outside of it"""
+    models: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    """serve only these, comma-separated; empty: all"""
+    lazy: bool = False
+    """load a model when it is first asked for"""
+    require_exact: bool = False
+    """refuse models whose rows do not give the same bits alone and in a batch"""
+    batch_unproved: bool = False
+    """batch models whose rows are not known to be independent, if they pass a trial at load"""
+    default_models: Annotated[Mapping[str, str], BeforeValidator(_split_pairs)] = {}
+    """task=model pairs, comma-separated: which model answers a task when a request names none"""
+    host: str = "127.0.0.1"
+    """address or name to listen on"""
+    port: Port = 3000
+    """port to listen on"""
+    grpc_port: Port = 0
+    """port of the protocol over gRPC, on the same host; 0: off"""
+    tls_certificate: OptionalPath = None
+    """PEM file of the certificate chain, for HTTP and gRPC; empty: plain text"""
+    tls_key: OptionalPath = None
+    """PEM file of the key of the certificate"""
+    tls_client_ca: OptionalPath = None
+    """PEM file of the authority that signs clients' certificates; clients without one are refused"""
+    workers: Count = 1
+    """processes, each with its own copy of the models"""
+    provider: Literal["auto", "tensorrt", "cuda", "cpu"] = "auto"
+    """auto, or a required one: tensorrt, cuda, cpu"""
+    lanes: CountOrZero = 0
+    """batches in flight on a device; 0: one a core (two on a GPU)"""
+    intra_op_threads: CountOrZero = 0
+    """threads of one run on the CPU; 0: one, and all cores for a batch that is alone"""
+    gpu_mem_bytes: CountOrZero = 0
+    """device memory of one model's arena; 0: no limit"""
+    cuda_graphs: bool = False
+    """replay CUDA graphs where the model allows it"""
+    tf32: bool = False
+    """multiply with 10 bits of mantissa on CUDA: faster, coarser"""
+    engine_cache: OptionalPath = None
+    """folder in which TensorRT keeps its engines"""
+    base_path: BasePath = ""
+    """prefix of every route, such as /team/sluice"""
+    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_split)] = ()
+    """origins whose pages may call, comma-separated, such as https://app.example; * for all"""
+    control: bool = False
+    """let callers load and unload models, and change traces and logs"""
+    fast_path: bool = True
+    """answer tensor requests below ASGI; false: through the ASGI application"""
+    max_rows: Count = 64
+    """rows of one batch"""
+    max_queue_rows: Count = 4096
+    """rows that may wait for one model; then 429"""
+    max_slots: Count = 256
+    """rows inside the loop of one model at once"""
+    max_sequences: Count = 1024
+    """sequences whose state is kept at once; then 429"""
+    max_sequence_bytes: Count = 256 << 20
+    """bytes of the state of all sequences"""
+    sequence_idle_s: Timeout = 60.0
+    """seconds after which the state of an idle sequence is dropped"""
+    max_wait_s: Seconds = 0.0
+    """seconds that a partial batch is held; 0: never"""
+    deadline_s: Timeout = 30.0
+    """seconds until a request without its own timeout gets 504"""
+    max_timeout_s: Timeout = 600.0
+    """upper limit in seconds of a request's own timeout"""
+    keep_alive_s: Timeout = 75.0
+    """seconds after which an idle connection is closed; set it above the idle timeout of your proxy"""
+    header_timeout_s: Timeout = 10.0
+    """seconds from the first byte of a header to its end; then 408"""
+    body_timeout_s: Timeout = 30.0
+    """seconds without progress, 1 KiB/s, after which a body is 408, and an unread answer ends"""
+    max_connections: Count = 4096
+    """connections of a worker at once, which are open files; then 503"""
+    max_body_bytes: ByteLimit = 64 << 20
+    """bytes of one request body; then 413"""
+    max_inputs: Count = MAX_INPUTS
+    """inputs of one request, and outputs that it names; a model with more takes all it has"""
+    max_held_bytes: ByteLimit = 1 << 30
+    """bytes of request bodies that a worker holds at once, and of pictures that run in tiles"""
+    max_run_bytes: CountOrZero = 0
+    """bytes that a run may take, where rows have any size; more is 413; 0: a share of the memory"""
+    max_image_pixels: Count = 50_000_000
+    """pixels of one picture, before decoding; a request may have 8 times as many"""
+    max_generated: Count = 1024
+    """samples or drawn paths of one request"""
+    max_steps: Count = 10_000
+    """steps of one request through a loop"""
+    state_key: SecretStr = SecretStr("")
+    """secret that signs states given to callers, the same on all replicas; empty: a new one"""
+    load_timeout_s: Timeout = 600.0
+    """seconds until the load of a version is given up; then it is unavailable"""
+    ready_wait_s: Timeout = 10.0
+    """seconds that readiness and other models wait for one to load; more for a large one"""
+    drain_s: Seconds = 30.0
+    """seconds that a stopping server may take for open requests"""
+    lame_duck_s: Seconds = 0.0
+    """seconds that a stopping server still answers, not ready, before the drain begins"""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """debug, info, warning or error"""
+    metrics_dir: OptionalPath = None
+    """folder in which the workers share their counters; set by serve"""
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> "Settings":
+        for name, other in (("certificate", "key"), ("key", "certificate"), ("client_ca", "key")):
+            if getattr(self, f"tls_{name}") is not None and getattr(self, f"tls_{other}") is None:
+                raise ValueError(f"{PREFIX}TLS_{name.upper()} is set: expected {PREFIX}TLS_{other.upper()} too")
+        return self
 
     def check_store(self) -> None:
         """Raises SettingsError unless the store is a folder that can be read; it may be empty."""
@@ -203,110 +219,99 @@ class Settings:
 
     @property
     def keeps_sequences(self) -> bool:
-        """Whether a request finds its sequence: there is one worker, or they reach each other by a folder."""
+        """Whether a request finds its sequence: there is one worker, or the workers share a folder."""
         return self.workers == 1 or self.metrics_dir is not None
 
     @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: object, **__: object
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The constructor takes arguments only: ``from_environ`` reads the other sources."""
+        return (init_settings,)
+
+    @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """Build the settings. Raises SettingsError, which names the variable, its value and what was expected."""
-        hints = typing.get_type_hints(cls)
-        known = {PREFIX + f.name.upper(): f.name for f in fields(cls)}
-        injected = find_injected(environ)
-        environ = {name: value for name, value in environ.items() if name not in injected}
+        """Build the settings from variables, and from secrets and a file that these name. Raises SettingsError."""
         environ = {**{new: environ[old] for old, new in _RENAMED.items() if old in environ}, **environ}
-        unknown = sorted(
-            name for name in environ if name.startswith(PREFIX) and name not in known.keys() | _RENAMED.keys()
-        )
-        if unknown:
-            raise SettingsError(f"unknown setting {', '.join(unknown)}: there are {', '.join(sorted(known))}")
-        values: dict[str, Any] = {}
-        for variable, name in known.items():
-            text = environ.get(variable, "").strip()
-            if text:
-                values[name] = _convert(variable, text, hints[name])
-        return cls(**values)
+        foreign = {*_RENAMED, *find_injected(environ)}
+        ours = {name: text.strip() for name, text in environ.items() if name.startswith(PREFIX) and name not in foreign}
+        _check_names(ours, map(_variable, cls.model_fields))
+        source = EnvSettingsSource(cls)
+        source.env_vars = {name.lower(): text for name, text in ours.items() if text}  # an empty one is not set
+        variables = source()
+        config = variables.get("config")
+        file = _read_file(config) if config else {}
+        folder = str(variables.get("secrets_dir") or file.get("secrets_dir") or "")
+        secrets = _read_secrets(folder) if folder else {}
+        try:
+            return cls(**{**file, **secrets, **variables})
+        except ValidationError as error:
+            places = dict.fromkeys(file, f" in {config}")
+            places |= {**dict.fromkeys(secrets, f" in {folder}"), **dict.fromkeys(variables, "")}
+            faults = [_describe(fault, places, {*secrets, "state_key"}) for fault in error.errors()]
+            raise SettingsError("; ".join(faults)) from None
 
     def replace(self, **changes: Any) -> "Settings":
-        """These settings with some values changed."""
-        return dataclasses.replace(self, **changes)
+        """These settings with some values changed. Raises pydantic's ValidationError."""
+        return Settings(**{**dict(self), **changes})
 
     def to_environ(self) -> dict[str, str]:
-        """The variables that make these settings again; the worker processes get them this way."""
+        """The variables that make these settings again, without their sources: workers get their settings this way."""
         variables = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
+        for name, value in {**dict(self), "config": None, "secrets_dir": None}.items():
             if isinstance(value, Mapping):
                 value = ",".join(f"{k}={v}" for k, v in value.items())
             elif isinstance(value, tuple):
                 value = ",".join(value)
-            variables[PREFIX + item.name.upper()] = "" if value is None else str(value)
+            elif isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            variables[_variable(name)] = "" if value is None else str(value)
         return variables
 
 
-_LEAST: Mapping[str, float] = {
-    "workers": 1,
-    "lanes": 0,
-    "intra_op_threads": 0,
-    "gpu_mem_bytes": 0,
-    "max_rows": 1,
-    "max_queue_rows": 1,
-    "max_slots": 1,
-    "max_generated": 1,
-    "max_steps": 1,
-    "max_sequences": 1,
-    "max_sequence_bytes": 1,
-    "sequence_idle_s": 0.001,
-    "max_wait_s": 0,
-    "deadline_s": 0.001,
-    "max_timeout_s": 0.001,
-    "keep_alive_s": 0.001,
-    "header_timeout_s": 0.001,
-    "body_timeout_s": 0.001,
-    "max_connections": 1,
-    "max_body_bytes": 1024,
-    "max_inputs": 1,
-    "max_held_bytes": 1024,
-    "max_run_bytes": 0,
-    "max_image_pixels": 1,
-    "load_timeout_s": 0.001,
-    "ready_wait_s": 0.001,
-    "drain_s": 0,
-    "lame_duck_s": 0,
-}
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise SettingsError(f"{PREFIX}{name.upper()}={value}: expected one of {', '.join(choices)}")
+def _check_names(given: Iterable[str], known: Iterable[str], place: str = "") -> None:
+    """Raises SettingsError for a name that is not known, so that a misspelt limit does not go unnoticed."""
+    names = sorted(known)
+    if unknown := sorted(set(given).difference(names)):
+        near = [match for name in unknown for match in difflib.get_close_matches(name, names, 1, cutoff=0.85)]
+        hint = f"did you mean {', '.join(near)}?" if near else "`sluice serve --help` lists all"
+        raise SettingsError(f"unknown setting {', '.join(unknown)}{place}: {hint}")
 
 
-def _pairs(text: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in text.split(",") if part]
-    if not all(key.strip() and value.strip() for key, _, value in pairs):
-        raise ValueError(text)
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
-def _boolean(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-
-
-_CONVERT: Mapping[object, tuple[Callable[[str], object], str]] = {
-    str: (str, "text"),
-    bool: (_boolean, "true or false"),
-    int: (int, "a whole number"),
-    float: (float, "a number of seconds"),
-    Path: (Path, "a path"),
-    tuple[str, ...]: (lambda t: tuple(p.strip() for p in t.split(",") if p.strip()), "names, comma-separated"),
-    Mapping[str, str]: (_pairs, "name=value pairs, comma-separated"),
-}
-
-
-def _convert(variable: str, text: str, hint: object) -> object:
-    if isinstance(hint, types.UnionType):
-        hint = typing.get_args(hint)[0]
-    convert, expected = _CONVERT[hint]
+def _read_file(path: str) -> dict[str, Any]:
     try:
-        return convert(text)
-    except (ValueError, KeyError):
-        raise SettingsError(f"{variable}={text}: expected {expected}") from None
+        if not os.path.isfile(path):  # which the source would ignore
+            raise FileNotFoundError("there is none")
+        found = TomlConfigSettingsSource(Settings, Path(path))()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{PREFIX}CONFIG={path} (--config): expected a TOML file: {error}") from None
+    _check_names(found, Settings.model_fields.keys() - {"config"}, f" in {path}")
+    return found
+
+
+def _read_secrets(folder: str) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings(action="error"):  # it warns where it ignores a file or the folder
+            found = SecretsSettingsSource(Settings, folder)()
+        files = [name.upper() for name in os.listdir(folder)]
+    except (OSError, ValueError, UserWarning) as error:
+        raise SettingsError(f"{PREFIX}SECRETS_DIR={folder}: {error.__cause__ or error}") from None
+    ours = [name for name in files if name.startswith(PREFIX)]  # Kubernetes mounts others beside them
+    known = Settings.model_fields.keys() - {"config", "secrets_dir"}
+    _check_names(ours, map(_variable, known), f" in {folder}")
+    return {name: text for name, text in found.items() if text}
+
+
+def _describe(fault: ErrorDetails, places: Mapping[str, str], hidden: Container[str]) -> str:
+    """What is wrong with a setting. A value that is ``hidden`` is not shown."""
+    text = fault["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    text = text.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+    if not fault["loc"]:
+        return text
+    name = str(fault["loc"][0])
+    value = "" if name in hidden else f"={fault['input']}"
+    return f"{_variable(name)}{value}{places[name]}: {text}"

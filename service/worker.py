@@ -191,7 +191,7 @@ def _limits(settings: Settings, lanes: int) -> Limits:
         max_pixels=settings.max_image_pixels,
         max_steps=settings.max_steps,
         max_generated=settings.max_generated,
-        state_key=settings.state_key.encode() or secrets.token_bytes(32),
+        state_key=settings.state_key.get_secret_value().encode() or secrets.token_bytes(32),
         room=PictureRoom(settings.max_held_bytes),
         tiles_at_once=min(lanes, MOST_AT_ONCE),
     )

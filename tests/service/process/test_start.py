@@ -49,7 +49,7 @@ def test_listens_on_all_addresses_of_both_families(store: Path) -> None:
             assert httpx.get(f"http://{address}:{server.port}/readyz").status_code == 200
             with triton.InferenceServerClient(f"{address}:{grpc_port}") as over_grpc:
                 assert over_grpc.is_server_ready()
-        assert sum("SLUICE_PORT, SLUICE_SERVICE_HOST: from Kubernetes" in line for line in server.log) == 1
+        assert sum("SLUICE_PORT, SLUICE_SERVICE_HOST: ignored, because Kubernetes" in line for line in server.log) == 1
         assert server.stop() == 0
     finally:
         server.kill()

@@ -25,9 +25,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"TLS_CERTIFICATE": "a.pem"}, "SLUICE_TLS_CERTIFICATE=a.pem: expected SLUICE_TLS_KEY too"),
-        ({"TLS_KEY": "a.pem"}, "SLUICE_TLS_KEY=a.pem: expected SLUICE_TLS_CERTIFICATE too"),
-        ({"TLS_CLIENT_CA": "a.pem"}, "SLUICE_TLS_CLIENT_CA=a.pem: expected SLUICE_TLS_KEY too"),
+        ({"TLS_CERTIFICATE": "a.pem"}, "SLUICE_TLS_CERTIFICATE is set: expected SLUICE_TLS_KEY too"),
+        ({"TLS_KEY": "a.pem"}, "SLUICE_TLS_KEY is set: expected SLUICE_TLS_CERTIFICATE too"),
+        ({"TLS_CLIENT_CA": "a.pem"}, "SLUICE_TLS_CLIENT_CA is set: expected SLUICE_TLS_KEY too"),
     ],
 )
 def test_half_an_identity_is_refused(given: dict[str, str], text: str) -> None:
