@@ -33,9 +33,7 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Session, float]]:
         return seconds[session] * len(inputs["x"])
 
     monkeypatch.setattr(profile, "_measure", measure)
-    monkeypatch.setattr(profile, "_SLOW_S", float("inf"))
     monkeypatch.setattr(profile, "_COMPARE_S", 0.0)
-    monkeypatch.setattr(profile, "_DOUBT_S", 0.0)
     with measurement_lock.shared():
         yield seconds
 
@@ -75,16 +73,17 @@ def test_batch_that_is_alone_gets_all_cores_where_they_are_faster(times: dict[Se
     assert found.cost.predict(4) == pytest.approx(4 * 0.82e-3)
 
 
-def test_what_the_comparison_has_found_stands(monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]) -> None:
-    """A machine that is busy right after the comparison does not make all cores seem slow: the best of all counts."""
-    compare = profile._compare
+def test_best_of_all_rounds_counts(monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]) -> None:
+    """A machine that gets busy during the comparison does not make all cores seem slow."""
+    measure, seen = profile._measure, set()
 
-    def compare_and_disturb(session: Session, all_cores: Session, ready: dict[int, Arrays], budget: Budget) -> object:
-        found = compare(session, all_cores, ready, budget)
-        times[all_cores] *= 3
-        return found
+    def measure_and_disturb(session: Session, inputs: Arrays) -> float:
+        is_first = (session, len(inputs["x"])) not in seen
+        seen.add((session, len(inputs["x"])))
+        return measure(session, inputs) * (1 if is_first else 3)
 
-    monkeypatch.setattr(profile, "_compare", compare_and_disturb)
+    monkeypatch.setattr(profile, "_measure", measure_and_disturb)
+    monkeypatch.setattr(profile, "_COMPARE_S", 1e-3)
     found = widen(times, 1e-3, 0.5e-3)
     assert found is not None
     assert found.cost.predict(max(READY)) == pytest.approx(max(READY) * 0.5e-3)
@@ -257,41 +256,26 @@ def test_measurement_that_fails_lets_the_others_go_on() -> None:
 
 @pytest.mark.parametrize(("wide_s", "widens"), [(0.3, True), (0.6, False)])
 def test_graph_that_takes_long_is_run_once_each_way(
-    monkeypatch: pytest.MonkeyPatch, wide_s: float, widens: bool
+    monkeypatch: pytest.MonkeyPatch, times: dict[Session, float], wide_s: float, widens: bool
 ) -> None:
-    """A run of half a second is not repeated: one on one core and one on all of them say whether all of them pay."""
+    """Runs that take longer than the comparison are not repeated."""
     session, other = Session(graphs.double()), Session(graphs.double(), intra_op_threads=2)
-    clock, ran = iter([0.0, 0.6, 0.6 + wide_s]), []
-    monkeypatch.setattr(profile, "_measure", lambda *_: 0.6)
-    monkeypatch.setattr(profile, "run", lambda session, inputs: ran.append(session) or session.run(inputs))
-    monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))
-    with measurement_lock.shared():
-        cost, all_cores = profile.learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, _Unspent())
-    assert (ran, cost.predict(8), all_cores is not None) == ([session, other], pytest.approx(0.6), widens)
+    times |= {session: 0.6 / 8, other: wide_s / 8}
+    measure, ran = profile._measure, []
+    monkeypatch.setattr(profile, "_measure", lambda session, inputs: ran.append(session) or measure(session, inputs))
+    cost, all_cores = learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9))
+    assert ran == [session, *[session, other] * len(READY)]
+    assert (cost.predict(8), all_cores is not None) == (pytest.approx(0.6), widens)
 
 
 @pytest.mark.parametrize(("first_s", "then_s", "widens"), [(0.3, 0.6, True), (0.6, 0.3, False)])
 def test_graph_that_is_loaded_again_runs_on_as_many_cores_as_before(
-    monkeypatch: pytest.MonkeyPatch, first_s: float, then_s: float, widens: bool
+    monkeypatch: pytest.MonkeyPatch, times: dict[Session, float], first_s: float, then_s: float, widens: bool
 ) -> None:
     """Another session has the weights once more: whether there is one does not change with what the machine does."""
     session, other = Session(graphs.double()), Session(graphs.double(), intra_op_threads=2)
     monkeypatch.setattr(profile, "_decided", {})
-    monkeypatch.setattr(profile, "_measure", lambda *_: 0.6)
     for wide_s in (first_s, then_s):
-        clock = iter([0.0, 0.6, 0.6 + wide_s])
-        monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))  # noqa: B023  # it is used here only
-        with measurement_lock.shared():
-            _, all_cores = profile.learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, _Unspent(), "graph")
+        times |= {session: 0.6, other: wide_s}
+        _, all_cores = learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9), "graph")
         assert (all_cores is not None) == widens
-
-
-class _Unspent(Budget):
-    """A budget without an end, and without a look at the clock."""
-
-    def __init__(self) -> None:
-        pass
-
-    @property
-    def is_spent(self) -> bool:
-        return False
