@@ -1,11 +1,12 @@
 """Versions that are being loaded, each in a thread of its own.
 
 Rules
-- A few load at once. One that takes long gives its place to the next and goes on beside it: it may never end.
-- One that takes longer than the settings allow is cancelled. What cannot be stopped, such as a file system that does
-  not answer, keeps its thread and nothing else.
-- A version whose load may have ended a process is loaded alone; one that did, only when somebody asks for it.
-- No thread keeps the process from ending.
+- A few versions load at once. One that takes long no longer counts among them, and goes on beside them.
+- A load that takes longer than the settings allow is cancelled. If it cannot be stopped, such as in a file system that
+  does not answer, its thread is left behind.
+- A version whose load may have crashed a worker is loaded alone. If it did crash one, it is loaded only when somebody
+  asks for it.
+- The threads are daemons: none keeps the process from ending.
 """
 
 import asyncio
@@ -31,24 +32,24 @@ from service.settings import Settings
 logger = logging.getLogger("sluice.registry")
 
 _BYTES_PER_S = 50 << 20
-"""A large model takes longer without being suspect of never ending: so fast it is read, checked and opened at least."""
+"""A version is read, checked and opened at least so fast, so others wait longer for a large one."""
 _GRACE_S = 2.0
-"""A load that was cancelled ends at the next node of its graph, if at all."""
+"""How long a cancelled load has to end. It ends at the next node of its graph, if at all."""
 _STOPPING = "the server is stopping"
 
 
 @dataclass(slots=True, eq=False)
 class _Load:
-    """``more_s``: what its size adds to how long others wait for it."""
-
     version: ModelVersion
     done: asyncio.Future[LoadedVersion]
     cancelled: asyncio.Future[None]
     on_overdue: Callable[[], None]
+    places: int
+    """How many of the places it takes: all of them if it loads alone, none when it is overdue."""
     cancellation: Cancellation = field(default_factory=Cancellation)
     more_s: float = 0.0
-    places: int = 1
-    overdue: threading.Timer | None = None
+    """How much longer others wait for it because of its size."""
+    timer: asyncio.TimerHandle | None = None
 
 
 class Loads:
@@ -66,11 +67,10 @@ class Loads:
     async def load(
         self, version: ModelVersion, on_overdue: Callable[[], None], *, is_asked_for: bool = False
     ) -> LoadedVersion:
-        """As ``load_version``; raises NotReady for a load that takes longer than ``load_timeout_s`` too, and for one
-        that has ended a process, unless somebody asks for it.
+        """As ``load_version``. Raises NotReady also for a load that takes longer than ``load_timeout_s``, and for a
+        version that has crashed a worker, unless ``is_asked_for``.
 
-        ``on_overdue`` is called where it takes longer than others should wait for it. To cancel the task that waits
-        here ends the load.
+        Calls ``on_overdue`` when others should not wait any longer. To cancel the waiting task ends the load.
         """
         limit_s = self._settings.load_timeout_s
         crash = self._notes.find(version.name, version.version)
@@ -78,26 +78,26 @@ class Loads:
             raise NotReady(crash.reason)
         load = self._begin(version, on_overdue, await self._take_places(alone=crash is not None))
         try:
-            ends: set[asyncio.Future[Any]] = {load.done, load.cancelled}
-            await _wait(ends, limit_s)
+            ends: list[asyncio.Future[Any]] = [load.done, load.cancelled]
+            await asyncio.wait(ends, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             if not load.done.done():
                 load.cancellation.cancel(
                     f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
                 )
-                await _wait({load.done}, _GRACE_S)
+                await asyncio.wait([load.done], timeout=_GRACE_S)
                 if not load.done.done():
                     raise NotReady(f"{load.cancellation.reason} (what it does cannot be stopped)")
             loaded = load.done.result()
-            if load.cancellation.reason is not None:  # when it had ended, but its sessions run nothing any more
+            if load.cancellation.reason is not None:  # its sessions do not run any more
                 raise NotReady(load.cancellation.reason)
             return loaded
         finally:
-            if not load.done.done():  # whoever waited here was cancelled
+            if not load.done.done():  # the waiting task was cancelled
                 load.cancellation.cancel(_STOPPING)
             self._end(load)
 
     def cancel(self, name: str, number: int | None, reason: str, *, only_overdue: bool = False) -> None:
-        """End the loads of a model, or of one version of it."""
+        """End the loads of a model, or of one of its versions."""
         for load in self._loads:
             is_meant = load.version.name == name and number in (None, load.version.version)
             if is_meant and not (only_overdue and load.places):
@@ -106,7 +106,7 @@ class Loads:
                     load.cancelled.set_result(None)
 
     def close(self, within_s: float = _GRACE_S) -> bool:
-        """End all loads. Returns whether they have ended, after so many seconds at most."""
+        """End all loads. Returns whether they have ended within so many seconds."""
         ends_at = time.monotonic() + within_s
         for load in self._loads:
             load.cancellation.cancel(_STOPPING)
@@ -123,7 +123,7 @@ class Loads:
             return 1
         taken = 0
         try:
-            async with self._alone:  # two that have a part each would wait for ever
+            async with self._alone:  # two that hold some places each would wait for ever
                 while taken < self._number_of_places:
                     await self._places.acquire()
                     taken += 1
@@ -138,12 +138,11 @@ class Loads:
 
     def _begin(self, version: ModelVersion, on_overdue: Callable[[], None], places: int) -> _Load:
         loop = asyncio.get_running_loop()
-        load = _Load(version, loop.create_future(), loop.create_future(), on_overdue, places=places)
-        load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
-        load.overdue = _call_later(loop, self._settings.ready_wait_s, lambda: self._be_overdue(load))
+        load = _Load(version, loop.create_future(), loop.create_future(), on_overdue, places)
+        load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # maybe nobody waits for it
+        load.timer = loop.call_later(self._settings.ready_wait_s, self._check_overdue, load)
         name = f"load {version.name} version {version.version}"
-        alone = places > 1
-        thread = threading.Thread(target=self._work, args=(load, loop, alone), name=name, daemon=True)
+        thread = threading.Thread(target=self._work, args=(load, loop, places > 1), name=name, daemon=True)
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
         self._loads.add(load)
         thread.start()
@@ -165,15 +164,13 @@ class Loads:
         else:
             tell(lambda: load.done.set_result(loaded))
 
-    def _be_overdue(self, load: _Load) -> None:
-        if load not in self._loads:  # it has just ended
-            return
+    def _check_overdue(self, load: _Load) -> None:
         if load.more_s > 0:
-            load.overdue = _call_later(asyncio.get_running_loop(), load.more_s, lambda: self._be_overdue(load))
+            load.timer = asyncio.get_running_loop().call_later(load.more_s, self._check_overdue, load)
             load.more_s = 0.0
             return
         logger.warning(
-            "%s version %d takes long to load: nothing waits for it any more", load.version.name, load.version.version
+            "%s version %d takes long to load: others do not wait for it", load.version.name, load.version.version
         )
         self._give_place(load)
         load.on_overdue()
@@ -183,37 +180,15 @@ class Loads:
         load.places = 0
 
     def _end(self, load: _Load) -> None:
-        if load.overdue is not None:
-            load.overdue.cancel()
-            load.overdue = None  # it holds the load in a circle, and so what was loaded
+        if load.timer is not None:
+            load.timer.cancel()
+            load.timer = None  # it refers to the load, and a circle would keep what was loaded in memory
         self._give_place(load)
         self._loads.discard(load)
 
 
-async def _wait(futures: set[asyncio.Future[Any]], seconds: float) -> None:
-    """Return when one of them is done, or after so many seconds of the clock by which threads work."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-    timer = _call_later(loop, seconds, lambda: None if over.done() else over.set_result(None))
-    try:
-        await asyncio.wait({*futures, over}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        timer.cancel()
-
-
-def _call_later(loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[[], None]) -> threading.Timer:
-    def tell() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(call)
-
-    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), tell)
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
 def _count_bytes(version: ModelVersion) -> int:
-    """Of all files of a version, as far as they can be seen."""
+    """The bytes of all files of a version that can be read."""
     total = 0
     for folder, _, files in os.walk(version.folder):
         for file in files:
@@ -223,7 +198,7 @@ def _count_bytes(version: ModelVersion) -> int:
 
 
 def describe_failure(error: Exception, doing: str) -> str:
-    """Why a model does not serve, for its owner. What nobody expected goes to the log with where it came from."""
+    """Why a model does not serve, for its owner. An unexpected error is logged with its traceback."""
     if isinstance(error, StoreError | NotReady):
         return str(error)
     if isinstance(error, OSError):

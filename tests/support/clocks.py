@@ -2,6 +2,7 @@
 
 import asyncio
 import selectors
+import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             return super().select(30)  # only a thread can wake the loop now, so wait for it in earnest
         ready = super().select(0)
+        if not ready and any(thread.name.startswith("load ") for thread in threading.enumerate()):
+            return super().select(0.01)  # a version is being loaded, in earnest
         if not ready:
             self.now += max(0.0, timeout)
         return ready
