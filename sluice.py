@@ -1,6 +1,6 @@
-"""The command `sluice`: joins the packages' sub-commands and imports each only when it is called."""
+"""The command `sluice`. It imports the package of a sub-command only when that is called."""
 
-from __future__ import annotations  # so that an older Python comes as far as to say that it is too old
+from __future__ import annotations  # so that an older Python can run this file and print that it is too old
 
 import argparse
 import importlib
@@ -23,7 +23,7 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a sub-command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    if sys.version_info < (3, 11):  # noqa: UP036  # an older one may run this file all the same
+    if sys.version_info < (3, 11):  # noqa: UP036
         print(f"sluice: Python {sys.version.split()[0]}: expected 3.11 or newer", file=sys.stderr)
         return 2
     given = sys.argv[1:] if arguments is None else arguments
@@ -43,13 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
         module = importlib.import_module(module_name)
         getattr(module, add_arguments)(command)
         code: int = getattr(module, run)(command.parse_args(given[1:]))
-    except KeyboardInterrupt:  # whoever pressed Ctrl-C wants no traceback
+    except KeyboardInterrupt:  # Ctrl-C, without a traceback
         return 130
     return code
 
 
 class _ShowVersion(argparse.Action):
-    """Asks for the version only where it is to be shown: to look for it takes as long as a short command."""
+    """Looks up the version only when it is asked for, because that takes as long as a short command."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
@@ -59,12 +59,12 @@ class _ShowVersion(argparse.Action):
 
 
 def _end_well() -> None:
-    """Let a signal that stops servers end this one with code 0 from the first moment on, as it does later.
+    """Let signals that stop a server end this process with code 0 while it still starts.
 
-    An exception would not do: where imports and callbacks are under way it can be lost. Nothing is there to be tidied.
+    An exception might be lost during imports and in callbacks, and there is nothing to clean up yet.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:  # `nohup` wants it ignored
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, lambda *_: os._exit(0))
 
 

@@ -1,7 +1,7 @@
-"""How many cores this process may use: those of its affinity, but not more than the quota of its control groups.
+"""How many cores this process may use, by its affinity and the quota of its control groups.
 
-A container with `--cpus 2` on a machine of 64 cores sees them all. What runs on more threads than the quota has cores
-is held by the kernel for the rest of each period, and every answer waits for that.
+A container with `--cpus 2` on a machine of 64 cores sees all of them. If it runs more threads than its quota allows,
+the kernel stops it for the rest of each period, and every answer is late.
 """
 
 import math
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 
 def count_cores(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup"), affinity: int | None = None) -> int:
-    """At least 1; a quota of 1.5 cores counts as 2. ``affinity``: cores that the scheduler may choose, None: ask it."""
+    """At least 1; a quota of 1.5 cores counts as 2. ``affinity`` None: ask the system how many cores it allows."""
     if affinity is None:
         affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _find_folders(proc, cgroups) if (quota := _read_quota(folder)) is not None]
@@ -19,9 +19,9 @@ def count_cores(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup
 
 
 def _find_folders(proc: Path, cgroups: Path) -> Iterator[Path]:
-    """The control groups that this process is in, by `/proc/self/cgroup`: each and all those that it is nested in.
+    """The control groups of this process, by `/proc/self/cgroup`, and all groups above them.
 
-    In a container the path may be the host's, which is not there: then the root is the container's own group.
+    In a container the path may be one of the host, which does not exist here. Then the root is the container's group.
     """
     for line in (_read(proc / "self" / "cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
@@ -38,7 +38,7 @@ def _find_folders(proc: Path, cgroups: Path) -> Iterator[Path]:
 
 
 def _read_quota(folder: Path) -> float | None:
-    """Cores that a group may use at a time, None for any number."""
+    """How many cores a group may use; None: no limit."""
     both = (_read(folder / "cpu.max") or "").split()  # version 2
     if not both:
         quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")

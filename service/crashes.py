@@ -1,9 +1,8 @@
-"""Versions whose load has ended a process, such as by a kernel that divides by zero.
+"""Versions whose load has crashed a worker, such as by a kernel that divides by zero.
 
-A process that has ended says nothing. So a worker notes each load in a file while it goes on, in the folder that the
-workers of a server share, and the supervisor reads what a worker leaves there. Several may have been loaded at once:
-each is suspect, and is loaded alone the next time. One that ends the process alone is given up until somebody asks for
-it, for the others to serve.
+While a worker loads a version it keeps a note in the folder that the workers share. If it crashes, the supervisor reads
+the notes. If several versions were loading, each is suspect, and is loaded alone the next time. A version that crashes
+a worker while it loads alone is not loaded again until somebody asks for it, so that the other models can serve.
 """
 
 import contextlib
@@ -16,12 +15,12 @@ from typing import NamedTuple
 _CRASHES = {
     -number: number.name for number in (signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 }
-"""How a process ends by what it does itself. Whoever kills one has other reasons than the file."""
+"""Signals of a process that crashes. With other signals somebody else has ended it."""
 _ALONE, _CERTAIN = "alone", "certain"
 
 
 class Crash(NamedTuple):
-    """The signal by which a process ended that loaded a version; ``is_certain``: it loaded nothing else."""
+    """``signal`` ended a process that loaded the version. ``is_certain``: it loaded nothing else."""
 
     signal: str
     is_certain: bool
@@ -32,13 +31,13 @@ class Crash(NamedTuple):
 
 
 class LoadNotes:
-    """Of one worker. Without a folder nothing is noted. Names are those that the store allows: files may have them."""
+    """The notes of one worker; without a folder it keeps none. The store allows only names that files may have."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def find(self, name: str, version: int) -> Crash | None:
-        """What is known of a version."""
+        """The crash that a version has caused, or may have caused."""
         if self._folder is None:
             return None
         try:
@@ -49,7 +48,7 @@ class LoadNotes:
 
     @contextlib.contextmanager
     def loading(self, name: str, version: int, *, alone: bool) -> Iterator[None]:
-        """While this goes on. One that ends without an end of the process is suspect no more."""
+        """Keep a note during the block. A version that gets to its end without a crash is no longer suspect."""
         if self._folder is None:
             yield
             return
@@ -69,7 +68,7 @@ def _record(folder: Path, version: str) -> Path:
 
 
 def find_blame(folder: Path | None, pid: int, code: int) -> list[str]:
-    """The versions that a worker was loading when it ended with a code, to be suspect or given up."""
+    """Record and return the versions that may have crashed a worker, which ended with exit code ``code``."""
     if folder is None:
         return []
     notes = {note.name.removesuffix(f".{pid}.load"): note for note in folder.glob(f"*.{pid}.load")}

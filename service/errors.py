@@ -1,34 +1,34 @@
-"""What can go wrong with a request, by whose fault it is. No HTTP here: `transport/status.py` has the one mapping.
+"""What can go wrong with a request, by whose fault it is. `transport/status.py` maps these errors to HTTP status codes.
 
 ServiceError
-├── CallerError               the request is at fault; its text is for the caller
+├── CallerError               the request is at fault; the caller gets the text
 │   ├── InvalidInput          a field is malformed, or has the wrong shape, datatype or value
 │   ├── UnknownModel          no such model or version
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
 │   ├── Forbidden             the settings of this server do not allow it
-│   ├── BodyTooLarge          more than the limit: bytes of the body or of a run on it, pixels of a picture
-│   ├── HeaderTooLarge        more header than the limit
-│   ├── TooSlow               a header or body that does not arrive
+│   ├── BodyTooLarge          the body, the memory of its run, or a picture is larger than the limit
+│   ├── HeaderTooLarge        the header is larger than the limit
+│   ├── TooSlow               a header or body that does not arrive in time
 │   └── UnsupportedMedia      a content type or picture that is not understood
 │       └── UnsupportedCoding a content coding that is not understood
-├── TryLater                  the request is fine, the moment is not; carries when to come back
+├── TryLater                  the request may succeed later; the error says when to try again
 │   ├── QueueFull             as many rows wait as the model allows
-│   ├── TooLate               the answer would miss its deadline, so it is not begun
+│   ├── TooLate               the answer would miss its deadline, so the work is not started
 │   ├── NotReady              the model is loading, or could not be loaded
-│   │   └── StillLoading      it is being loaded because it was asked for; the request may wait for it
+│   │   └── StillLoading      this request has started the load, and may wait for it
 │   └── Draining              the server is stopping
 ├── NotOffered                a part of the protocol that this server does not have
-├── DeadlinePassed            the answer would have come too late
-├── Cancelled                 the caller has gone
-└── ModelFailure              our fault; the text is logged, never sent
+├── DeadlinePassed            the deadline passed before the answer was ready
+├── Cancelled                 the caller has disconnected
+└── ModelFailure              the server is at fault; the text is logged and never sent
 """
 
 from collections.abc import Callable
 
 
 class ServiceError(Exception):
-    """Base of everything that ends a request without an answer. ``reason`` is the label in metrics."""
+    """Base class of all errors that end a request. ``reason`` is the label in metrics."""
 
     reason = "internal"
 
@@ -50,7 +50,7 @@ class UnknownRoute(CallerError):
 
 
 class WrongMethod(CallerError):
-    """``allowed`` holds the methods that the path has."""
+    """``allowed`` has the methods of the path."""
 
     reason = "wrong_method"
 
@@ -80,7 +80,7 @@ class UnsupportedMedia(CallerError):
 
 
 class UnsupportedCoding(UnsupportedMedia):
-    """``accepted`` holds the codings that are understood."""
+    """``accepted`` has the codings that the server understands."""
 
     reason = "unsupported_coding"
 
@@ -90,7 +90,7 @@ class UnsupportedCoding(UnsupportedMedia):
 
 
 class TryLater(ServiceError):
-    """``retry_after_s``: when it is worth another try, in seconds."""
+    """``retry_after_s``: try again after so many seconds."""
 
     reason = "try_later"
 
@@ -112,7 +112,7 @@ class NotReady(TryLater):
 
 
 class StillLoading(NotReady):
-    """``when_loaded`` takes a function that is called once, when loading has ended, well or not."""
+    """``when_loaded`` takes a function and calls it once, when the load has succeeded or failed."""
 
     reason = "loading"
 

@@ -1,6 +1,6 @@
-"""Which versions of Python and of the libraries underneath work: the lowest, and the newest that was tried.
+"""The versions of Python and of libraries that are supported: the lowest, and the newest that was tested.
 
-`make test-versions` tries both. Older ones are refused when a server starts, newer ones are not.
+`make test-versions` tests both. A server does not start with an older version; it does with a newer one.
 """
 
 import re
@@ -26,7 +26,7 @@ LIBRARIES: Mapping[str, Range] = {
 
 
 def check_versions() -> None:
-    """Raises SettingsError, which names what is too old; what is not installed is not its business."""
+    """Raises SettingsError for what is too old. What is not installed is not checked."""
     _check("Python", ".".join(map(str, sys.version_info[:3])), PYTHON)
     for name, supported in LIBRARIES.items():
         try:

@@ -1,4 +1,4 @@
-"""The parts of one worker, put together: device, registry, request handler, and their start and stop."""
+"""One worker: it makes the device, the registry and the request handler, and starts and stops them."""
 
 import asyncio
 import functools
@@ -43,27 +43,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sluice")
 
 REPLACE_DRAIN_S = 5.0
-"""Of a worker that is stuck: until it has ended, callers may wait for it in vain."""
+"""A stuck worker drains no longer than this, because until it has ended callers may wait for it in vain."""
 
 
 class Worker:
-    """Made on the event loop that will serve. ``start`` returns at once and loads the models behind it.
-
-    ``listens_at_start`` False: ``listen`` is called when calls over gRPC may come.
-    """
+    """Made on the event loop that will serve. ``start`` returns at once, and the models load in the background."""
 
     listens_at_start = True
+    """Whether ``start`` also calls ``listen``."""
 
     def __init__(self, settings: Settings) -> None:
         loop = asyncio.get_running_loop()
-        # Without this nobody would hear of it: the worker that we run in turns asyncio's own logger off.
-        loop.set_exception_handler(_tell_of_fault)
+        loop.set_exception_handler(_log_fault)  # BentoML's worker turns off asyncio's own logger
         settings = settings.replace(max_connections=fit_connections(settings.max_connections))
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
         switch_threads_often()
         cores = count_cores()
-        # The default has as many threads as the machine has cores, whatever of them are ours.
+        # The default would have a thread for each core of the machine, also for those that we may not use.
         loop.set_default_executor(ThreadPoolExecutor(max(2, cores), thread_name_prefix="other"))
         available = available_providers(settings.provider)
         on_cpu = runs_on_cpu(settings.provider, available)
@@ -73,20 +70,26 @@ class Worker:
             inline_s=INLINE_S if on_cpu else 0.0,
             splits=on_cpu,
             empty=host_allocator(settings.provider),
-            on_stuck=functools.partial(self.replace, "a run in it does not end"),
+            on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
         self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.handler = RequestHandler(settings, self.metrics, loop)
         self.sequences = Sequences(settings, loop)
-        folder = settings.metrics_dir
         self.forwarder: Forwarder | None = None
-        if settings.workers > 1 and folder is not None:
-            self.forwarder = Forwarder(self.handler, folder, settings, loop)
+        if settings.workers > 1 and settings.metrics_dir is not None:
+            self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop)
         infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
         self.handler.find_max_tensors = infer.find_max_tensors
-        limits = _limits(settings, self.device.lanes)
+        limits = Limits(
+            max_pixels=settings.max_image_pixels,
+            max_steps=settings.max_steps,
+            max_generated=settings.max_generated,
+            state_key=settings.state_key.get_secret_value().encode() or secrets.token_bytes(32),
+            room=PictureRoom(settings.max_held_bytes),
+            tiles_at_once=min(self.device.lanes, MOST_AT_ONCE),
+        )
         self.tasks = TaskRunner(self.registry, limits, loop, self.handler.threads)
         self.registry.holders += [self.tasks.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
@@ -112,33 +115,35 @@ class Worker:
         return GrpcServer(self.handler, self.information, self.metrics, self.settings)
 
     async def start(self) -> None:
-        _tell_form()
+        logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
+        for source in find_stale():
+            logger.warning("%s has changed since it was compiled: run `make compiled` again", source)
         await self.control.open()
         if self.forwarder is not None:
             await self.forwarder.open()
         if self.listens_at_start:
             await self.listen()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
-        self._loading.add_done_callback(_settle_memory)
+        self._loading.add_done_callback(_end_loading)
 
     async def listen(self) -> None:
-        """Accept calls over gRPC. Raises SettingsError if its port cannot be had."""
+        """Accept calls over gRPC. Raises SettingsError if it cannot listen on its port."""
         if self.grpc is not None:
             await self.grpc.start()
 
     def when_loaded(self, call: Callable[[], None]) -> None:
-        """Call when the models of the start have been loaded, or could not be."""
+        """Call when all models of the store have been loaded or have failed to load."""
         assert self._loading is not None  # noqa: S101  # ``start`` has been called
         self._loading.add_done_callback(lambda _: call())
 
     def announce_stop(self) -> None:
-        """Say that this worker is not ready, and answer all the same."""
+        """Say that this worker is not ready, but go on answering."""
         self._info.is_draining = True
         if self.grpc is not None:
             self.grpc.announce_stop()
 
     def replace(self, reason: str) -> None:
-        """End this worker, so that its supervisor starts another one: something in it is stuck and will stay so."""
+        """End this worker, because something in it is stuck for good. The supervisor starts another one."""
         if self.is_replaced:
             return
         logger.error("this worker is replaced: %s", reason)
@@ -146,7 +151,7 @@ class Worker:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def begin_stop(self) -> None:
-        """What was accepted has `drain_s` from now on. Callers over gRPC wait for the engine: both drain at once."""
+        """Begin the drain: accepted requests have `drain_s` from now on. gRPC drains at the same time as the engine."""
         self.announce_stop()
         if self._stop_by is None:
             self._stop_by = self._loop.time() + self.drain_s
@@ -155,11 +160,11 @@ class Worker:
 
     @property
     def drain_s(self) -> float:
-        """A worker that is replaced has less time: callers of a server without another one wait until it has ended."""
+        """Seconds that accepted requests have to finish; fewer in a worker that is replaced."""
         return min(self.settings.drain_s, REPLACE_DRAIN_S) if self.is_replaced else self.settings.drain_s
 
     async def stop(self) -> None:
-        """Finish what was accepted, then let go of the threads."""
+        """Finish the accepted requests, then end the threads."""
         self.begin_stop()
         await self.control.close()
         if self._loading is not None and not self._loading.done():
@@ -180,34 +185,17 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """Let go of the threads, and wait for what they do."""
+        """End the threads, and wait for them."""
         self.registry.close()
         self.handler.close()
         self.device.close()
 
 
-def _limits(settings: Settings, lanes: int) -> Limits:
-    return Limits(
-        max_pixels=settings.max_image_pixels,
-        max_steps=settings.max_steps,
-        max_generated=settings.max_generated,
-        state_key=settings.state_key.get_secret_value().encode() or secrets.token_bytes(32),
-        room=PictureRoom(settings.max_held_bytes),
-        tiles_at_once=min(lanes, MOST_AT_ONCE),
-    )
-
-
-def _tell_form() -> None:
-    logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
-    for source in find_stale():
-        logger.warning("%s has changed since it was compiled: run `make compiled` again", source)
-
-
-def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     logger.error("a fault on the event loop: %s", context.get("message"), exc_info=context.get("exception"))
 
 
-def _settle_memory(task: asyncio.Task[None]) -> None:
+def _end_loading(task: asyncio.Task[None]) -> None:
     relax_garbage_collection()
     if not task.cancelled() and task.exception() is not None:
         logger.error("loading the models failed", exc_info=task.exception())

@@ -1,9 +1,8 @@
-"""The workers of one server, and how what one of them was told reaches the others.
+"""Commands between the workers of one server.
 
-They share a port, so a request reaches one worker that cannot choose which. Each listens on a socket in a folder that
-they have in common: one line of JSON is a command, one line the answer, and empty lines before it say that it is worked
-on. Nothing polls; a worker that has died refuses the connection, or breaks it, and is passed over. One that is silent,
-such as a stopped process, is complained of.
+A request for the whole server, such as to load a model, reaches one worker, which tells the others. Each worker listens
+on a Unix socket in a shared folder. A command is one line of JSON, and so is the answer. Empty lines before the answer
+say that the command is worked on. A worker that has died is skipped; one that is silent counts as failed.
 """
 
 import asyncio
@@ -21,27 +20,27 @@ logger = logging.getLogger("sluice.workers")
 
 Command = Mapping[str, Any]
 ApplyCommand = Callable[[Command], Awaitable[str]]
-"""Does what a command says; returns why it could not, or nothing."""
+"""Carries out a command. Returns why it could not, or ""."""
 
 ALIVE_S = 1.0
-"""How often a worker says that it works on a command."""
+"""How often a worker says that it still works on a command."""
 SILENT_S = 10.0
-"""After so long nobody waits for a worker that says nothing."""
+"""A worker that says nothing for so long is not waited for."""
 _numbers = itertools.count()
 
 
 class Workers:
-    """``folder`` None: there are no others."""
+    """Sends commands to the other workers, and receives theirs. ``folder`` None: there are no others."""
 
     def __init__(self, folder: Path | None, apply: ApplyCommand) -> None:
         self._folder = folder
         self._apply = apply
-        self._path = folder / f"{os.getpid()}-{next(_numbers)}.worker" if folder else None
+        self._path = (folder or Path()) / f"{os.getpid()}-{next(_numbers)}.worker"
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        """Listen for the others."""
-        if self._folder is None or self._path is None:
+        """Listen for commands of the others."""
+        if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)  # of a process that had this id before
@@ -51,13 +50,13 @@ class Workers:
             logger.error("the other workers cannot reach this one by %s: %s", self._path, error)
 
     async def close(self) -> None:
-        if self._server is not None and self._path is not None:
+        if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
             self._server = None
 
     async def tell(self, command: Command) -> list[str]:
-        """Give a command to every other worker; returns what those say who could not do it, when all have answered."""
+        """Send a command to every other worker and wait for all answers. Returns the reasons of those that failed."""
         if self._folder is None:
             return []
         others = [path for path in self._folder.glob("*.worker") if path != self._path]
@@ -68,7 +67,7 @@ class Workers:
     async def _ask(path: Path, command: Command) -> str:
         try:
             reader, writer = await asyncio.open_unix_connection(path)
-        except (ConnectionRefusedError, FileNotFoundError):  # it has died, or just ended
+        except (ConnectionRefusedError, FileNotFoundError):  # it has ended
             return ""
         with contextlib.closing(writer):
             try:
@@ -97,15 +96,15 @@ class Workers:
     async def _do(self, line: bytes) -> str:
         try:
             return await self._apply(json.loads(line))
-        except Exception:  # the one who asks must hear that it was not done
+        except Exception:  # the worker that asks must get an answer
             logger.exception("a command of another worker failed")
             return "it failed unexpectedly: see the log"
 
 
 class WorkerRank:
-    """Which of so many workers this one is: a number from 0 that no other has while this one lives.
+    """The number of this worker, from 0: no other worker has it while this one lives.
 
-    It is a lock on a file, which the kernel lets go of when a process ends, however, so that the next worker gets it.
+    It is a lock on a file. The kernel releases it when the process ends, for whatever reason.
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
@@ -115,7 +114,7 @@ class WorkerRank:
         self._file = -1
 
     def take(self) -> int | None:
-        """The least that is free, None where none is."""
+        """Take the lowest free number; None if there is none."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for number in range(self._workers):
             file = os.open(self._folder / f"{number}.rank", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""Whether a server is ready, asked with the settings that it has: what a container's health check runs."""
+"""Asks a server whether it is ready, by the settings of that server: for the health check of a container."""
 
 import contextlib
 import http.client
@@ -8,14 +8,14 @@ from pathlib import Path
 from service.settings import Settings
 
 TIMEOUT_S = 4.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # the address at which a server that listens on all is asked
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # a server that listens on all addresses is asked here
 
 
 def ask_ready(settings: Settings) -> str:
-    """Ask `/readyz` of the server with these settings on this machine. Returns why it is not ready, or nothing.
+    """Ask `/readyz` of the server with these settings on this machine. Returns why it is not ready, or "".
 
-    Over TLS its certificate is not verified: it is for the name that others call it by. Where clients need a
-    certificate it is asked with the server's own. One that refuses that is there, and more cannot be known.
+    Its certificate is not verified, because it has another name than this address. Where clients need a certificate we
+    show the server's own. A server that refuses it counts as ready: it answers, and nothing more can be found out.
     """
     host = _ANY.get(settings.host, settings.host)
     connection = http.client.HTTPConnection(host, settings.port, timeout=TIMEOUT_S)
@@ -39,7 +39,7 @@ def ask_ready(settings: Settings) -> str:
 
 
 def read_server_flags(cmdline: Path = Path("/proc/1/cmdline")) -> list[str]:
-    """The flags of the `sluice serve` that a container was started with, by hand or by the image; none elsewhere."""
+    """The flags of `sluice serve` if that is the first process of this container, else none."""
     try:
         words = cmdline.read_text().rstrip("\0").split("\0")
     except (OSError, UnicodeDecodeError):

@@ -1,10 +1,10 @@
-"""The log of `sluice serve`: lines on standard error that say which of its processes writes."""
+"""The log of `sluice serve`: lines on standard error, each with the process that wrote it."""
 
 import logging
 
 
 def configure_logs(process: str, level: str) -> None:
-    """``process`` such as ``worker 1``; ``level`` as in the settings, for what is ours. Libraries warn, no more."""
+    """``process`` is a name such as ``worker 1``; ``level`` is for our loggers. Libraries log warnings only."""
     logging.basicConfig(
         format=f"%(asctime)s [%(levelname)s] [{process}] %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z", force=True
     )

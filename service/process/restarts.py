@@ -1,4 +1,4 @@
-"""When a worker that has ended is started again, and who listens meanwhile. Pure: the supervisor brings the facts."""
+"""When a worker that has ended is restarted, and which worker listens meanwhile. No process or clock here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,30 +6,28 @@ from dataclasses import dataclass
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 MAX_FAILURES = 6
-"""So often in a row may a worker end before it is ready, while no other lives, before the server gives up."""
+"""The server gives up when a worker has ended so often in a row before it was ready, and no other one lives."""
 LISTEN_ANYWAY_S = 10.0
-"""After so long a new worker listens although it is not ready, where no other is: probes must hear of it."""
+"""If no worker is ready, a new one listens after so long although it still loads, to answer probes with 503."""
 
 
 class Restarts:
-    """Of one place: a worker, and the next one when that has ended."""
+    """Counts how often a worker, and those started after it in its place, ended before they were ready."""
 
     def __init__(self) -> None:
         self.failures = 0
 
     def find_delay_s(self, was_ready: bool) -> float:
-        """Seconds until the next start: none after a worker that was ready, then none, 0.5, 1, 2 … 30."""
+        """Seconds until the next start: 0 if the last worker was ready, else 0, 0.5, 1, 2 … 30."""
         self.failures = 0 if was_ready else self.failures + 1
-        if self.failures < 2:
-            return 0.0
-        return float(min(FIRST_DELAY_S * 2 ** (self.failures - 2), MAX_DELAY_S))
+        return 0.0 if self.failures < 2 else float(min(FIRST_DELAY_S * 2 ** (self.failures - 2), MAX_DELAY_S))
 
 
-@dataclass
+@dataclass(eq=False)
 class WorkerState:
-    """What the supervisor knows of a worker. ``is_first``: nobody was in its place before.
+    """What the supervisor knows of a worker. ``is_first``: the server began with it.
 
-    ``has_started``: its event loop runs. ``is_ready``: it has loaded its models, and listens since then.
+    ``has_started``: its event loop runs. ``is_ready``: it has loaded its models, and listens.
     """
 
     is_first: bool
@@ -40,10 +38,10 @@ class WorkerState:
 
 
 def choose_listener(workers: Sequence[WorkerState]) -> WorkerState | None:
-    """Who has to listen now although it is not ready: one, while nobody else does.
+    """The worker that has to listen now although it is not ready, if no other one listens.
 
-    Of the workers that the server began with the first one says that they load. For one that comes back connections
-    wait in the socket: two seconds of waiting are better than an error; but not for long.
+    When the server starts, one worker answers that models are loading. While a worker restarts, connections wait in
+    the socket: two seconds of waiting are better than an error, ten are not.
     """
     if any(worker.listens for worker in workers):
         return None
@@ -51,7 +49,7 @@ def choose_listener(workers: Sequence[WorkerState]) -> WorkerState | None:
 
 
 def choose_paused(workers: Sequence[WorkerState]) -> list[WorkerState]:
-    """Those who have to listen no more until they are ready: from now on another one is, and would answer."""
+    """The workers that have to stop listening until they are ready, because another one is ready now."""
     if not any(worker.is_ready for worker in workers):
         return []
     return [worker for worker in workers if worker.listens and not worker.is_ready]

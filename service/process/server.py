@@ -1,8 +1,8 @@
-"""The HTTP server of a worker: uvicorn's, which listens when it is told to, and always ends.
+"""The HTTP server of a worker: uvicorn's, but it listens when it is told to, and it always ends.
 
-To stop takes two steps. For `lame_duck_s` the worker says that it is not ready and answers all the same, also new
-connections; each is told to close with its next answer. Then it accepts no more, and what it has accepted has
-`drain_s` to be finished. After that the process ends, whatever its threads do.
+It stops in two steps. For `lame_duck_s` the worker says that it is not ready but still answers, also on new
+connections, and each connection closes after its next answer. Then it accepts no more, and the requests that it has
+accepted have `drain_s` to finish. After that the process ends, whatever its threads do.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from service.worker import Worker
 logger = logging.getLogger("sluice")
 
 _GRACE_S = 0.5
-"""How much longer than `drain_s` it may take to tell those that are still there."""
+"""How much longer than `drain_s` the stop may take, so that the last clients still get an error."""
 
 
 def end_process(code: int) -> NoReturn:
-    """End now. Python would wait for threads, and one whose native call never returns would keep it for ever."""
+    """End now. Python would wait for threads, and one may be in a native call that never returns."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -39,7 +39,7 @@ def end_process(code: int) -> NoReturn:
 
 
 class WorkerServer(uvicorn.Server):
-    """``worker`` gives the worker once the application has started."""
+    """``worker`` returns the worker once the application has started."""
 
     def __init__(
         self,
@@ -64,18 +64,15 @@ class WorkerServer(uvicorn.Server):
         end_process(0)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, and listen when the supervisor says so or the models are there."""
+        """Start the application. It listens when the supervisor says so, or when the models are loaded."""
         await super().startup(sockets=[])
         loop = asyncio.get_running_loop()
-        self._channel.follow(
-            on_word=lambda word: loop.call_soon_threadsafe(self._obey, word),
-            on_end=self._end_alone,
-        )
+        self._channel.follow(lambda word: loop.call_soon_threadsafe(self._obey, word), self._end_alone)
         self._channel.tell(STARTED)
         self._worker().when_loaded(self._become_ready)
 
     def _end_alone(self) -> None:
-        """The supervisor is no more, and with it nobody would end a worker whose event loop is held."""
+        """Stop, because the supervisor has ended. Nobody else would kill a worker whose event loop is blocked."""
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(self._settings.lame_duck_s + self._settings.drain_s + 2 * _GRACE_S)
         end_process(1)
@@ -86,7 +83,7 @@ class WorkerServer(uvicorn.Server):
             self._listen().add_done_callback(lambda _: self._channel.tell(READY))
 
     def _obey(self, word: str) -> None:
-        if self.should_exit or self._is_ready:  # what was said to one that is not ready comes too late
+        if self.should_exit or self._is_ready:  # the word was for a worker that still loads
             return
         if word == LISTEN:
             self._listen()
@@ -101,7 +98,7 @@ class WorkerServer(uvicorn.Server):
         return self._listening
 
     def _pause(self) -> None:
-        """Leave connections to another worker. Those that this one has accepted it keeps."""
+        """Accept no more connections, because another worker is ready. Those that are open stay open."""
         if not self._is_ready:
             while self.servers:
                 self.servers.pop().close()
@@ -114,11 +111,11 @@ class WorkerServer(uvicorn.Server):
             if not self._has_listened:
                 await self._worker().listen()
                 self._has_listened = True
-            listener = self._listener.dup()  # a server that pauses closes its own
+            listener = self._listener.dup()  # a pause closes it
             server = await asyncio.get_running_loop().create_server(
                 self._make_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
             )
-        except Exception:  # a worker that cannot listen is of no use, and another one may
+        except Exception:  # the supervisor starts another worker, which may succeed
             logger.exception("this worker cannot listen")
             end_process(1)
         self.servers.append(server)
@@ -148,7 +145,7 @@ class WorkerServer(uvicorn.Server):
             await asyncio.sleep(self._settings.lame_duck_s)
         drain_s = worker.drain_s
         worker.begin_stop()
-        # A task whose connection ends finds out by itself; one that uvicorn cancels would log that as a fault.
+        # uvicorn would cancel the tasks that are left and log each as a fault. Closed connections end them quietly.
         asyncio.get_running_loop().call_later(drain_s, self._drop_connections)
         self.config.timeout_graceful_shutdown = drain_s + _GRACE_S / 2  # type: ignore[assignment]  # any number does
         try:

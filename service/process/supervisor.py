@@ -1,14 +1,13 @@
-"""The supervisor of `sluice serve`: it keeps the listening socket, starts the workers, and starts them again.
+"""The supervisor of `sluice serve`: it holds the listening socket, starts the workers, and restarts them.
 
-A connection that no worker has accepted yet is in the socket, not in a worker: none is lost with a worker that dies.
-Nothing polls: the kernel tells of signals, of a worker's end and of its words.
+Connections that no worker has accepted wait in the socket, so none is lost when a worker dies. Nothing polls.
 
 Rules
-- A worker that has ended is started again at once; one that ends before it is ready, later each time.
-- One that ends while it loads versions is started again at once, and loads these no more, or one by one.
-- A worker that the settings or this machine cannot serve ends the server with code 2, one that never came up with 1.
-- SIGTERM, SIGINT and SIGHUP stop the server: workers finish what they have accepted. More of them change nothing, but a
-  second SIGINT (Ctrl-C twice) ends it at once. A worker that is not done in time, whatever holds it, is killed.
+- A worker that has ended is restarted at once. If it ended before it was ready, each restart waits longer.
+- A worker that ended while it loaded versions is restarted at once. It skips these versions, or loads them one by one.
+- If the first worker refuses the settings, the server ends with code 2. If it never comes up, the code is 1.
+- SIGTERM, SIGINT and SIGHUP stop the server: workers finish the requests that they have accepted. A second SIGINT
+  (Ctrl-C twice) ends the server at once; other signals are ignored by then. A worker that takes too long is killed.
 """
 
 import asyncio
@@ -19,6 +18,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from service.crashes import find_blame
 from service.process.channel import LISTEN, PAUSE, READY, REFUSED, STARTED, render_line
@@ -38,29 +38,24 @@ logger = logging.getLogger("sluice.supervisor")
 
 WORKER_MODULE = "service.process.worker"
 KILL_AFTER_S = 1.4
-"""How much longer than it may take to drain a worker lives: it ends by itself unless its event loop is held."""
+"""A worker is killed so long after its drain should have ended. It ends by itself unless its event loop is blocked."""
 _LAST_WORDS_S = 1.0
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def _is_ignored(number: int) -> bool:
-    """Whether whoever started this process wants it to outlive its terminal: `nohup`."""
-    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
-
-
+@dataclass(eq=False)
 class _WorkerProcess:
-    """A worker process and its channel."""
+    """A worker process and our end of its channel."""
 
-    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket, is_first: bool) -> None:
-        self.process = process
-        self.connection = connection
-        self.state = WorkerState(is_first)
-        self.refusal = ""
+    process: asyncio.subprocess.Process
+    connection: socket.socket
+    state: WorkerState
+    refusal: str = ""
 
     def listen(self, listens: bool) -> None:
         self.state.listens = listens
-        with contextlib.suppress(OSError):  # it has just ended
+        with contextlib.suppress(OSError):  # the process has just ended
             self.connection.sendall(render_line(LISTEN if listens else PAUSE))
 
     def send_signal(self, number: int) -> None:
@@ -69,7 +64,7 @@ class _WorkerProcess:
 
 
 class Supervisor:
-    """``environ`` is the workers' environment, ``listener`` a socket that listens already."""
+    """``environ`` is the environment of the workers. ``listener`` is a socket that listens already."""
 
     def __init__(self, settings: Settings, listener: socket.socket, environ: Mapping[str, str]) -> None:
         self._settings = settings
@@ -81,26 +76,24 @@ class Supervisor:
         self._code = 0
 
     async def run(self) -> int:
-        """Serve until a signal. Returns the exit code: 0, or 1 and 2 where the workers could not serve."""
+        """Serve until a signal. Returns the exit code: 0, or 1 or 2 if the workers could not serve."""
         loop = asyncio.get_running_loop()
-        # Not by the loop's own handlers: it takes them away at its end, and one more signal would kill this process.
+        # Handlers of the loop would be removed when it ends, and one more signal would then kill this process.
         for number in STOP_SIGNALS:
-            if not _is_ignored(number):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
                 signal.signal(number, lambda got, _: loop.call_soon_threadsafe(self._on_signal, got))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         places = [asyncio.create_task(self._keep(number)) for number in range(1, self._settings.workers + 1)]
         for place in places:
-            place.add_done_callback(lambda _: self._stopping.set())  # each ends with the server only, or by a fault
+            place.add_done_callback(lambda _: self._stopping.set())  # it has failed, if the server is not stopping
         await self._stopping.wait()
-        self._listener.close()  # the workers have it too, and close it when they accept no more
-        for worker in self._workers:
-            worker.send_signal(signal.SIGTERM)
+        self._listener.close()  # the workers have copies, and close them when they accept no more
+        self._signal_workers(signal.SIGTERM)
         limit_s = self._settings.lame_duck_s + self._settings.drain_s + KILL_AFTER_S
         _, late = await asyncio.wait(places, timeout=limit_s)
         if late:
             logger.error("workers have not ended after %.1f s and are killed", limit_s)
-            for worker in self._workers:
-                worker.send_signal(signal.SIGKILL)
+            self._signal_workers(signal.SIGKILL)
             await asyncio.wait(places)
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
@@ -110,9 +103,12 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if self._stopping.is_set() and number == signal.SIGINT:
-            for worker in self._workers:
-                worker.send_signal(signal.SIGKILL)
+            self._signal_workers(signal.SIGKILL)
         self._stopping.set()
+
+    def _signal_workers(self, number: int) -> None:
+        for worker in self._workers:
+            worker.send_signal(number)
 
     def _give_up(self, code: int, text: str) -> None:
         if not self._stopping.is_set():
@@ -121,13 +117,13 @@ class Supervisor:
             self._stopping.set()
 
     async def _keep(self, number: int) -> None:
-        """Keep a worker in one place until the server stops."""
+        """Keep one worker running until the server stops: start it, and start the next one when it has ended."""
         restarts = Restarts()
         is_first = True
         while not self._stopping.is_set():
             try:
                 worker = await self._start(number, is_first)
-            except OSError as error:  # no memory, or no more processes
+            except OSError as error:  # such as too little memory, or too many processes
                 logger.error("a worker could not be started: %s", error)
                 await self._sleep(restarts.find_delay_s(was_ready=False) or FIRST_DELAY_S)
                 continue
@@ -166,52 +162,49 @@ class Supervisor:
             descriptors = (theirs.fileno(), self._listener.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-P",  # the way to our code is in PYTHONPATH
+                "-P",  # PYTHONPATH leads to our code
                 "-m",
                 WORKER_MODULE,
                 *map(str, (number, *descriptors)),
                 env=self._environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=descriptors,
-                process_group=0,  # so that a terminal's Ctrl-C comes to this process alone
+                process_group=0,  # so that Ctrl-C in a terminal reaches this process only
             )
             failing.pop_all()
-        worker = _WorkerProcess(process, ours, is_first)
+        worker = _WorkerProcess(process, ours, WorkerState(is_first))
         self._workers.append(worker)
         if self._stopping.is_set():  # meanwhile
             worker.send_signal(signal.SIGTERM)
         return worker
 
     async def _follow(self, worker: _WorkerProcess) -> int:
-        """Hear what a worker says until it ends; returns its exit code."""
-        patience = asyncio.get_running_loop().call_later(LISTEN_ANYWAY_S, self._lose_patience, worker)
+        """Read what a worker says until it ends; returns its exit code."""
+        waits_long = asyncio.get_running_loop().call_later(LISTEN_ANYWAY_S, self._note_long_wait, worker)
         reader, writer = await asyncio.open_connection(sock=worker.connection)
-        hearing = asyncio.create_task(self._hear_all(worker, reader))
+        reading = asyncio.create_task(self._read_words(worker, reader))
         code = await worker.process.wait()
-        await asyncio.wait([hearing], timeout=_LAST_WORDS_S)  # what it has said is in the socket
-        hearing.cancel()
+        await asyncio.wait([reading], timeout=_LAST_WORDS_S)  # its last words may still be in the socket
+        reading.cancel()
         writer.close()
-        patience.cancel()
+        waits_long.cancel()
         self._workers.remove(worker)
         self._choose_listeners()
         return code
 
-    async def _hear_all(self, worker: _WorkerProcess, reader: asyncio.StreamReader) -> None:
+    async def _read_words(self, worker: _WorkerProcess, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError):
             while line := await reader.readline():
                 what, _, text = line.decode().rstrip("\n").partition(" ")
-                self._hear(worker, what, text)
+                if what == STARTED:
+                    worker.state.has_started = self._has_served = True
+                elif what == READY:
+                    worker.state.is_ready = worker.state.listens = True
+                elif what == REFUSED:
+                    worker.refusal = text
+                self._choose_listeners()
 
-    def _hear(self, worker: _WorkerProcess, what: str, text: str) -> None:
-        if what == STARTED:
-            worker.state.has_started = self._has_served = True
-        elif what == READY:
-            worker.state.is_ready = worker.state.listens = True
-        elif what == REFUSED:
-            worker.refusal = text
-        self._choose_listeners()
-
-    def _lose_patience(self, worker: _WorkerProcess) -> None:
+    def _note_long_wait(self, worker: _WorkerProcess) -> None:
         worker.state.waits_long = True
         self._choose_listeners()
 
@@ -221,22 +214,18 @@ class Supervisor:
         for worker in self._workers:
             if worker.state is chosen:
                 worker.listen(True)
-            elif any(worker.state is each for each in paused):
+            elif worker.state in paused:
                 worker.listen(False)
 
 
 def supervise(settings: Settings, listener: socket.socket, environ: Mapping[str, str]) -> int:
     """Run a supervisor; returns the exit code."""
     configure_logs("supervisor", settings.log_level)
-
-    async def run() -> int:
-        return await Supervisor(settings, listener, environ).run()
-
-    return asyncio.run(run())
+    return asyncio.run(Supervisor(settings, listener, environ).run())
 
 
 def worker_environ(settings: Settings, environ: Mapping[str, str], cores: int) -> dict[str, str]:
-    """The environment of a worker: the settings, the way to our code, and how many threads libraries may make."""
+    """The environment of a worker: the settings, the path to our code, and how many threads libraries may start."""
     threads = str(max(1, cores // settings.workers))
     made = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     made |= {"BENTOML_DO_NOT_TRACK": "True", "ORT_DISABLE_TELEMETRY": "1"}

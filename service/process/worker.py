@@ -1,13 +1,15 @@
-"""The main program of a worker process, which the supervisor starts: its number, its channel, and the listening socket.
+"""The main program of a worker process. The supervisor starts it with a number, its channel and the listening socket.
 
-A worker that has died is another process: nothing here is shared but the socket and the folder of the metrics.
+Workers share nothing but the socket and the folder of the metrics.
 """
 
+import functools
 import os
 import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 
 import uvicorn
 
@@ -20,9 +22,9 @@ from service.worker import Worker
 
 
 class _ServedWorker(Worker):
-    """A worker whose process ends after it: it need not wait for threads, and what cannot serve ends the server."""
+    """A worker that tells the supervisor when it cannot serve, and whose process ends when it stops."""
 
-    listens_at_start = False  # but when HTTP does
+    listens_at_start = False  # gRPC listens when HTTP does
 
     def __init__(self, settings: Settings, channel: WorkerEnd) -> None:
         self._channel = channel
@@ -38,22 +40,15 @@ class _ServedWorker(Worker):
             self._refuse(error)
 
     def close(self) -> None:
-        """Leave the threads alone: one may be in a native call that never returns."""
+        """Do not wait for threads: one may be in a native call that never returns."""
 
     def _refuse(self, error: SettingsError) -> None:
         self._channel.tell(REFUSED, str(error))
         end_process(2)
 
 
-def _configure(settings: Settings, channel: WorkerEnd) -> tuple[uvicorn.Config, list[Worker]]:
-    """uvicorn's configuration, and a list that gets the worker when it is made on the event loop."""
-    made: list[Worker] = []
-
-    def open_worker() -> Worker:
-        made.append(_ServedWorker(settings, channel))
-        return made[0]
-
-    config = uvicorn.Config(
+def _configure(settings: Settings, open_worker: Callable[[], Worker]) -> uvicorn.Config:
+    return uvicorn.Config(
         make_application(open_worker, settings.fast_path),
         log_config=None,
         access_log=False,
@@ -66,7 +61,6 @@ def _configure(settings: Settings, channel: WorkerEnd) -> tuple[uvicorn.Config, 
         ssl_ca_certs=None if settings.tls_client_ca is None else str(settings.tls_client_ca),
         ssl_cert_reqs=int(ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED),
     )
-    return config, made
 
 
 def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None:
@@ -75,9 +69,9 @@ def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None
     listener = socket.socket(fileno=listener_descriptor)
     settings = Settings.from_environ(os.environ)
     configure_logs(f"worker {number}", settings.log_level)
-    config, made = _configure(settings, channel)
-    server = WorkerServer(config, settings, listener, channel, lambda: made[0])
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup`
+    open_worker = functools.cache(lambda: _ServedWorker(settings, channel))  # first called on the event loop
+    server = WorkerServer(_configure(settings, open_worker), settings, listener, channel, open_worker)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` ignores it
         signal.signal(signal.SIGHUP, server.handle_exit)
     server.run()
 

@@ -154,7 +154,7 @@ def test_calls_in_process_are_those_of_http(served: Served):
     assert answers == [httpx.post(f"{served.url}/{task}", json=body).json() for task, body in requests[:2]]
     assert wrong[0] == 400
     assert "labels[0]: expected one of" in wrong[1]
-    assert streamed == [400, "stream: a call has one answer; ask over HTTP for events"]
+    assert streamed == [400, "stream: a call has one answer: use HTTP for a stream"]
 
 
 @pytest.mark.parametrize(
