@@ -1,4 +1,4 @@
-"""Which model answers a task route that names none: the one that does the task, or that of the settings."""
+"""Which model answers a task when a request names none: that of the settings, or the only one that does the task."""
 
 from collections.abc import Mapping
 
@@ -6,16 +6,16 @@ from service.errors import NotReady, UnknownModel
 
 
 class TaskDefaults:
-    """``preferred`` has the models that the settings name, by task."""
+    """``preferred`` are the models that the settings name, by task."""
 
     def __init__(self, preferred: Mapping[str, str]) -> None:
         self._preferred = preferred
         self._tasks: dict[str, str] = {}
         self.names: dict[str, str] = dict(preferred)
-        """The models, by task. To be read only."""
+        """The default model of each task, for others to read."""
 
     def note(self, tasks: Mapping[str, str | None]) -> None:
-        """What models do, by name; None for one that does nothing any more."""
+        """Note the task of each model, by name; None for a model that no longer serves."""
         for name, task in tasks.items():
             if task is None:
                 self._tasks.pop(name, None)
@@ -28,7 +28,7 @@ class TaskDefaults:
         self.names.update(self._preferred)
 
     def refuse(self, task: str, is_loading: bool) -> UnknownModel | NotReady:
-        """Why there is none: several models do the task, none does, or one that ``is_loading`` may do it."""
+        """Why the task has no default: several models do it, none does, or it may be one that ``is_loading``."""
         able = [name for name, does in self._tasks.items() if does == task]
         if able:
             return UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")

@@ -27,7 +27,7 @@ class State(enum.StrEnum):
 
 
 class Model:
-    """A version in service. ``graphs`` has the dispatchers of all graphs, ``dispatcher`` is that of ``main``."""
+    """A version in service. ``graphs`` are the dispatchers of all graphs, ``dispatcher`` is that of ``main``."""
 
     def __init__(
         self,
@@ -49,17 +49,17 @@ class Model:
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
         self.row_checks = {name: one.memory.check for name, one in graphs.items() if one.memory is not None}
-        """By graph: what raises BodyTooLarge for a row of so many elements."""
+        """For each graph a function that raises BodyTooLarge if a row of so many elements takes too much memory."""
 
     def schedule(self, asked_s: float | None, level: int) -> Schedule:
-        """What counts for a request that asks for so long and for that level."""
+        """The timeout, wait and priority of a request that asks for a timeout and a priority level."""
         policy = self.loaded.schedule_policy
         if policy is None:
             return Schedule(asked_s, math.inf, priority_of(level))
         return policy.schedule(asked_s, level)
 
     def check_stateless(self) -> None:
-        """Raises InvalidInput where requests have to belong to a sequence: this one does not."""
+        """Raises InvalidInput if requests of this model have to belong to a sequence."""
         if self.sequence_rules is not None and self.sequence_rules.is_required:
             raise InvalidInput(
                 f"sequence_id: expected the id of a sequence by the infer route, for model {self.name!r} keeps state "
@@ -67,9 +67,9 @@ class Model:
             )
 
 
-@dataclass
+@dataclass(eq=False)
 class VersionEntry:
-    """A version that was asked to serve. ``reason`` says why it does not."""
+    """A version that should serve. ``reason`` says why it does not."""
 
     source: ModelVersion
     state: State = State.LOADING
@@ -86,24 +86,32 @@ class ModelEntry:
     serving: Model | None = None
     reason: str = ""
     chosen: Sequence[int] | None = None
-    """The versions that a version policy lets serve; None without one."""
+    """The versions that the version policy lets serve; None without a policy."""
     unusable: Sequence[Unusable] = ()
-    """What else is in its folder, and cannot serve."""
+    """What else is in its folder and cannot serve."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when its versions were tried, or when one of them takes so long that nobody should wait for it."""
+    """Set when its versions were tried, or when one of them takes too long to wait for."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever loads or unloads."""
 
     @property
     def why(self) -> str:
-        """The reason why it does not serve."""
+        """Why it does not serve."""
         reasons = [f"version {number}: {e.reason}" for number, e in sorted(self.entries.items()) if e.reason]
         reasons += [each.reason for each in self.unusable]
         return self.reason or "; ".join(reasons) or "it is being loaded"
 
+    def find(self, name: str, version: str) -> VersionEntry:
+        """A version of this model, which is called ``name``. Raises UnknownModel."""
+        entry = self.entries.get(find_number(name, self.aliases, version))
+        if entry is None:
+            have = ", ".join(map(str, sorted(self.entries))) or "none"
+            raise UnknownModel(f"no version {version!r:.60} of {name!r} was loaded: there are {have}")
+        return entry
+
 
 def find_number(name: str, aliases: Mapping[str, int], version: str) -> int:
-    """The number that a text means, by itself or as an alias. Raises UnknownModel."""
+    """The number of a version, given as a number or an alias. Raises UnknownModel."""
     number = read_number(version)
     if number is not None:
         return number

@@ -1,11 +1,11 @@
-"""What the store has, for the registry: what is to serve, what cannot and why, and the index of the repository."""
+"""Reads the store for the registry: the versions that should serve, those that cannot, and the repository index."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from model_store import ModelVersion, Store
 from model_store.errors import BadName
@@ -17,10 +17,11 @@ from service.models.entry import ModelEntry, State, find_number
 from service.models.loads import describe_failure
 
 logger = logging.getLogger("sluice.registry")
+T = TypeVar("T")
 
 
 class StoredModel(NamedTuple):
-    """What the store has of a model. ``chosen`` are the versions that its configuration lets serve, if it says so."""
+    """A model in the store. ``chosen`` are the versions that its configuration lets serve; None: it does not say."""
 
     contents: Contents
     aliases: dict[str, int]
@@ -28,14 +29,14 @@ class StoredModel(NamedTuple):
 
 
 class StoreReader:
-    """Reads what is in the store, in threads of its own: a load, however long, keeps nobody from reading."""
+    """Reads the store in threads of its own, so that it never waits for a load."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="store")
 
     def read_store(self, only: Sequence[str]) -> dict[str, Contents]:
-        """Of the models that are to serve, which are all without ``only``. What cannot is logged."""
+        """The models that should serve: those of ``only``, or all. What cannot serve is logged."""
         self._pool.submit(self._sweep)
         found: dict[str, Contents] = {}
         try:
@@ -58,15 +59,18 @@ class StoreReader:
         for path in self._store.sweep():
             logger.info("%s was left by a publisher that was killed, and was removed", path)
 
+    async def _run(self, read: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+
     async def list_all(self) -> dict[str, Contents]:
         """Raises OSError."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._store.list_all)
+        return await self._run(self._store.list_all)
 
     def versions_of(self, name: str, contents: Contents) -> list[ModelVersion]:
         return self._store.versions_of(name, contents)
 
     async def read_tasks(self, found: Mapping[str, Contents]) -> dict[str, str]:
-        """What each model does, without loading it. One that cannot be read says so when it is asked for."""
+        """The task of each model, without loading it. A model that cannot be read fails when it is asked for."""
 
         def read() -> dict[str, str]:
             tasks: dict[str, str] = {}
@@ -76,26 +80,29 @@ class StoreReader:
                     tasks[name] = "tensors" if newest.is_plain else newest.read_manifest().task
             return tasks
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+        return await self._run(read)
 
     async def read(self, name: str, contents: Contents | None = None) -> StoredModel:
-        """``contents`` where they were read before. Raises whatever reading raises."""
+        """``contents`` if they were read before. Raises whatever reading raises."""
 
         def read() -> StoredModel:
             found = contents or self._store.list_model(name)
             return StoredModel(found, self._store.aliases(name), choose_versions(self._store.versions_of(name, found)))
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+        return await self._run(read)
 
     async def read_again(self, name: str, why: str) -> StoredModel:
-        """What the store has now; ``why`` a model that is known cannot serve. Raises UnknownModel, NotReady."""
+        """The model as it is in the store now. ``why`` says why the known one cannot serve, or is "".
+
+        Raises UnknownModel, NotReady.
+        """
         try:
             found = await self.read(name)
         except BadName:
             if why:
                 raise NotReady(f"model {name!r:.120} cannot serve: {why}") from None
             raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with it is its own reason
+        except Exception as error:  # noqa: BLE001  # any fault is the reason why this model cannot serve
             raise NotReady(f"model {name!r}: {describe_failure(error, f'reading {name}')}") from None
         if not found.contents.folders and found.contents.unusable:
             raise NotReady(f"model {name!r} cannot serve: {found.contents.why}")
@@ -108,7 +115,7 @@ class StoreReader:
 
 
 class IndexEntry(NamedTuple):
-    """A version for the index of the repository, or with "" for its version what is none of one."""
+    """A version in the repository index, or something else in the store: then ``version`` is ""."""
 
     name: str
     version: str
@@ -119,11 +126,12 @@ class IndexEntry(NamedTuple):
 def make_index(
     found: Mapping[str, Contents], model_entries: Mapping[str, ModelEntry], *, lazy: bool, loaded: bool
 ) -> list[IndexEntry]:
-    """All that is in the store, and what is in service and not there any more. ``loaded``: every model was tried."""
+    """All that is in the store, and all versions in service. ``loaded``: every model was tried."""
     numbers = {(name, number) for name, contents in found.items() for number in contents.folders}
     numbers |= {(name, number) for name, model_entry in model_entries.items() for number in model_entry.entries}
     index = {
-        (name, str(number)): _list(name, number, model_entries.get(name), lazy, loaded) for name, number in numbers
+        (name, str(number)): IndexEntry(name, str(number), *_find_state(number, model_entries.get(name), lazy, loaded))
+        for name, number in numbers
     }
     for contents in found.values():
         for each in contents.unusable:
@@ -133,24 +141,26 @@ def make_index(
     return sorted(index.values(), key=lambda listed: (listed.name, read_number(listed.version) or 0, listed.version))
 
 
-def _list(name: str, number: int, model_entry: ModelEntry | None, lazy: bool, loaded: bool) -> IndexEntry:
-    entry = model_entry.entries.get(number) if model_entry else None
-    if entry is not None:
-        return IndexEntry(name, str(number), entry.state, entry.reason)
-    if model_entry is not None and not loaded:
-        return IndexEntry(name, str(number), State.LOADING, "")
-    if model_entry is not None and model_entry.chosen is not None and number not in model_entry.chosen:
-        return IndexEntry(name, str(number), State.UNAVAILABLE, "the version_policy of config.pbtxt leaves it out")
-    if model_entry is not None and model_entry.reason:
-        return IndexEntry(name, str(number), State.UNAVAILABLE, model_entry.reason)
-    waits = model_entry is not None and lazy and not model_entry.entries and not model_entry.reason
-    return IndexEntry(
-        name, str(number), State.UNAVAILABLE, "it is loaded when asked for" if waits else "it is not loaded"
-    )
+def _find_state(number: int, model_entry: ModelEntry | None, lazy: bool, loaded: bool) -> tuple[State, str]:
+    """The state of a version, and the reason why it does not serve."""
+    reason = "it is not loaded"
+    if model_entry is not None:
+        entry = model_entry.entries.get(number)
+        if entry is not None:
+            return entry.state, entry.reason
+        if not loaded:
+            return State.LOADING, ""
+        if model_entry.chosen is not None and number not in model_entry.chosen:
+            reason = "the version_policy of config.pbtxt leaves it out"
+        elif model_entry.reason:
+            reason = model_entry.reason
+        elif lazy and not model_entry.entries:
+            reason = "it is loaded when asked for"
+    return State.UNAVAILABLE, reason
 
 
 def check_usable(name: str, version: str, unusable: Sequence[Unusable]) -> None:
-    """Raises NotReady with the reason if the version is one of those that cannot serve."""
+    """Raises NotReady with the reason if the version is among the unusable ones."""
     for each in unusable:
         if each.version == version:
             raise NotReady(f"model {name!r} version {version} is not ready: {each.reason}")
@@ -163,7 +173,10 @@ def choose_version(
     aliases: Mapping[str, int],
     unusable: Sequence[Unusable],
 ) -> ModelVersion:
-    """Of ``versions``, oldest first, the one that a text means, or the newest. Raises UnknownModel, NotReady."""
+    """The version given as a number or an alias, or the newest. ``versions`` are oldest first.
+
+    Raises UnknownModel, NotReady.
+    """
     if version is None:
         return versions[-1]
     check_usable(name, version, unusable)

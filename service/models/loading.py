@@ -1,9 +1,8 @@
-"""From a version in the store to a model that has proved itself: digests, session, golden samples, company, warm-up.
+"""Loads a version and proves it: digests, session, golden samples, rows in batches, warm-up.
 
-Runs in a thread and touches nothing that is shared; the registry puts the result into service.
+This runs in a thread and changes nothing that is shared. The registry puts the result into service.
 """
 
-import functools
 import itertools
 import logging
 import time
@@ -25,7 +24,7 @@ from model_store.graphs.batch import (
 from model_store.graphs.bits import Axes, Bits, settle
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
-from model_store.graphs.plain import Described, describe_plain, make_samples
+from model_store.graphs.plain import describe_plain, make_samples
 from model_store.graphs.sessions import make_run_options
 from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
@@ -52,15 +51,15 @@ from service.settings import Settings
 logger = logging.getLogger("sluice.loading")
 
 _MOST_WARMUPS = 100
-"""Runs of one sample of a configuration."""
+"""How often one warm-up sample of a configuration is run at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedGraph:
     """A graph that has passed every check.
 
-    ``rows`` says whether its rows are independent and how that is known: only proved ones share a batch. ``bits`` says
-    how the bits of a row vary with the number of rows beside it. ``least_rows`` is the smallest batch that runs.
+    ``rows`` says whether its rows are independent, and how that is known. Only proved rows share a batch. ``bits`` says
+    how the bits of a row vary with the size of its batch. ``least_rows`` is the smallest batch that runs.
     """
 
     session: Session
@@ -72,22 +71,22 @@ class VerifiedGraph:
     bits: str
     golden_error: float | None
     all_cores: AllCores | None = None
-    """Its runs on all cores, where that is faster and gave the same bits in the trial."""
+    """Its runs on all cores, if that is faster and gives the same bits."""
     row_elements: int | None = None
-    """Of the rows that ``cost`` was learned of, where rows may have any size."""
+    """The size of the rows that ``cost`` was learned from, if rows may have any size."""
     memory: Terms | None = None
-    """What a row takes while it runs, where the manifest says it or it could be learned."""
+    """How much memory a row takes while it runs, if the manifest says it or it could be learned."""
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
     def pad(self, rows: int) -> int:
-        """With how many rows a batch of ``rows`` runs."""
+        """The size to which a batch of ``rows`` is padded."""
         return bucket_of(rows, self.buckets) if self.buckets else max(rows, self.least_rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion(VerifiedGraph):
-    """A version whose graphs have all passed: ``main`` is this itself, ``graphs`` has the further ones."""
+    """A version whose graphs have all passed. It is ``main`` itself; ``graphs`` has the others."""
 
     manifest: Manifest
     load_s: float
@@ -95,14 +94,14 @@ class LoadedVersion(VerifiedGraph):
     sequence_rules: SequenceRules | None = None
     """What it keeps between the requests of a sequence; None: nothing."""
     schedule_policy: SchedulePolicy | None = None
-    """How its requests wait, where its configuration says so."""
+    """How its requests wait, if its configuration says so."""
     config: TritonConfig | None = None
 
 
 def load_version(version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None) -> LoadedVersion:
-    """Load and prove one version. Raises StoreError or NotReady, whose text is the reason why it does not serve.
+    """Load and prove one version. Raises StoreError or NotReady, whose text says why it cannot serve.
 
-    ``cancellation`` ends it from another thread: then it raises NotReady with the reason that was given.
+    Another thread may end it by ``cancellation``: then it raises NotReady with the reason of that.
     """
     try:
         with (cancellation or Cancellation()).active():
@@ -120,21 +119,15 @@ def _load(version: ModelVersion, settings: Settings) -> LoadedVersion:
     main = proven.pop(MAIN)
     if manifest.loop is not None and not main.signature.batches:
         raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
-    facts = {field.name: getattr(main, field.name) for field in fields(main)}
-    load_s = time.perf_counter() - began
     return LoadedVersion(
-        **facts,
-        manifest=manifest,
-        graphs=proven,
-        load_s=load_s,
-        sequence_rules=read.sequence_rules,
-        schedule_policy=read.schedule_policy,
-        config=read.config,
+        **{field.name: getattr(main, field.name) for field in fields(main)},
+        **{**read._asdict(), "graphs": proven},
+        load_s=time.perf_counter() - began,
     )
 
 
 class _Read(NamedTuple):
-    """What a version in the store is, with its graphs opened."""
+    """A version as it was read from the store, with its graphs opened."""
 
     manifest: Manifest
     graphs: Mapping[str, "_Opened"]
@@ -145,32 +138,32 @@ class _Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A graph's session, how to open it again for runs on so many threads, and inputs to try it with.
+    """A graph with its session, and inputs to try it with.
 
-    ``graph`` is what the manifest says of it, its batch only where rows are proved independent. ``samples`` are stored
-    ones or made up; None where it ran at no size that was tried. ``try_batch`` is the graph with a batch that is not
-    proved, and how to draw so many rows for it.
+    ``graph`` is the graph as the manifest describes it; it has a batch only if rows are proved independent.
     """
 
     graph: Graph
     session: Session
     open_on: Callable[[int], Session]
+    """Opens the graph once more, with so many threads for a run."""
     samples: Arrays | None
+    """Stored inputs, or made-up ones; None if it ran at none of the sizes that were tried."""
+    content: bytes
+    external: Mapping[str, bytes]
     golden: GoldenSamples | None = None
     others: Sequence[Arrays] = ()
-    """Inputs to try where ``samples`` do not run."""
+    """Inputs to try if ``samples`` do not run."""
     longer: tuple[Arrays, ...] = ()
-    """Made-up inputs of larger sizes, where sizes are free: kernels are chosen by size, and bits with them."""
+    """Made-up inputs of larger sizes, if sizes are free: the size chooses the kernel, and so the bits."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
-    known_by: bytes | None = None
-    """The same for files that differ in their weights only."""
-    learn_memory: Callable[[Graph, Arrays], Terms | None] = lambda graph, samples: None
-    weight_bytes: int = 0
+    """The graph with a batch that is not proved, and a function that draws so many rows for it."""
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
-    """Raises NotReady where the graph is not what the manifest says, or not what ``settings`` ask for."""
+    """Raises NotReady if the graph does not do what the manifest says, or not what ``settings`` ask for."""
     session, golden, budget = opened.session, opened.golden, Budget()
+    weight_bytes = count_bytes(opened.content, opened.external)
     max_rows = limit_rows(name, manifest, settings.max_rows)
     try:
         graph = _settle_batch(opened, max_rows)
@@ -188,10 +181,9 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         raise NotReady(f"its rows do not keep their bits in company ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
     if not signature.batches:
         max_rows, bits = 1, Bits("exact")
-    buckets = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
-    may_widen = not (settings.require_exact and graph.has_free_sizes)
-    may_widen = may_widen and opened.weight_bytes <= MOST_BYTES_TWICE
-    threads = _count_threads(session, settings) if may_widen else 1
+    may_widen = session.on_cpu and not settings.intra_op_threads and weight_bytes <= MOST_BYTES_TWICE
+    may_widen = may_widen and not (settings.require_exact and graph.has_free_sizes)
+    threads = count_cores() // settings.workers if may_widen else 1
     cost, all_cores = _learn(manifest.name, opened, tried.ready, threads, signature.axes, budget)
     if all_cores is not None and bits.is_exact and graph.has_free_sizes:
         bits = replace(bits, text=f"{bits.text} on one core", is_exact=False)
@@ -208,26 +200,26 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         all_cores=all_cores,
         row_elements=row_elements,
         memory=memory,
-        buckets=buckets if signature.batches and not session.on_cpu else (),
+        buckets=make_buckets(max_rows, bits.least_rows) if signature.batches and not session.on_cpu else (),
     )
 
 
 def _learn_sizes(
     opened: _Opened, graph: Graph, signature: Signature, ready: Mapping[int, Arrays]
 ) -> tuple[int | None, Terms | None]:
-    """``row_elements`` and ``memory`` of a graph whose rows may have any size."""
+    """The ``row_elements`` and ``memory`` of a graph whose rows may have any size."""
     if not signature.is_dynamic:
         return None, None
     measured = None if graph.run_bytes is None else graph.run_bytes.terms
     if not ready:
         return None, measured
     rows = min(ready)
-    learned = opened.learn_memory(graph, ready[rows])
+    learned = learn_memory(opened.content, opened.external, graph, ready[rows])
     return Rows(ready[rows], rows, None).row_elements, join_terms(measured, learned)
 
 
 class _Tried(NamedTuple):
-    """``ready`` has the inputs of each size that was run, by rows; none where nothing was found that runs."""
+    """``ready`` has the inputs of each batch size that was run; it is empty if the graph ran on no inputs."""
 
     graph: Graph
     bits: Bits
@@ -235,7 +227,7 @@ class _Tried(NamedTuple):
 
 
 def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
-    """Run rows in company, and every size. Raises NotReady where the graph fails on stored samples."""
+    """Run rows alone and in batches, and every batch size. Raises NotReady if the graph fails on stored samples."""
     session = opened.session
     for samples in (opened.samples, *opened.others):
         if samples is None:
@@ -257,7 +249,7 @@ def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
 def _learn(
     name: str, opened: _Opened, ready: Mapping[int, Arrays], threads: int, axes: Axes, budget: Budget
 ) -> tuple[CostModel, AllCores | None]:
-    """What batches cost. A graph that ran at no size that was tried has no cost yet: it serves untested."""
+    """What batches cost. A graph that ran on no inputs has no cost yet, and serves untested."""
     if not ready:
         logger.warning(
             "%s serves untested: it ran on none of the inputs that were made up for it; give samples of its inputs in "
@@ -265,17 +257,11 @@ def _learn(
             name,
         )
         return CostModel(), None
-    return learn(opened.session, ready, opened.open_on, threads, axes, budget, opened.known_by)
-
-
-def _count_threads(session: Session, settings: Settings) -> int:
-    """How many threads a run on all cores has; 1 where every run has the same number."""
-    may_widen = session.on_cpu and not settings.intra_op_threads
-    return count_cores() // settings.workers if may_widen else 1
+    return learn(opened.session, ready, opened.open_on, threads, axes, budget, identify(opened.content))
 
 
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
-    """The graph with the batch that it serves with: a proved one, or that of ``try_batch`` where it passes."""
+    """The graph with the batch that it serves with: a proved one, or that of ``try_batch`` if it passes a trial."""
     if opened.try_batch is None:
         return opened.graph
     graph, draw = opened.try_batch
@@ -304,32 +290,33 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = stored.inputs if stored else make_samples(settled, {}, 8)
-        learn_of = functools.partial(learn_memory, content, external)
-        size, known_by = count_bytes(content, external), identify(content)
-        opened[name] = _Opened(
-            settled, session, open_on, samples, stored, known_by=known_by, learn_memory=learn_of, weight_bytes=size
-        )
+        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
     return _Read(manifest, opened, read_loop(manifest))
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
-    """A plain repository: what a manifest would say is read from the ONNX file, analysed, and its configuration."""
+    """Load from a plain repository: the ONNX file, its analysis and its configuration take the manifest's place."""
     plain, config = version.read_plain(), read_configuration(version)
     content = with_safe_division(with_available_locale(plain.content))
     open_on = _opener(content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
     described = describe_plain(version, plain, content, session.describe(plain.file), config)
     session.adopt(described.graph, described.shapes)
+
+    def open_again(threads: int) -> Session:
+        session = open_on(threads)
+        session.adopt(described.graph, described.shapes)
+        return session
+
     opened = _Opened(
         described.graph,
         session,
-        _adopting(open_on, described),
+        open_again,
         described.samples,
+        content,
+        plain.external,
         others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
-        known_by=identify(content),
-        learn_memory=functools.partial(learn_memory, content, plain.external),
-        weight_bytes=count_bytes(plain.content, plain.external),
     )
     _warm_up(version.name, session, described.warmups)
     found = described.found
@@ -344,7 +331,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
 
 
 def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
-    """Run the samples of a configuration as often as it says, within bounds. The log tells of one that fails."""
+    """Run the warm-up samples of a configuration as often as it says, within a budget. A failure is only logged."""
     budget = Budget()
     for sample in samples:
         for number in range(min(sample.count, _MOST_WARMUPS)):
@@ -357,17 +344,8 @@ def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
                 break
 
 
-def _adopting(open_on: Callable[[int], Session], described: Described) -> Callable[[int], Session]:
-    def open_again(threads: int) -> Session:
-        session = open_on(threads)
-        session.adopt(described.graph, described.shapes)
-        return session
-
-    return open_again
-
-
 def _drawer(graph: Graph, sizes: Mapping[str, int]) -> Callable[[int], Arrays]:
-    """Other rows at each call."""
+    """A function that draws so many rows, others at each call."""
     seeds = itertools.count()
     return lambda rows: make_samples(graph, sizes, rows, next(seeds))
 
@@ -375,7 +353,7 @@ def _drawer(graph: Graph, sizes: Mapping[str, int]) -> Callable[[int], Arrays]:
 def _opener(
     content: bytes, external: Mapping[str, bytes], settings: Settings, max_rows: int
 ) -> Callable[[int], Session]:
-    """How to open a session whose runs take so many threads."""
+    """A function that opens a session whose runs take so many threads."""
     gpu = GpuOptions(
         mem_bytes=settings.gpu_mem_bytes,
         cuda_graphs=settings.cuda_graphs,

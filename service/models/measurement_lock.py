@@ -1,4 +1,4 @@
-"""Versions load side by side, but what is measured for one is measured while no other keeps a core busy."""
+"""Versions load side by side, but a version is measured only while no other one loads."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from model_store.cancellation import current
 
 _PATIENCE_S = 10.0
-"""A load or a measurement that takes longer is not waited for: it may never end."""
+"""Nobody waits longer than this for a load or a measurement: it may never end."""
 
 
 class MeasurementLock:
@@ -17,60 +17,49 @@ class MeasurementLock:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changed = threading.Condition()
-        self._busy: dict[int, float] = {}
-        """Until when the load of each thread is waited for."""
-        self._measures: dict[int, float] = {}
-        """The same of whoever measures: one, if none takes too long."""
+        self._loading: dict[int, float] = {}
+        """The threads that load, and until when a measurement waits for each."""
+        self._measuring: dict[int, float] = {}
+        """The same for threads that measure: one at a time, unless it takes too long."""
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
-        """Load beside others, and while nobody measures. Raises LoadCancelled."""
-        me = threading.get_ident()
+        """Load beside others, but not while somebody measures. Raises LoadCancelled."""
         try:
-            with self._waiting(), self._changed:
-                self._wait(lambda: self._until(self._measures))
-                self._busy[me] = self._clock() + _PATIENCE_S
+            self._enter(self._loading, self._measuring)
             yield
         finally:
-            with self._changed:
-                self._busy.pop(me, None)
-                self._changed.notify_all()
+            self._leave(self._loading)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Within ``shared``: wait until the others have loaded or wait for the same, and go on alone."""
-        me = threading.get_ident()
-        waited_for = self._busy[me]
+        """Within ``shared``: measure while no other thread loads or measures. Raises LoadCancelled."""
+        until = self._loading[threading.get_ident()]
+        self._leave(self._loading)
         try:
-            with self._waiting(), self._changed:
-                del self._busy[me]
-                self._changed.notify_all()
-                self._wait(lambda: max(self._until(self._busy), self._until(self._measures)))
-                self._measures[me] = self._clock() + _PATIENCE_S
+            self._enter(self._measuring, self._loading, self._measuring)
             yield
         finally:
             with self._changed:
-                self._measures.pop(me, None)
-                self._busy[me] = waited_for
-                self._changed.notify_all()
+                self._loading[threading.get_ident()] = until
+                self._leave(self._measuring)
 
-    @staticmethod
-    def _until(those: dict[int, float]) -> float:
-        return max(those.values(), default=0.0)
+    def _enter(self, group: dict[int, float], *others: dict[int, float]) -> None:
+        """Add this thread to a group, once ``others`` are empty or have taken too long."""
+        with current().stopping(self._wake), self._changed:
+            while (rest_s := max((t for each in others for t in each.values()), default=0.0) - self._clock()) > 0:
+                self._changed.wait(rest_s)
+                current().check()
+            group[threading.get_ident()] = self._clock() + _PATIENCE_S
 
-    def _wait(self, until: Callable[[], float]) -> None:
-        while (rest_s := until() - self._clock()) > 0:
-            self._changed.wait(rest_s)
-            current().check()
+    def _leave(self, group: dict[int, float]) -> None:
+        with self._changed:
+            group.pop(threading.get_ident(), None)
+            self._changed.notify_all()
 
-    @contextlib.contextmanager
-    def _waiting(self) -> Iterator[None]:
-        def wake() -> None:
-            with self._changed:
-                self._changed.notify_all()
-
-        with current().stopping(wake):
-            yield
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
 
 measurement_lock = MeasurementLock()

@@ -1,4 +1,4 @@
-"""How much memory a run takes, by the size of a row: from the sizes of all tensors and when each is done with."""
+"""How much memory a run takes, by the size of a row: from the sizes of all tensors, and when each is last used."""
 
 import math
 import time
@@ -17,31 +17,31 @@ from model_store.rows.measuring import Meter, is_large
 _ELEMENT_BYTES = 4
 _FACTORS = (1, 2, 4)
 _LONGEST_S = 0.25
-"""No larger size is tried after a run of so long."""
+"""After a run of so long no larger size is tried."""
 _BESIDES = 2.0
-"""What a run takes is up to so many times of its tensors: kernels lay them out anew, and a transposed convolution makes
-a matrix of its own. The photo restorer takes 198 bytes a pixel, its tensors 84."""
+"""A run takes up to so many times the memory of its tensors: kernels copy them into other layouts, and a transposed
+convolution makes a matrix. The photo restorer takes 198 bytes a pixel, its tensors 84."""
 _IN_PLACE = frozenset(
     {"Relu", "Add", "Mul", "Sub", "Div", "Sigmoid", "Tanh", "Clip", "Reshape", "Identity", "LeakyRelu"}
 )
-"""Operators that may write over what they read."""
+"""Operators that may write their output over an input."""
 
 
 def limit_rows(name: str, manifest: Manifest, default: int) -> int:
-    """The most rows of a batch of a graph: as many as its model's, or fewer for its memory."""
+    """The most rows of a batch of a graph: the limit of its model, or a lower one of the graph for its memory."""
     of_model, of_graph = manifest.batching.max_rows or default, manifest.graphs[name].max_rows
     return of_model if of_graph is None else min(of_model, of_graph)
 
 
 def count_bytes(content: bytes, external: Mapping[str, bytes]) -> int:
-    """About what the weights of a graph take."""
+    """About how many bytes the weights of a graph take."""
     return len(content) + sum(map(len, external.values()))
 
 
 def learn_memory(content: bytes, external: Mapping[str, bytes], graph: Graph, samples: Arrays) -> Terms | None:
-    """What a row takes while a graph runs, by runs of one row at the size of ``samples`` and larger ones.
+    """What a row takes while a graph runs, found by runs of one row at the size of ``samples`` and at larger sizes.
 
-    None where it cannot be told: the weights are too large to open the graph once more, or it does not run alone.
+    None if it cannot be found: the weights are too large to open the graph once more, or one row does not run.
     """
     try:
         model, files = strip_weights(content)
@@ -57,7 +57,7 @@ def learn_memory(content: bytes, external: Mapping[str, bytes], graph: Graph, sa
         began = time.perf_counter()
         try:
             shapes = meter.run(inputs, 1).shapes
-        except Exception:  # noqa: BLE001  # it does not run at that size
+        except Exception:  # noqa: BLE001  # the graph does not run at that size
             break
         points.append((float(sum(array.size for array in inputs.values())), _BESIDES * find_peak(model, shapes)))
         if time.perf_counter() - began > _LONGEST_S:
@@ -66,7 +66,7 @@ def learn_memory(content: bytes, external: Mapping[str, bytes], graph: Graph, sa
 
 
 def find_peak(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> float:
-    """The most bytes that the tensors of the main graph take at once."""
+    """The most bytes that the tensors of a graph take at once."""
     sizes = {name: _ELEMENT_BYTES * math.prod(shape) for name, shape in shapes.items()}
     last_use = {name: number for number, node in enumerate(model.graph.node) for name in node.input}
     last_use |= {output.name: len(model.graph.node) for output in model.graph.output}
@@ -81,7 +81,7 @@ def find_peak(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
 
 
 def join_terms(measured: Terms | None, learned: Terms | None) -> Terms | None:
-    """Of what a manifest says and what was learned here the larger, term by term; None where there is neither."""
+    """The larger of what the manifest says and what was learned here, term by term; None if there is neither."""
     if measured is None or learned is None:
         return measured or learned
     fixed, linear, square = map(max, zip(measured, learned, strict=True))
@@ -89,7 +89,7 @@ def join_terms(measured: Terms | None, learned: Terms | None) -> Terms | None:
 
 
 def _grow(graph: Graph, samples: Arrays) -> Iterator[Arrays]:
-    """One row of the samples, and larger ones: every free axis so many times as long."""
+    """One row of the samples, and larger rows: every free axis 2 and 4 times as long."""
     axes: Axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
     row = samples if all(axis is None for axis in axes.values()) else take_rows(samples, 1, axes)
     for factor in _FACTORS:

@@ -1,4 +1,4 @@
-"""A loaded version, made ready for requests: a queue and a dispatcher for each graph, and its loop."""
+"""Puts a loaded version into service: makes a queue and a dispatcher for each graph, and its loop."""
 
 import copy
 
@@ -16,13 +16,13 @@ from service.models.loading import LoadedVersion, VerifiedGraph
 from service.settings import Settings
 
 _PART_OF_MEMORY = 4
-"""What all lanes may take together; weights, bodies and answers need some too."""
+"""The runs of all lanes together may take 1/4 of the memory. Weights, bodies and answers need some too."""
 
 
 def open_model(
     name: str, version: str, loaded: LoadedVersion, settings: Settings, device: Device, observer: Observer
 ) -> Model:
-    """The version in service on ``device``."""
+    """Put the version into service on ``device``."""
     overrides = loaded.manifest.batching
     wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
     max_requests = loaded.schedule_policy.max_requests if loaded.schedule_policy else (None, None)
@@ -48,12 +48,11 @@ def open_model(
 
 
 def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | None:
-    return None if graph.memory is None else RunMemory(_find_limit(settings, lanes), graph.memory)
-
-
-def _find_limit(settings: Settings, lanes: int) -> int:
-    """The most bytes of a run: by default the lanes of all workers together have a part of the memory."""
-    return settings.max_run_bytes or find_memory() // (_PART_OF_MEMORY * lanes * settings.workers)
+    """The limit of a run, if it is known how much memory a row takes."""
+    if graph.memory is None:
+        return None
+    limit_bytes = settings.max_run_bytes or find_memory() // (_PART_OF_MEMORY * lanes * settings.workers)
+    return RunMemory(limit_bytes, graph.memory)
 
 
 def _open_loop(
@@ -69,7 +68,7 @@ def _open_loop(
         device,
         SlotTable(settings.max_slots, settings.max_queue_rows),
         max_rows=loaded.max_rows,
-        cost=copy.deepcopy(loaded.cost),  # steps and single runs of the same graph cost different amounts around it
+        cost=copy.deepcopy(loaded.cost),  # a step has another overhead than a single run of the same graph
         pad=loaded.pad,
         observer=observer,
         may_inline=loaded.session.open_ended is None,

@@ -1,11 +1,11 @@
-"""Which versions serve, and why the others do not.
+"""The registry: which versions serve, and why the others do not.
 
-Life of a version: LOADING (in a thread) -> READY, or UNAVAILABLE with the reason. Of each model the newest version
-serves, and every version that an alias points to; if the newest cannot prove itself the next older one is tried, so
-that a bad publish does not take the model down.
+A version is LOADING (in a thread), then READY, or UNAVAILABLE with the reason. The newest version of a model serves,
+and every version that an alias points to. If the newest cannot prove itself the next older one is tried, so that a bad
+publish does not take the model down.
 
-``load`` and ``unload`` change that while the server runs. A new version is loaded beside the old one; requests go to
-the one or the other, and the old one is UNLOADING until the last that it accepted is answered.
+``load`` and ``unload`` change this while the server runs. A new version loads while the old one serves. After that the
+old one is UNLOADING until its accepted requests are answered.
 """
 
 import asyncio
@@ -38,32 +38,32 @@ _NAMES_SHOWN = 20
 
 
 class Registry:
-    """Changed on the event loop only; loading itself runs in threads."""
+    """Changed on the event loop only. Versions load in threads."""
 
     def __init__(self, settings: Settings, store: Store, device: Device, metrics: Metrics) -> None:
         self.settings = settings
         self.loaded = False
-        """Whether every model has been tried."""
+        """Whether every model was tried."""
         self.tracer = Tracer()
         self.holders: list[Callable[[Model], Awaitable[None]]] = []
-        """Asked when a version is taken out of service: they return when they do not need it any more."""
+        """Called with a version that goes out of service; they return when they no longer need it."""
         self._device = device
         self._metrics = metrics
         self.entries: dict[str, ModelEntry] = {}
-        """By model. To be read only."""
+        """The models by name, for others to read."""
         self._defaults = TaskDefaults(settings.default_models)
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._retirement = Retirement(device, metrics, self.holders)
         self._started: set[asyncio.Task[Any]] = set()
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._unlisted: dict[str, ModelEntry] = {}
-        """Of models that the store did not have before, while they are loaded."""
+        """Models that were not in the store before, while their first load goes on."""
         self._loads = Loads(settings)
         self._reader = StoreReader(store)
 
     async def load_all(self) -> None:
         """Load every model of the store, several at a time."""
-        # Before anything is served, so on the event loop: whoever asks finds the models, or that they are being loaded.
+        # This blocks the event loop, before anything is served: no request finds a store that is half read.
         found = self._reader.read_store(self.settings.models)
         for name, contents in found.items():
             model_entry = self.entries.setdefault(name, ModelEntry())
@@ -75,9 +75,7 @@ class Registry:
             logger.info("%d models serve when they are asked for", len(wanted))
             return
         for name, contents in wanted.items():
-            task = asyncio.get_running_loop().create_task(self._load_model(name, contents), name=f"load {name}")
-            self._started.add(task)
-            task.add_done_callback(self._started.discard)
+            self._keep(asyncio.create_task(self._load_model(name, contents), name=f"load {name}"))
         try:
             with analyst.hold():
                 await asyncio.gather(*(self.entries[name].tried.wait() for name in wanted))
@@ -89,13 +87,18 @@ class Registry:
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
         logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
 
+    def _keep(self, task: "asyncio.Task[Any]") -> None:
+        """Hold a task until it is done, and end it when the server stops."""
+        self._started.add(task)
+        task.add_done_callback(self._started.discard)
+
     async def _load_model(self, name: str, contents: Contents | None = None) -> None:
-        """Load what serves of a model: of ``contents``, or of what the store has now."""
+        """Load the versions of a model that should serve, from ``contents`` or from what the store has now."""
         model_entry = self.entries[name]
         try:
             async with model_entry.busy:
                 await self._load_versions(name, model_entry, contents)
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with one model, the others serve
+        except Exception as error:  # noqa: BLE001  # the other models serve, whatever is wrong with this one
             model_entry.reason = describe_failure(error, f"reading {name}")
             logger.error("model %s is unavailable: %s", name, model_entry.reason)
         finally:
@@ -127,22 +130,20 @@ class Registry:
             self._note_serving(name, model_entry)
 
     async def _load_until_overdue(self, model_entry: ModelEntry, version: ModelVersion) -> "asyncio.Task[VersionEntry]":
-        """The load of a version, when it is done, or overdue: then an older one may serve until it is done."""
-        loop = asyncio.get_running_loop()
-        overdue = loop.create_future()
-        task = loop.create_task(self._load_entry(model_entry, version, False, lambda: overdue.set_result(None)))
+        """Start to load a version. Returns the task when it is done, or overdue: then an older version may serve."""
+        overdue = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._load_entry(model_entry, version, False, lambda: overdue.set_result(None)))
         try:
             await asyncio.wait({task, overdue}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
             raise
         if not task.done():
-            self._started.add(task)
-            task.add_done_callback(self._started.discard)
+            self._keep(task)
         return task
 
     async def _take_over(self, model_entry: ModelEntry, entry: VersionEntry) -> None:
-        """Let a version serve that was loaded late, in the place of the older one that served meanwhile."""
+        """Let a version that loaded late serve, in place of the older one that served until now."""
         if entry.model is None:
             return
         before, model_entry.serving = model_entry.serving, entry.model
@@ -151,7 +152,7 @@ class Registry:
             self._retirement.retire([model_entry.entries[int(before.version)]])
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
-        """Who serves has changed."""
+        """Note that another version serves, or none."""
         self._defaults.note({name: None if model_entry.serving is None else model_entry.serving.manifest.task})
 
     async def _load_entry(
@@ -161,9 +162,9 @@ class Registry:
         again: bool = False,
         on_overdue: Callable[[], None] | None = None,
     ) -> VersionEntry:
-        """Load a version that has not been tried, or ``again`` one that does not serve or whose files may have changed.
+        """Load a version that was not tried yet; ``again``: also one that does not serve, or whose files may change.
 
-        What serves goes on until the new one takes its place.
+        If the version serves already, it goes on until the new one takes its place.
         """
         number = version.version
         old = model_entry.entries.get(number)
@@ -180,7 +181,7 @@ class Registry:
 
         try:
             loaded = await self._loads.load(version, note_overdue, is_asked_for=again)
-        except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not take the others with it
+        except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not affect the others
             self._refuse(entry, describe_failure(error, f"loading {version.name} version {number}"), serves)
         else:
             entry.model = self._open(version, loaded)
@@ -196,7 +197,7 @@ class Registry:
     def _may_change(version: ModelVersion) -> bool:
         try:
             return version.is_plain
-        except StoreError:  # its folder cannot be read any more: to load it says so
+        except StoreError:  # its folder cannot be read any more: the load will tell why
             return True
 
     def _refuse(self, entry: VersionEntry, reason: str, still_serves: bool) -> None:
@@ -232,7 +233,7 @@ class Registry:
         return found
 
     def find(self, name: str, version: str | None = None) -> Model:
-        """The model that answers, by number or alias. Raises UnknownModel, NotReady (with the reason)."""
+        """The version that answers, given as a number or an alias. Raises UnknownModel, NotReady with the reason."""
         model_entry = self.model_entry(name)
         if version is None and model_entry.serving is not None:
             return model_entry.serving
@@ -242,16 +243,13 @@ class Registry:
             raise NotReady(f"model {name!r} is not ready: {model_entry.why}")
         if model_entry.unusable:
             check_usable(name, version, model_entry.unusable)
-        entry = model_entry.entries.get(find_number(name, model_entry.aliases, version))
-        if entry is None:
-            have = ", ".join(map(str, sorted(model_entry.entries))) or "none"
-            raise UnknownModel(f"no version {version!r:.60} of {name!r} serves: there are {have}")
+        entry = model_entry.find(name, version)
         if entry.model is None:
             raise NotReady(f"model {name!r} version {version} is not ready: {entry.reason or 'it is being loaded'}")
         return entry.model
 
     async def find_when_loaded(self, name: str, version: str | None = None) -> Model:
-        """``find``, waiting while the model is loaded because it was asked for."""
+        """As ``find``, but waits while the model is loaded on demand."""
         while True:
             try:
                 return self.find(name, version)
@@ -261,7 +259,7 @@ class Registry:
             await loaded.wait()
 
     def _load_on_demand(self, name: str) -> None:
-        """Begin to load a model that was asked for; in a thread, when somebody waits for it. Raises StillLoading."""
+        """Raises StillLoading, and starts the load: at once, or if called from a thread, when somebody waits for it."""
 
         def begin() -> asyncio.Task[None]:
             task = self._loading.get(name)
@@ -277,7 +275,7 @@ class Registry:
         )
 
     def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:
-        """The model for a task route; without a name the task's default. Raises UnknownModel, NotReady."""
+        """The model that does a task; without a name the default. Raises UnknownModel, NotReady."""
         if name is None:
             name = self._defaults.names.get(task)
             if name is None:
@@ -294,20 +292,18 @@ class Registry:
             yield from (entry.model for entry in model_entry.entries.values() if entry.model is not None)
 
     async def load(self, name: str, version: str | None = None) -> None:
-        """Read a model anew from the store; its newest version serves then, or the one named by number or alias.
+        """Read a model again from the store, and let its newest version serve, or one given as a number or an alias.
 
-        Who serves goes on until that one has proved itself. Then those that neither serve nor have an alias are taken
-        out of service. Raises UnknownModel; NotReady with the reason why it cannot serve, and then nothing changes.
-
-        Of several that want a model to serve which does not serve yet, one loads it and the others wait for that.
+        The old version serves until the new one has proved itself. Then versions that neither serve nor have an alias
+        go out of service. Raises UnknownModel, or NotReady with the reason: then nothing has changed. Several callers
+        that want the first load of a model share it.
         """
         if self.settings.models and name not in self.settings.models:
             raise UnknownModel(f"no model {name!r:.120}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
         task = self._first_loads.get((name, version))
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._load_again(name, version))
-            self._started.add(task)
-            task.add_done_callback(self._started.discard)
+            task = asyncio.create_task(self._load_again(name, version))
+            self._keep(task)
             model_entry = self.entries.get(name)
             if model_entry is None or model_entry.serving is None:
                 self._first_loads[name, version] = task
@@ -332,7 +328,7 @@ class Registry:
             chosen = policy or () if version is None else ()
             found = choose_version(name, version, versions, aliases, contents.unusable)
             self.entries.setdefault(name, model_entry)
-            is_new = not served and model_entry.serving is not None  # it was loaded while this waited
+            is_new = not served and model_entry.serving is not None  # somebody loaded it while this waited
             entry = await self._load_entry(model_entry, found, again=not is_new)
             if entry.model is None:
                 raise NotReady(f"version {found.version} of {name!r} cannot serve: {entry.reason}")
@@ -346,31 +342,28 @@ class Registry:
             self._note_serving(name, model_entry)
 
     async def unload(self, name: str, version: str | None = None) -> None:
-        """Take a model out of service, or one version of it, by number or alias; what it has accepted is finished.
+        """Take a model out of service, or one of its versions, given as a number or an alias.
 
-        Of the versions that are left the newest serves. Raises UnknownModel.
+        Accepted requests are finished. Of the remaining versions the newest serves. Raises UnknownModel.
         """
         model_entry = self.model_entry(name)
-        # What is being loaded holds the model until it has loaded, which it need not do any more.
+        # A load holds ``busy`` until it ends.
         number = None if version is None else find_number(name, model_entry.aliases, version)
         self._loads.cancel(name, number, UNLOADED)
         async with model_entry.busy:
-            leaving = dict(model_entry.entries)
             if number is None:
+                leaving = list(model_entry.entries.values())
                 model_entry.reason = UNLOADED
             else:
-                leaving = {n: entry for n, entry in leaving.items() if n == number}
-                if not leaving:
-                    have = ", ".join(map(str, sorted(model_entry.entries))) or "none"
-                    raise UnknownModel(f"no version {version!r:.60} of {name!r} was loaded: there are {have}")
-            if any(entry.model is model_entry.serving for entry in leaving.values()):
-                staying = [e.model for n, e in sorted(model_entry.entries.items()) if n not in leaving and e.model]
+                leaving = [model_entry.find(name, str(number))]
+            if any(entry.model is model_entry.serving for entry in leaving):
+                staying = [e.model for _, e in sorted(model_entry.entries.items()) if e.model and e not in leaving]
                 model_entry.serving = staying[-1] if staying else None
             self._note_serving(name, model_entry)
-            self._retirement.retire(leaving.values())
+            self._retirement.retire(leaving)
 
     async def index(self) -> list[IndexEntry]:
-        """All that is in the store, and the versions in service that are not there any more. Raises NotReady."""
+        """All that is in the store, and all versions in service. Raises NotReady."""
         try:
             found = await self._reader.list_all()
         except OSError as error:
@@ -378,19 +371,19 @@ class Registry:
         return make_index(found, self.entries, lazy=self.settings.lazy, loaded=self.loaded)
 
     async def drain(self) -> None:
-        """Refuse new requests; return when the accepted ones are answered."""
+        """End the loads, and return when accepted requests are answered."""
         await self._end_started()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
         await drain(list(self.models()))
         await self._retirement.end()
 
     async def _end_started(self) -> None:
-        """End the loads for which no request waits."""
+        """End the loads that no request has started."""
         for task in list(self._started):
             task.cancel()
         await asyncio.gather(*self._started, return_exceptions=True)
 
     def close(self) -> bool:
-        """End the loads that are left. Returns whether they have ended: one that cannot be ended keeps its thread."""
+        """End the remaining loads. Returns whether they have ended: some cannot be stopped."""
         self._reader.close()
         return self._loads.close()

@@ -1,4 +1,4 @@
-"""How a version goes out of service: what it has accepted is finished, and its memory comes back."""
+"""Takes versions out of service: their accepted requests are finished, and their memory is freed."""
 
 import asyncio
 import ctypes
@@ -13,7 +13,7 @@ logger = logging.getLogger("sluice.registry")
 
 
 class Retirement:
-    """``holders`` are asked when a version is taken out of service: they return when they do not need it any more."""
+    """``holders`` are called with a version that goes out of service, and return when they no longer need it."""
 
     def __init__(self, device: Device, metrics: Metrics, holders: Sequence[Callable[[Model], Awaitable[None]]]) -> None:
         self._device = device
@@ -22,7 +22,7 @@ class Retirement:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def retire(self, entries: Iterable[VersionEntry]) -> None:
-        """Those of them that serve."""
+        """Take those that serve out of service."""
         for entry in entries:
             if entry.model is not None:
                 labels = (entry.source.name, str(entry.source.version))
@@ -31,44 +31,40 @@ class Retirement:
                 self.begin(entry, entry.model)
 
     def begin(self, entry: VersionEntry, model: Model) -> None:
-        """Let nobody find the version any more, and let go of it when those who had found it are done."""
+        """Give the version no more requests, and drop it when its accepted requests are finished."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
         task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def end(self) -> None:
-        """Return when all have been let go of."""
+        """Return when all are out of service."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _let_go(self, entry: VersionEntry, held: list[Model]) -> None:
-        """``held`` has the only reference that is left in the end: its sessions are closed in a thread."""
+        """``held`` has the last reference to the model in the end, so that a thread closes its sessions."""
         for holder in self._holders:
             await holder(held[0])
         await drain(held)
-        self._forget(held[0])
+        for dispatcher in held[0].graphs.values():
+            self._device.forget(dispatcher)
+            dispatcher.queue.next_deadline()  # drops answered requests, which would keep the model in memory
+        if held[0].loop is not None:
+            self._device.forget(held[0].loop)
         entry.state, entry.reason = State.UNAVAILABLE, UNLOADED
         logger.info("%s version %d is out of service", entry.source.name, entry.source.version)
         await asyncio.to_thread(_release, held)
 
-    def _forget(self, model: Model) -> None:
-        for dispatcher in model.graphs.values():
-            self._device.forget(dispatcher)
-            dispatcher.queue.next_deadline()  # lets go of answered requests, which hold the model in a circle
-        if model.loop is not None:
-            self._device.forget(model.loop)
-
 
 async def drain(models: Sequence[Model]) -> None:
-    """Return when all that they have accepted is answered."""
+    """Return when all accepted requests are answered."""
     await asyncio.gather(*(model.loop.drain() for model in models if model.loop is not None))
-    # A loop request may be followed by a run of another graph, so these come last.
+    # After its loop a request may run another graph, so these come last.
     await asyncio.gather(*(dispatcher.drain() for model in models for dispatcher in model.graphs.values()))
 
 
 def give_memory_back() -> None:
-    """What was freed goes back to the system. The C library would keep it: each thread has a heap of its own,
-    and every load a thread."""
+    """Give freed memory back to the system. The C library would keep it in the heap of each thread that loaded."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
     if trim is not None:
         trim(0)

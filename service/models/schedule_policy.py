@@ -1,4 +1,4 @@
-"""``dynamic_batching`` of a Triton configuration: which requests go first, how long they wait, and how many may."""
+"""``dynamic_batching`` of a Triton configuration: priorities of requests, how long and how many may wait."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from model_store.triton import DynamicBatching, QueuePolicy
 
 
 class Schedule(NamedTuple):
-    """How long a request may take, None: as long as the server lets any, and how long of that it may wait in a queue.
+    """``timeout_s``: how long a request may take; None: the server's default. ``wait_s``: how long it may be queued.
 
     ``priority`` is the engine's: 0 goes before 1.
     """
@@ -19,17 +19,17 @@ class Schedule(NamedTuple):
 
 
 UNSCHEDULED = Schedule(None, math.inf, 1)
-"""Of a request that asks for nothing."""
+"""The schedule of a request that asks for none."""
 
 
 @dataclass(frozen=True)
 class SchedulePolicy:
-    """How the requests of a model wait. Its priority levels are split in two halves: the engine has two priorities."""
+    """How the requests of a model wait. The engine has two priorities, so each gets half of the priority levels."""
 
     batching: DynamicBatching
 
     def level_of(self, level: int) -> int:
-        """The priority level of a request that asks for ``level``, which is 0 where it does not say."""
+        """The priority level of a request that asks for ``level``; 0: it asks for none."""
         return level if 1 <= level <= self.batching.priority_levels else self.batching.default_priority
 
     def priority_of(self, level: int) -> int:
@@ -38,7 +38,7 @@ class SchedulePolicy:
         return 0 if levels and self.level_of(level) <= levels // 2 else 1
 
     def schedule(self, asked_s: float | None, level: int) -> Schedule:
-        """What counts for a request that asks for so long. A timeout of the configuration is one of the wait."""
+        """The schedule of a request. A timeout of the configuration limits the wait in the queue only, as in Triton."""
         policy, priority = self.batching.queue_for(self.level_of(level)), self.priority_of(level)
         if policy.timeout_s is None or policy.on_timeout == "delay":
             return Schedule(asked_s, math.inf, priority)
@@ -48,7 +48,7 @@ class SchedulePolicy:
 
     @property
     def max_requests(self) -> tuple[int | None, int | None]:
-        """How many requests of each of the engine's priorities may wait; None: any number."""
+        """How many requests of each engine priority may wait; None: any number."""
         levels = range(1, self.batching.priority_levels + 1) or (0,)
         policies = [(self.priority_of(level), self.batching.queue_for(level)) for level in levels]
         first, second = ([policy for at, policy in policies if at == priority] for priority in (0, 1))
@@ -61,7 +61,7 @@ def _sum(policies: list[QueuePolicy]) -> int | None:
 
 
 def read_schedule_policy(batching: DynamicBatching | None) -> SchedulePolicy | None:
-    """None where the configuration has neither priorities nor limits."""
+    """None if the configuration has neither priorities nor limits."""
     if batching is None:
         return None
     limits = (batching.queue, *batching.queue_of_priority.values())

@@ -1,7 +1,4 @@
-"""Whether a graph gives what it must: its golden samples, and the same rows alone and in company.
-
-The runs of a trial take three runs of the largest batch, or 5 s if that is more: see ``Budget``.
-"""
+"""Checks that a graph gives its golden samples, and that its rows give the same alone and in a batch."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +22,7 @@ _BUDGET_S = 5.0
 
 
 class Budget:
-    """How long the trial of one graph may take. Every loop does what it must once, and goes on while this lasts."""
+    """How long the trial of one graph may take. Each loop of a trial runs once, and again while the budget lasts."""
 
     def __init__(self, seconds: float = _BUDGET_S) -> None:
         self._ends_at = time.perf_counter() + seconds
@@ -36,10 +33,10 @@ class Budget:
 
 
 def try_company(session: Session, signature: Signature, draw: Callable[[int], Arrays], max_rows: int) -> str:
-    """Whether rows of a graph that is not proved keep their answers among others: "" if they do, else what changes.
+    """Whether rows of a graph that is not proved give the same answers in a batch: "" if they do, else what changes.
 
-    ``draw`` gives so many distinct rows, others at each call. Each of eight runs alone, and at the first, a middle and
-    the last place among new ones, for 5 s at most.
+    ``draw`` gives so many new rows at each call. Each of eight rows runs alone, and at the first, a middle and the last
+    place of a batch of other rows. This takes 5 s at most.
     """
     graph, axes, count, budget = signature.graph, signature.axes, min(8, max_rows), Budget()
     mine = draw(8)
@@ -61,7 +58,7 @@ def try_company(session: Session, signature: Signature, draw: Callable[[int], Ar
 
 
 def _place(others: np.ndarray, mine: np.ndarray, axis: int | None, number: int, place: int) -> np.ndarray:
-    """The others with one of mine at a place."""
+    """The rows of ``others``, with row ``number`` of ``mine`` at a place."""
     if axis is None:
         return mine
     mixed = np.array(others)
@@ -70,7 +67,7 @@ def _place(others: np.ndarray, mine: np.ndarray, axis: int | None, number: int, 
 
 
 def run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
-    """As ``session.run``; raises NotReady for whatever it raises, LoadCancelled where it was stopped."""
+    """As ``session.run``. Raises NotReady for whatever that raises, LoadCancelled if it was stopped."""
     try:
         return session.run(inputs)
     except Exception as error:
@@ -81,10 +78,10 @@ def run(session: Session, inputs: Arrays) -> Sequence[np.ndarray]:
 def check_golden(
     session: Session, signature: Signature, facts: Golden, golden: GoldenSamples, classes: Classes | None = None
 ) -> float:
-    """Run the stored samples on the provider that will serve. Returns the worst error.
+    """Run the golden samples on the provider that will serve. Returns the largest error.
 
-    Raises NotReady where it is too large, or where what ``classes`` calls probabilities are none; BadManifest for a
-    tolerance that proves nothing.
+    Raises NotReady if it is too large, or if an output is no probability although ``classes`` says so. Raises
+    BadManifest for a tolerance that proves nothing.
     """
     atol, rtol = facts.atol, facts.rtol
     check_tolerance(facts, golden)
@@ -102,10 +99,10 @@ def check_golden(
             continue
         wanted = expected.astype(np.float64)
         same = (got == expected) | (np.isnan(got.astype(np.float64)) & np.isnan(wanted))
-        with np.errstate(invalid="ignore"):  # infinities on both sides are the same, not a difference
+        with np.errstate(invalid="ignore"):  # two equal infinities have the difference NaN
             error = np.where(same, 0.0, np.abs(got.astype(np.float64) - wanted))
             excess = np.where(same, 0.0, error - (atol + rtol * np.abs(wanted)))
-        if not (excess <= 0).all():  # NaN is not within bounds either
+        if not (excess <= 0).all():  # NaN is out of bounds too
             at = np.unravel_index(int(np.argmax(np.where(np.isnan(excess), np.inf, excess))), excess.shape)
             raise NotReady(
                 f"golden samples on {session.provider}: output {name!r} at {[int(i) for i in at]} is "
