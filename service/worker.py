@@ -35,7 +35,6 @@ from service.tasks.tiles import MOST_AT_ONCE
 from service.tasks.work import Limits
 from service.transport.asgi import ASGIApp
 from service.transport.open_files import fit_connections
-from service.tuning import relax_garbage_collection, switch_threads_often
 
 if TYPE_CHECKING:
     from service.transport.grpc.server import GrpcServer
@@ -53,12 +52,16 @@ class Worker:
     """Whether ``start`` also calls ``listen``."""
 
     def __init__(self, settings: Settings) -> None:
+        for source in find_stale():
+            raise SettingsError(
+                f"{source} has changed since it was compiled, and its old code would run: run `make compiled`, or "
+                "`make plain` to serve without compiled code"
+            )
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_fault)  # BentoML's worker turns off asyncio's own logger
         settings = settings.replace(max_connections=fit_connections(settings.max_connections))
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
-        switch_threads_often()
         cores = count_cores()
         # The default would have a thread for each core of the machine, also for those that we may not use.
         loop.set_default_executor(ThreadPoolExecutor(max(2, cores), thread_name_prefix="other"))
@@ -116,8 +119,6 @@ class Worker:
 
     async def start(self) -> None:
         logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
-        for source in find_stale():
-            logger.warning("%s has changed since it was compiled: run `make compiled` again", source)
         await self.control.open()
         if self.forwarder is not None:
             await self.forwarder.open()
@@ -196,6 +197,5 @@ def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 
 def _end_loading(task: asyncio.Task[None]) -> None:
-    relax_garbage_collection()
     if not task.cancelled() and task.exception() is not None:
         logger.error("loading the models failed", exc_info=task.exception())

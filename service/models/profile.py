@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from model_store.graphs.bits import Axes, differ, take_rows
 from service.engine.batching.buckets import Buckets
 from service.engine.batching.cost import CostModel
+from service.engine.batching.policy import INLINE_S, WORTH_ALL_CORES
 from service.engine.execution.runner import AllCores
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
@@ -23,10 +24,6 @@ _ROUNDS = 3
 """The best of so many runs counts: one may be slow because of what else the machine does."""
 _COMPARE_S = 0.5
 """How long one core and all cores are compared: another process may keep a core busy for a while."""
-_SHORT_S = 500e-6
-"""Runs below this are over before another thread is awake, so all cores are not tried."""
-_WORTH = 1.2
-"""How many times as fast all cores must be. Networks of small operations reach 0.9 to 1.2, and lose that under load."""
 _MOST_COMPARED = 16
 """Rows of the largest batch whose bits are compared: larger ones are cut in the same way, and take long."""
 
@@ -65,7 +62,7 @@ def learn(
     each load decided anew, the memory of a model would vary with what else the machine does.
     """
     [largest_s] = _time_runs([session], {max(ready): ready[max(ready)]})
-    is_short = largest_s[max(ready)] < _SHORT_S
+    is_short = largest_s[max(ready)] < INLINE_S
     decided = None if graph is None else _decided.get((graph, threads))
     tries = decided if decided is not None else threads > 1 and not is_short and not budget.is_spent
     others = _list_threads()
@@ -78,7 +75,7 @@ def learn(
     with contextlib.nullcontext() if is_short else measurement_lock.exclusive(), _keep_apart(helpers):
         one_s, *all_s = _time_runs(sessions, ready)
     wide = None
-    if all_cores is not None and (decided or _find_gain(one_s, *all_s) >= _WORTH):
+    if all_cores is not None and (decided or _find_gain(one_s, *all_s) >= WORTH_ALL_CORES):
         wide = AllCores(all_cores, _make_cost(*all_s), threads)
     if graph is not None:
         _decided[graph, threads] = wide is not None

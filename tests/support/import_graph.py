@@ -17,7 +17,6 @@ _LEFT_OUT = (
     "service.errors",
     "service.settings",
     "service.cores",
-    "service.tuning",
     "service.compiled",
     "service.versions",
     "service.crashes",

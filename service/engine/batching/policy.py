@@ -20,6 +20,8 @@ MOST_TIMES: Final = 3.0
 """A run counts as at most this many times its prediction: one pause of the machine must not stop a model."""
 RETRY_RUNS: Final = 10
 """A model that seems too slow for every request is tried again after resting this many of its runs."""
+WORTH_ALL_CORES: Final = 1.2
+"""A graph runs on all cores only if it is this many times as fast there: a smaller gain is lost under load."""
 MOST_BYTES_TWICE: Final = 64 << 20
 """Weights up to this size are held twice, so that a batch that runs alone can use all cores."""
 STUCK_S: Final = 5.0

@@ -8,7 +8,6 @@ from typing import Generic, TypeVar
 
 from service.engine.execution.stop import Stop
 from service.engine.tensors import BatchBuffer
-from service.tuning import lower_priority_of_this_thread
 
 logger = logging.getLogger("sluice.engine")
 
@@ -58,7 +57,6 @@ class Lane(Generic[R]):
         return not self._worker.is_alive()
 
     def _work(self) -> None:
-        lower_priority_of_this_thread()
         while (work := self._todo.get()) is not None:
             try:
                 work()
