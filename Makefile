@@ -9,7 +9,7 @@ DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install compiled plain serve test test-compiled test-slow test-fuzz test-chaos test-versions clients lint format \
-	picture docs clean
+	picture docs descriptors clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -60,7 +60,7 @@ CLIENT_schemathesis := schemathesis==4.32.5
 CLIENT_perf := --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12
 
 test-slow: $(VENV)/.test-$(DEVICE) clients
-	$(PIP) -e '.[$(DEVICE),export,loadtest,dev,architectures]'
+	$(PIP) -e '.[$(DEVICE),export,grpc,loadtest,dev,architectures]'
 	$(BIN)/pytest -m slow
 
 # A short suite on the lowest and the newest Python, uvicorn and onnxruntime that `service/versions.py` names.
@@ -86,6 +86,12 @@ picture: $(VENV)/.test-$(DEVICE)
 docs: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.support.pages.references
 
+# The descriptors of the .proto files, by the protoc of grpcio-tools.
+descriptors: model_store/triton/model_config.binpb service/transport/grpc/service.binpb
+
+%.binpb: %.proto | $(VENV)/.test-$(DEVICE)
+	$(BIN)/python -m grpc_tools.protoc -I $(<D) --descriptor_set_out=$@ $(<F)
+
 $(VENV)/.venv:
 	$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
@@ -97,7 +103,7 @@ $(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
-	$(PIP) -e '.[$(DEVICE),export,loadtest,dev]'
+	$(PIP) -e '.[$(DEVICE),export,grpc,loadtest,dev]'
 	touch $@ $(VENV)/.serve-$(DEVICE)
 
 clean: plain

@@ -1,4 +1,4 @@
-"""The text form of a configuration, read into a message; what is wrong with a text, said for people."""
+"""Reads the text form of a configuration into a message, with errors that people can use."""
 
 import difflib
 import re
@@ -17,7 +17,7 @@ _NO_VALUE = re.compile(r'Enum type "(\w+)" has no value named (.*)\.', re.DOTALL
 
 
 class _Fault(Exception):
-    """The text cannot be read. Lines and columns count from 1; column 0 is one that is not known."""
+    """The text cannot be read. Lines and columns count from 1. ``line`` None, ``column`` 0 or None: not known."""
 
     def __init__(self, said: str, lines: "_Lines", line: int | None, column: int | None) -> None:
         self.line = line or lines.last
@@ -27,7 +27,7 @@ class _Fault(Exception):
 
 
 class _Lines:
-    """Lines that know which of them was the last to be asked for: not every error of the parser says where it was."""
+    """Lines that remember which was read last, because some errors of the parser do not name theirs."""
 
     def __init__(self, text: str) -> None:
         self._lines = text.split("\n")
@@ -39,13 +39,13 @@ class _Lines:
             yield line
 
     def show(self, number: int, column: int) -> str:
-        """A line, or of a long one what is around the column."""
+        """A line, or the part of a long line around the column."""
         line = self._lines[number - 1].strip()
         return line if len(line) <= _MAX_SHOWN else line[max(0, column - _MAX_SHOWN // 2) :][:_MAX_SHOWN]
 
 
 def parse(text: str | bytes, where: str) -> tuple[Any, str]:
-    """The message of a text, and what was said of its first unknown field ("": there is none).
+    """The message of a text, and a complaint about its first unknown field, "" if there is none.
 
     Raises BadConfig, which names ``where``, the line and what is wrong.
     """
@@ -57,7 +57,7 @@ def parse(text: str | bytes, where: str) -> tuple[Any, str]:
     try:
         return _read(text, allow_unknown=True), str(strict)
     except _Fault as error:
-        # An unknown field that cannot be skipped: that it is unknown says more.
+        # An unknown field that cannot be skipped: the first error, which names it, says more.
         raise BadConfig(f"{where}: {strict if strict.line == error.line else error}") from None
 
 
@@ -81,12 +81,12 @@ def _read(text: str, *, allow_unknown: bool = False) -> Any:
         raise _Fault(_explain(str(error)), lines, line, column) from None
     except RecursionError:
         raise _Fault("messages are nested too deep", lines, None, None) from None
-    except ValueError as error:  # a number that its field cannot hold, a character that is none
+    except ValueError as error:  # a number that does not fit its field, or an invalid character
         raise _Fault(_explain(str(error)), lines, None, None) from None
 
 
 def _explain(said: str) -> str:
-    """The parser's words without the place and the line, and with the choice where there is one."""
+    """The text of the parser's error without the place, and with the names that are possible."""
     said = _PLACE.sub("", said).encode("utf-8", "backslashreplace").decode()
     if found := _NO_FIELD.fullmatch(said):
         message, name = found[1], found[2][:_MAX_SHOWN]

@@ -1,20 +1,22 @@
-"""The gRPC server of a worker. The workers of one server share its port."""
+"""The gRPC server of a worker. All workers of a server listen on the same port."""
 
 import functools
 import logging
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection
+from starlette.types import ASGIApp
 
 from service.errors import NotOffered
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
-from service.transport.asgi import ASGIApp
-from service.transport.grpc.health import FULL_HEALTH_NAME, Health
+from service.transport.grpc.health import Health
 from service.transport.grpc.inference import Context, InferenceServicer, abort
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
-from service.transport.grpc.messages import FULL_NAME
+from service.transport.grpc.messages import FULL_NAME, POOL
 from service.transport.handler import Handler
 from service.transport.status import error_reply
 from service.transport.tls import read_identity
@@ -25,11 +27,14 @@ _SHARED_MEMORY = tuple(
     f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")
 )
 _FRAMING_BYTES = 64 << 10
-"""What a message has besides its tensors."""
+"""Room for the parts of a message besides its tensors."""
 
 
 class GrpcServer:
-    """``information`` is the application with the information routes, ``port`` 0 any free one."""
+    """``information`` is the application with the information routes. ``port`` 0: any free port.
+
+    Methods get bytes and not messages, because a message is checked before it is parsed.
+    """
 
     def __init__(
         self,
@@ -43,47 +48,46 @@ class GrpcServer:
         self._address = join_address(settings.host, settings.grpc_port if port is None else port)
         self._inference = InferenceServicer(handler)
         info = InfoServicer(information, metrics, handler.clock)
+        unary = grpc.unary_unary_rpc_method_handler
         handlers: dict[str, Any] = {
-            "ModelInfer": grpc.unary_unary_rpc_method_handler(self._inference.infer),
+            "ModelInfer": unary(self._inference.infer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._inference.stream),
+            **{method: unary(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
+            **dict.fromkeys(_SHARED_MEMORY, unary(_refuse_shared_memory)),
         }
-        for method in INFO_REQUESTS:
-            answer = functools.partial(info.answer, method)
-            handlers[method] = grpc.unary_unary_rpc_method_handler(answer)
-        for method in _SHARED_MEMORY:
-            handlers[method] = grpc.unary_unary_rpc_method_handler(_refuse_shared_memory)
         self._health = Health(information, metrics, handler.clock)
         of_health = {
-            "Check": grpc.unary_unary_rpc_method_handler(self._health.check),
+            "Check": unary(self._health.check),
             "Watch": grpc.unary_stream_rpc_method_handler(self._health.watch),
         }
         self._server = grpc.aio.server(options=_options(settings))
-        services = ((FULL_NAME, handlers), (FULL_HEALTH_NAME, of_health))
-        self._server.add_generic_rpc_handlers(tuple(grpc.method_handlers_generic_handler(*each) for each in services))
+        services = {FULL_NAME: handlers, health.SERVICE_NAME: of_health}
+        self._server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(*each) for each in services.items()]
+        )
+        reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), self._server, POOL)
 
     async def start(self) -> int:
-        """Listen; returns the port. Raises SettingsError if that cannot be had."""
+        """Listen. Returns the port. Raises SettingsError if the port cannot be used."""
         try:
-            port = self._listen()
+            if self._identity is None:
+                port = self._server.add_insecure_port(self._address)
+            else:
+                certificate, key, client_ca = self._identity
+                credentials = grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)
+                port = self._server.add_secure_port(self._address, credentials)
         except RuntimeError as error:
             raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {self._address}: {error}") from None
         await self._server.start()
         logger.info("gRPC%s on %s", " over TLS" if self._identity else "", self._address)
         return int(port)
 
-    def _listen(self) -> Any:
-        if self._identity is None:
-            return self._server.add_insecure_port(self._address)
-        certificate, key, client_ca = self._identity
-        credentials = grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)
-        return self._server.add_secure_port(self._address, credentials)
-
     def announce_stop(self) -> None:
-        """Tell those who watch that the server stops; calls are answered all the same."""
+        """Tell watches of the health that the server stops. Calls are still answered."""
         self._health.drain()
 
     async def stop(self, drain_s: float) -> None:
-        """Refuse new calls, finish those that are open, and drop what is left of them after ``drain_s`` seconds."""
+        """Refuse new calls, finish the open ones, and drop those that are left after ``drain_s`` seconds."""
         self._inference.drain()
         self._health.drain()
         await self._server.stop(drain_s)
@@ -91,11 +95,11 @@ class GrpcServer:
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
-        # The limit holds for what a compressed message inflates to as well.
+        # A compressed message may inflate to this size.
         ("grpc.max_receive_message_length", min(settings.max_body_bytes + _FRAMING_BYTES, (1 << 31) - 1)),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", int(settings.workers > 1)),
-        # A connection whose other end has vanished is noticed, and a client that pings every 10 s is not sent away.
+        # Notice connections whose other end has vanished, and allow clients to ping every 10 s.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),

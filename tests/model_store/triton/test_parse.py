@@ -4,12 +4,13 @@ import subprocess
 import sys
 
 import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model_store import BadConfig
 from model_store.triton import TritonConfig, read_config, refusal
-from model_store.triton.schema import ENUMS, MESSAGES, field_names
+from model_store.triton.schema import ModelConfig
 from tests.support.models import triton_texts as configs
 
 
@@ -88,39 +89,39 @@ def test_store_is_imported_without_protobuf() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+CONFIG = ModelConfig.DESCRIPTOR
 WORDS = sorted(
-    {word for names in ENUMS.values() for word in names.split()} | {n for m in MESSAGES for n in field_names(m)}
+    {value for enum in CONFIG.file.enum_types_by_name.values() for value in enum.values_by_name}
+    | {field for message in CONFIG.file.message_types_by_name.values() for field in message.fields_by_name}
 )
 TOKENS = st.sampled_from([*WORDS, *"{}[]<>:,;\n#", '"x"', "'", "-1", "0", "1", "8", "2.5", "1e99", "9" * 5000, "true"])
 VALUES = st.sampled_from(['"x"', "[]", "[ 1 ]", "1", "0", "-1", "true", "[ true, false ]", "TYPE_FP32", "9999999999"])
 
 
 @st.composite
-def messages(draw: st.DrawFn, message: str = "ModelConfig", depth: int = 0) -> str:
-    """A text that mostly follows the table: known fields, with values that are often of the right kind."""
+def messages(draw: st.DrawFn, message: Descriptor = CONFIG, depth: int = 0) -> str:
+    """A text that mostly follows the schema: known fields, with values that are often of the right kind."""
     parts = []
-    for field in draw(st.lists(st.sampled_from(_split(message)), max_size=4 if depth else 6)):
-        name, kind = field.split()
-        kind = kind.rpartition("|")[2]
-        key, _, kind = kind.rpartition(">")
-        is_list = kind.endswith("*")
-        kind = kind.removesuffix("*")
-        value = draw(_values(kind, depth))
-        value = f'{{ key: "{draw(st.sampled_from("ab"))}" value: {value} }}' if key == "string" else value
-        parts.append(f"{name}: {f'[ {value} ]' if is_list else value}")
+    for field in (
+        draw(st.lists(st.sampled_from(list(message.fields)), max_size=4 if depth else 6)) if message.fields else ()
+    ):
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        value = draw(_values(field.message_type.fields_by_name["value"] if is_map else field, depth))
+        value = f'{{ key: "{draw(st.sampled_from("ab"))}" value: {value} }}' if is_map else value
+        parts.append(f"{field.name}: {f'[ {value} ]' if field.is_repeated and not is_map else value}")
     return " ".join(parts)
 
 
-def _split(message: str) -> list[str]:
-    return [field for field in MESSAGES[message].split(",") if field] or ["x string"]
-
-
-def _values(kind: str, depth: int) -> st.SearchStrategy[str]:
-    if kind in MESSAGES and depth < 5:
-        return messages(kind, depth + 1).map(lambda inner: f"{{ {inner} }}")
-    if kind in ENUMS:
-        return st.sampled_from([*ENUMS[kind].split(), "0", "99"])
-    right = {"string": ['"x"', '"y"', '""', '"../x"'], "bool": ["true", "false"]}.get(kind, ["0", "1", "2", "-1"])
+def _values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[str]:
+    if field.message_type is not None:
+        if depth >= 5:
+            return VALUES
+        return messages(field.message_type, depth + 1).map(lambda inner: f"{{ {inner} }}")
+    if field.enum_type is not None:
+        return st.sampled_from([*field.enum_type.values_by_name, "0", "99"])
+    strings = ['"x"', '"y"', '""', '"../x"']
+    known = {FieldDescriptor.TYPE_STRING: strings, FieldDescriptor.TYPE_BOOL: ["true", "false"]}
+    right = known.get(field.type, ["0", "1", "2", "-1"])
     return st.one_of(st.sampled_from(right), st.sampled_from(right), VALUES)
 
 

@@ -1,11 +1,11 @@
-"""The table of Triton's messages is complete, and apart from what other libraries register."""
+"""The schema of Triton's messages is complete, and apart from what other libraries register."""
 
 from typing import Any
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig as TritonsModelConfig
 
 from model_store.triton.parse import parse
-from model_store.triton.schema import MESSAGES, ModelConfig, field_names
+from model_store.triton.schema import ModelConfig, field_names
 from tests.support.models import triton_texts as configs
 
 
@@ -55,5 +55,9 @@ def test_every_field_of_tritons_own_messages_is_declared() -> None:
 def test_complete_configurations_set_every_field() -> None:
     """The tests' configurations set every field, except two whose enum has only the value 0."""
     found = set().union(*(fields_set(parse(text, "config.pbtxt")[0]) for text in configs.ALL))
-    fields = {(message, field) for message in MESSAGES for field in field_names(message)}
+    fields = {
+        (message, field)
+        for message in ModelConfig.DESCRIPTOR.file.message_types_by_name
+        for field in field_names(message)
+    }
     assert fields - found == {("SecondaryDevice", "kind"), ("BatchOutput", "kind")}

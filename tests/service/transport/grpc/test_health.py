@@ -11,7 +11,7 @@ import pytest
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 from service.transport.grpc import health
-from service.transport.grpc.messages import FULL_NAME, HEALTH_METHODS
+from service.transport.grpc.messages import FULL_NAME
 from tests.support.grpc_servers import GrpcServing, channel, settings_of
 from tests.support.models import graphs
 
@@ -129,8 +129,3 @@ def test_stop_in_the_middle_of_a_look_is_told() -> None:
     with pytest.raises(EOFError, match="the server is stopping"):
         asyncio.run(watching.watch(asked(""), call))
     assert call.told == [SERVING, NOT_SERVING]
-
-
-def test_methods_are_those_of_the_health_service() -> None:
-    """A check has one answer and a watch has many."""
-    assert {name: method.streams for name, method in HEALTH_METHODS.items()} == {"Check": False, "Watch": False}

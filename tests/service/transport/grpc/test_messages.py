@@ -1,12 +1,14 @@
-"""The messages are those of the public clients, and a broken interface file is noticed."""
+"""The messages are those of the public clients, and the server describes them."""
 
 from typing import Any
 
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from service.transport.grpc.messages import MESSAGES, METHODS, SERVICE, ProtoError, read_proto
+from service.transport.grpc.messages import FULL_NAME, MESSAGES, METHODS, SERVICE
+from tests.support.grpc_servers import GrpcServing, channel
 
 THEIRS = {**service_pb2.DESCRIPTOR.message_types_by_name, **model_config_pb2.DESCRIPTOR.message_types_by_name}
 THEIR_METHODS = service_pb2.DESCRIPTOR.services_by_name[SERVICE].methods
@@ -64,19 +66,16 @@ def test_methods_are_those_of_the_clients() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("service", "message"),
     [
-        ("import 'x';", "expected a message, an enum or a service, got 'import'"),
-        ("message A { string b = 1 }", "expected ';', got '}'"),
-        ("message A { string b 1; }", "expected '=', got '1'"),
-        ("message A { map<string> b = 1; }", "expected ',', got '>'"),
-        ("message A { string b = 1;", "expected '=', got 'the end of the file'"),
-        ("service S { message A {} }", "expected 'rpc' or '}', got 'message'"),
-        ("service S { rpc A(B) gives (C); }", "expected 'returns', got 'gives'"),
+        (FULL_NAME, "ModelInferRequest"),
+        ("grpc.health.v1.Health", "HealthCheckRequest"),
+        ("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionRequest"),
     ],
 )
-def test_broken_interface_is_refused(text: str, said: str) -> None:
-    """Text outside the supported part of the language is an error that says what was expected."""
-    with pytest.raises(ProtoError, match="expected") as raised:
-        read_proto(text)
-    assert said in str(raised.value)
+def test_server_describes_its_services(server: GrpcServing, service: str, message: str) -> None:
+    """A client without the interface file learns by reflection which services there are, and their messages."""
+    with channel(server) as open_channel:
+        known = ProtoReflectionDescriptorDatabase(open_channel)
+        assert service in known.get_services()
+        assert message in [found.name for found in known.FindFileContainingSymbol(service).message_type]
