@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import bentoml
 from pydantic import Field, create_model
+from starlette.types import ASGIApp
 
 from service.api.openapi.task_types import describe_options
 from service.metrics.folders import find_folder_of_siblings
@@ -24,7 +25,7 @@ from service.protocol.large_json import parse_object
 from service.settings import Settings, SettingsError, find_injected
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
-from service.transport.asgi import ASGIApp, AsgiApplication
+from service.transport.asgi import AsgiApplication
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.fast.choice import choose_protocol
 from service.transport.fast.loop import choose_loop

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from starlette.types import ASGIApp
+
 from model_store import Store
 from model_store.graphs.configuration import read_default_filename
 from service.api import generate, kserve
@@ -33,7 +35,6 @@ from service.settings import Settings, SettingsError
 from service.tasks.room import PictureRoom
 from service.tasks.tiles import MOST_AT_ONCE
 from service.tasks.work import Limits
-from service.transport.asgi import ASGIApp
 from service.transport.open_files import fit_connections
 
 if TYPE_CHECKING:

@@ -1,82 +1,52 @@
-"""Where a server listens: a host name becomes an address, and ports that cannot be had are told before the start."""
+"""Where a server listens. A host name is resolved, and a port that is taken is reported, before the workers start."""
 
-import ipaddress
+import os
 import socket
 
 from service.settings import PREFIX, Settings, SettingsError
 
 
 def find_address(settings: Settings) -> Settings:
-    """The settings with an address in place of a host name, the same for HTTP and gRPC; IPv4 before IPv6.
+    """The settings with an address as the host, the same for HTTP and gRPC. IPv4 goes before IPv6.
 
-    Raises SettingsError for a name that this machine cannot resolve, and for a gRPC port that cannot be had there.
+    Raises SettingsError for a name that cannot be resolved, and for a gRPC port that cannot be used.
     """
-    host = settings.host
-    if not _is_address(host):
-        settings = settings.replace(host=_resolve(host))
+    settings = settings.replace(host=_resolve(settings.host))
     if settings.port and settings.port == settings.grpc_port:
         raise SettingsError(f"{PREFIX}GRPC_PORT={settings.grpc_port}: expected another port than {PREFIX}PORT")
     if settings.grpc_port:  # 0: off
-        _bind(settings.host, settings.grpc_port, "grpc_port").close()  # each worker listens there by itself
+        _listen(settings.host, settings.grpc_port, "grpc_port").close()  # each worker opens a socket of its own
     return settings
 
 
 def open_listener(settings: Settings, backlog: int) -> socket.socket:
-    """The socket of HTTP, which listens; `::` is for IPv4 too. Raises SettingsError if the port cannot be had."""
-    listener = _bind(settings.host, settings.port, "port")
-    try:
-        listener.listen(backlog)
-    except OSError as error:  # another one has begun to listen since
-        listener.close()
-        raise _refusal(settings.host, settings.port, "port", error) from None
-    return listener
+    """The listening socket of HTTP; `::` includes IPv4. Raises SettingsError if the port cannot be used."""
+    return _listen(settings.host, settings.port, "port", backlog)
 
 
 def join_address(host: str, port: int) -> str:
-    """``host:port``, an address of IPv6 in brackets. RFC 3986, section 3.2.2."""
+    """``host:port``, with an IPv6 address in brackets. RFC 3986, section 3.2.2."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _resolve(host: str) -> str:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # the latter for what cannot be a name at all
+    except (OSError, UnicodeError) as error:  # UnicodeError: the text cannot be a name
+        reason = getattr(error, "strerror", None) or error
         raise SettingsError(
-            f"{PREFIX}HOST={host}: expected an address of this machine, or a name that stands for one: {_reason(error)}"
+            f"{PREFIX}HOST={host}: expected an address of this machine, or a name that stands for one: {reason}"
         ) from None
     return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
-def _bind(host: str, port: int, name: str) -> socket.socket:
+def _listen(host: str, port: int, name: str, backlog: int | None = None) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    except OSError as error:  # a machine without IPv6
-        raise _refusal(host, port, name, error) from None
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier server may linger
-        if host == "::":
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise _refusal(host, port, name, error) from None
-    return bound
-
-
-def _refusal(host: str, port: int, name: str, error: OSError) -> SettingsError:
-    return SettingsError(
-        f"{PREFIX}HOST={host} {PREFIX}{name.upper()}={port}: expected an address of this machine, and "
-        f"a port that is free there: {_reason(error)}"
-    )
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=host == "::")
+    except (OSError, ValueError) as error:  # ValueError: this machine has no IPv6
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise SettingsError(
+            f"{PREFIX}HOST={host} {PREFIX}{name.upper()}={port}: expected an address of this machine, and "
+            f"a port that is free there: {reason}"
+        ) from None

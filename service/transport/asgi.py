@@ -1,33 +1,28 @@
-"""The ASGI path: every route. Tensors go to the request handler, questions to `information`, the rest to BentoML.
+"""The ASGI application. A request goes to the handler, to BentoML (its pages), or to `information` (all else).
 
-It reads a body no further than the limit, notices when the caller goes away, and answers every path that nobody has
-with the one shape of error. Models are loaded while it already serves, so that probes see "not ready" and not a dead
-port.
+It serves while models are still being loaded, so that probes get "not ready" and not a closed port.
 """
 
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, TryLater, WrongMethod
 from service.metrics.meters import Metrics
-from service.transport.awaited_request import AwaitedRequest, Message, Receive, Send
+from service.transport.awaited_request import AwaitedRequest
 from service.transport.handler import HANDLER_STATE, Handler
 from service.transport.request import LINGER_S, BodyParts, Endpoint, HeaderField, Reply, no_room, request_id_of
-
-Scope = MutableMapping[str, Any]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BENTOML_PATHS = re.compile(r"/schema\.json|/(?:static_content|assets)/.*")
 
 
 class Lifecycle(Protocol):
-    """What the application starts and stops: the model registry and the engine behind the handler.
-
-    ``handler`` is typed as the transport sees it; ``information`` is the application with the routes of no tensors.
-    """
+    """What the application starts and stops. ``information`` is the application with all routes without tensors."""
 
     @property
     def handler(self) -> Handler: ...
@@ -40,12 +35,8 @@ class Lifecycle(Protocol):
     async def stop(self) -> None: ...
 
 
-class Disconnected(Exception):
-    """The caller has gone before the answer was there."""
-
-
 class AsgiApplication:
-    """``open_service`` makes the service on the event loop; ``inner`` is BentoML's application, or None."""
+    """``open_service`` is called on the event loop. ``inner`` is BentoML's application, or None."""
 
     def __init__(self, open_service: Callable[[], Lifecycle], inner: ASGIApp | None = None) -> None:
         self._open_service = open_service
@@ -107,25 +98,25 @@ class AsgiApplication:
             await self._inform(service, scope, receive, send)
 
     async def _inform(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request of `information`, which gets an id and is counted."""
         request_id = scope["sluice.request_id"] = request_id_of(dict(scope["headers"]))
+        send_with_id = _add_headers([(b"x-request-id", request_id.encode())], send)
         clock = service.handler.clock
         began = clock()
         status = 500
 
-        async def send_with_id(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-            await send(message)
+            status = message.get("status", status)
+            await send_with_id(message)
 
         try:
-            await service.information(scope, receive, send_with_id)
+            await service.information(scope, receive, send_and_note)
         finally:
             service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
 
     async def _carry(self, handler: Handler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request of the handler: body in, reply out, or cancelled when the caller goes."""
+        """A request of the handler. It is cancelled when the caller goes."""
         pieces_to = None if scope["http_version"] == "1.0" else send
         request = AwaitedRequest(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         is_unread = False
@@ -134,7 +125,7 @@ class AsgiApplication:
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
             _check_length(request.headers, handler.max_body_bytes)
             request.body = await _read_body(request, handler, receive)
-        except Disconnected:
+        except ClientDisconnect:
             return
         except ServiceError as error:
             is_unread = isinstance(error, BodyTooLarge | TryLater)
@@ -144,24 +135,21 @@ class AsgiApplication:
             await request.wait(receive)
         finally:
             handler.body_budget.release(request.held_bytes, request)
-        if request.is_sent:
-            return
-        reply = request.answer.result()
         if is_unread:
-            await _send_and_linger(reply, send, receive)
-        else:
-            await _send_reply(reply, send)
+            await _send_and_linger(request.answer.result(), send, receive)
+        elif not request.is_sent:
+            await _send_reply(request.answer.result(), send)
 
 
 def _is_of_pages(path: str, scope: Scope) -> bool:
-    """Whether BentoML answers: its page for browsers, which say that they want one, and what that loads."""
+    """Whether BentoML answers: it has a page for browsers, and the files of that page."""
     if path == "/":
         return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
     return path == "/docs" or _BENTOML_PATHS.fullmatch(path) is not None
 
 
 def _strip(path: str, base_path: str) -> str:
-    """The path without the prefix of all routes, and without a slash at its end; "" where it lacks the prefix."""
+    """The path without the prefix of all routes and without a slash at its end; "" for a path without the prefix."""
     if base_path:
         if path != base_path and not path.startswith(base_path + "/"):
             return ""
@@ -170,7 +158,7 @@ def _strip(path: str, base_path: str) -> str:
 
 
 def _add_headers(headers: Sequence[HeaderField], send: Send) -> Send:
-    """What answers go through to have these headers too."""
+    """A ``send`` that adds these headers to an answer."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -181,7 +169,7 @@ def _add_headers(headers: Sequence[HeaderField], send: Send) -> Send:
 
 
 def _check_length(headers: Mapping[bytes, bytes], max_bytes: int) -> None:
-    """Look at the length that the body claims to have. Raises InvalidInput, BodyTooLarge."""
+    """Check the declared length of the body. Raises InvalidInput, BodyTooLarge."""
     declared = headers.get(b"content-length", b"0").strip()
     if not declared.isdigit() or len(declared) > 18:
         raise InvalidInput(f"Content-Length: expected a number, got {declared.decode('latin-1')!r:.40}")
@@ -190,8 +178,10 @@ def _check_length(headers: Mapping[bytes, bytes], max_bytes: int) -> None:
 
 
 async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive) -> bytes:
-    """The whole body, held as it comes. Raises BodyTooLarge before more than the limit is kept, TryLater where it has
-    waited for room too long, Disconnected."""
+    """The whole body. Its bytes are counted in the budget as they come.
+
+    Raises BodyTooLarge before it keeps more than the limit, TryLater if it waits too long for room, ClientDisconnect.
+    """
     parts = BodyParts()
     loop = asyncio.get_running_loop()
     budget, timeout_s = handler.body_budget, handler.limits.room_timeout_s
@@ -199,7 +189,7 @@ async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Disconnected
+            raise ClientDisconnect
         part = message.get("body", b"")
         if request.held_bytes + len(part) > handler.max_body_bytes:
             raise BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more")
@@ -224,10 +214,8 @@ async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive
 
 
 async def _send_and_linger(reply: Reply, send: Send, receive: Receive) -> None:
-    """Refuse a body that is still coming: to close at once would reset the connection under the answer."""
-    length = (b"content-length", str(reply.size_bytes).encode())
-    headers = [*reply.headers, length, (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    """Refuse a body that is still coming. To close at once would reset the connection before the answer is read."""
+    await _send_head(reply, send, (b"connection", b"close"))
     await send({"type": "http.response.body", "body": b"".join(reply.chunks), "more_body": True})
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
@@ -237,9 +225,12 @@ async def _send_and_linger(reply: Reply, send: Send, receive: Receive) -> None:
 
 
 async def _send_reply(reply: Reply, send: Send) -> None:
-    length = (b"content-length", str(reply.size_bytes).encode())
-    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, length]})
+    await _send_head(reply, send)
     chunks = reply.chunks or [b""]
-    last = len(chunks) - 1
-    for i, chunk in enumerate(chunks):
-        await send({"type": "http.response.body", "body": chunk, "more_body": i < last})
+    for i, chunk in enumerate(chunks, 1):
+        await send({"type": "http.response.body", "body": chunk, "more_body": i < len(chunks)})
+
+
+async def _send_head(reply: Reply, send: Send, *more: HeaderField) -> None:
+    headers = [*reply.headers, (b"content-length", str(reply.size_bytes).encode()), *more]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})

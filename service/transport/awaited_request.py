@@ -1,23 +1,20 @@
-"""Requests whose answer a task waits for: of the ASGI path, over gRPC, forwarded ones, and those made in process."""
+"""Requests whose answer a task awaits: of the ASGI path, over gRPC, forwarded ones, and those made in process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from starlette.types import Receive, Send
 
 from service.transport.request import MAX_UNREAD_BYTES, Endpoint, HeaderField, Reply, Request
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-_CONGESTED_BYTES = 64 << 10  # where transports say that writing should pause
+_CONGESTED_BYTES = 64 << 10
 
 
 class AwaitedRequest(Request):
     """``answer`` is the reply, or the head of a stream that has been sent.
 
-    Without ``send`` (HTTP/1.0, where the server could not say where a stream ends, and requests made in process) a
-    stream is collected and becomes an ordinary reply. ``held_bytes`` is the room that its body has in the body budget.
+    Without ``send`` a stream is collected and becomes an ordinary reply: in process, and for HTTP/1.0, which has no
+    chunks. ``held_bytes`` is what its body takes of the body budget.
     """
 
     __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer", "held_bytes")
@@ -32,7 +29,7 @@ class AwaitedRequest(Request):
 
     @property
     def is_sent(self) -> bool:
-        """Whether nothing is left to send of the answer: it was a stream, or will not come."""
+        """Whether nothing is left to send: the answer was a stream, or was given up."""
         return self._sending is not None or self.answer.cancelled()
 
     def reply(self, reply: Reply) -> None:
@@ -41,7 +38,7 @@ class AwaitedRequest(Request):
 
     def open(self, status: int, headers: Sequence[HeaderField]) -> None:
         self._head = Reply(status, (), list(headers))
-        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()  # an empty piece is the end
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()  # an empty piece ends it
         if self._send is not None and not self.answer.done():
             self._sending = asyncio.create_task(self._forward(self._send))
 
@@ -71,7 +68,7 @@ class AwaitedRequest(Request):
         return self._unread_bytes > _CONGESTED_BYTES
 
     async def wait(self, receive: Receive) -> None:
-        """Return when the reply is there or the stream sent, or the caller has gone; then ``answer`` is cancelled."""
+        """Wait for the reply or the end of the stream. If the caller goes before, ``answer`` is cancelled."""
         if self.answer.done() and not self.answer.cancelled():
             return
         watch = asyncio.create_task(_cancel_when_gone(receive, self.answer))
@@ -83,7 +80,7 @@ class AwaitedRequest(Request):
                 self.give_up()
 
     def give_up(self) -> None:
-        """The caller has gone: no answer is sent, and none is worked on."""
+        """The caller has gone: cancel the answer and the work."""
         self.abort()
         if self.work is not None:
             self.work.cancel()
@@ -99,7 +96,7 @@ class AwaitedRequest(Request):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             self.reply(head)
         finally:
-            self.answer.cancel()  # sending has failed; an answer that is there stays
+            self.answer.cancel()  # has an effect only if sending has failed
 
 
 async def _cancel_when_gone(receive: Receive, answered: asyncio.Future[Reply]) -> None:

@@ -1,9 +1,7 @@
-"""Server-sent events: the answer to `"stream": true`, one event per step.
+"""Server-sent events: the answer to `"stream": true`, one event per step. WHATWG HTML, "Server-sent events".
 
-WHATWG HTML, section "Server-sent events".
+Written by hand: an event is one line to format, and packages for it need an ASGI response, which the fast path lacks.
 """
-
-import re
 
 from service.transport.request import HeaderField
 
@@ -13,18 +11,8 @@ HEADERS: tuple[HeaderField, ...] = (
     (b"x-accel-buffering", b"no"),  # else nginx collects the events
 )
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
-
 
 def event(data: bytes, name: str | None = None) -> bytes:
-    """One event with ``data`` (UTF-8). Without a name the client takes it for a `message`.
-
-    An event field is one line, so data of several lines go into several fields; the client joins them with newlines.
-    A name with a line end could not be told from another field: ValueError.
-    """
-    lines = [b"data: " + line for line in _LINE_END.split(data)]
-    if name is not None:
-        if "\n" in name or "\r" in name:
-            raise ValueError(f"name of an event: expected one line, got {name!r}")
-        lines.insert(0, b"event: " + name.encode())
-    return b"\n".join(lines) + b"\n\n"
+    """One event. ``data`` is JSON, so it has no line ends. Without a name the client takes it for a `message`."""
+    field = b"" if name is None else b"event: %b\n" % name.encode()
+    return b"%bdata: %b\n\n" % (field, data)

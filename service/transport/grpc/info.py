@@ -1,7 +1,4 @@
-"""Everything but inference: each method is a request to the information routes of HTTP, asked in process.
-
-So both say the same: a method is the route that it stands for, and how its JSON looks as a message.
-"""
+"""All methods but inference. Each asks a route of HTTP in process, and answers with the route's JSON as a message."""
 
 import asyncio
 import logging
@@ -11,11 +8,10 @@ from urllib.parse import quote
 
 import orjson
 from google.protobuf import json_format
+from starlette.types import ASGIApp, Message
 
 from service.errors import InvalidInput, ModelFailure, NotOffered, ServiceError
 from service.metrics.meters import Metrics
-from service.transport.asgi import ASGIApp
-from service.transport.awaited_request import Message
 from service.transport.grpc.codes import metadata_of
 from service.transport.grpc.inference import Context, abort
 from service.transport.grpc.messages import METHODS
@@ -27,14 +23,14 @@ logger = logging.getLogger("sluice.grpc")
 
 
 class InfoRequest(NamedTuple):
-    """A route, and what is sent there as JSON; None: nothing, by GET."""
+    """A route and the JSON that is sent to it; None: a GET without a body."""
 
     path: str
     body: Any = None
 
 
 def _quoted(name: str) -> str:
-    """A model's name as one part of a path."""
+    """A model's name as a segment of a path."""
     if not name:
         raise InvalidInput("name: expected the name of a model, got none")
     return quote(name, safe="")
@@ -88,7 +84,7 @@ INFO_REQUESTS: Mapping[str, Callable[[Any], InfoRequest]] = {
     "TraceSetting": _trace,
     "LogSettings": _logging,
 }
-"""Method -> the request that its message is. Each may raise InvalidInput."""
+"""Method -> the HTTP request of a message. Raises InvalidInput."""
 
 
 def _trace_values(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,10 +105,10 @@ ANSWERS: Mapping[str, Callable[[Any], Any]] = {
     "TraceSetting": _trace_values,
     "LogSettings": _log_values,
 }
-"""How the JSON of an answer looks as a message, where that is not the same."""
+"""The JSON of a message from that of the route, where they differ."""
 
 _NOT_READY = {"ServerReady": (503,), "ModelReady": (404, 503)}
-"""Statuses that are an answer and no error: the clients of HTTP too read them as "not ready"."""
+"""Statuses that mean "not ready" and are no errors, as for the clients of HTTP."""
 
 
 class InfoServicer:
@@ -124,7 +120,7 @@ class InfoServicer:
         self._clock = clock
 
     async def answer(self, method: str, content: bytes, context: Context) -> bytes:
-        """The message that answers one of ``INFO_REQUESTS``."""
+        """Answer a method of ``INFO_REQUESTS``."""
         began = self._clock()
         metadata = dict(context.invocation_metadata() or ())
         request_id = request_id_of({b"x-request-id": str(metadata.get("x-request-id", "")).encode()})
@@ -141,7 +137,7 @@ class InfoServicer:
         return bytes(message.SerializeToString())
 
     async def _ask(self, method: str, content: bytes, request_id: str) -> Reply:
-        """What the route says. A route that there is not is a method that there is not."""
+        """Ask the route of a method. If it does not exist, the method is not offered."""
         try:
             info_request = INFO_REQUESTS[method](read_info(METHODS[method].request, content))
         except ServiceError as error:
@@ -149,7 +145,7 @@ class InfoServicer:
         else:
             try:
                 scope, reply = await ask_route(self._information, info_request, request_id)
-            except Exception:  # the route has answered 500; what it raises besides is for the log
+            except Exception:  # Starlette raises it again after it has answered 500
                 logger.exception("request %s: a fault of the server", request_id)
                 return error_reply(ModelFailure("a fault of the server"), request_id)
             if "sluice.route" not in scope:
@@ -159,7 +155,10 @@ class InfoServicer:
 
 
 async def ask_route(application: ASGIApp, info_request: InfoRequest, request_id: str) -> tuple[dict[str, Any], Reply]:
-    """Ask an ASGI application in process; the scope has what it left there."""
+    """Ask an ASGI application in process. Returns the scope too, in which it leaves values.
+
+    Written by hand, because httpx, which can do it, is a dependency of the tests only.
+    """
     path, body = info_request
     scope: dict[str, Any] = {
         "type": "http",
@@ -181,7 +180,7 @@ async def ask_route(application: ASGIApp, info_request: InfoRequest, request_id:
     async def receive() -> Message:
         if messages:
             return messages.pop()
-        await asyncio.Event().wait()  # the caller stays until it is answered
+        await asyncio.Event().wait()  # the caller never disconnects
         return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
