@@ -1,1 +1,1 @@
-"""State that the server keeps between the requests of a sequence, and the way to the worker that keeps it."""
+"""The state of sequences between their requests, and forwarding to the worker that keeps it."""

@@ -1,19 +1,19 @@
-"""Requests of sequences, forwarded to the worker that keeps the sequence, and their answers on the way back.
+"""Forwards requests of sequences to the worker that keeps the sequence, and brings the answers back.
 
-The kernel gives a connection to any worker of a server, but what a sequence carries lies in one of them: the one whose
-rank the name of the model and the id give. Whoever gets the request sends it there over that worker's Unix socket,
-whole and as it came; it runs there like any other, and the answer comes back.
+The kernel gives a connection to any worker of a server, but the state of a sequence is in one of them: the worker whose
+rank follows from the name of the model and the id. A worker that gets the request of another sends it there as it came,
+over a Unix socket, and it runs there like any other request.
 
 Rules
-- There is one connection from a worker to another, so the requests of a sequence keep the order in which they came.
-- A request that was forwarded is not forwarded again, whatever the rank of who gets it.
-- Deadlines go with the request. When its caller goes, the other worker is told, and takes it out of wherever it is.
-- A worker that is not there, or that ends, is 503 for whoever waits for it; one whose connection ends is a caller gone.
-- What is under way to a worker is bounded in number and bytes, and there by what it may hold in all: then 429. Nobody
-  waits for room, for two workers could wait for each other.
+- There is one connection from a worker to another, so the requests of a sequence keep their order.
+- A forwarded request is not forwarded again.
+- A request keeps its deadline. When its caller goes, the other worker is told and cancels it.
+- If the other worker is not there or ends, the answer is 503. If this one ends, its forwarded requests are cancelled.
+- The number and the bytes of requests on their way to a worker are limited. A request over a limit, or for which the
+  other worker has no room, is answered with 429. None waits for room, because two workers could wait for each other.
 
-A frame is three numbers (of the request, bytes of the JSON, bytes of the body), the JSON, and the body. Without either
-it takes a request back.
+A frame is three numbers (the request, the bytes of the JSON and of the body), the JSON and the body. A frame without
+JSON cancels a request. It is not HTTP, because HTTP/1.1 takes a connection for each open request and loses the order.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -41,32 +41,26 @@ from service.workers import WorkerRank
 logger = logging.getLogger("sluice.forwarding")
 
 MAX_UNDER_WAY = 1024
-"""Requests that one worker has forwarded to another and that are not answered."""
+"""Requests that one worker may have forwarded to another at a time."""
 GRACE_S = 1.0
-"""How much longer than its deadline a request is waited for: the other worker tells of it, unless it is stuck."""
+"""How long after its deadline a request is given up here. The other worker answers before that, unless it is stuck."""
 
 _READ_AHEAD_BYTES = 1 << 20
 _HEAD = struct.Struct("<QIQ")
 _LENGTH = b"inference-header-content-length"
-_OF_THE_FIRST = ("x-request-id", "server-timing")
-"""Headers that the worker which has the caller writes itself."""
+_OWN_HEADERS = ("x-request-id", "server-timing")
+"""Headers that the worker of the caller writes itself."""
 _STAGE = re.compile(r"(\w+);dur=([\d.]+)")
 
-
 Outcome = tuple[Reply, Answer] | ServiceError
-"""What came of a forwarded request: its reply and where its time went, or an error."""
+"""The outcome of a forwarded request: its reply and the times of its stages, or an error."""
 
 
-class _Frame(NamedTuple):
-    number: int
-    head: bytes
-    body: bytes
-
-    @classmethod
-    async def read(cls, reader: asyncio.StreamReader) -> "_Frame":
-        """Raises IncompleteReadError at the end, OSError."""
-        number, head_bytes, body_bytes = _HEAD.unpack(await reader.readexactly(_HEAD.size))
-        return cls(number, await reader.readexactly(head_bytes), await reader.readexactly(body_bytes))
+async def _read_frame(reader: asyncio.StreamReader) -> tuple[int, Any, bytes]:
+    """The number, the JSON and the body. Raises IncompleteReadError at the end, OSError."""
+    number, head_bytes, body_bytes = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+    head = await reader.readexactly(head_bytes)
+    return number, orjson.loads(head) if head else None, await reader.readexactly(body_bytes)
 
 
 def _frame(number: int, head: Mapping[str, Any] | None = None, body: bytes | memoryview = b"") -> list[Any]:
@@ -81,41 +75,41 @@ async def _abort(writer: asyncio.StreamWriter) -> None:
 
 
 class Forwarder:
-    """``open`` finds the rank of this worker. On the event loop's thread only."""
+    """The forwarding of one worker. On the event loop's thread only."""
 
     def __init__(self, handler: Handler, folder: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self._handler = handler
         self._folder = folder
         self._rank = WorkerRank(folder, settings.workers)
         self._workers = settings.workers
-        self._loop = loop
-        make = functools.partial(_WorkerConnection, loop, settings.max_held_bytes)
-        self._connections = [make(self._path(number)) for number in range(settings.workers)]
+        self._connections = [
+            _WorkerConnection(loop, settings.max_held_bytes, self._path(number)) for number in range(settings.workers)
+        ]
         self._server: asyncio.Server | None = None
         self._incoming: dict[asyncio.Task[None], _ForwardedRequests] = {}
 
     async def open(self) -> None:
-        """Take a rank and listen for the others."""
+        """Take a rank and listen for the other workers."""
         number = self._rank.take()
         if number is None:
             logger.error("there are more workers than SLUICE_WORKERS=%d: this one keeps no sequences", self._workers)
             return
         path = self._path(number)
-        path.unlink(missing_ok=True)  # of a worker that has died
+        path.unlink(missing_ok=True)  # left by a worker that has died
         try:
             self._server = await asyncio.start_unix_server(self._listen, path, limit=_READ_AHEAD_BYTES)
         except OSError as error:  # such as a path that is too long for a socket
             logger.error("the other workers cannot forward sequences to this one by %s: %s", path, error)
 
     async def close(self) -> None:
-        """Let go of the rank and of all connections."""
+        """Give back the rank and close all connections."""
         if self._server is not None and self._rank.number is not None:
             self._server.close()
             self._path(self._rank.number).unlink(missing_ok=True)
             self._server = None
         for incoming in self._incoming.values():
             incoming.leave()
-        if self._incoming:  # what is written goes out, if it is read
+        if self._incoming:  # let the other workers read the answers that are written
             await asyncio.wait(self._incoming, timeout=LINGER_S)
         for task in (*self._incoming, *filter(None, (each.task for each in self._connections))):
             task.cancel()
@@ -123,7 +117,7 @@ class Forwarder:
         self._rank.give_back()
 
     def find_owner(self, model: str, sequence: int | str) -> "_WorkerConnection | None":
-        """The way to the worker that keeps a sequence; None where it is this one."""
+        """The connection to the worker that keeps a sequence; None if it is this one."""
         owner = zlib.crc32(f"{model}/{sequence!a}".encode()) % self._workers
         return None if owner == self._rank.number else self._connections[owner]
 
@@ -136,9 +130,9 @@ class Forwarder:
         incoming = self._incoming[task] = _ForwardedRequests(self._handler, writer)
         try:
             while True:
-                incoming.take(await _Frame.read(reader))
+                incoming.take(*await _read_frame(reader))
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
-            pass  # it has ended, or this worker has
+            pass  # the other worker has ended, or this one
         finally:
             incoming.leave()
             await _abort(writer)
@@ -146,7 +140,7 @@ class Forwarder:
 
 
 class _WorkerConnection:
-    """The way to another worker: requests go out, answers come back. It is opened when there is something to send."""
+    """A connection to another worker. It is opened when there is something to send."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_bytes: int, path: Path) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -159,9 +153,9 @@ class _WorkerConnection:
         self._unsent: list[Any] = []
 
     def forward(self, request: Request, left_s: float, done: Callable[[Outcome], None]) -> Callable[[], None]:
-        """Send a request that has so many seconds left; ``done`` gets its outcome later.
+        """Send a request that has ``left_s`` seconds left. ``done`` gets its outcome later.
 
-        Returns what takes it back when its caller has gone. Raises QueueFull, DeadlinePassed.
+        Returns a function that cancels it. Raises QueueFull, DeadlinePassed.
         """
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the worker that keeps the sequence was asked")
@@ -171,18 +165,16 @@ class _WorkerConnection:
                 "the worker that keeps this sequence"
             )
         number = next(self._numbers)
-        endpoint, length = request.endpoint, request.headers.get(_LENGTH)
         head = {
-            "model": endpoint.model,
-            "version": endpoint.version,
-            "length": None if length is None else length.decode(),
+            "model": request.endpoint.model,
+            "version": request.endpoint.version,
+            "length": request.headers.get(_LENGTH, b"").decode(),
             "request_id": request.request_id,
             "patience_s": left_s,
         }
-        timer = self._loop.call_later(left_s + GRACE_S, self._expire, number)
-        self._waiting[number] = done, timer
+        self._waiting[number] = done, self._loop.call_later(left_s + GRACE_S, self._expire, number)
         self._send(_frame(number, head, request.body))
-        return functools.partial(self._take_back, number)
+        return functools.partial(self._cancel, number)
 
     def _unsent_bytes(self) -> int:
         if self._writer is not None:
@@ -198,13 +190,13 @@ class _WorkerConnection:
             self.task = self._loop.create_task(self._live(), name=f"forward to {self._path.name}")
 
     async def _live(self) -> None:
-        """Connect, send what has come meanwhile, and bring the answers back until the connection ends."""
+        """Connect, send what waits, and pass on the answers until the connection ends."""
         try:
             reader, self._writer = await asyncio.open_unix_connection(self._path, limit=_READ_AHEAD_BYTES)
             unsent, self._unsent = self._unsent, []
             self._writer.writelines(unsent)
             while True:
-                self._answer(await _Frame.read(reader))
+                self._answer(*await _read_frame(reader))
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
@@ -214,7 +206,7 @@ class _WorkerConnection:
                 await _abort(writer)
 
     def _end(self) -> None:
-        """The other worker is not there, or not any more."""
+        """The other worker is not there any more."""
         self._writer, self.task = None, None
         self._unsent = []
         waiting, self._waiting = self._waiting, {}
@@ -222,20 +214,18 @@ class _WorkerConnection:
             timer.cancel()
             done(NotReady("sequence_id: the worker that keeps this sequence is not there at present"))
 
-    def _answer(self, frame: _Frame) -> None:
-        found = self._waiting.pop(frame.number, None)
-        if found is None:  # it came when nobody waited for it any more
+    def _answer(self, number: int, head: Any, body: bytes) -> None:
+        found = self._waiting.pop(number, None)
+        if found is None:  # it was cancelled meanwhile
             return
         done, timer = found
         timer.cancel()
-        head = orjson.loads(frame.head)
-        headers = [(name.encode(), value.encode()) for name, value in head["headers"] if name not in _OF_THE_FIRST]
+        headers = [(name.encode(), value.encode()) for name, value in head["headers"] if name not in _OWN_HEADERS]
         times = dict(_STAGE.findall(dict(head["headers"]).get("server-timing", "")))
         seconds = [float(times.get(stage, 0)) / 1e3 for stage in ("queue", "batch", "compute")]
-        done((Reply(head["status"], [frame.body], headers), Answer({}, *seconds)))
+        done((Reply(head["status"], [body], headers), Answer({}, *seconds)))
 
-    def _take_back(self, number: int) -> None:
-        """The caller has gone."""
+    def _cancel(self, number: int) -> None:
         found = self._waiting.pop(number, None)
         if found is not None:
             found[1].cancel()
@@ -243,45 +233,41 @@ class _WorkerConnection:
 
     def _expire(self, number: int) -> None:
         done, _ = self._waiting[number]
-        self._take_back(number)
+        self._cancel(number)
         done(DeadlinePassed("the worker that keeps this sequence has not answered in time"))
 
 
 class _ForwardedRequests:
-    """What another worker has forwarded to this one over one connection."""
+    """The requests that another worker has forwarded over one connection."""
 
     def __init__(self, handler: Handler, writer: asyncio.StreamWriter) -> None:
         self._handler = handler
         self._writer = writer
         self._requests: dict[int, AwaitedRequest] = {}
 
-    def take(self, frame: _Frame) -> None:
-        """Begin a request, or take it back."""
-        if not frame.head:
-            request = self._requests.pop(frame.number, None)
-            if request is not None:
-                request.give_up()
+    def take(self, number: int, head: Any, body: bytes) -> None:
+        """Begin a request, or cancel it if there is no ``head``."""
+        if head is None:
+            if number in self._requests:
+                self._requests.pop(number).give_up()
             return
-        head = orjson.loads(frame.head)
         headers = {b"x-request-id": head["request_id"].encode()}
-        if head["length"] is not None:
+        if head["length"]:
             headers[_LENGTH] = head["length"].encode()
         request = AwaitedRequest(Endpoint(FORWARDED_INFER, head["model"], head["version"]), b"", headers)
         request.patience_s = head["patience_s"]
-        size = len(frame.body)
-        if not self._handler.body_budget.try_admit(size):
-            self._handler.refuse(
-                request, QueueFull("sequence_id: the worker that keeps this sequence holds all it may")
-            )
-            self._reply(frame.number, request.answer.result())
+        if not self._handler.body_budget.try_admit(len(body)):
+            full = QueueFull("sequence_id: the worker that keeps this sequence holds all it may")
+            self._handler.refuse(request, full)
+            self._reply(number, request.answer.result())
             return
-        request.body = frame.body
-        self._requests[frame.number] = request
-        request.answer.add_done_callback(functools.partial(self._done, frame.number, size))
+        request.body = body
+        self._requests[number] = request
+        request.answer.add_done_callback(functools.partial(self._done, number, len(body)))
         self._handler.start(request)
 
     def leave(self) -> None:
-        """The other worker has ended, and its callers with it; or this one ends, and what it has written goes out."""
+        """Cancel all requests and close the connection, when what is written has been sent."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.give_up()

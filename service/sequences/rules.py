@@ -1,6 +1,6 @@
-"""What a model keeps between the requests of a sequence, and what the server puts into each of them.
+"""The state that a model keeps between the requests of a sequence, and the inputs that the server fills in.
 
-A manifest with a loop says it by what the loop carries, a Triton configuration by ``sequence_batching``.
+They come from the loop of a manifest, or from ``sequence_batching`` of a Triton configuration.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from service.protocol.infer_request import SequenceStep
 
 @dataclass(frozen=True)
 class SequenceRules:
-    """``is_required``: the model answers requests of sequences only, and callers cannot send what the server keeps."""
+    """``is_required``: the model takes requests of sequences only, and callers cannot send the inputs of its state."""
 
     facts: Sequences
     is_required: bool = False
 
     def check(self, inputs: Arrays, signature: Signature) -> None:
-        """What a caller sends of a request. Raises InvalidInput, also for more than one row."""
+        """Check the inputs of a caller. Raises InvalidInput, also for more than one row."""
         if self.is_required:
             signature.check_public_names(inputs)
         for name, array in inputs.items():
@@ -50,17 +50,17 @@ class SequenceRules:
         return state
 
     def fill(self, step: SequenceStep) -> Arrays:
-        """The inputs that the server fills of a request. Raises InvalidInput."""
+        """The inputs of a request that the server fills in. Raises InvalidInput."""
         return {control.input: _fill(control, step) for control in self.facts.controls}
 
     def go_on(self, taken: Arrays, outputs: Arrays) -> Arrays:
-        """The state after a request: copies, for these are views of a batch and of a request's body."""
+        """The state after a request. It is copied, because the arrays are views of a batch or a body."""
         states = self.facts.states
         return {state.input: (outputs[state.output] if state.output else taken[state.input]).copy() for state in states}
 
     @staticmethod
     def check_rows(inputs: Arrays, signature: Signature) -> Rows:
-        """Checked inputs of a whole request. One with other than one row is a run of its own. Raises InvalidInput."""
+        """Check all inputs of a request. One that has not exactly one row runs alone. Raises InvalidInput."""
         rows = signature.check(inputs, may_be_empty=True)
         if rows.whole or all(
             axis is None or inputs[name].shape[axis] == 1 for name, axis in signature.axes.items() if name in inputs
@@ -70,7 +70,7 @@ class SequenceRules:
 
 
 def _fill(control: Flag | Id, step: SequenceStep) -> np.ndarray:
-    """Raises InvalidInput for an id that is a text where the model takes a number, and the other way round."""
+    """The value of an input that the server fills in. Raises InvalidInput for an id of the wrong type."""
     if isinstance(control, Flag):
         holds = {"START": step.starts, "END": step.ends}.get(control.kind, True)
         return control.true if holds else control.false
@@ -84,7 +84,7 @@ def _fill(control: Flag | Id, step: SequenceStep) -> np.ndarray:
 
 
 def _has_declared_rows(array: np.ndarray, tensor: Tensor) -> bool:
-    """Whether the axis of the rows is as long as it must be, where shapes are whole and that is fixed."""
+    """Whether the axis of the rows has its size, if that is fixed."""
     axis = tensor.batch_axis
     if axis is None or array.ndim <= axis or not isinstance(tensor.shape[axis], int):
         return True
@@ -92,7 +92,7 @@ def _has_declared_rows(array: np.ndarray, tensor: Tensor) -> bool:
 
 
 def read_loop(manifest: Manifest) -> SequenceRules | None:
-    """What a model with a loop carries between requests."""
+    """The rules of a model with a loop; None for others."""
     if manifest.loop is None:
         return None
     tensors = {tensor.name: tensor for tensor in manifest.graphs[MAIN].inputs}

@@ -1,19 +1,20 @@
-"""Sequences: what a model keeps from one request to the next, in this worker.
+"""The sequences of this worker: the state of models between the requests of a caller.
 
 Rules
-- One request of a sequence runs at a time, with one row; the next ones wait in their order.
-- A sequence begins as the model says (``rules.py``), or with what its first request sends in its place,
-  and goes on with what the last request that was answered left. A request that fails changes nothing.
-- It is let go of with the request that ends it, or when it has been idle for as long as the model says.
-- Requests that wait have no timers of their own: those before them end by their own deadlines.
+- One request of a sequence runs at a time, with one row. The others wait in order.
+- The first state is that of the model (``rules.py``) or sent with the first request. Each request that is answered
+  leaves a new state. A request that fails changes nothing.
+- A sequence is deleted after the request that ends it, or when it has been idle for too long.
+- Requests that wait have no timer, because the requests before them have deadlines.
 
-Where there are several workers a sequence is kept by one of them (`forwarding.py`), and gone with it. Over several
-machines state within a worker does not scale out: callers who send the carried tensors themselves need none of this.
+One of several workers keeps a sequence (`forwarding.py`), and its state is lost with that worker. Servers on several
+machines do not share state: there, callers send the state as inputs.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,32 +25,23 @@ from service.sequences.rules import SequenceRules
 from service.settings import Settings
 
 MAX_WAITING = 64
-"""Requests of one sequence that wait for the one that runs."""
+"""Requests of one sequence that may wait."""
 _Key = tuple[Signature, int | str]
 
 
+@dataclass(eq=False, slots=True)
 class _Sequence:
-    """``state`` by input of the model, None where it has not begun; ``waiting`` begins with who runs.
+    """``state``: by input, None before the first answer. The first of ``waiting`` runs. ``timer`` runs while idle."""
 
-    ``timer`` runs while nobody waits.
-    """
-
-    __slots__ = ("key", "sequence_rules", "state", "timer", "waiting")
-
-    def __init__(self, key: _Key, sequence_rules: SequenceRules) -> None:
-        self.key = key
-        self.sequence_rules = sequence_rules
-        self.waiting: deque[Turn] = deque()
-        self.state: Arrays | None = None
-        self.timer: asyncio.TimerHandle | None = None
-
-    @property
-    def signature(self) -> Signature:
-        return self.key[0]
+    key: _Key
+    sequence_rules: SequenceRules
+    waiting: "deque[Turn]" = field(default_factory=deque)
+    state: Arrays | None = None
+    timer: asyncio.TimerHandle | None = None
 
 
 class Turn:
-    """A request's turn in its sequence. ``leave`` is called when the request has ended, however."""
+    """The turn of a request in its sequence. ``leave`` is called when the request has ended, also with an error."""
 
     __slots__ = ("_go", "_sequence", "_sequences", "_step", "_taken")
 
@@ -67,26 +59,26 @@ class Turn:
         return self._sequence.waiting[0] is self
 
     def go(self) -> None:
-        """Begin, if the request has not ended while it waited."""
+        """Begin the request, unless it has ended while it waited."""
         if self._go is not None:
             self._go()
 
     def take(self, inputs: Arrays) -> Rows:
-        """The inputs of the model, with what the server keeps and fills in. Raises InvalidInput, QueueFull."""
-        sequence, sequence_rules, signature = self._sequence, self._sequence.sequence_rules, self._sequence.signature
-        sequence_rules.check(inputs, signature)
-        if self._step.starts:
-            state = sequence_rules.begin(inputs)
-        elif sequence.state is None:
+        """The inputs of the model: the caller's, the state, and those that the server fills in.
+
+        Raises InvalidInput, QueueFull.
+        """
+        signature, rules = self._sequence.key[0], self._sequence.sequence_rules
+        rules.check(inputs, signature)
+        state = rules.begin(inputs) if self._step.starts else self._sequence.state
+        if state is None:
             raise _unknown(self._step)
-        else:
-            state = sequence.state
         self._sequences.check_room(_size(state) if self._step.starts else 0)
-        self._taken = {**state, **sequence_rules.fill(self._step), **inputs}
-        return sequence_rules.check_rows(self._taken, signature)
+        self._taken = {**state, **rules.fill(self._step), **inputs}
+        return rules.check_rows(self._taken, signature)
 
     def keep(self, outputs: Arrays) -> None:
-        """The request has been answered: its outputs are what the sequence goes on with."""
+        """The request has been answered: its outputs make the next state."""
         state = None if self._step.ends else self._sequence.sequence_rules.go_on(self._taken, outputs)
         self._sequences.replace(self._sequence, state)
 
@@ -116,9 +108,9 @@ class Sequences:
         step: SequenceStep,
         go: Callable[[], None],
     ) -> Turn:
-        """A turn after those that wait for a sequence of ``model``; ``go`` is called when it comes, not if it is now.
+        """The next turn in a sequence of ``model``. ``go`` is called when it comes, unless it is the first.
 
-        ``sequence_rules`` is what the model carries between requests. Raises NotOffered, InvalidInput, QueueFull.
+        ``sequence_rules`` is None for a model without state. Raises NotOffered, InvalidInput, QueueFull.
         """
         if not self._settings.keeps_sequences:
             raise NotOffered(
@@ -145,11 +137,11 @@ class Sequences:
         return turn
 
     def leave(self, sequence: _Sequence, turn: Turn) -> None:
-        """End a turn; the next one begins if it was the first."""
+        """End a turn. If it was the first, the next one begins."""
         was_first = sequence.waiting[0] is turn
         sequence.waiting.remove(turn)
         if sequence.waiting:
-            if was_first:  # in a turn of its own, so that the answer before it goes out before its own
+            if was_first:  # later, so that the answer before it is sent first
                 self._loop.call_soon(sequence.waiting[0].go)
         elif sequence.state is None:
             del self._open[sequence.key]
@@ -158,7 +150,7 @@ class Sequences:
             sequence.timer = self._loop.call_later(idle_s, self._expire, sequence)
 
     def check_room(self, more_bytes: int) -> None:
-        """Raises QueueFull where sequences hold more memory than they may, ``more_bytes`` of a new one with them."""
+        """Raises QueueFull if the states and ``more_bytes`` take more than the limit."""
         most = self._settings.max_sequence_bytes
         if self.held_bytes + more_bytes > most:
             raise QueueFull(f"sequence_id: expected sequences to hold at most {most} bytes together")
