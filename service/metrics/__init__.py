@@ -1,1 +1,1 @@
-"""What is counted and traced."""
+"""Metrics and traces."""

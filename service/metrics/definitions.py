@@ -1,4 +1,4 @@
-"""Every metric that is exposed, and the records that statistics are made of."""
+"""All metrics that are exposed, and the records behind the statistics routes."""
 
 from service.metrics.storage import Definition
 
@@ -10,7 +10,7 @@ ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 REQUESTS = "requests"
 REQUEST_FIELDS = ("success", "success_s", "queue_s", "input_s", "infer_s", "fail", "fail_s", "last")
-"""Counts, and seconds summed over requests; ``last`` is when a batch last ended, in seconds since 1970."""
+"""Counts, and seconds summed over requests. ``last``: when the last batch ended, in seconds since 1970."""
 BATCHES = "batches"
 BATCH_FIELDS = ("count", "input_s", "infer_s", "output_s")
 """Seconds summed over batches."""
@@ -42,5 +42,5 @@ RECORDS = {
         Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
     )
 }
-"""What statistics are made of; not exposed."""
+"""The records behind the statistics routes. They are not exposed."""
 ALL = DEFINITIONS | RECORDS

@@ -1,7 +1,7 @@
-"""What the GPUs of this machine are, how full they are, and what the workers take of the memory.
+"""The GPUs of this machine, their memory, and the memory of the workers.
 
-The figures come from NVML (nvidia-ml-py, which BentoML brings), the same library that nvidia-smi asks. It is imported
-when it is first needed; a machine without a driver has no GPUs and no error.
+The figures of GPUs come from NVML, which nvidia-smi uses too (nvidia-ml-py, a dependency of BentoML). On a machine
+without a driver there are no GPUs, and that is no error.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ Reading = tuple[str, tuple[str, ...], float]
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """``used_bytes`` counts all processes on the device; ``index`` is NVML's, whatever CUDA_VISIBLE_DEVICES says."""
+    """``used_bytes`` is of all processes. ``index`` is NVML's, which CUDA_VISIBLE_DEVICES does not change."""
 
     index: int
     name: str
@@ -27,7 +27,7 @@ class Gpu:
 
 
 def read_gpus() -> list[Gpu]:
-    """The GPUs as they are now; none where there is no driver."""
+    """The GPUs as they are now."""
     with _nvml() as nvml:
         return [] if nvml is None else [_read_gpu(nvml, i) for i in range(nvml.nvmlDeviceGetCount())]
 
@@ -39,7 +39,7 @@ def read_driver() -> str:
 
 
 def find_lacking_gpu(available: Sequence[str]) -> str:
-    """Why CUDA cannot run here, in a few words; empty if nothing is known to lack. ``available``: providers."""
+    """Why CUDA cannot run here; empty if no reason is known. ``available``: providers of ONNX Runtime."""
     if "CUDAExecutionProvider" not in available:
         return "this ONNX Runtime is built without CUDA (install onnxruntime-gpu instead of onnxruntime)"
     return "" if read_gpus() else "there is no NVIDIA GPU, or no driver for it"
@@ -53,22 +53,18 @@ def device_memory() -> Iterator[Reading]:
 
 
 def worker_memory(pids: Iterable[int]) -> Iterator[Reading]:
-    """What the workers hold in memory, in all; pages that they share count once for each. Nothing but on Linux."""
-    sizes = [_resident_bytes(pid) for pid in pids]
-    if any(sizes):
-        yield "sluice_worker_memory_bytes", (), float(sum(sizes))
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # it has just ended, or this is not Linux
-        return 0
+    """The resident memory of all workers. Shared pages count in each. Only on Linux."""
+    pages = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has just ended, or this is not Linux
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    if pages:
+        yield "sluice_worker_memory_bytes", (), float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 @contextlib.contextmanager
 def _nvml() -> Iterator[Any]:
-    """NVML while it is open; None where it cannot be opened."""
+    """NVML, opened; None if it cannot be opened."""
     try:
         nvml = importlib.import_module("pynvml")
         nvml.nvmlInit()
@@ -88,5 +84,5 @@ def _read_gpu(nvml: Any, index: int) -> Gpu:
 
 
 def _text(value: str | bytes) -> str:
-    """Older versions of the package answer bytes."""
+    """A text of NVML: older versions of the package give bytes."""
     return value.decode() if isinstance(value, bytes) else value

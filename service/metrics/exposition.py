@@ -1,4 +1,4 @@
-"""The exposition of the metrics, as Prometheus reads it. The only file that imports prometheus_client."""
+"""The metrics in the formats of Prometheus. The only file that imports prometheus_client."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,7 +13,7 @@ from service.metrics.storage import Definition, Labels
 
 
 def expose(metrics: Metrics, accept: str) -> tuple[bytes, str]:
-    """The exposition and its content type, in the format that the ``Accept`` header asks for."""
+    """The text and its content type, in the format that the ``Accept`` header asks for."""
     registry = CollectorRegistry()
     registry.register(_Families(metrics))
     encode, content_type = choose_encoder(accept)

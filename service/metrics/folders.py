@@ -1,7 +1,7 @@
-"""The folder that the workers of one server share: their numbers, and the sockets by which they reach each other.
+"""The folder that the workers of one server share, for their metrics and their sockets.
 
-It belongs to one server at a time. What an earlier one left in it would be counted again, so it is removed. The folder
-that BentoML gives its workers will not do: all BentoML services of a user have it, and each wipes it when it starts.
+Only one server uses it at a time. Files of an earlier one are removed, else they would be counted again. BentoML's own
+folder cannot be used: all BentoML services of a user share it, and each empties it when it starts.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ _OURS = ("*.storage", "*.series", "*.worker", "*.forward", "*.rank", "*.load", "
 
 @contextlib.contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
-    """Have a folder, emptied of an earlier server's files. The kernel lets go of it when the process ends, however.
+    """Lock a folder and remove an earlier server's files from it. The lock ends with the process.
 
-    Raises SettingsError where another server has it, and where nothing can be written there.
+    Raises SettingsError if another server uses the folder or it cannot be written.
     """
     said = f"{PREFIX}METRICS_DIR={folder}: expected a folder of this server's own that can be written"
     try:
@@ -44,10 +44,10 @@ def claim_folder(folder: Path) -> Iterator[None]:
 
 
 def find_folder_of_siblings() -> Path | None:
-    """The folder of the workers that this one's parent has started, for who has no supervisor of ours: `bentoml serve`.
+    """The folder of all workers of this worker's parent, for `bentoml serve`, which has no supervisor of ours.
 
-    Its name has the parent's process id and when that was started, so no other server ever has it. Folders of servers
-    that have ended are removed. None where somebody else has made the folder.
+    Its name has the process id of the parent and its start, so it is unique. Folders of servers that have ended are
+    removed. None if another user has made the folder.
     """
     uid, parent = os.getuid(), os.getppid()
     top = Path(tempfile.gettempdir())
@@ -61,17 +61,14 @@ def find_folder_of_siblings() -> Path | None:
 
 
 def _read_start(pid: int) -> str:
-    """When a process was started, in ticks since the machine was; where there is no `/proc`, only whether it lives."""
-    try:
+    """When a process was started, in ticks since boot. Without `/proc`: "0" if it runs."""
+    with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        pass
     if Path("/proc/self/stat").exists():
         return "ended"
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return "ended"
-    except PermissionError:
-        pass
+    with contextlib.suppress(PermissionError):  # it runs, as another user
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return "ended"
     return "0"

@@ -1,7 +1,7 @@
-"""What the service counts with: meters of models and routes, and the sums over all workers.
+"""The meters of models and routes, and the sums over all workers.
 
-Where the numbers lie is in `storage.py`, how Prometheus reads them in `exposition.py`. Counters of a worker that has
-died stay in the sums; its gauges do not.
+`storage.py` keeps the numbers, `exposition.py` shows them to Prometheus. Counters of a worker that has died stay in the
+sums; its gauges do not.
 """
 
 import os
@@ -9,14 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from service.metrics.definitions import (
-    ALL,
-    BATCHES,
-    DEFINITIONS,
-    RECORDS,
-    REQUEST_FIELDS,
-    REQUESTS,
-)
+from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, RECORDS, REQUEST_FIELDS, REQUESTS
 from service.metrics.storage import (
     Counter,
     Definition,
@@ -35,11 +28,11 @@ from service.metrics.tracing import DEFAULTS, Sampler
 _FAIL, _LAST = REQUEST_FIELDS.index("fail"), REQUEST_FIELDS.index("last")
 
 Source = Callable[[], Iterable[tuple[str, Labels, float]]]
-"""Gauges that are read when they are scraped, by the worker that is scraped: metric, labels, value."""
+"""Gauges that the worker reads when it is scraped: metric, labels, value."""
 
 
 class ModelMeter:
-    """What one model version tells: the engine's observer. ``sampler`` chooses the requests that are traced."""
+    """The metrics of a model version; an observer of the engine. ``sampler`` chooses the requests that are traced."""
 
     def __init__(self, metrics: "Metrics", model: str, version: str, sampler: Sampler | None = None) -> None:
         labels = (model, version)
@@ -93,7 +86,7 @@ class ModelMeter:
 
 
 class RouteMeter:
-    """Requests of one route and model. The counters of each status are made when the first such answer goes out."""
+    """The requests of a route and model. The counter of a status is made at the first such answer."""
 
     def __init__(self, metrics: "Metrics", route: str, model: str) -> None:
         self._metrics, self._route, self._model = metrics, route, model
@@ -112,7 +105,7 @@ class RouteMeter:
 class Metrics:
     """All metrics of this worker, and the sums over all workers.
 
-    ``alive`` tells whether a process still runs, None: ask its files. The gauges of one that does not are left out.
+    ``alive`` tells whether a process runs; None: its lock does. Gauges of dead workers are left out.
     """
 
     def __init__(self, folder: Path | None = None, alive: Callable[[int], bool] | None = None) -> None:

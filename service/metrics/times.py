@@ -1,10 +1,10 @@
-"""Where the time of requests went: what the engine tells of them, for statistics and traces."""
+"""The times of requests, for statistics and traces."""
 
 from typing import NamedTuple
 
 
 class Times(NamedTuple):
-    """One answered request: two instants on a monotonic clock and its stages, in seconds."""
+    """An answered request: two times on a monotonic clock, and its stages in seconds."""
 
     rows: int
     arrived: float
@@ -15,7 +15,7 @@ class Times(NamedTuple):
 
 
 class Tally:
-    """Requests that were answered together: how many, and their stages, in seconds summed over them."""
+    """Requests that were answered together: their number, and the sums of their stages in seconds."""
 
     def __init__(
         self,

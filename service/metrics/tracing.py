@@ -1,7 +1,7 @@
-"""Traces: where the time of single requests went, as JSON lines in the log ``sluice.trace``.
+"""Traces: the times of single requests, as JSON lines in the log ``sluice.trace``. Off by default.
 
-Off by default. Each model has a sampler, which follows the server's settings except for those that were set for its
-model. While it is off a batch pays one look at a flag.
+Each model has a sampler. It follows the server's settings, except for those that were set for the model. The interface
+is that of Triton's trace settings.
 """
 
 import json
@@ -15,9 +15,9 @@ logger = logging.getLogger("sluice.trace")
 
 
 class TraceSettings(TypedDict, total=False):
-    """``level``: OFF or TIMESTAMPS. ``rate`` 3: each third request is traced. ``count``: so many are left, -1: no end.
+    """``level``: OFF or TIMESTAMPS. ``rate`` 3: every third request is traced. ``count``: so many are left, -1: no end.
 
-    ``log_frequency`` is kept for clients that set it; a line goes out at once whatever it is.
+    ``log_frequency`` has no effect: each line is written at once.
     """
 
     level: str
@@ -51,7 +51,7 @@ class Sampler:
         self.on = now["level"] != "OFF" and now["count"] != 0
 
     def see(self, model: str, version: str, times: Times) -> None:
-        """A request was answered; log it if it is its turn."""
+        """A request was answered. Log it if it is to be traced."""
         self._seen += 1
         if self._seen % self._rate or not self._take():
             return
@@ -60,20 +60,18 @@ class Sampler:
         logger.info(json.dumps({**about, "timestamps": _stamps(times)}))
 
     def _take(self) -> bool:
-        """Whether one more trace may be made; one is left less of those that are counted."""
+        """Whether one more trace may be made. Counts it."""
         counted = self.own if "count" in self.own else self._shared
-        if counted["count"] > 0:
+        left = counted["count"]
+        if left > 0:
             counted["count"] -= 1
-            if not counted["count"]:
-                self.on = False
-            return True
-        if not counted["count"]:
-            self.on = False  # another model has made the last one
-        return counted["count"] < 0
+        if counted["count"] == 0:  # this was the last one, or another model made it
+            self.on = False
+        return left != 0
 
 
 def _stamps(times: Times) -> list[dict[str, Any]]:
-    """When a request came to each stage, in nanoseconds of one monotonic clock."""
+    """When a request reached each stage, in nanoseconds of a monotonic clock."""
     taken = times.arrived + times.queue_s
     moments = {
         "QUEUE_START": times.arrived,
@@ -93,17 +91,14 @@ class Tracer:
         self._samplers: dict[str, Sampler] = {}
 
     def sampler(self, model: str) -> Sampler:
-        found = self._samplers.get(model)
-        if found is None:
-            found = self._samplers[model] = Sampler({}, self._shared)
-        return found
+        return self._samplers.setdefault(model, Sampler({}, self._shared))
 
     def settings(self, model: str | None = None) -> TraceSettings:
-        """What holds for a model, or for those that have no settings of their own."""
+        """The settings of a model, or of the server."""
         return self._shared if model is None else self.sampler(model).settings
 
     def change(self, model: str | None, changes: Mapping[str, str | int | None]) -> None:
-        """Set some settings; None takes back one of a model, or puts one of the server to its default."""
+        """Change settings. None resets one: of a model to the server's, of the server to the default."""
         target = self._shared if model is None else self.sampler(model).own
         for name, value in changes.items():
             if value is not None:
@@ -114,5 +109,5 @@ class Tracer:
                 target.pop(name, None)  # type: ignore[misc]
         for sampler in self._samplers.values():
             sampler.renew()
-        # Lines go out whatever is said of the other logs: who wants none turns tracing off.
+        # Traces are written whatever the level of other logs.
         logger.setLevel(logging.INFO)
