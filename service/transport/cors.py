@@ -1,7 +1,7 @@
-"""Pages of other origins: whose browsers may give them our answers, and what these browsers ask beforehand.
+"""CORS: which pages of other origins may read our answers. WHATWG Fetch, section "CORS protocol".
 
-Off unless the settings name origins. Never with credentials: what a caller has to prove goes in headers, which pages
-set themselves. WHATWG Fetch, section "CORS protocol".
+Off unless the settings name origins, and never with credentials. Written by hand, because Starlette's middleware does
+not reach the answers of the fast path, which go out below ASGI.
 """
 
 import re
@@ -22,11 +22,11 @@ _OF_PREFLIGHTS: tuple[HeaderField, ...] = (
 )
 _NAMES = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+(?:[ \t]*,[ \t]*[-!#$%&'*+.^_`|~0-9A-Za-z]+)*")
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
-"""Which browsers leave out."""
+"""Browsers leave these out."""
 
 
 class Cors:
-    """``origins`` are such as ``https://app.example:8443``; ``*`` among them lets all in."""
+    """``origins`` are such as ``https://app.example:8443``; ``*`` among them allows all."""
 
     def __init__(self, origins: Sequence[str]) -> None:
         self._of_all: tuple[HeaderField, ...] | None = None
@@ -35,7 +35,7 @@ class Cors:
         self._allowed = {_as_browsers_write(origin) for origin in origins}
 
     def headers_for(self, request: Mapping[bytes, bytes]) -> Sequence[HeaderField]:
-        """What any answer to a request with these headers has besides its own; names in lower case."""
+        """The CORS headers of an answer to a request with these headers, whose names are in lower case."""
         if self._of_all is not None:
             return self._of_all
         origin = request.get(b"origin")
@@ -44,17 +44,15 @@ class Cors:
         return ((b"vary", b"Origin"), (b"access-control-allow-origin", origin), _EXPOSED)
 
     def answer_preflight(self, method: str, request: Mapping[bytes, bytes]) -> Reply | None:
-        """The answer to a browser that asks whether a page may send a request; None if it asks no such thing."""
+        """The answer to a preflight request; None if the request is none."""
         origin = request.get(b"origin")
         if method != "OPTIONS" or origin is None or b"access-control-request-method" not in request:
             return None
         request_id = request_id_of(dict(request))
         headers = [*self.headers_for(request), (b"x-request-id", request_id.encode())]
         if self._of_all is None and origin not in self._allowed:
-            refusal = Forbidden(
-                f"origin {origin.decode('latin-1')!r:.120}: expected one that SLUICE_CORS_ORIGINS names"
-            )
-            reply = error_reply(refusal, request_id)
+            named = f"origin {origin.decode('latin-1')!r:.120}"
+            reply = error_reply(Forbidden(f"{named}: expected one that SLUICE_CORS_ORIGINS names"), request_id)
             return Reply(reply.status, reply.chunks, [*reply.headers, *headers])
         wanted = request.get(b"access-control-request-headers", b"")
         allowed: list[HeaderField] = [(b"access-control-allow-headers", wanted)] if _NAMES.fullmatch(wanted) else []

@@ -1,4 +1,4 @@
-"""What every transport asks of whoever answers its requests."""
+"""The interface of the request handler, which all transports use."""
 
 import abc
 from collections.abc import Callable
@@ -11,13 +11,12 @@ from service.transport.cors import Cors
 from service.transport.request import BodyBudget, Endpoint, Request
 
 HANDLER_STATE = "sluice.handler"
-"""Where the ASGI path leaves the handler in the lifespan's state, which uvicorn hands to its protocols."""
+"""The key of the handler in the lifespan's state, which uvicorn passes to its protocols."""
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What a client may take of its connection. The times are seconds; ``room_timeout_s`` is how long a body may wait
-    for room in the budget of all bodies."""
+    """The limits of a connection. ``room_timeout_s`` is how long a body may wait for room in the body budget."""
 
     keep_alive_s: float
     header_timeout_s: float
@@ -37,12 +36,10 @@ class ConnectionLimits:
 
 
 class Handler(abc.ABC):
-    """Answers requests whose bodies are complete, and has what their transports share. Not a protocol: compiled, it is
-    asked without a look-up by name.
+    """Answers requests whose bodies are complete. Not a ``typing.Protocol``: compiled calls are faster on a class.
 
-    ``clock`` gives seconds. ``cors`` is None where pages of other origins are told nothing. ``parsing`` is the thread
-    for what holds the interpreter. ``find_max_tensors`` gives the most inputs, and outputs, that a request may have,
-    whichever model it is for.
+    ``clock`` gives seconds. ``cors`` is None where CORS is off. ``parsing`` is the thread for work that holds the
+    interpreter. ``find_max_tensors`` gives the most inputs, or outputs, that a request for any model may have.
     """
 
     clock: Callable[[], float]
@@ -56,16 +53,16 @@ class Handler(abc.ABC):
 
     @abc.abstractmethod
     def match(self, path: str) -> Endpoint | None:
-        """The endpoint of a path without the prefix of all routes, None where it is not one of the handler's."""
+        """The endpoint of a path without the prefix of all routes; None for a path that the handler does not answer."""
 
     @abc.abstractmethod
     def start(self, request: Request) -> None:
-        """Begin a request whose body is complete. The reply may come before this returns."""
+        """Begin a request. The reply may come before this returns."""
 
     @abc.abstractmethod
     def count_rejected(self, error: type[ServiceError]) -> None:
-        """Count what could not be started as a request: its caller has gone, or its connection ends with an error."""
+        """Count a request that was never started: its caller went, or its connection ended with an error."""
 
     @abc.abstractmethod
     def refuse(self, request: Request, error: ServiceError) -> None:
-        """Answer a request with an error that its transport has found before the body was there."""
+        """Answer a request with an error of its transport, such as a body that is too long."""

@@ -1,4 +1,4 @@
-"""Each connection is an open file, of which a process may have so many: without one, nobody is even refused."""
+"""Raises the limit of open files to what the connections need. Without a file a connection cannot even be refused."""
 
 import logging
 import resource
@@ -8,13 +8,13 @@ from service.settings import PREFIX, SettingsError
 logger = logging.getLogger("sluice.http")
 
 SPARE_FILES = 384
-"""For connections above the limit that are told so, models, threads' pipes, other workers, logs."""
+"""For connections that are refused, models, pipes of threads, other workers and logs."""
 
 
 def fit_connections(wanted: int) -> int:
-    """How many connections this process may have, at most ``wanted``; its limit of open files is raised for them.
+    """How many connections this process may have, at most ``wanted``. Raises its limit of open files for them.
 
-    Raises SettingsError where the system leaves room for none.
+    Raises SettingsError where the system has room for none.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + SPARE_FILES
@@ -23,7 +23,7 @@ def fit_connections(wanted: int) -> int:
     raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
-    except (OSError, ValueError):  # macOS names a hard limit above the one it keeps
+    except (OSError, ValueError):  # macOS reports a higher hard limit than it enforces
         raised = soft
     fitting = raised - SPARE_FILES
     said = f"{PREFIX}MAX_CONNECTIONS={wanted}: expected {needed} open files, this process may have {raised} (ulimit -n)"

@@ -1,6 +1,6 @@
-"""Requests and replies, whichever way they travel, and the room that their bodies may take.
+"""Requests and replies of all transports, and the memory that bodies may take.
 
-A transport makes a ``Request`` and gives it to the ``Handler``; the answer comes back by the methods of the request.
+A transport makes a ``Request`` and gives it to the ``Handler``, which answers by the methods of the request.
 """
 
 import abc
@@ -19,22 +19,22 @@ from service.errors import TryLater
 HeaderField = tuple[bytes, bytes]
 
 LINGER_S: Final = 2.0
-"""How long a refused client may go on sending: closing at once would reset the connection under our answer."""
+"""How long a refused client may go on sending. Closing at once would reset the connection before the answer is read."""
 
 MAX_UNREAD_BYTES: Final = 8 << 20
-"""How much of a stream is kept for a caller that does not read it."""
+"""How much of a stream is buffered for a caller that does not read."""
 
 SMALL_BODY_BYTES: Final = 64 << 10
-"""A body under way of up to this size does not wait for the room that large ones hold."""
+"""Bodies of up to this size never wait for room."""
 _SMALL_PART_BYTES: Final = 4 << 10
 
 JSON: Final[HeaderField] = (b"content-type", b"application/json")
 
 INFER: Final = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
-"""The same endpoint for requests that came over gRPC, so that metrics tell them apart."""
+"""The routes of inference over gRPC, which metrics count apart."""
 FORWARDED_INFER: Final = "infer handed on"
-"""Again the same, of a sequence that another worker keeps. The label is that of earlier releases."""
+"""The route of requests that another worker has forwarded. The label is that of earlier releases."""
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _id_prefix: Final = os.urandom(6).hex() + "-"
@@ -43,7 +43,7 @@ _id_numbers: Final = itertools.count(1)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path that the handler answers: the label of its route in metrics, and whom it names."""
+    """What a path of the handler stands for: the label of its route in metrics, and the model that it names."""
 
     route: str
     model: str = ""
@@ -51,7 +51,7 @@ class Endpoint:
 
 
 class Reply:
-    """A complete answer. ``chunks`` are its body in order; they may be views of arrays."""
+    """A complete answer. ``chunks`` are its body, in order. They may be views of arrays."""
 
     def __init__(self, status: int, chunks: Sequence[bytes | memoryview], headers: Sequence[HeaderField]) -> None:
         self.status = status
@@ -61,7 +61,7 @@ class Reply:
     @property
     def size_bytes(self) -> int:
         size = 0
-        for chunk in self.chunks:  # compiled, faster than a sum over a map
+        for chunk in self.chunks:  # compiled, this is faster than ``sum``
             size += len(chunk)
         return size
 
@@ -72,23 +72,22 @@ class Work(abc.ABC):
 
     @abc.abstractmethod
     def cancel(self) -> None:
-        """The caller has gone: no answer is wanted any more."""
+        """The caller has gone. No answer is wanted."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Request(abc.ABC):
-    """A request whose body is complete when the handler gets it, and the way back to its caller.
+    """A request, and the way to answer it. The handler gets it when its body is complete.
 
-    An answer is either ``reply``, or a stream: ``open``, any number of ``send``, and ``end`` or ``abort``. All are
-    called on the event loop, never raise for a caller that has gone, and never cancel the work themselves: that comes
-    in a later turn of the loop. ``reply`` and ``end`` may start the connection's next request, so whatever belongs to
-    this one is to be in order before.
+    An answer is either ``reply``, or a stream: ``open``, any number of ``send``, then ``end`` or ``abort``. All are
+    called on the event loop. They do not raise if the caller has gone. They do not cancel the work at once, but in a
+    later turn of the loop. ``reply`` and ``end`` may start the next request of the connection, so they come last.
 
-    ``headers`` has lower-case names. ``began`` is seconds on the clock of the handler, 0 until it has the request.
-    ``patience_s`` is how long the caller waits, in seconds, None where its transport does not say. ``work`` is the
-    handler's while it works on the request: the transport cancels it when the caller has gone.
+    ``headers`` has lower-case names. ``began`` is on the clock of the handler, 0 until the handler has the request.
+    ``patience_s`` is how long the caller waits, None if unknown. ``work`` is set while the handler works on the
+    request; the transport cancels it when the caller has gone.
 
-    What a request rarely needs has its first value in the class: to set it in each would take a tenth of a short one.
+    Rarely used fields have class defaults. To set them in ``__init__`` would take a tenth of a short request.
     """
 
     body: bytes | memoryview = b""
@@ -108,11 +107,11 @@ class Request(abc.ABC):
 
     @abc.abstractmethod
     def open(self, status: int, headers: Sequence[HeaderField]) -> None:
-        """Begin an answer whose body comes in pieces."""
+        """Begin a streamed answer."""
 
     @abc.abstractmethod
     def send(self, chunk: bytes) -> None:
-        """Send a piece of the body, of any size. If more than ``MAX_UNREAD_BYTES`` lie unread before it: abort."""
+        """Send a piece of the body, of any size. Aborts if more than ``MAX_UNREAD_BYTES`` before it are unread."""
 
     @abc.abstractmethod
     def end(self) -> None:
@@ -120,30 +119,29 @@ class Request(abc.ABC):
 
     @abc.abstractmethod
     def abort(self) -> None:
-        """End the connection so that the caller sees a broken body, not a complete one."""
+        """End the connection so that the caller sees that the body is not complete."""
 
     @property
     @abc.abstractmethod
     def congested(self) -> bool:
-        """Whether the caller reads slower than pieces come: what it can do without need not be sent."""
+        """Whether the caller reads too slowly. Pieces that it does not need are then left out."""
 
 
 def request_id_of(headers: dict[bytes, bytes]) -> str:
-    """The caller's ``X-Request-Id`` if it is usable, else a new one that no other process makes."""
+    """The caller's ``X-Request-Id`` if it is usable, else a new id, unique over processes."""
     if b"x-request-id" in headers and _ACCEPTABLE_ID.fullmatch(headers[b"x-request-id"]):
         return headers[b"x-request-id"].decode("ascii")
     return _id_prefix + hex(next(_id_numbers))[2:]
 
 
 class BodyBudget:
-    """How many bytes of request bodies a worker holds at a time, over all its connections, and who may read on.
+    """Limits the bytes of request bodies that a worker holds, over all its connections.
 
-    Bytes are counted when they have come, and given back when their answer is written: who declares a body and sends
-    none of it takes nothing. A body that came in one read, or has not outgrown ``SMALL_BODY_BYTES``, never waits. A
-    larger one under way waits while others hold their share. One of them goes first: it may read on whatever is held,
-    so that uploads which are all half there cannot block each other, until its room is given back. The room of one body
-    is kept out of the share for it. So the bytes held are at most ``max_bytes`` and one read of each connection, where
-    that is room for two of the largest bodies; else one body more.
+    Bytes are counted when they arrive, and released when the answer is written. Bodies that came in one read, or have
+    at most ``SMALL_BODY_BYTES`` so far, never wait. Larger ones stop reading while the bytes held exceed the share. One
+    of them, the first, may always read on, so that half-read uploads cannot block each other. Room for one body is kept
+    out of the share for it. So at most ``max_bytes`` are held, and one read of each connection; one body more where
+    ``max_bytes`` has no room for two of the largest.
     """
 
     def __init__(self, max_bytes: int, max_body_bytes: int = 0) -> None:
@@ -155,9 +153,9 @@ class BodyBudget:
         self._whole: deque[Callable[[], None]] = deque()
 
     def admit(self, size_bytes: int, retry: Callable[[], None]) -> bool:
-        """Reserve room for what came whole; if there is none, ``retry`` is called once when it is worth asking again.
+        """Reserve room for a whole body. If there is none, ``retry`` is called once, when there may be some.
 
-        When nothing is held it is let in whatever its size, so waiting cannot come to a standstill.
+        When nothing is held, a body of any size is admitted, so that none waits forever.
         """
         if self.try_admit(size_bytes):
             return True
@@ -172,17 +170,16 @@ class BodyBudget:
         return True
 
     def withdraw(self, retry: Callable[[], None]) -> None:
-        """Do not call it: whoever waited has given up."""
+        """Forget ``retry``: its body no longer waits."""
         if retry in self._whole:
             self._whole.remove(retry)
 
     def grow(self, size_bytes: int) -> None:
-        """So many bytes more have come."""
+        """Count bytes that have arrived."""
         self.held_bytes += size_bytes
 
     def may_read_on(self, body: object, size_bytes: int, go_on: Callable[[], None]) -> bool:
-        """Whether more may be read of a body of which so many bytes are held. If not, ``go_on`` is called once when
-        that has changed, unless the body is let go of before."""
+        """Whether to read more of a body that holds so many bytes. If not, ``go_on`` is called once, when it may."""
         if size_bytes <= SMALL_BODY_BYTES or self.held_bytes <= self._share_bytes or body is self._first:
             return True
         if self._first is None:
@@ -192,19 +189,19 @@ class BodyBudget:
         return False
 
     def stop_waiting(self, body: object) -> None:
-        """It needs no more room, or has given up."""
+        """The body needs no more room, or has given up."""
         self._waiting.pop(body, None)
 
     def is_first(self, body: object) -> bool:
-        """Whether it may read on whatever is held."""
+        """Whether the body is the first, which may always read on."""
         return body is self._first
 
     def keeps_others_waiting(self, body: object) -> bool:
-        """Whether it is the first, and another one waits."""
+        """Whether the body is the first and another one waits."""
         return body is self._first and bool(self._waiting)
 
     def release(self, size_bytes: int, body: object = None) -> None:
-        """Give back the room of so many bytes, all that ``body`` had."""
+        """Release bytes: all that ``body`` held."""
         self.held_bytes -= size_bytes
         if body is not None:
             self._let_go(body)
@@ -217,25 +214,25 @@ class BodyBudget:
             self._first = None
 
     def _give_out(self) -> None:
-        """Ask those who wait, as long as there is room."""
+        """Wake bodies that wait, as long as there is room."""
         while self._waiting and (self._first is None or self.held_bytes <= self._share_bytes):
             found = next(iter(self._waiting))
             if self._first is None:
                 self._first = found
             self._waiting.pop(found)()
-        for _ in range(len(self._whole)):  # each may line up again, so only those that wait now are asked
+        for _ in range(len(self._whole)):  # a retry may append itself again
             if not self._whole:
-                break  # one of them was answered at once: what it released has asked the others
+                break  # a retry was answered at once, and its release has called the others
             self._whole.popleft()()
 
 
 def no_room(timeout_s: float) -> TryLater:
-    """What a body is refused with that has waited so long."""
+    """The error of a body that has waited for room too long."""
     return TryLater(f"body: expected room for it within {timeout_s:g} s, but others hold it")
 
 
 class BodyParts:
-    """A body as it comes. Small parts are joined, so that many of them take no more memory than their bytes."""
+    """Collects a body. Small parts are joined, so that many of them take no more memory than their bytes."""
 
     def __init__(self) -> None:
         self._parts: list[bytes | bytearray] = []
@@ -251,17 +248,17 @@ class BodyParts:
             self._parts.append(bytearray(part))
 
     def take(self) -> bytes:
-        """The whole; nothing is kept."""
+        """The whole body. The parts are forgotten."""
         parts, self._parts = self._parts, []
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
 
 _run_text: tuple[float, float, bytes] = -1.0, -1.0, b""
-"""The stages of the last run, and how they are written: all requests of a batch have the same."""
+"""The stages of the last run and their text. All requests of a batch have the same."""
 
 
 def render_server_timing(total_s: float, stages_s: tuple[float, float, float] | None) -> bytes:
-    """Milliseconds of a request, and of its wait, batch and run where it had any. W3C Server Timing."""
+    """The value of ``Server-Timing`` in milliseconds. ``stages_s``: wait, batch and run. W3C Server Timing."""
     global _run_text
     if stages_s is None:
         return b"total;dur=" + _milliseconds(total_s)
@@ -275,7 +272,7 @@ def render_server_timing(total_s: float, stages_s: tuple[float, float, float] | 
 
 
 _MILLISECONDS: Final = [b"%d.%03d" % divmod(us, 1000) for us in range(10_000)]
-"""By microseconds. To format the four of an answer took a thirtieth of a tiny model's request."""
+"""Texts by microseconds: to format four numbers took a thirtieth of a short request."""
 
 
 def _milliseconds(seconds: float) -> bytes:

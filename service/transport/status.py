@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP statuses, and the one shape of an error answer."""
+"""The HTTP status of each error, and the answer that reports an error."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.TryLater: 503,
     errors.NotOffered: 501,
     errors.DeadlinePassed: 504,
-    errors.Cancelled: 499,  # nobody reads it; the metric does
+    errors.Cancelled: 499,  # only for the metric: nobody reads the answer
     errors.ModelFailure: 500,
     errors.ServiceError: 500,
 }
@@ -40,7 +40,7 @@ def status_of(error: errors.ServiceError) -> int:
 
 
 def error_reply(error: errors.ServiceError, request_id: str) -> Reply:
-    """``{"error", "request_id"}``; the text of what went wrong inside stays inside."""
+    """``{"error", "request_id"}``. The text of a failure of the server is not told to callers."""
     status = status_of(error)
     text = str(error) if status != 500 else "the model failed on this request; the log has the reason under this id"
     headers: list[HeaderField] = [JSON]

@@ -1,4 +1,4 @@
-"""Certificate, key and the authority of clients, for HTTP and gRPC alike."""
+"""The TLS files of the server, for HTTP and gRPC."""
 
 import ssl
 from pathlib import Path
@@ -8,7 +8,7 @@ from service.settings import PREFIX, Settings, SettingsError
 
 
 class Identity(NamedTuple):
-    """PEM files, read. ``client_ca`` None: clients need no certificate."""
+    """The contents of the PEM files. ``client_ca`` is None where clients need no certificate."""
 
     certificate: bytes
     key: bytes
@@ -16,7 +16,7 @@ class Identity(NamedTuple):
 
 
 def read_identity(settings: Settings) -> Identity | None:
-    """None where the settings have none. Raises SettingsError, which names the setting and what its file lacks."""
+    """None where TLS is off. Raises SettingsError, which names the setting and what is wrong with its file."""
     certificate, key, client_ca = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
     if certificate is None or key is None:
         return None
@@ -27,7 +27,7 @@ def read_identity(settings: Settings) -> Identity | None:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(certificate, key, password=lambda: "")  # without it OpenSSL would ask the terminal
+        context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL asks on the terminal
     except ssl.SSLError as error:
         raise SettingsError(
             f"{PREFIX}TLS_CERTIFICATE={certificate}, {PREFIX}TLS_KEY={key}: expected PEM files of a certificate chain "

@@ -1,4 +1,4 @@
-"""Which protocol the servers of this process speak, where BentoML builds them and asks nobody."""
+"""Chooses uvicorn's HTTP protocol where BentoML makes the server, which has no option for it."""
 
 from uvicorn.config import HTTP_PROTOCOLS
 
@@ -8,5 +8,5 @@ _MODULE = "service.transport.fast.protocol"
 
 
 def choose_protocol(is_fast: bool) -> None:
-    """Let the servers that this process makes from now on speak this."""
+    """Set the protocol of all servers that this process makes from now on."""
     HTTP_PROTOCOLS["auto"] = f"{_MODULE}:{(FastProtocol if is_fast else Http1Protocol).__name__}"

@@ -1,12 +1,11 @@
-"""A connection of the fast path: its requests, how their answers are written, and the short way along it.
+"""A connection of the fast path: its requests, their answers, and a shortcut for repeated heads.
 
-Programs send the same head before each body. What equal bytes mean need not be parsed again, and if nothing else has
-come meanwhile, the end of an answer needs no look at what waits. Everything else goes the long way, through uvicorn's
-protocol (``protocol.py``).
+Programs send the same head before each body. ``Connection.take`` recognises it without parsing, and if nothing else has
+arrived, no other request needs to be looked for when the answer ends. All else goes through ``protocol.py``.
 
-A whole reply has a length. A stream has chunks (RFC 9112, section 7.1), so that a caller can tell its end from a broken
-connection; for HTTP/1.0, which knows no chunks, it ends with the connection, and one that is broken off is reset. What
-a client has not read yet is kept by the transport: nothing is counted or copied here.
+A stream is sent in chunks (RFC 9112, section 7.1), so that a caller can tell its end from a broken connection. HTTP/1.0
+has no chunks: the end of the connection ends the stream, and a stream that fails is reset. The transport buffers what a
+client has not read; nothing is copied here.
 """
 
 import asyncio
@@ -34,13 +33,13 @@ from service.transport.request import (
 )
 
 _VIEW_FROM_BYTES: Final = 16 << 10
-"""Bodies of this size and above are views of what was received; smaller ones are copied, which is faster."""
+"""Bodies of at least this size are views of the received bytes. To copy smaller ones is faster."""
 _JOIN_BELOW_BYTES: Final = 64 << 10
-"""Answers up to this size are joined and written at once: a system call costs more than the copy."""
+"""Answers of up to this size are joined, because a system call costs more than the copy."""
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _MAX_KEPT_HEAD_BYTES: Final = 4 << 10
-"""Of a head that is remembered, one for each connection."""
+"""Longer heads are not remembered. A connection remembers one."""
 
 _KEPT: Final = b"content-length: %d\r\n\r\n"
 _CLOSING: Final = b"content-length: %d\r\nconnection: close\r\n\r\n"
@@ -48,7 +47,7 @@ _RESET_WHEN_CLOSED: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seco
 
 
 class _NoEvent:
-    """Stands where uvicorn's cycles have an event; nobody waits for it."""
+    """In place of the event of uvicorn's cycles. Nobody waits for it."""
 
     def set(self) -> None: ...
 
@@ -56,10 +55,9 @@ class _NoEvent:
 class FastRequest(Request):
     """One request of a connection.
 
-    ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event`` are what uvicorn asks of its cycles.
-    ``in_chunks`` says whether the caller understands a body in chunks. ``parts`` is the body as it comes, ``size`` how
-    long it is so far. ``room_until`` is when its wait for room ends, in seconds on the loop's clock; 0: it had to wait
-    for none.
+    uvicorn reads ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event``. ``in_chunks`` says
+    whether the caller understands chunks. ``parts`` is the body so far, of ``size`` bytes. ``room_until`` is when its
+    wait for room ends, on the loop's clock; 0 if it did not have to wait.
     """
 
     message_event: ClassVar = _NoEvent()
@@ -111,7 +109,7 @@ class FastRequest(Request):
         self.connection.transport.write(b"".join(parts))
 
     def send(self, chunk: bytes) -> None:
-        if not chunk or self._is_lost():  # a chunk of no bytes would be the end
+        if not chunk or self._is_lost():  # an empty chunk would end the body
             return
         transport = self.connection.transport
         if transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
@@ -134,20 +132,20 @@ class FastRequest(Request):
         transport = self.connection.transport
         if not self.in_chunks:
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
-        transport.abort()  # in the next turn of the loop the connection is lost, which cancels the request
+        transport.abort()  # the next turn of the loop calls ``connection_lost``, which cancels the request
 
     @property
     def congested(self) -> bool:
         return self.connection.flow.write_paused
 
     def _is_lost(self) -> bool:
-        """Whether nothing can be written any more, because the connection or the answer has ended."""
+        """Whether the connection or the answer has ended, so that nothing can be written."""
         return self.response_complete or self.disconnected or self.connection.transport.is_closing()
 
 
 @dataclass(eq=False)
 class Head:
-    """What the bytes before a body said: whole, with a length, and a route of the fast path."""
+    """A parsed head: that of a body with a length, for a route of the fast path."""
 
     text: bytes
     size: int
@@ -158,34 +156,34 @@ class Head:
 
 
 def learn_head(request: FastRequest, data: bytes) -> Head | None:
-    """The head of ``data``, which came in one piece and began ``request``; None if it was not exactly that message."""
+    """The head of ``data``, which was read at once and began ``request``. None unless it is exactly that message."""
     if not request.body_is_there or request.refusal is not None:
         return None
     if request.size == 0 or request.headers.get(b"content-length") != b"%d" % request.size:
-        return None  # in chunks, or with a length in some other form
+        return None  # chunks, or a length that is written in another way
     if request.size >= len(data) or len(data) - request.size > _MAX_KEPT_HEAD_BYTES:
         return None
     text, headers = data[: -request.size], dict(request.headers)
     if text.find(_END_OF_HEAD) + len(_END_OF_HEAD) != len(text):
-        return None  # an empty line followed the body
+        return None  # there is an empty line behind the body
     return Head(text, request.size, request.endpoint, request.query, headers, request.keep_alive)
 
 
 class LongWay(Protocol):
-    """uvicorn's protocol, as the connection sees it. ``cycle`` is the last request, of either path."""
+    """The interface of ``FastProtocol`` for the connection. ``cycle`` is the last request, of either path."""
 
     cycle: Any
 
     def complete(self, request: FastRequest) -> None:
-        """All of the request's answer is written, and it is marked as complete."""
+        """The answer of a request is written."""
 
 
 class Connection:
-    """What the requests of a connection have in common.
+    """The state that the requests of a connection share.
 
-    ``running`` is the one whose turn it is, ``head`` what the next one may begin with, ``idle_since`` seconds on the
-    loop's clock. While ``is_plain`` holds, nothing has come since the last request was taken here and its answers were
-    read, so that nothing follows its answer.
+    ``running`` is the request whose turn it is, ``head`` the head of the last request, ``idle_since`` a time on the
+    loop's clock. ``is_plain``: the last request came through ``take``, nothing has arrived since, and the client reads
+    its answers. So nothing is to be done after its answer.
     """
 
     def __init__(
@@ -197,7 +195,7 @@ class Connection:
         server_state: ServerState,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.long_way: LongWay | None = long_way  # None when it is lost: no cycle is left to collect
+        self.long_way: LongWay | None = long_way  # None when the connection is lost, to break the reference cycle
         self.handler = handler
         self.transport = transport
         self.flow = flow
@@ -209,7 +207,7 @@ class Connection:
         self._loop = loop
 
     def take(self, data: bytes) -> bool:
-        """Begin the request if ``data`` is one with the known head; False where it is not, or has to wait."""
+        """Begin a request that has the known head. False if it has another one, or has to wait."""
         head = self.head
         if head is None or len(data) != len(head.text) + head.size or not data.startswith(head.text):
             return False
@@ -219,7 +217,7 @@ class Connection:
         previous = long_way.cycle
         if (previous is not None and not previous.response_complete) or self.flow.write_paused:
             return False
-        handler.body_budget.grow(head.size)  # it came in one read, so there is no waiting for room
+        handler.body_budget.grow(head.size)  # it came in one read, so it need not wait for room
         request = FastRequest(self, head.endpoint, head.query, head.headers, head.keep_alive)
         request.held_bytes = head.size
         request.body_is_there = request.turn = request.started = True
@@ -230,7 +228,7 @@ class Connection:
         return True
 
     def check_length(self, request: FastRequest) -> None:
-        """Refuse a body that says beforehand that it is too long."""
+        """Refuse a body whose declared length is over the limit."""
         handler = self.handler
         if handler is None:
             return
@@ -239,7 +237,7 @@ class Connection:
             self.refuse(request, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got {size}"))
 
     def receive(self, request: FastRequest, body: bytes) -> None:
-        """Take the next part of a body; ``waits_for_room`` says whether to read on."""
+        """Take the next part of a body. Sets ``waits_for_room`` if reading has to stop."""
         handler = self.handler
         if handler is None or request.refusal is not None or request.response_complete:
             return
@@ -271,7 +269,7 @@ class Connection:
             self.flow.resume_reading()
 
     def refuse(self, request: FastRequest, error: ServiceError) -> None:
-        """Answer without the body; the rest of it is not wanted, so the connection ends with the answer."""
+        """Answer with an error before the body is complete. The connection ends with the answer."""
         request.refusal = error
         request.keep_alive = request.waits_for_room = False
         request.parts.take()
@@ -279,7 +277,7 @@ class Connection:
         self.begin(request)
 
     def begin(self, request: FastRequest) -> None:
-        """Give the request to the handler, if all of it is there and it is its turn."""
+        """Give the request to the handler, if it is complete and its turn has come."""
         handler = self.handler
         if handler is None or not request.turn or request.started or request.response_complete:
             return
@@ -294,11 +292,11 @@ class Connection:
             handler.start(request)
 
     def stays_quiet_after(self, request: FastRequest) -> bool:
-        """Whether neither another answer follows that of ``request`` at once nor the end of the connection."""
+        """Whether neither another answer nor the end of the connection follows the answer of ``request`` at once."""
         return self.is_plain and request.keep_alive and request.refusal is None
 
     def complete(self, request: FastRequest) -> None:
-        """All of the answer of a request that had its turn is written, or will be before anything else."""
+        """The answer of a request is written, or will be before anything else."""
         request.response_complete = True
         self.forget(request)
         if not self.stays_quiet_after(request):
@@ -310,7 +308,7 @@ class Connection:
         self.idle_since = self._loop.time()
 
     def lose(self, request: FastRequest) -> None:
-        """The caller has gone before its answer was complete."""
+        """The caller has gone before the answer was complete."""
         request.disconnected = True
         if request.work is not None:
             request.work.cancel()
@@ -319,7 +317,7 @@ class Connection:
         self.forget(request)
 
     def forget(self, request: FastRequest) -> None:
-        """Give back the room of the request's body, once."""
+        """Release the bytes of the request's body, once."""
         if request.held_bytes and self.handler is not None:
             size, request.held_bytes = request.held_bytes, 0
             self.handler.body_budget.release(size, None if size <= SMALL_BODY_BYTES else request)
@@ -334,7 +332,7 @@ def write_reply(connection: Connection, reply: Reply, keep_alive: bool) -> None:
 
 
 _written: tuple[Sequence[HeaderField], bytes] = ((), b"")
-"""The headers of all answers, and how they are written: uvicorn makes new ones once a second, for the date."""
+"""uvicorn's headers of all answers and their text. uvicorn makes new ones every second, for the date."""
 
 
 def _render_head(connection: Connection, status: int, headers: Sequence[HeaderField]) -> list[bytes | memoryview]:
@@ -356,7 +354,7 @@ def _write(
     chunks: Iterable[bytes | memoryview],
     size_bytes: int,
 ) -> None:
-    """Write ``chunks``, of ``size_bytes`` in all, after ``head``."""
+    """Write ``head`` and ``chunks``, of ``size_bytes`` in all."""
     if size_bytes <= _JOIN_BELOW_BYTES:
         head += chunks
         transport.write(b"".join(head))

@@ -1,20 +1,21 @@
-"""What a client may take of a connection: time, length, and one of so many connections; and how it ends that.
+"""Limits of a connection: timeouts, header sizes, and the number of connections. uvicorn has only that of keep-alive.
 
 Rules
-- A header arrives within ``header_timeout_s`` of its first byte, the first byte of all within that of the connection.
-- A body makes progress in each ``body_timeout_s``: its end, or ``LEAST_BYTES_PER_S`` times that many bytes.
-  Else 408. The same holds for a client that reads an answer, whose connection is broken off.
-- While the server does not read, the client's time stands still.
-- A body that waits for room, or that goes first and keeps others waiting, has ``room_timeout_s`` for that. Then 503.
-- A connection on which nothing is asked is closed after ``keep_alive_s``, whatever else comes there.
-- Above ``max_connections`` a new one gets 503, and so many more than that are just closed.
+- A header must be complete ``header_timeout_s`` after its first byte, else 408. A new connection that sends nothing for
+  so long is closed.
+- In each ``body_timeout_s`` a body must end or bring ``LEAST_BYTES_PER_S`` times that many bytes. Else 408. A client
+  must read its answer as fast, else its connection is broken off.
+- The client's time does not pass while the server does not read.
+- A body that waits for room, or that is the first of the body budget and keeps others waiting, may do so for
+  ``room_timeout_s``. Then 503.
+- A connection without a request is closed after ``keep_alive_s``, whatever it sends.
+- Connections above ``max_connections`` get 503. Far above, they are closed without an answer.
 
-One timer serves all of it for the life of a connection. It is set anew only when something must end sooner than it
-fires, which is never so for a request that comes in one read: when it fires, it looks at what is under way.
+One timer serves all rules. When it fires, it looks at what is under way. It is set again only when something must end
+before it fires, which a request that comes in one read never needs.
 """
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -30,20 +31,20 @@ from service.transport.request import LINGER_S, SMALL_BODY_BYTES, no_room, reque
 from service.transport.status import error_reply
 
 LEAST_BYTES_PER_S = 1024
-"""Of a body, over each time of ``body_timeout_s``; the slowest mobile networks bring more."""
+"""The least speed of a body. The slowest mobile networks are faster."""
 MAX_REFUSED_CONNECTIONS = 128
-"""Of those above the limit, so many are told why at once."""
+"""So many connections above the limit are answered; the others are closed at once."""
 MAX_HEADER_BYTES, MAX_HEADER_FIELDS = 64 << 10, 256
-"""A field of four bytes takes two hundred, as long as its connection waits for the next request."""
+"""A field of four bytes takes two hundred in memory until the next request of its connection."""
 _TCP_INFO_BYTES, _BYTES_ACKED_AT = 192, 120
-"""Of Linux's ``struct tcp_info``, which only grows; and of its field ``tcpi_bytes_acked``."""
+"""The size of Linux's ``struct tcp_info``, which only grows, and the offset of ``tcpi_bytes_acked`` in it."""
 _FIRST_LOOK_S = 1.0
-"""When an answer that is not read at once is looked at for the first time: most are read by then."""
+"""After so long an answer that is not read at once is first looked at. Most have been read by then."""
 TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes and {MAX_HEADER_FIELDS} fields, got more"
 
 
 class TimedFlow(FlowControl):
-    """Knows when reading went on, in seconds on ``clock``: until then the client's time stood still."""
+    """Remembers when reading was resumed, on ``clock``."""
 
     def __init__(self, transport: asyncio.Transport, clock: Callable[[], float]) -> None:
         super().__init__(transport)
@@ -58,7 +59,7 @@ class TimedFlow(FlowControl):
 
 @mypyc_attr(native_class=False)
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with an end to what clients do not do. The connection's state is kept by its subclass."""
+    """uvicorn's protocol with these limits. The subclass keeps the state of the connection."""
 
     flow: TimedFlow
     limits: ConnectionLimits
@@ -66,20 +67,20 @@ class LimitedProtocol(HttpToolsProtocol):
     _in_header = False
     _in_body = False
     _header_bytes = 0
-    _body_bytes = 0  # of the message under way
-    _seen_bytes = 0  # of the body, when something of it was read last
+    _body_bytes = 0  # of the current message, as the following
+    _seen_bytes = 0  # of the body, at the last read
     _since = 0.0  # when its header began or its body made progress, on the loop's clock; 0: not known yet
-    _since_bytes = 0  # of the body, at that time
-    _late_since = -1.0  # the time since when it was seen to be late
-    _unread: int | None = None  # bytes of answers that were not sent when this was looked at last
-    _acknowledged = 0  # bytes that the client had taken by then
+    _since_bytes = 0  # of the body, at ``_since``
+    _late_since = -1.0  # the ``_since`` for which it was found late
+    _unread: int | None = None  # bytes of answers that were not sent at the last look
+    _acknowledged = 0  # bytes that the client had taken at the last look
     _unparsed = b""  # what was read behind requests that wait
     _wakes_at = 0.0
-    _lingering = False  # the last answer is out; what still comes is thrown away
-    _malformed: ServiceError | None = None  # what came after the running request ends the connection
+    _lingering = False  # the last answer is written; what still comes is thrown away
+    _malformed: ServiceError | None = None  # ends the connection after the running request
 
     def wake_by(self, at: float) -> None:
-        """Let the timer fire by then, on the loop's clock."""
+        """Make the timer fire at this time of the loop's clock, or before."""
         if self.timeout_keep_alive_task is not None:
             if self._wakes_at <= at:
                 return
@@ -88,7 +89,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_at(at, self.timeout_keep_alive_handler)
 
     def watch_message(self, size: int) -> None:
-        """What was read, so many bytes, is not all of a message: the rest has its time."""
+        """A message is not complete after a read of ``size`` bytes: set the timer for the rest."""
         now = self.loop.time()
         limits = self.limits
         if self._since == 0.0:
@@ -98,7 +99,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         if self._body_bytes > self._seen_bytes:
             self._seen_bytes, self._header_bytes = self._body_bytes, 0
-        else:  # between chunks or behind the last: extensions and trailers
+        else:  # chunk extensions or trailers
             self._header_bytes += size
             if self._header_bytes > MAX_HEADER_BYTES:
                 self.end_with(HeaderTooLarge(TOO_LONG))
@@ -111,7 +112,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._watch_room(request, now)
 
     def _watch_room(self, request: FastRequest, now: float) -> None:
-        """Read no further for the time being if there is no room; that has its time, and so has going first."""
+        """Stop reading if there is no room, and set the timer for the wait. The first body has a timer too."""
         handler = self._connection.handler
         if request.waits_for_room:
             self.flow.pause_reading()
@@ -122,15 +123,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self.wake_by(request.room_until)
 
     def timeout_keep_alive_handler(self) -> None:
-        """End what has taken too long, and look again when the next thing may have."""
+        """End what has taken too long, and set the timer for the next look."""
         self.timeout_keep_alive_task = None
         now = self.loop.time()
         next_s = self._end_what_is_late(now)
-        if next_s is not None:  # soon enough for the connection to be idle in between
+        if next_s is not None:  # no later than an idle connection has to be closed
             self.wake_by(now + min(next_s, self.limits.keep_alive_s))
 
     def _end_what_is_late(self, now: float) -> float | None:
-        """Seconds until another look; None: the connection is broken off."""
+        """Seconds until the next look. None: the connection has been broken off."""
         limits = self.limits
         if self.transport.is_closing() or self.flow.write_paused:
             return self._end_if_unread()
@@ -140,7 +141,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._in_header or self._in_body:
             return self._end_late_message(now)
         if self.cycle is not None and not self.cycle.response_complete:
-            return limits.keep_alive_s  # it is worked on
+            return limits.keep_alive_s  # a request runs
         left_s = self._connection.idle_since + limits.keep_alive_s - now
         if left_s > 0:
             return left_s
@@ -148,11 +149,11 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._end_if_unread()
 
     def watch_answer(self) -> None:
-        """What was written is not taken at once: that has its time too."""
+        """The client does not read an answer at once: set the timer for it."""
         self.wake_by(self.loop.time() + min(_FIRST_LOOK_S, self.limits.body_timeout_s))
 
     def _end_if_unread(self) -> float | None:
-        """Break the connection off if the client has taken too little of what was written since the last look."""
+        """Break the connection off if the client has read too little since the last look."""
         before, self._unread = self._unread, self.transport.get_write_buffer_size()
         acknowledged_before, self._acknowledged = self._acknowledged, _count_acknowledged(self.transport)
         if before is not None:
@@ -177,17 +178,17 @@ class LimitedProtocol(HttpToolsProtocol):
         left_s = since + within_s - now
         if left_s > 0:
             return left_s
-        if self._late_since != since:  # a loop that was busy may not have read what is there: it does before it looks
+        if self._late_since != since:  # a busy loop may not have read what has arrived, so it looks once more
             self._late_since = since
             return 0.0
-        if self._in_body and request.response_complete:  # it was answered before all of it was there
+        if self._in_body and request.response_complete:  # it was answered before it was complete
             self.transport.close()
             return self._end_if_unread()
         self.end_with(TooSlow(self._tell_missing()))
         return limits.body_timeout_s
 
     def _is_in_the_way(self, request: FastRequest) -> bool:
-        """Whether it waits for room, or has gone first for long enough and others wait."""
+        """Whether a body waits for room, or is the first and keeps others waiting."""
         handler = self._connection.handler
         return request.waits_for_room or (handler is not None and handler.body_budget.keeps_others_waiting(request))
 
@@ -199,22 +200,22 @@ class LimitedProtocol(HttpToolsProtocol):
         return f"body: expected its end, or {least_bytes} bytes, within {limits.body_timeout_s:g} s, got less"
 
     def send_400_response(self, msg: str) -> None:
-        """The parser has given up."""
+        """The parser cannot go on."""
         self.end_with(HeaderTooLarge(TOO_LONG) if self._header_bytes > MAX_HEADER_BYTES else InvalidInput(msg))
 
     def end_with(self, error: ServiceError) -> None:
-        """No further request can come. What runs on this connection is answered first, then the error ends it."""
+        """No further request can be read. The requests that run are answered, then the error ends the connection."""
         cycle = self.cycle
         if isinstance(cycle, FastRequest):
             if not cycle.body_is_there and not cycle.response_complete:
-                if cycle.refusal is None:  # the rest of its body will never come
+                if cycle.refusal is None:  # its body will never be complete
                     self._connection.refuse(cycle, error)
                 return
         elif cycle is not None and cycle.more_body and not cycle.response_complete:
             if self._connection.running is not None or self.pipeline or cycle.response_started:
                 self.transport.close()
                 return
-            # Whoever waits for the rest of this body is told that the caller has gone.
+            # The application that waits for the rest of this body learns that the caller has gone.
             cycle.disconnected = cycle.response_complete = True
             cycle.message_event.set()
         is_idle = self.cycle is None or self.cycle.response_complete
@@ -225,21 +226,20 @@ class LimitedProtocol(HttpToolsProtocol):
         self.answer_last(error)
 
     def answer_last(self, error: ServiceError) -> None:
-        """Say why the connection ends, and end it."""
+        """Answer with an error that ends the connection."""
         request_id = request_id_of({})
         reply = error_reply(error, request_id)
         reply.headers = (*reply.headers, (b"x-request-id", request_id.encode()))
-        self._count(error)
+        self._count(type(error))
         write_reply(self._connection, reply, keep_alive=False)
         self.linger()
 
-    def _count(self, error: ServiceError) -> None:
-        handler = self._connection.handler
-        if handler is not None:
-            handler.count_rejected(type(error))
+    def _count(self, error: type[ServiceError]) -> None:
+        if self._connection.handler is not None:
+            self._connection.handler.count_rejected(error)
 
     def linger(self) -> None:
-        """End our side and wait for the client to end its own, but not for long."""
+        """Close our side and give the client a short time to close its own."""
         self._lingering = True
         self.flow.resume_reading()
         if self.transport.can_write_eof():
@@ -250,21 +250,19 @@ class LimitedProtocol(HttpToolsProtocol):
         self.wake_by(self.loop.time() + LINGER_S + _FIRST_LOOK_S)
 
     def refuse_connection(self) -> None:
-        """There are as many connections as there may be."""
+        """Refuse this connection, because there are too many."""
         most = self.limits.max_connections
-        error = TryLater(f"this server takes at most {most} connections at once")
         if len(self.connections) > most + MAX_REFUSED_CONNECTIONS:
-            self._count(error)
+            self._count(TryLater)
             self.transport.abort()
         else:
-            self.answer_last(error)
+            self.answer_last(TryLater(f"this server takes at most {most} connections at once"))
 
 
 def _count_acknowledged(transport: asyncio.Transport) -> int:
-    """Bytes that the client's side has taken since the connection began; 0 where the system does not tell."""
-    with contextlib.suppress(OSError, AttributeError, struct.error):  # another system, or not TCP
-        found = transport.get_extra_info("socket")
-        told = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        (count,) = struct.unpack_from("Q", told, _BYTES_ACKED_AT)
-        return int(count)
-    return 0
+    """Bytes that the client's side has acknowledged on this connection; 0 where the system does not tell."""
+    try:
+        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        return int(struct.unpack_from("Q", info, _BYTES_ACKED_AT)[0])
+    except (OSError, AttributeError, struct.error):  # not Linux, or not TCP
+        return 0

@@ -1,7 +1,7 @@
-"""The event loop of a worker: uvicorn's, whose TLS handshakes have an end as soon as a header has.
+"""The event loop of a worker, with a timeout of TLS handshakes.
 
-A connection is known to no protocol, and counts as none, until its handshake is done. The loop lets that take a minute,
-and uvicorn has no option for it.
+A connection is not counted until its handshake is done. The loop's own timeout is a minute, and uvicorn has no option
+for it.
 """
 
 import asyncio
@@ -17,24 +17,23 @@ _MODULE = "service.transport.fast.loop"
 
 try:
     from uvloop import Loop as _Loop
-except ImportError:  # as uvicorn does without it
+except ImportError:  # as uvicorn falls back
     from asyncio import SelectorEventLoop as _Loop  # type: ignore[assignment]
 
 
 class ImpatientLoop(_Loop):
-    """``handshake_s`` is how long a TLS handshake may take, in seconds."""
+    """``handshake_s`` is how long a TLS handshake may take."""
 
     handshake_s = 10.0
 
     async def create_server(self, *arguments: Any, ssl: Any = None, **options: Any) -> Any:
-        """As the loop's own."""
         if ssl is not None:
             options.setdefault("ssl_handshake_timeout", self.handshake_s)
         return await super().create_server(*arguments, ssl=ssl, **options)
 
 
 def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:
-    """What uvicorn asks for a factory."""
+    """uvicorn calls this to get the factory of its loop."""
 
     def make() -> asyncio.AbstractEventLoop:
         loop = ImpatientLoop()
@@ -45,5 +44,5 @@ def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractE
 
 
 def choose_loop() -> None:
-    """Let the servers that this process makes from now on run on this."""
+    """Set the loop of all servers that this process makes from now on."""
     LOOP_FACTORIES["auto"] = f"{_MODULE}:{loop_factory.__name__}"

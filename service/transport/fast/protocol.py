@@ -1,21 +1,21 @@
 """HTTP/1.1 on a connection: uvicorn's protocol, and on it the fast path for the POST routes that carry tensors.
 
-uvicorn keeps parsing, TLS, keep-alive rules and shutdown. On the fast path there is no scope, task, future or event:
-the body is collected, the handler is called, and its reply is written to the transport, so that a finished batch writes
-all its answers in one pass of the loop; the pieces of a stream are written as they come. Everything else goes to the
-ASGI path: other routes and methods, escaped paths, `Expect: 100-continue`.
+uvicorn has the parser, TLS, the rules of keep-alive, and the shutdown. The fast path makes no scope, task, future or
+event: it collects the body, calls the handler, and writes the reply to the transport. So a finished batch writes all
+its answers in one turn of the loop. Other routes and methods, escaped paths and `Expect: 100-continue` take the ASGI
+path.
 
-Rules of a connection (those of time and number are in ``limits.py``)
-- Requests of one connection are answered in the order they came, fast or not: one runs, the next ones wait in uvicorn's
-  pipeline, and reading stops meanwhile.
-- A body over the limit is refused before it is read, and its connection ends; so is a header over the limit.
-- Bodies under way may hold so many bytes in all (`BodyBudget`); a large one is not read while there is no room.
-- The next request is not begun while the client does not read the last answer.
-- A caller that goes takes its work with it, also in the middle of a stream.
+Rules of a connection (timeouts are in ``limits.py``)
+- Requests of one connection are answered in order, on either path. One runs, the others wait in uvicorn's pipeline, and
+  reading stops meanwhile.
+- A body or header over the limit is refused before it is read, and its connection ends.
+- All bodies together have a limit (`BodyBudget`). A large body is not read while there is no room.
+- The next request does not begin while the client does not read the last answer.
+- When a caller goes, its work is cancelled, also during a stream.
 - A stopping server closes idle connections at once, and the others after their answer.
-- A connection that sends the same head again, which programs do, is not parsed again: equal bytes mean the same.
-- What two servers might read differently is refused: HTTP but 1.0 and 1.1, no `Host` in 1.1, or more than one, and any
-  `Transfer-Encoding` but `chunked`.
+- A head that comes again on a connection is not parsed again.
+- Requests that another server might read differently are refused: HTTP versions other than 1.0 and 1.1, no `Host` in
+  1.1, more than one `Host`, and any `Transfer-Encoding` but `chunked`.
 """
 
 import asyncio
@@ -34,26 +34,25 @@ from service.transport.handler import HANDLER_STATE, ConnectionLimits, Handler
 from service.transport.request import BodyParts
 
 _PIECE_BYTES = 8 << 10
-"""Of what is parsed at once, but for bodies."""
+"""So much is parsed at once, except of bodies."""
 _NOT_HTTP = "Invalid HTTP request received."
 _OF_OTHERS = ConnectionLimits.of(Settings())
-"""Of an application that is not ours."""
+"""For an application that is not ours."""
 
 
 @mypyc_attr(native_class=False)
 class FastProtocol(LimitedProtocol):
     """A connection of the fast path.
 
-    ``Upgrade`` is ignored. Java's client asks for h2c with each request. To the parser such a request is the last of
-    its connection: it has no body, and the parser stops after its header. What a client sends as a body would be lost,
-    or answered as a request that nobody before us has seen. So the header is parsed again without that field, and what
-    came after it follows (RFC 9110, section 7.8). The first time, nothing is begun. A tunnel is another matter: what
-    follows CONNECT is for somebody else, so it is refused like what is not HTTP.
+    ``Upgrade`` is ignored (RFC 9110, section 7.8). Java's client sends it with each request, to ask for h2c. But the
+    parser stops after the header of such a request and takes it for one without a body. The body would be lost, or
+    read as another request. So the header is parsed a second time without that field, followed by the body. CONNECT is
+    refused, because what follows it is not for this server.
     """
 
-    is_leaving = False  # the server stops: the next request is the last of this connection
+    is_leaving = False  # the server is stopping: the next request is the last of this connection
     _is_fast = True
-    _again = b""  # the header to parse again, from its end on until the parser has stopped
+    _again = b""  # the header to parse a second time, once the parser has stopped
 
     def __init__(
         self,
@@ -63,14 +62,14 @@ class FastProtocol(LimitedProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._begun = 0  # messages whose first byte was in what is being parsed; one with an upgrade counts again
+        self._begun = 0  # messages that began in the current read; one with ``Upgrade`` counts twice
         self._hosts = 0
         self._codings: list[bytes] = []
-        self._length = -1  # of the body under way, as it was declared; -1: in chunks, or none
+        self._length = -1  # the declared length of the current body; -1: in chunks, or no body
         self._advancing = False
         self._stalled = False  # the client does not read its answers
 
-    # What the parser says
+    # Called by the parser
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -88,7 +87,7 @@ class FastProtocol(LimitedProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:
-            return  # a trailer: nobody asks for one, and it is no header
+            return  # trailers are ignored
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -105,7 +104,7 @@ class FastProtocol(LimitedProtocol):
 
     def on_headers_complete(self) -> None:
         if self._lingering:
-            return  # it came with the end of the request that was refused
+            return  # it came behind a request that was refused
         version = self.parser.get_http_version()
         if self._hosts != 1 and (self._hosts or version == "1.1"):
             raise httptools.HttpParserError(f"Host: expected it once, got it {self._hosts} times")
@@ -128,7 +127,7 @@ class FastProtocol(LimitedProtocol):
         if request is None:
             self._go_by_asgi()
             return
-        previous, self.cycle = self.cycle, request  # type: ignore[assignment]  # it has what uvicorn asks of a cycle
+        previous, self.cycle = self.cycle, request  # type: ignore[assignment]  # it has what uvicorn reads of a cycle
         self._connection.check_length(request)
         if previous is None or previous.response_complete:
             request.turn = True
@@ -156,16 +155,16 @@ class FastProtocol(LimitedProtocol):
         else:
             super().on_message_complete()
 
-    # What the transport and the server say
+    # Called by the transport and the server
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         self.flow = TimedFlow(transport, self.loop.time)
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
         self.limits = _OF_OTHERS if handler is None else handler.limits
         self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop)
         limits, now = self.limits, self.loop.time()
-        self._connection.idle_since = now + limits.header_timeout_s - limits.keep_alive_s  # a new one has another time
+        self._connection.idle_since = now + limits.header_timeout_s - limits.keep_alive_s  # the first one differs
         self._wakes_at = now + min(limits.header_timeout_s, limits.keep_alive_s)
         self.timeout_keep_alive_task = self.loop.call_at(self._wakes_at, self.timeout_keep_alive_handler)
         if len(self.connections) > limits.max_connections:
@@ -188,8 +187,8 @@ class FastProtocol(LimitedProtocol):
             connection.head = learn_head(self.cycle, data)
         if self._lingering:
             return
-        # The parser keeps an unfinished header line to itself, so what it was fed is counted: pieces of nothing but
-        # this header. One that holds the end of another request as well is not; uvloop reads 256 KiB at most at once.
+        # The parser does not show an unfinished header line, so its bytes are counted here, but only of reads with
+        # nothing else in them. Others add little: uvloop reads at most 256 KiB at once.
         if self._in_header and (self._begun == 0 if began_in_header else was_idle and self._begun == 1):
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
@@ -199,9 +198,9 @@ class FastProtocol(LimitedProtocol):
             self.watch_message(len(data))
 
     def leave(self) -> None:
-        """Tell the client with the next answer to close; while it is idle it may still send a request."""
+        """Close the connection with its next answer. An idle one may still send a request."""
         self.is_leaving = True
-        self._connection.head, self._connection.is_plain = None, False  # no short way
+        self._connection.head, self._connection.is_plain = None, False  # no shortcut
 
     def connection_lost(self, exc: Exception | None) -> None:
         waiting = [request for request, _ in self.pipeline]
@@ -214,7 +213,7 @@ class FastProtocol(LimitedProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
-        # The parser and the last request refer to this and would wait, with their buffers, for the garbage collector.
+        # Without these reference cycles the buffers need not wait for the garbage collector.
         self.cycle = self.parser = self._connection.running = None  # type: ignore[assignment]
         self._connection.long_way = None
 
@@ -230,21 +229,21 @@ class FastProtocol(LimitedProtocol):
             self._next()
 
     def _unset_keepalive_if_required(self) -> None:
-        """Leave the timer: it looks at what there is when it fires, and to set one for each request costs more."""
+        """Do not touch the timer: to set one for each request costs more than to look when it fires."""
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         self._connection.running = None
         if self.transport.is_closing():
-            self.watch_answer()  # it closes when the answer is read
+            self.watch_answer()  # it closes once the answer is read
         elif not self._lingering:
             self._next()
 
-    # The long way of a request, where it is not the short one of its connection
+    # Parsing, and the pipeline of requests
 
     def _take_in(self, data: bytes) -> None:
-        """Parse what was read, as far as no request waits: what is behind that stays as it is, for each of many small
-        requests would take fifty times its bytes."""
+        """Parse what was read until a request has to wait. What is behind it stays unparsed: as a parsed request it
+        would take fifty times its bytes."""
         at = 0
         try:
             while at < len(data) and not self._lingering and not self.transport.is_closing():
@@ -263,7 +262,7 @@ class FastProtocol(LimitedProtocol):
             self.send_400_response(str(fault) if isinstance(fault, httptools.HttpParserError) else _NOT_HTTP)
 
     def _take_in_more(self) -> None:
-        """Go on with what was left unparsed: the requests before it are answered."""
+        """Parse what was left unparsed, now that the requests before it are answered."""
         data, self._unparsed = self._unparsed, b""
         self._take_in(data)
         if self._unparsed or self.pipeline or self._lingering or self._malformed is not None:
@@ -284,11 +283,11 @@ class FastProtocol(LimitedProtocol):
                 data = memoryview(data)[upgrade.args[0] :]
             again, self._again = self._again, b""
             self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn
             self.parser.feed_data(again)
 
     def _ignore_upgrade(self) -> None:
-        """Begin nothing, and keep what to parse instead when the parser stops, which it does before another byte."""
+        """Keep the header without ``Upgrade``. It is parsed when the parser stops, which it does before the body."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             raise httptools.HttpParserError("CONNECT: expected the method of a resource")
@@ -297,7 +296,7 @@ class FastProtocol(LimitedProtocol):
         self._again = b"\r\n".join([*lines, b"", b""])
 
     def _fast_request(self) -> FastRequest | None:
-        """The request, if the message that begins is one that this path takes."""
+        """A request for the message that begins, if it is one of the fast path."""
         handler = self._connection.handler
         if not self._is_fast or handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
@@ -306,7 +305,7 @@ class FastProtocol(LimitedProtocol):
         url, _, query = self.url.partition(b"?")
         path, base_path = url.decode("latin-1"), handler.base_path
         if self.root_path or "%" in path or not path.startswith(base_path):
-            return None  # the ASGI path unescapes
+            return None  # the ASGI path decodes it
         endpoint = handler.match(path[len(base_path) :])
         if endpoint is None:
             return None
@@ -321,13 +320,13 @@ class FastProtocol(LimitedProtocol):
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)  # in place: the scope holds this list
+        self.headers.extend(headers)  # in place, because the scope has this list
         super().on_headers_complete()
         if self.is_leaving:
             self.cycle.keep_alive = False
 
     def complete(self, request: FastRequest) -> None:
-        """A request that had its turn is complete: go on with the next, or end the connection."""
+        """A request is answered: go on with the next, or end the connection."""
         if request.refusal is not None:
             self.linger()
         elif not request.keep_alive:
@@ -335,9 +334,9 @@ class FastProtocol(LimitedProtocol):
         self.on_response_complete()
 
     def _next(self) -> None:
-        """Begin what waits in the pipeline, one after the other, or be idle."""
+        """Begin the next requests of the pipeline until one is not answered at once."""
         if self._advancing:
-            return  # a request that was answered at once: the loop below goes on with the next
+            return  # a request was answered at once, within the loop below
         self._advancing = True
         try:
             while not self.flow.write_paused:
@@ -345,7 +344,7 @@ class FastProtocol(LimitedProtocol):
                     cycle, app = self.pipeline.pop()
                     self._start_asgi_task(cycle, app)
                     if self._unparsed and self._in_body and not self.pipeline:
-                        self._take_in_more()  # the rest of its body is there
+                        self._take_in_more()  # the rest of its body has been read
                 elif self._unparsed:
                     self._take_in_more()
                     cycle = self.cycle
@@ -360,7 +359,7 @@ class FastProtocol(LimitedProtocol):
             self._advancing = False
 
     def _rest(self) -> None:
-        """Nothing is left to answer."""
+        """No request is left: read on, or end the connection if what came was malformed."""
         if self._malformed is not None:
             self.answer_last(self._malformed)
             return
@@ -369,11 +368,11 @@ class FastProtocol(LimitedProtocol):
         self._connection.idle_since = self.loop.time()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # uvicorn starts the next of the pipeline here; it may be one of ours.
+        # uvicorn calls this for the next of the pipeline, which may be a fast request.
         if isinstance(cycle, FastRequest):
             cycle.turn = True
             if not cycle.body_is_there and not cycle.waits_for_room:
-                self.flow.resume_reading()  # reading stopped for the request before it, in the middle of this one
+                self.flow.resume_reading()  # reading stopped within its body, for the request before it
             self._connection.begin(cycle)
         else:
             super()._start_asgi_task(cycle, app)
@@ -385,6 +384,6 @@ def _count_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
 
 @mypyc_attr(native_class=False)
 class Http1Protocol(FastProtocol):
-    """A connection whose requests all go to the ASGI path."""
+    """A connection of the ASGI path alone."""
 
     _is_fast = False

@@ -1,1 +1,1 @@
-"""The protocol over gRPC: calls become those of the HTTP surface, answers and errors become those of gRPC."""
+"""The protocol over gRPC. Calls are translated to those of HTTP, and answers and errors back to gRPC."""

@@ -1,6 +1,6 @@
-"""The one table from HTTP statuses to gRPC codes, and what of an answer's headers goes with it.
+"""The gRPC code of each HTTP status, and the headers that become metadata.
 
-Errors get their HTTP status in `service/transport/status.py`, their gRPC code by way of that.
+Errors get their HTTP status in `service/transport/status.py`, and from that their gRPC code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ Metadata = Sequence[tuple[str, str]]
 
 
 class Refusal(NamedTuple):
-    """An error as gRPC says it."""
+    """An error of gRPC."""
 
     code: StatusCode
     text: str
@@ -45,11 +45,11 @@ class Refusal(NamedTuple):
 
 
 def metadata_of(reply: Reply) -> Metadata:
-    """The headers of an answer that mean something to a caller over gRPC, as trailing metadata."""
+    """The headers of an answer that callers over gRPC get, as trailing metadata."""
     return tuple((name.decode(), value.decode("latin-1")) for name, value in reply.headers if name in _METADATA)
 
 
 def refusal_of(reply: Reply) -> Refusal:
-    """The error that a reply of another status than 200 tells."""
+    """The error of a reply with another status than 200."""
     content: Any = orjson.loads(b"".join(reply.chunks))
     return Refusal(CODES.get(reply.status, StatusCode.UNKNOWN), content["error"], metadata_of(reply))

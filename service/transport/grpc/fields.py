@@ -1,45 +1,40 @@
-"""Counts the fields of a message before it is parsed.
+"""Counts the fields of a message before it is parsed. protobuf has no limit for them.
 
-A field of two bytes becomes an object of hundreds, so a message within the limit of bytes could take all memory. Its
-own fields are counted, and those of the messages in it; where nothing else is said, the elements of tensors are not:
-they take a few bytes each.
+A field of two bytes becomes an object of hundreds of bytes, so a message within the size limit could take all memory.
+The fields of nested messages count too. Elements of tensors take a few bytes each, so they do not count by default.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from service.errors import InvalidInput
 
-_TENSOR = "InferTensorContents"
-"""The message whose fields are the elements of a tensor."""
-_MESSAGE = 11
-"""The type of fields that hold a message, in descriptors."""
+_TENSOR = "InferTensorContents"  # its fields are the elements of a tensor
 _MAX_VARINT_BYTES = 10
 _VARINT, _FIXED_64, _SIZED, _FIXED_32 = 0, 1, 2, 5
-"""How a field is encoded: the last three bits of its tag."""
+"""The encodings of fields: the last three bits of their tags."""
 
 Inner = Mapping[int, "Inner"]
-"""The fields of a message that hold messages, by their numbers, with what is in these."""
+"""The fields of a message that hold messages, by number, and theirs in turn."""
 
 
 class BrokenMessage(Exception):
-    """The bytes are no message."""
+    """The bytes are not a message."""
 
 
+@functools.cache
 def find_inner(descriptor: Any, *, tensors: bool = False) -> Inner:
-    """The fields to look into, of a kind of message that is not part of itself. ``tensors``: into theirs as well."""
+    """The nested messages to count in. ``tensors``: the elements of tensors too. A message must not contain itself."""
     return {
         field.number: find_inner(field.message_type, tensors=tensors)
         for field in descriptor.fields
-        if field.type == _MESSAGE and (tensors or field.message_type.name != _TENSOR)
+        if field.message_type is not None and (tensors or field.message_type.name != _TENSOR)
     }
 
 
 def check_fields(content: bytes, inner: Inner, limit: int) -> None:
-    """Raises InvalidInput where there are more fields than ``limit``, which takes no longer than to count so many.
-
-    Raises BrokenMessage where the bytes are no message.
-    """
+    """Count fields. Raises InvalidInput at once if there are more than ``limit``, BrokenMessage if it is no message."""
     try:
         _count(content, 0, len(content), inner, limit)
     except IndexError:
@@ -47,7 +42,7 @@ def check_fields(content: bytes, inner: Inner, limit: int) -> None:
 
 
 def _count(content: bytes, at: int, end: int, inner: Inner, limit: int) -> int:
-    """How many more fields there may be."""
+    """The rest of the limit."""
     left = limit
     while at < end:
         if not left:
@@ -81,7 +76,7 @@ def _count(content: bytes, at: int, end: int, inner: Inner, limit: int) -> int:
 
 
 def _read_varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+    """A number, and the place behind it."""
     value = 0
     for i in range(_MAX_VARINT_BYTES):
         byte = content[at + i]

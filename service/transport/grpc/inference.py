@@ -1,7 +1,7 @@
-"""ModelInfer and ModelStreamInfer: requests for the handler that came over gRPC.
+"""ModelInfer and ModelStreamInfer: inference requests over gRPC.
 
-A caller that goes away, or whose deadline passes, cancels the task that waits here, and this the request: it leaves the
-engine wherever it is. In a stream the answers go out in the order in which they are ready.
+When a caller goes or its deadline passes, gRPC cancels the task that waits here, and the task cancels the request. The
+answers of a stream are sent when they are ready, in any order.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ from service.transport.request import GRPC_INFER, GRPC_STREAM_INFER, Endpoint, R
 from service.transport.status import error_reply
 
 Context = Any
-"""``grpc.aio.ServicerContext`` of bytes: grpcio has no types."""
+"""``grpc.aio.ServicerContext``: grpcio has no types."""
 
 MAX_STREAM_REQUESTS = 256
-"""Requests of one stream under way; the next is read when one of them is answered and its answer taken."""
+"""Requests of one stream at a time. The next is read when one of them is answered and its answer sent."""
 _TRANSLATED_IN_THREAD_FROM_BYTES = 64 << 10
-"""Typed contents may be read element by element, a million in 30 ms: larger messages are translated in a thread."""
+"""Larger messages with typed contents are translated in a thread: a million elements take 30 ms."""
 _IN_THREAD_FROM_BYTES = 1 << 20
-"""Of larger messages even the copies take 1 ms."""
+"""All larger messages are translated in a thread: the copies alone take 1 ms."""
 
 T = TypeVar("T")
 
@@ -50,13 +50,13 @@ class InferenceServicer:
         self._readers: set[asyncio.Task[None]] = set()
 
     def drain(self) -> None:
-        """Read no further in the streams: they end when what was read is answered."""
+        """Stop reading the streams. They end when what was read is answered."""
         self._is_draining = True
         for reader in self._readers:
             reader.cancel()
 
     async def infer(self, content: bytes, context: Context) -> bytes:
-        """ModelInfer: the message, to its answer."""
+        """ModelInfer."""
         body_budget = self._handler.body_budget
         request = self._open(GRPC_INFER, content, context)
         if not body_budget.try_admit(len(content)):
@@ -74,7 +74,7 @@ class InferenceServicer:
         return write_answer(reply)
 
     async def stream(self, _: object, context: Context) -> None:
-        """ModelStreamInfer: any number of messages, each to its answer."""
+        """ModelStreamInfer: an answer to each message."""
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read(context, tasks))
             self._readers.add(reader)
@@ -85,7 +85,7 @@ class InferenceServicer:
             await abort(context, error_reply(Draining("the server is stopping"), ""))
 
     async def _read(self, context: Context, tasks: asyncio.TaskGroup) -> None:
-        """Begin a request for each message, as long as there is room for it."""
+        """Begin a request for each message of a stream."""
         body_budget = self._handler.body_budget
         room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
         beginning, writing = asyncio.Lock(), asyncio.Lock()
@@ -93,7 +93,7 @@ class InferenceServicer:
         async def answer(content: bytes, held_bytes: int, refusal: ServiceError | None) -> None:
             try:
                 request = self._open(GRPC_STREAM_INFER, content, context)
-                async with beginning:  # one may wait for a thread, and a sequence lives by its order
+                async with beginning:  # keeps the order of a sequence, though some wait for a thread
                     given_id = await self._begin(request, is_streamed=True, refusal=refusal)
                 reply = await _answer_of(request)
                 async with writing:
@@ -110,7 +110,7 @@ class InferenceServicer:
                 tasks.create_task(answer(content, 0, _no_room()))
 
     async def _wait_for_room(self, size_bytes: int, patience_s: float | None) -> bool:
-        """Whether there was room for a message before the caller's time, or that of the server, was over."""
+        """Whether there was room for a message before the caller's deadline, or the server's, passed."""
         body_budget, retry = self._handler.body_budget, asyncio.Event()
         limit_s = self._handler.limits.room_timeout_s
         try:
@@ -138,13 +138,13 @@ class InferenceServicer:
     async def _begin(
         self, request: AwaitedRequest, *, is_streamed: bool = False, refusal: ServiceError | None = None
     ) -> str:
-        """Begin a request whose body is the message; returns the id that the caller has given in it."""
+        """Translate the message that is the body, and begin the request. Returns the id that the caller gave it."""
         handler = self._handler
         given_id = ""
         try:
             found = await self._translate(request, bytes(request.body))
             given_id = found.id
-            if is_streamed and given_id:  # the id of the stream would be that of all its requests
+            if is_streamed and given_id:  # the header is the same for all requests of the stream
                 request.request_id = request_id_of({b"x-request-id": given_id.encode()})
             if refusal is not None:
                 raise refusal
@@ -163,10 +163,10 @@ class InferenceServicer:
         return given_id
 
     async def _translate(self, request: AwaitedRequest, content: bytes) -> Translation:
-        """Read a message, in the thread if that takes long. Raises InvalidInput, DeadlinePassed."""
+        """Translate a message, in a thread if that takes long. Raises InvalidInput, DeadlinePassed."""
         max_bytes = self._handler.max_body_bytes
         if len(content) > FEW_BYTES and (len(content) > _IN_THREAD_FROM_BYTES or not has_few_fields(content)):
-            # All at once: of many that wait for the thread none is there as a message, which is larger.
+            # Parsed in the thread too: a parsed message is larger, and many may wait for the thread.
             read = functools.partial(read_infer, content, self._handler.find_max_tensors(), max_bytes)
             return await self._do_in_thread(request, read)
         message = parse_message(MESSAGES["ModelInferRequest"], content)
@@ -175,10 +175,7 @@ class InferenceServicer:
         return await self._do_in_thread(request, functools.partial(translate, message, max_bytes))
 
     async def _do_in_thread(self, request: AwaitedRequest, work: Callable[[], T]) -> T:
-        """What takes long before the handler begins with a request, as long as its caller or the server waits.
-
-        Raises what the work raises, and DeadlinePassed.
-        """
+        """Do work of a request in the thread before the handler gets it. Raises what it raises, and DeadlinePassed."""
         handler = self._handler
         limit_s = handler.limits.room_timeout_s
         if request.patience_s is not None:
@@ -191,7 +188,7 @@ class InferenceServicer:
 
 
 async def _answer_of(request: AwaitedRequest) -> Reply:
-    """The reply, as long as the caller is there."""
+    """The reply. If the caller goes, the request is cancelled."""
     try:
         return await request.answer
     except asyncio.CancelledError:
@@ -204,5 +201,5 @@ def _no_room() -> QueueFull:
 
 
 async def abort(context: Context, reply: Reply) -> None:
-    """End a request with the error that a reply tells."""
+    """End a call with the error of a reply."""
     await context.abort(*refusal_of(reply))

@@ -1,10 +1,8 @@
-"""Inference requests and answers of gRPC as those of HTTP with binary tensors, and back.
+"""Translates inference requests of gRPC to bodies of HTTP with binary tensors, and answers back.
 
-So there is one place that says what a request may hold, and one that renders answers. It costs one copy of the tensors
-each way.
+So requests are checked and answers rendered in one place. It costs one copy of the tensors each way.
 """
 
-import functools
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +14,7 @@ from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput, ServiceError
 from service.protocol.infer_request import LENGTH_BYTES, MAX_AXES
 from service.transport.grpc.codes import refusal_of
-from service.transport.grpc.fields import BrokenMessage, Inner, check_fields, find_inner
+from service.transport.grpc.fields import BrokenMessage, check_fields, find_inner
 from service.transport.grpc.messages import MESSAGES
 from service.transport.request import Reply
 
@@ -26,20 +24,19 @@ _Streamed = MESSAGES["ModelStreamInferResponse"]
 _INFER_RESPONSE = _Streamed.DESCRIPTOR.fields_by_name["infer_response"].number
 
 FEW_BYTES = 2 << 10
-"""Shorter messages are read at once: whatever is in them takes 3 ms."""
+"""Shorter messages are parsed on the event loop: they take 3 ms at most."""
 FEW_FIELDS = 512
-"""So many, elements of tensors included, are read in 2 ms."""
+"""So many fields, elements of tensors included, are parsed in 2 ms."""
 _FIELDS_OF_TENSOR = 32
-"""As many as an input and an output with three parameters each."""
-_MAX_INFO_BYTES = 1 << 20
-"""Of a message without tensors."""
-_MAX_INFO_FIELDS = 4096
+"""The fields of an input and an output with three parameters each."""
+_MAX_INFO_BYTES, _MAX_INFO_FIELDS = 1 << 20, 4096
+"""The limits of a message without tensors."""
 _PIECE_TEXTS = 16 << 10
-"""An object for each lives until they are joined."""
+"""Texts are joined in pieces, because each is an object until then."""
 
 _EMPTY_FINAL = "triton_enable_empty_final_response"
 _FINAL = "triton_final_response"
-"""Clients that ask a model for many answers to one request know the last one by it; here each is the last."""
+"""It marks the last of several answers to a request. Here each answer is the last."""
 
 _CONTENTS: Mapping[str, tuple[str, str]] = {
     "BOOL": ("bool_contents", "bool"),
@@ -51,27 +48,24 @@ _CONTENTS: Mapping[str, tuple[str, str]] = {
     "FP64": ("fp64_contents", "float64"),
     "BYTES": ("bytes_contents", "object"),
 }
-"""Datatype -> the typed contents that it travels in, and the type of their elements in memory."""
-
+"""Datatype -> the field of its typed contents, and the type of their elements in memory."""
 
 _INFER = MESSAGES["ModelInferRequest"]
-_IN_INFER = find_inner(_INFER.DESCRIPTOR)
-_IN_INFER_AND_TENSORS = find_inner(_INFER.DESCRIPTOR, tensors=True)
 
 
 def has_few_fields(content: bytes) -> bool:
-    """Whether a ``ModelInferRequest`` is soon parsed, however many bytes it has."""
+    """Whether a ``ModelInferRequest`` of any size is quickly parsed."""
     try:
-        check_fields(content, _IN_INFER_AND_TENSORS, FEW_FIELDS)
+        check_fields(content, find_inner(_INFER.DESCRIPTOR, tensors=True), FEW_FIELDS)
     except InvalidInput:
         return False
     except BrokenMessage:
-        pass  # the parser finds that as soon
+        pass  # the parser will refuse it as quickly
     return True
 
 
 class Translation(NamedTuple):
-    """What a ``ModelInferRequest`` says, and its body over HTTP with the length of the JSON, or why it has none."""
+    """A ``ModelInferRequest`` as a body of HTTP with the length of its JSON, or the reason to refuse it."""
 
     id: str
     model_name: str
@@ -82,16 +76,16 @@ class Translation(NamedTuple):
 
 
 def read_infer(content: bytes, max_tensors: int, max_bytes: int) -> Translation:
-    """Parse and translate a ``ModelInferRequest`` of any size. Raises InvalidInput if the bytes are none.
+    """Parse and translate a ``ModelInferRequest`` of any size. Raises InvalidInput if the bytes are no such message.
 
-    It may have so many inputs and outputs, parameters in proportion, and as many bytes of tensors.
+    ``max_tensors`` limits its inputs, its outputs and, in proportion, their parameters.
     """
-    message = _parse(_INFER, content, _IN_INFER, _FIELDS_OF_TENSOR * max_tensors)
+    message = _parse(_INFER, content, _FIELDS_OF_TENSOR * max_tensors)
     return translate(message, max_bytes, max_tensors)
 
 
 def translate(message: Any, max_bytes: int, max_tensors: int | None = None) -> Translation:
-    """A ``ModelInferRequest`` as ``write_body`` has it."""
+    """Translate a ``ModelInferRequest``."""
     body, header_bytes, refusal = b"", 0, None
     try:
         for name, items in (("inputs", message.inputs), ("outputs", message.outputs)):
@@ -104,44 +98,32 @@ def translate(message: Any, max_bytes: int, max_tensors: int | None = None) -> T
 
 
 def read_info(message: Any, content: bytes) -> Any:
-    """A message without tensors, of a class. Raises InvalidInput, and BodyTooLarge for a long one."""
+    """Parse a message without tensors. Raises InvalidInput, BodyTooLarge."""
     if len(content) > _MAX_INFO_BYTES:
         name = message.DESCRIPTOR.name
         raise BodyTooLarge(f"message: expected a {name} of at most {_MAX_INFO_BYTES} bytes, got {len(content)}")
-    return _parse(message, content, _find_inner(message), _MAX_INFO_FIELDS)
-
-
-@functools.cache
-def _find_inner(message: Any) -> Inner:
-    return find_inner(message.DESCRIPTOR)
-
-
-def _parse(message: Any, content: bytes, inner: Inner, max_fields: int) -> Any:
-    """A message of a class, if it has no more fields than that. Raises InvalidInput."""
-    try:
-        check_fields(content, inner, max_fields)
-    except BrokenMessage as error:
-        raise _none(message, content, error) from None
-    return parse_message(message, content)
+    return _parse(message, content, _MAX_INFO_FIELDS)
 
 
 def parse_message(message: Any, content: bytes) -> Any:
-    """A message of a class, whatever it takes. Raises InvalidInput if the bytes are none."""
+    """Parse a message with any number of fields. Raises InvalidInput."""
+    return _parse(message, content, None)
+
+
+def _parse(message: Any, content: bytes, max_fields: int | None) -> Any:
     try:
+        if max_fields is not None:
+            check_fields(content, find_inner(message.DESCRIPTOR), max_fields)
         return message.FromString(content)
-    except DecodeError as error:
-        raise _none(message, content, error) from None
-
-
-def _none(message: Any, content: bytes, error: Exception) -> InvalidInput:
-    name = message.DESCRIPTOR.name
-    return InvalidInput(f"message: expected a {name}, got {len(content)} bytes that are none ({error})")
+    except (BrokenMessage, DecodeError) as error:
+        name = message.DESCRIPTOR.name
+        raise InvalidInput(f"message: expected a {name}, got {len(content)} bytes that are none ({error})") from None
 
 
 def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:
-    """The body of a ``ModelInferRequest`` over HTTP, and the length of its JSON part.
+    """The body of HTTP for a ``ModelInferRequest``, and the length of its JSON.
 
-    Raises InvalidInput, and BodyTooLarge if typed contents would take more than ``max_bytes`` as tensors.
+    Raises InvalidInput, and BodyTooLarge if typed contents take more than ``max_bytes`` as tensors.
     """
     tensors = request.raw_input_contents or _write_contents(request.inputs, max_bytes)
     if len(tensors) != len(request.inputs):
@@ -187,7 +169,7 @@ def _describe_output(item: Any) -> dict[str, Any]:
 
 
 def read_parameters(parameters: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The values of a map of parameters, whichever type each has. Raises InvalidInput for one without a value."""
+    """The values of parameters of any type. Raises InvalidInput for one without a value."""
     values = {}
     for name, parameter in parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
@@ -198,7 +180,7 @@ def read_parameters(parameters: Mapping[str, Any], where: str) -> dict[str, Any]
 
 
 def _write_contents(inputs: Any, max_bytes: int) -> list[bytes]:
-    """The typed contents of all inputs in the binary form."""
+    """The typed contents of all inputs, in binary."""
     tensors: list[bytes] = []
     for item in inputs:
         tensors.append(_write_tensor(item, max_bytes))
@@ -225,7 +207,7 @@ def _write_tensor(item: Any, max_bytes: int) -> bytes:
     if not datatype.itemsize:
         return b"".join(_write_texts(values[at : at + _PIECE_TEXTS]) for at in range(0, len(values), _PIECE_TEXTS))
     if datatype.is_float:
-        # Numbers of fixed size are encoded as they lie in memory, behind the field's own number and length.
+        # These are encoded as they lie in memory, behind the number and length of the field.
         item.contents.DiscardUnknownFields()
         return bytes(item.contents.SerializeToString()[-size_bytes:])
     array = np.fromiter(values, kind, len(values))
@@ -256,14 +238,14 @@ def write_answer(reply: Reply, *, is_streamed: bool = False) -> bytes:
         end = at + parameters.pop("binary_data_size")
         item = message.outputs.add(name=output["name"], datatype=output["datatype"], shape=output["shape"])
         _set_parameters(item.parameters, parameters)
-        # A message's fields may be written one after the other: so the tensors are not copied into it first.
+        # Encoded fields may be appended to a message. So the tensors need not be copied into it.
         tensors += (_prefix(_RAW_OUTPUT_CONTENTS, end - at), content[at:end])
         at = end
     return b"".join([message.SerializeToString(), *tensors])
 
 
 def write_streamed(reply: Reply, request_id: str) -> bytes:
-    """The ``ModelStreamInferResponse`` of any reply. ``request_id`` is the one that the caller gave in its request."""
+    """The ``ModelStreamInferResponse`` of any reply. ``request_id`` is the id in the caller's request."""
     if reply.status == 200:
         answer = write_answer(reply, is_streamed=True)
         return _prefix(_INFER_RESPONSE, len(answer)) + answer
@@ -281,7 +263,7 @@ def _set_parameters(target: MutableMapping[str, Any], parameters: Mapping[str, A
 
 
 def _prefix(number: int, size_bytes: int) -> bytes:
-    """What stands before the bytes of a field: its number and length, as the encoding of protocol buffers has it."""
+    """The encoded number and length of a field, which go before its bytes. protobuf's encoder is not public."""
     length_delimited = 2
     prefix = bytearray((number << 3 | length_delimited,))
     while size_bytes > 127:
