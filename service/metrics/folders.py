@@ -61,7 +61,10 @@ def find_folder_of_siblings() -> Path | None:
 
 
 def _read_start(pid: int) -> str:
-    """When a process was started, in ticks since boot. Without `/proc`: "0" if it runs."""
+    """When a process was started, in ticks since boot. Without `/proc`: "0" if it runs.
+
+    Not psutil's ``create_time``, which changes when the clock is set.
+    """
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     if Path("/proc/self/stat").exists():

@@ -81,7 +81,6 @@ class Forwarder:
         self._handler = handler
         self._folder = folder
         self._rank = WorkerRank(folder, settings.workers)
-        self._workers = settings.workers
         self._connections = [
             _WorkerConnection(loop, settings.max_held_bytes, self._path(number)) for number in range(settings.workers)
         ]
@@ -92,7 +91,8 @@ class Forwarder:
         """Take a rank and listen for the other workers."""
         number = self._rank.take()
         if number is None:
-            logger.error("there are more workers than SLUICE_WORKERS=%d: this one keeps no sequences", self._workers)
+            most = len(self._connections)
+            logger.error("there are more workers than SLUICE_WORKERS=%d: this one keeps no sequences", most)
             return
         path = self._path(number)
         path.unlink(missing_ok=True)  # left by a worker that has died
@@ -118,7 +118,7 @@ class Forwarder:
 
     def find_owner(self, model: str, sequence: int | str) -> "_WorkerConnection | None":
         """The connection to the worker that keeps a sequence; None if it is this one."""
-        owner = zlib.crc32(f"{model}/{sequence!a}".encode()) % self._workers
+        owner = zlib.crc32(f"{model}/{sequence!a}".encode()) % len(self._connections)
         return None if owner == self._rank.number else self._connections[owner]
 
     def _path(self, number: int) -> Path:
@@ -200,19 +200,13 @@ class _WorkerConnection:
         except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
-            writer = self._writer
-            self._end()
+            writer, waiting = self._writer, self._waiting
+            self._writer, self.task, self._unsent, self._waiting = None, None, [], {}
+            for done, timer in waiting.values():
+                timer.cancel()
+                done(NotReady("sequence_id: the worker that keeps this sequence is not there at present"))
             if writer is not None:
                 await _abort(writer)
-
-    def _end(self) -> None:
-        """The other worker is not there any more."""
-        self._writer, self.task = None, None
-        self._unsent = []
-        waiting, self._waiting = self._waiting, {}
-        for done, timer in waiting.values():
-            timer.cancel()
-            done(NotReady("sequence_id: the worker that keeps this sequence is not there at present"))
 
     def _answer(self, number: int, head: Any, body: bytes) -> None:
         found = self._waiting.pop(number, None)

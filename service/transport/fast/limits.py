@@ -164,11 +164,11 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.limits.body_timeout_s
 
     def _end_late_message(self, now: float) -> float | None:
-        limits, request = self.limits, self.cycle
+        limits, request, handler = self.limits, self.cycle, self._connection.handler
         if isinstance(request, FastRequest) and request.room_until:
             if now < request.room_until:
                 self.wake_by(request.room_until)
-            elif self._is_in_the_way(request):
+            elif request.waits_for_room or (handler is not None and handler.body_budget.keeps_others_waiting(request)):
                 self._connection.refuse(request, no_room(limits.room_timeout_s))
                 return limits.body_timeout_s
         within_s = limits.header_timeout_s if self._in_header else limits.body_timeout_s
@@ -186,11 +186,6 @@ class LimitedProtocol(HttpToolsProtocol):
             return self._end_if_unread()
         self.end_with(TooSlow(self._tell_missing()))
         return limits.body_timeout_s
-
-    def _is_in_the_way(self, request: FastRequest) -> bool:
-        """Whether a body waits for room, or is the first and keeps others waiting."""
-        handler = self._connection.handler
-        return request.waits_for_room or (handler is not None and handler.body_budget.keeps_others_waiting(request))
 
     def _tell_missing(self) -> str:
         limits = self.limits

@@ -41,10 +41,6 @@ def _of_model(request: Any, what: str = "") -> str:
     return f"/v2/models/{_quoted(request.name)}{version}{what}"
 
 
-def _statistics(request: Any) -> InfoRequest:
-    return InfoRequest(_of_model(request, "/stats") if request.name else "/v2/models/stats")
-
-
 def _repository(request: Any, what: str) -> InfoRequest:
     if request.repository_name:
         raise InvalidInput(f"repository_name: expected none, for there is one, got {request.repository_name!r:.60}")
@@ -66,10 +62,6 @@ def _trace(request: Any) -> InfoRequest:
     return InfoRequest(f"/v2{of_model}/trace/setting", settings or None)
 
 
-def _logging(request: Any) -> InfoRequest:
-    return InfoRequest("/v2/logging", read_parameters(request.settings, "settings") or None)
-
-
 INFO_REQUESTS: Mapping[str, Callable[[Any], InfoRequest]] = {
     "ServerLive": lambda request: InfoRequest("/v2/health/live"),
     "ServerReady": lambda request: InfoRequest("/v2/health/ready"),
@@ -77,12 +69,14 @@ INFO_REQUESTS: Mapping[str, Callable[[Any], InfoRequest]] = {
     "ServerMetadata": lambda request: InfoRequest("/v2"),
     "ModelMetadata": lambda request: InfoRequest(_of_model(request)),
     "ModelConfig": lambda request: InfoRequest(_of_model(request, "/config")),
-    "ModelStatistics": _statistics,
+    "ModelStatistics": lambda request: InfoRequest(
+        _of_model(request, "/stats") if request.name else "/v2/models/stats"
+    ),
     "RepositoryIndex": lambda request: _repository(request, "index"),
     "RepositoryModelLoad": lambda request: _repository(request, "load"),
     "RepositoryModelUnload": lambda request: _repository(request, "unload"),
     "TraceSetting": _trace,
-    "LogSettings": _logging,
+    "LogSettings": lambda request: InfoRequest("/v2/logging", read_parameters(request.settings, "settings") or None),
 }
 """Method -> the HTTP request of a message. Raises InvalidInput."""
 
