@@ -1,6 +1,6 @@
 """The numbers behind the metrics. They can be summed over all workers.
 
-To count is an addition into an array, without a lock or a look-up of labels: 0.1 to 0.3 µs for a histogram, where
+To count is an addition into an array, without a lock or a look-up of labels: 0.2 to 0.4 µs for a histogram, where
 prometheus_client takes 3.1 µs with several processes. With several workers each array is a file that is mapped into
 memory. The worker that is scraped reads all files, so the sums are exact at that moment.
 
@@ -13,6 +13,7 @@ import fcntl
 import json
 import mmap
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ Labels = tuple[str, ...]
 Series = dict[Labels, list[float]]
 
 Values: TypeAlias = "list[float] | memoryview[float]"
-"""A list if no other process reads the numbers: compiled code adds to it in a quarter of the time."""
+"""A list if no other process reads the numbers, because to add to it is faster."""
 
 
 @dataclass(frozen=True)
@@ -122,19 +123,12 @@ def read_storage(
                 yield definition, tuple(labels), numbers.tolist()
 
 
-def _add(values: Values, at: int, amount: float) -> None:
-    if isinstance(values, list):  # so that mypyc compiles the same line in two ways
-        values[at] += amount
-    else:
-        values[at] += amount
-
-
 class Counter:
     def __init__(self, values: Values, at: int) -> None:
         self._values, self._at = values, at
 
     def inc(self, amount: float = 1.0) -> None:
-        _add(self._values, self._at, amount)
+        self._values[self._at] += amount
 
 
 class Gauge(Counter):
@@ -148,23 +142,12 @@ class Histogram:
         self._sum = at + len(bounds) + 1
 
     def observe(self, value: float) -> None:
-        self._count(value)
-        _add(self._values, self._sum, value)
+        self._values[self._at + bisect_left(self._bounds, value)] += 1.0
+        self._values[self._sum] += value
 
     def observe_all(self, observed: Sequence[float]) -> None:
-        total = 0.0
         for value in observed:
-            self._count(value)
-            total += value
-        _add(self._values, self._sum, total)
-
-    def _count(self, value: float) -> None:
-        at = self._at
-        for bound in self._bounds:  # compiled, this is faster than ``bisect``
-            if value <= bound:
-                break
-            at += 1
-        _add(self._values, at, 1.0)
+            self.observe(value)
 
 
 class Record:
@@ -174,7 +157,7 @@ class Record:
         self._values, self._at = values, at
 
     def add(self, field: int, amount: float) -> None:
-        _add(self._values, self._at + field, amount)
+        self._values[self._at + field] += amount
 
     def set(self, field: int, value: float) -> None:
         self._values[self._at + field] = value
