@@ -1,8 +1,12 @@
-"""Nothing is tested that was compiled of another source."""
+"""Nothing is tested that was compiled of another source, and no property fails because the machine is busy."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from service.compiled import find_stale
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:

@@ -1,18 +1,19 @@
 """A stand-in server: the few routes that a load test asks, with faults on demand, on a port that the system chose."""
 
-import asyncio
 import itertools
 import json
 import math
 import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
-import uvicorn
+
+from tests.loadtests.answering import answering, send
 
 CLASSES = 3
 METADATA = {
@@ -29,7 +30,7 @@ CARDS = [
 
 @dataclass
 class StandIn:
-    """An ASGI application. It reads what it is sent by the protocol's own rules and refuses what breaks them."""
+    """It reads what it is sent by the protocol's own rules and refuses what breaks them."""
 
     fail_every: int = 0
     delay_s: float = 0.0
@@ -37,29 +38,18 @@ class StandIn:
     address: str = ""
     seen: itertools.count = field(default_factory=itertools.count)
 
-    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable[..., Awaitable[None]]) -> None:
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        status, extra, content = await self.answer(scope["path"], headers, body)
-        sent = [
-            (name.encode(), value.encode()) for name, value in {**extra, "content-length": str(len(content))}.items()
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": sent})
-        await send({"type": "http.response.body", "body": content})
+    def __call__(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        status, headers, content = self.answer(handler.path, handler.headers, body)
+        send(handler, content, status, headers)
 
-    async def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         if path == "/models":
             return 200, {}, json.dumps(CARDS).encode()
         if path == "/v2/models/digits":
             return 200, {}, json.dumps(METADATA).encode()
         if path not in ("/classify", "/v2/models/digits/infer"):
             return 404, {}, b'{"error": "Not Found"}'
-        await asyncio.sleep(self.delay_s)
+        time.sleep(self.delay_s)
         if self.fail_every and next(self.seen) % self.fail_every == 0:
             return 500, {}, b'{"error": "planned"}'
         return self.classify(body) if path == "/classify" else self.infer(headers, body)
@@ -73,7 +63,7 @@ class StandIn:
         prediction = {"label": "seven", "index": 7, "probability": 0.5, "top": []}
         return 200, {}, json.dumps({"predictions": [prediction] * (len(rows) - self.missing_rows)}).encode()
 
-    def infer(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def infer(self, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         length = int(headers["inference-header-content-length"])
         header = json.loads(body[:length])
         (tensor,) = header["inputs"]
@@ -91,19 +81,9 @@ class StandIn:
 
 @contextmanager
 def run_stand_in(**faults: Any) -> Iterator[StandIn]:
-    """A stand-in on 127.0.0.1 in a thread of its own. It listens before its thread runs, so nobody has to wait."""
     stand_in = StandIn(**faults)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        stand_in.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(stand_in, lifespan="off", ws="none", log_level="critical"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield stand_in
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
+    with answering(stand_in) as stand_in.address:
+        yield stand_in
 
 
 @pytest.fixture

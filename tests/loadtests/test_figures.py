@@ -17,17 +17,13 @@ def write(folder: Path, stats: str, failures: str = FAILURES) -> Path:
     return folder / "r"
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    """No CSV file means that nothing was measured; its path is told."""
+def test_unreadable_figures_are_refused(tmp_path: Path) -> None:
+    """Without a file, whose path is told, or without one readable total there is nothing to judge."""
     with pytest.raises(NoFigures, match=r"r_stats\.csv is missing"):
         read_figures(tmp_path / "r")
-
-
-@pytest.mark.parametrize("stats", ["", "POST,/classify,5,0,1.0,1,2,3\n", ",Aggregated,many,0,1.0,1,2,3\n"])
-def test_unreadable_figures_are_refused(tmp_path: Path, stats: str) -> None:
-    """Without one readable total there is nothing to judge."""
-    with pytest.raises(NoFigures):
-        read_figures(write(tmp_path, stats))
+    for stats in ("", "POST,/classify,5,0,1.0,1,2,3\n", ",Aggregated,many,0,1.0,1,2,3\n"):
+        with pytest.raises(NoFigures):
+            read_figures(write(tmp_path, stats))
 
 
 def test_no_request_has_no_times(tmp_path: Path) -> None:

@@ -6,20 +6,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from loadtests.http_client import Request, Unreachable, exchange
 from loadtests.rows import make_inputs
 from loadtests.signature import NoModel, Signature, Tensor, find_model, parse_signature
+
+NO_AXIS = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": []}], "outputs": []}'
+NO_SHAPE = b'{"inputs": [{"name": "x", "datatype": "FP32"}], "outputs": []}'
 
 
 @pytest.mark.parametrize(
     ("document", "text"),
     [
-        (b"", "not the protocol's"),
-        (b"[]", "not the protocol's"),
-        (b'{"inputs": []}', "not the protocol's"),
-        (b'{"inputs": [{"name": "x", "datatype": "FP32"}], "outputs": []}', "not the protocol's"),
-        (b'{"inputs": [], "outputs": []}', "no input with a batch axis"),
-        (b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": []}], "outputs": []}', "no input with a batch axis"),
+        *((document, "not the protocol's") for document in (b"", b"[]", b'{"inputs": []}', NO_SHAPE)),
+        *((document, "no input with a batch axis") for document in (b'{"inputs": [], "outputs": []}', NO_AXIS)),
     ],
 )
 def test_unusable_metadata_is_refused(document: bytes, text: str) -> None:
@@ -47,12 +45,6 @@ def test_first_ready_model_of_the_task(serve: Callable) -> None:
     with serve() as server:
         assert find_model(server.address, "classify") == "digits"
         assert find_model(server.address) == "echo"
-
-
-def test_silence_is_unreachable(closed_address: str) -> None:
-    """A refused connection is Unreachable, with the address."""
-    with pytest.raises(Unreachable, match="no answer from http"):
-        exchange(closed_address, Request("/livez"), timeout_s=2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Tensors as bytes, and the check of answers."""
 
 import json
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,29 +32,58 @@ def binary(header: dict[str, Any], content: bytes) -> tuple[dict[str, str], byte
     return {HEADER_LENGTH.lower(): str(len(text))}, text + content
 
 
+ENTRY = {"name": "y", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
+PREDICTION = {"label": "a", "index": 0, "probability": 1}
+MALFORMED = (
+    *({"datatype": "FP31"}, {"shape": "abc"}, {"data": [1.0]}, {"data": ["a", "b"]}, {"data": [[1.0], [2.0, 3.0]]}),
+    *({"parameters": {"binary_data_size": -1}}, {"parameters": {"binary_data_size": "8"}}, {"parameters": []}),
+)
+BODIES = (
+    *(b"", b"not json", b"[]", b'{"outputs": 5}', answer_with("no object"), answer_with({"name": "y"})),
+    *(answer_with(output(**changes)) for changes in MALFORMED),
+)
+WRONG_OUTPUTS = {
+    "output 'y' is missing": ({"name": "z"},),
+    "has not the shape": ({"shape": [2, 1]}, {"shape": [2]}, {"shape": [2, 2], "data": [1, 2, 3, 4]}),
+    "not finite": ({"data": [1.0, math.nan]},),
+}
+WRONG_PREDICTIONS = (
+    *({}, [], [5], [{"label": "a", "index": 0}]),
+    *([{**PREDICTION, "probability": p}] for p in (1.5, math.nan, "high")),
+)
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("check", "text"),
     [
-        b"",
-        b"not json",
-        b"[]",
-        b'{"outputs": 5}',
-        answer_with("no object"),
-        answer_with({"name": "y"}),
-        answer_with(output(datatype="FP31")),
-        answer_with(output(shape="abc")),
-        answer_with(output(data=[1.0])),
-        answer_with(output(data=["a", "b"])),
-        answer_with(output(data=[[1.0], [2.0, 3.0]])),
-        answer_with(output(parameters={"binary_data_size": -1})),
-        answer_with(output(parameters={"binary_data_size": "8"})),
-        answer_with(output(parameters=[])),
+        *((partial(decode, {}, body), "") for body in BODIES),
+        # Bytes that are missing or left over after the last output.
+        *((partial(decode, *binary({"outputs": [ENTRY]}, bytes(size))), "") for size in (7, 9, 0)),
+        # A length that is no number, or beyond the body.
+        *(
+            (partial(decode, {HEADER_LENGTH.lower(): length}, answer_with(output())), HEADER_LENGTH)
+            for length in ("-1", "9999", "ten", "")
+        ),
+        # Against the signature, although the status was 200.
+        *(
+            (partial(check_outputs, {}, answer_with(output(**changes)), SIGNATURE, rows=1), text)
+            for text, wrong in WRONG_OUTPUTS.items()
+            for changes in wrong
+        ),
+        # One prediction a row, each with a label, an index and a probability.
+        *((partial(check_predictions, body, rows=1), "") for body in (b"<html>", b"[]")),
+        *(
+            (partial(check_predictions, json.dumps({"predictions": wrong}).encode(), rows=1), "")
+            for wrong in WRONG_PREDICTIONS
+        ),
+        # 0 is how Locust reports a connection that failed.
+        *((partial(check_status, status), "") for status in (0, 204, 301, 429, 503)),
     ],
 )
-def test_malformed_answer_is_wrong(body: bytes) -> None:
+def test_wrong_answer_is_a_wrong_answer(check: Callable[[], object], text: str) -> None:
     """Whatever a broken server sends is a WrongAnswer, never another exception that would end the user."""
-    with pytest.raises(WrongAnswer):
-        decode({}, body)
+    with pytest.raises(WrongAnswer, match=text or None):
+        check()
 
 
 @given(st.binary(max_size=200), st.one_of(st.none(), st.text(max_size=4), st.integers(0, 200).map(str)))
@@ -62,64 +94,6 @@ def test_any_bytes_are_read_or_wrong(body: bytes, length: str | None) -> None:
         decode(headers, body)
     except WrongAnswer:
         return
-
-
-@pytest.mark.parametrize("content", [b"\0" * 7, b"\0" * 9, b""])
-def test_binary_size_must_add_up(content: bytes) -> None:
-    """Bytes that are missing or left over after the last output are wrong."""
-    entry = {"name": "y", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
-    with pytest.raises(WrongAnswer):
-        decode(*binary({"outputs": [entry]}, content))
-
-
-@pytest.mark.parametrize("length", ["-1", "9999", "ten", ""])
-def test_wrong_header_length(length: str) -> None:
-    """A length header that is no number, or beyond the body, is wrong."""
-    with pytest.raises(WrongAnswer, match=HEADER_LENGTH):
-        decode({HEADER_LENGTH.lower(): length}, answer_with(output()))
-
-
-@pytest.mark.parametrize(
-    ("outputs", "text"),
-    [
-        ([output(name="z")], "output 'y' is missing"),
-        ([output(shape=[2, 1])], "has not the shape"),
-        ([output(shape=[2])], "has not the shape"),
-        ([output(shape=[2, 2], data=[1, 2, 3, 4])], "has not the shape"),
-        ([output(data=[1.0, float("nan")])], "not finite"),
-    ],
-)
-def test_output_against_the_signature(outputs: list[dict[str, Any]], text: str) -> None:
-    """A missing output, another shape, another number of rows and NaN are wrong although the status was 200."""
-    with pytest.raises(WrongAnswer, match=text):
-        check_outputs({}, answer_with(*outputs), SIGNATURE, rows=1)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"<html>",
-        b"[]",
-        b'{"predictions": {}}',
-        b'{"predictions": []}',
-        b'{"predictions": [5]}',
-        b'{"predictions": [{"label": "a", "index": 0}]}',
-        b'{"predictions": [{"label": "a", "index": 0, "probability": 1.5}]}',
-        b'{"predictions": [{"label": "a", "index": 0, "probability": NaN}]}',
-        b'{"predictions": [{"label": "a", "index": 0, "probability": "high"}]}',
-    ],
-)
-def test_malformed_prediction_is_wrong(body: bytes) -> None:
-    """A /classify answer must hold one prediction a row, each with a label, an index and a probability."""
-    with pytest.raises(WrongAnswer):
-        check_predictions(body, rows=1)
-
-
-@pytest.mark.parametrize("status", [0, 204, 301, 429, 503])
-def test_only_200_is_an_answer(status: int) -> None:
-    """Only status 200 counts; 0 is how Locust reports a connection that failed."""
-    with pytest.raises(WrongAnswer):
-        check_status(status)
 
 
 arrays = st.sampled_from(sorted(DTYPES)).flatmap(
@@ -155,14 +129,12 @@ def test_json_round_trip(values: np.ndarray) -> None:
 
 def test_numbers_are_short() -> None:
     """0.1 as a float32 is sent as 0.1: servers are measured, not their reading of digits."""
-    assert shorten(np.array([[0.1, 1.0]], np.float32)) == [[0.1, 1.0]]
-    assert json.dumps(shorten(np.array([0.1], np.float32))) == "[0.1]"
+    assert json.dumps(shorten(np.array([[0.1, 1.0]], np.float32))) == "[[0.1, 1.0]]"
 
 
 def test_right_answers_pass() -> None:
     """Right answers in both encodings raise nothing."""
     check_status(200)
-    check_predictions(b'{"predictions": [{"label": "a", "index": 0, "probability": 1}]}', rows=1)
+    check_predictions(json.dumps({"predictions": [PREDICTION]}).encode(), rows=1)
     check_outputs({}, answer_with(output()), SIGNATURE, rows=1)
-    entry = {"name": "y", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
-    check_outputs(*binary({"outputs": [entry]}, bytes(8)), SIGNATURE, rows=1)
+    check_outputs(*binary({"outputs": [ENTRY]}, bytes(8)), SIGNATURE, rows=1)

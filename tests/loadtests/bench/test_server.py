@@ -3,12 +3,14 @@
 import os
 import select
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from loadtests.bench import server
 from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, resume, run_server
-from loadtests.http_client import Request, exchange
+from loadtests.http_client import Answer, Request, Unreachable, exchange
 
 SERVER = """
 import http.server, subprocess, sys, signal
@@ -28,7 +30,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-def has_ended(pid: int, limit_s: float = 10.0) -> bool:
+def has_ended(pid: int, limit_s: float = 60.0) -> bool:
     """Whether the process ends within the limit: a killed process of another parent takes a moment to go."""
     try:
         descriptor = os.pidfd_open(pid)
@@ -54,12 +56,20 @@ def test_server_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) -> No
         pytest.fail("it never ran")
 
 
-def test_server_that_is_never_ready_is_ended(tmp_path: Path) -> None:
+def test_server_that_is_never_ready_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is not ready in time is reported and ended, with its children."""
+
+    def ask_until_answered(address: str, request: Request, timeout_s: float) -> Answer:
+        while True:
+            with suppress(Unreachable):
+                return exchange(address, request, timeout_s)
+            select.select([], [], [], 0.01)
+
+    monkeypatch.setattr(server, "exchange", ask_until_answered)
     port, log = free_port(), tmp_path / "log"
     with (
-        pytest.raises(ServerFailed, match="did not answer 200 within 2 s"),
-        run_server(command(port, "unready"), {}, log, f"http://127.0.0.1:{port}", "/", start_limit_s=2),
+        pytest.raises(ServerFailed, match="did not answer 200 within"),
+        run_server(command(port, "unready"), {}, log, f"http://127.0.0.1:{port}", "/", start_limit_s=0.2),
     ):
         pytest.fail("it never was ready")
     assert has_ended(int(log.read_text().split()[1]))
@@ -68,16 +78,18 @@ def test_server_that_is_never_ready_is_ended(tmp_path: Path) -> None:
 def test_failure_of_the_measurement_ends_the_server(tmp_path: Path) -> None:
     """When the block raises, the server and its children are gone before the error is seen."""
     port, log = free_port(), tmp_path / "log"
-    server = run_server(command(port, "good"), {}, log, f"http://127.0.0.1:{port}", "/")
-    pid = server.__enter__()
-    child = int(log.read_text().split()[1])
-    assert os.getpgid(pid) == os.getpgid(child) == pid
-    assert not has_ended(pid, 0)
-    assert not has_ended(child, 0)
-    planned = RuntimeError("planned")
-    assert not server.__exit__(RuntimeError, planned, None)
-    assert has_ended(pid)
-    assert has_ended(child)
+    pids: list[int] = []
+
+    def measure() -> None:
+        with run_server(command(port, "good"), {}, log, f"http://127.0.0.1:{port}", "/") as pid:
+            pids.extend((pid, int(log.read_text().split()[1])))
+            assert [os.getpgid(one) for one in pids] == [pid, pid]
+            assert not any(has_ended(one, 0) for one in pids)
+            raise RuntimeError("planned")
+
+    with pytest.raises(RuntimeError, match="planned"):
+        measure()
+    assert all(has_ended(one) for one in pids)
 
 
 def test_stubborn_server_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +102,8 @@ def test_stubborn_server_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def is_stopped(pid: int, wanted: bool) -> bool:
-    """Whether the process comes to be stopped, or not to be, within five seconds: a signal takes a moment to arrive."""
-    for _ in range(500):
+    """Whether the process comes to be stopped, or not to be, in time: a signal takes a moment to arrive."""
+    for _ in range(3000):
         if (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T") == wanted:
             return wanted
         select.select([], [], [], 0.01)
@@ -104,16 +116,14 @@ def test_paused_server_and_its_children_use_no_core(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     address = f"http://127.0.0.1:{port}"
     with run_server(command(port, "good"), {}, log, address, "/") as pid:
-        child = int(log.read_text().split()[1])
+        pids = (pid, int(log.read_text().split()[1]))
         pause(pid)
-        assert is_stopped(pid, wanted=True)
-        assert is_stopped(child, wanted=True)
+        assert all(is_stopped(one, wanted=True) for one in pids)
         resume(pid)
         assert exchange(address, Request("/")).status == 200
-        assert not is_stopped(child, wanted=False)
+        assert not any(is_stopped(one, wanted=False) for one in pids)
         pause(pid)
-    assert has_ended(pid)
-    assert has_ended(child)
+    assert all(has_ended(one) for one in pids)
 
 
 def test_tail_is_the_end(tmp_path: Path) -> None:

@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.bench.load.wrk import Shot, WrkFailed, parse_output, quote_lua, run_wrk
+from loadtests.bench.load.wrk import Sample, Shot, WrkFailed, parse_output, quote_lua, run_wrk
 from loadtests.http_client import Request, exchange
 
 OUTPUT = """\
 Running 1s test @ http://127.0.0.1:1
-  1 threads and 4 connections
-  Latency     1.00ms    1.00ms   9.00ms   90.00%
 Requests/sec:   1000.00
 
 WRK_RESULT {"requests":1000,"duration_us":2000000,"wrong_status":3,"wrong_length":4,"socket_errors":5,"timeouts":6,\
 "p50_us":1500,"p99_us":9000}
 """
+CLIENTS = 4
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 
@@ -34,8 +33,7 @@ def test_output_without_one_result_is_a_failure(output: str) -> None:
 def test_output_is_read() -> None:
     """Times become seconds; errors are kept apart by kind."""
     sample = parse_output(OUTPUT)
-    assert (sample.duration_s, sample.p50_s, sample.p99_s) == (2.0, 0.0015, 0.009)
-    assert (sample.wrong_status, sample.wrong_length, sample.socket_errors, sample.timeouts) == (3, 4, 5, 6)
+    assert sample == Sample(1000, 2.0, 3, 4, 5, 6, p50_s=0.0015, p99_s=0.009)
     assert sample.answers_per_s == 993 / 2
 
 
@@ -76,8 +74,10 @@ def test_wrong_answers_are_counted(serve: Callable, tmp_path: Path, fail_every: 
     with serve() as server:
         length = len(exchange(server.address, request).body) + off_by
     with serve(fail_every=fail_every) as server:
-        sample = run_wrk(server.address, Shot(request, length, length).write_script(tmp_path), 4, 1)
-    assert sample.requests > 0
-    assert getattr(sample, kind) > 0
-    assert sample.errors == getattr(sample, kind)
-    assert sample.errors == pytest.approx(sample.requests / (fail_every or 1), rel=0.3)
+        script = Shot(request, length, length).write_script(tmp_path)
+        # Longer where a second is not enough for some answers.
+        samples = (run_wrk(server.address, script, CLIENTS, duration_s) for duration_s in (1, 5, 25))
+        sample = next(sample for sample in samples if sample.requests >= 20)
+    assert sample.errors == getattr(sample, kind) > 0
+    # The server counts what wrk did not wait for too.
+    assert abs(sample.errors - sample.requests / (fail_every or 1)) <= CLIENTS

@@ -1,29 +1,47 @@
 """What holds and what does not: the promises against cells and figures that are made up."""
 
+from functools import partial
+
 import pytest
 
-from loadtests.bench.load.wrk import Sample
-from loadtests.bench.machine import Machine
+from loadtests.bench.models.picture import PNG, make_classifier
+from loadtests.bench.peers.sluice import STORE
 from loadtests.bench.results.figures import Figures, Latency, Overload, OverloadRound, Poisoning
 from loadtests.bench.results.result import Cell, Result
-from loadtests.bench.results.verdict import Row, judge
+from loadtests.bench.results.task_figures import Contest, FirstStep, Pace, Sameness, TaskFigures
+from loadtests.bench.results.task_verdict import AGAIN, ARRIVING, AT_ONCE, FIRST_STEP, FORECASTS, SAMENESS
+from loadtests.bench.results.verdict import judge
+from tests.loadtests.bench.results.made_up import MACHINE, make_cell
 
-MACHINE = Machine("A CPU", 2, "Linux 6", "3.11.7", "abc123", "2026-01-01T00:00:00+00:00")
-
-
-def cell(peer: str, *rates: int, model: str = "tiny", encoding: str = "binary", clients: int = 64) -> Cell:
-    samples = tuple(Sample(rate, 1.0, 0, 0, 0, 0, 0.001, 0.002) for rate in rates)
-    return Cell(model, encoding, clients, peer, samples)
-
-
-def find(text: str, *cells: Cell, figures: Figures | None = None) -> Row:
-    result = Result(MACHINE, {}, {}, (), cells, (), figures or Figures())
-    (row,) = (row for row in judge(result) if text in row.figure)
-    return row
+CLASSIFIER = make_classifier(STORE).name
+binary = partial(make_cell, encoding="binary")
+residual = partial(binary, model="residual")
+picture = partial(make_cell, model=CLASSIFIER, encoding=PNG)
 
 
-def overload_round(within: float, refusal_p99_s: float | None) -> OverloadRound:
-    return OverloadRound(100.0, 500.0, within, 0, {}, refusal_p99_s, refusal_p99_s, 0, 0, 0.1)
+def overload(*rounds: tuple[float, float | None]) -> Figures:
+    """Rounds of 100 requests a second that could be answered: how many were in time, and the p99 of refusals."""
+    made = (OverloadRound(100.0, 500.0, within, 0, {}, p99_s, p99_s, 0, 0, 0.1) for within, p99_s in rounds)
+    return Figures(overload=Overload("residual", 0.25, tuple(made)))
+
+
+def contest(
+    name: str, together: float, alone: float = 10.0, failed: int = 0, most_per_s: float | None = None
+) -> TaskFigures:
+    paces = (Pace(alone, 0),) * 3, (Pace(together, failed),) * 3
+    return TaskFigures({name: Contest("samples", *paces, most_per_s=most_per_s)})
+
+
+def first_step(idle_s: float, busy_s: float, failed: int = 0) -> TaskFigures:
+    return TaskFigures(first_step=FirstStep((idle_s,) * 3, (busy_s,) * 3, 40, failed))
+
+
+def check(result: Result, figure: str, holds: object, aim: object, text: str) -> None:
+    """Whether a promise holds and reaches its aim, and what is shown as measured; ... is not looked at."""
+    (row,) = (row for row in judge(result) if figure in row.figure)
+    assert row.holds is holds
+    assert aim is ... or row.reaches_aim is aim
+    assert text in row.measured
 
 
 def test_nothing_measured_neither_holds_nor_fails() -> None:
@@ -33,86 +51,92 @@ def test_nothing_measured_neither_holds_nor_fails() -> None:
     assert {(row.measured, row.holds, row.reaches_aim) for row in rows} == {("not measured", None, None)}
 
 
-@pytest.mark.parametrize(("rate", "holds", "aim"), [(4100, False, False), (4200, True, False), (6000, True, True)])
-def test_binary_is_set_against_the_only_encoding_of_bentoml(rate: int, holds: bool, aim: bool) -> None:
-    """BentoML has JSON only; the promise holds from its least value on."""
-    row = find("tiny, binary, 64 clients: against BentoML", cell("sluice", rate), cell("bentoml", 100, encoding="json"))
-    assert (row.holds, row.reaches_aim) == (holds, aim)
+BENTOML = "tiny, binary, 64 clients: against BentoML"
+BEST = "against the best of"
+WORST = (
+    *(binary("sluice", 1000), binary("litserve", 100), binary("ray", 50)),
+    *(binary("sluice", 150, clients=1), binary("litserve", 90, clients=1), binary("mlserver", 100, clients=1)),
+)
+MINE = (make_cell("sluice", 90), binary("sluice", 80), make_cell("mosec", 50))
+LATENCY = Figures(latency=Latency("tiny", (200e-6, 230e-6, 400e-6), (100e-6, 100e-6, 100e-6)))
 
 
-def test_worst_cell_decides() -> None:
-    """Against the best of the Python peers one bad cell fails the promise, and it is the one that is shown."""
-    cells = [
-        *(cell("sluice", 1000), cell("litserve", 100), cell("ray", 50)),
-        *(cell("sluice", 150, clients=1), cell("litserve", 90, clients=1), cell("mlserver", 100, clients=1)),
-    ]
-    row = find("against the best of", *cells)
-    assert (row.holds, row.reaches_aim) == (False, False)
-    assert row.measured == "worst 1.50× (1.50–1.50) (tiny, binary, 1 clients, mlserver)"
+@pytest.mark.parametrize(
+    ("figure", "measured", "holds", "aim", "text"),
+    [
+        # BentoML has JSON only; the promise holds from its least value on.
+        (BENTOML, (binary("sluice", 4100), make_cell("bentoml", 100)), False, False, ""),
+        (BENTOML, (binary("sluice", 4200), make_cell("bentoml", 100)), True, False, ""),
+        (BENTOML, (binary("sluice", 6000), make_cell("bentoml", 100)), True, True, ""),
+        # One bad cell fails the promise, and it is the one that is shown.
+        (BEST, WORST, False, False, "worst 1.50× (1.50–1.50) (tiny, binary, 1 clients, mlserver)"),
+        # Where twice the best peer is beyond the ceiling, to be as fast as it is enough.
+        (BEST, (binary("sluice", 150), binary("fastapi", 100), binary("onnxruntime", 250)), False, False, ""),
+        (BEST, (binary("sluice", 150), binary("fastapi", 100), binary("onnxruntime", 190)), True, ..., ""),
+        # mosec's faster encoding is set against our faster one, whichever they are.
+        ("against mosec", (*MINE, binary("mosec", 100)), True, ..., ""),
+        ("against mosec", (*MINE, binary("mosec", 101)), False, ..., ""),
+        # The share is of what ONNX Runtime did in process in the same rounds; above it, it was measured wrongly.
+        (
+            "64 clients: share",
+            (residual("sluice", 70, 85, 95), residual("onnxruntime", 100, 100, 100)),
+            *(True, False, "0.85 (0.70–0.95)"),
+        ),
+        ("64 clients: share", (residual("sluice", 120), residual("onnxruntime", 100)), None, None, "not credible"),
+        ("fast path", (binary("sluice", 180), binary("sluice-asgi", 100)), True, ..., ""),
+        # The bare run of each round is taken off the p50 of that round; the median decides.
+        ("p50 above", LATENCY, True, False, "130 µs (100–300)"),
+        # What is answered in time and how fast the rest is refused are judged apart; refusing nothing is not slow.
+        ("answered within", overload((92.0, 0.03), (94.0, 0.05)), True, ..., ""),
+        ("refusals", overload((92.0, 0.03), (94.0, 0.05)), False, ..., "40.0 ms (30.0–50.0)"),
+        ("refusals", overload((50.0, None)), None, ..., "nothing was refused"),
+        # All neighbours of a poisoned row have their answers; without such a row nothing was measured.
+        ("poisoned", Figures(poisoning=Poisoning(990, 0, 10, {"500": 10})), True, ..., ""),
+        ("poisoned", Figures(poisoning=Poisoning(990, 1, 10, {"500": 10})), False, ..., ""),
+        ("poisoned", Figures(poisoning=Poisoning(990, 0, 0, {})), None, ..., ""),
+    ],
+)
+def test_promises(figure: str, measured: tuple[Cell, ...] | Figures, holds: object, aim: object, text: str) -> None:
+    """Of servers, of latency, of overload and of poisoned rows."""
+    cells, figures = ((), measured) if isinstance(measured, Figures) else (measured, Figures())
+    check(Result(MACHINE, {}, {}, (), cells, (), figures), figure, holds, aim, text)
 
 
-def test_ceiling_binds() -> None:
-    """Where twice the best peer is beyond the ceiling, to be as fast as it is enough."""
-    cells = [cell("sluice", 150), cell("fastapi", 100)]
-    assert find("against the best of", *cells, cell("onnxruntime", 250)).holds is False
-    assert find("against the best of", *cells, cell("onnxruntime", 190)).holds is True
-
-
-def test_each_in_its_best_encoding() -> None:
-    """mosec's faster encoding is set against our faster one, whichever they are."""
-    cells = [cell("sluice", 90, encoding="json"), cell("sluice", 80), cell("mosec", 50, encoding="json")]
-    assert find("against mosec", *cells, cell("mosec", 100)).holds is True
-    assert find("against mosec", *cells, cell("mosec", 101)).holds is False
-
-
-def test_share_of_the_ceiling() -> None:
-    """The share is of what ONNX Runtime did in process in the same rounds."""
-    ceiling = cell("onnxruntime", 100, 100, 100, model="residual")
-    row = find("64 clients: share", cell("sluice", 70, 85, 95, model="residual"), ceiling)
-    assert (row.measured, row.holds, row.reaches_aim) == ("0.85 (0.70–0.95)", True, False)
-
-
-def test_more_than_the_ceiling_is_not_believed() -> None:
-    """A server above the ceiling shows that the ceiling was measured wrongly, so the promise stays open."""
-    ceiling = cell("onnxruntime", 100, model="residual")
-    row = find("64 clients: share", cell("sluice", 120, model="residual"), ceiling)
-    assert (row.holds, row.reaches_aim) == (None, None)
-    assert "not credible" in row.measured
-
-
-def test_paths() -> None:
-    """The fast path is set against the same server without it."""
-    assert find("fast path", cell("sluice", 180), cell("sluice-asgi", 100)).holds is True
-
-
-def test_latency_is_what_the_server_adds() -> None:
-    """The bare run of each round is taken off the p50 of that round; the median decides."""
-    figures = Figures(latency=Latency("tiny", (200e-6, 230e-6, 400e-6), (100e-6, 100e-6, 100e-6)))
-    row = find("p50 above", figures=figures)
-    assert (row.measured, row.holds, row.reaches_aim) == ("130 µs (100–300)", True, False)
-
-
-def test_overload_has_two_promises() -> None:
-    """What is answered in time and how fast the rest is refused are judged apart."""
-    figures = Figures(overload=Overload("residual", 0.25, (overload_round(92.0, 0.03), overload_round(94.0, 0.05))))
-    assert find("answered within", figures=figures).holds is True
-    row = find("refusals", figures=figures)
-    assert (row.measured, row.holds) == ("40.0 ms (30.0–50.0)", False)
-
-
-def test_overload_without_a_refusal_says_nothing_of_them() -> None:
-    """A server that refuses nothing has no refusal that is slow."""
-    figures = Figures(overload=Overload("residual", 0.25, (overload_round(50.0, None),)))
-    row = find("refusals", figures=figures)
-    assert (row.measured, row.holds) == ("nothing was refused", None)
-
-
-@pytest.mark.parametrize(("failed", "holds"), [(0, True), (1, False)])
-def test_one_failing_neighbour_is_one_too_many(failed: int, holds: bool) -> None:
-    """The poisoned row's neighbours either all have their answers or the promise is broken."""
-    assert find("poisoned", figures=Figures(poisoning=Poisoning(990, failed, 10, {"500": 10}))).holds is holds
-
-
-def test_no_poisoned_request_proves_nothing() -> None:
-    """If by chance no poisoned request was sent, nothing was measured."""
-    assert find("poisoned", figures=Figures(poisoning=Poisoning(990, 0, 0, {}))).holds is None
+@pytest.mark.parametrize(
+    ("figure", "measured", "holds", "aim", "text"),
+    [
+        # One answer but 200 fails a promise, however good the ratio is.
+        (AT_ONCE, contest(AT_ONCE, 1000.0, failed=1), False, False, "3 answers failed"),
+        (FIRST_STEP, first_step(1.0, 1.0, failed=1), False, ..., ""),
+        (SAMENESS, TaskFigures(sameness=Sameness(64, 10, 0, 1)), False, ..., ""),
+        # Where all answers failed there is no ratio.
+        (FORECASTS, contest(FORECASTS, 0.0, alone=0.0, failed=64), False, ..., "192 answers failed"),
+        # Diffusion holds from 3 times on and aims at 5, forecasts hold from 10 times on.
+        (AT_ONCE, contest(AT_ONCE, 29.0), False, False, ""),
+        (AT_ONCE, contest(AT_ONCE, 30.0), True, False, ""),
+        (AGAIN, contest(AGAIN, 50.0), True, True, ""),
+        (FORECASTS, contest(FORECASTS, 99.0), False, False, ""),
+        (FORECASTS, contest(FORECASTS, 100.0), True, True, ""),
+        # Where a server that answers in no time would miss the ratio too, it neither holds nor fails.
+        (
+            ARRIVING,
+            contest(ARRIVING, 11.0, most_per_s=20.0),
+            *(None, None, "1.10× (1.10–1.10); arriving takes so long that 2.00× is the most"),
+        ),
+        (ARRIVING, contest(ARRIVING, 11.0, most_per_s=30.0), False, ..., ""),
+        # Five times the idle service's time is too much.
+        (FIRST_STEP, first_step(0.001, 0.0049), True, ..., ""),
+        (FIRST_STEP, first_step(0.001, 0.005), False, ..., ""),
+        # Both numbers of clients have a row; with errors on either side the ratio says nothing.
+        ("64 clients", (picture("sluice", 400), picture("bentoml-picture", 100)), True, ..., ""),
+        ("64 clients", (picture("sluice", 399), picture("bentoml-picture", 100)), False, ..., ""),
+        ("64 clients", (picture("sluice", 900), picture("bentoml-picture", 100, wrong_status=9)), None, ..., ""),
+        ("16 clients", (picture("sluice", 400), picture("bentoml-picture", 100)), None, ..., ""),
+    ],
+)
+def test_promises_of_tasks(
+    figure: str, measured: tuple[Cell, ...] | TaskFigures, holds: object, aim: object, text: str
+) -> None:
+    """Of diffusion, of forecasts and of pictures."""
+    cells, tasks = ((), measured) if isinstance(measured, TaskFigures) else (measured, TaskFigures())
+    check(Result(MACHINE, {}, {}, (), cells, (), tasks=tasks, only_tasks=True), figure, holds, aim, text)
