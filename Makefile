@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install compiled plain serve test test-compiled test-slow test-fuzz test-chaos test-versions clients lint format \
-	picture docs descriptors clean
+.PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-chaos test-versions clients \
+	lint format picture docs descriptors clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -32,6 +32,12 @@ serve: install
 
 test: $(VENV)/.test-$(DEVICE) plain lint
 	$(BIN)/pytest
+
+# Under a minute: what needs neither PyTorch nor a server, and one request to every route of one server.
+FAST := tests/model_store tests/service/engine tests/service/protocol tests/service/codecs tests/service/metrics \
+	tests/service/tasks tests/service/test_every_route.py tests/loadtests/test_*.py tests/test_*.py
+test-fast: $(VENV)/.test-$(DEVICE) plain
+	$(BIN)/pytest $(FAST) --ignore tests/model_store/rows
 
 # The same facts of the service, of what `make serve` runs.
 test-compiled: $(VENV)/.test-$(DEVICE) compiled

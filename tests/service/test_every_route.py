@@ -1,0 +1,135 @@
+"""Every route is asked once, over HTTP and gRPC. The routes are those of a running worker, so a new one is asked too.
+
+`make test-fast` runs it with the tests that need no server.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+
+from model_store import DEFAULT_ROOT
+from service.api.openapi.document import make_document
+from service.api.openapi.examples import DIGITS
+from service.settings import Settings
+from service.transport.grpc.health import FULL_HEALTH_NAME
+from service.transport.grpc.messages import FULL_NAME, HEALTH_METHODS, METHODS, Method
+from service.transport.grpc.server import GrpcServer
+from tests.support.servers import FAST, ReadyWorker, Serving, settings_for
+
+JSON = "application/json"
+PATHS = make_document("0")["paths"]
+CHANGED = "digits-style"
+"""The model that is loaded and unloaded; nothing else is asked of it."""
+GRPC_METHODS = {FULL_NAME: METHODS, FULL_HEALTH_NAME: HEALTH_METHODS}
+
+
+class GrpcWorker(ReadyWorker):
+    """Serves gRPC too, on a port that the system chose."""
+
+    listens_at_start = False
+    grpc_port = 0
+
+    async def start(self) -> None:
+        self.grpc = GrpcServer(self.handler, self.information, self.metrics, self.settings, port=0)
+        self.grpc_port = await self.grpc.start()
+        await super().start()
+
+
+class Routes:
+    """A server with all reference models, and the tables of its routes."""
+
+    def __init__(self, server: Serving, rpcs: dict[str, list[str]]) -> None:
+        worker = server.worker
+        assert isinstance(worker, GrpcWorker)
+        tables: Any = worker.information
+        self.server = server
+        self.target = f"127.0.0.1:{worker.grpc_port}"
+        self.rpcs = rpcs
+        self.http = {("post", path) for path in worker.handler.starts if path.startswith("/")}
+        self.http |= {(each.lower(), route.path) for route in tables.routes for each in route.methods - {"HEAD"}}
+        # The paths of a version have no line in the handler's table.
+        self.http |= {(method, path) for path, methods in PATHS.items() for method in methods}
+
+
+@pytest.fixture(scope="module")
+def routes() -> Iterator[Routes]:
+    rpcs: dict[str, list[str]] = {}
+    make_handler = grpc.method_handlers_generic_handler
+
+    def record(service: str, handlers: dict[str, Any]) -> Any:
+        rpcs[service] = list(handlers)
+        return make_handler(service, handlers)
+
+    def make(settings: Settings) -> GrpcWorker:
+        return GrpcWorker(settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpc, "method_handlers_generic_handler", record)
+        with Serving(settings_for(DEFAULT_ROOT, control=True), FAST, make) as server:
+            yield Routes(server, rpcs)
+
+
+def ask(client: httpx.Client, method: str, path: str) -> httpx.Response:
+    """With the first example of the document, which says what a path of it stands for."""
+    described = PATHS.get(path, {}).get(method, {})
+    given = {each["name"]: each["example"] for each in described.get("parameters", ()) if each["in"] == "path"}
+    body = described.get("requestBody", {"content": {JSON: {"examples": {"": {"value": None}}}}})
+    example = next(iter(body["content"][JSON]["examples"].values()))["value"]
+    return client.request(method, path.format(**given), json=example)
+
+
+def test_every_http_route_answers(routes: Routes) -> None:
+    """Each route is 200 for its documented example, and the metrics have counted each under its own path."""
+    with routes.server.client() as client:
+        answers = {route: ask(client, *route) for route in sorted(routes.http)}
+        metrics = client.get("/metrics").text
+    assert {route: answer.text for route, answer in answers.items() if answer.status_code != 200} == {}
+    paths = {path.replace("{model}/versions/{version}", "{model}") for _, path in routes.http}
+    assert [path for path in paths if f'route="{path}"' not in metrics] == []
+
+
+def message_of(name: str, method: Method) -> Any:
+    """A request that names a model where it can, with rows where it must."""
+    message = method.request()
+    for field in {"name", "model_name"} & set(message.DESCRIPTOR.fields_by_name):
+        setattr(message, field, CHANGED if name.startswith("Repository") else DIGITS)
+    if name in ("ModelInfer", "ModelStreamInfer"):
+        message.inputs.add(name="image", datatype="FP32", shape=[1, 1, 8, 8])
+        message.raw_input_contents.append(np.zeros((1, 1, 8, 8), "<f4").tobytes())
+    return message
+
+
+def call(channel: grpc.Channel, service: str, name: str) -> str:
+    """The status and, of an error, its text. Of a stream the first message is read."""
+    method = GRPC_METHODS[service].get(name)
+    content = message_of(name, method).SerializeToString() if method else b""
+    path = f"/{service}/{name}"
+    try:
+        if name == "ModelStreamInfer":
+            answer = next(channel.stream_stream(path)(iter([content]), timeout=30))
+        elif name == "Watch":
+            watching = channel.unary_stream(path)(content, timeout=30)
+            answer = next(watching)
+            watching.cancel()
+        else:
+            answer = channel.unary_unary(path)(content, timeout=30)
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}"
+    assert method is not None
+    told = getattr(method.response.FromString(answer), "error_message", "")
+    return f"error message: {told}" if told else "OK"
+
+
+def test_every_grpc_method_answers(routes: Routes) -> None:
+    """Each method is answered; those of shared memory are refused with what to do instead."""
+    with grpc.insecure_channel(routes.target) as channel:
+        told = {name: call(channel, service, name) for service, names in routes.rpcs.items() for name in names}
+    assert set(routes.rpcs) == set(GRPC_METHODS)
+    assert set(METHODS) | set(HEALTH_METHODS) <= set(told)
+    assert {name: text for name, text in told.items() if text != "OK" and "SharedMemory" not in name} == {}
+    refusal = "UNIMPLEMENTED: this server does not offer shared memory: send raw contents"
+    assert {text for name, text in told.items() if "SharedMemory" in name} == {refusal}
