@@ -20,12 +20,9 @@ WORKDIR /build
 # pip stays outside of the environment that is copied into the image.
 RUN python3 -m venv --without-pip /opt/sluice
 
-# Dependencies before code, so that a change of code installs none of them again.
-COPY pyproject.toml constraints.txt ./
-RUN python3 -c 'import sys, tomllib; \
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-print(*project["dependencies"], *project["optional-dependencies"][sys.argv[1]], sep="\n")' "${VARIANT}" > requirements.txt \
-    && python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir -c constraints.txt -r requirements.txt
+# Dependencies before code, so that a change of code installs none of them again. `make lock` writes the files.
+COPY requirements-*.lock ./
+RUN python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir --require-hashes -r "requirements-${VARIANT}.lock"
 
 # Whether the path of a request is compiled: 1, or 0 to go by the interpreter, which needs no compiler here. A base image
 # that has no compiler and cannot get one is served by the interpreter too.
@@ -41,7 +38,7 @@ RUN mkdir -p /opt/locale \
         && localedef --no-archive --inputfile=en_US --charmap=UTF-8 /opt/locale/en_US.utf8; } \
         || echo 'No locale en_US.UTF-8 to be had: models that change the case of texts are not served.'; fi
 
-COPY README.md LICENSE mypyc.ini sluice.py ./
+COPY pyproject.toml README.md LICENSE mypyc.ini sluice.py ./
 COPY model_store model_store
 COPY export export
 COPY loadtests loadtests

@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-chaos test-versions clients \
 	lint format picture docs descriptors clean
 
+	lint format picture docs lock clean
+
 install: $(VENV)/.serve-$(DEVICE)
 
 # The path of a request, compiled by mypyc: two minutes, a C compiler and Python's headers. What changed is compiled again.
@@ -64,6 +66,7 @@ $(VENV)/clients/.%: $(VENV)/.venv Makefile
 CLIENT_kserve := kserve==0.21.0
 CLIENT_schemathesis := schemathesis==4.32.5
 CLIENT_perf := --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12
+CLIENT_uv := uv==0.13.9
 
 test-slow: $(VENV)/.test-$(DEVICE) clients
 	$(PIP) -e '.[$(DEVICE),export,grpc,loadtest,dev,architectures]'
@@ -97,6 +100,15 @@ descriptors: model_store/triton/model_config.binpb service/transport/grpc/servic
 
 %.binpb: %.proto | $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m grpc_tools.protoc -I $(<D) --descriptor_set_out=$@ $(<F)
+
+# What the image installs, with hashes, for every Python and processor: after a change of pyproject.toml or of
+# constraints.txt. No host, path or index of this machine goes into the files.
+lock: requirements-cpu.lock requirements-gpu.lock
+
+requirements-%.lock: pyproject.toml constraints.txt Makefile $(VENV)/clients/.uv
+	$(VENV)/clients/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+		--extra $* --constraints constraints.txt --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links --output-file $@ pyproject.toml
 
 $(VENV)/.venv:
 	$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'
