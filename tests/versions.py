@@ -2,10 +2,14 @@
 
 `make test-versions` runs it. Python comes from those that are installed here (`python3.11`, `python3.13`); one that is
 not there, or has no such release, is named and passed over. Exit code 0 if all that could be tried work.
+
+`make test-lowest` runs it with `--lowest` and folders of tests: the lowest Python, and of every library the lowest
+version that pyproject.toml allows. The tests must pass there too.
 """
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +19,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,6 +28,8 @@ sys.path.insert(0, str(REPOSITORY))
 from service.versions import LIBRARIES, PYTHON  # noqa: E402  # it is run as a program
 
 READY_WITHIN_S = 120.0
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+LOWEST_EXTRAS = ("cpu", "export", "loadtest", "grpc", "dev")
 
 GRAPH = """
 import sys
@@ -36,8 +42,8 @@ onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version
 BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}).encode()
 
 
-def find_pythons() -> Iterator[str]:
-    for name in dict.fromkeys((PYTHON.lowest, PYTHON.newest)):
+def find_pythons(*names: str) -> Iterator[str]:
+    for name in dict.fromkeys(names):
         path = shutil.which(f"python{name}")
         if path is None or subprocess.run([path, "-c", ""], capture_output=True).returncode:
             print(f"Python {name} is not installed here: passed over")
@@ -45,18 +51,23 @@ def find_pythons() -> Iterator[str]:
             yield path
 
 
-def prepare(python: str, folder: Path, uvicorn: str, onnxruntime: str) -> Path | None:
+def prepare(python: str, folder: Path, requirements: Sequence[str]) -> Path | None:
     """The interpreter of a new environment; None where there are no such releases for this Python."""
     subprocess.run([python, "-m", "venv", folder], check=True)
-    ours = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [*pip, *ours, f"uvicorn=={uvicorn}", f"onnxruntime=={onnxruntime}"], capture_output=True, text=True
-    )
+    done = subprocess.run([*pip, *requirements], capture_output=True, text=True)
     if done.returncode:
         print(f"passed over, it cannot be installed: {done.stderr.strip().splitlines()[-1]}")
         return None
     return folder / "bin" / "python"
+
+
+def pin_lowest() -> list[str]:
+    """Everything but PyTorch, which is that of constraints.txt: a second one is gigabytes to download."""
+    extras = PROJECT["optional-dependencies"]
+    requirements = [*PROJECT["dependencies"], *(one for name in LOWEST_EXTRAS for one in extras[name])]
+    [torch] = re.findall(r"^torch==.*$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE)
+    return [torch if one.startswith("torch>") else one.replace(">=", "==") for one in requirements]
 
 
 def ask(url: str, body: bytes | None = None) -> tuple[int, bytes]:
@@ -69,14 +80,17 @@ def ask(url: str, body: bytes | None = None) -> tuple[int, bytes]:
         return 0, b""
 
 
+def environ_of_tests() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+
 def try_server(python: Path, folder: Path) -> str:
     """Serve a plain ONNX file with two workers, and stop. Returns what was wrong, or nothing."""
     (folder / "store" / "double" / "1").mkdir(parents=True)
     subprocess.run([python, "-c", GRAPH, folder / "store" / "double" / "1" / "model.onnx"], check=True)
     command = [str(python), "-m", "sluice", "serve", "--store", str(folder / "store"), "--port", "0", "--workers", "2"]
-    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     server = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, cwd=REPOSITORY, env=environ_of_tests(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert server.stdout is not None
@@ -103,22 +117,41 @@ def try_server(python: Path, folder: Path) -> str:
         server.wait()
 
 
-def main() -> int:
-    """Every Python with the lowest of both libraries, and with the newest of both."""
+def try_versions() -> bool:
+    """Every Python with the lowest of both libraries, and with the newest of both. Whether all that were tried work."""
     failed = 0
-    for python in find_pythons():
+    for python in find_pythons(PYTHON.lowest, PYTHON.newest):
         for which in ("lowest", "newest"):
-            chosen = {name: getattr(LIBRARIES[name], which) for name in ("uvicorn", "onnxruntime")}
-            label = f"{Path(python).name}, " + ", ".join(f"{name} {release}" for name, release in chosen.items())
-            print(f"--- {label}", flush=True)
+            chosen = [f"{name}=={getattr(LIBRARIES[name], which)}" for name in ("uvicorn", "onnxruntime")]
+            print(f"--- {Path(python).name}, {', '.join(chosen)}", flush=True)
             with tempfile.TemporaryDirectory() as scratch:
-                interpreter = prepare(python, Path(scratch) / "venv", **chosen)
+                interpreter = prepare(python, Path(scratch) / "venv", [*PROJECT["dependencies"], *chosen])
                 if interpreter is not None:
                     fault = try_server(interpreter, Path(scratch))
                     print(fault or "works", flush=True)
                     failed += bool(fault)
-    return 1 if failed else 0
+    return not failed
+
+
+def try_lowest(pytest_arguments: Sequence[str]) -> bool:
+    """A server and the tests with the lowest versions. Whether they work."""
+    for python in find_pythons(PYTHON.lowest):
+        with tempfile.TemporaryDirectory() as scratch:
+            interpreter = prepare(python, Path(scratch) / "venv", pin_lowest())
+            fault = try_server(interpreter, Path(scratch)) if interpreter else "there is no such environment"
+            print(fault or "works", flush=True)
+            if fault:
+                return False
+            subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "-e", REPOSITORY], check=True)
+            command = [str(interpreter), "-m", "pytest", *pytest_arguments]
+            return subprocess.run(command, cwd=REPOSITORY, env=environ_of_tests()).returncode == 0
+    return True
+
+
+def main(words: Sequence[str]) -> int:
+    works = try_lowest(words[1:]) if words[:1] == ["--lowest"] else try_versions()
+    return 0 if works else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

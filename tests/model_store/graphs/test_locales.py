@@ -18,6 +18,8 @@ from model_store.graphs import locales
 from model_store.graphs.locales import has_locale, with_available_locale
 from tests.support.models import graphs
 
+ORT = tuple(map(int, ort.__version__.split(".")[:2]))
+
 LACKED = "xx_XX.UTF-8"
 """Of no language: no machine has it."""
 SOURCES = Path(os.environ.get("I18NPATH", "/usr/share/i18n"))
@@ -90,6 +92,7 @@ def test_default_locale_is_replaced_where_it_lacks(monkeypatch: pytest.MonkeyPat
     assert locales_of(with_available_locale(content)) == ["C.UTF-8"]
 
 
+@pytest.mark.skipif(ORT < (1, 27), reason="it asks for a locale even where it needs none")
 def test_node_that_needs_no_locale_is_left_alone() -> None:
     """Without a change of case the locale does not matter, so the bytes stay."""
     for attributes in ({}, {"is_case_sensitive": 1, "stopwords": ["É"]}, {"is_case_sensitive": 0}):
