@@ -35,9 +35,10 @@ test: $(VENV)/.test-$(DEVICE) plain lint
 
 # Under a minute: what needs neither PyTorch nor a server, and one request to every route of one server.
 FAST := tests/model_store tests/service/engine tests/service/protocol tests/service/codecs tests/service/metrics \
-	tests/service/tasks tests/service/test_every_route.py tests/loadtests/test_*.py tests/test_*.py
+	tests/service/tasks tests/service/test_every_route.py tests/test_*.py --ignore tests/model_store/rows \
+	$(filter-out %/test_cli.py,$(wildcard tests/loadtests/test_*.py))
 test-fast: $(VENV)/.test-$(DEVICE) plain
-	$(BIN)/pytest $(FAST) --ignore tests/model_store/rows
+	$(BIN)/pytest $(FAST)
 
 # The same facts of the service, of what `make serve` runs.
 test-compiled: $(VENV)/.test-$(DEVICE) compiled
@@ -78,7 +79,7 @@ test-versions: install
 # what needs Triton's client: that is made for a newer protobuf than ours may be.
 test-lowest: install
 	$(BIN)/python tests/versions.py --lowest $(FAST) tests/export/test_served.py \
-		--ignore tests/model_store/rows --ignore tests/model_store/triton/test_schema.py
+		--ignore tests/model_store/triton/test_schema.py
 
 lint: $(VENV)/.test-$(DEVICE)
 	$(BIN)/ruff check .
