@@ -130,7 +130,7 @@ class Responder(Work):
         """Call ``work`` in a thread, then ``then`` unless the deadline has passed; ``is_answered``: in any case."""
         return self._handler.run_in_thread(self, work, then, is_answered, self._handler.parsing)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Answer with an error."""
         request, handler = self.request, self._handler
         if not isinstance(error, ServiceError):
@@ -294,12 +294,14 @@ class RequestHandler(Handler):
                 return
             responder.stop_waiting()
             responder.late_s = responder.elapsed_s()
+            failure = future.exception()  # raised here, it would keep the body alive by a cycle
             try:
-                then(future.result())
-            except StillLoading as error:
-                self._go_on_when_loaded(responder, error)
+                if failure is not None:
+                    self._fail(responder, failure)
+                else:
+                    then(future.result())
             except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
-                responder.fail(error)
+                self._fail(responder, error)
 
         future = self.loop.run_in_executor(threads, without_traceback, work)
         responder.cancel_work = future.cancel
@@ -307,6 +309,12 @@ class RequestHandler(Handler):
         if not is_answered:
             responder.wait_at_most(self._left_s(responder))
         return future
+
+    def _fail(self, responder: Responder, error: BaseException) -> None:
+        if isinstance(error, StillLoading):
+            self._go_on_when_loaded(responder, error)
+        else:
+            responder.fail(error)
 
     def _left_s(self, responder: Responder, asked_s: float | None = None) -> float:
         """What is left of its time, as far as this is known before the body is read."""

@@ -1,9 +1,11 @@
 """What one request may take: others are answered meanwhile, its deadline holds, and its memory has a bound."""
 
 import asyncio
+import gc
 import io
 import json
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -175,3 +177,22 @@ def test_photograph_of_twenty_megapixels_takes_bounded_memory() -> None:
         peak = int(status.read_text().split("VmHWM:")[1].split()[0])
         assert (reply.status_code, Image.open(io.BytesIO(reply.content)).size) == (200, size[::-1])
         assert peak - before < 1 << 20  # of KiB
+
+
+@pytest.mark.parametrize("body", [b"[" + b"1," * (1 << 20) + b"1]", b"x" * (2 << 20)], ids=["array", "no JSON"])
+def test_refused_body_does_not_stay_in_memory(server: Serving, body: bytes) -> None:
+    """Its memory is free after the answer, without the garbage collector."""
+    with server.client() as client:
+        client.post(INFER, content=body)
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(4):
+                assert client.post(INFER, content=body).status_code == 400
+            assert client.get("/livez").status_code == 200
+            assert tracemalloc.get_traced_memory()[0] - before < 2 * len(body)
+        finally:
+            tracemalloc.stop()
+            gc.enable()
