@@ -9,16 +9,21 @@ DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-chaos test-versions \
-	test-lowest clients lint format picture docs descriptors lock clean
+	test-lowest bench-smoke wheel clients lint format picture docs descriptors lock clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
-# The path of a request, compiled by mypyc: two minutes, a C compiler and Python's headers. What changed is compiled again.
+# The hottest modules, compiled by mypyc. It takes a minute, a C compiler and Python's headers.
 compiled: $(VENV)/.compiled
 
 $(VENV)/.compiled: $(VENV)/.serve-$(DEVICE) $(shell find service -name '*.py')
+	find service -name '*.so' -delete
 	HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) --no-deps -e .
 	touch $@
+
+# A wheel for this Python and machine, with the compiled modules in it.
+wheel: $(VENV)/.serve-$(DEVICE)
+	HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 # Back to the sources, which is what `make test` tests: a compiled module goes before its source.
 plain:
@@ -39,6 +44,10 @@ FAST := tests/model_store tests/service/engine tests/service/protocol tests/serv
 	$(filter-out %/test_cli.py,$(wildcard tests/loadtests/test_*.py))
 test-fast: $(VENV)/.test-$(DEVICE) plain
 	$(BIN)/pytest $(FAST)
+
+# The engine in this process against a plain loop, in a minute: has it become slower?
+bench-smoke: $(VENV)/.test-$(DEVICE) plain
+	$(BIN)/python -m benchmarks.smoke
 
 # The same facts of the service, of what `make serve` runs.
 test-compiled: $(VENV)/.test-$(DEVICE) compiled
