@@ -107,7 +107,7 @@ def test_tensors_pass_through_at_most_14_files(server: Serving, make: Callable[[
     files = trace(server, make(), times=times)
     show(f"tensors, {make.__name__}, request {times} of its kind", files)
     assert len(files) <= 14
-    assert set(files) <= set(named_in("The walk of a tensor request"))
+    assert set(files) <= set(named_in("Life of a tensor request"))
 
 
 @pytest.mark.parametrize("times", [1, 3], ids=["first", "third"])
@@ -117,10 +117,10 @@ def test_picture_to_classify_passes_through_at_most_18_files(server: Serving, ti
     files = trace(server, request, times=times)
     show(f"a picture to /classify, request {times} of its kind", files)
     assert len(files) <= 18
-    assert set(files) <= set(named_in("The walk of a picture"))
+    assert set(files) <= set(named_in("Life of a picture request"))
 
 
-@pytest.mark.parametrize(("title", "most"), [("The walk of a tensor request", 14), ("The walk of a picture", 18)])
+@pytest.mark.parametrize(("title", "most"), [("Life of a tensor request", 14), ("Life of a picture request", 18)])
 def test_walks_name_each_file_once(title: str, most: int) -> None:
     """ARCHITECTURE.md names every file of a walk, none twice, and none that is not there."""
     named = named_in(title)
