@@ -1,7 +1,7 @@
-"""Ends what is done for one version from another thread: reading, opening, runs, an analysis in another process.
+"""Stops the load of a version from another thread: reading, opening, runs, an analysis in another process.
 
-The thread that loads a version works within ``Cancellation.active()``. Whatever it does that may take for ever says how
-it is stopped (``stopping``), and what comes between such steps asks whether to go on (``check``).
+The thread that loads a version works within ``Cancellation.active()``. Each step that may take forever registers how to
+stop it (``stopping``). Between such steps, ``check`` says whether to go on.
 """
 
 import contextlib
@@ -11,25 +11,25 @@ from contextvars import ContextVar
 
 
 class LoadCancelled(BaseException):
-    """The load was given up; the text is the reason.
+    """The load was cancelled; the text is the reason.
 
-    Not an Exception, for the same reason as asyncio's: who tries many things and takes every error as an answer must
-    not take this one for an answer too.
+    This is a BaseException, like asyncio's CancelledError, so that code that catches every Exception does not swallow
+    it.
     """
 
 
 class Cancellation:
-    """Of one load. ``cancel`` may be called from any thread; what is to stop must be quick to tell."""
+    """The cancellation of one load. ``cancel`` may be called from any thread, so what it calls must return quickly."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        """Why it was cancelled; None while it was not."""
+        """Why it was cancelled; None if it was not."""
         self._lock = threading.Lock()
         self._stops: dict[object, Callable[[], object]] = {}
 
     def cancel(self, reason: str) -> None:
-        """Stop what runs and let nothing more begin; the first reason counts."""
-        with self._lock:  # so that nothing is stopped that has ended and serves somebody else
+        """Stop what runs, and let nothing more begin. The first reason counts."""
+        with self._lock:  # a step that has ended, and may serve another load, must not be stopped
             if self.reason is None:
                 self.reason = reason
                 for stop in self._stops.values():
@@ -41,7 +41,8 @@ class Cancellation:
             raise LoadCancelled(self.reason)
 
     def on_cancel(self, stop: Callable[[], object]) -> None:
-        """``cancel`` calls ``stop``, which is called at once where it has been called. It must do no harm later."""
+        """Let ``cancel`` call ``stop``; if it was cancelled already, ``stop`` is called now. Later calls must do no
+        harm."""
         with self._lock:
             self._stops[object()] = stop
             if self.reason is not None:
@@ -49,7 +50,8 @@ class Cancellation:
 
     @contextlib.contextmanager
     def stopping(self, stop: Callable[[], object]) -> Iterator[None]:
-        """``cancel`` calls ``stop`` while the block runs. Raises LoadCancelled before and after it where it has."""
+        """Let ``cancel`` call ``stop`` while the block runs. Raises LoadCancelled before or after the block if
+        cancelled."""
         key = object()
         with self._lock:
             self.check()
@@ -66,7 +68,7 @@ class Cancellation:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """What this thread does in the block belongs to this load."""
+        """Everything that this thread does in the block belongs to this load."""
         token = _current.set(self)
         try:
             yield
@@ -79,5 +81,5 @@ _current: ContextVar[Cancellation] = ContextVar("cancellation", default=_NEVER)
 
 
 def current() -> Cancellation:
-    """Of the load that this thread works for; one that nobody cancels where it works for none."""
+    """The cancellation of the load that this thread works for. Outside a load, one that is never cancelled."""
     return _current.get()

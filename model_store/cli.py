@@ -24,16 +24,16 @@ from model_store.store import ModelVersion, Store, read_number
 def models_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     texts = {
-        "list": "every version of every model, and what else is in the store and cannot serve",
-        "show": "what is known of one version: its manifest, what it takes, and whether requests share batches",
-        "verify": "check every file of one model, or of all, against its digest, and that all are there",
+        "list": "list every version of every model, and everything else in the store that cannot be served",
+        "show": "show one version: its manifest, inputs and outputs, and whether requests share batches",
+        "verify": "check all files of one model, or of all models, against their digests",
     }
     for action, text in texts.items():
         command = actions.add_parser(action, help=text, description=text[0].upper() + text[1:] + ".")
         if action != "list":
             many = "?" if action == "verify" else None
             command.add_argument("model", nargs=many, help="its name")
-            command.add_argument("--version", help="number or alias; the newest without")
+            command.add_argument("--version", help="number or alias (default: the newest)")
         command.add_argument("--store", type=Path, help="folder of models [SLUICE_STORE]")
         command.add_argument(
             "--follow-links", action="store_true", help="let links lead out of the store [SLUICE_FOLLOW_LINKS]"
@@ -42,7 +42,7 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def models(args: argparse.Namespace) -> int:
-    """0 if all is well, 1 if something is damaged or not there."""
+    """Run ``sluice models``: 0 if all is well, 1 if something is damaged or missing."""
     follow_links = args.follow_links or os.environ.get("SLUICE_FOLLOW_LINKS", "").strip().lower() in ("true", "1")
     root = args.store or Path(os.environ.get("SLUICE_STORE") or DEFAULT_ROOT)
     store = Store(root, follow_links=follow_links, read_default=_read_default)
@@ -59,7 +59,7 @@ def models(args: argparse.Namespace) -> int:
 
 
 def _read_default(name: str, content: bytes) -> str | None:
-    from model_store.graphs.configuration import read_default_filename  # needs protobuf, which few stores do
+    from model_store.graphs.configuration import read_default_filename  # needs protobuf; most stores do without it
 
     return read_default_filename(name, content)
 
@@ -80,7 +80,7 @@ def _list(store: Store, args: argparse.Namespace) -> int:
     for row in rows:
         quality = ", ".join(f"{k} {v:.4g}" for k, v in row["quality"].items())
         table.add_row(
-            escape(row["name"]),  # names of folders may have what rich takes for colours
+            escape(row["name"]),  # rich would read brackets in a folder's name as colours
             escape(str(row["version"] or "")),
             row["task"],
             row["created"][:10],
@@ -120,7 +120,7 @@ def _tell(unusable: Unusable) -> dict[str, Any]:
 
 
 def _read_version(unusable: Unusable) -> int | str | None:
-    """Its number, else the name of its folder, None where it is of no version."""
+    """The version number, else the name of its folder; None if it belongs to no version."""
     return read_number(unusable.version) or unusable.version or None
 
 
@@ -141,7 +141,7 @@ def _show(store: Store, args: argparse.Namespace) -> int:
 
 
 def _settle(version: ModelVersion, manifest: Manifest, name: str) -> Graph:
-    """A graph with the verdict on its rows, as the server has it."""
+    """A graph with the verdict on its rows, as the server sees it."""
     from model_store.graphs.analyst import analyst
     from model_store.graphs.batch import settle_published
 
@@ -152,7 +152,7 @@ def _settle(version: ModelVersion, manifest: Manifest, name: str) -> Graph:
 
 
 def _show_plain(version: ModelVersion, as_json: bool) -> int:
-    """What a manifest would say of a version that has none. 1 if it would not be served."""
+    """Show what a manifest would say about a plain version. Returns 1 if the server would not serve it."""
     from model_store.graphs.inspection import inspect  # needs ONNX Runtime
     from model_store.graphs.report import print_inspection
 
@@ -182,7 +182,7 @@ def _verify(store: Store, args: argparse.Namespace) -> int:
 
 
 def _find_all(store: Store, model: str | None, version: str | None) -> tuple[list[ModelVersion], Sequence[Unusable]]:
-    """One version, all of a model, or all of all models; and what else is there that was asked for."""
+    """The requested versions (one, all of a model, or all of all models), and the unusable entries beside them."""
     if model is None:
         found: Mapping[str, Contents] = store.list_all()
     elif version is not None:

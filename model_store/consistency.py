@@ -1,4 +1,4 @@
-"""Whether what a manifest says of tasks fits the graphs that it describes. Raises ValueError, which names the field."""
+"""Checks that what a manifest says about tasks fits its graphs. Raises ValueError, which names the field."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -10,7 +10,7 @@ _FLOATS = ("FP16", "FP32", "FP64")
 
 
 class _Place(NamedTuple):
-    """Where a tensor should be, for messages: ``main input 'x'``."""
+    """A tensor of a graph, for messages: ``input 'x' of the graph 'main'``."""
 
     graph: str
     kind: str
@@ -21,7 +21,7 @@ class _Place(NamedTuple):
 
 
 class Described(Protocol):
-    """What a manifest says of its graphs."""
+    """The parts of a manifest that describe its graphs."""
 
     @property
     def task(self) -> str: ...
@@ -73,7 +73,7 @@ def check(manifest: Described) -> None:
 
 
 def _check_task(manifest: Described) -> None:
-    """The task routes answer in JSON, which has no BF16."""
+    """Refuse BF16 on task routes: they answer in JSON, which has no BF16."""
     if manifest.task == "tensors":
         return
     for name, graph in manifest.graphs.items():
@@ -100,8 +100,10 @@ def _find(manifest: Described, field: str, place: _Place) -> Tensor:
 def _expect(
     manifest: Described, field: str, place: _Place, datatypes: Sequence[str], axes: Sequence[int | str | None] | None
 ) -> Tensor:
-    """A tensor with a batch axis, one of ``datatypes`` and rows of ``axes``: a size, a free axis by any name (""), or
-    either (None); all of them None is any shape."""
+    """The tensor, checked: it has a batch axis, one of ``datatypes``, and rows of shape ``axes``.
+
+    An element of ``axes`` is a size, "" for a free axis, or None for either. ``axes`` None: any shape.
+    """
     tensor = _find(manifest, field, place)
     if tensor.batch_axis != 0:
         raise ValueError(f"{field}: {place} needs a batch axis, the first")
@@ -161,11 +163,14 @@ def _check_loop(manifest: Described, loop: Loop) -> None:
         _check_carry(manifest, carry, loop.start)
     given = {*names, *_step_inputs(manifest)}
     if unknown := [t.name for t in main.inputs if t.name not in given]:
-        raise ValueError(f"loop: nothing says what the inputs {', '.join(unknown)} of the graph 'main' take at a step")
+        raise ValueError(
+            f"loop: nothing says what to pass to the inputs {', '.join(unknown)} of the graph 'main': carry them, or "
+            "name them in a task"
+        )
 
 
 def _step_inputs(manifest: Described) -> set[str | None]:
-    """The inputs of ``main`` that the tasks' descriptions give a meaning."""
+    """The inputs of ``main`` that the description of a task gives a meaning."""
     forecast, text, generation = manifest.forecast, manifest.text, manifest.generation
     diffusion = generation.diffusion if generation else None
     return {
@@ -216,12 +221,14 @@ def _check_forecast(manifest: Described, facts: Forecast) -> None:
     output = _Place(MAIN, "output", facts.output)
     if loop is None:
         if facts.horizon is None:
-            raise ValueError("forecast.horizon: expected how many values the output has, for there is no loop")
+            raise ValueError("forecast.horizon: expected the number of values in the output, because there is no loop")
         axes = (facts.horizon, len(facts.quantiles)) if facts.quantiles else (facts.horizon,)
         _expect(manifest, "forecast.output", output, _FLOATS, axes)
         return
     if facts.horizon is not None or facts.quantiles:
-        raise ValueError("forecast: in a loop expected neither horizon nor quantiles: paths of draws give them")
+        raise ValueError(
+            "forecast: expected neither horizon nor quantiles in a loop: the server computes them from draws"
+        )
     _expect(manifest, "forecast.output", output, _FLOATS, ())
     if facts.noise is not None:
         _expect(manifest, "forecast.noise", _Place(MAIN, "input", facts.noise), _FLOATS, ())
@@ -258,13 +265,16 @@ def _check_reconstruction(manifest: Described, facts: Reconstruction) -> None:
 def _check_tiles(manifest: Described, graph: str, facts: Reconstruction, tiles: Tiles) -> None:
     names = [tensor.name for tensor in manifest.graphs[graph].inputs]
     if len(names) != 1:
-        raise ValueError(f"reconstruction.tiles: expected a graph of one input, {graph!r} has {', '.join(names)}")
+        raise ValueError(f"reconstruction.tiles: expected a graph with one input, {graph!r} has {', '.join(names)}")
     row = _expect(manifest, "reconstruction.tiles", _Place(graph, "input", names[0]), _FLOATS, (None, "", ""))
     _expect(manifest, "reconstruction.tiles", _Place(graph, "output", facts.output), _FLOATS, row.row_shape)
     if facts.anomaly not in (None, facts.error):
-        raise ValueError(f"reconstruction.tiles: nothing says what {facts.anomaly!r} of a whole is of its tiles")
+        raise ValueError(
+            f"reconstruction.tiles: expected no anomaly output but the error, got {facts.anomaly!r}: tiles cannot give "
+            "it"
+        )
     if (tiles.error is None) != (facts.error is None):
-        raise ValueError("reconstruction.tiles.error: expected it where reconstruction.error names an output, only")
+        raise ValueError("reconstruction.tiles.error: expected it exactly if reconstruction.error names an output")
 
 
 def _check_generation(manifest: Described, facts: Generation) -> None:
@@ -279,7 +289,7 @@ def _check_generation(manifest: Described, facts: Generation) -> None:
     if facts.diffusion is None:
         others = {t.name for t in manifest.graphs[facts.graph].inputs} - {facts.noise, facts.label}
         if others:
-            raise ValueError(f"generation: nothing says what the inputs {', '.join(sorted(others))} take")
+            raise ValueError(f"generation: nothing says what to pass to the inputs {', '.join(sorted(others))}")
         return
     diffusion, loop = facts.diffusion, manifest.loop
     if (
@@ -297,4 +307,5 @@ def _check_generation(manifest: Described, facts: Generation) -> None:
     if diffusion.step_noise is not None:
         _expect(manifest, "generation.diffusion", _Place(MAIN, "input", diffusion.step_noise), _FLOATS, noise.row_shape)
     if diffusion.steps > min(diffusion.times, loop.max_steps):
-        raise ValueError(f"generation.diffusion.steps: {diffusion.steps} are more than there may be")
+        most = min(diffusion.times, loop.max_steps)
+        raise ValueError(f"generation.diffusion.steps: expected at most {most}, got {diffusion.steps}")

@@ -1,4 +1,4 @@
-"""The tensor datatypes, one table: Open Inference Protocol name, NumPy dtype, ONNX Runtime type, bytes an element."""
+"""The tensor datatypes as one table: protocol name, NumPy dtype, ONNX Runtime type, bytes per element."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,7 @@ class Datatype:
     """One element type.
 
     ``itemsize`` is in bytes; 0 for BYTES, whose elements carry their own length. ``kind`` is NumPy's letter for the
-    kind of its elements; to NumPy itself BF16 is a foreign type, here it is a float. ``is_binary_only``: the protocol
-    has no JSON form of it.
+    kind of element, but BF16 counts as a float here. ``is_binary_only`` types have no JSON form in the protocol.
     """
 
     name: str
@@ -60,7 +59,7 @@ BY_ONNX = {d.onnx: d for d in DATATYPES.values()}
 
 
 def datatype_of(array: np.ndarray) -> Datatype:
-    """The datatype of an array; NumPy strings and bytes of any width are BYTES. Raises TypeError for the rest."""
+    """The datatype of an array. NumPy strings and bytes of any width are BYTES. Raises TypeError for other dtypes."""
     if array.dtype.kind in "USO":
         return DATATYPES["BYTES"]
     found = BY_DTYPE.get(array.dtype)

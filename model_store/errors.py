@@ -12,7 +12,7 @@ StoreError
 
 
 class StoreError(Exception):
-    """Something about the store that its owner can put right; the text says how."""
+    """A fault of the store that its owner can fix; the text says how."""
 
 
 class NotInStore(StoreError):
@@ -44,5 +44,5 @@ class IntegrityError(StoreError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the error's text; the name of its type where the text is empty."""
+    """The first line of the error's text, or the name of its type if the text is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

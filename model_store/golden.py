@@ -1,8 +1,8 @@
-"""Golden samples: stored inputs of a graph with the outputs that they must give, within a tolerance.
+"""Golden samples: stored inputs of a graph and the outputs that they must give, within a tolerance.
 
-A tolerance must prove something: it is less than half of the largest magnitude that an output has in the samples, so
-that zeros, or the output with the other sign, are refused. An output that is zero throughout counts as one of magnitude
-1. The exporter's own are far below: 1e-3 for float32, a tenth for weights of eight bits.
+A tolerance must be less than half of an output's largest magnitude in the samples. Otherwise zeros, or the output with
+the opposite sign, would pass. An output that is zero throughout counts as having magnitude 1. The exporter's own
+tolerances are far smaller: 1e-3 for float32, a tenth for weights of eight bits.
 """
 
 import io
@@ -21,12 +21,12 @@ from model_store.tasks import Classes
 _MOST_OF_MAGNITUDE = 0.5
 _ATOL = 1e-3
 _SUM_TOL = 1e-3
-"""What the probabilities of a row may miss 1 by; those of 16 bits ten times as much, for each of them is rounded."""
+"""How far the probabilities of a row may sum from 1; ten times as much for 16-bit ones, which are rounded more."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenSamples:
-    """Inputs of a graph and the outputs that they gave at export; axis 0 is the batch where there is one."""
+    """Inputs of a graph and the outputs that they gave at export. Axis 0 is the batch, if there is one."""
 
     inputs: Mapping[str, np.ndarray]
     outputs: Mapping[str, np.ndarray]
@@ -34,12 +34,12 @@ class GoldenSamples:
     def to_bytes(self) -> bytes:
         arrays = {f"in.{k}": v for k, v in self.inputs.items()} | {f"out.{k}": v for k, v in self.outputs.items()}
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub mistakes the arrays for allow_pickle
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes the arrays for allow_pickle
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "GoldenSamples":
-        """Raises IntegrityError for what is no file of arrays."""
+        """Read stored samples. Raises IntegrityError if the content is not a file of arrays."""
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 named = {name: _as_bf16(arrays[name]) for name in arrays.files}
@@ -52,7 +52,7 @@ class GoldenSamples:
 
 
 def check_tolerance(facts: Golden, samples: GoldenSamples) -> None:
-    """Raises BadManifest where wrong outputs would pass; see above."""
+    """Raise BadManifest if the tolerance lets wrong outputs pass; see the module's docstring."""
     for name, expected in samples.outputs.items():
         if datatype_of(expected).kind not in "fiu" or not expected.size:
             continue
@@ -61,21 +61,21 @@ def check_tolerance(facts: Golden, samples: GoldenSamples) -> None:
         if not allowed < _MOST_OF_MAGNITUDE * (magnitude or 1.0):
             raise BadManifest(
                 f"golden samples: atol {facts.atol:g} and rtol {facts.rtol:g} let output {name!r} differ by "
-                f"{allowed:.3g}, and its largest magnitude is {magnitude:.3g}: they prove nothing; expected less than "
-                "half of the magnitude: publish it again with smaller ones"
+                f"{allowed:.3g}, but its largest magnitude is {magnitude:.3g}, so they prove nothing: expected less "
+                "than half of the magnitude; publish it again with smaller tolerances"
             )
 
 
 def default_atol(outputs: Mapping[str, np.ndarray]) -> float:
-    """1e-3, or a hundredth of the smallest magnitude that an output has in the samples if that is less."""
+    """1e-3, or a hundredth of the smallest magnitude of an output in the samples if that is less."""
     magnitudes = (measure_magnitude(array) for array in outputs.values() if datatype_of(array).kind == "f")
     return min(_ATOL, min((magnitude for magnitude in magnitudes if magnitude), default=math.inf) / 100)
 
 
 def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], atol: float) -> str:
-    """What of the output that is to hold probabilities is none, and what to do; "" where all are.
+    """Why an output cannot hold probabilities, and what to do; "" if it can.
 
-    ``atol`` is what an element may be off by all the same, in versions of low precision.
+    ``atol`` is how far an element may be off, which matters for versions of low precision.
     """
     values = outputs.get(classes.probabilities)
     if values is None or not values.size:
@@ -83,12 +83,12 @@ def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], ato
     allowed = max(atol, _SUM_TOL * (10 if values.dtype.itemsize == 2 else 1))
     values = values.astype(np.float64)
     where = f"output {classes.probabilities!r}, which classes.probabilities names"
-    outside = ~((values >= -allowed) & (values <= 1 + allowed))  # so that NaN is outside too
+    outside = ~((values >= -allowed) & (values <= 1 + allowed))  # negated, so that NaN is outside too
     if outside.any():
         at = np.argwhere(outside)[0]
         return (
-            f"{where}, is {values[tuple(at)]:.6g} in row {at[0]} of the samples: expected 0 to 1: name scores as "
-            "Classes(logits=...) instead, and the export adds their probabilities"
+            f"{where}, is {values[tuple(at)]:.6g} in row {at[0]} of the samples: expected 0 to 1; if these are scores, "
+            "name them as Classes(logits=...), and the export adds probabilities"
         )
     if classes.multi_label or values.ndim < 2:
         return ""
@@ -98,18 +98,19 @@ def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], ato
         return ""
     return (
         f"{where}, sums to {sums[place]:.6g} in row {place[0]} of the samples: expected 1, within {allowed:g}: set "
-        "Classes(multi_label=True) if a row may have several labels, else name scores as Classes(logits=...) instead, "
-        "and the export adds their probabilities"
+        "Classes(multi_label=True) if a row may have several labels; if these are scores, name them as "
+        "Classes(logits=...), and the export adds probabilities"
     )
 
 
 def measure_magnitude(array: np.ndarray) -> float:
-    """The largest finite magnitude; 0 where there is none."""
+    """The largest finite magnitude, or 0 if there is none."""
     values = array.astype(np.float64)
     magnitude = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     return magnitude if math.isfinite(magnitude) else 0.0
 
 
 def _as_bf16(array: np.ndarray) -> np.ndarray:
-    """NumPy's file format has no name for BF16 and keeps it as two bytes without a meaning; nothing else is so."""
+    """The array as BF16. NumPy's file format stores BF16 as two bytes without a type; no other datatype is stored
+    so."""
     return array.view(DATATYPES["BF16"].dtype) if array.dtype == "V2" else array

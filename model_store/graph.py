@@ -1,4 +1,4 @@
-"""A graph of a model version, as its manifest describes it: its files, inputs, outputs and rows."""
+"""One graph of a model version, as the manifest describes it: files, inputs, outputs and rows."""
 
 import math
 import re
@@ -19,27 +19,28 @@ FileName = Annotated[str, StringConstraints(pattern=f"^{FILE_NAME.pattern}$")]
 class Tensor(StrictModel):
     """One input or output of a graph.
 
-    ``shape`` includes the batch axis; a number is a fixed size, a text names a dynamic axis. ``batch_axis`` is None for
-    a tensor that is the same for every row of a batch, and in a graph whose requests run one by one.
+    ``shape`` includes the batch axis. A number is a fixed size; a text names a dynamic axis. ``batch_axis`` is None for
+    a tensor that all rows of a batch share, and in a graph that is not batched.
     """
 
     name: str
     datatype: str
-    """As the Open Inference Protocol calls it, such as FP32."""
+    """The name in the Open Inference Protocol, such as FP32."""
     shape: tuple[int | str, ...]
     batch_axis: int | None = None
     finite: bool = False
-    """True: NaN and infinities in this input are refused before they reach the model."""
+    """True: NaN and infinities in this input are refused before the model runs."""
     least: int | None = None
-    """See ``largest``."""
+    """The least integer that this input takes; see ``largest``."""
     largest: int | None = None
-    """Integers outside of these are refused before they reach the model, such as an index into a table."""
+    """The largest integer that this input takes. Others, such as an index outside a table, are refused before the model
+    runs."""
     optional: bool = False
-    """True: an input that a request may leave out, for the graph has a value of its own for it."""
+    """True: a request may leave this input out, because the graph has a default value."""
     any_shape: bool = False
-    """True: the graph declares no rank, so any shape is taken and ``shape`` is empty."""
+    """True: the graph declares no rank. Any shape is accepted, and ``shape`` is empty."""
     internal: bool = False
-    """True: the server fills or keeps it for a sequence, and callers neither send nor see it."""
+    """True: the server fills or keeps this tensor for a sequence. Callers neither send nor see it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -55,19 +56,19 @@ class Tensor(StrictModel):
 
     @property
     def has_fixed_rows(self) -> bool:
-        """Whether every size of a row is known."""
+        """Whether every size of a row is fixed."""
         return all(isinstance(size, int) for size in self.row_shape)
 
     @property
     def row_shape(self) -> tuple[int | str, ...]:
-        """The shape of one row: without the batch axis."""
+        """The shape of one row, without the batch axis."""
         if self.batch_axis is None:
             return self.shape
         return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
 
 class AxisRange(StrictModel):
-    """The sizes that a dynamic axis may have; None where there is no limit."""
+    """The sizes that a dynamic axis may have; None: no limit."""
 
     least: Annotated[int, Field(ge=0)] | None = None
     largest: Annotated[int, Field(ge=0)] | None = None
@@ -81,7 +82,7 @@ class AxisRange(StrictModel):
         )
 
     def __and__(self, other: "AxisRange") -> "AxisRange":
-        """The sizes that both allow."""
+        """The sizes that both ranges allow."""
         least = [limit for limit in (self.least, other.least) if limit is not None]
         largest = [limit for limit in (self.largest, other.largest) if limit is not None]
         return AxisRange(
@@ -104,25 +105,27 @@ class AxisRange(StrictModel):
 
 
 class RowVerdict(StrictModel):
-    """Whether the rows of a batch are independent, and how that is known.
+    """Whether the rows of a batch are independent, and why.
 
     ``proved``: by the graph itself, or by an export against the PyTorch original. ``mixing``: rows influence each
-    other; the reason names the first node at which they do. ``unknown``: the reason names the first node that is not
-    understood. Only proved rows share a batch.
+    other; the reason names the first node that mixes them. ``unknown``: the reason names the first node that the
+    analysis does not understand. Only proved rows share a batch.
     """
 
     verdict: Literal["proved", "mixing", "unknown"]
     reason: str = ""
-    """For people."""
+    """The reason, for people."""
 
 
 Terms = tuple[float, float, float]
-"""A row of n elements takes a + b n + c n² bytes."""
+"""(a, b, c): a row of n elements takes a + b n + c n² bytes."""
 
 
 class RunBytes(StrictModel):
-    """What a row takes while it runs: one of n elements, in all inputs together, ``fixed`` + ``linear`` n + ``square``
-    n² bytes. Measured where the version was made, on the CPU provider.
+    """The memory that a row takes while it runs.
+
+    A row with n elements in all inputs together takes ``fixed`` + ``linear`` n + ``square`` n² bytes. Measured on the
+    CPU where the version was made.
     """
 
     fixed: Annotated[Finite, Field(ge=0)] = 0.0
@@ -140,32 +143,33 @@ class Graph(StrictModel):
     file: FileName
     """The ONNX file."""
     external_data: tuple[FileName, ...] = ()
-    """Files that hold its weights."""
+    """Files that hold the weights."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     axis_ranges: Mapping[str, AxisRange] = {}
-    """Of dynamic axes, by name: a request outside of them is refused."""
+    """Sizes of dynamic axes, by name. A request with another size is refused."""
     proved_sizes: Mapping[str, int] = {}
-    """Of dynamic axes, by name: rows are known to be independent at these sizes only; others run alone."""
+    """Sizes of dynamic axes, by name, at which the rows are known to be independent. Requests of other sizes run
+    alone."""
     leading_rows: Annotated[int, Field(ge=0)] | None = None
-    """By the model's configuration: the first axis of every tensor has up to so many rows of one request; 0: shapes of
-    requests are whole. None where no configuration says."""
+    """Set by a Triton configuration: the most rows of a request, on the first axis of every tensor; 0: requests send
+    whole shapes. None: no configuration says."""
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    """Of a batch, where more would take too much memory, or the original takes no more; None: as many as those of the
+    """Most rows of a batch, if more would take too much memory or the original takes no more. None: as for the
     model."""
     rows: RowVerdict | None = None
-    """None in versions that were published before rows were analysed."""
+    """Whether rows are independent. None in versions that were published before rows were analysed."""
     run_bytes: RunBytes | None = None
-    """Of a graph whose rows may have any size. None: the server looks at the sizes of its tensors."""
+    """The memory that a row takes, if rows may have any size. None: the server estimates it from the tensors."""
 
     @property
     def has_free_sizes(self) -> bool:
-        """Whether requests may choose more than the number of rows."""
+        """Whether requests may choose sizes other than the number of rows."""
         return not all(tensor.has_fixed_rows and not tensor.any_shape for tensor in self.inputs)
 
 
 def fit(points: Sequence[tuple[float, float]]) -> Terms | None:
-    """The terms that go through up to three points (elements, bytes), none of them negative."""
+    """The terms, none of them negative, that fit up to three points (elements, bytes); None without points."""
     if not points:
         return None
     if len(points) == 3 and len({elements for elements, _ in points}) == 3:

@@ -1,7 +1,7 @@
-"""What lies in a store: the versions that can be used, and why everything else that looks like one cannot.
+"""Lists a store: the versions that can be used, and why everything else that looks like one cannot.
 
-Nothing is passed over without a word but what is hidden (a leading dot), files that are no models, and folders that are
-neither versions nor hold a model. What cannot be read or is no folder spoils nothing else.
+Ignored are only hidden entries (a leading dot), files that are no models, and folders that are neither versions nor
+hold a model. An entry that cannot be read does not affect the others.
 """
 
 import logging
@@ -24,14 +24,15 @@ NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 NAME_RULE = "letters, digits, '.', '_', '-', 100 at most, the first a letter or digit"
 CONFIG_FILE = "config.pbtxt"
 ReadDefault = Callable[[str, bytes], str | None]
-"""What the ``config.pbtxt`` of a model, by name and content, calls its ONNX files, or None. May raise StoreError."""
+"""Reads from a model's ``config.pbtxt`` (by name and content) the name of its ONNX files, or None. May raise
+StoreError."""
 _LIKE_A_NUMBER = re.compile(r"[vV]?[0-9][0-9._-]*")
 _OF_FILE_SYSTEMS = frozenset({"lost+found"})
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Something in the store that cannot serve. ``version`` is as its folder is called, "" where it is none of one."""
+    """An entry that cannot be served. ``version`` is the name of its folder, "" if it belongs to no version."""
 
     name: str
     version: str
@@ -40,21 +41,21 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Of a model: the folder of each version that can be used, by number and oldest first, and the rest."""
+    """The contents of a model's folder: usable versions by number, oldest first, and the rest."""
 
     folders: Mapping[int, Path]
     unusable: Sequence[Unusable] = ()
     default_filename: str | None = None
-    """Of the ONNX files of its versions, where a configuration gives it."""
+    """The name of its ONNX files, if a configuration gives one."""
 
     @property
     def why(self) -> str:
-        """Why there is no more than there is, in one text."""
+        """Why entries cannot be used, in one text."""
         return "; ".join(each.reason for each in self.unusable)
 
 
 def list_store(boundary: Boundary, read_default: ReadDefault | None = None) -> dict[str, Contents]:
-    """What is in a store, by the names of the models. Raises OSError if the store itself cannot be read."""
+    """The contents of a store, by model name. Raises OSError if the store itself cannot be read."""
     if not boundary.root.is_dir():
         return {}
     with os.scandir(boundary.root) as entries:
@@ -69,7 +70,7 @@ def list_store(boundary: Boundary, read_default: ReadDefault | None = None) -> d
 
 
 def _list_entry(entry: os.DirEntry[str], boundary: Boundary, read_default: ReadDefault | None) -> Contents | None:
-    """Of something in the root; None for a file that is no model."""
+    """The contents of one entry of the root; None for a file that is no model."""
     try:
         if not _is_folder(entry, boundary):
             if not is_onnx(entry.name):
@@ -86,7 +87,7 @@ def _list_entry(entry: os.DirEntry[str], boundary: Boundary, read_default: ReadD
         return _refuse(entry.name, str(error))
     except OSError as error:
         return _refuse(entry.name, f"{show_name(entry.name)} cannot be read: {tell_why(error)}")
-    except Exception:  # whatever is wrong with one model, the others are listed
+    except Exception:  # whatever is wrong with one model, list the others
         logger.exception("%s cannot be listed", show_name(entry.name))
         return _refuse(entry.name, f"{show_name(entry.name)} cannot be read: listing it failed unexpectedly")
 
@@ -96,7 +97,7 @@ def _refuse(name: str, reason: str) -> Contents:
 
 
 def list_model(name: str, folder: Path, boundary: Boundary, read_default: ReadDefault | None = None) -> Contents:
-    """What is in the folder of a model. Raises BadLayout if it cannot be read, and as ``read_default`` does."""
+    """The contents of a model's folder. Raises BadLayout if it cannot be read, and what ``read_default`` raises."""
     entries = list_entries(folder, boundary)
     default = None
     if read_default is not None and any(entry.name == CONFIG_FILE for entry in entries):
@@ -130,10 +131,12 @@ def list_model(name: str, folder: Path, boundary: Boundary, read_default: ReadDe
 
 
 def _check_version(entry: os.DirEntry[str], boundary: Boundary, default_filename: str | None) -> None:
-    """Raises BadLayout where a folder with a number for its name holds no model."""
+    """Raise BadLayout if a folder with a number for its name holds no model."""
     if not _is_folder(entry, boundary):
         where = boundary.where(Path(entry.path))
-        raise BadLayout(f"{where} is a file: expected a folder with {PLAIN_FILE} in it")
+        raise BadLayout(
+            f"{where} is a file: expected a folder with {PLAIN_FILE} in it: move the file into such a folder"
+        )
     inside = list_entries(entry.path, boundary)
     if any(each.name == MANIFEST_FILE for each in inside):
         return
@@ -142,13 +145,13 @@ def _check_version(entry: os.DirEntry[str], boundary: Boundary, default_filename
 
 
 def _check_other(entry: os.DirEntry[str], boundary: Boundary) -> None:
-    """Raises BadLayout where a folder without a number for its name was meant to be a version."""
+    """Raise BadLayout if a folder without a number for its name was meant to be a version."""
     if is_onnx(entry.name) or not _is_folder(entry, boundary):
         return
     if _LIKE_A_NUMBER.fullmatch(entry.name) or any(_holds_model(entry, boundary)):
         raise BadLayout(
             f"{boundary.where(Path(entry.path))} is no version: expected a whole number from 1 as its name, without "
-            "leading zeros, 18 digits at most: rename it"
+            "leading zeros, at most 18 digits: rename it"
         )
 
 
@@ -158,23 +161,24 @@ def _holds_model(entry: os.DirEntry[str], boundary: Boundary) -> Iterator[bool]:
 
 
 def _check_flat(name: str, files: Sequence[str], versions: Sequence[str]) -> None:
-    """Raises BadLayout unless what lies in the folder of its model can only be meant as version 1."""
+    """Raise BadLayout unless what lies in a model's own folder can only be meant as version 1."""
     if versions:
         raise BadLayout(
             f"{name} holds {show_names(files)} beside the versions {show_names(versions)}: expected versions only: "
-            "move what is to serve into a version of its own, and remove the rest"
+            "move the file to serve into a version of its own, and remove the rest"
         )
     if MANIFEST_FILE in files:
         raise BadLayout(f"{name} holds {MANIFEST_FILE}: expected it in {name}/1: move it and its files there")
     if NUMBER.fullmatch(name):
         raise BadLayout(
-            f"{name} holds {show_names(files)} and has a number for its name: expected the name of a model: give the "
-            "folder above as the store if this is a version, else rename it"
+            f"{name} holds {show_names(files)} and has a number for its name: expected the name of a model: if this "
+            "is a version, give the folder above as the store, else rename it"
         )
 
 
 def _is_folder(entry: os.DirEntry[str], boundary: Boundary) -> bool:
-    """Raises BadLayout for a link out of the store to a folder or a model, and for a link to nothing."""
+    """Whether an entry is a folder. Raises BadLayout for a broken link, and for a link out of the store to a folder or
+    model."""
     is_folder = entry.is_dir()
     if entry.is_symlink() and (is_folder or is_onnx(entry.name) or not os.path.exists(entry.path)):
         boundary.resolve(Path(entry.path))

@@ -1,7 +1,7 @@
-"""The manifest: everything that is known of one model version, apart from the weights.
+"""The manifest: everything that is known about one model version, apart from the weights.
 
-Strict and versioned: an unknown field or schema version is an error, never a guess. Model facts live here, facts of the
-machine live in the service's settings.
+It is strict and versioned: an unknown field or schema version is an error. Facts about the model are here; facts about
+the machine are in the service's settings.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Batching(StrictModel):
-    """What this model wants other than the service's defaults; None leaves the default."""
+    """The batching that this model needs; None: the service's default."""
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    """Of a batch."""
+    """Most rows of a batch."""
     max_wait_s: Annotated[float, Field(ge=0)] | None = None
-    """For how long rows wait for others while the device is idle."""
+    """How long rows wait for others while the device is idle."""
 
 
 class File(StrictModel):
@@ -38,53 +38,56 @@ class File(StrictModel):
 
 
 class Golden(StrictModel):
-    """Stored samples: on the provider that serves, outputs must equal these within ``atol + rtol * |expected|``."""
+    """Stored samples. On the provider that serves, outputs must equal these within ``atol + rtol * |expected|``."""
 
     file: FileName = GOLDEN_FILE
-    """NumPy's .npz: ``in.NAME`` and ``out.NAME``."""
+    """A file of NumPy's .npz format with arrays ``in.NAME`` and ``out.NAME``."""
     rows: Annotated[int, Field(ge=1)]
     atol: Annotated[Finite, Field(ge=0)]
     rtol: Annotated[Finite, Field(ge=0)]
 
 
 class ParityCase(StrictModel):
-    """One comparison of the exported graph with its PyTorch original; errors are the worst over all outputs."""
+    """One comparison of the exported graph with its PyTorch original. Errors are the worst over all outputs."""
 
     rows: int
     seed: int
     inputs: str
-    """Where the inputs came from: ``random`` or ``samples``, and what was done with them."""
+    """The origin of the inputs, ``random`` or ``samples``, and how they were changed."""
     max_abs_error: Finite
     max_rel_error: Finite
-    """By the largest magnitude of the output."""
+    """Relative to the largest magnitude of the output."""
 
 
 class Parity(StrictModel):
-    """Within ``atol + rtol * |expected| + scale_tol * the largest magnitude of the output``, for every element; what is
-    beyond is what rounding alone does to the original."""
+    """The comparison of a graph with its original.
+
+    Every element is within ``atol + rtol * |expected| + scale_tol * the largest magnitude of the output``, plus what
+    rounding alone does to the original.
+    """
 
     atol: Finite
     rtol: Finite
     scale_tol: Finite = 0.0
     rungs: tuple[ParityCase, ...]
-    """The comparisons: over batch sizes, lengths and seeds, and with the samples."""
+    """The comparisons, over batch sizes, lengths and seeds, and with the samples."""
     stretched: tuple[ParityCase, ...] = ()
-    """Of inputs beyond those that the model is made for, where the original gives finite numbers for them."""
+    """Comparisons on inputs beyond the samples for which the original gives finite numbers."""
 
 
 class Quality(StrictModel):
-    """Measured on held-out data; ``bar`` holds the least value that was asked for, by metric."""
+    """What was measured on held-out data. ``bar`` holds the least value that each metric had to reach."""
 
     data: str
-    """On what it was measured."""
+    """The data on which it was measured."""
     rows: int
-    """On how many rows."""
+    """The number of rows on which it was measured."""
     metrics: Mapping[str, Finite]
     bar: Mapping[str, Finite] = {}
 
 
 class Statistics(StrictModel):
-    """Reference distribution of one tensor, over ``rows`` real samples, for drift."""
+    """The reference distribution of one tensor over ``rows`` real samples, for detecting drift."""
 
     tensor: str
     rows: int
@@ -97,75 +100,76 @@ class Statistics(StrictModel):
 
 
 class Provenance(StrictModel):
-    """Where the version comes from. ``created`` is ISO 8601 in UTC."""
+    """The origin of the version. ``created`` is ISO 8601 in UTC."""
 
     created: str
     torch: str | None = None
     onnx: str | None = None
     onnxruntime: str | None = None
     exporter: str | None = None
-    """What made the graphs, and why where it was not the first choice."""
+    """The exporter of the graphs, and why it was chosen if it was not the first choice."""
     opset: int | None = None
     git_commit: str | None = None
-    """Of the folder in which it was exported, with ``-dirty`` if files differed."""
+    """The commit of the folder from which it was exported, with ``-dirty`` if files had changed."""
     data: str | None = None
-    """What it was trained on."""
+    """The training data."""
     seed: int | None = None
-    """Of the training."""
+    """The seed of the training."""
     parameters: Mapping[str, str | int | float | bool] = {}
-    """Of the training, as its author names them; ``precision`` and ``fp32_version`` in a version of lower precision."""
+    """Parameters of the training, as its author names them. A version of lower precision also has ``precision`` and
+    ``fp32_version``."""
 
 
 class Manifest(StrictModel):
-    """One version of one model. The version number is the name of its folder."""
+    """One version of one model. The name of its folder is the version number."""
 
     schema_version: Literal[1] = 1
     name: ModelName
-    """That of its folder."""
+    """The name of the model's folder."""
     task: Task
-    """The route that answers for it, or ``tensors``."""
+    """The task route that the model answers, or ``tensors``."""
     description: str = ""
-    """For people."""
+    """A description for people."""
     graphs: Mapping[str, Graph]
-    """By name; ``main`` is there always."""
+    """The graphs by name. ``main`` is always present."""
     files: Mapping[FileName, File] = {}
-    """Digest and size of every file but the manifest."""
+    """Digest and size of every file except the manifest."""
     golden: Golden | None = None
-    """Of ``main``."""
+    """Golden samples of ``main``."""
     graph_golden: Mapping[str, Golden] = {}
-    """Of the graphs other than ``main``."""
+    """Golden samples of the other graphs."""
     labels: tuple[str, ...] = ()
-    """Of the classes, in their order."""
+    """The names of the classes, in order."""
     output_labels: Mapping[str, tuple[str, ...]] = {}
-    """Of the classes that an output of ``main`` scores, where a plain repository names them."""
+    """The class names of an output of ``main``, if a plain repository gives them."""
     classes: Classes | None = None
-    """Which outputs hold the scores of the labels."""
+    """The outputs that hold the scores of the labels."""
     image: Image | None = None
     """How a picture becomes a row."""
     loop: Loop | None = None
-    """How ``main`` is run step by step."""
+    """How ``main`` runs step by step."""
     forecast: Forecast | None = None
-    """How a series is continued."""
+    """How a series is forecast."""
     text: Text | None = None
     """How a text is translated."""
     reconstruction: Reconstruction | None = None
-    """What of the graph is the row anew."""
+    """The output that is the reconstruction, its error and its anomalies."""
     generation: Generation | None = None
-    """How rows are made from noise."""
+    """How rows are generated from noise."""
     batching: Batching = Batching()
-    """What it wants other than the server's defaults."""
+    """The batching that the model needs, if not the server's defaults."""
     provenance: Provenance | None = None
-    """Where it comes from."""
+    """The origin of the version."""
     quality: Quality | None = None
     """What was measured on held-out data."""
     parity: Parity | None = None
-    """What ``main`` was compared by; None where there was no original."""
+    """How ``main`` was compared with its original. None if there was none."""
     graph_parity: Mapping[str, Parity] = {}
-    """Of the graphs other than ``main``."""
+    """The same for the other graphs."""
     statistics: tuple[Statistics, ...] = ()
-    """Of inputs and outputs over real samples."""
+    """Statistics of inputs and outputs over real samples."""
     licence: str | None = None
-    """Of the weights."""
+    """The licence of the weights."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -174,7 +178,7 @@ class Manifest(StrictModel):
 
     @property
     def tasks(self) -> frozenset[str]:
-        """The task routes that the version answers: that of its task, and others that it is described for."""
+        """The task routes that the version answers: its own task, and others that its description supports."""
         also = {"reconstruct": self.reconstruction, "generate": self.generation}
         return frozenset({self.task, *(task for task, facts in also.items() if facts is not None)})
 
@@ -183,7 +187,7 @@ class Manifest(StrictModel):
 
     @classmethod
     def from_json(cls, text: bytes, where: str) -> "Manifest":
-        """Read a manifest; raises BadManifest, which names ``where``, the field, what was expected and what came."""
+        """Read a manifest. Raises BadManifest, which names ``where``, the field, what was expected and what came."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -191,7 +195,7 @@ class Manifest(StrictModel):
 
 
 def describe(error: ValidationError) -> str:
-    """The first complaints of a validation, as ``field: what is wrong (got value)``."""
+    """The first errors of a validation, as ``field: what is wrong (got value)``."""
     lines = []
     for item in error.errors()[:3]:
         field = ".".join(str(part) for part in item["loc"]) or "the whole"

@@ -1,7 +1,7 @@
-"""A version without a manifest: which of its files is the model, and which files hold that one's weights.
+"""Files of a version without a manifest: the ONNX file, and the files that hold its weights.
 
-The model is ``model.onnx``, or the only ``*.onnx`` there. A folder of such a name holds the ONNX file together with its
-external data, as Triton has it. Of all other files only those are read that the ONNX file names.
+The model is ``model.onnx``, or the only ``*.onnx`` file. A folder of such a name holds the ONNX file with its external
+data, as in Triton. Of the other files, only those that the ONNX file names are read.
 """
 
 import os
@@ -23,21 +23,22 @@ PLAIN_FILE = "model.onnx"
 _SUFFIX = ".onnx"
 _NAMES_SHOWN = 5
 _KEY = b"\x0a\x08location"
-"""In every ONNX file with external data: the key under which a tensor has the name of its file."""
+"""The key of a file name in every ONNX file with external data."""
 _LARGEST = (1 << 31) - 1
-"""Bytes of a message of protocol buffers."""
+"""Most bytes of a protocol buffers message."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlainModel:
-    """The files of a plain version. ``content`` is what ONNX Runtime takes, ``external`` the files that it names."""
+    """The files of a plain version. ``content`` is the ONNX file for ONNX Runtime, ``external`` the files that it
+    names."""
 
     file: str
-    """The name of the ONNX file, where a manifest could have it, else ``model.onnx``."""
+    """The name of the ONNX file if a manifest can hold it, else ``model.onnx``."""
     content: bytes
     external: Mapping[str, bytes]
     digest: File
-    """Of the ONNX file as it is stored."""
+    """Digest and size of the ONNX file as stored."""
 
 
 def is_onnx(name: str) -> bool:
@@ -47,12 +48,14 @@ def is_onnx(name: str) -> bool:
 def find_onnx(folder: Path, boundary: Boundary, default_filename: str | None = None) -> Path:
     """The ONNX file of a version. Raises BadLayout, which says what is there and what was expected.
 
-    ``default_filename`` is the name that a configuration of the model gives it, if one does.
+    ``default_filename`` is the name that a configuration gives it, if any.
     """
     if default_filename:
         path = Path(os.path.normpath(folder / default_filename))
         if "\0" in default_filename or not path.is_relative_to(folder):
-            raise BadLayout(f"{default_filename!r:.200} is no file of {boundary.where(folder)}")
+            raise BadLayout(
+                f"default_model_filename: expected a file in {boundary.where(folder)}, got {default_filename!r:.200}"
+            )
         boundary.resolve(path)
     else:
         path = Path(choose_onnx(folder, list_entries(folder, boundary), boundary).path)
@@ -65,7 +68,7 @@ def find_onnx(folder: Path, boundary: Boundary, default_filename: str | None = N
 
 
 def list_entries(folder: Path | str, boundary: Boundary) -> list[os.DirEntry[str]]:
-    """What is in a folder, by name, without what is hidden. Raises BadLayout if the folder cannot be read."""
+    """The entries of a folder by name, without hidden ones. Raises BadLayout if the folder cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
@@ -87,8 +90,8 @@ def choose_onnx(folder: Path | str, entries: Iterable[os.DirEntry[str]], boundar
     where = boundary.where(Path(folder))
     if models:
         raise BadLayout(
-            f"{where} holds {show_names(e.name for e in models)} but no {PLAIN_FILE}: rename the one that is to serve "
-            f"to {PLAIN_FILE}"
+            f"{where} holds {show_names(e.name for e in models)} but no {PLAIN_FILE}: rename the one to serve to "
+            f"{PLAIN_FILE}"
         )
     if found:
         raise BadLayout(f"{where} holds {show_names(found)} but no ONNX file: expected {PLAIN_FILE}: export it to ONNX")
@@ -108,21 +111,21 @@ def read_plain(folder: Path, boundary: Boundary, default_filename: str | None = 
     content = boundary.read(path, _LARGEST)
     digest = describe_bytes(content)
     external: Mapping[str, bytes] = {}
-    if _KEY in content:  # otherwise the file, which may be large, need not be parsed
+    if _KEY in content:  # a large file without external data need not be parsed
         content, external = _read_external(path, content, boundary)
     file = path.name if FILE_NAME.fullmatch(path.name) else PLAIN_FILE
     return PlainModel(file, content, external, digest)
 
 
 def _read_external(path: Path, content: bytes, boundary: Boundary) -> tuple[bytes, Mapping[str, bytes]]:
-    """The model, and the content of each file that it names, by the name that it has there."""
-    import onnx  # only now: most models have no external data, and importing it takes longer than loading them
+    """The model for ONNX Runtime, and the content of each file that it names."""
+    import onnx  # imported late: most models have no external data, and importing takes longer than loading them
     from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError:
-        return content, {}  # ONNX Runtime says what is wrong with it, or knows the format
+        return content, {}  # ONNX Runtime will report the fault, or knows the format
     files = _ExternalFiles(path, boundary)
     initializers, others = _list_tensors(model)
     for tensor in initializers:
@@ -130,9 +133,9 @@ def _read_external(path: Path, content: bytes, boundary: Boundary) -> tuple[byte
     named = dict(files.contents)
     parts = [files.take(tensor) for tensor in others]
     if parts:
-        # ONNX Runtime takes the initializers of the main graph from memory, and would open the files of all others.
+        # ONNX Runtime takes the main graph's initializers from memory, but would open the files of all others.
         if len(content) + sum(map(len, parts)) > _LARGEST:
-            raise BadLayout(f"{boundary.where(path)} has more than 2 GB of weights inside of its nodes: expected less")
+            raise BadLayout(f"{boundary.where(path)}: expected at most 2 GB of weights inside its nodes, got more")
         for tensor, part in zip(others, parts, strict=True):
             tensor.ClearField("external_data")
             tensor.ClearField("data_location")
@@ -142,7 +145,8 @@ def _read_external(path: Path, content: bytes, boundary: Boundary) -> tuple[byte
 
 
 def _list_tensors(model: "ModelProto") -> tuple[list["TensorProto"], list["TensorProto"]]:
-    """The external tensors of a model: initializers of its main graph; those of subgraphs, attributes and functions."""
+    """The external tensors of a model: initializers of its main graph, and all others (subgraphs, attributes,
+    functions)."""
     initializers = [tensor for tensor in model.graph.initializer if _is_external(tensor)]
     others: list[TensorProto] = []
     sparse = list(model.graph.sparse_initializer)
@@ -183,7 +187,7 @@ class _ExternalFiles:
             begin = int(place.get("offset") or 0)
             end = begin + int(place["length"]) if place.get("length") else len(content)
         except ValueError:
-            raise self._refuse(location, f"offset and length of {tensor.name!r:.120} are no numbers") from None
+            raise self._refuse(location, f"expected numbers as offset and length of {tensor.name!r:.120}") from None
         if not 0 <= begin <= end <= len(content):
             raise self._refuse(location, f"expected at least {end} bytes, got {len(content)}: copy it there again")
         return memoryview(content)[begin:end]

@@ -2,12 +2,12 @@
 
 Rules
 - A version is an integer from 1 and never changes once it is there.
-- Publishing writes into a hidden folder beside the versions, syncs it, and renames it: a version is whole or absent.
-  What a publisher that was killed has left there is swept by the next one, and by a server that starts.
+- A version is written into a hidden folder beside the others, synced and renamed, so it is whole or absent. The next
+  publisher, or a starting server, removes what a killed publisher left.
 - The rename also claims the number, so two publishers cannot get the same one.
-- Aliases are one small file a model, replaced atomically.
-- A folder ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
-- What cannot be used is listed too, with the reason (``listing.py``).
+- Each model's aliases are one small file, replaced atomically.
+- ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
+- Entries that cannot be used are listed too, with the reason (``listing.py``).
 """
 
 import json
@@ -34,7 +34,7 @@ ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 
 
 def read_number(version: str) -> int | None:
-    """The version number that a text means, None if it means an alias. No version has the number 0."""
+    """The version number that a text means; None if it means an alias. No version has the number 0."""
     if NUMBER.fullmatch(version):
         return int(version)
     return 0 if version.isascii() and version.isdigit() else None
@@ -42,10 +42,10 @@ def read_number(version: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version in the store. ``folder`` holds its files; nothing of it is read before it is asked for.
+    """One version in the store. ``folder`` holds its files; they are read on demand.
 
-    ``boundary`` says how far symbolic links may lead; without one they stay in ``folder``. ``default_filename`` is the
-    name of its ONNX file, where it has no manifest and a configuration gives it one.
+    ``boundary`` limits symbolic links; without one they must stay in ``folder``. ``default_filename`` is the name of
+    the ONNX file, if there is no manifest and a configuration names it.
     """
 
     name: str
@@ -56,25 +56,27 @@ class ModelVersion:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is an ONNX file without a manifest. Raises BadLayout where nobody may know."""
+        """Whether this is an ONNX file without a manifest. Raises BadLayout if that cannot be found out."""
         return not self._has(MANIFEST_FILE)
 
     def read_manifest(self) -> Manifest:
-        """The manifest. Raises BadManifest, BadLayout, NotInStore (a plain repository has none)."""
+        """The manifest. Raises BadManifest, BadLayout, or NotInStore for a plain version."""
         path = self.folder / MANIFEST_FILE
         if self.is_plain:
             raise NotInStore(f"{self.name} version {self.version} has no {MANIFEST_FILE}")
         text = self._bounds.read(path, MOST_TEXT_BYTES)
         manifest = Manifest.from_json(text, f"{self.name}/{self.version}/{MANIFEST_FILE}")
         if manifest.name != self.name:
-            raise IntegrityError(f"the manifest in {self.name}/{self.version} is of {manifest.name!r}")
+            raise IntegrityError(
+                f"the manifest in {self.name}/{self.version}: expected name {self.name!r}, got {manifest.name!r}"
+            )
         return manifest
 
     def read(self, manifest: Manifest, file: str) -> bytes:
-        """The content of one of the version's files, checked against the manifest. Raises IntegrityError, BadLayout."""
+        """The content of a file of the version, checked against the manifest. Raises IntegrityError, BadLayout."""
         expected = manifest.files.get(file)
         if expected is None:
-            raise IntegrityError(f"{file} is not among the files of the manifest of {self.name}/{self.version}")
+            raise IntegrityError(f"{file} is not listed in the manifest of {self.name}/{self.version}")
         path = self.folder / file
         return read_checked(self._bounds.resolve(path) if path.is_symlink() else path, expected)
 
@@ -83,9 +85,9 @@ class ModelVersion:
         return read_plain(self.folder, self._bounds, self.default_filename)
 
     def read_beside(self, file: str) -> bytes | None:
-        """A file of the model that all its versions share, such as its configuration; None without it.
+        """A file that all versions of the model share, such as its configuration; None without it.
 
-        Raises BadLayout for one that cannot be read.
+        Raises BadLayout if it cannot be read.
         """
         folder = self.folder.parent if NUMBER.fullmatch(self.folder.name) else self.folder
         most = MOST_CONFIG_BYTES if file == CONFIG_FILE else MOST_TEXT_BYTES
@@ -103,31 +105,31 @@ class ModelVersion:
         return self.boundary or Boundary(self.folder)
 
     def read_golden(self, manifest: Manifest) -> GoldenSamples | None:
-        """The stored samples, or None where the manifest has none. Raises IntegrityError."""
+        """The stored samples, or None if the manifest has none. Raises IntegrityError."""
         if manifest.golden is None:
             return None
         return GoldenSamples.from_bytes(self.read(manifest, manifest.golden.file))
 
     def verify(self) -> Manifest:
-        """Read every file of the version and check it; raises IntegrityError or BadManifest at the first that fails."""
+        """Read and check every file of the version. Raises IntegrityError or BadManifest at the first fault."""
         return self.read_all()[0]
 
     def read_all(self) -> tuple[Manifest, dict[str, bytes]]:
-        """The manifest and the checked content of every file, each read once. Raises as ``verify`` does."""
+        """The manifest and the checked content of every file, each read once. Raises as ``verify``."""
         manifest = self.read_manifest()
         contents = {file: self.read(manifest, file) for file in manifest.files}
         allowed = {*manifest.files, MANIFEST_FILE}
         for path in sorted(self.folder.iterdir()):
             if path.name not in allowed:
-                raise IntegrityError(f"{path.name} in {self.name}/{self.version} was not published with it: remove it")
+                raise IntegrityError(f"{path.name} in {self.name}/{self.version} is not in its manifest: remove it")
         return manifest, contents
 
 
 class Store:
     """A folder of models. Reading never writes; the folder need not exist before the first publish.
 
-    With ``follow_links`` symbolic links may lead out of the folder. ``read_default`` reads from the ``config.pbtxt`` of
-    a model what its ONNX files are called.
+    With ``follow_links``, symbolic links may lead out of the folder. ``read_default`` reads the name of a model's ONNX
+    files from its ``config.pbtxt``.
     """
 
     def __init__(self, root: Path, *, follow_links: bool = False, read_default: ReadDefault | None = None) -> None:
@@ -136,25 +138,25 @@ class Store:
         self._boundary = Boundary(self.root, follow_links)
 
     def list_all(self) -> dict[str, Contents]:
-        """What is in the store, by name, sorted: also what cannot be used, under the names that it has.
+        """The contents of the store by model name, sorted, unusable entries included.
 
         Raises OSError if the folder itself cannot be read.
         """
         return list_store(self._boundary, self._read_default)
 
     def list_model(self, name: str) -> Contents:
-        """What is in the folder of one model; nothing if it has none. Raises StoreError, OSError."""
+        """The contents of one model's folder; empty if it has none. Raises StoreError, OSError."""
         folder = self._folder(name)
         if folder.is_symlink():
             self._boundary.resolve(folder)
         return list_model(name, folder, self._boundary, self._read_default) if folder.is_dir() else Contents({})
 
     def names(self) -> list[str]:
-        """The models that have at least one version that can be used, sorted."""
+        """The models with at least one usable version, sorted."""
         return [name for name, contents in self.list_all().items() if contents.folders]
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model that can be used, oldest first. Raises BadName, BadLayout, NotInStore."""
+        """All usable versions of a model, oldest first. Raises BadName, BadLayout, NotInStore."""
         contents = self.list_model(name)
         if contents.unusable and not contents.folders:
             raise NotInStore(f"no version of {name!r} can be used: {contents.why}")
@@ -164,12 +166,12 @@ class Store:
         return self.versions_of(name, contents)
 
     def versions_of(self, name: str, contents: Contents) -> list[ModelVersion]:
-        """The versions of a model whose folder was read before, oldest first."""
+        """The versions in contents that were read before, oldest first."""
         facts = (self._boundary, contents.default_filename)
         return [ModelVersion(name, number, folder, *facts) for number, folder in contents.folders.items()]
 
     def find(self, name: str, version: int | str | None = None) -> ModelVersion:
-        """A version by number or alias; the newest without either. Raises BadName, BadLayout, NotInStore."""
+        """A version by number or alias, or the newest. Raises BadName, BadLayout, NotInStore."""
         versions = self.versions(name)
         if version is None:
             return versions[-1]
@@ -181,7 +183,7 @@ class Store:
             if unusable.version == str(wanted):
                 raise NotInStore(f"version {version} of {name!r} cannot be used: {unusable.reason}")
         have = ", ".join(str(v.version) for v in versions)
-        raise NotInStore(f"no version {version} of {name!r}: there are {have}")
+        raise NotInStore(f"no version {version} of {name!r}: expected one of {have}")
 
     def _resolve(self, name: str, version: str) -> int:
         number = read_number(version)
@@ -193,23 +195,23 @@ class Store:
         return aliases[version]
 
     def aliases(self, name: str) -> dict[str, int]:
-        """The aliases of a model. Raises BadName, IntegrityError for a file that is not one of aliases."""
+        """The aliases of a model. Raises BadName, or IntegrityError if the file does not hold aliases."""
         path = self._folder(name) / ALIASES_FILE
         where = f"{name}/{ALIASES_FILE}"
         try:
             content = read_regular(path, MOST_CONFIG_BYTES) if is_there(path) else b"{}"
         except OSError as error:
-            raise IntegrityError(f"{where} cannot be read: {tell_why(error)}; mend or remove it") from None
+            raise IntegrityError(f"{where} cannot be read: {tell_why(error)}; fix or remove it") from None
         try:
             aliases = json.loads(content)
             if all(ALIAS.fullmatch(k) and type(v) is int for k, v in aliases.items()):
                 return dict(sorted(aliases.items()))
         except (ValueError, AttributeError, RecursionError):
             pass
-        raise IntegrityError(f'{where}: expected a JSON object such as {{"stable": 1}}; mend or remove it')
+        raise IntegrityError(f'{where}: expected a JSON object such as {{"stable": 1}}; fix or remove it')
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Point an alias at a version that exists. Raises BadName, NotInStore."""
+        """Point an alias at an existing version. Raises BadName, NotInStore."""
         if not ALIAS.fullmatch(alias):
             raise BadName(f"alias {alias!r}: expected a letter, then letters, digits, '.', '_', '-', 100 at most")
         self.find(name, version)
@@ -225,15 +227,15 @@ class Store:
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> ModelVersion:
         """Add the next version of a model: all of it, or nothing.
 
-        ``files`` maps each file name to its content; their digests are put into the manifest. Raises BadName where a
-        graph's file or the golden samples are not among them, BadManifest where their tolerance proves nothing, or
-        where what is to hold probabilities does not.
+        ``files`` maps file names to contents; their digests go into the manifest. Raises BadName if a graph's file or
+        the golden samples are missing, BadManifest if the samples' tolerance proves nothing or an output with
+        probabilities holds none.
         """
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
         needed |= {golden.file for golden in (manifest.golden, *manifest.graph_golden.values()) if golden}
         if MANIFEST_FILE in needed:
-            raise BadName(f"{MANIFEST_FILE} is the name of the manifest: call the graph or its data otherwise")
+            raise BadName(f"{MANIFEST_FILE} is the name of the manifest: rename the graph or its data")
         if needed != set(files):
             raise BadName(f"files of the version: expected {sorted(needed)}, got {sorted(files)}")
         complete = manifest.model_copy(update={"files": {name: describe_bytes(files[name]) for name in sorted(files)}})
@@ -255,7 +257,7 @@ class Store:
             return self._claim(manifest.name, folder, temporary)
 
     def sweep(self) -> list[Path]:
-        """Remove what publishers that were killed have left. Returns what was removed; see ``files/staging.py``."""
+        """Remove what killed publishers left. Returns what was removed; see ``files/staging.py``."""
         try:
             folders = [path for path in self.root.iterdir() if NAME.fullmatch(path.name)]
         except OSError:  # there is no store yet, or none that can be read
@@ -264,7 +266,7 @@ class Store:
 
     def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
         while True:
-            # Whatever has a number for its name takes that number, also what is no version; an ONNX file beside
+            # Every entry with a number for its name takes that number, even if it is no version. An ONNX file beside
             # the versions may have served as version 1.
             names = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
             taken = [int(n) if NUMBER.fullmatch(n) else 1 for n in names if NUMBER.fullmatch(n) or is_onnx(n)]
@@ -272,7 +274,7 @@ class Store:
             try:
                 os.rename(temporary, folder / str(number))
             except OSError:
-                # A folder that is not empty cannot be renamed over: somebody else has just taken the number.
+                # A folder that is not empty cannot be renamed over: another publisher has just taken the number.
                 if not (folder / str(number)).exists():
                     raise
                 continue

@@ -1,4 +1,4 @@
-"""What all parts of a manifest have in common."""
+"""The base class of all parts of a manifest."""
 
 from typing import Annotated
 

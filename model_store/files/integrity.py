@@ -1,4 +1,4 @@
-"""Digests: a file is read once, and what was read is what is checked and what is used."""
+"""Digests of files. A file is read once: the bytes that are checked are the bytes that are used."""
 
 import hashlib
 from pathlib import Path
@@ -9,7 +9,7 @@ from model_store.files.reading import read_regular
 from model_store.manifest import File
 
 _MOST_MORE_BYTES = 1 << 20
-"""A file that is larger than the published one by more than this is not read to tell its digest."""
+"""A file that is larger than the published one by more than this is not read to compute its digest."""
 
 
 def describe_bytes(content: bytes) -> File:
@@ -17,10 +17,9 @@ def describe_bytes(content: bytes) -> File:
 
 
 def read_checked(path: Path, expected: File) -> bytes:
-    """The content of ``path``; raises IntegrityError unless its size and SHA-256 are those of ``expected``.
+    """The content of ``path``. Raises IntegrityError unless size and SHA-256 are those of ``expected``.
 
-    The caller uses the returned bytes and does not open the file again, so that nothing can be put in its place between
-    the check and the use.
+    The caller uses the returned bytes and does not open the file again, so nobody can replace it after the check.
     """
     try:
         content = read_regular(path, expected.size_bytes + _MOST_MORE_BYTES)

@@ -1,6 +1,6 @@
-"""How a file of a store is read: a regular one only, no more of it than can be held, and never one that never ends.
+"""Reads files of a store: regular files only, and only as much as memory can hold.
 
-A named pipe, a device or a folder may lie where a file is expected. To open or to read one may last for ever.
+A named pipe, a device or a folder may lie where a file is expected, and reading one may never end.
 """
 
 import errno
@@ -10,9 +10,9 @@ import stat
 from pathlib import Path
 
 MOST_TEXT_BYTES = 16 << 20
-"""Of a file that people write or that describes a model: a manifest, labels."""
+"""Most bytes of a file that people write or that describes a model: a manifest, labels."""
 MOST_CONFIG_BYTES = 1 << 20
-"""Of a file that is also read to tell what is in a store: a configuration, aliases."""
+"""Most bytes of a file that is also read to list a store: a configuration, aliases."""
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -24,11 +24,11 @@ _CONTROL_GROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memo
 
 
 def read_regular(path: Path, most_bytes: int | None = None) -> bytes:
-    """The content of a file. ``most_bytes`` None: as much as there is memory.
+    """The content of a file. ``most_bytes`` None: as much as memory can hold.
 
-    Raises OSError, whose ``strerror`` says what was expected where it is no file or too large.
+    Raises OSError if it is no regular file or too large; ``strerror`` says what was expected.
     """
-    _check_kind(os.stat(path))  # to open a device may already do something
+    _check_kind(os.stat(path))  # before opening: opening a device may have effects
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(descriptor, "rb", buffering=0) as file:
         found = os.fstat(descriptor)
@@ -40,7 +40,7 @@ def read_regular(path: Path, most_bytes: int | None = None) -> bytes:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something of that name, were it a link to nothing. Raises OSError where nobody may know."""
+    """Whether something has this name, broken links included. Raises OSError if that cannot be found out."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -51,7 +51,7 @@ def is_there(path: Path) -> bool:
 
 
 def find_memory() -> int:
-    """The bytes of memory that this process may have: of the machine, of its control group, or of its own limit."""
+    """The bytes of memory that this process may use: the least of the machine, its control group and its own limit."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     own_limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if own_limit != resource.RLIM_INFINITY:
@@ -59,7 +59,7 @@ def find_memory() -> int:
     for path in _CONTROL_GROUP_FILES:
         try:
             limits.append(int(Path(path).read_text()))
-        except (OSError, ValueError):  # there is no such group, or it says that it has no limit
+        except (OSError, ValueError):  # there is no such group, or it has no limit
             continue
     return min(limits)
 

@@ -1,8 +1,8 @@
 """The hidden folder in which a version is written before it gets its number.
 
-Whoever writes one holds a lock on it, of which the kernel lets go when the process ends, however it does. So what is
-not locked was left by somebody who was killed, and is swept. New ones are made and old ones swept under the lock of the
-folder around: nobody sees one that is not locked yet. A file system without locks keeps what was left.
+The writer holds a lock on the folder, which the kernel releases when the process ends in any way. So an unlocked folder
+was left by a killed writer and can be removed. Folders are made and swept under the lock of the parent folder, so
+nobody sees one before it is locked. Without file locks, nothing is removed.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _MOST_TRIES = 100
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One process and thread at a time; the lock goes with whoever holds it. Raises OSError."""
+    """Let one process and thread at a time run the block. The lock ends with its holder. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -30,13 +30,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A hidden folder in ``folder``, which is made where it is missing. The block renames it, or it is removed."""
+    """A hidden folder in ``folder``, which is created if needed. It is removed unless the block renames it."""
     temporary, lock = _make(folder)
     try:
         yield temporary
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):  # it holds something
+        with contextlib.suppress(OSError):  # it is not empty
             folder.rmdir()
         raise
     finally:
@@ -45,9 +45,9 @@ def staged(folder: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Remove what killed processes have left in the folder of a model, and the folder if nothing else is in it.
+    """Remove what killed processes left in the folder of a model, and the folder itself if it is then empty.
 
-    Returns what was removed. Nothing happens where there is none, or nothing may be changed.
+    Returns what was removed. Does nothing if there is no folder or no permission.
     """
     removed: list[Path] = []
     with contextlib.suppress(OSError):
@@ -62,16 +62,16 @@ def sweep(folder: Path) -> list[Path]:
 def _make(folder: Path) -> tuple[Path, int | None]:
     for _ in range(_MOST_TRIES):
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # somebody has swept it away again
+        with contextlib.suppress(FileNotFoundError):  # another process has swept it away
             try:
                 with locked(folder):
                     _sweep(folder)
                     return _begin(folder)
             except FileNotFoundError:
                 raise
-            except OSError:  # no locks here; what else may be wrong is so again
+            except OSError:  # no locks here; any other fault would show again below
                 return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder)), None
-    raise FileNotFoundError(f"{folder} is removed again and again")
+    raise FileNotFoundError(f"{folder} is removed as soon as it is made: stop the process that removes it")
 
 
 def _begin(folder: Path) -> tuple[Path, int]:
@@ -85,7 +85,7 @@ def _begin(folder: Path) -> tuple[Path, int]:
 def _sweep(folder: Path) -> list[Path]:
     removed = []
     for path in folder.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # somebody is writing it, or it is not ours to remove
+        with contextlib.suppress(OSError):  # somebody is writing it, or we may not remove it
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

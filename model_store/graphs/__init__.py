@@ -1,6 +1,6 @@
-"""An ONNX graph as the server takes it: its tensors, where its rows lie, and what is known of them.
+"""An ONNX graph as the server sees it: its tensors, its batch axis, and what is known about them.
 
-``sluice check``, ``sluice models``, ``sluice export`` and the server share this, so that none contradicts another.
+``sluice check``, ``sluice models``, ``sluice export`` and the server share this code, so that their answers agree.
 """
 
 from collections.abc import Mapping

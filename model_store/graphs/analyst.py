@@ -1,4 +1,4 @@
-"""Analyses graphs here, and those that may end the process in another one."""
+"""Analyses graphs in this process, or in another one if the analysis may crash."""
 
 import contextlib
 import threading
@@ -8,11 +8,11 @@ from model_store.rows import Analysis, AnalystProcess, analyse, is_risky
 from model_store.rows.graph.fingerprint import fingerprint
 
 _MOST_KNOWN = 1024
-"""Graphs whose analysis is remembered."""
+"""Graphs whose analysis is cached."""
 
 
 class Analyst:
-    """The other processes end when nobody holds it. No graph waits for the analysis of another, which may be long."""
+    """Analyses graphs, one process per running risky analysis. The processes end when nobody holds them."""
 
     def __init__(self) -> None:
         self._idle: list[AnalystProcess] = []
@@ -22,7 +22,7 @@ class Analyst:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep the other processes, once they are started, for further graphs."""
+        """Keep started processes alive for further graphs while the block runs."""
         with self._lock:
             self._holders += 1
         try:
@@ -37,14 +37,14 @@ class Analyst:
                 process.close()
 
     def analyse(self, content: bytes, external: Mapping[str, bytes], hint: Mapping[str, int]) -> Analysis:
-        """``hint`` has lengths of free axes that are known to run, by name; it may be empty.
+        """Analyse a graph. ``hint`` has lengths of free axes that are known to run, by name; it may be empty.
 
-        Graphs that differ in their weights only are analysed once.
+        Graphs that differ only in their weights are analysed once.
         """
         hints = [hint] if hint else []
         try:
             digest, risky = fingerprint(content), is_risky(content)
-        except Exception:  # noqa: BLE001  # the parser raises several types; the analysis says what is wrong
+        except Exception:  # noqa: BLE001  # the parser raises several types; the analysis reports the fault
             return analyse(content, external, hints=hints)
         key = None if digest is None or external else (digest, *sorted(hint.items()))
         with self._lock:
@@ -75,4 +75,4 @@ class Analyst:
 
 
 analyst = Analyst()
-"""Of this process."""
+"""The analyst of this process."""

@@ -1,4 +1,4 @@
-"""Where the rows of a batch lie in a graph, by the analysis of its rows: only proved ones have a batch."""
+"""The batch axis of each tensor, from the row analysis. Only proved graphs get a batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,7 @@ def batches(graph: Graph) -> bool:
 
 
 def apply_analysis(graph: Graph, found: Analysis) -> Graph:
-    """The graph with its batch, where that is proved, and with the ranges that it implies."""
+    """The graph with its batch, if that is proved, and with the ranges that follow from the analysis."""
     proved = found.rows == "proved"
     return graph.model_copy(
         update={
@@ -30,7 +30,7 @@ def apply_analysis(graph: Graph, found: Analysis) -> Graph:
 
 
 def batch_anyway(graph: Graph, found: Analysis) -> Graph | None:
-    """The graph with the batch that was measured and not proved; None where there is none to see."""
+    """The graph with the batch that was measured but not proved; None if there is none."""
     outputs = {tensor.name for tensor in graph.outputs}
     if found.rows != "unknown" or not outputs <= found.axes.keys():
         return None
@@ -43,7 +43,7 @@ def batch_anyway(graph: Graph, found: Analysis) -> Graph | None:
 
 
 def without_batch(graph: Graph) -> Graph:
-    """The graph as one whose requests run one by one."""
+    """The graph without a batch: requests run one by one."""
 
     def alone(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(tensor.model_copy(update={"batch_axis": None}) for tensor in tensors)
@@ -52,11 +52,11 @@ def without_batch(graph: Graph) -> Graph:
 
 
 def settle_published(graph: Graph, has_parity: bool, read: Callable[[str], bytes]) -> Graph:
-    """A graph as its manifest has it, with the verdict on its rows. It keeps its batch only where that is proved.
+    """The graph of a manifest, with the verdict on its rows. It keeps its batch only if that is proved.
 
-    Manifests from before rows were analysed have no verdict: an export that compared the graph with its original
-    (``has_parity``) has proved its rows too, and any other graph is analysed now. ``read`` gives the content of a
-    file of the version.
+    Manifests from before the row analysis have no verdict. If such a graph was compared with its original
+    (``has_parity``), its rows are proved too; otherwise it is analysed now. ``read`` returns the content of a file of
+    the version.
     """
     if graph.rows is not None:
         return graph if graph.rows.verdict == "proved" else without_batch(graph)
@@ -70,12 +70,12 @@ def settle_published(graph: Graph, has_parity: bool, read: Callable[[str], bytes
 
 
 def places_inputs(graph: Graph, found: Analysis) -> bool:
-    """Whether the analysis looked for the rows of the inputs where the graph says that they lie."""
+    """Whether the analysis looked for the rows of the inputs on the axes that the graph names."""
     return all(found.axes.get(tensor.name) == tensor.batch_axis for tensor in graph.inputs)
 
 
 def agrees(graph: Graph, found: Analysis) -> bool:
-    """Whether the analysis has seen the rows where the graph says that they lie."""
+    """Whether the analysis found the rows on the axes that the graph names."""
     return all(found.axes.get(tensor.name) == tensor.batch_axis for tensor in (*graph.inputs, *graph.outputs))
 
 
@@ -91,7 +91,7 @@ def _place(tensor: Tensor, found: Analysis, proved: bool) -> Tensor:
 
 
 def _limit(tensor: Tensor, found: Analysis) -> Tensor:
-    """The tensor with the least and the largest number that the graph takes in it."""
+    """The tensor with the least and largest number that the graph accepts."""
     if tensor.name not in found.ranges:
         return tensor
     least, largest = found.ranges[tensor.name]

@@ -1,4 +1,4 @@
-"""Whether a row keeps its bits in company: the same rows run in batches of several sizes, and are compared."""
+"""Whether a row keeps its bits in a batch: the same rows run in batches of several sizes and are compared."""
 
 import math
 import time
@@ -13,29 +13,29 @@ from model_store.graphs import Arrays
 from model_store.graphs.batch import batches, without_batch
 
 Run = Callable[[Arrays], Sequence[np.ndarray]]
-"""Runs a graph: its inputs by name, its outputs in order."""
+"""Runs a graph: inputs by name, outputs in order."""
 Axes = Mapping[str, int | None]
-"""The batch axis of each input; None for one that all rows share."""
+"""The batch axis of each input; None for an input that all rows share."""
 _LONG_ROW_S = 0.1
-"""A graph that takes longer for one row is tried with three rows in company instead of eight."""
+"""If one row takes longer, batches of three rows are compared instead of eight."""
 _SHORT_ROW_S = 0.01
-"""A graph that takes longer for one row has one row run alone."""
+"""If one row takes longer, a single row is run alone."""
 _ROWS_ALONE = 5
-"""Rows of other graphs that are run alone, for a few numbers of one row may be equal by chance."""
+"""Rows of other graphs that are run alone. The few numbers of one row may be equal by chance."""
 _LONG_S = 0.3
-"""A graph that takes longer for a comparison is not tried at larger sizes too."""
+"""If a comparison takes longer, larger sizes are not tried."""
 _ROUNDING = {"FP16": 2e-2, "BF16": 5e-2}
 _ROUNDING_ELSE = 1e-3
-"""Of the largest magnitude of an output: a difference above it between a row alone and in company is no rounding."""
+"""A difference above this share of an output's largest magnitude is no rounding."""
 _LEAST_SCALE = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """How a row's bits vary with the number of rows of its batch, on the provider that runs it.
+    """How a row's bits vary with the number of rows in its batch, on the provider that runs it.
 
-    ``text`` is for people; ``least_rows`` is the smallest batch from which on the bits are the same. ``refuted`` says
-    where a row changes by more than rounding: then its batches must not be shared, whatever was proved of the graph.
+    ``text`` is for people. ``least_rows`` is the smallest batch from which on the bits are equal. ``refuted`` says
+    which output changes by more than rounding: such a graph must not be batched, whatever was proved about it.
     """
 
     text: str
@@ -47,10 +47,9 @@ class Bits:
 def settle(
     run: Run, graph: Graph, samples: Arrays | None, max_rows: int, longer: Sequence[Arrays] = ()
 ) -> tuple[Graph, Bits]:
-    """The graph with the batch that it keeps, and its bits: rows that change in company lose it. Raises as ``run``.
+    """The graph and its bits. The graph loses its batch if rows change in it. Raises as ``run``.
 
-    ``longer`` are samples of other sizes: kernels are chosen by size and by where a row begins in memory, and bits with
-    them.
+    ``longer`` are samples of other sizes: kernels are chosen by size and by the alignment of a row in memory.
     """
     if not batches(graph) or samples is None:
         return graph, Bits("exact")
@@ -66,16 +65,16 @@ def settle(
 
 
 def _compare_longer(run: Run, longer: Arrays, graph: Graph, max_rows: int, bits: Bits) -> Bits:
-    """The worse of the bits that were found and those at larger sizes, where the graph runs at these."""
+    """The worse of ``bits`` and the bits at larger sizes, if the graph runs at these."""
     try:
         again = compare_bits(run, longer, graph, max_rows)
-    except Exception:  # noqa: BLE001  # sizes that do not fit the graph, in whatever words its runner has
+    except Exception:  # noqa: BLE001  # these sizes do not fit the graph; runners raise many types
         return bits
     return bits if again.is_exact and again.least_rows <= bits.least_rows else again
 
 
 def compare_bits(run: Run, samples: Arrays, graph: Graph, max_rows: int) -> Bits:
-    """Run the same rows in batches of three sizes. Rows are known to be independent: this could only refute it."""
+    """Run the same rows in batches of three sizes. Their independence is proved, so this can only refute it."""
     if max_rows == 1:
         return Bits("exact")
     axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
@@ -101,7 +100,7 @@ def compare_bits(run: Run, samples: Arrays, graph: Graph, max_rows: int) -> Bits
 
 
 def take_rows(samples: Arrays, count: int, axes: Axes, start: int = 0) -> Arrays:
-    """``count`` rows, repeated from the samples as often as needed; what all rows share stays as it is."""
+    """``count`` rows, repeated from the samples as needed. Shared inputs stay as they are."""
     return {name: _take(array, range(start, start + count), axes[name]) for name, array in samples.items()}
 
 
@@ -110,7 +109,7 @@ def _take(array: np.ndarray, places: Sequence[int] | np.ndarray, axis: int | Non
 
 
 def cut(outputs: Sequence[np.ndarray], start: int, count: int, graph: Graph) -> Sequence[np.ndarray]:
-    """Some rows of every output."""
+    """``count`` rows of every output, from ``start`` on."""
     return [
         output if tensor.batch_axis is None else np.take(output, range(start, start + count), tensor.batch_axis)
         for output, tensor in zip(outputs, graph.outputs, strict=True)
@@ -118,7 +117,7 @@ def cut(outputs: Sequence[np.ndarray], start: int, count: int, graph: Graph) -> 
 
 
 def limit_of(graph: Graph, name: str) -> float:
-    """The largest difference of an output, relative to its magnitude, that is still rounding."""
+    """The largest difference of an output, relative to its magnitude, that still counts as rounding."""
     datatype = next((tensor.datatype for tensor in graph.outputs if tensor.name == name), None)
     return math.inf if datatype is None else _ROUNDING.get(datatype, _ROUNDING_ELSE)
 
@@ -156,7 +155,7 @@ def differ(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> bool:
 
 
 def _differ_in_nans_only(a: np.ndarray, b: np.ndarray) -> bool:
-    """NaN is NaN, whatever its sign and the bits of its payload."""
+    """Whether two arrays differ only in the sign or payload of NaNs, which count as equal."""
     if not datatype_of(a).is_float:
         return False
     nans = np.isnan(a)

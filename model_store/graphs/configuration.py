@@ -1,4 +1,4 @@
-"""What Triton's ``config.pbtxt`` changes of a plain model: shapes as callers see them, largest batch, labels."""
+"""What Triton's ``config.pbtxt`` changes about a plain model: shapes that callers see, largest batch, labels."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,12 +17,12 @@ logger = logging.getLogger("sluice.loading")
 
 
 def read_default_filename(name: str, content: bytes) -> str | None:
-    """What the configuration of a model calls its ONNX files. Raises BadConfig where it cannot be read or served."""
+    """The name that a configuration gives to ONNX files. Raises BadConfig if it cannot be read or served."""
     return _read(name, content).default_model_filename or None
 
 
 def choose_versions(versions: Sequence[ModelVersion]) -> list[int] | None:
-    """The numbers of those that the version policy of a configuration lets serve; None where it says nothing of them.
+    """The version numbers that the configuration's version policy selects; None if it has no policy.
 
     Raises StoreError.
     """
@@ -34,7 +34,7 @@ def choose_versions(versions: Sequence[ModelVersion]) -> list[int] | None:
 
 
 def read_configuration(version: ModelVersion) -> TritonConfig | None:
-    """The configuration beside the versions of a model, None without one. Raises StoreError."""
+    """The configuration of a model, None without one. Raises StoreError."""
     content = version.read_beside(CONFIG_FILE)
     if content is None:
         return None
@@ -57,27 +57,28 @@ def _read(name: str, content: bytes) -> TritonConfig:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A graph as its configuration has it. ``reshape`` is None where callers and graph have the same shapes."""
+    """A graph with its configuration applied. ``reshape`` is None if callers and graph use the same shapes."""
 
     graph: Graph
     reshape: Reshape | None = None
     batching: Batching = field(default_factory=Batching)
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By output."""
+    """Labels by output."""
     may_batch: bool = True
-    """Whether rows may share a batch, as far as the configuration goes."""
+    """Whether the configuration allows rows to share a batch."""
     sequences: Sequences | None = None
 
 
 def configure_graph(graph: Graph, config: TritonConfig, version: ModelVersion) -> Configured:
-    """Raises BadConfig where the configuration does not fit the graph, StoreError where a file of labels is missing."""
+    """Apply a configuration. Raises BadConfig if it does not fit the graph, StoreError if a file of labels is
+    missing."""
     has_batch = config.max_batch_size > 0 or _finds_batch(graph, config)
     form = _Form(has_batch, config.sequence is not None)
     filled, kept = _internal_names(config)
     inputs, into = _configure(graph.inputs, config.inputs, filled, form, "input")
     outputs, out = _configure(graph.outputs, config.outputs, kept, form, "output")
     if config.inputs and (missing := {t.name for t in graph.inputs if not t.optional} - {t.name for t in inputs}):
-        raise BadConfig(f"{CONFIG_FILE} leaves out the inputs {', '.join(sorted(missing))} of the graph: name them too")
+        raise BadConfig(f"{CONFIG_FILE} leaves out the inputs {', '.join(sorted(missing))} of the graph: add them")
     may_batch = config.max_batch_size > 0 or _completes(config) or form.is_sequence
     if not may_batch or _lose_batch((*graph.inputs, *graph.outputs), (*inputs, *outputs)):
         may_batch, inputs, outputs = False, [_alone(t) for t in inputs], [_alone(t) for t in outputs]
@@ -99,14 +100,14 @@ def configure_graph(graph: Graph, config: TritonConfig, version: ModelVersion) -
 
 
 class _Form(NamedTuple):
-    """Whether callers' shapes begin with the rows of a batch, and whether requests belong to sequences."""
+    """Whether callers' shapes begin with a batch axis, and whether requests belong to sequences."""
 
     has_batch: bool
     is_sequence: bool
 
 
 def _internal_names(config: TritonConfig) -> tuple[set[str], set[str]]:
-    """The inputs that the server fills for a sequence, and the outputs that it keeps and callers do not see."""
+    """The inputs that the server fills for a sequence, and the outputs that it keeps from callers."""
     if config.sequence is None:
         return set(), set()
     states, seen = config.sequence.states, {output.name for output in config.outputs}
@@ -115,12 +116,12 @@ def _internal_names(config: TritonConfig) -> tuple[set[str], set[str]]:
 
 
 def _completes(config: TritonConfig) -> bool:
-    """Whether the graph says what the configuration leaves out: also, as in Triton, whether there is a batch."""
+    """Whether the graph supplies what the configuration leaves out, the batch included, as in Triton."""
     return not config.says_max_batch_size and not (config.inputs and config.outputs)
 
 
 def _finds_batch(graph: Graph, config: TritonConfig) -> bool:
-    """Whether a configuration with neither a largest batch nor all tensors gives its dims without the batch."""
+    """Whether dims leave the batch out in a configuration that has neither a largest batch nor all tensors."""
     given, wanted = _said_dims(config)
     said = [(t, given[t.name]) for t in graph.inputs if t.name in given]
     said += [(t, wanted[t.name]) for t in graph.outputs if t.name in wanted]
@@ -130,7 +131,7 @@ def _finds_batch(graph: Graph, config: TritonConfig) -> bool:
 
 
 def _said_dims(config: TritonConfig) -> tuple[dict[str, Dims], dict[str, Dims]]:
-    """The shapes that the graph's inputs and outputs are said to have, without a batch, of those that are said."""
+    """The shapes that the configuration gives to inputs and outputs, without the batch."""
     given = {t.name: t.graph_dims for t in config.inputs if t.graph_dims is not None}
     wanted = {t.name: t.graph_dims for t in config.outputs if t.graph_dims is not None}
     if config.sequence is not None:
@@ -140,7 +141,7 @@ def _said_dims(config: TritonConfig) -> tuple[dict[str, Dims], dict[str, Dims]]:
 
 
 def known_sizes(graph: Graph, config: TritonConfig) -> dict[str, int]:
-    """Sizes of free axes that the configuration fixes, by name: what the graph is said to run at."""
+    """Sizes of free axes that the configuration fixes, by name. The graph should run at these."""
     sizes: dict[str, int] = {}
     lead = 1 if config.max_batch_size > 0 else 0
     warm = config.warmups[0] if config.warmups else None
@@ -157,7 +158,7 @@ def known_sizes(graph: Graph, config: TritonConfig) -> dict[str, int]:
 
 
 def _lose_batch(tensors: Iterable[Tensor], configured: Iterable[Tensor]) -> bool:
-    """Whether callers see a tensor without the batch that it has in the graph."""
+    """Whether callers see a tensor without the batch axis that it has in the graph."""
     axes = {tensor.name: tensor.batch_axis for tensor in tensors}
     return any(tensor.batch_axis is None and axes[tensor.name] is not None for tensor in configured)
 
@@ -169,7 +170,7 @@ def _alone(tensor: Tensor) -> Tensor:
 def _configure(
     tensors: tuple[Tensor, ...], said: tuple[TensorConfig, ...], internal: Collection[str], form: _Form, kind: str
 ) -> tuple[list[Tensor], dict[str, tuple[Dims, Dims]]]:
-    """The tensors with the shapes that callers see, and both shapes of those for which they differ."""
+    """The tensors with callers' shapes, and both shapes of each tensor for which they differ."""
     by_name = {tensor.name: tensor for tensor in tensors}
     found, reshaped = [t.model_copy(update={"internal": True}) for t in tensors if t.name in internal], {}
     for config in said or [TensorConfig(tensor.name) for tensor in tensors]:
@@ -178,7 +179,8 @@ def _configure(
         tensor = by_name.get(config.name)
         if tensor is None:
             raise BadConfig(
-                f"{CONFIG_FILE} names an {kind} {config.name!r} that the graph has not: there are {', '.join(by_name)}"
+                f"{CONFIG_FILE} names an {kind} {config.name!r} that the graph does not have: expected one of "
+                f"{', '.join(by_name)}"
             )
         if config.dims is None and (tensor.any_shape or tensor.optional):
             found.append(tensor)
@@ -192,7 +194,7 @@ def _configure(
 
 
 def _find_dims(tensor: Tensor, config: TensorConfig, has_batch: bool) -> tuple[Dims, Dims]:
-    """The shapes that callers and the graph have. Callers see a scalar as [1], for no configuration has empty dims."""
+    """The shapes of callers and of the graph. Callers see a scalar as [1], because dims cannot be empty."""
     own = tuple(size if isinstance(size, int) else -1 for size in tensor.shape[1 if has_batch else 0 :])
     is_scalar = not own and not tensor.any_shape
     dims = (own or (1,)) if config.dims is None else config.dims
@@ -240,12 +242,12 @@ def _as_callers_see(tensor: Tensor, dims: Dims, inner: Dims, form: _Form) -> Ten
 
 
 def _may_vary(size: int | str, form: _Form) -> bool:
-    """Whether an axis may be that of a batch: requests of sequences that have one row there can share batches."""
+    """Whether an axis may be a batch axis. In sequences, whole shapes of one row can share batches too."""
     return isinstance(size, str) or (size == 1 and form.is_sequence)
 
 
 def _read_labels(version: ModelVersion, file: str) -> tuple[str, ...]:
     content = version.read_beside(file)
     if content is None:
-        raise BadConfig(f"{CONFIG_FILE} names the labels {file!r}, which is not in the folder of the model: add it")
+        raise BadConfig(f"{CONFIG_FILE} names the labels {file!r}, which are not in the model's folder: add the file")
     return tuple(content.decode("utf-8", "replace").splitlines())

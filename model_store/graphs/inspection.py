@@ -1,4 +1,4 @@
-"""What the server would do with a plain version: in batches, request by request, or not at all, and why."""
+"""What the server would do with a plain version: batch it, run each request alone, or refuse it; and why."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -23,20 +23,20 @@ from model_store.store import ModelVersion
 from model_store.triton import CONFIG_FILE, TritonConfig
 
 _MAX_ROWS = 64
-"""The server's largest batch, where nothing else is said."""
+"""The server's largest batch by default."""
 _LARGER_S = 0.25
-"""For so long larger batches are tried, as the server does before it serves."""
+"""How long larger batches are tried, as the server does before it serves."""
 _UNTESTED = (
-    "it ran on none of the inputs that were made up for it, so it would serve untested: give samples of its inputs in "
-    f"model_warmup of {CONFIG_FILE}"
+    "it ran on none of the made-up inputs, so it would be served untested: add samples of its inputs to model_warmup "
+    f"of {CONFIG_FILE}"
 )
 
-_DIVIDES = "it divides whole numbers: where the least of INT32 or INT64 is divided by -1 it gives that number again"
+_DIVIDES = "it divides integers: the least INT32 or INT64 divided by -1 gives the least number again"
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """An input or output as the file declares it. ``datatype`` is ONNX's name for a type that requests cannot carry."""
+    """An input or output as the file declares it. ``datatype`` is ONNX's name if requests cannot carry the type."""
 
     name: str
     kind: str
@@ -47,10 +47,11 @@ class Declared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """``manifest`` is what the server knows of the version, None where it refuses it: then ``refusal`` says why.
+    """The result of an inspection.
 
-    ``sizes`` are those of free axes at which it ran, None if it ran at none; ``notes`` are for people, such as what
-    keeps proved rows from sharing batches. ``bits`` are those of the CPU.
+    ``manifest`` describes the version as the server knows it; None if the server refuses it, and then ``refusal`` says
+    why. ``sizes`` are those of free axes at which it ran; None if it ran at none. ``notes`` are for people, for example
+    why proved rows do not share batches. ``bits`` are those of the CPU.
     """
 
     declared: tuple[Declared, ...] = ()
@@ -62,14 +63,14 @@ class Inspection:
 
     @property
     def serves(self) -> Literal["batches", "whole", "refused"]:
-        """In batches of several requests, each request as one run, or not at all."""
+        """Whether it is served in batches, request by request ("whole"), or not at all."""
         if self.manifest is None:
             return "refused"
         return "batches" if batches(self.manifest.graphs[MAIN]) else "whole"
 
 
 def inspect(version: ModelVersion) -> Inspection:
-    """Raises StoreError where the files of the version cannot be read, or ONNX Runtime cannot load them."""
+    """Inspect a version. Raises StoreError if its files cannot be read or ONNX Runtime cannot load them."""
     plain = version.read_plain()
     try:
         before = with_available_locale(plain.content)
@@ -104,7 +105,7 @@ def _describe(
 def _settle(
     described: Described, session: CpuSession, config: TritonConfig | None, declared: tuple[Declared, ...]
 ) -> Inspection:
-    """As the server does when it loads the version."""
+    """Settle the graph as the server does when it loads the version."""
     manifest = described.manifest
     graph, bits, ran = _try_rows(described, session, manifest.batching.max_rows or _MAX_ROWS)
     notes = [*_note_batch(described, config)] if ran else [_UNTESTED]
@@ -118,7 +119,7 @@ def _settle(
 
 
 def _try_rows(described: Described, session: CpuSession, max_rows: int) -> tuple[Graph, Bits, bool]:
-    """The graph with the batch that it keeps, its bits, and whether it ran: alone, in company and in larger batches."""
+    """The graph with the batch that it keeps, its bits, and whether it ran alone and in larger batches."""
     for samples in described.candidates:
         longer = described.longer if samples is described.samples else ()
         try:
@@ -131,7 +132,7 @@ def _try_rows(described: Described, session: CpuSession, max_rows: int) -> tuple
 
 
 def _try_sizes(session: CpuSession, graph: Graph, samples: Arrays, rows: int, max_rows: int) -> None:
-    """Larger and larger batches, for a while. Raises whatever ONNX Runtime raises."""
+    """Run larger and larger batches for a short time. Raises whatever ONNX Runtime raises."""
     axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
     ends_at = time.perf_counter() + _LARGER_S
     while time.perf_counter() < ends_at:
@@ -142,15 +143,15 @@ def _try_sizes(session: CpuSession, graph: Graph, samples: Arrays, rows: int, ma
 
 
 def _note_batch(described: Described, config: TritonConfig | None) -> Iterator[str]:
-    """What lets rows share batches that do not, or what keeps proved ones from it."""
+    """Notes on how rows could share batches, or on what keeps proved rows from it."""
     if batches(described.graph):
         return
     if described.found.rows == "proved":
         if config is None:
             yield "no output has a row for each row of the inputs"
         elif not config.max_batch_size and (config.says_max_batch_size or (config.inputs and config.outputs)):
-            yield f"max_batch_size of {CONFIG_FILE} is 0, so its requests share no batches"
+            yield f"max_batch_size of {CONFIG_FILE} is 0, so requests share no batches"
         else:
-            yield f"the shapes in {CONFIG_FILE} have no rows where the graph has them"
+            yield f"the shapes in {CONFIG_FILE} have no batch axis where the graph has one"
     elif described.shapes is None and batch_anyway(described.graph, described.found) is not None:
-        yield "SLUICE_BATCH_UNPROVED=true lets its rows share batches where they pass a trial"
+        yield "SLUICE_BATCH_UNPROVED=true lets its rows share batches if they pass a trial"

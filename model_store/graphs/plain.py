@@ -1,4 +1,4 @@
-"""A plain repository: what a manifest would say is read from the ONNX file, its row analysis and ``config.pbtxt``."""
+"""Plain repositories: reads from the ONNX file, its row analysis and ``config.pbtxt`` what a manifest would say."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,21 +23,20 @@ from model_store.store import ModelVersion
 from model_store.triton import TritonConfig
 
 _SIZE = 8
-"""Of a free axis of which no size is known."""
+"""The size of a free axis if no size is known."""
 _SAMPLES = 8
 _LARGER = 4
-"""Times the sizes of the made-up inputs, and one more, for a second look at their bits."""
+"""The factor by which larger made-up inputs exceed the sizes of the others, for a second look at their bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a manifest would say of a plain version, and how that is known.
+    """What a manifest would say about a plain version, and how that is known.
 
-    ``shapes`` is None where callers and graph have the same shapes. ``samples`` are inputs that were made up, at
-    sizes at which the graph has run; None where there are no such sizes. ``longer`` are larger ones, on which it may
-    not run; none where no size is free. ``may_batch``: as far as its configuration goes rows may share batches;
-    ``sequences`` is what that says of the requests of a sequence, None where these are nothing special, and ``warmups``
-    are its own samples of the inputs.
+    ``shapes`` is None if callers and graph use the same shapes. ``samples`` are made-up inputs at sizes at which the
+    graph ran; None if there are none. ``longer`` are larger ones, which may fail; empty if no size is free.
+    ``may_batch`` is False if the configuration forbids batches. ``sequences`` and ``warmups`` come from the
+    configuration too.
     """
 
     manifest: Manifest
@@ -55,7 +54,7 @@ class Described:
 
     @property
     def candidates(self) -> tuple[Arrays, ...]:
-        """Inputs to try the graph with, the best first: made-up rows are all different."""
+        """Inputs to try the graph with, the best first. All made-up rows differ."""
         made_up = () if self.samples is None else (self.samples,)
         return (*made_up, *(warmup.inputs for warmup in self.warmups))
 
@@ -63,7 +62,8 @@ class Described:
 def describe_plain(
     version: ModelVersion, plain: PlainModel, content: bytes, declared: Graph, config: TritonConfig | None
 ) -> Described:
-    """``content`` is the ONNX file as it is run, ``declared`` what ONNX Runtime says of it. Raises StoreError."""
+    """Describe a version. ``content`` is the ONNX file to run, ``declared`` is ONNX Runtime's description. Raises
+    StoreError."""
     declared = mark_any_shape(declared, content)
     found = analyst.analyse(content, plain.external, known_sizes(declared, config) if config else {})
     graph = apply_analysis(declared, found)
@@ -88,11 +88,11 @@ def describe_plain(
 
 
 def mark_any_shape(graph: Graph, content: bytes) -> Graph:
-    """The graph with tensors marked that the file declares without a rank: ONNX Runtime tells them as scalars."""
+    """The graph with tensors marked that the file declares without a rank. ONNX Runtime reports them as scalars."""
     try:
         declared = strip_weights(content)[0].graph
         given = read_inputs(declared)
-    except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
+    except Exception:  # noqa: BLE001  # the parser raises several types; ONNX Runtime may know the format
         return graph
     unranked = {one.name for one in given if one.axes is None}
     unranked |= {one.name for one in declared.output if not one.type.tensor_type.HasField("shape")}
@@ -106,7 +106,7 @@ def mark_any_shape(graph: Graph, content: bytes) -> Graph:
 
 
 def make_samples(graph: Graph, sizes: Mapping[str, int], rows: int, seed: int = 0) -> Arrays:
-    """``rows`` different rows for a graph without stored samples, at sizes of its free axes at which it has run."""
+    """``rows`` different made-up rows, at sizes of the free axes at which the graph ran."""
     draw = np.random.default_rng(seed)
     return {tensor.name: _fill(tensor, sizes, rows, draw) for tensor in graph.inputs if not tensor.optional}
 
@@ -119,7 +119,7 @@ def _fill(tensor: Tensor, sizes: Mapping[str, int], rows: int, draw: np.random.G
     datatype = DATATYPES[tensor.datatype]
     if datatype.is_float:
         values = draw.standard_normal(shape)
-        if tensor.batch_axis is not None:  # magnitudes over several decades, so that a common scale shows
+        if tensor.batch_axis is not None:  # magnitudes over several decades reveal a shared scale
             scales = np.logspace(-1, 1, rows).reshape([-1 if a == tensor.batch_axis else 1 for a in range(len(shape))])
             values = values * scales
         return values.astype(datatype.dtype)

@@ -1,4 +1,4 @@
-"""What is known of a graph, for people and for programs: ``sluice check`` and ``sluice models show``."""
+"""Prints what is known about a graph, as text or JSON: ``sluice check`` and ``sluice models show``."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from model_store.graphs.inspection import Declared, Inspection
 from model_store.manifest import Manifest
 
 PROVIDER = "CPUExecutionProvider"
-_BITS_ELSEWHERE = "the model's card has those of the provider that serves"
+_BITS_ELSEWHERE = "the model's card shows those of the provider that serves"
 
 
 def print_inspection(console: Console, found: Inspection) -> None:
@@ -27,7 +27,7 @@ def print_inspection(console: Console, found: Inspection) -> None:
     if batches(graph):
         _say(console, f"bits: {escape(found.bits.text)} on {PROVIDER}; {_BITS_ELSEWHERE}")
     else:
-        _say(console, f"bits: {escape(found.bits.text)}, for no request shares a run")
+        _say(console, f"bits: {escape(found.bits.text)}, because no request shares a run")
     if found.sizes:
         _say(console, f"it ran at {_list_sizes(found.sizes)}")
     for note in found.notes:
@@ -44,7 +44,7 @@ def print_manifest(console: Console, manifest: Manifest) -> None:
 
 
 def print_graph(console: Console, graph: Graph, max_rows: int | None = None) -> None:
-    """A graph with the verdict on its rows: its tensors, whether requests share batches, and sizes that are refused."""
+    """Print a graph with the verdict on its rows: tensors, whether requests share batches, sizes that are refused."""
     share = batches(graph)
     limited = ["takes"] if any(map(_list_limits, graph.inputs)) else []
     table = _make_table("rows", *limited)
@@ -57,7 +57,7 @@ def print_graph(console: Console, graph: Graph, max_rows: int | None = None) -> 
     if graph.rows is not None:
         _say(console, f"rows: {escape(describe_verdict(graph.rows))}")
     if graph.proved_sizes and share:
-        _say(console, f"that is proved at {_list_sizes(graph.proved_sizes)}: a request of other sizes runs alone")
+        _say(console, f"that is proved at {_list_sizes(graph.proved_sizes)}: requests of other sizes run alone")
     for name, limits in graph.axis_ranges.items():
         _say(console, f"axis {escape(name)}: {_describe_range(limits)}, other sizes are refused")
 
@@ -126,7 +126,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def as_record(found: Inspection) -> dict[str, Any]:
-    """The same for programs."""
+    """The inspection as JSON values."""
     record: dict[str, Any] = {"serves": found.serves, "batches": found.serves == "batches", "refusal": found.refusal}
     if found.manifest is None:
         tensors = [{"name": v.name, "kind": v.kind, "datatype": v.datatype, "shape": v.shape} for v in found.declared]

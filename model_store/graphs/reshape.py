@@ -1,4 +1,4 @@
-"""Shapes of callers and of the graph where a configuration says that they differ: the same elements, in order."""
+"""Converts between the shapes of callers and of the graph if a configuration says that they differ."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,13 +7,13 @@ import numpy as np
 from model_store.graphs import Arrays
 
 Dims = tuple[int, ...]
-"""A shape without the batch; -1 stands for a size that both sides have, in the same order."""
+"""A shape without the batch. -1 stands for a size that both sides share, in the same order."""
 
 
 class Reshape:
-    """``inputs`` and ``outputs`` have, by name, the shape that the graph has and the shape that callers have.
+    """The shapes by tensor name: ``inputs`` and ``outputs`` map to (graph's shape, callers' shape).
 
-    ``has_batch`` says that a batch axis comes before each of them, which stays.
+    ``has_batch``: a batch axis comes before each shape, and does not change.
     """
 
     def __init__(
@@ -24,21 +24,21 @@ class Reshape:
         self._lead = 1 if has_batch else 0
 
     def enter(self, arrays: Arrays) -> Arrays:
-        """Inputs of callers as the graph takes them."""
+        """Callers' inputs in the shapes of the graph."""
         return {
             name: self._change(array, self._inputs[name][1], self._inputs[name][0]) if name in self._inputs else array
             for name, array in arrays.items()
         }
 
     def leave(self, names: Sequence[str], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Outputs of the graph as callers get them. An output of another rank than was configured stays as it is."""
+        """The graph's outputs in the shapes of callers. An output of another rank than configured stays as it is."""
         return [
             self._change(array, *self._outputs[name]) if name in self._outputs else array
             for name, array in zip(names, arrays, strict=True)
         ]
 
     def inner_dims(self, name: str) -> Dims | None:
-        """The shape that the graph has of a tensor, without the batch; None where callers have the same."""
+        """The graph's shape of a tensor, without the batch; None if callers use the same."""
         found = self._inputs.get(name) or self._outputs.get(name)
         return None if found is None else found[0]
 

@@ -1,6 +1,6 @@
-"""``sequence_batching`` of a Triton configuration: what is kept of a graph between requests, and what is filled in.
+"""``sequence_batching`` of a Triton configuration: what is kept between requests, and what the server fills in.
 
-Arrays are as a request with one row has them.
+Arrays have the shapes of a request with one row.
 """
 
 import math
@@ -17,25 +17,25 @@ from model_store.triton import CONFIG_FILE, SequenceConfig, SequenceControl, Seq
 
 INITIAL_STATE_FOLDER = "initial_state"
 _LENGTH_BYTES = 4
-"""What stands before each element of BYTES in a file."""
+"""The length that precedes each element of BYTES in a file."""
 
 
 @dataclass(frozen=True)
 class State:
-    """An input that takes in each request what ``output`` gave in the request before.
+    """An input that receives in each request what ``output`` gave in the request before.
 
-    ``initial`` is what it takes in the first one; None: whoever starts a sequence has to send it.
+    ``initial`` is its value in the first request; None: the caller has to send it.
     """
 
     input: str
     output: str | None
-    """None: it stays as it began."""
+    """None: the input keeps its first value."""
     initial: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Flag:
-    """An input that tells whether a request is what ``kind`` says: START, END or READY, which all are."""
+    """An input that says whether a request is what ``kind`` names: START, END or READY (always true)."""
 
     input: str
     kind: str
@@ -45,7 +45,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Id:
-    """An input that takes the id of the sequence, a text where ``datatype`` is BYTES, else a number."""
+    """An input that receives the id of the sequence: a text if ``datatype`` is BYTES, else a number."""
 
     input: str
     datatype: str
@@ -54,9 +54,10 @@ class Id:
 
 @dataclass(frozen=True)
 class Sequences:
-    """``idle_s``: a sequence without a request for so long is over; None: as the server says.
+    """The sequences of a model.
 
-    ``takes_rows`` is False where shapes of requests are whole, with or without an axis for the rows of a batch.
+    ``idle_s``: a sequence ends after so many seconds without a request; None: the server's default. ``takes_rows`` is
+    False if requests send whole shapes.
     """
 
     states: Sequence[State]
@@ -66,7 +67,7 @@ class Sequences:
 
 
 def read_sequences(graph: Graph, config: SequenceConfig, version: ModelVersion) -> Sequences:
-    """``graph`` is as the configuration has it. Raises BadConfig where they do not fit, StoreError for a file."""
+    """Read the sequences of a configured graph. Raises BadConfig if they do not fit, StoreError for a file."""
     has_rows = bool(graph.leading_rows)
     inputs, outputs = _by_name(graph.inputs), _by_name(graph.outputs)
     controls = [_read_control(control, inputs, has_rows) for control in config.controls]
@@ -79,10 +80,12 @@ def _by_name(tensors: Sequence[Tensor]) -> Mapping[str, Tensor]:
 
 
 def _find(tensors: Mapping[str, Tensor], name: str, what: str, datatype: str) -> Tensor:
-    """Raises BadConfig for one that the graph has not, or of another datatype."""
+    """The tensor. Raises BadConfig if the graph does not have it, or has it with another datatype."""
     tensor = tensors.get(name)
     if tensor is None:
-        raise BadConfig(f"{CONFIG_FILE}: {what} {name!r}: the graph has none, there are {', '.join(tensors) or 'none'}")
+        raise BadConfig(
+            f"{CONFIG_FILE}: {what} {name!r}: expected one of {', '.join(tensors) or 'none'}, which the graph has"
+        )
     if tensor.datatype != datatype:
         raise BadConfig(
             f"{CONFIG_FILE}: {what} {name!r}: expected {tensor.datatype} like the graph's, got {datatype or 'none'}"
@@ -132,7 +135,7 @@ def _read_state(
 
 
 def _axis_of_row(tensor: Tensor, dims: Sequence[int]) -> int:
-    """Where the one row of a sequence lies in the shape of the graph: dims leave it out."""
+    """The axis of the graph's shape on which the one row of a sequence lies. dims leave it out."""
     if tensor.batch_axis is not None:
         return tensor.batch_axis
     free = [axis for axis, size in enumerate(tensor.shape) if isinstance(size, str)]
@@ -147,12 +150,12 @@ def _fits(dims: Sequence[int], own: Sequence[int | str]) -> bool:
 
 
 def _first_size(dim: int, size: int | str) -> int:
-    """How long an axis is in a state that has no initial one: a free one is 1, unless the graph says."""
+    """The size of an axis in a state without an initial value: 1 if it is free, else the graph's."""
     return dim if dim != -1 else size if isinstance(size, int) and size != -1 else 1
 
 
 def _read_initial(state: SequenceState, version: ModelVersion) -> np.ndarray | None:
-    """What the configuration says that a sequence begins with, without the axis of the batch. Raises StoreError."""
+    """The initial value in the configuration, without the batch axis. Raises StoreError."""
     initial = state.initial
     if initial is None:
         return None
@@ -162,7 +165,7 @@ def _read_initial(state: SequenceState, version: ModelVersion) -> np.ndarray | N
 
 
 def read_data(version: ModelVersion, folder: str, file: str, datatype: str, dims: Sequence[int]) -> np.ndarray:
-    """A tensor that a configuration has in a file, in the protocol's binary form; what follows it there is passed over.
+    """A tensor that a configuration keeps in a file, in the protocol's binary form. Bytes after it are ignored.
 
     Raises StoreError.
     """
@@ -181,7 +184,7 @@ def read_data(version: ModelVersion, folder: str, file: str, datatype: str, dims
 
 
 def _read_texts(content: bytes, count: int, where: str) -> list[str]:
-    """Each element is its length in four bytes, then itself. Raises BadConfig."""
+    """Read texts, each preceded by its length in four bytes. Raises BadConfig."""
     texts: list[str] = []
     at = 0
     while at < len(content):

@@ -1,4 +1,4 @@
-"""ONNX Runtime as the server and the commands open it; and a session on the CPU for those who only try a graph."""
+"""Opens ONNX Runtime sessions as the server and the commands do, and a CPU session for trying a graph."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# ONNX Runtime notes a device id and reports usage unless it is told not to before it is imported.
+# ONNX Runtime writes a device id and reports usage unless it is told not to before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
@@ -23,18 +23,18 @@ from model_store.rows.graph.weights import strip_weights
 CPU = "CPUExecutionProvider"
 LOG_ERRORS_ONLY, LOG_NOTHING = 3, 4
 FLOAT16 = 10
-"""ONNX's number for the type."""
+"""ONNX's number for FP16."""
 
 
 def make_options(threads: int, external: Mapping[str, bytes], log_severity: int = LOG_ERRORS_ONLY) -> Any:
-    """For a session whose runs take so many threads. ``external`` has the files of weights that the graph names."""
+    """Options of a session. ``external`` has the weight files that the graph names, by name."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = log_severity
-    # Threads that spin while they wait take the core from the event loop, which shares it.
+    # Spinning threads would take the core from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Weights in other files are given from memory, after their digests were checked; nothing else is ever opened.
+    # Weights in other files come from memory, after their digests were checked; no other file is opened.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     if external:
         names, contents = list(external), list(external.values())
@@ -43,21 +43,21 @@ def make_options(threads: int, external: Mapping[str, bytes], log_severity: int 
 
 
 def make_quiet_options() -> Any:
-    """For one run, of which nothing is said in the log: what it says of a caller's values is the caller's answer."""
+    """Options of one run that logs nothing: a fault in a caller's values goes into the answer, not the log."""
     options = ort.RunOptions()
     options.log_severity_level = LOG_NOTHING
     return options
 
 
 def make_run_options() -> Any:
-    """The same for all runs of a session: they end when the load that this thread works for is cancelled."""
+    """Options for all runs of a session. They end if the load that this thread works for is cancelled."""
     options = make_quiet_options()
     current().on_cancel(lambda: setattr(options, "terminate", True))
     return options
 
 
 def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
-    """Raises BadGraph. ``enable_fallback`` would try again on the CPU, with a line on the standard output."""
+    """Open a session. Raises BadGraph. Without ``enable_fallback``, a failure is not retried on the CPU."""
     try:
         first = providers[0] if isinstance(providers[0], str) else providers[0][0]
         avoided = find_unsafe_fusions(content) if first == CPU else []
@@ -65,7 +65,7 @@ def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
             session = ort.InferenceSession(
                 content, options, providers=providers, enable_fallback=0, disabled_optimizers=avoided
             )
-        # It keeps the file for a fall-back that was turned off, which takes as much memory as the weights.
+        # It keeps the file for the disabled fall-back, which would take as much memory as the weights.
         session._model_bytes = None
         for _, value, _ in list_values(session):
             value.name, value.shape  # noqa: B018  # raises for a name that is no UTF-8, of an axis too
@@ -75,15 +75,15 @@ def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
 
 
 def find_unsafe_fusions(content: bytes) -> list[str]:
-    """The optimisations of ONNX Runtime that end the process on this graph.
+    """The optimisations of ONNX Runtime that crash on this graph.
 
-    Version 1.32 ends it while it fuses a Transpose of FP16 with the MatMul behind it. FP16 gains nothing on the CPU.
+    Version 1.32 crashes while it fuses a Transpose of FP16 with the MatMul after it. FP16 gains nothing on the CPU.
     """
     if b"Transpose" not in content or b"MatMul" not in content:
         return []
     try:
         model = strip_weights(content)[0]
-    except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
+    except Exception:  # noqa: BLE001  # the parser raises several types; ONNX Runtime may know the format
         return []
     values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
     kinds = {value.type.tensor_type.elem_type for value in values} | {t.data_type for t in model.graph.initializer}
@@ -92,7 +92,7 @@ def find_unsafe_fusions(content: bytes) -> list[str]:
 
 
 def list_values(session: Any) -> list[tuple[str, Any, bool]]:
-    """Inputs and outputs as ONNX Runtime tells them: which of both each is, and whether a request may leave it out."""
+    """Inputs and outputs of a session: (kind, value, whether a request may leave it out)."""
     return [
         *(("input", value, False) for value in session.get_inputs()),
         *(("input", value, True) for value in session.get_overridable_initializers()),
@@ -101,7 +101,7 @@ def list_values(session: Any) -> list[tuple[str, Any, bool]]:
 
 
 def describe_session(session: Any, file: str) -> Graph:
-    """The graph as the ONNX file declares it, without a batch: what is one is for the row analysis to say.
+    """The graph as the ONNX file declares it, without a batch, which only the row analysis can find.
 
     Raises BadGraph for a tensor that the protocol cannot carry.
     """
@@ -117,18 +117,18 @@ def describe_session(session: Any, file: str) -> Graph:
 
 
 def read_tensor(value: Any) -> Tensor:
-    """Raises BadGraph for a type that the protocol cannot carry."""
+    """The tensor of a session's value. Raises BadGraph for a type that the protocol cannot carry."""
     datatype = BY_ONNX.get(value.type)
     if datatype is None:
         advice = ""
         if "map(" in value.type:
             advice = ": convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}"
-        raise BadGraph(f"tensor {value.name!r} has the type {value.type}, which this server cannot carry{advice}")
+        raise BadGraph(f"tensor {value.name!r} has the type {value.type}, which requests cannot carry{advice}")
     return Tensor(name=value.name, datatype=datatype.name, shape=read_shape(value))
 
 
 def read_shape(value: Any) -> tuple[int | str, ...]:
-    """Fixed sizes, and names of free axes. Sequences and maps have no shape."""
+    """Fixed sizes and names of free axes. Sequences and maps have no shape."""
     return tuple(
         size
         if isinstance(size, int) and size >= 0
@@ -138,9 +138,9 @@ def read_shape(value: Any) -> tuple[int | str, ...]:
 
 
 class CpuSession:
-    """A graph on the CPU and one thread, as the server runs it there, without what makes a server fast.
+    """A graph on one thread of the CPU, as the server runs it, without the parts that make a server fast.
 
-    Raises BadGraph where ONNX Runtime cannot load it.
+    Raises BadGraph if ONNX Runtime cannot load it.
     """
 
     def __init__(self, content: bytes, external: Mapping[str, bytes] | None = None) -> None:
@@ -150,7 +150,7 @@ class CpuSession:
         self._values = Values(self.raw) if needs_values(self.raw) else None
 
     def adopt(self, graph: Graph, shapes: Reshape | None) -> None:
-        """Give these outputs only, and take and give tensors in the shapes of callers."""
+        """Return only the outputs of this graph, and use the shapes of callers."""
         self.output_names = [tensor.name for tensor in graph.outputs]
         self._shapes = shapes
         if self._values is not None:

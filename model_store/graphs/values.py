@@ -1,7 +1,7 @@
-"""Runs on ONNX Runtime's own values, for graphs with tensors of BF16, which it does not take from NumPy or give to it.
+"""Runs graphs with BF16 tensors through ONNX Runtime's own values: it exchanges no BF16 with NumPy.
 
-An input is lent to it as the bits that it is; an output is copied, once, from where it lies. On a GPU such a graph runs
-without buffers at fixed addresses, so ONNX Runtime moves its tensors there and back at each run.
+An input is passed as its bits, without a copy; an output is copied once. On a GPU, such a graph runs without buffers at
+fixed addresses, so ONNX Runtime copies its tensors at each run.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from model_store.graphs import Arrays
 
 _BF16 = DATATYPES["BF16"]
 _BF16_NUMBER = 16
-"""ONNX's number for the type, TensorProto.BFLOAT16."""
+"""ONNX's number for BF16, TensorProto.BFLOAT16."""
 
 
 def needs_values(session: Any) -> bool:
@@ -27,17 +27,19 @@ def needs_values(session: Any) -> bool:
 class Values:
     """Runs a session through values. ``run`` may be called from several threads at once.
 
-    Raises BadGraph for a graph that takes strings too: of these ONNX Runtime makes no values.
+    Raises BadGraph for a graph that takes strings too, because ONNX Runtime cannot make values of them.
     """
 
     def __init__(self, session: Any, run_options: Any = None) -> None:
         self._session = session
         self._run_options = run_options
         self.output_names: Sequence[str] = [value.name for value in session.get_outputs()]
-        """What a run gives, in this order."""
+        """The outputs of a run, in order."""
         texts = [value.name for value in session.get_inputs() if value.type == DATATYPES["BYTES"].onnx]
         if texts:
-            raise BadGraph(f"input {texts[0]!r} is of strings, which ONNX Runtime does not take beside tensors of BF16")
+            raise BadGraph(
+                f"input {texts[0]!r} has strings, which ONNX Runtime does not accept together with BF16 tensors"
+            )
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """Outputs in the order of ``output_names``. Raises whatever ONNX Runtime raises."""
@@ -54,7 +56,7 @@ class Values:
 
 
 def _lend(array: np.ndarray) -> Any:
-    """A value on an array's own memory, which both must outlive the run."""
+    """A value on an array's own memory. Both must outlive the run."""
     if array.dtype != _BF16.dtype:
         return ort.OrtValue.ortvalue_from_numpy(np.require(array, None, ("C", "A")))
     bits = np.require(array.view(np.uint16), None, ("C", "A"))

@@ -1,4 +1,4 @@
-"""``model_warmup`` of a Triton configuration: samples of the inputs, of which a model is known to run."""
+"""``model_warmup`` of a Triton configuration: samples of the inputs on which the model is known to run."""
 
 import logging
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from model_store.triton import TritonConfig, Warmup, WarmupInput
 logger = logging.getLogger("sluice.loading")
 
 FOLDER = "warmup"
-"""In the folder of the model: the files that hold samples."""
+"""The subfolder of the model with the files of the samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Sample:
 def read_samples(
     graph: Graph, config: TritonConfig, sequences: Sequences | None, version: ModelVersion
 ) -> tuple[Sample, ...]:
-    """``graph`` is as the configuration has it. What does not fit it is left out, and the log says why."""
+    """Read the samples of a configured graph. One that does not fit is left out, with a line in the log."""
     return tuple(_read(graph, config.warmups, sequences, version))
 
 
@@ -49,7 +49,7 @@ def _read(
 
 
 class _Reader:
-    """The inputs of one sample, each with ``batch_size`` rows where the graph takes any."""
+    """The inputs of one sample, with ``batch_size`` rows each if the graph takes several."""
 
     def __init__(
         self, graph: Graph, warmup: Warmup, sequences: Sequences | None, version: ModelVersion, seed: int
@@ -67,12 +67,14 @@ class _Reader:
         tensors = {tensor.name: tensor for tensor in self._graph.inputs}
         unknown = self._warmup.inputs.keys() - tensors.keys()
         if unknown:
-            raise BadConfig(f"it names the inputs {', '.join(sorted(unknown))}, the graph has {', '.join(tensors)}")
+            raise BadConfig(
+                f"it names the inputs {', '.join(sorted(unknown))}: expected those of the graph, {', '.join(tensors)}"
+            )
         inputs = {name: self._make(tensors[name], given) for name, given in self._warmup.inputs.items()}
         inputs = {**self._fill_in(), **inputs}
         missing = {name for name, tensor in tensors.items() if not tensor.optional} - inputs.keys()
         if missing:
-            raise BadConfig(f"it leaves out the inputs {', '.join(sorted(missing))}")
+            raise BadConfig(f"it leaves out the inputs {', '.join(sorted(missing))}: add them")
         return {name: inputs[name] for name in tensors if name in inputs}
 
     def _make(self, tensor: Tensor, given: WarmupInput) -> np.ndarray:
@@ -89,7 +91,7 @@ class _Reader:
             )
         if axis is None:
             return self._draw_array(tensor, given, given.dims)
-        if given.data == "random":  # other values in each row
+        if given.data == "random":  # random data differs in each row
             shape = [*given.dims]
             shape.insert(axis, self._rows)
             return self._draw_array(tensor, given, tuple(shape))
@@ -97,7 +99,7 @@ class _Reader:
         return np.repeat(np.expand_dims(row, axis), self._rows, axis)
 
     def _axis_of_rows(self, tensor: Tensor, given: WarmupInput) -> int | None:
-        """Where rows lie that dims leave out; None where dims have all of the shape."""
+        """The batch axis that dims leave out; None if dims have the whole shape."""
         if tensor.any_shape:
             return 0 if self._graph.leading_rows else None
         if len(given.dims) != len(tensor.shape) - 1:
@@ -119,7 +121,7 @@ class _Reader:
         return self._draw.integers(least, largest, shape, datatype.dtype, endpoint=True)
 
     def _fill_in(self) -> Arrays:
-        """What the server puts into a request that starts and ends a sequence."""
+        """What the server fills into a request that starts and ends a sequence."""
         if self._sequences is None:
             return {}
         filled = {state.input: state.initial for state in self._sequences.states if state.initial is not None}

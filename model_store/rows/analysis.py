@@ -1,4 +1,4 @@
-"""Whether the rows of any ONNX file are independent, and what a caller may send to it.
+"""Decides whether the rows of an ONNX file are independent, and what callers may send to it.
 
 The graph runs with every tensor exposed, with several numbers of rows and lengths of its other free axes. Then one pass
 follows the rows from the inputs to the outputs, operator by operator (``proof.py``).
@@ -20,19 +20,21 @@ from model_store.rows.graph.samples import Layout, Lengths, layouts, lengths_to_
 from model_store.rows.graph.weights import embed_small, strip_weights
 
 LONGEST_REASON = 300
-"""Characters of an error of ONNX Runtime that a reason repeats."""
+"""Most characters of an ONNX Runtime error that a reason repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """``rows``: "proved" independent, "mixing" where rows influence each other, "unknown" where neither is known.
+    """The result of an analysis.
 
-    ``axes`` has the axis of the rows of each input and output; a tensor that is not in it is the same for all rows.
-    For unproved ones these are the axes that were measured to be as long as the batch. ``sizes`` are lengths of the
-    other free axes, by name, at which the graph ran, None if it ran at none of the tried ones; ``only_sizes`` says that
-    no other lengths did, so the proof holds for these. ``ranges``: the least and the largest number that an input of
-    whole numbers may have: others fail in any case. ``least``: a free axis that is shorter ends the process that runs
-    the graph. ``bounds``: on one that is longer the graph fails.
+    ``rows`` is "proved" (independent), "mixing" (rows influence each other) or "unknown". ``axes`` has the axis of the
+    rows of each input and output; a tensor that is missing there is the same for all rows. If nothing is proved, these
+    are the axes that were measured to be as long as the batch.
+
+    ``sizes`` are lengths of the other free axes, by name, at which the graph ran; None if it ran at none.
+    ``only_sizes``: no other lengths ran, so the proof holds for these only. ``ranges``: the least and largest number of
+    an integer input; others always fail. ``least``: a shorter axis crashes the process. ``bounds``: the graph fails on
+    a longer axis.
     """
 
     rows: Literal["proved", "mixing", "unknown"]
@@ -61,9 +63,9 @@ def analyse(
 ) -> Analysis:
     """Analyse an ONNX file. ``external`` has the content of the files that it names as external data.
 
-    ``hints`` are lengths of free axes that are known to run, by the name of the axis. ``allow`` is asked before the
-    graph runs at other lengths. Never raises for what is in the file: what cannot be analysed is "unknown", with the
-    reason. But a graph with fragile operators may end the process: see ``is_risky`` and ``AnalystProcess``.
+    ``hints`` are lengths of free axes that are known to run, by name. ``allow`` is asked before the graph runs at other
+    lengths. Never raises for the content of the file: if it cannot be analysed, the verdict is "unknown" with the
+    reason. But a graph with fragile operators may crash the process: see ``is_risky`` and ``AnalystProcess``.
     """
     try:
         model, weights = strip_weights(content)
@@ -77,10 +79,10 @@ def analyse(
 
 
 def is_risky(content: bytes) -> bool:
-    """Whether the analysis may end the process, or never end: a process of its own can be ended.
+    """Whether the analysis may crash the process or never end, so that it should run in another process.
 
-    It may end it where the graph has fragile operators and free axes besides the batch. A Loop decides by itself when
-    it ends, and what is measured of one that was stopped takes ONNX Runtime longer to let go of than it took to make.
+    It may crash if the graph has fragile operators and free axes besides the batch. It may not end if the graph has a
+    Loop, which decides by itself when to stop.
     """
     model = strip_weights(content)[0]
     if any(node.op_type == "Loop" for graph in (model.graph, *model.functions) for node in every_node(graph.node)):
@@ -91,7 +93,7 @@ def is_risky(content: bytes) -> bool:
 
 
 def _conclude(analyst: Analyst) -> Analysis:
-    """The first layout of the batch that is proved; else what was found of the likeliest."""
+    """The first layout of the batch that is proved; otherwise the result for the likeliest one."""
     for given in analyst.inputs:
         if given.axes is None:
             return Analysis("unknown", f"input {given.name!r} has no declared rank", ranges=analyst.ranges)
@@ -108,7 +110,7 @@ def _conclude(analyst: Analyst) -> Analysis:
 
 
 def _rank(found: Analysis) -> int:
-    """How much is known: a proof for some sizes is more than none, and what runs is more than what does not."""
+    """How much is known: a proof for some sizes beats none, and a graph that runs beats one that does not."""
     return 2 if found.rows == "proved" else int(found.sizes is not None)
 
 
@@ -143,12 +145,12 @@ def _try(analyst: Analyst, layout: Layout) -> Analysis:
         return Analysis(failure.verdict, failure.reason, seen, sizes, only, analyst.ranges, bounds=bounds)
     lies = {**layout.axes, **{name: axis for name, axis in proof.axes.items() if axis is not None}}
     count = analyst.operators
-    reason = f"{'its one operator' if count == 1 else f'each of its {count} operators'} keeps rows apart"
+    reason = f"{'its only operator' if count == 1 else f'each of its {count} operators'} keeps rows apart"
     return Analysis("proved", reason, lies, sizes, only, analyst.ranges, bounds=bounds)
 
 
 def _measured_axes(case: Case) -> dict[str, int]:
-    """The axis of each output that was as long as the batch in every run, where there is one such axis."""
+    """The axis of each output that was as long as the batch in every run, if there is exactly one."""
     runs = [run for setting in case.settings for run in setting.runs]
     found = {}
     for output in case.graph.model.graph.output:

@@ -1,4 +1,4 @@
-"""Runs of one graph at several sizes, and the proof that follows from them."""
+"""Runs one graph at several sizes and proves what follows from the runs."""
 
 import itertools
 import re
@@ -20,33 +20,34 @@ from model_store.rows.proof import Proof, prove
 from model_store.rows.sizes import Size, solve
 
 _ROWS = (3, 1, 5)
-"""Numbers of rows of the measured runs. Several come first: some kernels end the process on those only."""
+"""Numbers of rows of the measured runs. Three comes first: some kernels crash with several rows only."""
 _FEW_ROWS = (2, 1)
-"""Those of a graph with many weights, which is slow: the proof does not rest on how many runs there are."""
+"""The same for a graph with many weights, which is slow. The proof does not depend on the number of runs."""
 _LONG_S = 0.5
-"""A graph whose first run takes longer runs once more, and at no other lengths."""
+"""If the first run takes longer, the graph runs only once more, and at no other lengths."""
 _MOST_LEFT_OUT = 64
 _PATIENCE = 6
-"""Lengths that are tried until every branch runs; after that, those that do not run are left out."""
+"""The most lengths that are tried until every branch runs. After that, branches that do not run are left out."""
 _MOST_SPLITS = 5
 _MOST_FORCED = 40
 _DECIDING_S = 3.0
-"""How long lengths are looked for at which a condition has another truth."""
+"""The most time to look for lengths at which a condition has the other outcome."""
 _LONGEST_RUN_S = 2.0
-"""Runs that confirm how long an axis may be are left out where they would take longer."""
+"""Runs that confirm how long an axis may be are skipped if they would take longer."""
 _DEAD = 3
-"""A branch gives errors only if it runs at none of so many lengths that lead to it, and that because a tensor has too
-many or too few axes, which does not depend on lengths."""
+"""A branch counts as failing if it runs at none of so many lengths that lead to it, because a tensor has too many or
+too few axes, which does not depend on lengths."""
 _WRONG_RANK = re.compile(r"dimensions only|\brank\b", re.IGNORECASE)
 _OUT_OF_TABLE = re.compile(r"out of data bounds|out of range value in index", re.IGNORECASE)
 _NEAR = 0.01
-"""Places of a table that are computed of floats are likely in it where the floats are a little more than zero."""
+"""Floats a little above zero, so that indices computed from them are likely to lie in their table."""
 
 Allow = Callable[[Lengths], bool]
 
 
 class DoesNotRun(Exception):
-    """A graph does not run at some lengths; ``part`` is what was written out and failed, None where it is the graph."""
+    """A graph does not run at some lengths. ``part`` is the unfolded part that failed; None: the graph itself
+    failed."""
 
     def __init__(self, reason: str, part: str | None = None) -> None:
         super().__init__(reason)
@@ -55,7 +56,7 @@ class DoesNotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Lengths that run, the measured runs, and how long they took together."""
+    """Lengths that run, the measured runs, and their total time."""
 
     lengths: Lengths
     runs: Sequence[Run]
@@ -64,7 +65,7 @@ class Setting:
 
 @dataclass(slots=True)
 class Case:
-    """Settings that are proved together: with these truths of conditions, and one length of each ``pinned`` axis."""
+    """Settings that are proved together: with these outcomes of conditions, and one length of each ``pinned`` axis."""
 
     graph: Unfolded
     settings: list[Setting]
@@ -74,7 +75,7 @@ class Case:
 
 
 class Analyst:
-    """``weights`` are the contents of the files that the model names as external data."""
+    """Analyses one graph. ``weights`` are the contents of the files that the model names as external data."""
 
     def __init__(
         self, model: onnx.ModelProto, weights: Mapping[str, bytes], hints: Sequence[Lengths], allow: Allow
@@ -94,11 +95,11 @@ class Analyst:
         return len(self._model.graph.node)
 
     def run_whole(self, lengths: Lengths) -> None:
-        """Run the graph once where no axis is the batch. Raises whatever ONNX Runtime raises."""
+        """Run the graph once without a batch axis. Raises whatever ONNX Runtime raises."""
         self._run(self._open_plain(), Layout({}), 1, lengths)
 
     def measure(self, layout: Layout) -> Case:
-        """Runs at two lengths of each free axis, or at one where no other runs. Raises DoesNotRun."""
+        """Run at two lengths of each free axis, or at one if no other runs. Raises DoesNotRun."""
         keys = layout.free(self.inputs)
         why = DoesNotRun("it does not run")
         running: list[Lengths] = []
@@ -124,11 +125,11 @@ class Analyst:
         if lengths and time.perf_counter() - began < 3 * _LONG_S:
             settings += self._measure_other(layout, lengths)
         if _find_alike(settings):
-            settings = settings[:1]  # no other length of an axis runs, or it takes too long: the proof is for this one
+            settings = settings[:1]  # no other length runs, or it takes too long: prove this one only
         return Case(self._open({})[0], settings, exact=len(settings) == 1)
 
     def _measure_other(self, layout: Layout, lengths: Lengths) -> Iterator[Setting]:
-        """Runs at other lengths, if at any."""
+        """Run at other lengths, if any run."""
         for leave_out in (False, True):
             for others in other_lengths(lengths):
                 try:
@@ -158,10 +159,10 @@ class Analyst:
                 self._left_out.setdefault(frozenset(assumed.items()), set()).add(error.part)
                 continue
             return Setting(lengths, runs, time.perf_counter() - began)
-        raise DoesNotRun("too many of its branches do not run")
+        raise DoesNotRun("too many of its branches fail")
 
     def _open(self, assumed: Mapping[str, bool], *, forced: bool = False) -> tuple[Unfolded, Meter]:
-        """The graph with its parts written out, and a session of it; each is made once. Raises DoesNotRun."""
+        """The unfolded graph and a session of it; each is made once. Raises DoesNotRun."""
         left_out = self._left_out.setdefault(frozenset(assumed.items()), set())
         while True:
             key = (frozenset(assumed.items()), frozenset(left_out), forced)
@@ -181,7 +182,7 @@ class Analyst:
                     left_out.add(part)
 
     def _run_part(self, graph: Unfolded, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
-        """Raises DoesNotRun, with a part only where the graph runs without what was written out of it."""
+        """Run the unfolded graph. Raises DoesNotRun, with a part only if the graph runs without that part."""
         try:
             return self._run(meter, layout, rows, lengths)
         except Exception as error:  # whatever ONNX Runtime raises
@@ -196,14 +197,14 @@ class Analyst:
         raise failure
 
     def _open_plain(self) -> Meter:
-        """A session of the graph as it is."""
+        """A session of the graph without unfolding."""
         if self._plain is None:
             self._plain = Meter(self._model, self._weights, all_tensors=False)
         return self._plain
 
     def _run(self, meter: Meter, layout: Layout, rows: int, lengths: Lengths) -> Run:
         if not self._allow(lengths):
-            raise ValueError(f"the process ended at {dict(lengths)}")
+            raise ValueError(f"the process crashed at {dict(lengths)}")
         inputs = make_inputs(self.inputs, layout, rows, lengths, self.ranges)
         floats = {name: array for name, array in inputs.items() if array.dtype.kind == "f"}
         try:
@@ -215,7 +216,7 @@ class Analyst:
         return meter.run({**inputs, **near}, rows)
 
     def settle(self, layout: Layout, case: Case, depth: int = 0) -> Proof:
-        """The proof for a case; where a condition stands in its way, one for either truth of it."""
+        """The proof for a case. If a condition stands in its way, both of its outcomes are proved."""
         proof = self.prove(layout, case)
         if proof.failure is None or proof.undecided is None or depth == _MOST_SPLITS:
             return proof
@@ -231,14 +232,14 @@ class Analyst:
                 continue
             settled = self.settle(layout, branch, depth + 1)
             if settled.failure is None and found is not None and found.axes != settled.axes:
-                settled = Proof({}, Failed("unknown", "outputs lie otherwise for other sizes"))
+                settled = Proof({}, Failed("unknown", "outputs are laid out differently for other sizes"))
             found = replace(settled, limits=proof.limits)
             if found.failure is not None:
                 break
         return found or proof
 
     def _measure_branch(self, layout: Layout, case: Case, assumed: dict[str, bool]) -> Case | None:
-        """Runs at lengths at which conditions have these truths; None where all such runs fail. Raises DoesNotRun."""
+        """Run at lengths at which conditions have these outcomes; None if all such runs fail. Raises DoesNotRun."""
         base = case.settings[0].lengths
         leading = list(self._lengths_with(layout, base, assumed))
         settings: list[Setting] = []
@@ -260,7 +261,7 @@ class Analyst:
         return Case(self._open(assumed)[0], settings, assumed, case.pinned | once, case.exact)
 
     def _force_branch(self, layout: Layout, case: Case, assumed: dict[str, bool]) -> Case:
-        """The branch in the place of its If, at lengths at which that runs. Raises DoesNotRun."""
+        """Replace the If by its branch, at lengths at which that runs. Raises DoesNotRun."""
         settings: list[Setting] = []
         for lengths in itertools.islice(lengths_that_decide(self._model, case.settings[0].lengths), _MOST_FORCED):
             try:
@@ -275,7 +276,7 @@ class Analyst:
         raise DoesNotRun("a branch runs at too few of the tried sizes")
 
     def _lengths_with(self, layout: Layout, base: Lengths, assumed: Mapping[str, bool]) -> Iterator[Lengths]:
-        """Lengths at which the conditions have these truths, as far as those are tensors of the graph."""
+        """Lengths at which the conditions have these outcomes, if they are tensors of the graph."""
         conditions = read_conditions(self._open(assumed)[0].model, list(assumed))
         if conditions is None:
             return
@@ -291,8 +292,8 @@ class Analyst:
                 yield lengths
 
     def _fails_alone(self, layout: Layout, lengths: Lengths, assumed: Mapping[str, bool]) -> bool:
-        """Whether the graph itself fails for a single row, and would at any lengths. What was written out of it and
-        fails was left out before."""
+        """Whether the graph itself fails for a single row at any lengths. Unfolded parts that fail were left out
+        before."""
         try:
             self._run_part(*self._open(assumed), layout, 1, lengths)
         except DoesNotRun as error:
@@ -300,9 +301,9 @@ class Analyst:
         return False
 
     def find_bounds(self, layout: Layout, case: Case, limits: Sequence[tuple[Size, int]]) -> dict[str, int]:
-        """The longest that free axes may be, as far as that is confirmed by running the graph in little time.
+        """The longest that free axes may be, as far as quick runs confirm it.
 
-        ``limits`` are sizes that fail where they are larger, see ``Proof``.
+        ``limits`` are sizes that fail above a number, see ``Proof``.
         """
         found: dict[str, int] = {}
         for size, most in limits:
@@ -319,12 +320,12 @@ class Analyst:
                 continue
             try:
                 self._run(self._open_plain(), layout, 1, {**base, name: largest + 1})
-            except Exception:  # noqa: BLE001  # it is as the graph says
+            except Exception:  # noqa: BLE001  # the graph fails, as its limit says
                 confirmed[name] = largest
         return confirmed
 
     def prove(self, layout: Layout, case: Case) -> Proof:
-        """The proof for a case as it is."""
+        """The proof for a case without splitting it."""
         runs = [run for setting in case.settings for run in setting.runs]
         places = [at for at, setting in enumerate(case.settings) for _ in setting.runs]
         measures = Measures(runs, places, exact=case.exact, pinned=case.pinned)

@@ -1,7 +1,7 @@
-"""Arithmetic on sizes: the values of small tensors that a graph computes from shapes, for every number of rows.
+"""Arithmetic on sizes: computes small tensors that a graph derives from shapes, for every number of rows.
 
-An element is a ``Size``, a truth value, or None where the arithmetic does not tell. Nothing here is a guess: a
-comparison has a truth value only where it is the same for all sizes.
+An element is a ``Size``, a truth value, or None if it is not known. Nothing is guessed: a comparison has a truth value
+only if it is the same for all sizes.
 """
 
 import math
@@ -17,14 +17,14 @@ from model_store.rows.steps import Step
 
 Element = Size | bool | None
 WHOLE = (6, 7)
-"""The types int32 and int64."""
+"""ONNX's numbers for int32 and int64."""
 _FLOATS = (1, 11)
 _LARGEST_FACTOR = {"int64": 1 << 40, "int32": 1 << 16, "float": 1 << 10}
-"""In the polynomial of a size, by the type that holds it."""
+"""The largest factor in the polynomial of a size, by the type that holds it."""
 
 
 def lift(array: np.ndarray) -> np.ndarray:
-    """Known whole numbers or truth values as elements."""
+    """Known integers or truth values as elements."""
     elements = np.empty(array.shape, object)
     for at in np.ndindex(array.shape):
         value = array[at]
@@ -36,7 +36,7 @@ def lift(array: np.ndarray) -> np.ndarray:
 
 
 def evaluate(step: Step) -> np.ndarray | None:
-    """The elements of the node's first output; None where the node is not one of those that are followed."""
+    """The elements of the node's first output; None if this node is not computed."""
     compute = _OPERATORS.get(step.node.op) if not step.node.domain else None
     if compute is None:
         return None
@@ -55,10 +55,10 @@ def evaluate(step: Step) -> np.ndarray | None:
 
 
 def fits(step: Step, size: Size) -> bool:
-    """Whether the type of the node's first output holds the size for any lengths that there may be.
+    """Whether the type of the node's first output can hold the size for all lengths.
 
-    A constant was measured, and is as it is. Of others the factors tell: a length of 32,767 is the longest that is
-    provided for in 32 bits, and one of 8 millions in 64. The type of a tensor without measured values is float.
+    A constant was measured, so it fits. For others the factors decide: 32 bits allow lengths up to 32,767, and 64 bits
+    up to 8 million. A tensor without measured values is a float.
     """
     if size.constant is not None:
         return True
@@ -91,7 +91,7 @@ def _array(elements: Any) -> np.ndarray:
 
 
 def _each(operate: Callable[..., Element]) -> Callable[[Step], np.ndarray]:
-    """Apply to each element, with broadcasting; an unknown operand gives an unknown result."""
+    """Apply an operation to each element, with broadcasting. An unknown operand gives an unknown result."""
 
     def compute(step: Step) -> np.ndarray:
         operands = np.broadcast_arrays(*(_values(step, at) for at in range(len(step.facts))))
@@ -107,7 +107,7 @@ def _each(operate: Callable[..., Element]) -> Callable[[Step], np.ndarray]:
 
 
 def _derive(step: Step, at: tuple[int, ...], operands: Sequence[Element]) -> Size | None:
-    """A whole number of which nothing is known but the sizes that it is computed from: the same from the same ones."""
+    """A new integer that is known only as a function of sizes: equal operands give the same number."""
     measured = step.measures.values(step.node.outputs[0])
     if measured is None or measured[0].dtype.kind == "b" or any(array.ndim != len(at) for array in measured):
         return None
@@ -119,7 +119,7 @@ def _derive(step: Step, at: tuple[int, ...], operands: Sequence[Element]) -> Siz
 
 
 def _quotient(step: Step) -> np.ndarray:
-    whole = step.measures.values(step.node.outputs[0]) is not None  # of floats no values are kept
+    whole = step.measures.values(step.node.outputs[0]) is not None  # values of floats are not kept
 
     def divide(a: Size, b: Size) -> Size | None:
         exact = a.divide(b)
@@ -147,7 +147,7 @@ def _equal(a: Element, b: Element) -> bool | None:
 
 
 def _is_above(a: Size, b: Size) -> bool | None:
-    """Whether a > b; None where that depends on the sizes."""
+    """Whether a > b; None if that depends on the sizes."""
     least, most = (a - b).least(), (a - b).most()
     if least is not None and least > 0:
         return True
@@ -173,7 +173,7 @@ def _smallest(*sizes: Size) -> Size | None:
 
 
 def _choose(step: Step) -> np.ndarray:
-    """Where: an element is known if its condition is, or if both sides are the same."""
+    """Where: an element is known if its condition is known, or if both sides are equal."""
     condition, yes, no = np.broadcast_arrays(*(_values(step, at) for at in range(3)))
     result = np.empty(condition.shape, object)
     for at in np.ndindex(result.shape):
@@ -319,7 +319,7 @@ def _transpose(step: Step) -> np.ndarray:
 
 
 def _rounded(size: Size) -> Size:
-    """Floor, Ceil and Round of what is whole already."""
+    """Floor, Ceil and Round leave integers unchanged."""
     return size
 
 

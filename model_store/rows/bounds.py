@@ -1,7 +1,7 @@
-"""Between which numbers the elements of an index tensor lie, for every size.
+"""Finds the least and largest element of an index tensor, for every size.
 
-An index that is computed from sizes must stay inside of its own row's part. That is not read off the measured runs,
-which show some sizes only: it follows from the operators that made the index.
+An index computed from sizes must stay within its own row's part. Measured runs show only some sizes, so the bounds
+follow from the operators that made the index.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ Pair = tuple[Size, Size]
 
 _KEEPING = "Identity Unsqueeze Squeeze Reshape Flatten Transpose Expand Tile Slice Gather GatherND GatherElements Split"
 _SAME = frozenset(_KEEPING.split())
-"""Operators whose output has elements of the first input only."""
+"""Operators whose output has only elements of the first input."""
 _MOVING = frozenset(("Identity", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "Expand", "Tile"))
 """Operators whose output has every element of the first input."""
 _DEEPEST = 64
 
 
 class Bounds:
-    """Finds bounds on demand, from the nodes that made a tensor. Of ``Places``, those of what is the same in every row.
+    """Finds bounds on demand from the nodes that made a tensor. For ``Places``, bounds of the part that all rows share.
 
-    ``facts`` and ``makers`` give what is known of a tensor and the node that made it.
+    ``facts`` and ``makers`` give the fact of a tensor and the node that made it.
     """
 
     def __init__(
@@ -38,24 +38,24 @@ class Bounds:
         self._makers = makers
 
     def find(self, name: str, depth: int = 0) -> Pair:
-        """Raises Unknown where they are not known."""
+        """The bounds of a tensor. Raises Unknown if they are not known."""
         fact, node = self._facts(name), self._makers(name)
         if fact is None or depth > _DEEPEST:
-            raise Unknown("how large its numbers are is not known")
+            raise Unknown("the range of its numbers is not known")
         if fact.values is not None and isinstance(fact.state, Fixed):
             pair = _enclose(list(fact.values.reshape(-1)))
             if pair is not None:
                 return pair
         lies = isinstance(fact.state, Fixed | Places) or (isinstance(fact.state, Rows) and fact.state.even)
         if not lies or node is None or node.domain:
-            raise Unknown("how large its numbers are is not known")
+            raise Unknown("the range of its numbers is not known")
         pair = self._follow(node, fact, depth)
         if pair is None:
-            raise Unknown(f"how large the numbers of {node} are is not known")
+            raise Unknown(f"the range of the numbers of {node} is not known")
         return pair
 
     def find_largest(self, name: str, depth: int = 0) -> Size | None:
-        """The largest number, where one that is in the tensor for every size is known."""
+        """The largest number, if one is known that is in the tensor for every size."""
         fact, node = self._facts(name), self._makers(name)
         if fact is None or node is None or node.domain or not isinstance(fact.state, Fixed) or depth > _DEEPEST:
             return None
@@ -68,7 +68,7 @@ class Bounds:
         return None
 
     def _shift(self, node: Node, depth: int) -> Size | None:
-        """The largest number after a constant is added or taken away."""
+        """The largest number after a constant is added or subtracted."""
         left, right = node.inputs
         for one, other in ((left, right), (right, left))[: 1 if node.op == "Sub" else 2]:
             fact, largest = self._facts(other), self.find_largest(one, depth + 1)
@@ -105,7 +105,7 @@ class Bounds:
         return None
 
     def _range(self, node: Node, fact: Fact) -> Pair:
-        """From 0 in steps of 1; where it counts places of all rows, those of one row."""
+        """From 0 in steps of 1. If it counts places of all rows, the bounds of one row."""
         if isinstance(fact.state, Places):
             return ZERO, fact.state.inner - ONE
         start, limit, delta = (self._number(name) for name in node.inputs)
@@ -127,7 +127,7 @@ def is_never_negative(size: Size) -> bool:
 
 
 def _enclose(elements: Sequence[Any]) -> Pair | None:
-    """The least and the largest of some sizes; None where that depends on what the sizes are, or one is not known."""
+    """The least and largest of some sizes; None if that depends on the sizes, or one is not known."""
     sizes = list(dict.fromkeys(size for size in elements if isinstance(size, Size)))
     if not sizes or not all(isinstance(size, Size) for size in elements):
         return None

@@ -1,14 +1,14 @@
-"""What is known of a tensor: its shape for every batch, and how its elements depend on the rows of the batch.
+"""What is known about a tensor: its shape for every batch, and how its elements depend on the rows of the batch.
 
 The states
-- ``Fixed``: the same in every batch, whatever its rows and however many; may depend on other free sizes.
-- ``Sized``: depends on the number of rows, not on their values; nothing else is known of it.
-- ``Rows``: one axis has the length outer · rows · inner, and each element depends on the row of its own place only.
+- ``Fixed``: the same in every batch, for all rows and numbers of rows. May depend on other free sizes.
+- ``Sized``: depends on the number of rows, but not on their values. Nothing else is known.
+- ``Rows``: one axis has the length outer · rows · inner. Each element depends on the row of its own place only.
 - ``Places``: as ``Rows``, and the value is step · (number of the row) + something that is the same for every row.
-- ``Selectors``: index tuples whose first component is the number of the row of their own place, see GatherND.
-- ``Counted``: places within a tensor that has its rows on axis 0, counted over the whole batch: those of a row are its
-  own, and what lies before the row besides.
-- ``Filled``: texts of each row along axis 0, filled up at their end to as many as the row with most has.
+- ``Selectors``: index tuples whose first component is the number of their own row, see GatherND.
+- ``Counted``: indices into a tensor with its rows on axis 0, counted over the whole batch. Those of a row point to its
+  own elements, offset by the elements of the rows before it.
+- ``Filled``: texts of each row along axis 0, padded at the end to the row with the most.
 - ``Failed``: rows are mixed, or not understood, on the way to this tensor.
 """
 
@@ -53,7 +53,7 @@ class Sized:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """``even``: all places along the axis hold the same, whatever the rows are."""
+    """``even``: all places along the axis hold the same value."""
 
     axis: int
     outer: Size = ONE
@@ -84,7 +84,7 @@ class Selectors:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """``each`` is how many places a row has."""
+    """``each`` is the number of places per row."""
 
     each: Size
 
@@ -104,20 +104,23 @@ State = Fixed | Sized | Rows | Places | Selectors | Counted | Filled | Failed
 
 
 class Source(IntEnum):
-    """What the elements of a tensor come from, besides the rows: the highest of what its operands come from."""
+    """What the elements of a tensor come from, besides the rows: the highest source of its operands."""
 
     FILE = 0
-    """Constants of the file: what was measured holds for every batch."""
+    """Constants of the file: measured values hold for every batch."""
     SIZES = 1
-    """Free sizes: they were measured for some sizes only."""
+    """Free sizes: they were measured at some sizes only."""
     CALLER = 2
     """Values of an input that all rows share: they were measured for one value only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fact:
-    """``shape`` is None where the rank is not known. ``values`` are elements as sizes or truth values, None for an
-    element that is not known; they are kept for small tensors only. ``parts`` are the tensors of a sequence."""
+    """What is known about one tensor.
+
+    ``shape`` is None if the rank is not known. ``values`` are the elements of a small tensor as sizes or truth values;
+    an unknown element is None. ``parts`` are the tensors of a sequence.
+    """
 
     state: State
     shape: Shape | None
@@ -127,7 +130,7 @@ class Fact:
 
     @property
     def dims(self) -> Shape:
-        """The shape; raises Unknown where it is not known."""
+        """The shape. Raises Unknown if it is not known."""
         if self.shape is None:
             raise Unknown("its shape is not known")
         return self.shape

@@ -1,4 +1,4 @@
-"""Lengths that operators compute: the shape of an output for every size, where the operands show it."""
+"""Computes the shape of an operator's output for every size, if the operands show it."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,27 +9,27 @@ from model_store.rows.sizes import ONE, Size, product
 from model_store.rows.steps import Step, norm
 
 ENDLESS = 1 << 29
-"""An end of a slice from here on means: to the end of the axis. Exporters write several large numbers for it, and no
+"""A slice that ends here or later goes to the end of the axis. Exporters write several large numbers for that, and no
 tensor has so many rows."""
 
 
 def compute_shape(step: Step) -> Shape | None:
-    """The shape of the first output of an operator that computes lengths; None where it is not known."""
+    """The shape of the first output of an operator that computes lengths; None if it is not known."""
     rule = _OPERATORS.get(step.node.op) if not step.node.domain else None
     return None if rule is None else rule(step)
 
 
 def cut(measures: Measures, length: Size, start: Size, end: Size) -> Size | None:
-    """What a slice in steps of 1 leaves of an axis; None where it depends on sizes whether it counts from the end.
+    """The length that a slice in steps of 1 leaves; None if sizes decide whether a place counts from the end.
 
-    Where the part begins behind its end nothing is left, and this is a negative number.
+    If the slice begins behind its end, nothing is left, and the result is negative.
     """
     first, last = (_find_place(measures, length, place) for place in (start, end))
     return None if first is None or last is None else last - first
 
 
 def _find_place(measures: Measures, length: Size, place: Size) -> Size | None:
-    """Where a slice cuts: negative places count from the end, and none lies beyond the axis."""
+    """Where a slice cuts. Negative places count from the end, and none lies beyond the axis."""
     if place.constant is not None and place.constant >= ENDLESS:
         return length
     if place == 0:
@@ -40,7 +40,7 @@ def _find_place(measures: Measures, length: Size, place: Size) -> Size | None:
 
 
 def find_smaller(measures: Measures, a: Size, b: Size) -> Size:
-    """The smaller one of two sizes."""
+    """The smaller of two sizes."""
     if is_never_negative(a - b):
         return b
     if is_never_negative(b - a):
@@ -52,9 +52,9 @@ def find_smaller(measures: Measures, a: Size, b: Size) -> Size:
 
 
 def resolve(step: Step, before: Shape, target: Sequence[Size]) -> tuple[Shape, int | None]:
-    """The shape that a reshape gives: 0 keeps a size, -1 takes what is left.
+    """The shape after a reshape: 0 keeps a size, -1 takes the rest.
 
-    Also returns the place of the -1 where what is left is known only as it was measured, else None.
+    Also returns the position of the -1 if the rest is known only from measurements, else None.
     """
     allow_zero = bool(step.attribute("allowzero", 0))
     after = [before[at] if size == 0 and not allow_zero else size for at, size in enumerate(target)]
@@ -96,7 +96,7 @@ def _expand(step: Step) -> Shape | None:
 
 
 def join_ends(step: Step, before: Sequence[Size], target: Sequence[Size]) -> None:
-    """Lengths that meet when they are aligned at their end are equal, or one of them is 1."""
+    """Lengths that are aligned at their end are equal, or one of them is 1."""
     for one, other in zip(reversed(before), reversed(target), strict=False):
         if ONE not in (one, other):
             step.measures.join(one, other)
@@ -150,14 +150,14 @@ def _slice(step: Step) -> Shape | None:
 
 
 def _note_cut(step: Step, length: Size, before: Size, start: Size, end: Size) -> None:
-    """A slice of a constant to a free length: no longer than the constant."""
+    """Note that a slice of a constant to a free length is no longer than the constant."""
     most = before.constant
     if start == 0 and most is not None and is_never_negative(end):
         step.measures.note_cut(length, end, most)
 
 
 def read_padding(step: Step) -> tuple[list[int], list[Size] | None]:
-    """The axes that Pad pads, and how much at the begin of each, then at the ends. Raises Unknown."""
+    """The axes that Pad pads, and the padding at their starts and then at their ends. Raises Unknown."""
     rank = step.fact(0).rank
     axes = step.numbers(3) if step.has(3) else list(range(rank))
     if axes is None:

@@ -1,4 +1,4 @@
-"""What the measured runs say, and a size for each length that was measured."""
+"""The results of the measured runs, and a size for each measured length."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,9 @@ from model_store.rows.sizes import Size, Symbol, Values
 class Measures:
     """The measured runs, as tuples with one entry for each run.
 
-    ``settings`` says for each run which sizes it had besides its rows: runs of one setting differ in their rows only.
-    ``pinned`` names free axes that have one length only; ``exact`` says that all of them do, so that what was measured
-    holds for every batch.
+    ``settings`` gives each run's sizes except its rows: runs of one setting differ only in their rows. ``pinned`` names
+    free axes with a single length. ``exact``: all free axes have a single length, so measured values hold for every
+    batch.
     """
 
     def __init__(
@@ -32,24 +32,24 @@ class Measures:
         self._smaller: dict[Symbol, tuple[Size, Size]] = {}
         self._cut: dict[Symbol, tuple[Size, int]] = {}
         self.limits: list[tuple[Size, int]] = []
-        """Sizes, each with the largest number that it may be: a longer one fails for every input."""
+        """Sizes with their largest values. If a size is larger, every input fails."""
         self.always = True
-        """Whether the node that is looked at runs whatever the inputs are."""
+        """Whether the current node runs for all inputs."""
 
     def symbol(self, name: str, values: Values) -> Size:
         """The length of a free axis of an input."""
         return Size.of(values[0]) if self.exact or name in self._pinned else Size.of(Symbol(name, values))
 
     def length(self, values: Values, *, free: bool) -> Size:
-        """A measured length that no operand has. ``free`` says that it may be another for other sizes although it was
-        always the same. Raises Unknown where it depends on the rows."""
+        """A measured length that no operand has. ``free``: it may differ at other sizes even if it was always the same.
+        Raises Unknown if it depends on the rows."""
         alike = len(set(values)) == 1
         return Size.of(values[0]) if alike and (self.exact or not free) else self.new(values, least=0)
 
     def choose(self, values: Values, candidates: Iterable[Size]) -> Size | None:
-        """The length of an operand that was measured like this; None where there is none.
+        """The length of an operand that was measured like this; None if there is none.
 
-        Where several were, they are equal or one of them is 1 for other sizes, and the result may be either.
+        If several match, they are equal or one of them is 1 at other sizes, and the result may be either.
         """
         found: Size | None = None
         for candidate in candidates:
@@ -66,13 +66,13 @@ class Measures:
         return self.new(self.values_of(a), least=0)
 
     def note_smaller(self, smaller: Size, a: Size, b: Size) -> None:
-        """A size that is the smaller one of two."""
+        """Note that a size is the smaller of two."""
         symbol = _only_symbol(smaller)
         if symbol is not None:
             self._smaller[symbol] = a, b
 
     def new(self, values: Values, least: int) -> Size:
-        """A size of which nothing is known but what was measured. Raises Unknown where it depends on the rows."""
+        """A size that is known only by its measurements. Raises Unknown if it depends on the rows."""
         by_setting = dict(zip(self.settings, values, strict=True))
         if any(by_setting[setting] != value for setting, value in zip(self.settings, values, strict=True)):
             raise Unknown(f"a size depends on the number of rows in a way that is not understood: {list(values)}")
@@ -80,12 +80,12 @@ class Measures:
         return Size.of(values[0]) if self.exact else Size.of(Symbol(f"size{self._count}", values, minimum=least))
 
     def limit(self, size: Size, most: int) -> None:
-        """A size that fails where it is larger, if the node that is looked at runs in any case."""
+        """Note that a size fails above ``most``, if the current node always runs."""
         if self.always and most > 0:
             self.limits.append((size, most))
 
     def derive(self, operator: str, operands: Sequence[Size], values: Values) -> Size:
-        """As ``new``, a number that is computed from sizes; the same again for what is computed alike."""
+        """As ``new``, for a number computed from sizes. Equal computations give the same number."""
         ordered = sorted(operands, key=repr) if operator in ("Min", "Max") else operands
         key = (operator, *ordered)
         if key not in self._derived:
@@ -93,27 +93,27 @@ class Measures:
         return self._derived[key]
 
     def note_cut(self, cut: Size, wanted: Size, most: int) -> None:
-        """A length that is the smaller one of these two: what a slice leaves of a constant."""
+        """Note that a length is the smaller of ``wanted`` and ``most``: what a slice leaves of a constant."""
         symbol = _only_symbol(cut)
         if symbol is not None:
             self._cut[symbol] = wanted, most
 
     def learn(self, before: Size, after: Size) -> None:
-        """Two numbers of elements that a reshape makes equal, whatever the sizes are."""
+        """Note that a reshape makes two numbers of elements equal at all sizes."""
         pair = before.per_row(), after.per_row()
         if pair[0] is not None and pair[1] is not None and pair[0] != pair[1]:
             self._equal += [(pair[0], pair[1]), (pair[1], pair[0])]
 
     def join(self, a: Size, b: Size) -> None:
-        """Two lengths that an operator asks to be equal, or one of them to be 1."""
+        """Note that an operator requires two lengths to be equal, or one of them to be 1."""
         for cut, whole in ((a, b), (b, a)):
             symbol = _only_symbol(cut)
             wanted, most = self._cut.get(symbol, (None, 0)) if symbol is not None else (None, 0)
-            if wanted == whole and most > 1:  # the smaller of the two is as long as the first: that fits in the other
+            if wanted == whole and most > 1:  # the smaller of the two equals the first, and fits into the other
                 self.limit(whole, most)
 
     def divide(self, size: Size, by: Size) -> Size | None:
-        """An exact quotient, by what reshapes have taught where the sizes alone do not show it."""
+        """An exact quotient, using what reshapes have shown if the sizes alone do not give it."""
         exact = size.divide(by)
         for left, right in self._equal:
             if exact is not None:
@@ -123,12 +123,12 @@ class Measures:
         return exact
 
     def shapes(self, name: str) -> list[tuple[int, ...]] | None:
-        """The shape of a tensor in each run; None where it was not measured."""
+        """The shape of a tensor in each run; None if it was not measured."""
         found = [run.shapes.get(name) for run in self.runs]
         return None if None in found else found  # type: ignore[return-value]
 
     def values(self, name: str) -> list[np.ndarray] | None:
-        """The values of a tensor in each run; None where they were not kept."""
+        """The values of a tensor in each run; None if they were not kept."""
         found = [run.values.get(name) for run in self.runs]
         return None if any(value is None for value in found) else found  # type: ignore[return-value]
 
@@ -137,7 +137,7 @@ class Measures:
 
 
 def _only_symbol(size: Size) -> Symbol | None:
-    """The symbol that the size is, where it is one."""
+    """The symbol that the size consists of, if it is a single one."""
     if len(size.terms) != 1:
         return None
     [(term, factor)] = size.terms.items()
@@ -145,7 +145,7 @@ def _only_symbol(size: Size) -> Symbol | None:
 
 
 def _find_least(operator: str, operands: Sequence[Size]) -> int:
-    """The least that a number which is computed from sizes may be; -1 where it may be negative."""
+    """The least value of a number computed from sizes; -1 if it may be negative."""
     leasts = [least if least is not None and least >= 0 else -1 for least in (size.least() for size in operands)]
     if operator == "Min":
         return min(leasts)
@@ -157,17 +157,17 @@ def _find_least(operator: str, operands: Sequence[Size]) -> int:
 
 
 def widen(fact: Fact) -> Fact:
-    """What is known of a tensor that is another in every turn of a loop: its layout, and nothing of its values."""
+    """What is known about a tensor that differs in every turn of a loop: its layout, but not its values."""
     state = dataclasses.replace(fact.state, even=False) if isinstance(fact.state, Rows) else fact.state
     return dataclasses.replace(fact, state=state, values=None, source=Source.CALLER)
 
 
 def check_shape(state: State, shape: Shape, measures: Measures) -> None:
-    """Raises Unknown where a shape depends on the number of rows otherwise than the state says."""
+    """Raise Unknown if a shape depends on the number of rows in another way than the state says."""
     axis = 0 if isinstance(state, Counted) else -1
     if isinstance(state, Rows | Places | Selectors):
         axis = state.axis
         if axis >= len(shape) or shape[axis] != state.outer * measures.rows * state.inner:
             raise Unknown(f"its shape is {list(shape)}, and axis {axis} is not that of the rows")
     if any(size.has_rows for at, size in enumerate(shape) if at != axis):
-        raise Unknown(f"its shape is {list(shape)}: more than the axis of the rows depends on how many there are")
+        raise Unknown(f"its shape is {list(shape)}: other axes than that of the rows depend on the number of rows")

@@ -1,4 +1,4 @@
-"""Runs of a graph with every tensor exposed: the shapes of all of them, and the values of small whole-number ones."""
+"""Runs a graph with every tensor exposed, to get all shapes and the values of small integer tensors."""
 
 import functools
 import math
@@ -14,18 +14,18 @@ from model_store.cancellation import current
 from model_store.files.reading import find_memory
 
 MOST_VALUES = 1 << 16
-"""Elements of a tensor whose values are kept."""
+"""Most elements of a tensor whose values are kept."""
 _QUIET = 4
 _PART_OF_MEMORY = 4
 _LARGE_BYTES = 16 << 20
-"""Weights of a graph that runs on all processors: it is slow, and to start threads takes little time beside it."""
+"""A graph with more bytes of weights runs on all processors: starting threads costs little beside it."""
 _KEPT_KINDS = "iub"
 _KEPT_TYPES = {f"tensor({name})" for name in ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "bool")}
 
 
 @dataclass(slots=True)
 class Run:
-    """What one run showed. ``rows`` is the number of rows that it had."""
+    """The result of one run. ``rows`` is its number of rows."""
 
     rows: int
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -34,8 +34,8 @@ class Run:
 
 @functools.cache
 def _limit_memory(ort: Any) -> None:
-    """Give the sessions of this module memory of their own, of which there is a part of the machine's: a length that is
-    tried may ask for more than there is."""
+    """Give this module's sessions an arena of their own with a limit, because a length may need more memory than there
+    is."""
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     limit = find_memory() // _PART_OF_MEMORY
     ort.create_and_register_allocator(info, ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": 1}))
@@ -47,10 +47,10 @@ def is_large(weights: Mapping[str, bytes]) -> bool:
 
 
 class Meter:
-    """An unoptimised session that gives every tensor of the main graph, or without ``all_tensors`` its outputs.
+    """An unoptimised session that returns every tensor of the main graph, or only its outputs.
 
-    ``weights`` are the contents of the files that the model names as external data. Raises what ONNX Runtime raises for
-    a model that it cannot load.
+    ``weights`` are the contents of the files that the model names as external data. Raises what ONNX Runtime raises if
+    it cannot load the model.
     """
 
     def __init__(self, model: onnx.ModelProto, weights: Mapping[str, bytes], *, all_tensors: bool = True) -> None:
@@ -85,7 +85,7 @@ class Meter:
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, np.ndarray], rows: int) -> Run:
-        """Raises what ONNX Runtime raises for inputs that it cannot run."""
+        """Run once. Raises what ONNX Runtime raises."""
         found = Run(rows, {name: array.shape for name, array in inputs.items()})
         with current().stopping(lambda: setattr(self._run_options, "terminate", True)):
             outputs = self._run(inputs)
@@ -102,7 +102,8 @@ class Meter:
         return found
 
     def _run(self, inputs: Mapping[str, np.ndarray]) -> Sequence[Any]:
-        """Values of ONNX Runtime's own, which have a shape even where NumPy has no such type; texts have none."""
+        """The outputs as ONNX Runtime's own values, which have a shape even for types that NumPy lacks. Texts have
+        none."""
         if any(array.dtype.hasobject for array in inputs.values()):
             return self._session.run(self._names, dict(inputs), self._run_options)  # type: ignore[no-any-return]
         given = {name: _value_of(self._ort, array) for name, array in inputs.items()}

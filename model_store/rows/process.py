@@ -1,8 +1,8 @@
-"""The analysis in a process of its own, for graphs that may end the process that runs them.
+"""The analysis in another process, for graphs that may crash.
 
-Some kernels of ONNX Runtime end their process on an empty axis, and a short input may make one anywhere in a graph. So
-such a graph is first run by a child: when that ends, the lengths that it was trying are left out and another child goes
-on. The child serves one analysis after the other; each message is a JSON line, followed by the bytes that it announces.
+Some ONNX Runtime kernels crash on an empty axis, which a short input may cause anywhere in a graph. So a child runs
+such a graph first. If it crashes, the lengths that it tried are left out and a new child goes on. A child serves one
+analysis after the other. A message is a JSON line, followed by the bytes that it announces.
 """
 
 import dataclasses
@@ -21,25 +21,26 @@ from model_store.rows.analysis import LONGEST_REASON, Analysis, analyse
 from model_store.rows.graph.samples import Lengths
 
 _MOST_ENDED = 6
-"""Children that one file may end."""
+"""Most children that one file may crash."""
 _FAR = 4
-"""Lengths up to so many times those that ended a child are not tried."""
+"""Lengths up to so many times those that crashed a child are not tried."""
 _PROGRAM = "import sys; from model_store.rows.process import serve; serve(int(sys.argv[1]))"
 
 
 class AnalystProcess:
-    """Analyses files one after the other. ``close`` ends the child; it is started when it is needed."""
+    """Analyses files one after the other. The child is started on demand; ``close`` ends it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._life = -1
-        """The end of a pipe that the child waits on: it ends when this process does, whatever it does then."""
+        """The end of a pipe. The child waits on the other end and exits when this process does, however it ends."""
 
     def analyse(
         self, content: bytes, external: Mapping[str, bytes] | None = None, *, hints: Sequence[Lengths] = ()
     ) -> Analysis:
-        """As ``analysis.analyse``. Lengths that end a child are not tried again; after some nothing is tried."""
+        """As ``analysis.analyse``. Lengths that crash a child are not tried again; after several crashes it gives
+        up."""
         ended: list[Lengths] = []
         with self._lock:
             while len(ended) < _MOST_ENDED:
@@ -48,12 +49,13 @@ class AnalystProcess:
                     return self._find_least(content, external or {}, found, ended)
                 ended.append(found)
                 self._drop()
-        return Analysis("unknown", f"it ends the process that runs it, such as at {dict(ended[-1])}")
+        return Analysis("unknown", f"it crashes the process that runs it, for example at {dict(ended[-1])}")
 
     def _find_least(
         self, content: bytes, external: Mapping[str, bytes], found: Analysis, ended: Sequence[Lengths]
     ) -> Analysis:
-        """The shortest length that a child survives, where the graph has one free axis and some lengths ended one."""
+        """The shortest length that a child survives, if the graph has one free axis and some lengths crashed a
+        child."""
         if not ended or found.sizes is None or len(found.sizes) != 1:
             return found
         [(name, survives)] = found.sizes.items()
@@ -75,7 +77,7 @@ class AnalystProcess:
         ended: Sequence[Lengths],
         only: bool = False,
     ) -> Analysis | Lengths:
-        """The analysis, or the lengths at which the child ended; ``only`` at the lengths of the hints."""
+        """The analysis, or the lengths at which the child crashed. ``only``: at the lengths of the hints."""
         child = self._start()
         try:
             with current().stopping(child.kill):
@@ -113,7 +115,7 @@ class AnalystProcess:
                 if "found" in message:
                     return Analysis.from_json(message["found"])
                 trying = message["trying"]
-        except (OSError, ValueError):  # it ended while it was spoken to
+        except (OSError, ValueError):  # it ended during the exchange
             pass
         return trying
 
@@ -144,13 +146,14 @@ class AnalystProcess:
 
 
 def _end_with(life: int) -> None:
-    """End this process when the other one has ended: a graph may run for ever, and nobody is left to stop it."""
+    """End this process when the other one has ended: a graph may run forever, and nobody else would stop it."""
     os.read(life, 1)
     os._exit(1)
 
 
 def serve(life: int) -> None:
-    """The child: analyse what comes on the standard input until that ends, or until the other end of ``life`` does."""
+    """The child's main function: analyse what arrives on standard input until it ends, or the other end of ``life``
+    does."""
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     source, answers = sys.stdin.buffer, sys.stdout.buffer
     while head := source.readline():
@@ -165,7 +168,7 @@ def serve(life: int) -> None:
 
 
 def _may_try(message: Mapping[str, Any], answers: BinaryIO, lengths: Lengths) -> bool:
-    """Not what is as short as what ended a child, or little longer."""
+    """Whether lengths may be tried: not if they are as short as some that crashed a child, or little longer."""
     if message["only"] and dict(lengths) not in message["hints"]:
         return False
     for ended in message["ended"]:

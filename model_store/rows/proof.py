@@ -1,4 +1,4 @@
-"""One pass over a graph that was measured: what each tensor owes to the rows of the batch."""
+"""The proof: one pass over a measured graph that finds how each tensor depends on the rows of the batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,17 +44,18 @@ from model_store.rows.sizes import ONE, Size
 from model_store.rows.steps import Step, explain
 
 _OLDEST = 7
-"""Before this version operators broadcast, and trained, in other ways."""
+"""In older versions, operators broadcast and trained differently."""
 _BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """``axes`` has the axis of the rows of each output, None for one that is the same for every row.
+    """The result of a proof.
 
-    ``failure`` says why the rows are not known to be independent; None where they are. ``undecided`` is a condition of
-    an If: it may be known once the proof is split by its truth. ``limits`` are sizes and the largest number that each
-    may be: a graph with a larger one fails for every input. ``facts`` has what is known of each tensor.
+    ``axes`` has the axis of the rows of each output, None for one that is the same for every row. ``failure`` says why
+    the rows are not known to be independent; None if they are. ``undecided`` is an If's condition: splitting the proof
+    by its outcome may help. ``limits`` are sizes with their largest value; above it, every input fails. ``facts`` has
+    what is known about each tensor.
     """
 
     axes: Mapping[str, int | None]
@@ -69,11 +70,11 @@ def prove(
 ) -> Proof:
     """Follow the rows from the inputs to the outputs.
 
-    ``inputs`` has a fact for each input of the graph. ``assumed`` has the truth of conditions that the proof is for.
+    ``inputs`` has a fact for each input of the graph. ``assumed`` has the assumed outcomes of conditions.
     """
     model = graph.model
     if any(o.domain in OWN_DOMAINS and o.version < _OLDEST for o in model.opset_import):
-        return Proof({}, Failed("unknown", f"operators of before version {_OLDEST}"))
+        return Proof({}, Failed("unknown", f"its operators are of a version before {_OLDEST}"))
     prover = _Prover(graph, inputs, measures, assumed or {})
     for node in read_nodes(model.graph, graph.inside):
         prover.follow(node)
@@ -100,7 +101,7 @@ class _Prover:
         self.facts.update(inputs)
 
     def follow(self, node: Node) -> None:
-        """Find what is known of the outputs of a node, from what is known of its inputs."""
+        """Find the facts of a node's outputs from the facts of its inputs."""
         if self._handed.isdisjoint(node.outputs):
             self._makers.update(dict.fromkeys(node.outputs, node))
         facts = tuple(self.facts.get(name) if name else None for name in node.inputs)
@@ -129,7 +130,7 @@ class _Prover:
         except NotIndependent as error:
             return self._fail(node, facts, Failed(error.verdict, f"{node}: {error}"))
         except (ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
-            # A rule read the node otherwise than it is: no proof, and never a reason not to serve.
+            # A rule misread the node: this is no proof, but no reason to refuse the model either.
             return self._fail(node, facts, Failed("unknown", f"{node}: not understood ({error})"))
 
     def _trace(self, name: str) -> tuple[Node | None, Fact | None]:
@@ -150,13 +151,13 @@ class _Prover:
         return Step(node, tuple(facts), self._measures, opset, self._bounds.find, self._trace, source)
 
     def _fail(self, node: Node, facts: Sequence[Fact | None], failed: Failed) -> Sequence[Fact]:
-        """Where only the shape of a failed tensor is asked for, nothing is lost."""
+        """The outputs of a failed node. If only their shapes are needed, the failure does no harm."""
         shape = broadcast_shape(facts) if node.op in ELEMENTWISE and not node.domain else None
         return [Fact(failed, shape)] * len(node.outputs)
 
     def _find_failure(self, node: Node, facts: Sequence[Fact | None]) -> Failed | None:
         if node.inside is not None:
-            return None  # what a branch reads matters only where that is taken: its rule sees to it
+            return None  # what a branch reads matters only if it is taken; the rule of the If checks it
         for fact in facts:
             if fact is not None and isinstance(fact.state, Failed):
                 return fact.state
@@ -173,7 +174,7 @@ class _Prover:
             return [self._measure_values(step)]
         states = [fact.state for fact in step.facts if fact is not None]
         if (node.domain, node.op) in self._own:
-            raise Unknown("a function of the file that is not written out")
+            raise Unknown("a function of the file that could not be inlined")
         if _is_random(step):
             raise Mixing("it draws random numbers")
         if all(isinstance(state, Fixed) for state in states):
@@ -194,7 +195,7 @@ class _Prover:
         return facts
 
     def _follow_inside(self, step: Step) -> Sequence[Fact | None]:
-        """A node with graphs inside, by what was written out of it."""
+        """The outputs of a node with graphs inside, from its unfolded parts."""
         try:
             return follow_inside(step, self._assumed)
         except Undecided as error:
@@ -202,7 +203,7 @@ class _Prover:
             raise
 
     def _limit_table(self, step: Step) -> None:
-        """Picking from a constant table by a number that grows with a free size fails where that is too large."""
+        """Indexing a constant table by a number that grows with a free size fails if the number is too large."""
         table, largest = step.fact(0), self._bounds.find_largest(step.node.inputs[1])
         if table.source == Source.FILE and largest is not None and largest.constant is None:
             entries = table.dims[step.axis(table.rank, 0)].constant
@@ -210,7 +211,7 @@ class _Prover:
                 self._measures.limit(largest + ONE, entries)
 
     def _fix(self, step: Step) -> Sequence[Fact | None]:
-        """Outputs of fixed inputs are fixed; small whole numbers among them are known by what was measured."""
+        """Outputs of fixed inputs are fixed. Small integers among them are known from measurements."""
         if step.node.op == "Gather" and not step.node.domain:
             self._limit_table(step)
         facts: list[Fact | None] = []
@@ -225,7 +226,7 @@ class _Prover:
         return facts
 
     def _complete(self, step: Step, name: str, known: np.ndarray | None) -> np.ndarray | None:
-        """Elements that arithmetic does not give, as they were measured: they do not depend on the rows."""
+        """Elements that arithmetic does not give, taken from the runs if they do not depend on the rows."""
         measured = self._measures.values(name)
         if measured is None or any(array.shape != measured[0].shape for array in measured):
             return known
@@ -242,7 +243,7 @@ class _Prover:
         return result
 
     def _measure_values(self, step: Step) -> Fact:
-        """A tensor computed from sizes: fixed if none of its elements depends on the number of rows."""
+        """A tensor computed from sizes. It is fixed if none of its elements depends on the number of rows."""
         name = step.node.outputs[0]
         known = evaluate(step)
         if known is None:
@@ -262,24 +263,24 @@ class _Prover:
             return None
 
     def _compare(self, name: str, known: np.ndarray) -> None:
-        """Arithmetic against what was measured. Raises Unknown where they differ."""
+        """Compare arithmetic with measurements. Raises Unknown if they differ."""
         measured = self._measures.values(name)
         for run, array in enumerate(measured or ()):
             for at in np.ndindex(known.shape):
                 value = known[at]
                 expected = value.at(run) if isinstance(value, Size) else value
                 if expected is not None and (array.shape != known.shape or int(array[at]) != int(expected)):
-                    raise Unknown("its values are not what the sizes give")
+                    raise Unknown("its measured values differ from the computed ones")
 
     def _check(self, step: Step, facts: Sequence[Fact | None]) -> Sequence[Fact | None]:
-        """Shapes against the states and against those that were measured. Raises Unknown where they differ."""
+        """Compare shapes with the states and with the runs. Raises Unknown if they differ."""
         for name, fact in zip(step.node.outputs, facts, strict=False):
             if fact is None or fact.shape is None or isinstance(fact.state, Failed):
                 continue
             check_shape(fact.state, fact.shape, self._measures)
             for run, shape in enumerate(self._measures.shapes(name) or () if name else ()):
                 if tuple(size.at(run) for size in fact.shape) != shape:
-                    raise Unknown(f"its shape is {shape} and not {list(fact.shape)}")
+                    raise Unknown(f"its measured shape is {shape}, not {list(fact.shape)}")
         return facts
 
     def conclude(self, outputs: Sequence[str]) -> Proof:
@@ -307,7 +308,7 @@ def _name_domain(domain: str) -> str:
 
 
 def _is_random(step: Step) -> bool:
-    """Whether the node draws random numbers, or one in its bodies does."""
+    """Whether the node, or one in its bodies, draws random numbers."""
     node = step.node
     if node.op == "Dropout" and not node.domain:
         return trains(step)
@@ -316,7 +317,7 @@ def _is_random(step: Step) -> bool:
 
 
 def _find_fault(name: str, fact: Fact | None) -> Failed | None:
-    """Why an output cannot be cut into rows; None where it can, or where it is the same for every row."""
+    """Why an output cannot be split into rows; None if it can, or if it is the same for every row."""
     if fact is None:
         return Failed("unknown", f"nothing is known of the output {name!r}")
     state = fact.state

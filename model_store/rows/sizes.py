@@ -1,9 +1,8 @@
-"""Sizes as polynomials: what the length of an axis is for every number of rows and for every other free size.
+"""Sizes as polynomials: the length of an axis for every number of rows and for all other free sizes.
 
-A size is a sum of products of symbols with whole-number factors, such as ``3·rows·length``. A symbol is a free axis of
-an input or a number that the graph derives from such axes. Each symbol carries the value that it had in every measured
-run, so a size can be compared with what was measured. Two sizes are equal where they are the same polynomial, not where
-they were measured alike.
+A size is a sum of products of symbols with integer factors, such as ``3·rows·length``. A symbol is a free axis of an
+input, or a number that the graph derives from such axes. Each symbol has its value in every measured run, so sizes can
+be compared with measurements. Two sizes are equal if they are the same polynomial, not if they were measured alike.
 """
 
 import math
@@ -11,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 Values = tuple[int, ...]
-"""One number for each measured run."""
+"""One number per measured run."""
 
 
 class Symbol(NamedTuple):
-    """``is_rows`` marks the number of rows of the batch, the only symbol that differs between requests of one batch.
+    """A variable of the polynomials.
 
-    ``minimum`` is a whole number from 0 that it never falls below; -1 says that it may be negative.
+    ``is_rows`` marks the number of rows, the only symbol that differs between requests of one batch. ``minimum`` is an
+    integer that it never falls below, 0 or more; -1: it may be negative.
     """
 
     name: str
@@ -30,7 +30,7 @@ _Term = tuple[Symbol, ...]
 
 
 class Size:
-    """An immutable polynomial. Compare with ``==``; sums, differences and products give polynomials."""
+    """An immutable polynomial. Sums, differences and products are polynomials; compare with ``==``."""
 
     __slots__ = ("_hash", "terms")
 
@@ -60,7 +60,7 @@ class Size:
 
     @property
     def constant(self) -> int | None:
-        """The number that this is, whatever the symbols are; None where they matter."""
+        """The number that this size is for all values of the symbols; None if it depends on them."""
         if not self.terms:
             return 0
         return self.terms.get(()) if len(self.terms) == 1 else None
@@ -90,14 +90,14 @@ class Size:
         return Size(terms)
 
     def replace(self, by: Mapping[Symbol, "Size"]) -> "Size":
-        """The size with other sizes in the place of some symbols."""
+        """The size with some symbols replaced by sizes."""
         total = Size({})
         for term, factor in self.terms.items():
             total += product([Size.of(factor), *(by.get(symbol) or Size.of(symbol) for symbol in term)])
         return total
 
     def divide(self, other: "Size") -> "Size | None":
-        """The polynomial that gives this one when multiplied by ``other``; None where there is none."""
+        """The polynomial that gives this one when multiplied by ``other``; None if there is none."""
         if not other.terms:
             return None
         lead, lead_factor = _leading(other)
@@ -114,7 +114,7 @@ class Size:
         return None
 
     def per_row(self) -> "Size | None":
-        """What is left when it is divided by the number of rows; None where it is not a multiple of that."""
+        """The quotient by the number of rows; None if it is not a multiple."""
         if not self.has_rows or not all(any(symbol.is_rows for symbol in term) for term in self.terms):
             return None
         terms = {}
@@ -133,7 +133,7 @@ class Size:
         return total
 
     def least(self) -> int | None:
-        """A number that it never falls below; None where the polynomial does not show one."""
+        """A number that it never falls below; None if the polynomial does not show one."""
         total = 0
         for term, factor in self.terms.items():
             if term and (factor < 0 or any(symbol.minimum < 0 for symbol in term)):
@@ -142,7 +142,7 @@ class Size:
         return total
 
     def most(self) -> int | None:
-        """A number that it never exceeds; None where the polynomial does not show one."""
+        """A number that it never exceeds; None if the polynomial does not show one."""
         below = (-self).least()
         return None if below is None else -below
 
@@ -158,9 +158,9 @@ def product(sizes: Iterable[Size]) -> Size:
 
 
 def solve(size: Size, most: int) -> list[tuple[str, int]]:
-    """The largest number that the size's symbol may have where the size must not exceed ``most``, with its name.
+    """The largest value of the size's symbol for which the size is at most ``most``, with the symbol's name.
 
-    Empty where the size has several symbols, or is no multiple of one with something added.
+    Empty unless the size is a multiple of one symbol plus a number.
     """
     if len(size.terms) > 2:
         return []
@@ -179,7 +179,7 @@ def _leading(size: Size) -> tuple[_Term, int]:
 
 
 def _without(term: _Term, part: _Term) -> _Term | None:
-    """The symbols of ``term`` that are left when those of ``part`` are taken out; None where one is missing."""
+    """The symbols of ``term`` without those of ``part``; None if one is missing."""
     left = list(term)
     for symbol in part:
         if symbol not in left:

@@ -1,4 +1,4 @@
-"""One node of the graph with what is known of its inputs: what the rules are given, and how they say what comes out."""
+"""One node with the facts of its inputs: what rules receive, and how they return facts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,24 +33,25 @@ _COMPUTED = (
     "DynamicTimeWarping ConvTransposeWithDynamicPads QLinearConcat QLinearReduceMean"
 )
 COMPUTED = frozenset(_COMPUTED.split())
-"""Operators that compute lengths: one that was measured like that of an operand may be another for other sizes."""
+"""Operators that compute lengths. One that was measured like an operand's length may differ at other sizes."""
 _BY_PARAMETERS = "Slice Expand Tile Reshape Pad Resize Upsample Split OneHot TopK CenterCropPad CropAndResize"
 _BY_ALL = (
     "Range ConstantOfShape NonZero Compress Unique NonMaxSuppression Tokenizer StringSplit SplitToSequence If Loop "
     "Scan SequenceMap"
 )
 BY_VALUES = {**dict.fromkeys(_BY_PARAMETERS.split(), 1), **dict.fromkeys(_BY_ALL.split(), 0)}
-"""Operators whose lengths depend on the values of the inputs from this one on."""
+"""Operators whose lengths depend on the values of the inputs from this position on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``opset`` is the version of the node's own operator set, ``bounds`` gives the least and the largest number in a
-    tensor (``bounds.py``), ``trace`` the node that made a tensor and what is known of it. ``source`` is that of the
-    outputs.
+    """One node for a rule.
 
-    ``read`` collects the inputs that a rule has looked at. One that depends on the rows and that no rule has looked at
-    makes the node unknown, so a rule cannot forget an input.
+    ``opset`` is the version of the node's operator set, ``bounds`` finds the least and largest number in a tensor
+    (``bounds.py``), ``trace`` the node that made a tensor and its fact. ``source`` is that of the outputs.
+
+    ``read`` collects the inputs that a rule has looked at. If an input depends on the rows and no rule has looked at
+    it, the node is unknown, so a rule cannot forget an input.
     """
 
     node: Node
@@ -63,7 +64,7 @@ class Step:
     read: set[int] = field(default_factory=set)
 
     def fact(self, at: int) -> Fact:
-        """An input that must be there. Raises Unknown."""
+        """An input that must be present. Raises Unknown."""
         found = self.facts[at] if at < len(self.facts) else None
         if found is None:
             raise Unknown(f"input {at} is missing")
@@ -73,7 +74,7 @@ class Step:
         return at < len(self.facts) and self.facts[at] is not None
 
     def named(self, name: str) -> Fact:
-        """An input by its name, where the rule heeds how it depends on the rows."""
+        """An input by name, for rules that consider how it depends on the rows."""
         return self.look(self.node.inputs.index(name))
 
     def attribute(self, name: str, default: Any = None) -> Any:
@@ -84,11 +85,11 @@ class Step:
         return value.decode() if isinstance(value, bytes) else str(value)
 
     def axis(self, rank: int, default: int | None = None, name: str = "axis") -> int:
-        """An attribute as an axis from 0. Raises Unknown where it is missing or outside of the rank."""
+        """An attribute as an axis from 0. Raises Unknown if it is missing or out of range."""
         return norm(self.attribute(name, default), rank)
 
     def numbers(self, at: int) -> list[int] | None:
-        """The whole numbers of an input, where they are constants of the file: axes, strides, counts."""
+        """The integers of an input if they are constants of the file: axes, strides, counts."""
         fact = self.facts[at] if at < len(self.facts) else None
         if fact is None or fact.values is None or fact.source != Source.FILE:
             return None
@@ -96,7 +97,7 @@ class Step:
         return None if None in found else found  # type: ignore[return-value]
 
     def sizes(self, at: int) -> list[Size] | None:
-        """The elements of an input as sizes; None where one of them is not known."""
+        """The elements of an input as sizes; None if one of them is not known."""
         fact = self.look(at)
         if fact.values is None:
             return None
@@ -104,14 +105,14 @@ class Step:
         return found if all(isinstance(size, Size) for size in found) else None
 
     def look(self, at: int) -> Fact:
-        """An input of which the rule heeds how it depends on the rows. Raises Unknown where it is missing."""
+        """An input, for rules that consider how it depends on the rows. Raises Unknown if it is missing."""
         self.read.add(at)
         return self.fact(at)
 
     def rows(self, at: int) -> Rows | None:
-        """How an input lies along the batch; None where it is the same for every row.
+        """The rows of an input; None if it is the same for every row.
 
-        Raises Unknown for what is neither.
+        Raises Unknown if it is neither.
         """
         state = self.look(at).state
         if isinstance(state, Rows):
@@ -121,7 +122,7 @@ class Step:
         raise Unknown(explain(state))
 
     def expect_fixed(self, *places: int) -> None:
-        """Raises Unknown where one of these inputs depends on the rows or on their number."""
+        """Raise Unknown if one of these inputs depends on the rows or on their number."""
         for at in places:
             if self.has(at) and self.rows(at) is not None:
                 raise Unknown(f"input {at} ({self.node.inputs[at]!r}) depends on the rows")
@@ -130,17 +131,17 @@ class Step:
         self.expect_fixed(*range(at + 1, len(self.facts)))
 
     def give(self, state: State, shape: Shape | None = None, output: int = 0) -> Fact:
-        """The fact of an output: the shape as it is given, or as it was measured."""
+        """The fact of an output, with the given shape or the measured one."""
         if shape is None:
             shape = self.measure(self.node.outputs[output], state)
         return Fact(state, shape, source=self.source)
 
     def give_all(self, state: State) -> list[Fact | None]:
-        """Every output alike."""
+        """The facts of all outputs, with the same state."""
         return [self.give(state, output=i) if name else None for i, name in enumerate(self.node.outputs)]
 
     def measure(self, name: str, state: State) -> Shape:
-        """The shape of an output from the measured runs; the axis of the rows by its state."""
+        """The measured shape of an output. The length of the axis of the rows comes from its state."""
         measured = self.measures.shapes(name)
         if measured is None:
             raise Unknown(f"{name!r} is no tensor")
@@ -158,7 +159,7 @@ class Step:
         return tuple(shape)
 
     def _find_length(self, lengths: tuple[int, ...], at: int, rank: int, *, free: bool) -> Size:
-        """A measured length as a size: that of an operand, of the same axis if there is one, or a new one."""
+        """A measured length as a size: that of an operand, preferably on the same axis, or a new one."""
         kept = self.node.op not in COMPUTED
         shapes = [fact.shape for fact in self.facts if fact is not None and fact.shape is not None]
         from_end = [shape[at - rank] for shape in shapes if len(shape) >= rank - at]
@@ -171,7 +172,7 @@ class Step:
         return self.measures.length(lengths, free=free)
 
     def measure_axis(self, axis: int, *, free: bool, of: int = 0) -> Size:
-        """The measured length of an axis of an output; ``free``: it may be another for other sizes."""
+        """The measured length of an axis of an output. ``free``: it may differ at other sizes."""
         measured = self.measures.shapes(self.node.outputs[of])
         if measured is None or any(len(shape) <= axis for shape in measured):
             raise Unknown(f"{self.node.outputs[of]!r} is no tensor of this rank")
@@ -182,7 +183,7 @@ Rule = Callable[[Step], Sequence[Fact | None]]
 
 
 def norm(axis: Any, rank: int) -> int:
-    """An axis counted from 0. Raises Unknown where it is none of the rank."""
+    """An axis counted from 0. Raises Unknown if it is out of range."""
     if not isinstance(axis, int) or not -rank <= axis < rank:
         raise Unknown(f"axis {axis} of a tensor with {rank} axes")
     return axis % rank
@@ -190,11 +191,11 @@ def norm(axis: Any, rank: int) -> int:
 
 def explain(state: State) -> str:
     if isinstance(state, Sized):
-        return "a number that depends on how many rows there are enters the data"
+        return "a number that depends on the number of rows enters the data"
     if isinstance(state, Places | Selectors):
-        return "the number of a row within its batch enters the data"
+        return "the position of a row in its batch enters the data"
     if isinstance(state, Counted):
-        return "places counted over the whole batch enter the data"
+        return "positions counted over the whole batch enter the data"
     return "rows are not understood"
 
 

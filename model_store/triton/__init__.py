@@ -1,6 +1,6 @@
-"""Triton's ``config.pbtxt``: read, checked, and said in our own words.
+"""Reads and checks Triton's ``config.pbtxt``, and describes it in our own terms.
 
-Not imported with ``model_store``, because it imports protobuf: only plain repositories need it.
+Not imported with ``model_store``, because it needs protobuf, which only plain repositories need.
 """
 
 import re
@@ -48,12 +48,12 @@ __all__ = [
 
 
 def read_config(text: str | bytes, where: str, folder: str | None = None) -> TritonConfig:
-    """Read a configuration, in UTF-8 where it is bytes.
+    """Read a configuration, in UTF-8 if it is bytes.
 
-    ``where`` is the file's name for messages, ``folder`` the name of the folder that it lies in, which is that of the
-    model. Of a model that something else than ONNX Runtime runs, ``refusal`` tells so, and no more than its names are
-    read: what is missing there may be what its backend fills in. Raises BadConfig for a text that cannot be read (with
-    its line), or that contradicts itself or the folder.
+    ``where`` is the file's name for messages, ``folder`` the name of the model's folder. If something else than ONNX
+    Runtime runs the model, only the names are read and ``refusal`` gives the reason, because the backend may fill in
+    missing fields. Raises BadConfig for a text that cannot be read (with its line), or that contradicts itself or the
+    folder.
     """
     message, unknown = parse(text, where)
     head = replace(translate_head(message, folder, unknown), says_max_batch_size=_says_max_batch_size(text))
@@ -66,6 +66,6 @@ def read_config(text: str | bytes, where: str, folder: str | None = None) -> Tri
 
 
 def _says_max_batch_size(text: str | bytes) -> bool:
-    """A parsed message does not tell a 0 that was written from one that was not."""
+    """A parsed message does not distinguish a 0 that was written from a missing field."""
     written = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return _MAX_BATCH_SIZE.search(written) is not None

@@ -1,8 +1,8 @@
-"""Whether a configuration contradicts itself: Triton's own checks, less those of what changes nothing but speed.
+"""Checks whether a configuration contradicts itself: Triton's own checks, except those about speed.
 
-Each check says what is wrong in texts that name the field. Some refusals of Triton are left out because this server
-can do what was asked: scalars for a graph that takes no batches, if a ``reshape`` fits them, and tensors without
-``dims`` or ``data_type``, which are those of the graph.
+Each check yields texts that name the field. Some of Triton's refusals are left out because this server can do what was
+asked: scalars for a graph without batches, if a ``reshape`` fits them, and tensors without ``dims`` or ``data_type``,
+which are then those of the graph.
 """
 
 import math
@@ -16,16 +16,16 @@ from model_store.triton.schema import value_names
 DATATYPES = value_names("DataType")
 CONTROL_KINDS = value_names("ControlKind")
 BOOLEAN_VALUES = ("int32_false_true", "fp32_false_true", "bool_false_true")
-"""The fields of a control that hold its two values; at most one is set."""
+"""The fields that hold the two values of a control. At most one is set."""
 
 _CORRID = CONTROL_KINDS.index("CONTROL_SEQUENCE_CORRID")
 _CORRID_DATATYPES = ("TYPE_UINT64", "TYPE_INT64", "TYPE_UINT32", "TYPE_INT32", "TYPE_STRING")
 
 
 def check(config: Any, folder: str | None) -> Iterator[str]:
-    """What is wrong with a ``ModelConfig`` that lies in this folder; None: the folder is not known."""
+    """The faults of a ``ModelConfig`` in this folder; None: the folder is not known."""
     if folder is not None and config.name not in ("", folder):
-        yield f"name: expected the folder's name {folder!r} or none, got {config.name!r}"
+        yield f"name: expected the folder's name {folder!r} or no name, got {config.name!r}"
     if config.max_batch_size < 0:
         yield f"max_batch_size: expected 0 or more, got {config.max_batch_size}"
     yield from _check_file("default_model_filename", config.default_model_filename)
@@ -51,7 +51,7 @@ def _find_doubles(what: str, names: Iterable[str]) -> Iterator[str]:
 
 
 def _check_file(what: str, name: str) -> Iterator[str]:
-    """A model reads no files of others, so that what comes from elsewhere can be served without a look into it."""
+    """Refuse files outside the model's folder, so that a foreign repository can be served without a review."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
         yield f"{what}: expected a file in the model's folder, got {name!r}"
 
@@ -62,7 +62,7 @@ def _check_datatype(what: str, number: int) -> Iterator[str]:
 
 
 def _name(datatype: int) -> str:
-    """How a datatype of the file is called, for a message."""
+    """The name of a datatype, for messages."""
     if not datatype:
         return "none"
     return DATATYPES[datatype] if 0 < datatype < len(DATATYPES) else f"{datatype}"
@@ -81,7 +81,7 @@ def _check_sizes(what: str, sizes: Iterable[int]) -> Iterator[str]:
 def _check_tensor(what: str, tensor: Any) -> Iterator[str]:
     if not tensor.name:
         yield f"{what}: expected a name"
-    if tensor.data_type:  # else it is that of the graph
+    if tensor.data_type:  # otherwise it is the graph's
         yield from _check_datatype(what, tensor.data_type)
     yield from _check_sizes(f"{what}: dims", tensor.dims)
     if not tensor.HasField("reshape"):
@@ -89,11 +89,11 @@ def _check_tensor(what: str, tensor: Any) -> Iterator[str]:
     dims, shape = list(tensor.dims), list(tensor.reshape.shape)
     yield from _check_sizes(f"{what}: reshape", shape)
     if _elements(dims) != _elements(shape):
-        yield f"{what}: reshape: expected the elements of dims {dims}, also on each side of every -1, got {shape}"
+        yield f"{what}: reshape: expected as many elements as dims {dims}, on each side of every -1 too, got {shape}"
 
 
 def _elements(sizes: Iterable[int]) -> list[int]:
-    """The numbers of elements before, between and after the sizes that are free."""
+    """The numbers of elements before, between and after the free sizes."""
     runs: list[list[int]] = [[]]
     for size in sizes:
         if size == -1:
@@ -131,7 +131,7 @@ def _check_control(what: str, name: str, control: Any) -> Iterator[str]:
     given = [field for field in BOOLEAN_VALUES if getattr(control, field)]
     if control.kind == _CORRID:
         if given:
-            yield f"{what}: expected no {given[0]}, the id of a sequence is no flag"
+            yield f"{what}: expected no {given[0]}, because a sequence's id has no such values"
         if not (0 <= control.data_type < len(DATATYPES) and DATATYPES[control.data_type] in _CORRID_DATATYPES):
             yield f"{what}: data_type: expected one of {', '.join(_CORRID_DATATYPES)}, got {_name(control.data_type)}"
     elif not 0 <= control.kind < len(CONTROL_KINDS):
@@ -139,7 +139,7 @@ def _check_control(what: str, name: str, control: Any) -> Iterator[str]:
     elif len(given) != 1:
         yield f"{what}: expected one of {', '.join(BOOLEAN_VALUES)}, got {' and '.join(given) or 'none'}"
     elif len(values := getattr(control, given[0])) != 2:
-        yield f"{what}: {given[0]}: expected 2 values, that of false and that of true, got {len(values)}"
+        yield f"{what}: {given[0]}: expected 2 values, for false and for true, got {len(values)}"
 
 
 def _check_state(what: str, state: Any) -> Iterator[str]:
@@ -177,7 +177,7 @@ def _check_warmup_input(what: str, given: Any) -> Iterator[str]:
 
 
 def _check_cache(config: Any) -> Iterator[str]:
-    """An answer that depends on more than its request cannot be kept for the next one like it."""
+    """Refuse a cache if an answer depends on more than its request."""
     if config.response_cache.enable and config.HasField("sequence_batching"):
         yield "response_cache: expected none beside sequence_batching"
     if config.response_cache.enable and config.model_transaction_policy.decoupled:

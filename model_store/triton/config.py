@@ -1,7 +1,7 @@
-"""What a Triton configuration says of a model, in our own words and units.
+"""A Triton configuration in our own terms and units.
 
-Shapes (``dims``) leave the batch out where ``max_batch_size`` is above 0; -1 stands for any size. Datatypes have the
-names of ``model_store.datatypes``.
+Shapes (``dims``) leave out the batch if ``max_batch_size`` is above 0; -1 is any size. Datatypes have the names of
+``model_store.datatypes``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,13 +14,13 @@ WarmupData = Literal["zero", "random", "file"]
 
 @dataclass(frozen=True, slots=True)
 class VersionPolicy:
-    """Which versions serve: the ``latest`` so many, else the ``specific`` ones, else all."""
+    """Which versions serve: the ``latest`` n of them, else the ``specific`` ones, else all."""
 
     latest: int | None = 1
     specific: tuple[int, ...] | None = None
 
     def choose(self, numbers: Iterable[int]) -> list[int]:
-        """Those of the versions that are there which are to serve, from the lowest."""
+        """The versions to serve, lowest first, out of the existing ones."""
         there = sorted(set(numbers))
         if self.latest is not None:
             return there[max(0, len(there) - self.latest) :]
@@ -29,15 +29,15 @@ class VersionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TensorConfig:
-    """One input or output as callers see it. What it leaves out ("", None) is as in the graph."""
+    """One input or output as callers see it. Missing values ("", None) are those of the graph."""
 
     name: str
     datatype: str = ""
     dims: tuple[int, ...] | None = None
     reshape: tuple[int, ...] | None = None
-    """The shape that the graph takes or gives where it is another one: the same elements in the same order."""
+    """The shape in the graph, if it differs: the same elements in the same order."""
     label_filename: str = ""
-    """Of an output: a file in the model's folder with one label a line."""
+    """For an output: a file in the model's folder with one label per line."""
     optional: bool = False
     ragged: bool = False
     is_shape_tensor: bool = False
@@ -45,13 +45,13 @@ class TensorConfig:
 
     @property
     def graph_dims(self) -> tuple[int, ...] | None:
-        """The shape that the graph has, without the batch; None where that is not said."""
+        """The shape in the graph, without the batch; None if not given."""
         return self.dims if self.reshape is None else self.reshape
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceControl:
-    """An input that the server fills: with ``true_value`` in the requests that it is about, else with ``false_value``.
+    """An input that the server sets to ``true_value`` in the requests that it is about, else to ``false_value``.
 
     A CORRID input gets the sequence's id instead and has no values.
     """
@@ -65,7 +65,7 @@ class SequenceControl:
 
 @dataclass(frozen=True, slots=True)
 class InitialState:
-    """What a sequence starts from: ``data_file`` in the model's folder ``initial_state``, zeros where it names none."""
+    """The first state of a sequence: ``data_file`` in the folder ``initial_state``, or zeros if it names none."""
 
     name: str
     dims: tuple[int, ...]
@@ -74,9 +74,9 @@ class InitialState:
 
 @dataclass(frozen=True, slots=True)
 class SequenceState:
-    """An output that is the input of the sequence's next request.
+    """An output that becomes an input of the sequence's next request.
 
-    Without ``initial`` a sequence starts from what Triton leaves open, with each -1 of ``dims`` as 1.
+    Triton leaves open how a sequence starts without ``initial``; here with zeros, and 1 for each -1 of ``dims``.
     """
 
     input_name: str
@@ -88,11 +88,11 @@ class SequenceState:
 
 @dataclass(frozen=True, slots=True)
 class SequenceConfig:
-    """Requests of one sequence go to the model in order, with its state."""
+    """Requests of one sequence reach the model in order, with its state."""
 
     strategy: Literal["direct", "oldest"] = "direct"
     idle_s: float = 1.0
-    """A sequence without a request for so long is over."""
+    """A sequence ends after so many seconds without a request."""
     controls: tuple[SequenceControl, ...] = ()
     states: tuple[SequenceState, ...] = ()
     is_iterative: bool = False
@@ -100,18 +100,18 @@ class SequenceConfig:
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """How requests wait. ``timeout_s`` None: without end; ``max_requests`` None: any number."""
+    """How requests wait. ``timeout_s`` None: without limit; ``max_requests`` None: any number."""
 
     timeout_s: float | None = None
     on_timeout: Literal["reject", "delay"] = "reject"
     allow_override: bool = False
-    """A request may ask for a shorter timeout."""
+    """A request may set a shorter timeout."""
     max_requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DynamicBatching:
-    """Requests share batches. Priority 1 is the first of ``priority_levels``; 0 levels: there are no priorities."""
+    """Requests share batches. Priority 1 is the first of ``priority_levels``; 0 levels: no priorities."""
 
     max_delay_s: float = 0.0
     preferred_rows: tuple[int, ...] = ()
@@ -122,13 +122,13 @@ class DynamicBatching:
     queue_of_priority: Mapping[int, QueuePolicy] = field(default_factory=dict)
 
     def queue_for(self, priority: int) -> QueuePolicy:
-        """How requests of this priority wait."""
+        """The queue policy for requests of this priority."""
         return self.queue_of_priority.get(priority, self.queue)
 
 
 @dataclass(frozen=True, slots=True)
 class WarmupInput:
-    """``data_file`` lies in the model's folder ``warmup``. Random BYTES are empty ones, as Triton's are."""
+    """``data_file`` lies in the model's folder ``warmup``. Random BYTES are empty, as in Triton."""
 
     datatype: str
     dims: tuple[int, ...]
@@ -148,34 +148,34 @@ class Warmup:
 
 @dataclass(frozen=True, slots=True)
 class TritonConfig:
-    """One ``config.pbtxt``. Inputs and outputs are as in the graph where none are given."""
+    """One ``config.pbtxt``. Missing inputs and outputs are those of the graph."""
 
     name: str
-    """The folder's name where the file has none and the folder was said."""
+    """The folder's name if the file has no name and the folder is known."""
     platform: str = ""
     backend: str = ""
     max_batch_size: int = 0
-    """0: the model takes no batches, and all of a shape is in ``dims``."""
+    """0: the model takes no batches, and ``dims`` have the whole shape."""
     says_max_batch_size: bool = False
-    """Whether the file has the field: one that has not, and leaves tensors out too, has the batch of the graph."""
+    """Whether the file has the field. If it does not, and leaves out tensors too, the graph's batch is used."""
     version_policy: VersionPolicy = VersionPolicy()
     default_model_filename: str = ""
     inputs: tuple[TensorConfig, ...] = ()
     outputs: tuple[TensorConfig, ...] = ()
     batch_tensors: tuple[str, ...] = ()
-    """The tensors that Triton makes from, or takes apart by, the requests of a batch: ``batch_input, batch_output``."""
+    """Tensors that Triton computes from a batch's requests, or splits by them: ``batch_input, batch_output``."""
     sequence: SequenceConfig | None = None
     batching: DynamicBatching | None = None
     warmups: tuple[Warmup, ...] = ()
     is_ensemble: bool = False
     ensemble_steps: tuple[str, ...] = ()
-    """The names of the models that an ensemble runs."""
+    """The models that an ensemble runs."""
     decoupled: bool = False
     """A request may have any number of answers."""
     response_cache: bool = False
     speed_only: tuple[str, ...] = ()
-    """The fields that are set and change nothing but speed: this server has its own ways."""
+    """Fields that are set but concern only speed, which this server handles in its own way."""
     left_out: tuple[str, ...] = ()
-    """The other fields that are set and that this reader leaves out."""
+    """Other fields that are set but not used here."""
     unknown: str = ""
-    """The first field that Triton does not have, and the line where it is: a newer Triton's, or misspelt."""
+    """The first field that Triton does not have, with its line: from a newer Triton, or misspelt."""

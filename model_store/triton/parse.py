@@ -47,7 +47,7 @@ class _Lines:
 def parse(text: str | bytes, where: str) -> tuple[Any, str]:
     """The message of a text, and a complaint about its first unknown field, "" if there is none.
 
-    Raises BadConfig, which names ``where``, the line and what is wrong.
+    Raises BadConfig, which names ``where``, the line and the fault.
     """
     text = _decode(text, where)
     try:
@@ -91,7 +91,7 @@ def _explain(said: str) -> str:
     if found := _NO_FIELD.fullmatch(said):
         message, name = found[1], found[2][:_MAX_SHOWN]
         close = difflib.get_close_matches(name, field_names(message), 1)
-        return f"{message} has no field {name!r}{f': is {close[0]!r} meant?' if close else ''}"
+        return f"{message} has no field {name!r}{f': did you mean {close[0]!r}?' if close else ''}"
     if found := _NO_VALUE.fullmatch(said):
         return f"{found[2][:_MAX_SHOWN]!r} is none of {', '.join(value_names(found[1]))}"
     return said[:1].lower() + said[1:_MAX_SHOWN].rstrip(".")

@@ -1,4 +1,4 @@
-"""Why this server cannot serve a model that Triton may serve."""
+"""The reasons why this server cannot serve a model that Triton may serve."""
 
 from pathlib import PurePosixPath
 
@@ -14,16 +14,16 @@ _OTHER_FILES = {
     ".savedmodel": "TensorFlow",
     ".graphdef": "TensorFlow",
 }
-"""By what its file is called, Triton knows what runs a model that names neither a platform nor a backend."""
+"""The runner that Triton infers from the file name, for a model without platform and backend."""
 
 
 def refusal(config: TritonConfig) -> str | None:
-    """The reason why this server cannot serve the model, None where it can."""
+    """Why this server cannot serve the model; None if it can."""
     return refuse_runner(config) or _refuse_tensors(config) or _refuse_requests(config)
 
 
 def refuse_runner(config: TritonConfig) -> str | None:
-    """The reason if it is what runs the model."""
+    """The reason, if something else than ONNX Runtime runs the model."""
     if config.is_ensemble:
         steps = ", ".join(config.ensemble_steps) or "none"
         return f"the model is an ensemble of other models ({steps}): pipelines of models are not served yet"
@@ -33,27 +33,27 @@ def refuse_runner(config: TritonConfig) -> str | None:
     runner = _OTHER_FILES.get(PurePosixPath(config.default_model_filename).suffix)
     if runner is not None and not (config.backend or config.platform):
         name = config.default_model_filename
-        return f"default_model_filename {name!r}: this server runs ONNX files only, {runner} runs this one"
+        return f"default_model_filename {name!r}: this server runs ONNX files only, but {runner} runs this one"
     return None
 
 
 def _refuse_tensors(config: TritonConfig) -> str | None:
     for tensor in (*config.inputs, *config.outputs):
         if tensor.ragged:
-            return f"{tensor.name!r} has allow_ragged_batch: batches of rows of different sizes are not served"
+            return f"{tensor.name!r} has allow_ragged_batch: batches with rows of different sizes are not served"
         if tensor.is_shape_tensor:
-            return f"{tensor.name!r} has is_shape_tensor, which TensorRT alone has"
+            return f"{tensor.name!r} has is_shape_tensor, which only TensorRT has"
         if tensor.is_non_linear:
-            return f"{tensor.name!r} has is_non_linear_format_io, which TensorRT alone has"
+            return f"{tensor.name!r} has is_non_linear_format_io, which only TensorRT has"
     if config.batch_tensors:
         names = ", ".join(map(repr, config.batch_tensors))
-        return f"batch_input or batch_output ({names}): tensors about a batch's requests are not served"
+        return f"batch_input or batch_output ({names}): tensors about the requests of a batch are not served"
     return None
 
 
 def _refuse_requests(config: TritonConfig) -> str | None:
     if config.decoupled:
-        return "model_transaction_policy is decoupled: a request to this model has one answer here, not any number"
+        return "model_transaction_policy is decoupled: here a request has exactly one answer"
     if config.sequence is not None and config.sequence.is_iterative:
-        return "sequence_batching has iterative_sequence: a request that the model runs again is not served"
+        return "sequence_batching has iterative_sequence: requests that run several times are not served"
     return None

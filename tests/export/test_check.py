@@ -99,7 +99,7 @@ def custom() -> bytes:
 @pytest.mark.parametrize(
     ("content", "advice"),
     [
-        (b"", "it is no ONNX file, or not the whole: copy it again"),
+        (b"", "it is not an ONNX file, or not complete: copy it again"),
         (b"PK\x03\x04 and more", "it looks like a file of PyTorch: `sluice export` publishes its models, from a spec"),
         (custom(), "export the model without custom ones"),
     ],
@@ -138,7 +138,7 @@ def test_no_bytes_end_in_a_traceback(write: Writer, capsys: Capture, seed: int) 
         path.write_bytes(content)
         code, text = shown(path, capsys)
         assert code in (0, 1, 2)
-        assert "a fault of this command" not in text
+        assert "the check itself failed" not in text
 
 
 def test_name_that_the_terminal_cannot_show_is_shown_all_the_same(write: Writer) -> None:
@@ -165,7 +165,7 @@ def test_proved_rows_are_told_with_axis_bits_and_values(write: Writer, capsys: C
     assert code == 0
     assert "batches: rows of several requests share a run, along axis 0" in text
     assert "-4 to 3" in text
-    assert "bits: exact on CPUExecutionProvider; the model's card has those of the provider that serves" in text
+    assert "bits: exact on CPUExecutionProvider; the model's card shows those of the provider that serves" in text
 
 
 def test_sizes_at_which_it_ran_are_told(write: Writer, capsys: Capture) -> None:
@@ -182,7 +182,7 @@ def test_record_for_programs_has_the_same_facts(write: Writer, capsys: Capture) 
         "batches",
         True,
         "proved",
-        "its one operator keeps rows apart",
+        "its only operator keeps rows apart",
         "exact",
         {"width": 8},
         "",
@@ -198,9 +198,13 @@ def test_record_for_programs_has_the_same_facts(write: Writer, capsys: Capture) 
     ("config", "serves", "note"),
     [
         ("max_batch_size: 4", "batches", ""),
-        ("max_batch_size: 0", "whole", "max_batch_size of config.pbtxt is 0, so its requests share no batches"),
+        ("max_batch_size: 0", "whole", "max_batch_size of config.pbtxt is 0, so requests share no batches"),
         ("max_batch_size: -1", "refused", "config.pbtxt"),
-        ('input { name: "z" data_type: TYPE_FP32 dims: 3 }', "refused", "names an input 'z' that the graph has not"),
+        (
+            'input { name: "z" data_type: TYPE_FP32 dims: 3 }',
+            "refused",
+            "names an input 'z' that the graph does not have",
+        ),
     ],
 )
 def test_configuration_beside_the_version_counts(
@@ -272,7 +276,7 @@ def test_a_batch_that_is_built_in_deeper_is_not_freed(make: Callable[[], bytes])
 
 def test_a_batch_that_is_not_1_is_not_freed() -> None:
     """The option is for a batch axis of 1 only."""
-    with pytest.raises(ExportError, match="axis 0 of every input and output must be 1"):
+    with pytest.raises(ExportError, match="expected axis 0 of every input and output to be 1"):
         free_batch(double())
 
 
@@ -282,7 +286,7 @@ def test_copy_stays_beside_weights_in_other_files(write: Writer, tmp_path: Path)
     convert_model_to_external_data(model, location="w.bin", size_threshold=0)
     path = write(b"")
     onnx.save_model(model, path)
-    with pytest.raises(ExportError, match=r"write the copy beside them, into .*m/1"):
+    with pytest.raises(ExportError, match=r"write the copy beside them, in .*m/1"):
         write_free_batch(path, tmp_path / "free.onnx")
     write_free_batch(path, path.with_name("free.onnx"))
     assert check_file(path.with_name("free.onnx")).found.serves == "batches"

@@ -74,7 +74,7 @@ def test_verification_for_programs_says_which_version_and_why(
     results = json.loads(capsys.readouterr().out)
     assert [r["version"] for r in results] == ([1, 2] if words == ("m",) else [1])
     assert results[0]["ok"] is False
-    assert "extra in m/1 was not published" in results[0]["reason"]
+    assert "extra in m/1 is not in its manifest" in results[0]["reason"]
 
 
 def test_version_without_a_model_is_wrong_usage(root: Path) -> None:
@@ -208,9 +208,9 @@ def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: Ca
         "│ scale │ input │ FP32 │ [1] │ shared by all │ optional │",
         "batches: rows of several requests share a run, along axis 0",
         "rows: proved (each of its 3 operators keeps rows apart)",
-        "that is proved at time=8: a request of other sizes runs alone",
+        "that is proved at time=8: requests of other sizes run alone",
         "axis time: 2 to 512, other sizes are refused",
-        "bits: the model's card has those of the provider that serves",
+        "bits: the model's card shows those of the provider that serves",
     ):
         assert part in text
 
@@ -230,7 +230,7 @@ def test_plain_version_is_shown_by_its_analysis(root: Path, capsys: Capture) -> 
     write_plain(root, "double", double("width"))
     assert run("show", "double", "--store", root) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "rows: proved (its one operator keeps rows apart) bits: exact on CPUExecutionProvider" in text
+    assert "rows: proved (its only operator keeps rows apart) bits: exact on CPUExecutionProvider" in text
     assert run("show", "double", "--store", root, "--json") == 0
     main = Manifest.from_json(capsys.readouterr().out.encode(), "shown").graphs["main"]
     assert main.inputs == (Tensor(name="x", datatype="FP32", shape=("batch", "width"), batch_axis=0),)
@@ -243,7 +243,7 @@ def test_plain_version_that_would_be_refused_ends_with_1(root: Path, words: tupl
     (root / "double" / "config.pbtxt").write_text('input { name: "z" data_type: TYPE_FP32 dims: 3 }')
     assert run("show", "double", "--store", root, *words) == 1
     captured = capsys.readouterr()
-    assert "names an input 'z' that the graph has not" in captured.out + captured.err
+    assert "names an input 'z' that the graph does not have" in captured.out + captured.err
     assert run("show", "plain", "--store", root, *words) == 1
     assert "ONNX Runtime cannot load the graph" in capsys.readouterr().err
 

@@ -57,7 +57,7 @@ def list_one(root: Path, name: str = "m") -> Contents:
         (["m/v1/model.onnx"], "v1", "m/v1 is no version: expected a whole number from 1 as its name"),
         (["m/001/model.onnx"], "001", "without leading zeros"),
         (["m/0/model.onnx"], "0", "a whole number from 1"),
-        ([f"m/{'9' * 19}/model.onnx"], "9" * 19, "18 digits at most"),
+        ([f"m/{'9' * 19}/model.onnx"], "9" * 19, "at most 18 digits"),
         (["m/latest/model.onnx"], "latest", "rename it"),
         (["m/next/manifest.json"], "next", "m/next is no version"),
         (["m/v1/"], "v1", "m/v1 is no version"),
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_spoils_nothing_else(tmp_path: Path, monkeypatch: py
         "m": [1],
     }
     assert found["locked"].why.startswith("locked cannot be read: Permission denied: let the user")
-    assert found["gone"].why == "gone is a symbolic link to nothing: mend or remove it"
+    assert found["gone"].why == "gone is a symbolic link to nothing: fix or remove it"
     assert found["ring"].why.startswith("ring cannot be read: Too many levels of symbolic links")
     assert [told.version for told in found["m"].unusable] == ["2", "3"]
     assert str(tmp_path) not in "".join(contents.why for contents in found.values())  # it is not for callers
@@ -213,9 +213,9 @@ def test_what_is_no_model_is_passed_over(tmp_path: Path) -> None:
         ("sub/b.onnx", ""),
         ("", ""),
         ("d.onnx", "m/1/d.onnx is not there: copy it there"),
-        ("../c.bin", "'../c.bin' is no file of m/1"),
-        ("/etc/passwd", "'/etc/passwd' is no file of m/1"),
-        ("a\0", "is no file of m/1"),
+        ("../c.bin", "default_model_filename: expected a file in m/1, got '../c.bin'"),
+        ("/etc/passwd", "default_model_filename: expected a file in m/1, got '/etc/passwd'"),
+        ("a\0", "expected a file in m/1"),
     ],
 )
 def test_name_from_a_configuration_decides_which_file_serves(tmp_path: Path, default: str, reason: str) -> None:

@@ -197,7 +197,8 @@ def test_unknown_model_names_those_that_exist(filled: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "complaint"), [(3, "no version 3 of 'm': there are 1, 2"), ("0", "no version 0"), ("beta", "no alias")]
+    ("version", "complaint"),
+    [(3, "no version 3 of 'm': expected one of 1, 2"), ("0", "no version 0"), ("beta", "no alias")],
 )
 def test_unknown_version_names_those_that_exist(filled: Store, version: int | str, complaint: str) -> None:
     """The message names the versions of the model."""

@@ -48,8 +48,8 @@ def test_sizes_that_do_not_fit_together_are_refused(tiles: dict[str, int], compl
     [
         (("batch", 3, 32, 32), {}, r"input 'x' .* expected rows of \['any', 'free', 'free'\], got \[3, 32, 32\]"),
         (("batch", "height", "width"), {}, r"expected rows of \['any', 'free', 'free'\]"),
-        (SIDES, {"error": "error"}, "tiles.error: expected it where reconstruction.error names an output, only"),
-        (SIDES, {"error": "error", "anomaly": "odd"}, "nothing says what 'odd' of a whole is of its tiles"),
+        (SIDES, {"error": "error"}, "tiles.error: expected it exactly if reconstruction.error names an output"),
+        (SIDES, {"error": "error", "anomaly": "odd"}, "expected no anomaly output but the error, got 'odd'"),
     ],
 )
 def test_rows_that_cannot_be_cut_are_refused(shapes: tuple[int | str, ...], facts: Any, complaint: str) -> None:

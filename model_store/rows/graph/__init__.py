@@ -1,1 +1,1 @@
-"""An ONNX graph as the analysis reads it: nodes, bodies written out, weights left aside, inputs to try."""
+"""An ONNX graph as the analysis reads it: nodes, unfolded bodies, stripped weights, inputs to try."""

@@ -1,4 +1,4 @@
-"""Lengths at which the conditions of a graph may have another truth."""
+"""Finds lengths at which the conditions of a graph have the other outcome."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ _MOST_LENGTHS = 64
 
 
 def read_conditions(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto | None:
-    """The model with nothing but what these tensors need; None where one of them is none of its tensors."""
+    """The part of the model that computes these tensors; None if one of them is not in the model."""
     made = {name for node in model.graph.node for name in node.output}
     if not made.issuperset(names):
         return None
@@ -39,8 +39,8 @@ def read_conditions(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelP
 
 
 def lengths_that_decide(model: onnx.ModelProto, base: Lengths) -> Iterator[Lengths]:
-    """The given lengths, then others: each axis by itself, and all alike. They are short ones, those about the whole
-    numbers that stand in the graph, and those that graphs often ask for."""
+    """The given lengths, then others: each axis alone, and all alike. These are short ones, those near the integers in
+    the graph, and common ones."""
     yield base
     near = [number + step for number in sorted(set(_read_numbers(model.graph))) for step in (0, 1, -1)]
     tried = list(dict.fromkeys(n for n in (*_SHORT, *near, *LADDER) if 0 < n <= _LONGEST))[:_MOST_LENGTHS]
@@ -53,7 +53,7 @@ def lengths_that_decide(model: onnx.ModelProto, base: Lengths) -> Iterator[Lengt
 
 
 def _read_numbers(graph: onnx.GraphProto) -> Iterator[int]:
-    """Whole numbers that may be limits of lengths: constants of a single element."""
+    """Integers that may be limits of lengths: constants of a single element."""
     for tensor in graph.initializer:
         yield from _read_number(tensor)
     for node in graph.node:

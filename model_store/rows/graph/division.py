@@ -1,16 +1,14 @@
-"""Division of whole numbers that cannot end the process.
+"""Replaces integer divisions that may crash the process.
 
-The least number of INT32 or INT64 divided by -1 is too large for its type. The processor traps, and ONNX Runtime 1.32
-ends with its process: while it runs, or, where both are constants, while it loads. Where its vectorised loops do not
-trap the result is the least number again, as NumPy and PyTorch have it; smaller types give that too. So a graph that
-may do it gets other nodes around such a division:
+The least INT32 or INT64 divided by -1 does not fit its type. The processor traps, and ONNX Runtime 1.32 crashes. With
+other nodes around the division, the result is the least number again, as in NumPy, PyTorch and smaller types:
 
     negative = Equal(b, -1)
     quotient = Div(a, Where(negative, Abs(b), b))
     y = Where(negative, Mul(quotient, b), quotient)
 
-Division by zero stays what it is, an error of the run. Left alone are divisions by constants without -1, of constants
-without the least number, of and by sizes, which are not negative, and those whose type ONNX does not infer.
+Division by zero remains an error of the run. Not replaced: divisions by constants without -1, of constants without the
+least number, of and by sizes (which are not negative), and those whose type ONNX does not infer.
 """
 
 from collections.abc import Iterator
@@ -29,17 +27,17 @@ from model_store.rows.graph.weights import strip_weights
 _LEAST: dict[int, int] = {TensorProto.INT32: -(2**31), TensorProto.INT64: -(2**63)}
 """The least number of each type whose division may trap."""
 _LEAST_OPSET = 9
-"""``Where`` came with it."""
+"""``Where`` exists since this version."""
 _COUNTING = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin"})
-"""What they give is not negative."""
+"""Operators whose results are not negative."""
 _MOVING = frozenset(
     {"Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Transpose", "Flatten", "Expand"}
 )
-"""They give elements of their first input."""
+"""Operators that only move elements of their first input."""
 
 
 def with_safe_division(content: bytes) -> bytes:
-    """The ONNX file with safe nodes in place of divisions that may end the process; else byte for byte as it was."""
+    """The ONNX file with safe nodes in place of divisions that may crash; unchanged if there are none."""
     if b"Div" not in content:
         return content
     try:
@@ -47,7 +45,7 @@ def with_safe_division(content: bytes) -> bytes:
         if not any(each.version >= _LEAST_OPSET for each in model.opset_import if each.domain in OWN_DOMAINS):
             return content
         is_whole = bool(model.functions)
-        if is_whole:  # whose types depend on who calls them
+        if is_whole:  # their types depend on the caller
             model = write_out_functions(onnx.load_model_from_string(content))
         types = list(_choose(onnx.shape_inference.infer_shapes(model).graph, _Scope()))
         if not any(types):
@@ -55,20 +53,20 @@ def with_safe_division(content: bytes) -> bytes:
         whole = model if is_whole else onnx.load_model_from_string(content)
         _replace(whole.graph, iter(types))
         return bytes(whole.SerializeToString())
-    except Exception:  # noqa: BLE001  # parser and inference raise many types; ONNX Runtime says what is wrong with it
+    except Exception:  # noqa: BLE001  # parser and inference raise many types; ONNX Runtime will report the fault
         return content
 
 
 @dataclass
 class _Scope:
-    """What is known of the tensors that a graph sees: their types, constants, and which are not negative."""
+    """What is known about the tensors that a graph sees: their types, constants, and which are not negative."""
 
     types: dict[str, int] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     counts: set[str] = field(default_factory=set)
 
     def enter(self, graph: onnx.GraphProto) -> "_Scope":
-        """The scope of a graph inside of a node."""
+        """The scope of a graph inside a node."""
         inner = _Scope(dict(self.types), dict(self.constants), set(self.counts))
         for value in (*graph.input, *graph.output, *graph.value_info):
             inner.types[value.name] = value.type.tensor_type.elem_type
@@ -77,13 +75,13 @@ class _Scope:
         given = {value.name for value in graph.input}
         for tensor in graph.initializer:
             inner.types[tensor.name] = tensor.data_type
-            if tensor.name not in given:  # else a caller may give another value
+            if tensor.name not in given:  # otherwise a caller may pass another value
                 inner.hide(tensor.name)
                 inner.note_constant(tensor.name, tensor)
         return inner
 
     def hide(self, name: str) -> None:
-        """The name stands for something else from here on."""
+        """From here on, the name means another tensor."""
         self.constants.pop(name, None)
         self.counts.discard(name)
 
@@ -92,7 +90,7 @@ class _Scope:
             self.constants[name] = numpy_helper.to_array(tensor)
 
     def note(self, node: onnx.NodeProto) -> None:
-        """What a node gives."""
+        """Record the outputs of a node."""
         for name in node.output:
             self.hide(name)
         if node.domain not in OWN_DOMAINS or not node.output:
@@ -112,12 +110,12 @@ class _Scope:
             self.counts.add(node.output[0])
 
     def is_count(self, name: str) -> bool:
-        """Whether a tensor has no negative element."""
+        """Whether a tensor has no negative elements."""
         constant = self.constants.get(name)
         return name in self.counts or (constant is not None and bool((constant >= 0).all()))
 
     def find_trap(self, node: onnx.NodeProto) -> int:
-        """The type of a division that may end the process, as ONNX numbers it; 0 for others."""
+        """ONNX's number for the type of a division that may crash; 0 for other nodes."""
         dividend, divisor = node.input
         type_ = self.types.get(divisor, 0) or self.types.get(dividend, 0)
         if type_ not in _LEAST or self.is_count(dividend) or self.is_count(divisor):
@@ -129,7 +127,7 @@ class _Scope:
 
 
 def _choose(graph: onnx.GraphProto, outer: _Scope) -> Iterator[int]:
-    """For each division in a graph and the graphs inside of its nodes, its type if it may end the process, or 0."""
+    """For each division in a graph and the graphs inside its nodes: its type if it may crash, else 0."""
     scope = outer.enter(graph)
     for node in graph.node:
         for inner in graphs_of(node):
@@ -140,7 +138,7 @@ def _choose(graph: onnx.GraphProto, outer: _Scope) -> Iterator[int]:
 
 
 def _replace(graph: onnx.GraphProto, types: Iterator[int]) -> None:
-    """Put safe nodes in the place of those divisions that have a type, which come in the same order."""
+    """Replace those divisions whose type is not 0. ``types`` has the same order as the divisions."""
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         for inner in graphs_of(node):

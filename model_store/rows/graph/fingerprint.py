@@ -1,4 +1,5 @@
-"""A digest of all in a graph that its analysis looks at: models that differ in their weights only have the same."""
+"""A digest of everything that the analysis reads in a graph. Models that differ only in their weights have the same
+one."""
 
 import hashlib
 
@@ -14,7 +15,7 @@ _DECIDING = frozenset({"If", "Loop"})
 
 
 def fingerprint(content: bytes) -> bytes | None:
-    """Equal for two files whose analyses are equal, None where weights may decide what runs, in an If or a Loop.
+    """Equal for two files with equal analyses. None if weights may decide what runs, in an If or a Loop.
 
     Raises what the parser raises.
     """
@@ -36,9 +37,9 @@ def _count(tensor: onnx.TensorProto) -> int:
 
 
 def identify(content: bytes) -> bytes:
-    """The fingerprint of a file; of one that has none, a digest of all of it."""
+    """The fingerprint of a file, or a digest of all of it if it has no fingerprint."""
     try:
         found = fingerprint(content)
-    except Exception:  # noqa: BLE001  # the parser raises several types for what only ONNX Runtime reads, its own format
+    except Exception:  # noqa: BLE001  # the parser raises several types; ONNX Runtime may know the format
         found = None
     return found or hashlib.sha256(content).digest()

@@ -1,4 +1,4 @@
-"""The functions of an ONNX model, written out where they are called."""
+"""Inlines the functions of an ONNX model."""
 
 import onnx
 from onnx import inliner
@@ -8,13 +8,13 @@ from model_store.rows.graph.nodes import OWN_DOMAINS
 
 _MORE_DOMAINS = ("ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 _OPERATOR_DOMAINS = frozenset((*OWN_DOMAINS, *_MORE_DOMAINS))
-"""Those of ONNX Runtime's operators."""
+"""Domains of ONNX Runtime's operators."""
 
 
 def write_out_functions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the nodes of its functions in the place of their calls.
+    """The model with the nodes of its functions in place of their calls.
 
-    A function with the domain of operators stays: where there is an operator of its name, ONNX Runtime runs that.
+    A function in a domain of operators is kept, because ONNX Runtime prefers an operator of the same name.
     """
     _write_out_defaults(model)
     kept = [function for function in model.functions if function.domain in _OPERATOR_DOMAINS]
@@ -27,7 +27,7 @@ def write_out_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _write_out_defaults(model: onnx.ModelProto) -> None:
-    """Give each call of a function the attributes that it leaves out: the inliner forgets their defaults."""
+    """Add the attributes that calls leave out, because the inliner loses their defaults."""
     defaults = {(f.domain, f.name): f.attribute_proto for f in model.functions if f.attribute_proto}
     for graph in (model.graph, *model.functions):
         for node in every_node(graph.node):

@@ -1,4 +1,4 @@
-"""The graphs inside of a node, such as the branches of an If, and all nodes at every depth."""
+"""Walks the graphs inside nodes, such as the branches of an If, at every depth."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,7 @@ import onnx
 
 
 def graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs of a node's branches or its body."""
+    """The graphs of a node: its branches or its body."""
     for attribute in node.attribute:
         yield from attribute.graphs
         if attribute.HasField("g"):
@@ -14,7 +14,7 @@ def graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def every_graph(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those inside of it, at every depth."""
+    """A graph and all graphs inside it, at every depth."""
     yield graph
     for node in graph.node:
         for inner in graphs_of(node):
@@ -22,7 +22,7 @@ def every_graph(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Each node, followed by those inside of it, at every depth."""
+    """Each node, followed by the nodes inside it, at every depth."""
     for node in nodes:
         yield node
         for inner in graphs_of(node):

@@ -14,21 +14,21 @@ from model_store.rows.graph.unfolding import Inside
 
 OWN_DOMAINS = ("", "ai.onnx")
 MOST_KNOWN = 1024
-"""Elements of a constant of whole numbers or truth values that the analysis looks at."""
+"""Most elements of an integer or truth-value constant that the analysis reads."""
 MOST_FLOATS = 16
-"""Elements of a constant of floats that it looks at, such as the scales of a resize."""
+"""Most elements of a float constant that it reads, such as the scales of a resize."""
 
 
 _PLAIN_VALUES = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
 
 Constant = tuple[tuple[int, ...], np.ndarray | None]
-"""The shape of a constant, and its values where they are few and no texts."""
+"""The shape of a constant, and its values if they are few and no texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``inputs`` are those of the node, then what its own graphs read from outside of them, then what was written out
-    of it, which ``inside`` explains."""
+    """One node. ``inputs`` are its own inputs, then the outer tensors that its graphs read, then its unfolded tensors,
+    which ``inside`` explains."""
 
     op: str
     domain: str
@@ -45,7 +45,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """An input as the graph declares it. Each axis is a fixed size, a name, or None; ``axes`` is None for any rank."""
+    """An input as the graph declares it. Each axis is a fixed size, a name, or None. ``axes`` None: any rank."""
 
     name: str
     type: int
@@ -53,8 +53,8 @@ class Axes:
 
 
 def read_nodes(graph: onnx.GraphProto, inside: Mapping[str, Inside]) -> list[Node]:
-    """The nodes that an output needs, each after those that it reads. ``inside`` has what was written out of a node, by
-    its first output."""
+    """The nodes that an output needs, each after those that it reads. ``inside`` has the unfolded part of a node, by
+    the node's first output."""
     needed = _list_needed(_sort(graph.node, inside), {output.name for output in graph.output})
     return [_read_node(node, inside) for node in needed]
 
@@ -76,8 +76,8 @@ def _list_needed(nodes: Sequence[tuple[onnx.NodeProto, set[str]]], wanted: set[s
 def _sort(nodes: Sequence[onnx.NodeProto], inside: Mapping[str, Inside]) -> list[tuple[onnx.NodeProto, set[str]]]:
     """Each node after those that it reads, with the tensors that it reads.
 
-    ONNX asks for that order, and some tools append nodes all the same. Nodes that read each other in a circle are left
-    out, and with them what they make.
+    ONNX requires that order, but some tools append nodes anyway. Nodes in a circle are left out, and so is what they
+    compute.
     """
     waiting = [(node, read_names(node) | _names_inside(node, inside)) for node in nodes]
     ordered: list[tuple[onnx.NodeProto, set[str]]] = []
@@ -97,12 +97,12 @@ def _sort(nodes: Sequence[onnx.NodeProto], inside: Mapping[str, Inside]) -> list
 
 
 def read_names(node: onnx.NodeProto) -> set[str]:
-    """The tensors that a node reads, those that its own graphs read from outside too."""
+    """The tensors that a node reads, including the outer tensors that its graphs read."""
     return {name for name in node.input if name}.union(*(read_outer(graph) for graph in graphs_of(node)))
 
 
 def read_outer(graph: onnx.GraphProto) -> set[str]:
-    """The tensors that a graph inside a node reads from outside of it."""
+    """The tensors that a graph inside a node reads from outside."""
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own.update(tensor.values.name for tensor in graph.sparse_initializer)
     outer: set[str] = set()
@@ -136,13 +136,13 @@ def _read_node(node: onnx.NodeProto, inside: Mapping[str, Inside]) -> Node:
 
 
 def read_inputs(graph: onnx.GraphProto) -> list[Axes]:
-    """The inputs that a caller must give: those without a default."""
+    """The inputs that a caller must give, which are those without a default."""
     defaults = {tensor.name for tensor in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
     return [read_axes(value) for value in graph.input if value.name not in defaults]
 
 
 def read_axes(value: onnx.ValueInfoProto) -> Axes:
-    """An input or output as it is declared."""
+    """An input or output as declared."""
     tensor = value.type.tensor_type
     axes = None
     if tensor.HasField("shape"):
@@ -164,7 +164,7 @@ def read_constants(graph: onnx.GraphProto) -> dict[str, Constant]:
 
 
 def read_constant(attributes: Mapping[str, Any]) -> Constant:
-    """What a Constant node gives, from its attributes. Raises ValueError for one of no known kind."""
+    """The value of a Constant node, from its attributes. Raises ValueError for an unknown kind."""
     for name, value in attributes.items():
         if name == "value":
             return _read_tensor(value)
@@ -175,7 +175,7 @@ def read_constant(attributes: Mapping[str, Any]) -> Constant:
         if name in _PLAIN_VALUES:
             array = np.array(value, _PLAIN_VALUES[name])
             return array.shape, _keep_small(array)
-    raise ValueError("a constant of no known kind")
+    raise ValueError("expected a constant of a known kind")
 
 
 def _read_tensor(tensor: onnx.TensorProto) -> Constant:
@@ -183,7 +183,7 @@ def _read_tensor(tensor: onnx.TensorProto) -> Constant:
 
 
 def _read_sparse(sparse: onnx.SparseTensorProto) -> Constant:
-    """A list of which only some elements are written has known values; other sparse tensors have none."""
+    """The values of a sparse list; other sparse tensors have none."""
     dims = tuple(sparse.dims)
     values, places = read_small(sparse.values), read_small(sparse.indices)
     if len(dims) != 1 or dims[0] > MOST_KNOWN or values is None or places is None:
@@ -194,7 +194,7 @@ def _read_sparse(sparse: onnx.SparseTensorProto) -> Constant:
 
 
 def read_small(tensor: onnx.TensorProto) -> np.ndarray | None:
-    """The values of a small tensor; None for a large one, for one in another file, and for texts."""
+    """The values of a small tensor; None for a large one, one in another file, and texts."""
     if math.prod(tensor.dims) > MOST_KNOWN or tensor.data_location == onnx.TensorProto.EXTERNAL:
         return None
     return None if tensor.data_type == onnx.TensorProto.STRING else _keep_small(numpy_helper.to_array(tensor))

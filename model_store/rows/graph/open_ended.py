@@ -1,7 +1,7 @@
-"""Whether the time that a run takes has a bound that the sizes of its inputs give.
+"""Whether the sizes of the inputs bound the time of a run.
 
-A loop may go round as often as a value says, a branch may be long or short, and some operators make a tensor of a size
-that is a value. A server that has tried such a graph on some rows knows nothing of the next.
+They do not if values decide how often a loop runs, which branch is taken, or how large a tensor becomes. Then earlier
+runs tell a server nothing about the next one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ import onnx
 from model_store.rows.graph.weights import strip_weights
 
 _BY_VALUES = frozenset({"Loop", "If", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"})
-"""Operators that decide at run time how much they do; of all domains."""
+"""Operators, in all domains, that decide at run time how much they do."""
 _SIZED_BY: Mapping[str, Sequence[int]] = {
     "Range": (0, 1, 2),
     "ConstantOfShape": (0,),
@@ -32,12 +32,12 @@ _SIZED_BY: Mapping[str, Sequence[int]] = {
     "HannWindow": (0,),
     "MelWeightMatrix": (0, 1),
 }
-"""Operators that make more elements than they take, and which of their inputs say how many."""
+"""Operators that make more elements than they take, and the inputs that say how many."""
 _SIZES = frozenset({"Shape", "Size"})
 
 
 def find_open_ended(content: bytes) -> str | None:
-    """The operator by which the time of a run depends on values, for messages; None if there is none."""
+    """The operator that makes the time of a run depend on values, for messages; None if there is none."""
     try:
         model = strip_weights(content)[0]
     except Exception:  # noqa: BLE001  # the parser raises several types
@@ -46,12 +46,12 @@ def find_open_ended(content: bytes) -> str | None:
         found = _find(function.node, set())
         if found is not None:
             return found
-    given = {value.name for value in model.graph.input}  # initializers among them may come from a caller
+    given = {value.name for value in model.graph.input}  # a caller may replace initializers among these
     return _find(model.graph.node, {tensor.name for tensor in model.graph.initializer} - given)
 
 
 def _find(nodes: Iterable[onnx.NodeProto], known: set[str]) -> str | None:
-    """``known`` are the tensors that constants and sizes alone decide; it grows."""
+    """``known`` are the tensors that only constants and sizes decide; it grows."""
     for node in nodes:
         if node.op_type in _BY_VALUES:
             return str(node.op_type)

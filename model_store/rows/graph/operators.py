@@ -1,10 +1,9 @@
-"""The operators of an ONNX model, and whether ONNX Runtime survives tensors without elements in them.
+"""The operators of an ONNX model, and which of them crash ONNX Runtime on tensors without elements.
 
-Some of its kernels end the process on an empty axis, and with it the requests of everybody: they divide by a size, or
-fail where no error can be raised. A process that has ended says nothing, so what is known was tried beforehand, each in
-a process of its own: every axis emptied in all 1,731 cases of the ONNX operators' own tests and in 324 graphs besides
-(ONNX Runtime 1.32.0, CPU). ``tests/support/models/emptying.py`` tries the former again. Other domains have more such
-kernels, and not all of them were tried.
+Some kernels crash the process on an empty axis. The list was found by trial: every axis was emptied in all 1,731 cases
+of ONNX's operator tests and in 324 other graphs, each in a process of its own (ONNX Runtime 1.32.0, CPU).
+``tests/support/models/emptying.py`` repeats the first part. Other domains have more such kernels, not all of which were
+tried.
 """
 
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from model_store.rows.graph.weights import strip_weights
 FRAGILE = frozenset(
     {"LSTM", "GRU", "RNN", "Unique", "ConvTranspose", "STFT", "Einsum", "Conv", "Scan", "InstanceNormalization"}
 )
-"""Those of ONNX itself that do not survive an empty axis. ``RNN`` did, and is one with the first two in its code; of
-``Conv`` it is an empty kernel that never comes back, and nobody misses an empty picture."""
+"""ONNX's own operators that crash on an empty axis. ``RNN`` did not, but shares code with the first two. ``Conv`` hangs
+on an empty kernel."""
 
 
 class Operator(NamedTuple):
@@ -32,7 +31,7 @@ class Operator(NamedTuple):
 
 
 def find_fragile(content: bytes) -> str | None:
-    """What in a graph may not survive a tensor without elements, for messages; None if everything does."""
+    """The operator that may crash on a tensor without elements, for messages; None if there is none."""
     try:
         model = strip_weights(content)[0]
     except Exception:  # noqa: BLE001  # the parser raises several types
@@ -41,7 +40,7 @@ def find_fragile(content: bytes) -> str | None:
 
 
 def find_fragile_operator(model: onnx.ModelProto) -> str | None:
-    """As ``find_fragile``, of a model that is parsed already."""
+    """As ``find_fragile``, for a parsed model."""
     for operator in read_operators(model):
         if operator.name in FRAGILE or operator.domain not in OWN_DOMAINS:
             return str(operator)
@@ -49,7 +48,7 @@ def find_fragile_operator(model: onnx.ModelProto) -> str | None:
 
 
 def read_operators(model: onnx.ModelProto) -> Iterator[Operator]:
-    """The operator of each node, in the graphs inside of nodes and in functions too."""
+    """The operator of each node, including the graphs inside nodes and functions."""
     for graph in (model.graph, *model.functions):
         for node in every_node(graph.node):
             yield Operator(node.domain, node.op_type)

@@ -1,4 +1,4 @@
-"""Which inputs of whole numbers pick from a table, and which numbers such an input may have."""
+"""Finds integer inputs that index a table, and which numbers they may have."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,17 +12,17 @@ Range = tuple[int, int]
 """The least and the largest number."""
 
 _SAME_VALUES = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
-"""Operators whose output has all values of the first input, and no others."""
+"""Operators whose output has exactly the values of the first input."""
 _SAME_SHAPE = frozenset({"Identity", "Cast", "DequantizeLinear"})
 _WHOLE = frozenset({onnx.TensorProto.INT32, onnx.TensorProto.INT64})
 _PLACES = {"Gather": ((0, 1),), "EmbedLayerNormalization": ((2, 0), (4, 1))}
-"""For each operator that picks: the place of its table and that of its indices."""
+"""The positions of table and indices among the inputs of each operator that picks."""
 _FROM_THE_END = frozenset({"Gather"})
-"""Operators that also take negative indices, which count from the end."""
+"""Operators that accept negative indices, which count from the end."""
 
 
 def find_ranges(graph: onnx.GraphProto) -> dict[str, Range]:
-    """The numbers that each input may have which picks from tables with all of its values: others fail in any case."""
+    """The numbers that an input may have if all its values index tables. Others always fail."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     constants = {tensor.name: read_small(tensor) for tensor in graph.initializer}
     whole = {value.name for value in graph.input if value.type.tensor_type.elem_type in _WHOLE}
@@ -52,7 +52,7 @@ def _follow_shape(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> N
 def _follow_values(
     node: onnx.NodeProto, shifted: dict[str, tuple[str, int]], constants: Mapping[str, np.ndarray | None]
 ) -> None:
-    """Tensors that have the values of an input, with a number added."""
+    """Follow tensors that have the values of an input, plus a number."""
     if node.op_type in _SAME_VALUES and node.input and node.input[0] in shifted:
         shifted[node.output[0]] = shifted[node.input[0]]
     if node.op_type not in ("Add", "Sub"):
@@ -69,7 +69,7 @@ def _follow_values(
 def _read_ranges(
     node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]], shifted: Mapping[str, tuple[str, int]]
 ) -> Iterator[tuple[str, Range]]:
-    """The inputs whose values the node picks by, each with what those may be."""
+    """The inputs whose values this node uses as indices, each with its range."""
     for table, indices in _PLACES.get(node.op_type, ()):
         if max(table, indices) >= len(node.input) or node.input[indices] not in shifted:
             continue

@@ -1,4 +1,4 @@
-"""Inputs to try a graph on: which axis may be the batch, which lengths other free axes may have, which values fit."""
+"""Inputs to try a graph on: candidate batch axes, lengths of other free axes, and suitable values."""
 
 import itertools
 import math
@@ -13,38 +13,37 @@ from model_store.rows.graph.nodes import Axes
 from model_store.rows.graph.ranges import Range
 
 LADDER = (8, 32, 64, 96, 16, 224, 512, 128, 256, 1, 20, 1024, 4096, 16000)
-"""Lengths that free axes are tried with, one after the other: short ones cost least, and many graphs ask for
-multiples."""
+"""Lengths that are tried for free axes, in order. Short ones are cheap, and many graphs need multiples."""
 _SUMS = (3, 5, 8, 2)
-"""Different lengths of which some are sums of others, as the cache of a decoder and its new tokens are."""
+"""Different lengths, some of which are sums of others, as for a decoder's cache and its new tokens."""
 
 MOST_ELEMENTS = 1 << 25
-"""Of an input whose lengths are tried out."""
+"""Most elements of an input that is made for trying lengths."""
 UNKNOWN_NAMES = ("", "?", "-1")
-"""What exporters write for a size that they do not know."""
+"""What exporters write for an unknown size."""
 
 
 def name_axis(tensor: str, axis: int, name: int | str | None) -> str:
-    """The name of a free axis; one without a name is called after its tensor, for it is equal to no other."""
+    """The name of a free axis. An axis without a name is named after its tensor, because it equals no other axis."""
     return name if isinstance(name, str) and name.strip() not in UNKNOWN_NAMES else f"{tensor}_{axis}"
 
 
 Lengths = Mapping[str, int]
-"""The length of each free axis that is not the batch, by its key."""
+"""The length of each free axis except the batch, by its key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which axis of each input is the batch; an input that is not here is the same for all rows."""
+    """The batch axis of each input. An input that is missing here is the same for all rows."""
 
     axes: Mapping[str, int]
 
     def key(self, given: Axes, axis: int) -> str:
-        """What names the length of a free axis: its name, or its place where it has none."""
+        """The key of a free axis: its name, or its place if it has none."""
         return name_axis(given.name, axis, given.axes[axis] if given.axes is not None else None)
 
     def free(self, inputs: Sequence[Axes]) -> list[str]:
-        """The keys of the free axes besides the batch, in order."""
+        """The keys of the free axes except the batch, in order."""
         keys = [
             self.key(given, axis)
             for given in inputs
@@ -55,7 +54,7 @@ class Layout:
 
 
 def layouts(inputs: Sequence[Axes]) -> list[Layout]:
-    """Where the batch may lie, the likeliest first."""
+    """Candidate layouts of the batch, the likeliest first."""
     found: list[dict[str, int]] = []
     for name in _batch_names(inputs):
         named = {i.name: i.axes.index(name) for i in inputs if i.axes is not None and i.axes.count(name) == 1}
@@ -76,7 +75,7 @@ def _is_free(given: Axes, axis: int) -> bool:
 
 
 def _batch_names(inputs: Sequence[Axes]) -> list[str]:
-    """Names of axes that say that they are the batch; where none does, those of the first axes."""
+    """Axis names that mean a batch; if there are none, the names of the first axes."""
     names = dict.fromkeys(
         a for i in inputs for a in i.axes or () if isinstance(a, str) and a.strip() not in UNKNOWN_NAMES
     )
@@ -87,7 +86,7 @@ def _batch_names(inputs: Sequence[Axes]) -> list[str]:
 
 
 def lengths_to_try(keys: Sequence[str], hints: Sequence[Lengths]) -> Iterator[dict[str, int]]:
-    """Lengths for all free axes, until some run: those that are known to run, all alike, all different."""
+    """Lengths for all free axes, until some run: known ones, all alike, all different."""
     for hint in hints:
         if all(key in hint for key in keys):
             yield {key: hint[key] for key in keys}
@@ -99,7 +98,7 @@ def lengths_to_try(keys: Sequence[str], hints: Sequence[Lengths]) -> Iterator[di
 
 
 def other_lengths(lengths: Lengths) -> Iterator[dict[str, int]]:
-    """Lengths unlike those that were found to run: multiples of them, each axis another, then the rest."""
+    """Lengths unlike those that were found to run: multiples of them, each axis different, then the rest."""
     yield {key: length * (2 + at) for at, (key, length) in enumerate(lengths.items())}
     yield {key: length * 2 for key, length in lengths.items()}
     yield {key: length + 3 + 2 * at for at, (key, length) in enumerate(lengths.items())}
@@ -115,9 +114,9 @@ def other_lengths(lengths: Lengths) -> Iterator[dict[str, int]]:
 def make_inputs(
     inputs: Sequence[Axes], layout: Layout, rows: int, lengths: Lengths, ranges: Mapping[str, Range]
 ) -> dict[str, np.ndarray]:
-    """Arrays of these sizes. ``ranges`` has the numbers that an input of whole numbers may have.
+    """Arrays of these sizes. ``ranges`` has the numbers that an integer input may have.
 
-    Raises ValueError for inputs so large that trying them would take the server's memory.
+    Raises ValueError for inputs that would take too much of the server's memory.
     """
     draw = np.random.default_rng(rows)
     arrays = {}
@@ -129,13 +128,13 @@ def make_inputs(
             else:
                 shape.append(rows if axis == layout.axes.get(given.name) else lengths[layout.key(given, axis)])
         if math.prod(shape) > MOST_ELEMENTS and any(not isinstance(size, int) for size in given.axes or ()):
-            raise ValueError(f"input {given.name!r} of {shape} is too large to be tried")
+            raise ValueError(f"input {given.name!r} of {shape} is too large to try")
         arrays[given.name] = fill(given.type, shape, draw, ranges.get(given.name))
     return arrays
 
 
 def fill(kind: int, shape: Sequence[int], draw: np.random.Generator, among: Range | None = None) -> np.ndarray:
-    """Values that most graphs take: small floats, ones, truths, and texts that are also numbers."""
+    """Values that most graphs accept: small floats, ones, truth values, and texts that are also numbers."""
     if kind == onnx.TensorProto.STRING:
         return np.full(shape, "1", object)
     if kind == onnx.TensorProto.BFLOAT16:

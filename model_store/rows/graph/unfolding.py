@@ -1,8 +1,9 @@
-"""Graphs inside of nodes, written out: ONNX Runtime measures their tensors, and the rules follow rows through them.
+"""Copies graphs inside nodes into the main graph, so that ONNX Runtime measures their tensors and rules can follow
+rows.
 
-The nodes of both branches of an If, and of the first turns of a Loop or Scan, are added to the main graph, under names
-of their own. Nothing reads what they make: the If, Loop or Scan stays, and its rule (``rules/bodies.py``) looks at what
-was added. A part that does not run at the sizes that are tried is left out.
+The nodes of both branches of an If, and of the first turns of a Loop or Scan, are added under new names. Nothing reads
+their results: the original node stays, and its rule (``rules/bodies.py``) looks at the copies. A part that does not run
+at the tried sizes is left out.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,15 +16,15 @@ from onnx import helper, numpy_helper
 from model_store.rows.graph.inner import graphs_of
 
 TURNS = 2
-"""Turns of a loop that are written out: what it carries is laid out alike after both, or nothing is said of it."""
+"""Turns of a loop that are unfolded. What the loop carries must be laid out alike after both, or nothing is proved."""
 _MOST_NODES = 20_000
 _BEFORE_A_NAME = ("'", "(", ":", " ")
-"""What stands before the name of a node in the messages of ONNX Runtime."""
+"""The text before the name of a node in ONNX Runtime's messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of a Loop or Scan: the tensors that it is given, that it hands on, and that it adds to the outputs."""
+    """One turn of a Loop or Scan: the tensors that it receives, passes on, and appends to the outputs."""
 
     given: tuple[str, ...]
     carried: tuple[str, ...]
@@ -33,8 +34,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What was written out of a node. ``branches`` has the results of each branch, ``count`` a tensor as long as there
-    were turns."""
+    """The unfolded part of a node. ``branches`` has the results of each branch; ``count`` is a tensor as long as the
+    number of turns."""
 
     branches: Mapping[bool, tuple[str, ...]] = field(default_factory=dict)
     turns: tuple[Turn, ...] = ()
@@ -51,9 +52,11 @@ class Inside:
 
 @dataclass(slots=True)
 class Unfolded:
-    """A graph with its parts written out. ``inside`` is by the first output of a node. ``handed`` are the tensors that
-    are given to a turn: they are others in every turn. ``written`` are all tensors that were written out, ``parts``
-    names what can be left out."""
+    """A graph with its parts unfolded.
+
+    ``inside`` is keyed by the first output of a node. ``handed`` are the tensors that a turn receives; they differ in
+    every turn. ``written`` are all copied tensors. ``parts`` names what can be left out.
+    """
 
     model: onnx.ModelProto
     inside: dict[str, Inside] = field(default_factory=dict)
@@ -62,7 +65,7 @@ class Unfolded:
     parts: list[str] = field(default_factory=list)
 
     def find_part(self, message: str) -> str | None:
-        """The part in which a node failed, by the name of the node in an error message."""
+        """The part in which a node failed, found by the node's name in an error message."""
         named = [part for part in self.parts if any(mark + part in message for mark in _BEFORE_A_NAME)]
         return max(named, key=len, default=None)
 
@@ -74,8 +77,8 @@ def unfold(
     *,
     forced: bool = False,
 ) -> Unfolded:
-    """Write out the parts of a model. Of an If whose condition is ``assumed``, only that branch; ``forced`` then puts
-    the branch in the place of the If."""
+    """Unfold the parts of a model. For an If with an ``assumed`` condition, only that branch; with ``forced``, the
+    branch replaces the If."""
     found = Unfolded(onnx.ModelProto())
     found.model.CopyFrom(model)
     writer = _Writer(found, assumed or {}, left_out, forced)
@@ -100,7 +103,7 @@ class _Writer:
         self._forced = forced
 
     def write(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """The node, or what stands for it, and then its parts."""
+        """The node, or its replacement, and then its parts."""
         if node.domain not in ("", "ai.onnx") or not node.output:
             return [node]
         if node.op_type == "If":
@@ -138,7 +141,7 @@ class _Writer:
         return nodes
 
     def _write_loop(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """Iteration number, condition and what is carried go into a turn."""
+        """Copy turns. Each receives the iteration number, the condition and the carried tensors."""
         counted = onnx.NodeProto()
         counted.CopyFrom(node)
         count = f"{_name(node)}.turns"
@@ -166,7 +169,7 @@ class _Writer:
         return nodes
 
     def _write_scan(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """What is carried and a slice of each scanned input go into a turn."""
+        """Copy turns. Each receives the carried tensors and a slice of each scanned input."""
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         graph, scanned = attributes["body"], attributes["num_scan_inputs"]
         carried = len(graph.input) - scanned
@@ -200,7 +203,7 @@ class _Writer:
         conditions: int,
         carried: int,
     ) -> tuple[Turn, list[onnx.NodeProto]]:
-        """One turn of a body on these tensors; ``names`` has those that its inputs stand for already."""
+        """One turn of a body on these tensors. ``names`` maps inputs that already have a tensor."""
         nodes, given = [], []
         for value, source in zip(graph.input, sources, strict=False):
             name = f"{part}given/{value.name}"
@@ -220,7 +223,7 @@ class _Writer:
     def _copy(
         self, graph: onnx.GraphProto, prefix: str, names: dict[str, str]
     ) -> tuple[tuple[str, ...], list[onnx.NodeProto]]:
-        """The results and the nodes of a graph, with a prefix to each name that it defines."""
+        """The results and nodes of a graph, with a prefix before each name that it defines."""
         own = {name for node in graph.node for name in node.output if name}
         own.update(tensor.name for tensor in graph.initializer)
         own.update(tensor.values.name for tensor in graph.sparse_initializer)
@@ -243,7 +246,7 @@ class _Writer:
 
 
 def _name(node: onnx.NodeProto) -> str:
-    """What a node is called by: its first output."""
+    """The key of a node: its first output."""
     return next((name for name in node.output if name), "")
 
 
@@ -253,13 +256,13 @@ def _read_graph(node: onnx.NodeProto, name: str) -> onnx.GraphProto:
 
 
 def _is_old_scan(node: onnx.NodeProto) -> bool:
-    """Whether it is a Scan of version 8, which has a batch of its own."""
+    """Whether it is a Scan of version 8, which has a batch axis of its own."""
     graph = _read_graph(node, "body")
     return len(node.input) == len(graph.input) + 1
 
 
 def _rename(nodes: Sequence[onnx.NodeProto], names: Mapping[str, str]) -> None:
-    """Other names for tensors, in the graphs inside of the nodes too, where those do not define such a name."""
+    """Rename tensors, also in the graphs inside the nodes unless those define the name themselves."""
     for node in nodes:
         for places in (node.input, node.output):
             for at, name in enumerate(places):

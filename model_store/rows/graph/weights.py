@@ -1,4 +1,4 @@
-"""Large weights are left where they are in the file: the rest is small, and quick to parse, change and write again."""
+"""Strips large weights from an ONNX file, so that the rest is quick to parse, change and write."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,16 +10,16 @@ from model_store.rows.graph.inner import every_graph
 _OWN = "weights-of-this-file"
 _LEAST_BYTES = 1 << 10
 _WORTH_BYTES = 1 << 16
-"""A smaller file is parsed as it is."""
+"""A smaller file is parsed whole."""
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 
 
 def strip_weights(content: bytes) -> tuple[onnx.ModelProto, dict[str, bytes]]:
-    """The model, its initializers above 1 kB turned into external data that lies in the file itself.
+    """The model with its initializers above 1 kB turned into external data that points into the file itself.
 
-    Returns it with the files that hold such data, by name: none, or the content as it was given, without a copy.
-    Raises ValueError or IndexError for what is no ONNX file, and what the parser raises.
+    Returns it with the files that hold such data, by name: none, or the given content without a copy. Raises ValueError
+    or IndexError for content that is no ONNX file, and what the parser raises.
     """
     if len(content) < _WORTH_BYTES:
         return onnx.load_model_from_string(content), {}
@@ -35,9 +35,9 @@ def strip_weights(content: bytes) -> tuple[onnx.ModelProto, dict[str, bytes]]:
 
 
 def embed_small(model: onnx.ModelProto, files: Mapping[str, bytes]) -> None:
-    """Take the small tensors out of the files that the model names as external data.
+    """Copy the small tensors from external files into the model.
 
-    ONNX Runtime needs axes, shapes and other parameters in the model itself. ``files`` has the contents by name; a
+    ONNX Runtime needs axes, shapes and other parameters in the model itself. ``files`` has the contents by name. A
     tensor that lies beyond the end of its file stays as it is.
     """
     for tensor in _list_tensors(model.graph):
@@ -56,7 +56,7 @@ def embed_small(model: onnx.ModelProto, files: Mapping[str, bytes]) -> None:
 
 
 def _list_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """The initializers of a graph and of the graphs inside of its nodes."""
+    """The initializers of a graph and of the graphs inside its nodes."""
     for one in every_graph(graph):
         yield from one.initializer
 
@@ -70,7 +70,7 @@ def _strip_graph(view: memoryview, start: int, end: int) -> bytes:
 
 
 def _strip_tensor(view: memoryview, start: int, end: int) -> bytes | None:
-    """The tensor with its raw data named by place and length; None where it is small or lies elsewhere."""
+    """The tensor with its raw data replaced by offset and length; None if it is small or external."""
     fields = list(_fields(view, start, end))
     raw = next(((body, stop) for number, _, body, stop in fields if number == _RAW_DATA), None)
     if raw is None or raw[1] - raw[0] < _LEAST_BYTES:
@@ -83,7 +83,7 @@ def _strip_tensor(view: memoryview, start: int, end: int) -> bytes | None:
 
 
 def _fields(view: memoryview, at: int, end: int) -> "list[tuple[int, int, int, int]]":
-    """Number, start, start of the content and end of each field of a message of protocol buffers."""
+    """Number, start, content start and end of each field of a protocol buffers message."""
     found = []
     while at < end:
         start = at
@@ -98,7 +98,7 @@ def _fields(view: memoryview, at: int, end: int) -> "list[tuple[int, int, int, i
         elif kind in (1, 5):
             at += 8 if kind == 1 else 4
         else:
-            raise ValueError(f"expected a field of protocol buffers, got one of type {kind}")
+            raise ValueError(f"expected a protocol buffers field of a known type, got type {kind}")
         found.append((key >> 3, start, body, at))
     if at > end:
         raise ValueError("a field reaches beyond the end of its message")
@@ -106,7 +106,7 @@ def _fields(view: memoryview, at: int, end: int) -> "list[tuple[int, int, int, i
 
 
 def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, lowest first, and where it ends."""
+    """A varint (seven bits per byte, lowest first) and the position after it."""
     value = shift = 0
     while True:
         byte = view[at]
@@ -118,7 +118,7 @@ def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
 
 
 def _tag(number: int, size: int) -> bytes:
-    """The head of a field with a length."""
+    """The tag and length before a field's content."""
     head = bytearray()
     for value in (number << 3 | 2, size):
         while value > 127:

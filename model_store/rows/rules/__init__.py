@@ -1,6 +1,6 @@
-"""What each operator does to the rows of a batch: one rule an operator.
+"""The rules: how each operator treats the rows of a batch.
 
-A rule is asked only where an input depends on the rows or on their number. It returns what is known of each output, or
+A rule is called only if an input depends on the rows or on their number. It returns what is known about each output, or
 raises ``Mixing`` or ``Unknown`` with the reason.
 """
 
@@ -36,10 +36,10 @@ RULES: Mapping[str, Mapping[str, Rule]] = {
     "ai.onnx.ml": domains.ML,
     "com.microsoft": domains.CONTRIB,
 }
-"""By domain and operator."""
+"""The rules by domain and operator."""
 
 SIZED = frozenset({"ConstantOfShape", "Expand", "Tile", "Range"})
-"""Operators that make an axis of rows out of the number of rows alone."""
+"""Operators that make an axis of rows from the number of rows alone."""
 RANDOM = indexing.RANDOM
 ELEMENTWISE = frozenset(elementwise.RULES)
-"""Operators whose output has the shape that their inputs give together."""
+"""Operators whose output shape is the broadcast shape of their inputs."""

@@ -9,7 +9,8 @@ from model_store.rows.steps import Rule, Step, norm
 
 
 def keep(step: Step, *, least_axis: int = 0, most_axis: int | None = None) -> list[Fact | None]:
-    """Outputs lie as the first input; its rows must be on an axis within these, the other inputs fixed."""
+    """Outputs are laid out like the first input, whose rows must be on an axis in this range. Other inputs must be
+    fixed."""
     step.expect_fixed_after(0)
     return give_rows(step, expect_on(step, least_axis, most_axis))
 
@@ -26,7 +27,7 @@ def give_rows(step: Step, rows: Rows | None) -> list[Fact | None]:
 
 
 def avoid(step: Step, axes: Sequence[int], what: str) -> Rows | None:
-    """The rows of the first input, if they lie on none of these axes. Raises Mixing."""
+    """The rows of the first input, which must not lie on these axes. Raises Mixing."""
     rows = step.rows(0)
     if rows is not None and rows.axis in axes:
         raise Mixing(f"it {what} over the rows")
@@ -34,20 +35,20 @@ def avoid(step: Step, axes: Sequence[int], what: str) -> Rows | None:
 
 
 def broadcast_to(step: Step, at: int, rank: int) -> Rows | None:
-    """How an input lies along the batch once it is aligned with ``rank`` axes at its end."""
+    """The rows of an input after it is aligned at its end with ``rank`` axes."""
     state = step.rows(at)
     return None if state is None else state.at(state.axis + rank - step.fact(at).rank)
 
 
 def expect_no_rows_along(fact: Fact, rows: Rows, rank: int) -> None:
-    """Raises Unknown where a tensor that is the same for every row has a length of its own along the rows."""
+    """Raise Unknown if a tensor that is the same for every row has a length of its own along the rows."""
     axis = rows.axis - (rank - fact.rank)
     if axis >= 0 and fact.dims[axis] != ONE:
-        raise Unknown("a fixed tensor lies along the rows")
+        raise Unknown("a tensor that is the same for every row has its own length along the rows")
 
 
 def _first_axis(step: Step) -> list[Fact | None]:
-    """Convolutions and pools: the batch is axis 0, all else is computed along or mixed."""
+    """Convolutions and pools: the batch is axis 0; everything else is computed along or mixed."""
     return keep(step)
 
 
@@ -91,7 +92,7 @@ def _lp_normalize(step: Step) -> list[Fact | None]:
 
 
 def _softmax(step: Step) -> list[Fact | None]:
-    """Before version 13 it computes along all axes from ``axis`` on."""
+    """Before version 13, Softmax computes along all axes from ``axis`` on."""
     rank = step.fact(0).rank
     if step.opset >= 13:
         return give_rows(step, avoid(step, [step.axis(rank, -1)], "normalises"))
@@ -135,7 +136,7 @@ def _cumulate(step: Step) -> list[Fact | None]:
 
 
 def _resize(step: Step) -> list[Fact | None]:
-    """Resize and Upsample: the batch must keep its length, and how others change must not depend on the rows."""
+    """Resize and Upsample: the batch must keep its length, and other factors must not depend on the rows."""
     rows = step.rows(0)
     if rows is None:
         raise Unknown("a fixed tensor is resized by the number of rows")
@@ -162,8 +163,8 @@ def _resize(step: Step) -> list[Fact | None]:
 
 
 def _read_factors(step: Step, rows: Rows) -> tuple[int, Size]:
-    """The input that says how axes change, and what it must say of the batch."""
-    if step.opset < 11:  # the data and the scales
+    """The input that holds the factors or sizes, and the value that it must have for the batch."""
+    if step.opset < 11:  # before version 11: the data and the scales
         return 1, ONE
     if step.has(3) and step.fact(3).dims[0] != 0:
         return 3, step.fact(0).dims[rows.axis]
@@ -171,8 +172,8 @@ def _read_factors(step: Step, rows: Rows) -> tuple[int, Size]:
 
 
 def _list_elements(step: Step, at: int) -> list[object] | None:
-    """The elements of an input where some of them, such as 0.5, are no sizes. Raises Unknown for one that depends on
-    the number of rows in a way that is not known."""
+    """The elements of an input, some of which may not be sizes, such as 0.5. Raises Unknown for one that depends on the
+    number of rows in an unknown way."""
     fact = step.look(at)
     elements = None if fact.values is None else list(fact.values.reshape(-1))
     if not isinstance(fact.state, Fixed) and (elements is None or None in elements):
@@ -191,7 +192,7 @@ def all_on_first_axis(step: Step, places: Sequence[int]) -> list[Fact | None]:
 
 
 def read_first_axis(step: Step, places: Sequence[int]) -> Rows | None:
-    """The rows, on axis 0 of all these inputs. Raises Unknown where one is fixed but for a length of 1."""
+    """The rows, on axis 0 of all these inputs. Raises Unknown if an input is fixed, unless its length is 1."""
     rows: Rows | None = None
     for at in places:
         state = step.rows(at) if step.has(at) else None
@@ -201,15 +202,15 @@ def read_first_axis(step: Step, places: Sequence[int]) -> Rows | None:
             rows = join(rows, state)
     for at in places:
         if rows is not None and step.has(at) and step.rows(at) is None and step.fact(at).dims[:1] not in ((), (ONE,)):
-            raise Unknown("a fixed tensor lies along the rows")
+            raise Unknown("a tensor that is the same for every row has its own length along the rows")
     return rows
 
 
-_COUNTS = Failed("mixing", "MaxPool counts the places of its maxima over the whole batch")
+_COUNTS = Failed("mixing", "MaxPool counts the positions of its maxima over the whole batch")
 
 
 def _pool(step: Step) -> list[Fact | None]:
-    """Its second output counts places over the whole batch, all places of the first row first."""
+    """MaxPool. Its second output counts positions over the whole batch, those of the first row first."""
     first, *others = keep(step)
     rows = step.rows(0)
     if rows is None:
@@ -232,7 +233,7 @@ def _recur(step: Step) -> list[Fact | None]:
         state = step.rows(at)
         if state is None:
             if step.fact(at).dims[axis] != ONE or rows is not None:
-                raise Unknown(f"input {at} is the same for all rows but not for any number of them")
+                raise Unknown(f"input {at} is the same for all rows, but only for a certain number of rows")
         elif state.axis != axis:
             raise Mixing(f"the rows lie on axis {state.axis} of input {at}")
         else:
@@ -246,8 +247,7 @@ def _recur(step: Step) -> list[Fact | None]:
 
 
 def _regroup_channels(step: Step) -> list[Fact | None]:
-    """DepthToSpace and SpaceToDepth: the batch is axis 0, or it is folded into the channels and whole blocks of them
-    belong to one row."""
+    """DepthToSpace and SpaceToDepth. The batch is axis 0, or it is folded into the channels in whole blocks per row."""
     rows = step.rows(0)
     if rows is None or rows.axis == 0:
         return give_rows(step, rows)

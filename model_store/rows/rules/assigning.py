@@ -1,7 +1,7 @@
-"""x[mask] = value, as PyTorch's exporter writes it: several operators of which each by itself mixes rows.
+"""x[mask] = value, as PyTorch's exporter writes it: several operators, each of which would mix rows by itself.
 
-The places where the mask is true are listed for the whole batch (NonZero), the value is repeated as often as there are
-such places (ReduceSum, Expand), and ScatterND writes it there. So each element depends on its own place of the mask.
+NonZero lists where the mask is true in the whole batch, ReduceSum and Expand repeat the value as often, and ScatterND
+writes it there. So each element depends only on its own place of the mask.
 """
 
 from model_store.rows.facts import Fact, Fixed, Rows
@@ -26,7 +26,7 @@ def assign_by_mask(step: Step) -> list[Fact | None] | None:
 
 
 def _find_mask(step: Step) -> str | None:
-    """The mask whose true places are the index tuples."""
+    """The mask whose true positions are the index tuples."""
     transposed = step.trace(step.node.inputs[1])[0]
     if transposed is None or transposed.op != "Transpose" or list(transposed.attributes.get("perm", ())) != [1, 0]:
         return None
@@ -37,7 +37,7 @@ def _find_mask(step: Step) -> str | None:
 
 
 def _repeats_one_value(step: Step, mask: str) -> bool:
-    """Whether what is written is one value, as often as the mask is true."""
+    """Whether a single value is written, as often as the mask is true."""
     expand = step.trace(_skip(step, step.node.inputs[2]))[0]
     if expand is None or expand.op != "Expand":
         return False
@@ -53,7 +53,7 @@ def _repeats_one_value(step: Step, mask: str) -> bool:
 
 
 def _skip(step: Step, name: str) -> str:
-    """The tensor with the same elements in the same order, before it was reshaped or turned from truths to numbers."""
+    """The tensor with the same elements in the same order, before reshapes and casts from truth values."""
     node = step.trace(name)[0]
     while node is not None and node.op in _RESHAPING and not node.domain:
         if node.op == "Cast" and not _is_truth(step, node.inputs[0]):
@@ -69,10 +69,10 @@ def _is_truth(step: Step, name: str) -> bool:
 
 
 def _list_alike(step: Step, mask: str) -> set[str]:
-    """The mask, and the tensors that it is spread from.
+    """The mask, and the tensors that it is broadcast from.
 
-    The value is repeated as often as one of these is true, and ScatterND asks for as many as the mask is: so the mask
-    is spread to its own shape, or true nowhere.
+    The value is repeated as often as one of these is true, and ScatterND needs as many values as the mask has. So the
+    mask has the same shape, or is true nowhere.
     """
     found = {mask, _skip(step, mask)}
     node = step.trace(mask)[0]

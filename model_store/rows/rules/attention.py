@@ -1,4 +1,4 @@
-"""Attention and what belongs to it, as single operators: axis 0 is the batch, and all else is computed along."""
+"""Attention and related operators: axis 0 is the batch, and everything else is computed along."""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,12 +36,13 @@ def _attend(step: Step) -> list[Fact | None]:
     for at, fact in enumerate(step.facts):
         lies_along = fact is not None and (at != 3 or fact.rank == 4) and fact.rank > 0 and fact.dims[0] != ONE
         if lies_along and step.rows(at) is None:
-            raise Unknown("a fixed tensor lies along the rows")
+            raise Unknown("a tensor that is the same for every row has its own length along the rows")
     return give_rows(step, rows)
 
 
 def _rotate(step: Step) -> list[Fact | None]:
-    """RotaryEmbedding: data, then positions and tables of cosines and sines; in ONNX's own the tables come first."""
+    """RotaryEmbedding: data, then positions and tables of cosines and sines. In ONNX's own version the tables come
+    first."""
     positions, tables = (1, (2, 3)) if step.node.domain else (3, (1, 2))
     rows = expect_on(step)
     for at in range(1, len(step.facts)):
@@ -76,18 +77,18 @@ def _skip_normalize(step: Step) -> list[Fact | None]:
     if skipped is not None:
         rows = join(rows, skipped)
     elif rows is not None and step.fact(1).rank == rank and step.fact(1).dims[rows.axis] != ONE:
-        raise Unknown("a fixed tensor lies along the rows")
+        raise Unknown("a tensor that is the same for every row has its own length along the rows")
     return give_rows(step, rows)
 
 
 def _embed(step: Step) -> list[Fact | None]:
-    """EmbedLayerNormalization: ids, segments and mask are [batch, length], positions too or the same for all."""
+    """EmbedLayerNormalization: ids, segments and mask are [batch, length]; positions too, or they are shared."""
     step.expect_fixed(2, 3, 4, 5, 6)
     return all_on_first_axis(step, (0, 1, 7, 8))
 
 
 def _attend_packed(step: Step) -> list[Fact | None]:
-    """Attention: queries, keys and values come out of one input. Caches are [2, batch, ...]."""
+    """Attention: queries, keys and values come from one input. Caches are [2, batch, ...]."""
     step.expect_fixed(1, 2)
     return _attend_with_cache(step, (0, 3, 5), cache=4)
 
@@ -125,7 +126,7 @@ def _attend_groups(step: Step) -> list[Fact | None]:
 
 
 def _mix_experts(step: Step) -> list[Fact | None]:
-    """MoE: each place of the data is routed by its own scores."""
+    """MoE: each position of the data is routed by its own scores."""
     data, routes = step.rows(0), step.rows(1)
     step.expect_fixed_after(1)
     if data is None or routes is None or data.axis != 0 or routes.axis != 0:
@@ -137,7 +138,7 @@ def _mix_experts(step: Step) -> list[Fact | None]:
 
 
 def _block_repeats(step: Step) -> list[Fact | None]:
-    """NGramRepeatBlock: what a row has said so far, and its scores."""
+    """NGramRepeatBlock: the tokens of a row so far, and its scores."""
     if step.rows(0) is None or step.rows(1) is None:
         raise Unknown("one side has no rows")
     return all_on_first_axis(step, (0, 1))

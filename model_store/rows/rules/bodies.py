@@ -1,4 +1,4 @@
-"""Operators with a graph inside."""
+"""Rules for operators with graphs inside: If, Loop and Scan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ _MAY_DRAW = RANDOM | {"Dropout"}
 
 
 def draws_numbers(graph: onnx.GraphProto) -> bool:
-    """Whether a node of the graph, or of one inside of it, may draw random numbers."""
+    """Whether a node of the graph, or of one inside it, may draw random numbers."""
     for node in graph.node:
         if node.op_type in _MAY_DRAW or any(draws_numbers(a.g) for a in node.attribute if a.HasField("g")):
             return True
@@ -27,7 +27,7 @@ def draws_numbers(graph: onnx.GraphProto) -> bool:
 
 
 class Undecided(Unknown):
-    """It depends on a condition what an If gives."""
+    """The result of an If depends on its condition."""
 
     def __init__(self, condition: str, reason: str) -> None:
         super().__init__(reason)
@@ -35,7 +35,7 @@ class Undecided(Unknown):
 
 
 def follow_inside(step: Step, assumed: Mapping[str, bool]) -> list[Fact | None]:
-    """An If, Loop or Scan, by what was written out of it. ``assumed`` has the truth of some conditions."""
+    """An If, Loop or Scan, by its unfolded parts. ``assumed`` has the outcomes of some conditions."""
     if step.node.op == "If":
         return _choose(step, assumed)
     if step.node.op == "Scan":
@@ -44,7 +44,7 @@ def follow_inside(step: Step, assumed: Mapping[str, bool]) -> list[Fact | None]:
 
 
 def _choose(step: Step, assumed: Mapping[str, bool]) -> list[Fact | None]:
-    """The results of the branch that is taken; where both may be, they must be laid out alike."""
+    """The results of the branch that is taken. If both may be, they must be laid out alike."""
     condition, name = _expect_shared(step.fact(0), "which branch of an If is taken"), step.node.inputs[0]
     truth = None if condition.values is None else condition.values.reshape(-1)[0]
     if not isinstance(truth, bool):
@@ -61,11 +61,11 @@ def _choose(step: Step, assumed: Mapping[str, bool]) -> list[Fact | None]:
 
 
 def _merge(step: Step, condition: str, facts: Sequence[Fact], output: int) -> Fact:
-    """What is known of a result that either branch may give."""
+    """What is known about a result that either branch may give."""
     first, *others = facts
     for other in others:
         if widen(first).state != widen(other).state:
-            raise Undecided(condition, "its branches lay rows out otherwise")
+            raise Undecided(condition, "its branches lay out rows differently")
         if first.shape is None or other.shape is None or first.rank != other.rank:
             raise Undecided(condition, "its branches give different ranks")
     if not others:
@@ -79,10 +79,10 @@ def _merge(step: Step, condition: str, facts: Sequence[Fact], output: int) -> Fa
 
 
 def _loop(step: Step) -> list[Fact | None]:
-    """What is carried must be laid out alike after each turn, and nothing of the rows may decide how many there are."""
+    """What is carried must be laid out alike after each turn, and rows must not decide the number of turns."""
     inside, facts = step.node.inside, step.facts
     if inside is None:
-        raise Unknown("a Loop of this form")
+        raise Unknown("this form of Loop")
     for at in (0, 1):
         if step.has(at):
             _expect_shared(step.fact(at), "how many turns a Loop takes")
@@ -111,10 +111,10 @@ def _scan(step: Step) -> list[Fact | None]:
 
 
 def _repeat(step: Step, length: Size, surely: bool, axes: Sequence[int]) -> list[Fact | None]:
-    """The results of a Loop or Scan: what is carried, then what each turn adds along these axes.
+    """The results of a Loop or Scan: the carried tensors, then what each turn appends along these axes.
 
-    ``surely`` says that there is a turn. The layout after the second turn is that after the first one, so it is the
-    same after every other: the rules know nothing else of what a turn is given.
+    ``surely``: there is at least one turn. Since the layout after the second turn equals that after the first, it is
+    the same after every later turn: the rules know nothing else about what a turn receives.
     """
     turns = step.node.inside.turns if step.node.inside is not None else ()
     if len(turns) < TURNS or any(length.at(run) < TURNS for run in range(len(step.measures.runs))):
@@ -129,7 +129,7 @@ def _repeat(step: Step, length: Size, surely: bool, axes: Sequence[int]) -> list
         fact = _expect_alike(step, *names)
         given = widen(step.named(first.given[begin + at]))
         if not surely and (given.state, given.shape) != (fact.state, fact.shape):
-            raise Unknown("it may take no turn, and then gives what is laid out otherwise")
+            raise Unknown("it may take no turn, and its result is then laid out differently")
         found.append(replace(fact, source=step.source))
     for at, names in enumerate(zip(first.added, second.added, strict=True)):
         output = len(first.carried) + at
@@ -141,7 +141,7 @@ def _repeat(step: Step, length: Size, surely: bool, axes: Sequence[int]) -> list
 
 
 def _pile_up(step: Step, fact: Fact, axis: int, length: Size, output: int) -> Fact:
-    """What turns add, behind each other along a new axis."""
+    """What turns append, concatenated along a new axis."""
     axis = norm(axis, fact.rank + 1)
     state = fact.state
     if isinstance(state, Rows):
@@ -152,31 +152,31 @@ def _pile_up(step: Step, fact: Fact, axis: int, length: Size, output: int) -> Fa
 
 
 def _expect_alike(step: Step, one: str, other: str) -> Fact:
-    """A tensor that is laid out alike after two turns. Raises Unknown where it is not."""
+    """A tensor that is laid out alike after two turns. Raises Unknown if it is not."""
     first, second = (widen(_expect_whole(step.named(name))) for name in (one, other))
     if first.state != second.state or first.shape is None or first.shape != second.shape:
-        raise Unknown("what it carries is laid out otherwise after each turn")
+        raise Unknown("what it carries is laid out differently after each turn")
     return first
 
 
 def _expect_shared(fact: Fact, what: str) -> Fact:
     if isinstance(_expect_whole(fact).state, Fixed):
         return fact
-    raise Unknown(f"it depends on the rows or on their number {what}")
+    raise Unknown(f"the rows or their number decide {what}")
 
 
 def _expect_whole(fact: Fact) -> Fact:
-    """Raises what is wrong with a tensor that is not laid out by rows."""
+    """Raise the failure of a tensor, if it has one."""
     if isinstance(fact.state, Failed):
         raise (Mixing if fact.state.verdict == "mixing" else Unknown)(f"inside of it, {fact.state.reason}")
     return fact
 
 
 def _scan_rows(step: Step, states: int, axes: Sequence[int]) -> list[Fact | None]:
-    """A Scan that carries nothing new from turn to turn computes each place of the scanned axis by itself."""
+    """A Scan that carries nothing from turn to turn computes each place of the scanned axis alone."""
     body, inside = step.attribute("body"), step.node.inside
     if step.attribute("scan_input_directions") or step.attribute("scan_output_directions"):
-        raise Unknown("a Scan of this form")
+        raise Unknown("this form of Scan")
     rows: Rows | None = None
     for at in range(states + len(axes)):
         found = step.rows(at)
@@ -185,7 +185,7 @@ def _scan_rows(step: Step, states: int, axes: Sequence[int]) -> list[Fact | None
                 raise Unknown("it scans a fixed tensor beside the rows")
             continue
         if at < states or axes[at - states] != found.axis or (found.outer, found.inner) != (ONE, ONE):
-            raise Unknown("it goes through the batch otherwise than row by row")
+            raise Unknown("it does not go through the batch row by row")
         rows = join(rows, found.at(0))
     written = len(list(inside.list_names())) if inside is not None else 0
     step.expect_fixed(*range(states + len(axes), len(step.facts) - written))
@@ -205,9 +205,9 @@ def _scan_rows(step: Step, states: int, axes: Sequence[int]) -> list[Fact | None
 
 
 def _scan_batches(step: Step) -> list[Fact | None]:
-    """Scan of version 8: it goes through each example of a batch on axis 0 by itself."""
+    """Scan of version 8: it goes through each example of a batch on axis 0 alone."""
     if step.opset > 8:
-        raise Unknown("a Scan of this form")
+        raise Unknown("this form of Scan")
     body, scanned = step.attribute("body"), step.attribute("num_scan_inputs")
     given = len(body.input) + 1
     step.expect_fixed(*range(given, len(step.facts)))
@@ -219,7 +219,7 @@ def _scan_batches(step: Step) -> list[Fact | None]:
 
 
 def _shapes_by_values(body: onnx.GraphProto, given: set[str]) -> bool:
-    """Whether values of these tensors may decide about the shape of another."""
+    """Whether values of these tensors may decide the shape of another."""
     for node in body.node:
         first = BY_VALUES.get(node.op_type, len(node.input))
         if given.intersection(node.input[first:]) or (node.domain and given.intersection(node.input)):
@@ -232,7 +232,7 @@ def _shapes_by_values(body: onnx.GraphProto, given: set[str]) -> bool:
 
 
 def _passes_on(body: onnx.GraphProto, number: int) -> bool:
-    """Whether a carried state comes out of the body as it went in."""
+    """Whether a carried state leaves the body unchanged."""
     given, left = body.input[number].name, body.output[number].name
     sources = {node.output[0]: node.input[0] for node in body.node if node.op_type == "Identity"}
     while left in sources:

@@ -27,37 +27,37 @@ def concat(step: Step) -> list[Fact | None]:
     if axis == batch:
         return [step.give(_stack(states), tuple(after))]
     if None in states:
-        raise Unknown("a fixed tensor lies along the rows")
+        raise Unknown("a tensor that is the same for every row has its own length along the rows")
     after[batch] = facts[states.index(found[0])].dims[batch]
     if any(isinstance(state, Places | Selectors) for state in found):
         return [step.give(_make_selectors(step, found, axis), tuple(after))]
     joined: Rows | None = None
     for state in found:
-        assert isinstance(state, Rows)  # noqa: S101  # the others went another way
+        assert isinstance(state, Rows)  # noqa: S101  # the others took another path
         joined = join(joined, state)
     assert joined is not None  # noqa: S101
     return [step.give(joined, tuple(after))]
 
 
 def _stack(states: Sequence[Lying | None]) -> Rows:
-    """Batches behind each other on their own axis, as a guided diffusion step does it."""
+    """Batches one after the other on the same axis, as a guided diffusion step concatenates them."""
     rows = [state for state in states if isinstance(state, Rows)]
     if len(rows) != len(states):
-        raise Mixing("something that is no batch is joined to the rows, on their axis")
+        raise Mixing("it joins the rows, on their axis, with something that is no batch")
     inner = next((state.inner for state in rows if not state.even), rows[0].inner)
     outer = Size.of(0)
     for state in rows:
         blocks = (state.outer * state.inner).divide(inner) if state.even else state.outer
         if blocks is None or (not state.even and state.inner != inner):
-            raise Mixing("batches in different orders are joined on the axis of the rows")
+            raise Mixing("it joins batches in different orders on the axis of the rows")
         outer += blocks
-    if len(rows) > 1 and all(state.even for state in rows):  # each block is even, and unlike the others
+    if len(rows) > 1 and all(state.even for state in rows):  # each block is even, but blocks differ
         return Rows(rows[0].axis, sum((state.outer * state.inner for state in rows), ZERO), ONE)
     return Rows(rows[0].axis, outer, inner, rows[0].even and len(rows) == 1)
 
 
 def _make_selectors(step: Step, states: Sequence[Lying], axis: int) -> Selectors:
-    """Index tuples that begin with the number of the row itself."""
+    """Index tuples that begin with the number of their own row."""
     first, *others = states
     rank = step.fact(0).rank
     numbers_rows = (
@@ -72,7 +72,7 @@ def _make_selectors(step: Step, states: Sequence[Lying], axis: int) -> Selectors
         for state in others
     )
     if not numbers_rows or not same:
-        raise Unknown("the number of a row within its batch enters an index that is not understood")
+        raise Unknown("the position of a row in its batch enters an index in a way that is not understood")
     return Selectors(first.axis, first.outer, first.inner)
 
 
@@ -97,7 +97,7 @@ def _split(step: Step) -> list[Fact | None]:
 
 
 def _split_lengths(step: Step, length: Size) -> list[Size] | None:
-    """How long the parts are: as it is said, or all alike; None where that is not known."""
+    """The lengths of the parts: as given, or all equal; None if not known."""
     if step.has(1):
         return step.sizes(1)
     if step.attribute("split"):
@@ -108,7 +108,7 @@ def _split_lengths(step: Step, length: Size) -> list[Size] | None:
 
 
 def _block(step: Step, state: Lying, length: Size) -> Lying:
-    """Some of the batches that lie behind each other. Raises Mixing for a part of one."""
+    """Some of the concatenated batches. Raises Mixing for a part of one."""
     outer = length.divide(step.measures.rows * state.inner)
     if outer is None or isinstance(state, Places | Selectors):
         raise Mixing("it cuts the batch")

@@ -1,4 +1,4 @@
-"""Operators of other domains: classical machine learning (ai.onnx.ml) and ONNX Runtime's own (com.microsoft)."""
+"""Rules for other domains: classical machine learning (ai.onnx.ml) and ONNX Runtime's own (com.microsoft)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,14 +19,14 @@ from model_store.rows.steps import Rule, Step
 
 
 def _table(step: Step) -> list[Fact | None]:
-    """Estimators: one row of a table is one example; a vector is one example by itself."""
+    """Estimators: each row of a table is one example; a vector is a single example."""
     if step.fact(0).rank < 2 and step.rows(0) is not None:
-        raise Mixing("a vector is one example, so it computes over the rows")
+        raise Mixing("a vector is a single example, so it computes over the rows")
     return keep(step)
 
 
 def _columns(step: Step) -> list[Fact | None]:
-    """Operators with one parameter for each column, or one for all."""
+    """Operators with one parameter per column, or one for all."""
     rows = step.rows(0)
     if rows is not None and rows.axis == step.fact(0).rank - 1 and step.fact(0).rank > 1:
         raise Unknown("the rows lie on the axis of the columns")
@@ -50,17 +50,17 @@ def _pick_columns(step: Step) -> list[Fact | None]:
         dims = step.fact(1).dims
         flat = relay(picks, dims, (product(dims),))
         if not isinstance(flat, Rows):
-            raise Unknown("the number of a row within its batch picks from a table")
+            raise Unknown("the position of a row in its batch indexes a table")
         return give_rows(step, flat.at(max(rank - 1, 1)))
     if rows is not None and rows.axis == rank - 1:
-        raise Mixing("it picks rows of the batch by their place")
+        raise Mixing("it picks rows of the batch by position")
     return give_rows(step, rows)
 
 
 def _join_columns(step: Step) -> list[Fact | None]:
     """FeatureVectorizer: tables side by side."""
     if any(fact is None or fact.rank != 2 for fact in step.facts):
-        raise Unknown("it joins what is no table")
+        raise Unknown("it joins tensors that are no tables")
     return all_on_first_axis(step, range(len(step.facts)))
 
 
@@ -79,13 +79,13 @@ def _qlinear_concat(step: Step) -> list[Fact | None]:
     tensors = range(2, len(step.facts), 3)
     step.expect_fixed(*(at for at in range(len(step.facts)) if at not in tensors))
     if not step.has(2) or step.attribute("axis") is None:
-        raise Unknown("what it joins is not known")
+        raise Unknown("the tensors that it joins are not known")
     step.read.update(tensors)
     return concat(replace(step, facts=step.facts[2::3]))
 
 
 def _qlinear_softmax(step: Step) -> list[Fact | None]:
-    """Its attribute names the version of Softmax that it follows: before 13 along all axes from ``axis`` on."""
+    """An attribute names the version of Softmax: before 13, it computes along all axes from ``axis`` on."""
     step.expect_fixed_after(0)
     rank = step.fact(0).rank
     axis = step.axis(rank, -1)
@@ -94,7 +94,7 @@ def _qlinear_softmax(step: Step) -> list[Fact | None]:
 
 
 def _one_scale(step: Step) -> list[Fact | None]:
-    raise Mixing("one scale is taken over the whole batch")
+    raise Mixing("it computes one scale for the whole batch")
 
 
 def _first(step: Step) -> list[Fact | None]:
@@ -107,7 +107,7 @@ def _bias(step: Step) -> list[Fact | None]:
 
 
 def _normalize(step: Step) -> list[Fact | None]:
-    """Normalizer: each row of a table by itself; a vector as a whole."""
+    """Normalizer: each row of a table alone, or a vector as a whole."""
     return _table(step)
 
 
@@ -118,7 +118,7 @@ _ESTIMATORS = (
 
 
 def _tokenize(step: Step) -> list[Fact | None]:
-    """Tokenizer: one text for each row, cut into parts."""
+    """Tokenizer: one text per row, split into parts."""
     rows, filler = step.rows(0), step.attribute("pad_value")
     if (
         rows is None
@@ -126,7 +126,7 @@ def _tokenize(step: Step) -> list[Fact | None]:
         or (rows.outer, rows.inner) != (ONE, ONE)
         or not isinstance(filler, bytes)
     ):
-        raise Mixing("it fills each row up to the longest of the batch")
+        raise Mixing("it pads each row to the longest of the batch")
     return [Fact(Filled(filler), None)]
 
 
@@ -152,7 +152,7 @@ def _pool_masked(step: Step) -> list[Fact | None]:
     step.expect_fixed(1)
     batch, channels = step.fact(1).dims[:2]
     if batch != ONE or channels not in (ONE, step.fact(0).dims[1]):
-        raise Unknown("which mask a row gets depends on its place")
+        raise Unknown("the position of a row decides its mask")
     return keep(step)
 
 
@@ -185,12 +185,12 @@ CONTRIB: Mapping[str, Rule] = {
 
 
 def _count_words(step: Step) -> list[Fact | None]:
-    """TfIdfVectorizer: a vector of texts is one document. Fillers at its end count only where they are sought."""
+    """TfIdfVectorizer: a vector of texts is one document. Padding at its end counts only if it is searched for."""
     state = step.look(0).state
     if not isinstance(state, Filled):
         return _table(step)
     if state.filler in (step.attribute("pool_strings") or [state.filler]):
-        raise Mixing("it counts the fillers of shorter rows")
+        raise Mixing("it counts the padding of shorter rows")
     return [step.give(Rows(0))]
 
 

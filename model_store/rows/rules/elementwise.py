@@ -1,4 +1,4 @@
-"""Operators that compute each element from the elements at its own place, with broadcasting."""
+"""Rules for operators that compute each element from the elements at the same place, with broadcasting."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,13 +18,13 @@ _MORE_INPUTS = (
     "Mod Mul Or PRelu Pow Sub Sum Where Xor StringConcat"
 )
 _FIRST_INPUT_ONLY = "Clip CastLike"
-"""Elementwise in their first input; the others are the same for every element."""
+"""Elementwise in their first input; the other inputs are the same for every element."""
 
 
 def broadcast(step: Step, places: Sequence[int], rank: int | None = None) -> State:
-    """The state of an output whose elements come from the operands at the same place, aligned at the last axis.
+    """The state of an output whose elements come from operands at the same place, aligned at the last axis.
 
-    Raises Mixing where rows lie on different axes, so that every row would meet every other.
+    Raises Mixing if rows lie on different axes, because that combines every row with every other.
     """
     facts = [step.look(at) for at in places]
     join_lengths(step, facts)
@@ -46,25 +46,25 @@ def broadcast(step: Step, places: Sequence[int], rank: int | None = None) -> Sta
             if fact.state.outer * fact.state.inner != length:
                 raise Unknown("axes of the rows have different lengths")
         elif at >= 0 and fact.dims[at] != ONE:
-            raise Unknown("a fixed tensor lies along the rows")
+            raise Unknown("a tensor that is the same for every row has its own length along the rows")
     return found
 
 
 def join(a: Rows | None, b: Rows) -> Rows:
-    """How two operands lie along the batch together. Raises Mixing."""
+    """The common layout of two operands along the batch. Raises Mixing."""
     if a is None:
         return b
     if a.axis != b.axis:
-        raise Mixing(f"rows lie on axis {a.axis} and on axis {b.axis}, so every row meets every other")
+        raise Mixing(f"rows lie on axis {a.axis} and on axis {b.axis}, so it combines every row with every other")
     if (a.outer, a.inner) == (b.outer, b.inner):
         return Rows(a.axis, a.outer, a.inner, a.even and b.even)
     if a.even or b.even:
         return b if a.even else a
-    raise Mixing("rows lie in different orders, so a row meets others")
+    raise Mixing("rows lie in different orders, so it combines different rows")
 
 
 def join_lengths(step: Step, facts: Sequence[Fact]) -> None:
-    """Lengths that meet at the same place are equal, or one of them is 1."""
+    """Aligned lengths are equal, or one of them is 1."""
     for axis in range(1, 1 + max(fact.rank for fact in facts)):
         lengths = [fact.dims[-axis] for fact in facts if fact.rank >= axis and fact.dims[-axis] != ONE]
         for other in lengths[1:]:
@@ -72,7 +72,7 @@ def join_lengths(step: Step, facts: Sequence[Fact]) -> None:
 
 
 def broadcast_shape(facts: Sequence[Fact | None]) -> Shape | None:
-    """The shape that operands give together, whatever is in them; None where it is not known."""
+    """The broadcast shape of the operands, whatever their states; None if it is not known."""
     dims = [fact.shape for fact in facts if fact is not None]
     if not dims or None in dims:
         return None
@@ -113,7 +113,7 @@ def _binary(step: Step) -> list[Fact | None]:
 
 
 def _combine_places(step: Step) -> State:
-    """Sums and products by a number of what tells rows apart; a remainder or a quotient may forget it."""
+    """Sums, and products with a number, keep telling rows apart; a remainder or quotient may not."""
     if step.node.op not in ("Add", "Sub", "Mul", "Div", "Mod"):
         raise Unknown("the number of a row within its batch enters the data")
     left, right = step.fact(0), step.fact(1)
@@ -126,24 +126,24 @@ def _combine_places(step: Step) -> State:
     if a is None or (step.node.op == "Mul" and b is None and not isinstance(left.state, Places)):
         a = b
         if step.node.op != "Mul" or a is None:
-            raise Unknown("a number is divided by the number of a row")
+            raise Unknown("a number is divided by the position of a row in its batch")
     if factor is None:
-        raise Unknown("the number of a row is combined with several numbers")
+        raise Unknown("the position of a row in its batch is combined with several numbers")
     if step.node.op == "Mul":
         return _check_range(step, Places(a.axis, a.outer, a.inner, a.step * factor))
     quotient = a.step.divide(factor)
     positive = is_never_negative(a.step) and is_never_negative(factor - ONE)
     if quotient is None or not positive or not is_never_negative(step.bounds(step.node.inputs[0])[0]):
-        raise Unknown("the number of a row is divided by what does not fit")
+        raise Unknown("the position of a row in its batch is divided by a number that does not fit")
     if step.node.op == "Div":
         return Places(a.axis, a.outer, a.inner, quotient)
     return Rows(a.axis, a.outer, a.inner)
 
 
 def _check_range(step: Step, state: State) -> State:
-    """Raises Unknown where the numbers may become too large for their type."""
+    """Raise Unknown if the numbers may overflow their type."""
     if isinstance(state, Places) and not fits(step, state.step):
-        raise Unknown("the number of a row is multiplied by so much that it may overflow")
+        raise Unknown("the position of a row in its batch is multiplied until it may overflow")
     return state
 
 
@@ -155,7 +155,7 @@ def _aligned_places(fact: Fact, rank: int) -> Places | None:
         return Places(state.axis + shift, state.outer, state.inner, Size.of(0))
     if isinstance(state, Fixed):
         return None
-    raise Unknown("the number of a row within its batch is combined with data")
+    raise Unknown("the position of a row in its batch is combined with data")
 
 
 def _add_places(a: Places | None, b: Places | None, subtract: bool) -> State:
@@ -163,7 +163,7 @@ def _add_places(a: Places | None, b: Places | None, subtract: bool) -> State:
         b = Places(b.axis, b.outer, b.inner, -b.step)
     if a is None or b is None:
         state = a or b
-        assert state is not None  # noqa: S101  # one of them is, or nobody would have asked
+        assert state is not None  # noqa: S101  # one of them is not None
         return state
     same = a.axis == b.axis and a.outer * a.inner == b.outer * b.inner
     if not same or ((a.outer, a.inner) != (b.outer, b.inner) and a.step != 0 and b.step != 0):
@@ -188,7 +188,7 @@ def trains(step: Step) -> bool:
 
 
 def _quantize(step: Step) -> list[Fact | None]:
-    """QuantizeLinear and DequantizeLinear: scales for the whole tensor, for each place of an axis, or for blocks."""
+    """QuantizeLinear and DequantizeLinear: scales for the whole tensor, along an axis, or in blocks."""
     rows, scale = step.rows(0), step.fact(1)
     own = step.rows(1)
     if own is not None and rows is not None and scale.rank == 1:  # one for each row
@@ -209,7 +209,7 @@ def _quantize(step: Step) -> list[Fact | None]:
 
 def _normalize_strings(step: Step) -> list[Fact | None]:
     if step.attribute("stopwords"):
-        raise Mixing("it leaves texts out, so the number of rows depends on what they say")
+        raise Mixing("it drops texts, so texts decide the number of rows")
     return step.give_all(_row_state(step, 0))
 
 

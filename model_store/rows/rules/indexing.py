@@ -1,4 +1,4 @@
-"""Operators that pick or place elements by indices."""
+"""Rules for operators that read or write elements by index."""
 
 from collections.abc import Mapping
 
@@ -31,12 +31,12 @@ def _gather(step: Step) -> list[Fact | None]:
 def _pick_same(step: Step, lies: Rows | Places | Selectors, axis: int, rank: int) -> Rows | Places | Selectors:
     """Every row picks the same places, along another axis than that of the rows."""
     if lies.axis == axis:
-        raise Mixing("it picks rows of the batch by their place")
+        raise Mixing("it picks rows of the batch by position")
     return move(lies, lies.axis + (rank - 1 if axis < lies.axis else 0))
 
 
 def _pick_own_block(step: Step, lies: Rows, points: Places, axis: int) -> Rows:
-    """Flat indices, such as row · length + place, that stay within the row's own part of the axis."""
+    """Flat indices, such as row · length + position, that stay within the row's own part of the axis."""
     if lies.outer != ONE or points.step != lies.inner:
         raise Mixing("it picks rows of the batch")
     low, high = step.bounds(step.node.inputs[1])
@@ -49,7 +49,7 @@ def _gather_elements(step: Step) -> list[Fact | None]:
     data, indices = step.rows(0), step.rows(1)
     axis = step.axis(step.fact(0).rank, 0)
     if data is None or indices is None:
-        raise Unknown("an index for each element of which only one side has rows")
+        raise Unknown("only one of data and indices has rows")
     both = join(data, indices)
     if both.axis == axis:
         raise Mixing("it picks from other rows")
@@ -62,9 +62,9 @@ def _scatter_elements(step: Step) -> list[Fact | None]:
     for at in range(3):
         state = step.rows(at)
         if state is None:
-            raise Unknown("an index for each element of which only one side has rows")
+            raise Unknown("only some of data, indices and updates have rows")
         joined = join(joined, state)
-    assert joined is not None  # noqa: S101  # there are three
+    assert joined is not None  # noqa: S101  # there are three facts
     if joined.axis == axis:
         raise Mixing("it writes into other rows")
     return [step.give(joined)]
@@ -91,13 +91,13 @@ def _gather_nd(step: Step) -> list[Fact | None]:
         raise Unknown("the number of a row within its batch enters an index")
     if data is None:
         if shared and points is not None and points.axis < shared:
-            raise Unknown("a fixed tensor lies along the rows")
+            raise Unknown("a tensor that is the same for every row has its own length along the rows")
         return give_rows(step, points)
     if points is None:
         if data.axis < shared:
-            raise Unknown("a fixed tensor lies along the rows")
+            raise Unknown("a tensor that is the same for every row has its own length along the rows")
         if data.axis < shared + length:
-            raise Mixing("it picks rows of the batch by their place")
+            raise Mixing("it picks rows of the batch by position")
         return [step.give(data.at(rank - 1 + data.axis - shared - length))]
     if data.axis < shared and points.axis == data.axis:
         return [step.give(join(data, points))]
@@ -115,7 +115,7 @@ def _scatter_nd(step: Step) -> list[Fact | None]:
     if points is not None or data is None:
         raise Unknown("where it writes depends on the rows")
     if data.axis < length:
-        raise Mixing("it writes into rows by their place")
+        raise Mixing("it writes into rows by position")
     if updates is None:
         raise Unknown("fixed values are written into every row")
     return [step.give(join(data, updates.at(updates.axis - (rank - 1) + length)))]
@@ -134,7 +134,7 @@ def _reverse_sequence(step: Step) -> list[Fact | None]:
     if rows is not None and rows.axis == time:
         raise Mixing("it reverses the batch")
     if rows is None or rows.axis != batch or lengths is None:
-        raise Unknown("lengths that are not those of the rows")
+        raise Unknown("its lengths are not those of the rows")
     return [step.give(join(rows, lengths.at(batch)))]
 
 
@@ -149,32 +149,32 @@ def _grid_sample(step: Step) -> list[Fact | None]:
 
 
 def _align_regions(step: Step) -> list[Fact | None]:
-    """RoiAlign: each region names the picture that it lies in, and that must be the row's own."""
+    """RoiAlign: each region names its picture, which must be that of its own row."""
     pictures, regions, points = step.rows(0), step.rows(1), lying(step, 2)
     if pictures is None or regions is None or pictures.axis != 0 or regions.axis != 0:
         raise Unknown("the pictures or the regions have no rows on axis 0")
     own = isinstance(points, Places) and points.step == 1 and step.bounds(step.node.inputs[2]) == (ZERO, ZERO)
     if points is None or not own or (pictures.outer, pictures.inner) != (ONE, ONE):
-        raise Unknown("the picture of a region may be that of another row")
+        raise Unknown("a region may lie in the picture of another row")
     if not regions.even and (regions.outer, regions.inner) != (points.outer, points.inner):
         raise Mixing("a region lies in the picture of another row")
     return give_rows(step, Rows(0, points.outer, points.inner))
 
 
 def _make_grid(step: Step) -> list[Fact | None]:
-    """AffineGrid: a grid for each row's transformation, of a size that is the same for all."""
+    """AffineGrid: a grid for each row's transformation, with a size that all rows share."""
     rows, size = step.rows(0), step.sizes(1)
     if rows is None or rows.axis != 0 or size is None or size[0] != step.fact(0).dims[0]:
-        raise Unknown("its size is not that of the rows")
+        raise Unknown("its size does not fit the rows")
     if any(length.has_rows for length in size[1:]):
         raise Unknown("its size depends on the number of rows")
     return give_rows(step, rows)
 
 
 def _split_texts(step: Step) -> list[Fact | None]:
-    """StringSplit: each text is filled up to the longest; how many parts it has is its own."""
+    """StringSplit: each text is padded to the longest; the number of its parts is its own."""
     rows = step.rows(0)
-    texts = Fact(Failed("mixing", "StringSplit fills each text up to the longest of the batch"), None)
+    texts = Fact(Failed("mixing", "StringSplit pads each text to the longest of the batch"), None)
     return [texts, *(step.give(rows or FIXED, output=1) for name in step.node.outputs[1:] if name)]
 
 
@@ -210,18 +210,18 @@ def _compress(step: Step) -> list[Fact | None]:
     rank = step.fact(0).rank
     axis = step.attribute("axis")
     if axis is None:
-        raise Mixing("it makes one axis of all")
-    return give_rows(step, avoid(step, [norm(axis, rank)], "leaves out some"))
+        raise Mixing("it flattens all axes into one")
+    return give_rows(step, avoid(step, [norm(axis, rank)], "drops some"))
 
 
 def _unpool(step: Step) -> list[Fact | None]:
-    """MaxUnpool: places that were counted in a tensor with as many for each row as the result has."""
+    """MaxUnpool: indices that were counted in a tensor of the same size per row as the result."""
     rows, places = step.rows(0), step.look(1).state
     if rows is None or not isinstance(places, Counted) or (rows.axis, rows.outer, rows.inner) != (0, ONE, ONE):
         raise Unknown("its indices are not known to be those of the rows")
     sizes = step.sizes(2) if step.has(2) else None
     if step.has(2) and (sizes is None or any(size.has_rows for size in sizes[1:])):
-        raise Unknown("how large its result is is not known")
+        raise Unknown("the size of its result is not known")
     result = step.give(Rows(0), None if sizes is None else tuple(sizes))
     if product(result.dims[1:]) != places.each:
         raise Mixing("its indices were counted in a tensor of another size")
@@ -241,7 +241,7 @@ def _data_dependent(step: Step) -> list[Fact | None]:
 
 
 def _dynamic_scale(step: Step) -> list[Fact | None]:
-    raise Mixing("one scale is taken over the whole batch")
+    raise Mixing("it computes one scale for the whole batch")
 
 
 RULES: Mapping[str, Rule] = {

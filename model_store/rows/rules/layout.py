@@ -1,4 +1,4 @@
-"""Operators that move and repeat elements without computing on them."""
+"""Rules for operators that move and repeat elements without computing on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ Lying = Rows | Places | Selectors
 
 
 def lying(step: Step, at: int) -> Lying | None:
-    """How an input lies along the batch, what tells rows apart included. Raises Unknown for a mere number of rows."""
+    """The layout of an input along the batch, index tensors included. Raises Unknown for a mere number of rows."""
     state = step.look(at).state
     if isinstance(state, Rows | Places | Selectors):
         return state
@@ -33,7 +33,7 @@ def move(state: Lying, axis: int, outer: Size | None = None, inner: Size | None 
 
 
 def relay(state: Lying, before: Shape, after: Shape) -> Lying:
-    """Where the rows lie after a reshape. Raises Mixing where they are spread over several axes or joined."""
+    """The layout of the rows after a reshape. Raises Mixing if they are spread over several axes or joined."""
     splits = [(state.outer, state.inner)]
     if isinstance(state, Rows) and state.even:
         splits = [(ONE, state.outer * state.inner), (state.outer * state.inner, ONE)]
@@ -52,15 +52,15 @@ def relay(state: Lying, before: Shape, after: Shape) -> Lying:
 
 
 def _is_within(axis: int, place: int, before: Shape, after: Shape) -> bool:
-    """Whether an axis after a reshape is a part of the one before it, so that it runs through no other axis."""
+    """Whether an axis after a reshape is a part of the one before it and of no other axis."""
     ahead = product(after[:place]).divide(product(before[:axis]))
     return ahead is not None and product(after[place + 1 :]).divide(product(before[axis + 1 :])) is not None
 
 
 def _split_axis(size: Size, ahead: Size, behind: Size, before: Size, after: Size) -> tuple[Size, Size] | None:
-    """What of an axis lies outside and inside of the rows: ahead = before · outer and behind = inner · after.
+    """The parts of an axis outside and inside the rows, from ahead = before · outer and behind = inner · after.
 
-    A reshape keeps the number of elements, so one of the two follows from the other.
+    A reshape keeps the number of elements, so each part follows from the other.
     """
     places = size.per_row()
     if places is None:
@@ -125,10 +125,10 @@ def _squeeze(step: Step) -> list[Fact | None]:
     if axes is None:
         axes = [at for at, size in enumerate(data.dims) if size == ONE]
         if any(_may_be_one(size) for at, size in enumerate(data.dims) if at not in axes):
-            raise Mixing("Squeeze without axes takes the axis of the rows away where there is one row")
+            raise Mixing("Squeeze without axes removes the axis of the rows if there is one row")
     gone = {norm(axis, data.rank) for axis in axes}
     if state is not None and state.axis in gone:
-        raise Mixing("it takes the axis of the rows away")
+        raise Mixing("it removes the axis of the rows")
     after = tuple(size for at, size in enumerate(data.dims) if at not in gone)
     return [step.give(FIXED if state is None else move(state, state.axis - sum(at < state.axis for at in gone)), after)]
 
@@ -152,7 +152,7 @@ def _transpose(step: Step) -> list[Fact | None]:
 
 
 def spread(step: Step, data: Fact, target: Sequence[Size]) -> list[Fact | None]:
-    """Broadcast to a shape: along the batch a fixed tensor gives the same for every row."""
+    """Broadcast to a shape. Along the batch, a fixed tensor gives the same for every row."""
     rank = max(data.rank, len(target))
     before = (*[ONE] * (rank - data.rank), *data.dims)
     join_ends(step, data.dims, target)
@@ -162,12 +162,12 @@ def spread(step: Step, data: Fact, target: Sequence[Size]) -> list[Fact | None]:
     if isinstance(state, Rows | Places | Selectors):
         axis = state.axis + rank - data.rank
         if batched != [axis]:
-            raise Mixing("it spreads rows along a second axis as long as the batch")
+            raise Mixing("it repeats rows along a second axis as long as the batch")
         return [step.give(move(state, axis), after)]
     if len(batched) != 1:
         raise Unknown("two axes have the length of the batch")
     if before[batched[0]] != ONE:
-        raise Unknown("a fixed tensor lies along the rows")
+        raise Unknown("a tensor that is the same for every row has its own length along the rows")
     length = after[batched[0]].divide(step.measures.rows)
     if length is None:
         raise Unknown("an axis is not a whole multiple of the rows")
@@ -192,7 +192,7 @@ def _constant_of_shape(step: Step) -> list[Fact | None]:
 def _tile(step: Step) -> list[Fact | None]:
     data, repeats = step.fact(0), step.sizes(1)
     if repeats is None:
-        raise Unknown("how often it repeats is not understood")
+        raise Unknown("the number of repetitions is not understood")
     after = tuple(size * times for size, times in zip(data.dims, repeats, strict=True))
     state = lying(step, 0)
     if state is not None:
@@ -213,16 +213,16 @@ def _tile(step: Step) -> list[Fact | None]:
 def _range(step: Step) -> list[Fact | None]:
     limits = [step.sizes(at) for at in range(3)]
     if None in limits or not limits[0] or not limits[1] or not limits[2]:
-        raise Unknown("a range by the number of rows that is not understood")
+        raise Unknown("a range depends on the number of rows in a way that is not understood")
     start, end, delta = (limit[0] for limit in limits if limit)
     inner = end.divide(step.measures.rows)
     if start != 0 or delta != 1 or inner is None:
-        raise Unknown("a range by the number of rows that does not begin with 0 in steps of 1")
+        raise Unknown("a range that depends on the number of rows does not begin with 0 in steps of 1")
     return [step.give(Places(0, ONE, inner, inner), (end,))]
 
 
 def _same_axes(step: Step) -> list[Fact | None]:
-    """Operators on the last two axes, which the rows must not be: triangles, determinants."""
+    """Operators on the last two axes, such as triangles and determinants; rows must lie on others."""
     step.expect_fixed_after(0)
     data, state = step.fact(0), step.rows(0)
     if state is not None and state.axis >= data.rank - 2:

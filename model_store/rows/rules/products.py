@@ -1,4 +1,4 @@
-"""Products of matrices: every operator that sums over one axis of two operands."""
+"""Rules for matrix products: operators that sum over one axis of two operands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from model_store.rows.steps import Rule, Step
 
 @dataclass(frozen=True, slots=True)
 class _Operand:
-    """A side of a product, its axes in the order in which they are multiplied."""
+    """One side of a product, with its axes in the order of multiplication."""
 
     dims: Shape
     rows: Rows | None
@@ -50,16 +50,17 @@ def _multiply(step: Step, a: _Operand, b: _Operand) -> list[Fact | None]:
     if rows is None:
         return give_rows(step, None)
     if a.rows is not None and b.rows is not None and rows.axis >= rank - 2:
-        raise Mixing("every row meets every other")
+        raise Mixing("it combines every row with every other")
     for side in (a, b):
         axis = rows.axis - (rank - side.rank)
         if side.rows is None and rows.axis < rank - 2 and axis >= 0 and side.dims[axis] != ONE:
-            raise Unknown("a fixed tensor lies along the rows")
+            raise Unknown("a tensor that is the same for every row has its own length along the rows")
     return give_rows(step, rows)
 
 
 def _multiply_fused(step: Step) -> list[Fact | None]:
-    """FusedMatMul transposes each side before: the last two axes, and the first one to the last but one place."""
+    """FusedMatMul. It may first transpose each side: the last two axes, and the first axis to the last but one
+    place."""
     sides = []
     for at, side in enumerate("AB"):
         rank = step.fact(at).rank
@@ -83,13 +84,13 @@ def _multiply_quantized(step: Step) -> list[Fact | None]:
 
 
 def multiply_by_fixed(step: Step) -> list[Fact | None]:
-    """The second operand and all that follows are the same for every row."""
+    """The second operand and all later inputs must be the same for every row."""
     step.expect_fixed_after(0)
     return multiply(step)
 
 
 def along_last_axis(step: Step) -> list[Fact | None]:
-    """Products with weights that are packed in some way, along the last axis."""
+    """Products with packed weights, along the last axis."""
     step.expect_fixed_after(0)
     rows = step.rows(0)
     if rows is not None and rows.axis == step.fact(0).rank - 1:
@@ -109,10 +110,10 @@ def gemm(step: Step) -> list[Fact | None]:
 
 
 def _gemm_rows(step: Step, left: int, right: int) -> Rows | None:
-    """Where the rows lie in the product of two matrices, each of which may be transposed before. Raises Mixing."""
+    """The rows in the product of two matrices, each of which may be transposed first. Raises Mixing."""
     a, b = step.rows(left), step.rows(right)
     if a is not None and b is not None:
-        raise Mixing("every row meets every other")
+        raise Mixing("it combines every row with every other")
     if a is not None:
         a = a.at(1 - a.axis if step.attribute("transA", 0) else a.axis)
         if a.axis != 0:
@@ -125,7 +126,7 @@ def _gemm_rows(step: Step, left: int, right: int) -> Rows | None:
 
 
 def _gemm_quantized(step: Step) -> list[Fact | None]:
-    """QGemm: both matrices with a scale and a zero point, then a bias and those of the result."""
+    """QGemm: both matrices with scale and zero point, then a bias, then scale and zero point of the result."""
     step.expect_fixed(1, 2, 4, 5, 6, 7, 8)
     return give_rows(step, _gemm_rows(step, 0, 3))
 
@@ -134,7 +135,7 @@ def _distance(step: Step) -> list[Fact | None]:
     """CDist: the distance of each row of a matrix to each of another."""
     a, b = step.rows(0), step.rows(1)
     if a is not None and b is not None:
-        raise Mixing("every row meets every other")
+        raise Mixing("it combines every row with every other")
     rows = a or b
     if rows is not None and rows.axis != 0:
         raise Mixing("it sums over the rows")
@@ -152,7 +153,7 @@ def _einsum(step: Step) -> list[Fact | None]:
         if term.count(term[state.axis]) > 1:
             raise Mixing("it takes a diagonal of the rows")
         if letter and term[state.axis] != letter:
-            raise Mixing("every row meets every other")
+            raise Mixing("it combines every row with every other")
         letter = term[state.axis]
         rows = join(rows, state.at(0))
     if rows is None:
@@ -161,12 +162,12 @@ def _einsum(step: Step) -> list[Fact | None]:
         raise Mixing("it sums over the rows")
     for at, term in enumerate(terms):
         if step.rows(at) is None and letter in term and step.fact(at).dims[term.index(letter)] != ONE:
-            raise Unknown("a fixed tensor lies along the rows")
+            raise Unknown("a tensor that is the same for every row has its own length along the rows")
     return give_rows(step, rows.at(result.index(letter)))
 
 
 def _read_equation(step: Step) -> tuple[list[str], str]:
-    """One letter for each axis of every operand and of the result; an ellipsis becomes upper-case Greek letters."""
+    """One letter per axis of every operand and of the result. An ellipsis becomes upper-case Greek letters."""
     equation = step.text("equation").replace(" ", "")
     left, arrow, result = equation.partition("->")
     terms = left.split(",")

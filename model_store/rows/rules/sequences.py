@@ -1,4 +1,4 @@
-"""Sequences of tensors and optional tensors: what is known of each tensor in them."""
+"""Rules for sequences of tensors and optional tensors, with a fact for each tensor in them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from model_store.rows.steps import Rule, Step
 def _parts(step: Step, at: int = 0) -> tuple[Fact, ...]:
     parts = step.look(at).parts
     if parts is None:
-        raise Unknown("what is in the sequence is not known")
+        raise Unknown("the tensors in the sequence are not known")
     return parts
 
 
 def _make(step: Step, parts: tuple[Fact, ...]) -> list[Fact | None]:
-    """A sequence. It has rows where a part has some; ``parts`` says of each what it is."""
+    """A sequence. It has rows if a part has; ``parts`` has the fact of each part."""
     rows = next((part.state for part in parts if not isinstance(part.state, Fixed)), FIXED)
     return [Fact(rows, None, source=step.source, parts=parts)]
 
@@ -35,7 +35,7 @@ def _split(step: Step) -> list[Fact | None]:
         raise Mixing("it cuts the batch")
     length, given = data.dims[axis].constant, step.numbers(1) if step.has(1) else [1]
     if length is None or given is None or not all(part > 0 for part in given):
-        raise Unknown("into how many parts it cuts is not known")
+        raise Unknown("the number of parts is not known")
     if not step.has(1) or step.fact(1).rank == 0:
         given = [min(given[0], length - at) for at in range(0, length, given[0])]
     keeps = step.has(1) or step.attribute("keepdims", 1)
@@ -54,17 +54,17 @@ def _pick(step: Step) -> list[Fact | None]:
 
 
 def _insert(step: Step) -> list[Fact | None]:
-    """The end is where a part goes that is given no place."""
+    """Without a position, the part goes to the end."""
     parts, place = _parts(step), step.numbers(2) if step.has(2) else [len(step.fact(0).parts or ())]
     if place is None or place[0] < 0:
-        raise Unknown("where it inserts is not known")
+        raise Unknown("the position of the insertion is not known")
     return _make(step, (*parts[: place[0]], step.look(1), *parts[place[0] :]))
 
 
 def _erase(step: Step) -> list[Fact | None]:
     parts, place = _parts(step), step.numbers(1) if step.has(1) else [-1]
     if place is None or not -len(parts) <= place[0] < len(parts):
-        raise Unknown("which part it takes out is not known")
+        raise Unknown("the part that it removes is not known")
     at = place[0] % len(parts)
     return _make(step, parts[:at] + parts[at + 1 :])
 
@@ -88,7 +88,7 @@ def _concat(step: Step) -> list[Fact | None]:
 
 
 def _wrap(step: Step) -> list[Fact | None]:
-    """Optional and OptionalGetElement hand on what they are given."""
+    """Optional and OptionalGetElement return their input."""
     return [dataclasses.replace(step.look(0), source=step.source)]
 
 

@@ -54,7 +54,7 @@ def test_graph_that_ends_its_process_at_every_length_is_unknown(process: Analyst
     """After some children the analysis gives up, and names the lengths."""
     found = process.analyse(sum_up(5, 5))
     assert found.rows == "unknown"
-    assert found.reason.startswith("it ends the process that runs it, such as at {")
+    assert found.reason.startswith("it crashes the process that runs it, for example at {")
 
 
 _ANALYSE_FOR_EVER = """

@@ -41,8 +41,8 @@ def with_warmup(inner: str) -> str:
         ('output { name: "y" data_type: TYPE_FP32 dims: [ 3, 0 ] }', r"output 'y': dims: .*got \[3, 0\]"),
         ('input { name: "x" data_type: TYPE_FP32 dims: [ -2 ] }', r"input 'x': dims: .*got \[-2\]"),
         (with_shapes("2, 3", "0"), r"output 'y': reshape: expected sizes of 1 or more, .*got \[0\]"),
-        (with_shapes("2, 3", "5"), r"reshape: expected the elements of dims \[2, 3\], .*, got \[5\]"),
-        (with_shapes("2, 3", ""), r"reshape: expected the elements of dims \[2, 3\], .*, got \[\]"),
+        (with_shapes("2, 3", "5"), r"reshape: expected as many elements as dims \[2, 3\], .*, got \[5\]"),
+        (with_shapes("2, 3", ""), r"reshape: expected as many elements as dims \[2, 3\], .*, got \[\]"),
         (with_shapes("-1, 6", "-1, -1, 6"), r"reshape: .*dims \[-1, 6\], .*got \[-1, -1, 6\]"),
         (with_shapes("2, -1, 3", "6, -1"), r"reshape: .*dims \[2, -1, 3\], .*got \[6, -1\]"),
         (f'output {{ {TENSOR} label_filename: "../labels" }}', "output 'x': label_filename: expected a file in the"),
@@ -99,7 +99,7 @@ def test_contradiction_is_told_with_its_field(text: str, complaint: str) -> None
 
 def test_model_of_another_name_than_its_folder_is_refused() -> None:
     """A name in the file must be that of the folder; it may be left out."""
-    with pytest.raises(BadConfig, match="name: expected the folder's name 'digits' or none, got 'letters'"):
+    with pytest.raises(BadConfig, match="name: expected the folder's name 'digits' or no name, got 'letters'"):
         read('name: "letters"', "digits")
     assert read("", "digits").name == read('name: "digits"', "digits").name == "digits"
     assert read('name: "letters"').name == "letters"

@@ -59,7 +59,9 @@ def test_unknown_field_is_told_and_left_out() -> None:
     """An unknown field does not keep a model from serving, and a similar field is suggested."""
     config = read("max_batchsize: 8\nnew_field: { a: 1 b { c: [ 1, 2 ] } }\nbackend: 'onnxruntime'")
     assert (config.backend, config.max_batch_size) == ("onnxruntime", 0)
-    assert config.unknown.startswith("line 1, column 1: ModelConfig has no field 'max_batchsize': is 'max_batch_size' ")
+    assert config.unknown.startswith(
+        "line 1, column 1: ModelConfig has no field 'max_batchsize': did you mean 'max_batch_size'?"
+    )
     assert read(configs.BATCHES).unknown == ""
 
 

@@ -21,7 +21,7 @@ INPUT = 'name: "x" data_type: TYPE_FP32 dims: [ 1 ]'
         (configs.TENSORRT, "backend 'tensorrt': this server runs ONNX files only"),
         ('platform: "pytorch_libtorch"', "platform 'pytorch_libtorch': this server runs ONNX files only"),
         ('backend: "onnxruntime" platform: "tensorrt_plan"', "platform 'tensorrt_plan'"),
-        ('default_model_filename: "model.py"', "default_model_filename 'model.py': .*, Python runs this one"),
+        ('default_model_filename: "model.py"', "default_model_filename 'model.py': .*, but Python runs this one"),
         ('backend: "python" input { name: "x" }', "backend 'python'"),
         (configs.RAGGED, "'INDEX' has allow_ragged_batch"),
         (configs.RAGGED.replace("allow_ragged_batch: true", ""), r"batch_output \('COUNTS', 'SCATTERED'\)"),

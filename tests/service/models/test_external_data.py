@@ -122,7 +122,7 @@ def test_file_of_weights_that_cannot_be_had_is_named(tmp_path: Path, location: s
         ({"length": 16}, "expected at least 16 bytes, got 12: copy it there again"),
         ({"offset": 4, "length": 12}, "expected at least 16 bytes, got 12"),
         ({"offset": -4, "length": 12}, "got 12"),
-        ({"offset": "x"}, "offset and length of 'w' are no numbers"),
+        ({"offset": "x"}, "expected numbers as offset and length of 'w'"),
     ],
 )
 def test_file_of_weights_that_is_too_short_is_named(tmp_path: Path, place: dict[str, int | str], reason: str) -> None:

@@ -122,7 +122,7 @@ def test_added_file_is_refused(store: Store) -> None:
     """A file that was put into the version's folder keeps the version from serving."""
     version = publish(store, graphs.double())
     (version.folder / "weights.bin").touch()
-    with pytest.raises(IntegrityError, match=r"weights\.bin in m/1 was not published with it"):
+    with pytest.raises(IntegrityError, match=r"weights\.bin in m/1 is not in its manifest"):
         load(version)
 
 

@@ -143,7 +143,7 @@ def test_configuration_shapes_what_callers_see(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (DOUBLE.replace('"x"', '"z"'), "names an input 'z' that the graph has not: there are x"),
+        (DOUBLE.replace('"x"', '"z"'), "names an input 'z' that the graph does not have: expected one of x"),
         (DOUBLE.replace("[3]", "[5]"), r"expected dims that fit the graph's \['batch', 3\]"),
         (DOUBLE.replace("TYPE_FP32", "TYPE_INT32"), "expected data_type FP32 like the graph's, got INT32"),
     ],

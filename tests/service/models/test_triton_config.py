@@ -31,8 +31,8 @@ def shapes_of(loaded: LoadedVersion) -> tuple[tuple[int | str, ...], ...]:
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ('input { name: "z" dims: [ 3 ] }', r"names an input 'z' that the graph has not: there are x"),
-        ('max_batch_size: 4 output { name: "x" dims: [ 3 ] }', "names an output 'x' that the graph has not"),
+        ('input { name: "z" dims: [ 3 ] }', r"names an input 'z' that the graph does not have: expected one of x"),
+        ('max_batch_size: 4 output { name: "x" dims: [ 3 ] }', "names an output 'x' that the graph does not have"),
         (f'{FIRST} output {{ name: "y" dims: [ -1, 4 ] }}', r"'y': expected dims that fit the graph's .*got \[-1, 4\]"),
         ('max_batch_size: 4 input { name: "x" dims: [ -1, 3 ] }', "after the batch of max_batch_size, got"),
         ('input { name: "x" data_type: TYPE_INT8 }', "input 'x': expected data_type FP32 like the graph's, got INT8"),
@@ -46,7 +46,7 @@ def test_configuration_that_does_not_fit_the_graph_is_refused(tmp_path: Path, co
 
 def test_missing_labels_are_refused(tmp_path: Path) -> None:
     """A file of labels that the configuration names and that is not there is a reason not to serve."""
-    with pytest.raises(BadConfig, match=r"names the labels 'labels.txt', which is not in the folder of the model"):
+    with pytest.raises(BadConfig, match=r"names the labels 'labels.txt', which are not in the model's folder"):
         load(tmp_path, 'output { name: "y" label_filename: "labels.txt" }', graphs.double())
 
 
@@ -188,7 +188,7 @@ def test_endless_warm_up_ends(tmp_path: Path) -> None:
         ('data_type: TYPE_FP32 dims: [ 3 ] input_data_file: "none"', "names warmup/none, which is not in the folder"),
         (
             'dims: [ 3 ] zero_data: true data_type: TYPE_FP32 } } inputs { key: "z" value {',
-            "names the inputs z, the graph",
+            "names the inputs z: expected those of the graph",
         ),
     ],
 )

@@ -307,14 +307,14 @@ FLAG = 'control_input { name: "%s" control { kind: CONTROL_SEQUENCE_START fp32_f
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (FLAG % "FLAG", "control_input 'FLAG': the graph has none, there are x, s, wide, START"),
+        (FLAG % "FLAG", "control_input 'FLAG': expected one of x, s, wide, START"),
         (
             FLAG % "wide",
             r"control_input 'wide': expected one element in each row, the graph has \['wide_0', 2\]",
         ),
         (FLAG.replace("fp32", "int32") % "START", "control_input 'START': expected FP32 like the graph's, got INT32"),
-        (STATE.replace('"s"', '"t"') % "", "state: input_name 't': the graph has none"),
-        (STATE.replace('"next_s"', '"t"') % "", "state: output_name 't': the graph has none, there are y, next_s"),
+        (STATE.replace('"s"', '"t"') % "", "state: input_name 't': expected one of"),
+        (STATE.replace('"next_s"', '"t"') % "", "state: output_name 't': expected one of y, next_s"),
         (STATE.replace("FP32", "INT8") % "", "state: input_name 's': expected FP32 like the graph's, got INT8"),
         (STATE.replace("[ 1 ]", "[ 2 ]") % "", r"state 's': expected dims that fit the graph's \['s_0', 1\], without"),
         (STATE % 'initial_state { dims: [ 1 ] data_file: "none" }', "names initial_state/none, which is not in the"),

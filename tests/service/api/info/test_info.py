@@ -76,7 +76,7 @@ def test_metadata_has_the_versions_in_order_of_their_numbers(information: httpx.
     """Versions are texts sorted by number, and the metadata of one version list that one; rows are described too."""
     tensors = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]}
     tensors["outputs"] = [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}]
-    rows = {"rows": "proved", "rows_reason": "its one operator keeps rows apart", "bits": "exact"}
+    rows = {"rows": "proved", "rows_reason": "its only operator keeps rows apart", "bits": "exact"}
     expected = {"name": "double", "versions": ["2", "10"], "platform": "onnxruntime_onnx", **tensors, **rows}
     assert ask(information, "/v2/models/double") == expected
     assert ask(information, "/v2/models/double/versions/old")["versions"] == ["2"]

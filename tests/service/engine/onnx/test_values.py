@@ -39,9 +39,7 @@ def test_graph_that_takes_strings_too_is_refused() -> None:
         [("x", KIND, ["batch"]), ("t", TensorProto.STRING, ["batch"])],
         [("y", KIND, ["batch"]), ("s", TensorProto.STRING, ["batch"])],
     )
-    with pytest.raises(
-        BadGraph, match="input 't' is of strings, which ONNX Runtime does not take beside tensors of BF"
-    ):
+    with pytest.raises(BadGraph, match="input 't' has strings, which ONNX Runtime does not accept together with BF"):
         Session(content)
 
 
