@@ -1,4 +1,4 @@
-"""From a trained PyTorch module to a version in the store that has proved itself."""
+"""Turns a trained PyTorch model into a proved version in the store."""
 
 from export.errors import (
     DependentRows,

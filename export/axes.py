@@ -1,4 +1,4 @@
-"""The axes of sample inputs that are free: which one holds the rows, and what the others are called."""
+"""The free axes of sample inputs: which one holds the rows, and the names of the others."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ Axes = Mapping[str, Mapping[int, str]]
 
 
 def name_axes(where: str, inputs: Inputs, given: Mapping[str, Any] | None) -> dict[str, dict[int, str]]:
-    """The free axes of every input: ``{input: {axis: name}}``. Raises SpecError where they contradict each other.
+    """The free axes of every input: ``{input: {axis: name}}``. Raises SpecError if they contradict each other.
 
-    ``given`` may be nested as the inputs are; what it says of a group holds for each tensor in it. None: axis 0 of
-    every input that has one is the batch.
+    ``given`` may be nested as the inputs are; an entry for a group holds for each tensor in it. None: axis 0 of every
+    input that has axes is the batch.
     """
     if given is None:
         axes = {name: {0: BATCH} if tensor.dim() else {} for name, tensor in inputs.items()}
@@ -32,14 +32,14 @@ def name_axes(where: str, inputs: Inputs, given: Mapping[str, Any] | None) -> di
 
 
 def batch_axes(axes: Axes) -> dict[str, int]:
-    """The axis on which the rows of each input lie that has them."""
+    """The axis of the rows of each input that has rows."""
     return {name: axis for name, of_one in axes.items() for axis, axis_name in of_one.items() if axis_name == BATCH}
 
 
 def spread_rows(inputs: Inputs, axes: Axes) -> Inputs:
-    """The inputs with a number of rows that an exporter cannot take for another size: rows are repeated for that.
+    """The inputs with rows repeated until their number cannot be confused with another size.
 
-    A size of 1 would be baked into the graph, and two axes of one size may be taken for one.
+    An exporter fixes a size of 1, and may take two axes of one size for the same axis.
     """
     rows = batch_axes(axes)
     if not rows:
@@ -61,7 +61,7 @@ def _pick(tensor: "torch.Tensor", axis: int, index: list[int]) -> "torch.Tensor"
 
 
 def _take(where: str, name: str, value: Any, axes: dict[str, dict[int, str]]) -> None:
-    """Enter what is said of one tensor, or of a group of them."""
+    """Enter what ``dynamic`` says about one tensor, or about a group of them."""
     inside = [other for other in axes if other == name or other.startswith(f"{name}.")]
     if not inside:
         raise SpecError(f"{where}: dynamic: expected names of {list(axes)}, got {name!r}")
@@ -94,9 +94,11 @@ def _check_sizes(where: str, inputs: Inputs, axes: Axes) -> None:
         for axis, axis_name in of_one.items():
             place, size = f"{where}: dynamic axis {axis} of {name!r}", inputs[name].shape[axis]
             if axis_name != BATCH and size < 2:
-                raise SpecError(f"{place}: expected an example of 2 or more, got {size}: 1 would be baked in")
+                raise SpecError(
+                    f"{place}: expected an example of 2 or more, got {size}: the export would fix a size of 1"
+                )
             if sizes.setdefault(axis_name, size) != size:
                 shared = ": leave it out of dynamic if all rows share it" if axis_name == BATCH else ""
                 raise SpecError(f"{place}: {axis_name!r} is {sizes[axis_name]} in another sample, {size} here{shared}")
     if sizes.get(BATCH) == 0:
-        raise SpecError(f"{where}: inputs: expected an example of one row or more, got none")
+        raise SpecError(f"{where}: inputs: expected an example of at least one row, got none")

@@ -1,6 +1,6 @@
-"""What the server would do with an ONNX file; and a copy of the file whose batch axis is free.
+"""``sluice check``: what the server would do with an ONNX file; and copies of files with a free batch axis.
 
-What is said of a file is what ``model_store.graphs`` finds in it, as the server does when it loads it.
+The findings come from ``model_store.graphs``, which the server uses too.
 """
 
 import re
@@ -33,30 +33,30 @@ _SIZES = (1, 2, 3, 5)
 _ADVICE = (
     (
         r"INVALID_PROTOBUF|No graph was found|start byte",
-        ": it is no ONNX file, or not the whole: copy it again",
+        ": it is not an ONNX file, or not complete: copy it again",
     ),
     (
         r"is not a registered function|No Op registered",
-        ": the server has the operators of ONNX and ONNX Runtime: export the model without custom ones",
+        ": the server has the operators of ONNX and ONNX Runtime only: export the model without custom ones",
     ),
     (r"Opset|opset|IR version|ir_version", ": export it for an older version of ONNX"),
-    (r"NOT_IMPLEMENTED", ": ONNX Runtime has not that operator for these datatypes: cast to float32"),
+    (r"NOT_IMPLEMENTED", ": ONNX Runtime lacks that operator for these datatypes: cast to float32"),
 )
 _TORCH = (b"PK\x03\x04", b"\x80\x02")
-"""What files of torch.save begin with, now and before."""
+"""How files of torch.save begin, in its current and its old format."""
 _AGAIN = "export the model again with a dynamic axis 0"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``fixable``: it does not batch because every axis 0 is fixed at 1, so ``free_batch`` may help."""
+    """What the check found. ``fixable``: it does not batch because every axis 0 is 1, so ``free_batch`` may help."""
 
     found: Inspection
     fixable: bool = False
 
 
 def check_file(path: Path) -> Verdict:
-    """What the server would do with this file. Raises ExportError where it cannot be read or loaded."""
+    """Check a file. Raises ExportError if it cannot be read or loaded."""
     try:
         path.stat()
         found = inspect(as_version(path))
@@ -70,7 +70,7 @@ def check_file(path: Path) -> Verdict:
 
 
 def _advise(path: Path, reason: str) -> str:
-    """What to do about a file that cannot be read or loaded, where that is known."""
+    """What to do about a file that cannot be read or loaded, if known."""
     source, _, name = str(path).rpartition(":")
     if name.isidentifier() and Path(source).is_file():
         return f": this command is for ONNX files; `sluice export {path}` proves and publishes what a spec describes"
@@ -87,7 +87,7 @@ def _advise(path: Path, reason: str) -> str:
 def as_version(path: Path) -> ModelVersion:
     """The file as a version of a plain repository: ``name/1/model.onnx``, or alone in a folder.
 
-    Its weights and ``config.pbtxt`` are found where the server looks for them.
+    Weights and ``config.pbtxt`` are found where the server would look for them.
     """
     path = path.absolute()
     folder = path.parent.parent if is_onnx(path.parent.name) else path.parent
@@ -99,11 +99,11 @@ def as_version(path: Path) -> ModelVersion:
 
 
 def write_free_batch(path: Path, out: Path) -> None:
-    """Write a copy whose axis 0, fixed at 1 so far, is free. Raises ExportError, OSError; nothing is written then."""
+    """Write a copy whose axis 0, now fixed at 1, is free. Raises ExportError or OSError, and then writes nothing."""
     try:
         plain = as_version(path).read_plain()
         if plain.external and out.absolute().parent != path.absolute().parent:
-            raise ExportError(f"{path} has weights in other files: write the copy beside them, into {path.parent}")
+            raise ExportError(f"{path} has weights in other files: write the copy beside them, in {path.parent}")
         changed = free_batch(plain.content, plain.external)
     except StoreError as error:
         raise ExportError(f"{path}: {error}") from error
@@ -111,16 +111,16 @@ def write_free_batch(path: Path, out: Path) -> None:
 
 
 def free_batch(content: bytes, external: Mapping[str, bytes] | None = None) -> bytes:
-    """The graph with its axis 0 free. Raises ExportError where that changes its answers, BadGraph.
+    """The graph with a free axis 0. Raises ExportError if that changes its answers, BadGraph.
 
-    The rows of the copy are proved independent by their analysis, and one row is compared with the original. Where the
-    analysis knows neither this nor the contrary, rows of several batches are compared instead.
+    The analysis must prove that the copy's rows are independent, and one row is compared with the original. If the
+    analysis cannot tell, rows of several batches are compared instead.
     """
     external = external or {}
     before = CpuSession(with_safe_division(with_available_locale(content)), external)
     declared = describe_session(before.raw, "model.onnx")
     if not all(t.shape and t.shape[0] == 1 for t in (*declared.inputs, *declared.outputs) if not t.optional):
-        raise ExportError("axis 0 of every input and output must be 1 to be made free: see what `sluice check` lists")
+        raise ExportError("expected axis 0 of every input and output to be 1: see the shapes that `sluice check` lists")
     changed = _free(content)
     with analyst.hold():
         found = analyst.analyse(changed, external, {})
@@ -147,7 +147,7 @@ def _free(content: bytes) -> bytes:
 
 
 def _with_batch(graph: Graph, found: Analysis) -> Graph:
-    """The graph with all its rows on axis 0, and with the ranges of what picks from tables."""
+    """The graph with all its rows on axis 0, and with the ranges of its indices."""
     graph = apply_analysis(graph, found)
     inputs, outputs = (
         tuple(tensor if tensor.optional else tensor.model_copy(update={"batch_axis": 0}) for tensor in tensors)
@@ -157,7 +157,7 @@ def _with_batch(graph: Graph, found: Analysis) -> Graph:
 
 
 def _compare(before: CpuSession, after: CpuSession, graph: Graph, found: Analysis, sizes: tuple[int, ...]) -> None:
-    """Raises ExportError unless each row of a batch gets what the original gives it alone."""
+    """Raise ExportError unless each row of a batch gets the same as in the original alone."""
     samples = make_samples(graph, found.sizes or {}, max(_SIZES))
     axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
     for size in sizes:
@@ -165,18 +165,18 @@ def _compare(before: CpuSession, after: CpuSession, graph: Graph, found: Analysi
             together = after.run(take_rows(samples, size, axes))
             alone = [before.run(take_rows(samples, 1, axes, row)) for row in range(size)]
         except Exception as error:
-            raise ExportError(f"the graph has the batch of 1 built in ({first_line(error)}): {_AGAIN}") from error
+            raise ExportError(f"the batch of 1 is built into the graph ({first_line(error)}): {_AGAIN}") from error
         for tensor, output in zip(graph.outputs, together, strict=True):
             if output.ndim == 0 or len(output) != size:
                 raise ExportError(f"with {size} rows, output {tensor.name!r} has shape {list(output.shape)}: {_AGAIN}")
         for row, expected in enumerate(alone):
             error_of, name = find_rounding(expected, cut(together, row, 1, graph), graph)
             if error_of > limit_of(graph, name):
-                raise ExportError(f"with {size} rows, row {row} of {name!r} is not what it is alone: {_AGAIN}")
+                raise ExportError(f"with {size} rows, row {row} of {name!r} differs from the row alone: {_AGAIN}")
 
 
 def _free_reshapes(graph: onnx.GraphProto) -> None:
-    """A 1 at the front of the constant shape of a Reshape was the batch: let it follow the data instead."""
+    """Free a constant reshape: a 1 at the front of its shape was the batch."""
     constants: Mapping[str, onnx.TensorProto] = {
         **{tensor.name: tensor for tensor in graph.initializer},
         **{

@@ -1,6 +1,6 @@
-"""The commands ``sluice train``, ``sluice export`` and ``sluice check``: arguments, progress, and the table at the end.
+"""The commands ``sluice train``, ``sluice export`` and ``sluice check``: arguments, progress, final table.
 
-Exit codes: 0 all published, 1 something failed and is not in the store, 2 the command was used wrongly.
+Exit codes: 0 all published, 1 something failed and is not in the store, 2 wrong usage.
 """
 
 import argparse
@@ -41,9 +41,11 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         "--all",
         action="store_true",
         help="train every reference model, about a minute each on two cores; digits-classifier comes first, because it "
-        "judges the digits that others make (as it is in the project's own store, wherever --store points)",
+        "judges the digits of the others (always the one in the project's own store, whatever --store says)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the training; the same seed gives the same weights")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the training; the same seed gives the same weights"
+    )
     _common_arguments(parser)
 
 
@@ -66,24 +68,27 @@ def _common_arguments(parser: argparse.ArgumentParser) -> None:
         help="publish a second version in this precision, proved and measured on its own; may be given twice",
     )
     parser.add_argument(
-        "--store", type=Path, default=None, help=f"where to publish (default: ${STORE_VARIABLE}, else the own models)"
+        "--store",
+        type=Path,
+        default=None,
+        help=f"where to publish (default: ${STORE_VARIABLE}, else the project's models)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
 def train(args: argparse.Namespace) -> int:
-    """``sluice train``: train, prove and publish reference models; one that fails does not keep the others from it."""
+    """Run ``sluice train``: train, prove and publish reference models. A failure does not stop the others."""
     return _guard(lambda: _train(args))
 
 
 def export_model(args: argparse.Namespace) -> int:
-    """``sluice export``: prove and publish the model that a Python file describes."""
+    """Run ``sluice export``: prove and publish the model that a Python file describes."""
     return _guard(lambda: _export(args))
 
 
 def _guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a tensor may have a name that a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not be able to show a tensor's name
     try:
         _require_packages(needed)
         return command()
@@ -98,13 +103,13 @@ def _guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
 def _train(args: argparse.Namespace) -> int:
     names = sorted(RECIPES) if args.all else list(dict.fromkeys(args.names))
     if not names or (args.all and args.names):
-        raise Misuse(f"say which model to train, or --all: there are {', '.join(sorted(RECIPES))}")
+        raise Misuse(f"expected names of models or --all: there are {', '.join(sorted(RECIPES))}")
     try:
         recipes = {name: load_recipe(name) for name in names}
     except UnknownRecipe as error:
         raise Misuse(str(error)) from None
     store = Store(find_root(args.store, os.environ))
-    # The judge first: who is judged by it must not meet the one before.
+    # The judge goes first, so that no model is judged by an older one.
     recipes = {name: recipes[name] for name in sorted(names, key=lambda name: name != CLASSIFIER)}
     outcomes = [
         _publish_one(name, store, partial(recipe.train, args.seed), args.precision) for name, recipe in recipes.items()
@@ -129,7 +134,7 @@ def _publish_one(
     try:
         with report.show_progress(_console(), name) as progress:
             for version in publish_each(make(progress), store, progress, list(dict.fromkeys(precisions))):
-                versions.append((version, version.read_manifest()))  # noqa: PERF401  # kept when a later one fails
+                versions.append((version, version.read_manifest()))  # noqa: PERF401  # kept even if a later one fails
     except (NotPublished, StoreError, OSError) as refusal:
         error, missed = str(refusal), refusal.quality if isinstance(refusal, QualityError) else None
     return Outcome(name, tuple(versions), error, missed, time.monotonic() - began)
@@ -147,7 +152,7 @@ def _finish(outcomes: list[Outcome], as_json: bool) -> int:
 
 
 def _part_of(outcome: Outcome) -> str:
-    """Which version a failure is about, where others of the model are in the store."""
+    """The version that a failure is about, if others of the model are in the store."""
     return f" a further time, after version {outcome.versions[-1][0].version}" if outcome.versions else ""
 
 
@@ -167,7 +172,7 @@ def _console() -> Console:
 
 
 def find_root(argument: Path | None, environment: Mapping[str, str]) -> Path:
-    """Where to publish: the argument, else the environment's, else the reference models of the project."""
+    """Where to publish: the argument, the environment's store, or the project's reference models."""
     if argument is not None:
         return argument
     return Path(environment[STORE_VARIABLE]) if environment.get(STORE_VARIABLE) else DEFAULT_ROOT
@@ -176,23 +181,23 @@ def find_root(argument: Path | None, environment: Mapping[str, str]) -> Path:
 def check_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sluice check``."""
     parser.description = (
-        "Tell what the server would do with an ONNX file: whether requests share batches, along which axis, and why "
-        "not; what it takes and gives; sizes and values that are refused. Weights in other files and a config.pbtxt "
-        "are read from where the server reads them. Ends with 0 if requests would share batches, 1 if each would be a "
-        "run of its own or the file would be refused, 2 if it cannot be read or loaded."
+        "Show what the server would do with an ONNX file: whether requests share batches, along which axis, and if "
+        "not, why; its inputs and outputs; sizes and values that are refused. Weights in other files and a "
+        "config.pbtxt are read where the server would read them. Exits with 0 if requests share batches, 1 if each is "
+        "a run of its own or the file is refused, 2 if it cannot be read or loaded."
     )
     parser.add_argument("file", metavar="FILE.onnx", type=Path, help="any ONNX file")
     parser.add_argument(
         "--free-batch",
         metavar="OUT.onnx",
         type=Path,
-        help="write a copy whose axis 0, fixed at 1 so far, is free, if that changes no answer, and tell of the copy",
+        help="write a copy whose axis 0, now fixed at 1, is free, if that changes no answer, and check the copy",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
 def check(args: argparse.Namespace) -> int:
-    """``sluice check``: 0 if requests would share batches, 1 if not, 2 if the file cannot be read or loaded."""
+    """Run ``sluice check``: 0 if requests would share batches, 1 if not, 2 if the file cannot be read or loaded."""
     return _guard(lambda: _check(args), ("onnx", "onnxruntime"))
 
 
@@ -207,8 +212,8 @@ def _check(args: argparse.Namespace) -> int:
         raise Misuse(str(error)) from None
     except Exception as error:  # a file may be anything
         raise Misuse(
-            f"{args.file}: nothing can be told of it, which is a fault of this command ({type(error).__name__}: "
-            f"{first_line(error)}): please report it with the file"
+            f"{args.file}: the check itself failed ({type(error).__name__}: {first_line(error)}): please report this "
+            "with the file"
         ) from error
     report.print_verdict(Console(), verdict, args.json)
     return 0 if verdict.found.serves == "batches" else FAILED

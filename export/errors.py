@@ -1,11 +1,11 @@
-"""What can keep a model from being published. Each of them leaves the store as it was.
+"""The reasons why a model is not published. All of them leave the store unchanged.
 
 NotPublished
 ├── SpecError             the description of the model contradicts itself
 ├── ExportError           the module cannot become an ONNX graph, or not one that can be served in batches
 ├── ParityError           the graph does not compute what its PyTorch original computes
 │   └── DependentRows     a row's answer changes with the rows that share its batch
-├── QualityError          the model is worse than its bar
+├── QualityError          the model is worse than required
 └── UnknownRecipe         there is no reference model of that name
 """
 
@@ -16,7 +16,7 @@ from model_store.manifest import Quality
 
 
 class NotPublished(Exception):
-    """Something about a model that its owner can put right; the text says how."""
+    """A fault of a model that its owner can fix; the text says how."""
 
 
 class SpecError(NotPublished):
@@ -29,7 +29,8 @@ class ExportError(NotPublished):
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of an output that is not what it should be; ``tolerance`` is the largest difference allowed there."""
+    """One element of an output that differs from what is expected. ``tolerance`` is the largest difference allowed
+    there."""
 
     output: str
     index: tuple[int, ...]
@@ -48,7 +49,7 @@ class Element:
 
 
 class ParityError(NotPublished):
-    """``case`` is the comparison that failed (rows, seed, inputs), ``worst`` its worst element, where one is known."""
+    """``case`` is the failed comparison (rows, seed, inputs), ``worst`` its worst element, if known."""
 
     def __init__(self, text: str, case: str, worst: Element | None = None) -> None:
         super().__init__(text)
@@ -57,7 +58,7 @@ class ParityError(NotPublished):
 
 
 class DependentRows(ParityError):
-    """``rows`` are the rows whose answers change with their company."""
+    """``rows`` are the rows whose answers change with the other rows."""
 
     def __init__(self, text: str, case: str, rows: tuple[int, ...], worst: Element | None = None) -> None:
         super().__init__(text, case, worst)
@@ -65,7 +66,7 @@ class DependentRows(ParityError):
 
 
 class QualityError(NotPublished):
-    """``quality`` is what was measured, where it was measured to the end."""
+    """``quality`` is what was measured, if the measurement was completed."""
 
     def __init__(self, text: str, quality: Quality | None = None) -> None:
         super().__init__(text)
@@ -77,7 +78,7 @@ class UnknownRecipe(NotPublished):
 
 
 def list_missed(metrics: Mapping[str, float], bar: Mapping[str, float]) -> list[str]:
-    """What each metric that is under its bar, or absent, should have been."""
+    """What each metric should have been that is below its bar or missing."""
     return [
         f"{name}: expected at least {least:g}, got {metrics.get(name, 'no such metric')}"
         for name, least in bar.items()

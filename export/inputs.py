@@ -1,4 +1,4 @@
-"""Inputs to try a model on: random ones of any size, and the real samples; as NumPy arrays by name."""
+"""Inputs to try a model on, as NumPy arrays by name: random ones of any size, and the real samples."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def lengths_of(spec: GraphSpec) -> tuple[Sizes, ...]:
-    """The sizes of the dynamic axes other than the batch that parity goes through; one empty set where there are none.
+    """The sizes of the dynamic axes, except the batch, that parity uses; one empty set if there are none.
 
-    The example's sizes alone would not show a loop that was unrolled to them.
+    The example's sizes alone would not reveal a loop that was unrolled to them.
     """
     if spec.lengths is not None:
         return spec.lengths
@@ -24,15 +24,15 @@ def lengths_of(spec: GraphSpec) -> tuple[Sizes, ...]:
     if not example:
         return ({},)
     of_rows = {called for name in spec.batched or spec.inputs for called in spec.axes[name].values()}
-    # What is only in a table that all rows share is not made shorter: ids of the samples must stay inside of it.
+    # An axis that only shared tables have is not made shorter, because ids of the samples must stay inside the table.
     shorter = {name: max(1, size // 2) if name in of_rows else size + 1 for name, size in example.items()}
-    # Axes of one size in the example differ here, or what takes one for the other would not show.
+    # Axes of one size in the example differ here, to reveal code that confuses them.
     longer = {name: 2 * size + 1 + number for number, (name, size) in enumerate(example.items())}
     return (example, shorter, longer)
 
 
 def make_random(spec: GraphSpec, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
-    """Random inputs with these sizes of the dynamic axes; the same for the same sizes and seed. Raises SpecError."""
+    """Random inputs with these sizes of the dynamic axes, equal for equal sizes and seed. Raises SpecError."""
     if spec.random_inputs is not None:
         return _check_made(spec, sizes, _to_arrays(take_tensors(spec.random_inputs(sizes, seed))))
     generator = np.random.default_rng([seed, *sizes.values()])
@@ -49,7 +49,7 @@ def make_random(spec: GraphSpec, sizes: Sizes, seed: int) -> dict[str, np.ndarra
 
 
 def _draw_lengths(spec: GraphSpec, sizes: Sizes, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """For each input of lengths, int64 [batch] from 1 to the least size of what it is for; the first row is full."""
+    """Random int64 lengths [batch] for each padded input, from 1 to its size; the first row is full."""
     longest: dict[str, int] = {}
     for name, lengths in spec.padded.items():
         size = sizes[spec.axes[name][spec.padded_axes[name]]]
@@ -61,8 +61,8 @@ def _draw_lengths(spec: GraphSpec, sizes: Sizes, generator: np.random.Generator)
 
 
 def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator) -> np.ndarray:
-    """Uniform over the range of ``seen``, with NaN as often as there. A single number that all rows share lies between
-    half of it and it; a single integer stays what it is, for it may be one of few that the model takes."""
+    """Random values over the range of ``seen``, with NaN as often as there. A single shared float lies between half of
+    its value and its value; a single integer is kept, because the model may accept only a few."""
     if seen.size == 1 and not spec.axes[name]:
         share = generator.uniform(0.5, 1) if seen.dtype.kind == "f" else 1
         return np.asarray(seen * share, seen.dtype)
@@ -72,8 +72,8 @@ def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], genera
     seen, share = seen[~missing], float(missing.mean()) if missing.size else 0.0
     if not seen.size or not np.isfinite(seen.astype(np.float64)).all() or seen.min() == seen.max():
         raise SpecError(
-            f"{spec.name}: input {name!r}: its samples are constant or not finite, so their range says nothing about "
-            "what the model takes: give varied samples, or random_inputs"
+            f"{spec.name}: input {name!r}: its samples are constant or not finite, so their range does not show what "
+            "the model accepts: give varied samples, or random_inputs"
         )
     if seen.dtype.kind in "iu":
         least, largest = spec.ranges.get(name, (seen.min(), seen.max()))
@@ -87,12 +87,12 @@ def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], genera
 
 
 _HIDDEN = -1e3
-"""What is added to the scores of attention to leave a position out is this or less, such as -inf."""
-_FEW = 8  # floats that happen to be 0 and 1
+"""A mask adds this or less, such as -inf, to attention scores to leave a position out."""
+_FEW = 8  # fewer floats may be 0 and 1 by chance
 
 
 def read_mask(seen: np.ndarray) -> tuple[Any, Any] | None:
-    """The two values of a mask: booleans, 0 and 1, or 0 and a number that leaves a position out. None: it is none."""
+    """The two values of a mask: booleans, 0 and 1, or 0 and a number that leaves a position out. None for no mask."""
     if seen.dtype.kind == "b":
         return False, True
     values = np.unique(seen)
@@ -107,16 +107,17 @@ def read_mask(seen: np.ndarray) -> tuple[Any, Any] | None:
 
 
 def _draw_mask(seen: np.ndarray, pair: tuple[Any, Any], shape: list[int], generator: np.random.Generator) -> np.ndarray:
-    """Both values at random. One that each row of the samples has somewhere, along the last axis, each row gets.
+    """Both values at random. If every row of the samples has a value somewhere along the last axis, every random row
+    gets it too.
 
-    So no row is left without a position that counts: attention over none gives NaN, or what nobody looks at.
+    So every row keeps a position that counts; attention over no positions gives NaN.
     """
     made: np.ndarray = np.where(generator.random(shape) < 0.5, *reversed(pair)).astype(seen.dtype)
     if seen.ndim < 2 or not shape[-1]:
         return made
     places = np.stack([generator.permutation(shape[-1])[:2] for _ in range(made.size // shape[-1])])
     rows = made.reshape(-1, shape[-1])
-    for value, place in zip(pair, (places[:, -1], places[:, 0]), strict=True):  # of a single place the second wins
+    for value, place in zip(pair, (places[:, -1], places[:, 0]), strict=True):  # of a single place, the last wins
         if (seen == value).any(axis=-1).all():
             rows[np.arange(len(rows)), place] = value
     return made
@@ -141,37 +142,37 @@ def real_samples(spec: GraphSpec) -> dict[str, np.ndarray] | None:
 
 
 def integer_inputs(spec: GraphSpec) -> list[str]:
-    """Inputs of integers of which the spec says neither their range, nor that they are lengths."""
+    """Integer inputs for which the spec gives no range and which are not lengths."""
     said = {*spec.ranges, *spec.padded.values()}
     arrays = {name: to_array(tensor) for name, tensor in spec.inputs.items() if name not in said}
     return [name for name, array in arrays.items() if array.dtype.kind in "iu"]
 
 
 def count_rows(spec: GraphSpec, inputs: Arrays) -> int:
-    """The rows of ``inputs``; a graph of fixed batch takes one example at a time."""
+    """The rows of ``inputs``; 1 if the graph has no batch."""
     return next((int(inputs[name].shape[axis]) for name, axis in spec.batch_axes.items()), 1)
 
 
 def sizes_of(spec: GraphSpec, inputs: Arrays) -> dict[str, int]:
-    """The sizes of the dynamic axes of some inputs, by name."""
+    """The sizes of the dynamic axes in these inputs, by name."""
     return {
         axis_name: int(inputs[name].shape[axis]) for name, axes in spec.axes.items() for axis, axis_name in axes.items()
     }
 
 
 def take_rows(spec: GraphSpec, inputs: Arrays, rows: slice | list[int]) -> dict[str, np.ndarray]:
-    """Some rows of every batched input; what all rows share stays whole."""
+    """Some rows of every batched input. Shared inputs stay whole."""
     on = spec.batch_axes
     return {name: array[(slice(None),) * on[name] + (rows,)] if name in on else array for name, array in inputs.items()}
 
 
 def rows_first(axes: Mapping[str, int], arrays: Arrays) -> dict[str, np.ndarray]:
-    """The arrays with their rows on axis 0, wherever they lay."""
+    """The arrays with their rows moved to axis 0."""
     return {name: np.moveaxis(array, axes[name], 0) if name in axes else array for name, array in arrays.items()}
 
 
 def in_chunks(spec: GraphSpec, inputs: Arrays) -> Iterator[dict[str, np.ndarray]]:
-    """The rows in batches of at most the largest of the parity grid, which bounds the memory."""
+    """The rows in batches of at most the largest in the parity grid, to bound the memory."""
     step = max(spec.batches)
     for start in range(0, count_rows(spec, inputs), step):
         yield take_rows(spec, inputs, slice(start, start + step))
@@ -182,11 +183,11 @@ def _to_arrays(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, np.ndarray]:
 
 
 def to_array(tensor: "torch.Tensor") -> np.ndarray:
-    """A tensor as an array of the same datatype. Raises SpecError for those that NumPy has not."""
+    """A tensor as an array of the same datatype. Raises SpecError for datatypes that NumPy lacks."""
     try:
         array: np.ndarray = tensor.detach().cpu().contiguous().numpy()
     except TypeError:
         raise SpecError(
-            f"datatype {tensor.dtype} has no NumPy equivalent: cast the tensor, such as to float32"
+            f"datatype {tensor.dtype} has no NumPy equivalent: cast the tensor, for example to float32"
         ) from None
     return array

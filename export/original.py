@@ -19,7 +19,8 @@ from export.spec import BATCH, Arrays, GraphSpec
 
 @contextmanager
 def limit_threads(count: int = 1) -> Iterator[None]:
-    """Run torch on ``count`` threads and restore what was set: sums in one order, and no spinning on shared cores."""
+    """Run torch on ``count`` threads, then restore the setting: sums keep their order, and no thread spins on shared
+    cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -47,7 +48,7 @@ class Original:
 
     @property
     def module(self) -> torch.nn.Module:
-        """The module without its wrappers; where a function is the model, a module that calls it."""
+        """The module without its wrappers. If the model is a function, a module that calls it."""
         function = self._model.function
         return function if isinstance(function, torch.nn.Module) else self.call
 
@@ -61,7 +62,7 @@ class Original:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a module as it was written, which can be differentiated."""
+        """Whether it is a plain module, which can be differentiated."""
         return self.module is self._model.function and not (self.is_scripted or self.is_exported)
 
     @cached_property
@@ -72,18 +73,18 @@ class Original:
             try:
                 with self.evaluating():
                     call(*tensors)
-            except Exception:  # noqa: BLE001, S112  # the next way is tried
+            except Exception:  # noqa: BLE001, S112  # try the next way
                 continue
             return call
         return self._calls[-1]
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names that ``forward`` has for what it takes."""
+        """The parameter names of ``forward``."""
         return tuple(signature_of(self._model.function).parameters)
 
     def notes(self) -> Iterator[str]:
-        """What a user should know of how the model is called."""
+        """What a user should know about how the model is called."""
         if self.call.binding.note:
             yield self.call.binding.note
         if self.inputs.constants:
@@ -93,7 +94,7 @@ class Original:
             yield f"no axis is called {BATCH!r}, so requests run one at a time"
 
     def described_by(self, spec: GraphSpec) -> "Original":
-        """The same module under another spec."""
+        """The same module with another spec."""
         original = copy.copy(self)
         original.spec = spec
         return original
@@ -112,7 +113,7 @@ class Original:
 
     @cached_property
     def output_axes(self) -> dict[str, int]:
-        """The axis on which the rows of each output lie: the one that has a row more where the inputs have one."""
+        """The axis of the rows of each output: the one that grows by one if the inputs get one more row."""
         if not self.spec.batched:
             return {}
         arrays = {name: to_array(tensor) for name, tensor in self.inputs.items()}
@@ -127,11 +128,11 @@ class Original:
         }
 
     def run_example(self) -> dict[str, np.ndarray]:
-        """The outputs for the inputs that the spec gives as an example."""
+        """The outputs for the example inputs of the spec."""
         return self.run({name: to_array(tensor) for name, tensor in self.inputs.items()})
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """The outputs by name. Raises SpecError where the module itself fails on these inputs."""
+        """The outputs by name. Raises SpecError if the module itself fails on these inputs."""
         tensors = [torch.from_numpy(np.array(inputs[name])) for name in self.spec.inputs]
         try:
             returned = self.call(*tensors)
@@ -139,7 +140,7 @@ class Original:
             raise
         except Exception as error:
             shapes = {name: array.shape for name, array in inputs.items()}
-            advice = "mend it, or ask for other batches, lengths or random_inputs"
+            advice = "fix it, or set other batches, lengths or random_inputs"
             if self.is_exported:
                 advice = "export the program with dynamic_shapes that leave its axes free, or leave them out of dynamic"
             raise SpecError(
@@ -154,10 +155,10 @@ class Original:
 
 
 def set_evaluating(module: torch.nn.Module) -> None:
-    """As ``module.eval()``, for modules too that have no such mode."""
+    """As ``module.eval()``, also for modules that have no mode."""
     try:
         module.eval()
-    except (AttributeError, NotImplementedError):  # what is frozen or exported has no mode
+    except (AttributeError, NotImplementedError):  # frozen and exported modules have no mode
         for part in module.children():
             set_evaluating(part)
         if hasattr(module, "training"):

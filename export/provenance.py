@@ -1,4 +1,4 @@
-"""Where a version comes from: the versions of the tools, the commit, the data and the seed."""
+"""The origin of a version: versions of the tools, the commit, the data and the seed."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ _GIT_PATIENCE_S = 10
 def describe_origin(
     spec: ExportSpec, exporter: str, opset: int, parameters: Mapping[str, str | int | float | bool], folder: Path
 ) -> Provenance:
-    """The provenance of a version that is exported now; ``folder`` is asked for its git commit."""
+    """The provenance of a version that is exported now; ``folder`` gives its git commit."""
     import onnxruntime
     import torch
 
@@ -36,12 +36,12 @@ def describe_origin(
 
 
 def find_commit(folder: Path) -> str | None:
-    """The commit checked out in ``folder``, with ``-dirty`` if files differ from it; None where there is none."""
+    """The commit checked out in ``folder``, with ``-dirty`` if files differ from it; None if there is none."""
     git = shutil.which("git")
     if git is None:
         return None
     command = [git, "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    # Without optional locks git does not refresh its index: asking leaves the repository as it is.
+    # Without optional locks git does not refresh its index, so the repository stays unchanged.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(  # noqa: S603 (fixed words and a folder, no shell)

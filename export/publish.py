@@ -1,4 +1,4 @@
-"""From a spec to a version in the store: every step must pass, and only then is anything written."""
+"""Turns a spec into a version in the store. Every step must pass before anything is written."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _GOLDEN_SEED = 0
 PRECISION = "precision"
-"""The parameter of the provenance that holds it, in versions of lower precision."""
+"""The provenance parameter with the precision, in versions of lower precision."""
 FULL = "fp32"
-"""What the metrics of the first version are called by in the versions of lower precision: ``accuracy_fp32``."""
+"""The suffix of the first version's metrics in versions of lower precision: ``accuracy_fp32``."""
 
 
 def publish(
@@ -36,13 +36,13 @@ def publish(
     progress: Progress = lambda step: None,
     precision: Precision | None = None,
 ) -> ModelVersion:
-    """Export, check, compare, measure and publish one model; ``progress`` is told each step in words.
+    """Export, check, compare, measure and publish one model; ``progress`` receives each step in words.
 
-    An ONNX file has no original to be compared with, and no other precision.
+    An ONNX file has no original to compare with, and no other precision. With ``precision``, a second version in it
+    follows the first and is returned.
 
-    With ``precision`` a second version in it follows the first, and is what is returned. Raises NotPublished
-    (SpecError, ExportError, ParityError, QualityError) and what ``Store.publish`` raises; the store is then as it was
-    before, or has the first version alone if it is the second that is refused.
+    Raises NotPublished (SpecError, ExportError, ParityError, QualityError) and what ``Store.publish`` raises. The store
+    is then unchanged, or has only the first version if the second is refused.
     """
     *_, last = publish_each(spec, store, progress, [precision] if precision else [])
     return last
@@ -54,15 +54,17 @@ def publish_each(
     progress: Progress = lambda step: None,
     precisions: Sequence[Precision] = (),
 ) -> Iterator[ModelVersion]:
-    """As ``publish``, with any number of precisions: each version as soon as it is in the store."""
+    """As ``publish``, with any number of precisions. Each version is yielded when it is in the store."""
     if isinstance(spec, OnnxSpec):
         from export.importers.publish import publish_file
 
         if precisions:
-            raise SpecError(f"{spec.name}: precision: expected it of an ExportSpec, an ONNX file is published as it is")
+            raise SpecError(
+                f"{spec.name}: precision: expected an ExportSpec, because an ONNX file is published as it is"
+            )
         yield publish_file(spec, store, progress)
         return
-    # torch takes seconds to import, and who only reads a spec or the errors does not need it.
+    # Imported late: torch takes seconds, and code that only reads specs or errors does not need it.
     from export.onnx.candidate import make_candidate
 
     if precisions:
@@ -85,9 +87,9 @@ def publish_each(
 def prove(
     candidate: "Candidate", progress: Progress, full: tuple[int, Quality | None] | None = None
 ) -> tuple["Candidate", Manifest, dict[str, bytes]]:
-    """Compare, sample and measure: the candidate as it was proved, the complete manifest, the files of the version.
+    """Compare, sample and measure: the proved candidate, the complete manifest, and the files of the version.
 
-    ``full`` is the number and the quality of the version that this one is a lower precision of. Raises NotPublished.
+    ``full`` is the number and quality of the version that this one lowers. Raises NotPublished.
     """
     from export.onnx.candidate import draft_manifest, graphs_of
     from export.provenance import describe_origin
@@ -130,9 +132,9 @@ def prove(
 def _prove_graphs(
     candidate: "Candidate", progress: Progress
 ) -> tuple["Candidate", dict[str, "Runtime"], dict[str, Parity]]:
-    """Every graph, loaded and equal to its original, and the candidate with what was found of its inputs.
+    """Load every graph and prove that it equals its original; the candidate then has what was found about its inputs.
 
-    ``explain`` is left out if it is not, in a lower precision, and where nobody has asked for it.
+    The graph ``explain`` is left out if this fails in a lower precision, or if the user did not ask for it.
     """
     from export.onnx.gradients import EXPLAIN, is_optional
     from export.proof.verdict import describe_proof
@@ -144,7 +146,7 @@ def _prove_graphs(
         except (ExportError, ParityError) as error:
             if not is_optional(candidate.spec, name) and (name != EXPLAIN or candidate.precision is None):
                 raise
-            reason = error.__cause__ or error  # without the advice, which is for graphs that are needed
+            reason = error.__cause__ or error  # without the advice, which is for required graphs
             which = f"the version in {candidate.precision}" if candidate.precision else "the version"
             progress(f"note: {which} has no graph {EXPLAIN}: {reason}")
         else:
@@ -154,7 +156,7 @@ def _prove_graphs(
 
 
 def _prove_graph(candidate: "Candidate", name: str, progress: Progress) -> tuple["Candidate", "Runtime", "Proof"]:
-    """With the graph of the other exporter, where that of the first one is not what its original is."""
+    """Prove a graph, and try the other exporter if the graph differs from its original."""
     from export.onnx.candidate import export_otherwise
     from export.onnx.probabilities import check_probabilities
     from export.proof.grid import fit_grid
@@ -169,7 +171,7 @@ def _prove_graph(candidate: "Candidate", name: str, progress: Progress) -> tuple
         proof = prove_graph(original, runtime, one.graphs[name], one.limits[name], progress)
         spec = original.spec
         least = make_random(spec, {**spec.example_sizes, BATCH: min(spec.batches)}, _GOLDEN_SEED)
-        runtime.run_and_release(least)  # what the largest batch took is for the next graph
+        runtime.run_and_release(least)  # free the memory of the largest batch for the next graph
         return runtime, proof
 
     try:
@@ -178,7 +180,7 @@ def _prove_graph(candidate: "Candidate", name: str, progress: Progress) -> tuple
         raise
     except (ExportError, ParityError) as error:
         first = error
-    progress(f"exporting to ONNX otherwise: {name}")
+    progress(f"exporting to ONNX by the other exporter: {name}")
     reason = str(first).partition(": ")[2]  # without the name
     try:
         other = export_otherwise(candidate, name, f"its graph fails: {reason}")
@@ -196,7 +198,7 @@ def _prove_graph(candidate: "Candidate", name: str, progress: Progress) -> tuple
 def _prove_tiles(
     candidate: "Candidate", runtimes: Mapping[str, "Runtime"], progress: Progress
 ) -> Reconstruction | None:
-    """The reconstruction with how its pictures may be cut, where they are to be."""
+    """The reconstruction with proved tiles, if the spec asks for them."""
     from export.onnx.candidate import graphs_of
     from export.proof.tiles import find_tiles
 
@@ -209,7 +211,7 @@ def _prove_tiles(
 
 
 def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progress) -> dict[str, Graph]:
-    """The graphs, which have passed their trials, with the verdicts on their rows and what a run takes in memory.
+    """The tried graphs with the verdicts on their rows and the memory of a run.
 
     Raises DependentRows.
     """
@@ -245,7 +247,7 @@ def golden_file(graph: str) -> str:
 
 
 def _describe_golden(spec: ExportSpec, graph: GraphSpec, name: str, golden: GoldenSamples) -> Golden:
-    """With what the tolerance has by the magnitude of the outputs, after the smallest of them."""
+    """The golden samples' description. The tolerance is scaled to the smallest magnitude of the outputs."""
     magnitudes = [measure_magnitude(array) for array in golden.outputs.values() if array.dtype.kind == "f"]
     atol = default_atol(golden.outputs) if spec.golden_atol is None else spec.golden_atol
     return Golden(
@@ -257,7 +259,7 @@ def _describe_golden(spec: ExportSpec, graph: GraphSpec, name: str, golden: Gold
 
 
 def make_golden(spec: ExportSpec, graph: GraphSpec, runtime: "Runtime") -> GoldenSamples:
-    """The first real samples of a graph, or random rows where there are none, and what it makes of them."""
+    """The first real samples of a graph, or random rows if there are none, with the graph's outputs."""
     inputs = real_samples(graph)
     if inputs is None:
         inputs = make_random(graph, {**graph.example_sizes, BATCH: spec.golden_rows}, _GOLDEN_SEED)
@@ -266,7 +268,7 @@ def make_golden(spec: ExportSpec, graph: GraphSpec, runtime: "Runtime") -> Golde
 
 
 def measure_statistics(spec: ExportSpec, runtime: "Runtime") -> tuple[Statistics, ...]:
-    """The distribution of every input and output over the real samples; none where there are none."""
+    """The distribution of every input and output over the real samples, if there are any."""
     samples = real_samples(spec)
     if samples is None:
         return ()
@@ -275,7 +277,7 @@ def measure_statistics(spec: ExportSpec, runtime: "Runtime") -> tuple[Statistics
 
 
 def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Quality | None:
-    """The quality on held-out data. Raises QualityError where it is below the bar or a metric with a bar is missing."""
+    """The quality on held-out data. Raises QualityError if it is below the bar, or a metric with a bar is missing."""
     if spec.quality is None:
         return None
 
@@ -290,7 +292,7 @@ def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Qual
     if missed:
         raise QualityError(
             f"{spec.name}: below the bar on {quality.rows} rows of {quality.data}: {'; '.join(missed)}: train it "
-            "better, or lower the bar where that is honest",
+            "better, or lower the bar if that is honest",
             quality,
         )
     return quality

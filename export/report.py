@@ -1,4 +1,4 @@
-"""What the commands show while they run, and what `sluice check` found."""
+"""What the commands print while they run, and the result of `sluice check`."""
 
 import json
 import time
@@ -16,9 +16,9 @@ NOTE = "note"
 
 
 class Steps:
-    """A spinner for the step that runs, and a line with its duration for each stage that has ended.
+    """A spinner for the current step, and a line with its duration for each finished stage.
 
-    A step is told as ``stage: detail``; steps of one stage share a line. A ``note: text`` is a line of its own.
+    A step is ``stage: detail``; steps of one stage share a line. A ``note: text`` gets a line of its own.
     """
 
     def __init__(self, console: Console, status: Status, title: str) -> None:
@@ -45,7 +45,7 @@ class Steps:
 
 @contextmanager
 def show_progress(console: Console, title: str) -> Iterator[Steps]:
-    """Show the steps of one model on ``console``; the last stage is marked by whether the block raised."""
+    """Show the steps of one model on ``console``. The mark of the last stage says whether the block raised."""
     with console.status(escape(title)) as status:
         steps = Steps(console, status, title)
         try:
@@ -61,7 +61,7 @@ def print_error(console: Console, text: str) -> None:
 
 
 def print_verdict(console: Console, verdict: "Verdict", as_json: bool) -> None:
-    """What ``sluice check`` found."""
+    """Print the result of ``sluice check``."""
     from model_store.graphs.report import as_record, print_inspection
 
     if as_json:

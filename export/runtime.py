@@ -1,4 +1,4 @@
-"""The exported graph on ONNX Runtime: its CPU provider, one thread, so that the same bytes give the same numbers."""
+"""The exported graph on ONNX Runtime's CPU provider, on one thread, so that results are reproducible."""
 
 import os
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ _FATAL_ONLY = 4  # errors come as exceptions
 
 
 class Runtime:
-    """One ONNX file, loaded. Raises ExportError where ONNX Runtime cannot load it.
+    """One loaded ONNX file. Raises ExportError if ONNX Runtime cannot load it.
 
-    ``external`` maps the names of the files that hold its weights to their content; no file is opened.
+    ``external`` maps the names of its weight files to their content; no file is opened.
     """
 
     def __init__(self, content: bytes, external: Mapping[str, bytes] | None = None) -> None:
@@ -40,16 +40,16 @@ class Runtime:
         self.output_axes = {
             output.name: output.shape.index(BATCH) for output in self._session.get_outputs() if BATCH in output.shape
         }
-        """The axis on which the rows of each output lie."""
+        """The axis of the rows of each output."""
 
     def run(self, inputs: Arrays, options: onnxruntime.RunOptions | None = None) -> dict[str, np.ndarray]:
-        """The outputs by name. Raises ExportError where the graph fails, which names the shapes."""
+        """The outputs by name. Raises ExportError, which names the shapes, if the graph fails."""
         try:
             values = self._session.run(self._outputs, dict(inputs), options)
         except Exception as error:
             shapes = {name: array.shape for name, array in inputs.items()}
             raise ExportError(
-                f"ONNX Runtime fails on inputs of {shapes} ({error}): a size is baked into the graph; take sizes from "
+                f"ONNX Runtime fails on inputs of {shapes} ({error}): the graph fixes a size; take sizes from "
                 "tensor.shape in forward, and export with an example whose dynamic axes are 2 or more"
             ) from error
         return dict(zip(self._outputs, values, strict=True))
@@ -59,7 +59,7 @@ class Runtime:
         return rows_first(self.output_axes, self.run(inputs))
 
     def run_and_release(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        """As ``run``; what the session holds for the next run is given back, as the server does it."""
+        """As ``run``, and free the memory that the session keeps for its next run, as the server does."""
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return self.run(inputs, options)

@@ -1,4 +1,4 @@
-"""A spec in somebody's own Python file: ``path/to/file.py:name``."""
+"""Loads a spec from a user's Python file: ``path/to/file.py:name``."""
 
 import importlib.util
 import sys
@@ -17,9 +17,9 @@ class Misuse(Exception):
 
 
 def load_spec(source: str) -> ExportSpec | OnnxSpec:
-    """The ExportSpec, or OnnxSpec, that ``source`` names, or that the function which it names returns.
+    """The ExportSpec or OnnxSpec that ``source`` names, or that the function of this name returns.
 
-    Raises Misuse where the text points at no such thing, and SpecError where the file itself fails, with its line.
+    Raises Misuse if the text names no such thing, and SpecError with the line if the file itself fails.
     """
     path, separator, name = source.rpartition(":")
     file = Path(path)
@@ -34,7 +34,7 @@ def load_spec(source: str) -> ExportSpec | OnnxSpec:
     spec = _call(file, found) if callable(found) and not isinstance(found, ExportSpec | OnnxSpec) else found
     if not isinstance(spec, ExportSpec | OnnxSpec):
         raise Misuse(
-            f"{source} gives a {type(spec).__name__}: expected an ExportSpec, an OnnxSpec, or a function of one"
+            f"{source}: expected an ExportSpec, an OnnxSpec, or a function that returns one, got {type(spec).__name__}"
         )
     return spec
 
@@ -45,7 +45,7 @@ def _import_file(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise Misuse(f"{file}: expected a Python file, whose name ends in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # dataclasses and torch look a class's module up there
+    sys.modules[file.stem] = module  # dataclasses and torch look up a class's module there
     sys.path.insert(0, str(file.resolve().parent))
     try:
         spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""The description of a model to export: what it is, what it takes and gives, and what it must reach to be published."""
+"""The description of a model to export: its tensors, its task, and what it must reach to be published."""
 
 from __future__ import annotations
 
@@ -24,65 +24,66 @@ Sizes = Mapping[str, int]
 """The size of each dynamic axis by its name: ``{"batch": 17, "time": 50}``."""
 Arrays = Mapping[str, np.ndarray]
 Progress = Callable[[str], None]
-"""Told each step in words, ``stage: detail``; ``note: text`` is no step, but something to know of the version."""
+"""Receives each step in words: ``stage: detail``. ``note: text`` is no step, but a remark about the version."""
 Precision = Literal["fp16", "int8"]
-"""Of a second version: half precision floats; or 8 bit integers, calibrated on the samples."""
+"""The precision of a second version: half precision floats, or 8-bit integers calibrated on the samples."""
 MAIN = "main"
 BATCHES = (1, 2, 3, 17, 64)
 SEEDS = (0, 1, 2)
-"""As long as a spec does not say otherwise: ``proof/grid.py`` takes fewer where a row takes long."""
+"""The defaults, of which ``proof/grid.py`` uses fewer if a row takes long."""
 
 
 class Predict(Protocol):
-    """An exported graph on ONNX Runtime: inputs by name -> outputs by name, for one row or any number."""
+    """An exported graph on ONNX Runtime: inputs by name -> outputs by name, for any number of rows."""
 
     def __call__(self, inputs: Arrays, graph: str = MAIN) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GraphSpec:
-    """One graph of a model. Raises SpecError where the parts contradict each other.
+    """One graph of a model. Raises SpecError if its parts contradict each other.
 
-    The rows of a batch lie on the axis that ``dynamic`` calls ``batch``. An input without such an axis is shared by
-    all rows; a model of which no input has one is served one request at a time.
+    The rows of a batch lie on the axis that ``dynamic`` calls ``batch``. An input without such an axis is shared by all
+    rows. If no input has one, requests run one at a time.
     """
 
     name: str = "graph"
-    """Whose it is, in messages. The model gives its further graphs theirs."""
+    """The name for messages. Further graphs of a model are named by the model."""
     module: Any
     """The trained model, on the CPU: a ``torch.nn.Module``, a function of tensors, an ``ExportedProgram``, a
-    TorchScript module, or the path of a ``.pt2`` or TorchScript file; or a function without arguments that builds one
-    of these. What ``torch.compile``, ``DataParallel``, ``AveragedModel`` or a training module wrap is taken out."""
+    TorchScript module, the path of a ``.pt2`` or TorchScript file, or a function without arguments that builds one of
+    these. Wrappers such as ``torch.compile``, ``DataParallel``, ``AveragedModel`` and training modules are removed."""
     export_as: torch.nn.Module | None = None
-    """What is exported instead, where the module's own form cannot be; it is proved against the module."""
+    """A module to export instead, if the model's own form cannot be exported. It is proved against ``module``."""
     inputs: Mapping[str, Any]
-    """Sample inputs. Those that are named like parameters of ``forward`` are passed by name, in any order; parameters
-    with defaults may be left out. Where no name is a parameter's, as with ``forward(input)`` of torch's own modules,
-    all are passed in their order; where only some are, the spec is refused when it is exported.
+    """Sample inputs. Inputs named like parameters of ``forward`` are passed by name, in any order; parameters with
+    defaults may be left out. If no input is named like a parameter, as with ``forward(input)`` of torch's own modules,
+    all are passed in order. If only some are, the export is refused.
 
-    A value may hold tensors in dictionaries, lists, tuples or dataclasses; then the graph's inputs are called
-    ``batch.image``, ``pair.0``. None, numbers and texts are passed to every call as they are. Free axes other than the
-    batch have sizes of 2 or more here. The spec keeps copies by flat name, with two rows at least."""
+    A value may hold tensors in dictionaries, lists, tuples or dataclasses; the graph's inputs are then called
+    ``batch.image`` or ``pair.0``. None, numbers and texts are passed to every call as they are. Free axes other than
+    the batch must have sizes of 2 or more here. The spec keeps copies by flat name, with at least two rows.
+    """
     outputs: tuple[str, ...]
-    """Names for the tensors that ``forward`` returns: keys of a dictionary, a dataclass or a named tuple (``pooled``,
-    or ``out.pooled`` where that is nested), of which some may be left out; for all else, names in the order of the
-    tensors."""
+    """Names for the tensors that ``forward`` returns. For a dictionary, dataclass or named tuple they are keys
+    (``pooled``, or ``out.pooled`` if nested), and some may be left out. For anything else they are names in the order
+    of the tensors."""
     output_keys: Mapping[str, str] = field(default_factory=dict)
-    """``{output: key}`` where an output is to have another name than its key, as it must where an input has that."""
+    """``{output: key}`` to give an output another name than its key, which is needed if an input has that name."""
     dynamic: Mapping[str, Any] | None = None
-    """The free axes, ``{input: {axis: name}}``, nested as the inputs are or by flat name. The axis of the rows is
-    called ``batch``, whichever it is. None: axis 0 of every input is the batch, nothing else is free."""
+    """The free axes, ``{input: {axis: name}}``, nested like the inputs or by flat name. The axis of the rows, whichever
+    it is, is called ``batch``. None: axis 0 of every input is the batch, and nothing else is free."""
     finite: tuple[str, ...] = ()
-    """Inputs in which NaN and infinities are refused before they reach the model."""
+    """Inputs in which NaN and infinities are refused before the model runs."""
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Least and largest value of integer inputs; others are refused before they reach the model."""
+    """The least and largest value of integer inputs. Others are refused before the model runs."""
     bounds: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
-    """``{axis: (least, largest)}``: the sizes of a dynamic axis that the model is published for; None: no largest.
-    Parity goes to both, and others are refused before they reach the model. By default what torch and graph take."""
+    """``{axis: (least, largest)}``: the sizes of a dynamic axis for which the model is published; None: no largest.
+    Parity tries both ends, and other sizes are refused before the model runs. Default: what torch and the graph
+    accept."""
     padded: Mapping[str, str] = field(default_factory=dict)
-    """``{input: lengths}``: rows of ``input`` are padded along its one dynamic axis other than the batch, and
-    ``lengths``, int64 [batch], says how many places of it count, 1 or more; the server refuses less. Parity proves that
-    the other places do not count."""
+    """``{input: lengths}``: rows of ``input`` are padded along its one dynamic axis other than the batch. ``lengths``,
+    int64 [batch], has the number of valid places, 1 or more. Parity proves that the padding does not matter."""
 
     samples: Mapping[str, torch.Tensor] | None = None
     """Real inputs for parity, golden samples and reference statistics. None: random ones, and no statistics."""
@@ -90,37 +91,38 @@ class GraphSpec:
     """Makes inputs from axis sizes and a seed. None: uniform over the range of the samples, in their datatype."""
     atol: float = 1e-5
     rtol: float = 1e-5
-    """Against the original: ``|got - expected| <= atol + rtol * |expected|`` for every element, and what rounding alone
-    accounts for, which is measured: half precision, deep models and large numbers need no other values."""
+    """The tolerance against the original: ``|got - expected| <= atol + rtol * |expected|`` for every element, plus the
+    measured rounding. So half precision, deep models and large numbers need no other values."""
     scale_tol: float = 0.0
-    """Added to ``atol`` and ``row_atol`` of each output, in shares of its largest magnitude: for low precision."""
+    """Added to ``atol`` and ``row_atol`` of each output, as a share of its largest magnitude, for low precision."""
     kinks: float = 0.0
-    """The share of all rows of the grid that may differ more: at a kink (ReLU, max) rounding decides which slope a
-    gradient takes."""
+    """The share of the grid's rows that may differ more: at a kink (ReLU, max), rounding decides the slope of a
+    gradient."""
     kink_tol: float = math.inf
-    """What these may differ by all the same, in shares of the largest magnitude of an output."""
+    """How much these rows may differ at most, as a share of the largest magnitude of an output."""
     row_atol: float | None = None
-    """A row run alone (padded to two) against the same row in company. None: as against the original; 0: bit-equal."""
+    """The tolerance for a row run alone (padded to two) against the same row in a batch. None: as against the original;
+    0: equal bits."""
     proved_by_trial: bool = False
-    """True: rows share batches though the analysis of the exported graph names a node that mixes them, which no trial
-    has shown. Else each request runs alone then.
-    For modules of which it is known for another reason that their rows are independent."""
+    """True: rows share batches although the analysis names a node that mixes them, if no trial showed it. False: each
+    request then runs alone. For modules whose rows you know to be independent."""
     batches: tuple[int, ...] = BATCHES
-    """Numbers of rows that parity goes through. Left at the default they are fewer where a row takes long."""
+    """Numbers of rows for parity. The default uses fewer if a row takes long."""
     seeds: tuple[int, ...] = SEEDS
-    """Of its random inputs. Left at the default they are fewer where a row takes long."""
+    """Seeds of the random inputs for parity. The default uses fewer if a row takes long."""
     lengths: tuple[Sizes, ...] | None = None
-    """Sizes of the other dynamic axes that parity goes through. None: the example's, about half and about twice; not
-    the longest where a row takes long."""
+    """Sizes of the other dynamic axes for parity. None: the example's, about half and about twice; without the longest
+    if a row takes long."""
     max_rows: int | None = None
-    """Of a batch in the server, where more would take too much memory. None: as many as of the model, or as a program
+    """Most rows of a batch in the server, if more would take too much memory. None: as for the model, or as a program
     was exported for."""
     opset: int = 20
-    """Of ONNX."""
+    """The ONNX opset."""
     external_data_bytes: int | None = None
-    """Weights of more bytes than this go to a file of their own. None: what the 2 GB of one ONNX file cannot hold."""
+    """Weights of more bytes than this go to a file of their own. None: if one ONNX file, at most 2 GB, cannot hold
+    them."""
     seed: int | None = None
-    """Of the training, for the record."""
+    """The seed of the training, for the record."""
 
     def __post_init__(self) -> None:
         _check_module(self)
@@ -144,12 +146,12 @@ class GraphSpec:
 
     @property
     def batch_axes(self) -> Mapping[str, int]:
-        """The axis on which the rows of each input lie; an input that all rows share is not in it."""
+        """The axis of the rows of each input. Shared inputs are missing."""
         return batch_axes(self.axes)
 
     @property
     def batched(self) -> tuple[str, ...]:
-        """The inputs that carry one row per example; none for a model of fixed batch."""
+        """The inputs that have a row for each example; none if the model has no batch."""
         return tuple(self.batch_axes)
 
     @property
@@ -159,7 +161,7 @@ class GraphSpec:
 
     @property
     def example_sizes(self) -> dict[str, int]:
-        """The sizes that the sample inputs have on the dynamic axes."""
+        """The sizes of the dynamic axes in the sample inputs."""
         return {
             axis_name: self.inputs[name].shape[axis]
             for name, axes in self.axes.items()
@@ -169,63 +171,65 @@ class GraphSpec:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExportSpec(GraphSpec):
-    """A model on its way to the store: its graph ``main``, what it is, and what it must reach to be published."""
+    """A model to publish: its graph ``main``, its description, and the quality that it must reach."""
 
     name: str
-    """Of the model in the store."""
+    """The name of the model in the store."""
     task: Task
-    """The route that answers for it, or ``tensors``."""
+    """The task route that the model answers, or ``tensors``."""
     graphs: Mapping[str, GraphSpec] = field(default_factory=dict)
-    """Further graphs by name, such as the decoder of an autoencoder; each is proved like ``main``."""
+    """Further graphs by name, such as the decoder of an autoencoder. Each is proved like ``main``."""
 
     explain: bool | None = None
-    """Whether a classifier gets a graph ``explain`` with gradients. None: if it is a ``torch.nn.Module`` with one
-    floating point input whose rows lie on axis 0, and they can be had."""
+    """Whether a classifier gets a graph ``explain`` with gradients. None: if it can be made, and the model is a
+    ``torch.nn.Module`` with one floating point input whose rows lie on axis 0."""
     explain_atol: float = 1e-4
-    """As ``atol``, for that graph: gradients of calibrated scores are larger than the scores."""
+    """``atol`` for that graph: gradients of calibrated scores are larger than the scores."""
 
     labels: tuple[str, ...] = ()
-    """Of the classes, in their order."""
+    """The names of the classes, in order."""
     classes: Classes | None = None
     """Which output holds the logits of the labels, or their probabilities."""
     image: Image | None = None
     """How a picture becomes a row of an input."""
     loop: Loop | None = None
-    """How the server runs ``main`` step by step, where it does."""
+    """How the server runs ``main`` step by step, if it does."""
     forecast: Forecast | None = None
-    """How a series is continued."""
+    """How a series is forecast."""
     text: Text | None = None
     """How a text is translated."""
     reconstruction: Reconstruction | None = None
-    """What of the graph is the row anew."""
+    """The output that is the reconstruction, its error and its anomalies."""
     tile_pixels: int | None = None
-    """The side of the tiles that large pictures of ``reconstruction`` are cut into. None: they run whole."""
+    """The side of the tiles into which large pictures of ``reconstruction`` are cut. None: they run whole."""
     tile_overlap: int | None = None
-    """How many pixels tiles have beyond those that they answer for. None: as far as the graph's outputs look."""
+    """How many pixels tiles extend beyond the part that they answer for. None: as far as the graph's outputs look."""
     generation: Generation | None = None
-    """How rows are made from noise."""
+    """How rows are generated from noise."""
     batching: Batching = field(default_factory=Batching)
-    """What it wants other than the server's defaults."""
+    """The batching that the model needs, if not the server's defaults."""
     golden_rows: int = 8
-    """Of the samples, or of random rows, that are stored as golden samples."""
+    """How many samples, or random rows, are stored as golden samples."""
     golden_atol: float | None = None
-    """None: 1e-3, or a hundredth of the outputs' magnitude if that is less."""
+    """The absolute tolerance of the golden samples. None: 1e-3, or a hundredth of the outputs' magnitude if that is
+    less."""
     golden_rtol: float = 1e-3
-    """For the provider that serves; wider than parity, because accelerators round convolutions to fewer bits. What
-    proves nothing is refused: see ``model_store/golden.py``."""
+    """The relative tolerance of the golden samples, on the provider that serves. It is wider than for parity, because
+    accelerators round convolutions to fewer bits. A tolerance that proves nothing is refused: see
+    ``model_store/golden.py``."""
     low_precision: Mapping[Precision, float] = field(default_factory=dict)
-    """``scale_tol`` of a second version in that precision, where the default is not right: fp16 0.01, int8 0.1."""
+    """``scale_tol`` of a second version in that precision, if the default does not fit: fp16 0.01, int8 0.1."""
 
     quality: Quality | Callable[[Predict], Quality] | None = None
-    """On held-out data. A function is given the exported graphs, so that what is measured is what will serve."""
+    """The quality on held-out data. A function receives the exported graphs, so that it measures what will serve."""
     data: str | None = None
-    """What it was trained on, for the record."""
+    """The training data, for the record."""
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    """Of the training, for the record."""
+    """The parameters of the training, for the record."""
     licence: str | None = None
-    """Of the weights."""
+    """The licence of the weights."""
     description: str = ""
-    """For people."""
+    """A description for people."""
 
     def __post_init__(self) -> None:
         _check_name(self)
@@ -275,8 +279,8 @@ def _check_outputs(spec: GraphSpec) -> None:
     names = [*spec.inputs, *spec.outputs]
     if not spec.outputs or len(set(names)) < len(names) or not all(names):
         raise SpecError(
-            f"{spec.name}: outputs: expected at least one name, none twice and none of an input, got {spec.outputs}: "
-            "output_keys gives a returned key another name"
+            f"{spec.name}: outputs: expected at least one name, without duplicates or names of inputs, got "
+            f"{spec.outputs}: output_keys gives a returned key another name"
         )
 
 
@@ -309,7 +313,7 @@ def _check_facts(spec: ExportSpec) -> None:
 
 
 def lacks_probabilities(spec: ExportSpec) -> bool:
-    """Whether the module gives logits alone, so that their probabilities are added to the graph."""
+    """Whether the module only gives logits, so that probabilities are added to the graph."""
     classes = spec.classes
     return (
         classes is not None

@@ -1,4 +1,4 @@
-"""What became of the models of a command: a table for people, a record for programs."""
+"""The results of a command: a table for people, a record for programs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _ENOUGH, _TOO_LITTLE, _NO_BAR = "[green]✓[/]", "[red]✗[/]", ""
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one model: its new versions, and why there are no more of them. ``seconds`` is the whole time."""
+    """The result for one model: its new versions, and why there are no more. ``seconds`` is the whole time."""
 
     name: str
     versions: tuple[tuple[ModelVersion, Manifest], ...] = ()
@@ -30,10 +30,10 @@ class Outcome:
 
 
 def print_table(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """A line for each metric with a bar: what was reached, by which version, and whether that is enough.
+    """Print a line for each metric with a bar: what was reached, by which version, and whether that is enough.
 
-    A version of lower precision has the figures of the first beside its own. Where no metric has a bar all are shown;
-    a model that was not published is named in any case.
+    A version of lower precision shows the figures of the first beside its own. If no metric has a bar, all are shown. A
+    model that was not published is always named.
     """
     paired = any(_precision_of(manifest) for outcome in outcomes for _, manifest in outcome.versions)
     numbers = ["reached", *([FULL] if paired else []), "bar", "", "time"]
@@ -52,7 +52,7 @@ def print_table(console: Console, outcomes: Sequence[Outcome]) -> None:
         for version, cells in _make_lines(outcome):
             metric, reached, full, bar, mark = cells
             table.add_row(name, version, metric, reached, *([full] if paired else []), bar, mark, took)
-            name = took = ""  # once a model
+            name = took = ""  # only once per model
         table.add_section()
     console.print(table)
     _print_verdict(console, outcomes)
@@ -68,11 +68,11 @@ def _print_verdict(console: Console, outcomes: Sequence[Outcome]) -> None:
 
 
 _Cells = tuple[str, str, str, str, str]
-"""The metric, what was reached, what the first version reached, the bar, and a mark."""
+"""The metric, its value, the first version's value, the bar, and a mark."""
 
 
 def _make_lines(outcome: Outcome) -> Iterator[tuple[str, _Cells]]:
-    """Each line, after the version that it is of, which is named once."""
+    """The lines of a model. Each version is named once."""
     for version, manifest in outcome.versions:
         precision = _precision_of(manifest)
         shown = f"{version.version} {precision}" if precision else str(version.version)
@@ -112,7 +112,7 @@ def _find_worst(manifest: Manifest) -> float:
 
 
 def as_record(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """The same for programs: ``{"published": [...], "failed": [...]}``; a model can be in both."""
+    """The results as JSON: ``{"published": [...], "failed": [...]}``. A model can be in both."""
     return {
         "published": [
             {

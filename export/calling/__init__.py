@@ -1,1 +1,1 @@
-"""How a model is called: what may stand for a module, arguments by name, and names for what comes back."""
+"""Calls a model: accepts many forms of it, passes arguments by name, and names what it returns."""

@@ -1,4 +1,4 @@
-"""Which argument of ``forward`` each input is."""
+"""Matches inputs to the parameters of ``forward``."""
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,22 +13,21 @@ _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """How a model is called. ``loose`` are inputs that only ``*args`` or ``**kwargs`` take, which take anything."""
+    """One way to call a model. ``loose`` are inputs that only ``*args`` or ``**kwargs`` take, which accept any name."""
 
     positional: tuple[Any, ...] = ()
     keyword: Mapping[str, Any] = field(default_factory=dict)
     loose: tuple[str, ...] = ()
     note: str | None = None
-    """What a user should know of it."""
+    """A note for the user."""
 
 
 def bind(where: str, signature: Signature, given: Mapping[str, Any]) -> list[Binding]:
-    """The ways to pass ``given``: nearly always one, else the first that works. Raises SpecError, with both sides.
+    """The ways to pass ``given``, the preferred one first; nearly always there is just one. Raises SpecError.
 
-    Inputs that have the names of parameters are passed by name; a parameter with a default may be left out. ``*args``
-    takes those that are named like no parameter, or a list of its own name; ``**kwargs`` the same, or a dictionary.
-    Where no name is that of a parameter, as with ``forward(input)`` of torch's own modules, all are passed in their
-    order.
+    Inputs named like parameters are passed by name; a parameter with a default may be left out. ``*args`` takes inputs
+    that are named like no parameter, or a list under its own name. ``**kwargs`` does the same, or takes a dictionary.
+    If no input is named like a parameter, as with ``forward(input)`` of torch's own modules, all are passed in order.
     """
     parameters = _Parameters(where, signature, given)
     if not parameters.named and parameters.rest and parameters.others and not parameters.spread_any:
@@ -54,7 +53,8 @@ class _Parameters:
         self.unknown = [name for name in self.given if name not in self.named]
 
     def _name_positional_only(self) -> None:
-        """Parameters before a ``/`` have no name for a caller: they take, in order, what is named like no other."""
+        """Callers cannot name parameters before a ``/``: these take, in order, the inputs that match no other
+        parameter."""
         free = [
             name
             for name, parameter in self.named.items()
@@ -69,7 +69,7 @@ class _Parameters:
 
     @property
     def are_known(self) -> bool:
-        """Whether the inputs are to be passed by name."""
+        """Whether the inputs are passed by name."""
         if not self.named:
             return bool(self.others or (self.spread_any and not self.unknown))
         return len(self.unknown) < len(self.given) or not self.given
@@ -77,7 +77,7 @@ class _Parameters:
     def by_name(self) -> Binding:
         extra = [] if self.others else self.unknown
         if extra and not self.rest:
-            raise self._misfit(f"{', '.join(extra)} {'is' if len(extra) == 1 else 'are'} no parameter of it")
+            raise self._misfit(f"forward has no parameter {', '.join(extra)}")
         rest = [*(self.given[name] for name in extra), *self.spread]
         positional: list[Any] = []
         keyword: dict[str, Any] = {}
@@ -103,20 +103,20 @@ class _Parameters:
         needed = [name for name, parameter in self.named.items() if parameter.default is Parameter.empty]
         values = [*self.given.values(), *self.spread]
         if len(values) > len(places) and not self.rest:
-            raise self._misfit("none of the names is a parameter, and there are more than it has")
+            raise self._misfit("no name is a parameter, and there are more inputs than parameters")
         if lacking := [name for name in needed if name not in places[: len(values)]]:
-            raise self._misfit(f"none of the names is a parameter, and {', '.join(lacking)} would be left without")
+            raise self._misfit(f"no name is a parameter, and nothing is left for {', '.join(lacking)}")
         names = list(self.given)
         passed = ", ".join(f"{name} as {place}" for name, place in zip(names, places, strict=False))
         alone = len(names) == len(places) == 1
-        note = f"no input is named like a parameter of forward, so they are passed in their order: {passed}"
+        note = f"no input is named like a parameter of forward, so they are passed in order: {passed}"
         return Binding(tuple(values), self.nested, (), note if passed and not alone else None)
 
     def _misfit(self, what: str) -> SpecError:
         takes = ", ".join(_describe(self.named, self.rest, self.others)) or "nothing"
         return SpecError(
             f"{self.where}: inputs: forward takes ({takes}), inputs gives ({', '.join(self.given)}): {what}: name the "
-            "inputs as forward's parameters; what one of them holds is nested: inputs={'parameter': {'key': tensor}}"
+            "inputs like forward's parameters; nest the tensors of one parameter: inputs={'parameter': {'key': tensor}}"
         )
 
 
@@ -134,7 +134,7 @@ def _shorten(default: Any) -> str:
 
 
 def signature_of(function: Any) -> Signature:
-    """The parameters of a function or of a module's ``forward``; of any number where nothing tells them."""
+    """The parameters of a function or of a module's ``forward``; any parameters if they cannot be found out."""
     import torch
 
     if isinstance(function, torch.jit.ScriptModule):
@@ -149,13 +149,13 @@ def signature_of(function: Any) -> Signature:
 
 
 def takes_anything(signature: Signature) -> bool:
-    """Whether it is ``(*args, **kwargs)``."""
+    """Whether the signature is ``(*args, **kwargs)``."""
     kinds = {parameter.kind for parameter in signature.parameters.values()}
     return kinds == {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 
 def _forward_of(module: Any) -> Any:
-    """``forward``, or that of the one module inside to which all is handed on: ``forward(*args, **kwargs)``."""
+    """The module's ``forward``, or that of the inner module to which ``forward(*args, **kwargs)`` delegates."""
     inner = list({id(part): part for part in module.children() if any(True for _ in part.parameters())}.values())
     if len(inner) == 1 and takes_anything(_inspect(module.forward)):
         return _forward_of(inner[0])
@@ -170,7 +170,7 @@ def _inspect(function: Any) -> Signature:
 
 
 def _read_schema(arguments: Sequence[Any]) -> Signature:
-    """Of a TorchScript function or method."""
+    """The parameters of a TorchScript function or method."""
     parameters = []
     for argument in arguments:
         kind = Parameter.KEYWORD_ONLY if argument.kwarg_only else Parameter.POSITIONAL_OR_KEYWORD
@@ -180,13 +180,13 @@ def _read_schema(arguments: Sequence[Any]) -> Signature:
 
 
 def is_exported(module: Any) -> bool:
-    """Whether it is what ``ExportedProgram.module()`` gives."""
+    """Whether the module comes from ``ExportedProgram.module()``."""
     codegen = getattr(getattr(module, "graph", None), "_codegen", None)
     return hasattr(codegen, "pytree_info")
 
 
 def _read_exported(module: Any) -> Signature | None:
-    """Of the module of an exported program, which must be called just as it was exported; None if it is not one."""
+    """The parameters of an exported program, which must be called just as it was exported; None for other modules."""
     if not is_exported(module):
         return None
     info = module.graph._codegen.pytree_info

@@ -1,4 +1,4 @@
-"""A model as a function of tensors alone: what is exported, and what its exported graph is compared with."""
+"""A model as a function of tensors: what is exported, and what the exported graph is compared with."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from export.calling.outputs import order_outputs
 
 
 class Call(torch.nn.Module):
-    """``forward(*tensors)`` takes the inputs in their order, and returns a tuple of the outputs in that of ``keys``."""
+    """``forward(*tensors)`` takes the inputs in order and returns a tuple of the outputs in the order of ``keys``."""
 
     def __init__(self, where: str, model: Model, binding: Binding, inputs: Sequence[str], keys: Sequence[str]) -> None:
         super().__init__()
         self.where, self.model, self.binding, self.inputs, self.keys = where, model, binding, tuple(inputs), tuple(keys)
-        for number, module in enumerate(model.modules):  # so that their weights are weights of this one
+        for number, module in enumerate(model.modules):  # registered, so that their weights belong to this module
             self.register_module(f"module_{number}", module)
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -27,6 +27,6 @@ class Call(torch.nn.Module):
 
 
 def make_calls(where: str, model: Model, inputs: Inputs, keys: Sequence[str]) -> list[Call]:
-    """The ways to call the model: nearly always one, else the first that works. Raises SpecError."""
+    """The ways to call the model, the preferred one first; nearly always there is just one. Raises SpecError."""
     bindings = bind(where, signature_of(model.function), inputs.arguments)
     return [Call(where, model, binding, tuple(inputs), keys) for binding in bindings]

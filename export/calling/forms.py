@@ -1,4 +1,4 @@
-"""What may stand for a module: a function, an exported program, TorchScript, a file of either, a wrapper around one."""
+"""The accepted forms of a model: a module, a function, an exported program, TorchScript, a file, or a wrapper."""
 
 import inspect
 import io
@@ -24,14 +24,15 @@ EXPECTED = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is called. ``modules`` are those whose weights and modes it uses: itself, or what a function refers to."""
+    """The callable model. ``modules`` are those whose weights and modes it uses: itself, or what a function refers
+    to."""
 
     function: Callable[..., Any]
     modules: tuple[torch.nn.Module, ...]
 
     @property
     def is_scripted(self) -> bool:
-        """Whether TorchScript is in it, which only the TorchScript exporter takes."""
+        """Whether it contains TorchScript, which only the TorchScript exporter accepts."""
         scripted = torch.jit.ScriptModule | torch.jit.ScriptFunction
         return any(isinstance(part, scripted) for part in (self.function, *self._parts()))
 
@@ -41,7 +42,7 @@ class Model:
         return is_exported(self.function)
 
     def uncompiled(self) -> AbstractContextManager[Any]:
-        """Run what ``torch.compile`` has made of its parts as it was written."""
+        """Run parts that ``torch.compile`` compiled as they were written."""
         compiled = any(_is_compiled(part) for part in self._parts())
         return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
@@ -51,7 +52,7 @@ class Model:
 
 
 def _is_compiled(part: torch.nn.Module) -> bool:
-    """Whether ``torch.compile`` has made it, was told of it in place, or decorates a method of its class."""
+    """Whether ``torch.compile`` made it, compiled it in place, or decorates a method of its class."""
     methods = (*vars(type(part)).values(), *vars(part).values())
     return (
         "_orig_mod" in part._modules
@@ -61,9 +62,9 @@ def _is_compiled(part: torch.nn.Module) -> bool:
 
 
 def find_model(where: str, given: Any, names: Collection[str]) -> Model:
-    """The model that ``given`` is, builds, or is the path of. Raises SpecError where it is nothing of that.
+    """The model that ``given`` is, builds, or is the path of. Raises SpecError for anything else.
 
-    A function builds the model if it can be called without arguments and has no parameter of an input's name.
+    A function builds the model if it can be called without arguments and has no parameter named like an input.
     """
     if _builds(given, names):
         given = _build(where, given)
@@ -81,7 +82,7 @@ def find_model(where: str, given: Any, names: Collection[str]) -> Model:
 
 
 def is_form(given: Any) -> bool:
-    """Whether it may be a model: more is known when it is called or read."""
+    """Whether it may be a model. Calling or reading it may still fail."""
     return isinstance(given, str | Path) or callable(given)
 
 
@@ -113,9 +114,9 @@ def _build(where: str, function: Callable[[], Any]) -> Any:
 
 
 def _load(where: str, path: Path) -> Any:
-    """A file of torch.export or of TorchScript; none of pickled modules or weights."""
+    """Load a file of torch.export or TorchScript. Pickled modules and weights are refused."""
     if not path.is_file():
-        raise SpecError(f"{where}: module: there is no file {path.absolute()}")
+        raise SpecError(f"{where}: module: {path.absolute()} does not exist: give the path of an existing file")
     names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
     inner = {name.partition("/")[2] for name in names}
     try:
@@ -133,23 +134,23 @@ def _load(where: str, path: Path) -> Any:
 
 
 def _unwrap(module: torch.nn.Module) -> torch.nn.Module:
-    """The module inside what compiles, copies or trains it."""
+    """The module inside a wrapper that compiles, copies or trains it."""
     if isinstance(module, torch.jit.ScriptModule) and not hasattr(module, "_concrete_type"):
         return _reload(module)
-    inner = getattr(module, "_orig_mod", None)  # of torch.compile
+    inner = getattr(module, "_orig_mod", None)  # from torch.compile
     if isinstance(inner, torch.nn.Module):
         return _unwrap(inner)
     parallel = torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel
     if isinstance(module, parallel | torch.optim.swa_utils.AveragedModel):
         return _unwrap(module.module)
     trained = [part for part in module.children() if any(True for _ in part.parameters())]
-    if len(trained) == 1 and _lacks_forward(module):  # holds a model and how it is trained
+    if len(trained) == 1 and _lacks_forward(module):  # a training module, which holds a model
         return _unwrap(trained[0])
     return module
 
 
 def _reload(module: torch.jit.ScriptModule) -> torch.nn.Module:
-    """A frozen module as one that has been saved: only that can be a part of another one that is traced."""
+    """A frozen module, saved and loaded again: only such a module can be part of one that is traced."""
     buffer = io.BytesIO()
     torch.jit.save(module, buffer)
     buffer.seek(0)
@@ -158,7 +159,7 @@ def _reload(module: torch.jit.ScriptModule) -> torch.nn.Module:
 
 
 def _lacks_forward(module: torch.nn.Module) -> bool:
-    """Whether ``forward`` is not written, or only hands on to the one of torch that says so."""
+    """Whether the module has no ``forward`` of its own."""
     if isinstance(module, torch.jit.ScriptModule):
         return False
     if not takes_anything(_own_signature(module)):
@@ -167,7 +168,7 @@ def _lacks_forward(module: torch.nn.Module) -> bool:
         module.forward()
     except NotImplementedError:
         return True
-    except Exception:  # noqa: BLE001  # it is written, and wants arguments
+    except Exception:  # noqa: BLE001  # it has one, which expects arguments
         return False
     return False
 
@@ -180,7 +181,7 @@ def _own_signature(module: torch.nn.Module) -> inspect.Signature:
 
 
 def _modules_of(function: Any, seen: set[int] | None = None) -> Iterator[torch.nn.Module]:
-    """The modules that a function refers to: what it is a method of, what it closes over, global names, arguments."""
+    """The modules that a function refers to: its object, its closure, global names, arguments."""
     seen = set() if seen is None else seen
     if isinstance(function, partial):
         yield from _modules_in((*function.args, *function.keywords.values()))

@@ -1,4 +1,4 @@
-"""Nested values: the parts of dictionaries, lists, tuples and dataclasses, and flat names for what is in them."""
+"""Nested values: the parts of dictionaries, lists, tuples and dataclasses, and flat names for their tensors."""
 
 import copy
 import dataclasses
@@ -14,15 +14,15 @@ _CONSTANTS = (type(None), bool, int, float, complex, str, bytes)
 
 
 class Slot(NamedTuple):
-    """Stands for a tensor in arguments, by its flat name."""
+    """A placeholder for a tensor in nested arguments, with its flat name."""
 
     name: str
 
 
 class Inputs(dict[str, "torch.Tensor"]):
-    """The sample tensors by flat name. ``arguments`` is what they were given as: nested, with slots for the tensors.
+    """The sample tensors by flat name. ``arguments`` has the original nesting, with slots for the tensors.
 
-    What is no tensor in there is passed to every call as it is.
+    Values that are no tensors are passed to every call unchanged.
     """
 
     def __init__(self, tensors: Mapping[str, "torch.Tensor"], arguments: Mapping[str, Any]) -> None:
@@ -31,17 +31,17 @@ class Inputs(dict[str, "torch.Tensor"]):
 
     @classmethod
     def of(cls, given: Mapping[str, "torch.Tensor"]) -> Self:
-        """Flat tensors as they are, each an argument of its own where nothing else is known."""
+        """Flat tensors, each as an argument of its own."""
         return given if isinstance(given, cls) else cls(given, {name: Slot(name) for name in given})
 
     @property
     def constants(self) -> dict[str, Any]:
-        """The arguments without a tensor in them."""
+        """The arguments that contain no tensor."""
         return {name: value for name, value in self.arguments.items() if not any(True for _ in _slots(value))}
 
 
 class Part(NamedTuple):
-    """A part of a container. ``named``: its container is looked up by keys, not by positions."""
+    """A part of a container. ``named``: the container is accessed by keys, not by positions."""
 
     key: str
     value: Any
@@ -49,9 +49,9 @@ class Part(NamedTuple):
 
 
 def parts_of(value: Any) -> list[Part] | None:
-    """The parts of a container in their order; None for anything else.
+    """The parts of a container in order; None for anything else.
 
-    Containers are dictionaries, dataclasses, lists, tuples, and what is registered with torch's ``_pytree``.
+    Containers are dictionaries, dataclasses, lists, tuples, and classes registered with torch's ``_pytree``.
     """
     if isinstance(value, Mapping):
         return [Part(str(key), part, True) for key, part in value.items()]
@@ -64,7 +64,7 @@ def parts_of(value: Any) -> list[Part] | None:
 
 
 def _flatten_registered(value: Any) -> tuple[list[Any], Any] | None:
-    """The parts of a class that its library has registered with torch, and how it is made of them again."""
+    """The parts of a class registered with torch, and how to rebuild it."""
     from torch.utils import _pytree as pytree
 
     if type(value) not in pytree.SUPPORTED_NODES:
@@ -73,9 +73,9 @@ def _flatten_registered(value: Any) -> tuple[list[Any], Any] | None:
 
 
 def take_inputs(where: str, given: Mapping[str, Any]) -> Inputs:
-    """Sample inputs as a user gives them. Raises SpecError for what is neither a tensor nor a constant.
+    """The sample inputs of a spec. Raises SpecError for values that are neither tensors nor constants.
 
-    Each tensor is a copy of its own: one that two inputs share, or that is a module's, would be one to the exporter.
+    Each tensor is copied: the exporter would treat a tensor that inputs share, or that belongs to a module, as one.
     """
     if isinstance(given, Inputs):
         return given
@@ -112,7 +112,7 @@ def take_tensors(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fill(value: Any, tensors: Mapping[str, "torch.Tensor"]) -> Any:
-    """The value with tensors in the places of its slots."""
+    """The value with its slots replaced by tensors."""
     return tensors[value.name] if isinstance(value, Slot) else _rebuild(value, lambda part: fill(part.value, tensors))
 
 
@@ -134,14 +134,14 @@ def _is_tensor(where: str, name: str, value: Any) -> bool:
     if parts_of(value) is None and not isinstance(value, (*_CONSTANTS, torch.dtype, torch.device)):
         raise SpecError(
             f"{where}: input {name!r}: expected a torch.Tensor, got {type(value).__name__}: give tensors, in "
-            "dictionaries, lists, tuples or dataclasses if forward takes such, beside None, numbers and texts that "
-            "stay as they are"
+            "dictionaries, lists, tuples or dataclasses if forward takes such; None, numbers and texts are passed as "
+            "they are"
         )
     return False
 
 
 def _rebuild(value: Any, change: Callable[[Part], Any]) -> Any:
-    """A container of the same type whose parts are changed; anything else as it is."""
+    """A container of the same type with changed parts; anything else unchanged."""
     parts = parts_of(value)
     if parts is None:
         return value

@@ -1,4 +1,4 @@
-"""The tensors that a model returns, in the order of the names that its spec gives them."""
+"""Orders the tensors that a model returns by the output names of its spec."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from export.errors import SpecError
 
 
 class _Returned(NamedTuple):
-    """A tensor in what a model returned. ``by_key``: it is found by a key; ``by_field``: by one of a named tuple."""
+    """A tensor that a model returned. ``by_key``: found by a key; ``by_field``: by a field of a named tuple."""
 
     path: str
     by_key: bool
@@ -19,11 +19,11 @@ class _Returned(NamedTuple):
 
 
 def order_outputs(where: str, names: Sequence[str], returned: Any) -> tuple[torch.Tensor, ...]:
-    """The tensors of ``returned`` in the order of ``names``. Raises SpecError where they do not fit, with both sides.
+    """The tensors of ``returned`` in the order of ``names``. Raises SpecError, with both sides, if they do not fit.
 
-    What is in a dictionary or a dataclass is found by its key (``pooled``), or by all of its keys (``out.pooled``)
-    where one is not enough; keys that nobody names are left out. Everything else is taken in its order, all of it. A
-    named tuple is taken by its fields if one of them is named, else in its order.
+    Values of a dictionary or dataclass are found by key (``pooled``), or by all keys (``out.pooled``) if one is
+    ambiguous; unnamed keys are left out. Everything else is taken whole, in order. A named tuple is taken by field if
+    one of its fields is named, else in order.
     """
     found = list(_find(returned, "", False, False))
     fields = any(one.by_field and _is_called(one, name) for one in found for name in names)
@@ -35,7 +35,7 @@ def order_outputs(where: str, names: Sequence[str], returned: Any) -> tuple[torc
         fitting = exact or [one for one in keyed if _is_called(one, name)]
         if len(fitting) > 1:
             raise SpecError(
-                f"{where}: outputs: {name!r} may be {' or '.join(one.path for one in fitting)}: name it by all its keys"
+                f"{where}: outputs: {name!r} may be {' or '.join(one.path for one in fitting)}: give all its keys"
             )
         if fitting:
             chosen[name] = fitting[0].tensor
@@ -68,8 +68,8 @@ def _misfit(
         got = ", ".join(one.path for one in found)
         return SpecError(
             f"{where}: outputs: forward returns {got}, outputs names {', '.join(names)}"
-            + (f": {', '.join(rest)} is no key of it" if rest else "")
-            + ": use the keys that forward returns, and a name for each tensor that has none"
+            + (f": it has no key {', '.join(rest)}" if rest else "")
+            + ": use the keys that forward returns, and a name for each tensor without a key"
         )
     return SpecError(
         f"{where}: the module returns {len(found)} tensors, but outputs has {len(names)} names ({', '.join(names)}): "

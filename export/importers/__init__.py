@@ -1,1 +1,1 @@
-"""Models that were made elsewhere: an ONNX file of any origin."""
+"""Publishes ONNX files of any origin."""

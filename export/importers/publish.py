@@ -1,7 +1,7 @@
-"""From an ONNX file of any origin to a version in the store: with a task, labels, preprocessing and golden samples.
+"""Publishes an ONNX file of any origin with a task, labels, preprocessing and golden samples.
 
-There is no PyTorch original to compare it with. Whether its rows are independent its own graph says, by the analysis
-that the server makes of plain files.
+There is no PyTorch original to compare with. The analysis that the server uses for plain files decides whether its rows
+are independent.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,10 +38,10 @@ _CHUNK_ROWS = 64
 
 
 def publish_file(spec: OnnxSpec, store: Store, progress: Progress = lambda step: None) -> ModelVersion:
-    """Analyse, sample and publish the file as it is: with a free batch where the task needs one and the file's is fixed
-    at 1, and with probabilities where it gives logits alone.
+    """Analyse, sample and publish a file. A batch fixed at 1 is freed if the task needs it, and probabilities are added
+    to a file that only has logits.
 
-    Raises SpecError, ExportError, QualityError, and what ``Store.publish`` raises; the store is then as it was.
+    Raises SpecError, ExportError, QualityError, and what ``Store.publish`` raises; the store is then unchanged.
     """
     _check_quality(spec)
     progress("reading the file")
@@ -77,7 +77,7 @@ def _check_quality(spec: OnnxSpec) -> None:
 
 
 def _read(spec: OnnxSpec) -> tuple[bytes, Mapping[str, bytes]]:
-    """The file, and the files of weights that it names."""
+    """The file, and the weight files that it names."""
     path = Path(spec.file).absolute()
     try:
         path.stat()
@@ -85,26 +85,26 @@ def _read(spec: OnnxSpec) -> tuple[bytes, Mapping[str, bytes]]:
         onnx.load_model_from_string(plain.content)
     except (OSError, StoreError) as error:
         raise ExportError(f"{spec.name}: {error}") from error
-    except Exception as error:  # protobuf's, which is of another type in each implementation
+    except Exception as error:  # each implementation of protobuf has its own type
         raise ExportError(f"{spec.name}: {path} is no ONNX file ({first_line(error)})") from error
     wrong = next((name for name in plain.external if not FILE_NAME.fullmatch(name)), None)
     if wrong is not None:
         raise ExportError(
-            f"{spec.name}: {path} has weights in {wrong!r}: save it with all of them in one file beside it, such as by "
+            f"{spec.name}: {path} has weights in {wrong!r}: save all of them in one file beside it, for example with "
             "onnx.save_model(model, path, save_as_external_data=True, location='weights.bin')"
         )
     return plain.content, plain.external
 
 
 def _complete(spec: OnnxSpec, content: bytes) -> bytes:
-    """With probabilities, where the file gives logits alone."""
+    """The file with probabilities added, if it only has logits."""
     classes = spec.classes
     if classes is None or classes.logits is None:
         return content
     model = onnx.load_model_from_string(content)
     outputs = {output.name for output in model.graph.output}
     if classes.logits not in outputs or {classes.probabilities, Classes().probabilities} & outputs:
-        return content  # the manifest is checked against the outputs that there are
+        return content  # the manifest is checked against the existing outputs
     append_probabilities(model.graph, classes, spec.name)
     completed: bytes = model.SerializeToString()
     return completed
@@ -119,17 +119,17 @@ def _analyse(spec: OnnxSpec, content: bytes, external: Mapping[str, bytes], prog
     content, graph, session, sizes = _analyse_once(content, external)
     given = [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
     if spec.task != "tensors" and not batches(graph) and all(t.shape and t.shape[0] == 1 for t in given):
-        progress("note: its axis 0 was fixed at 1, and is free in the version")
+        progress("note: its axis 0 was fixed at 1; it is free in the published version")
         content, graph, session, sizes = _analyse_once(free_batch(content, external), external)
     texts = [tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.datatype == "BYTES"]
     if texts:
         raise ExportError(
-            f"{spec.name}: {texts[0]!r} holds texts, which golden samples cannot: put the file into the store as "
+            f"{spec.name}: {texts[0]!r} holds texts, which golden samples cannot hold: put the file into the store as "
             f"{spec.name}/1/model.onnx instead"
         )
     if spec.task != "tensors" and not batches(graph) and graph.rows is not None:
         raise ExportError(
-            f"{spec.name}: task {spec.task} needs rows that are proved independent, and they are "
+            f"{spec.name}: task {spec.task} needs rows that are proved independent, but they are "
             f"{describe_verdict(graph.rows)}: export it with a free axis 0, or publish it with the task tensors"
         )
     return content, graph, session, sizes
@@ -149,10 +149,10 @@ def _axes(graph: Graph) -> dict[str, int | None]:
 
 
 def _take_samples(spec: OnnxSpec, graph: Graph, sizes: Mapping[str, int] | None) -> Arrays:
-    """The real samples, or rows that are made up."""
+    """The real samples, or made-up rows."""
     if spec.samples is None:
         if sizes is None:
-            raise ExportError(f"{spec.name}: it ran on none of the inputs that were made up for it: give samples")
+            raise ExportError(f"{spec.name}: it ran on none of the made-up inputs: give samples")
         return make_samples(graph, sizes, spec.golden_rows)
     needed = {tensor.name for tensor in graph.inputs if not tensor.optional}
     known = {tensor.name for tensor in graph.inputs}
@@ -166,19 +166,19 @@ def _take_samples(spec: OnnxSpec, graph: Graph, sizes: Mapping[str, int] | None)
 
 
 def _count_rows(graph: Graph, inputs: Arrays) -> int:
-    """1 where a request is one run."""
+    """The number of rows; 1 if the graph is not batched."""
     return next((inputs[n].shape[axis] for n, axis in _axes(graph).items() if axis is not None and n in inputs), 1)
 
 
 def _run(spec: OnnxSpec, session: CpuSession, inputs: Arrays) -> dict[str, np.ndarray]:
-    """The outputs by name. Raises ExportError where the graph fails, SpecError for probabilities that are none."""
+    """The outputs by name. Raises ExportError if the graph fails, SpecError for bad probabilities."""
     try:
         outputs = dict(zip(session.output_names, session.run(inputs), strict=True))
     except Exception as error:
         shapes = {name: array.shape for name, array in inputs.items()}
         raise ExportError(
-            f"{spec.name}: ONNX Runtime fails on samples of {shapes} ({first_line(error)}): give samples as the model "
-            "takes them"
+            f"{spec.name}: ONNX Runtime fails on samples of {shapes} ({first_line(error)}): give samples that the "
+            "model accepts"
         ) from error
     reason = find_no_probability(spec.classes, outputs, spec.golden_atol or 0.0) if spec.classes else ""
     if reason:
@@ -187,7 +187,7 @@ def _run(spec: OnnxSpec, session: CpuSession, inputs: Arrays) -> dict[str, np.nd
 
 
 def _measure(spec: OnnxSpec, graph: Graph, session: CpuSession, samples: Arrays) -> Iterator[Statistics]:
-    """The distribution of every input and output over the real samples; none where there are none."""
+    """The distribution of every input and output over the real samples, if there are any."""
     if spec.samples is None:
         return
     rows = _count_rows(graph, samples)

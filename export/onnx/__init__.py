@@ -1,1 +1,1 @@
-"""PyTorch to ONNX: tracing, weights, precision, the graph of gradients."""
+"""PyTorch to ONNX: tracing, weights, precision, gradients."""

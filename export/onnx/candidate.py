@@ -1,4 +1,4 @@
-"""A model on its way to the store: its originals, its exported graphs, and what the manifest says of them."""
+"""A model that is being exported: its originals, its graphs, and its draft manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,23 +23,23 @@ from model_store.tasks import Reconstruction, Tiles
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """All graphs by name, ``main`` first; nothing of it is proved yet."""
+    """All graphs by name, ``main`` first. Nothing is proved yet."""
 
     spec: ExportSpec
     originals: Mapping[str, Original]
     files: Mapping[str, Files]
     graphs: Mapping[str, Graph]
     limits: Mapping[str, Limits]
-    """For which sizes each graph holds, as far as its exporter knows."""
+    """The sizes for which each graph holds, as far as its exporter knows."""
     exporters: Mapping[str, str]
-    """What made each graph, for the record."""
+    """The exporter of each graph, for the record."""
     opset: int
     precision: Precision | None = None
-    """None: that of the module."""
+    """None: the precision of the module."""
 
     @property
     def exporter(self) -> str:
-        """What made the graphs."""
+        """The exporters of the graphs."""
         return "; ".join(dict.fromkeys(self.exporters.values()))
 
 
@@ -47,7 +47,7 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     """Export every graph. Raises SpecError, ExportError."""
     progress("exporting to ONNX")
     main = complete_probabilities(Original(spec))
-    assert isinstance(main.spec, ExportSpec)  # noqa: S101  # it completes the spec that it was given
+    assert isinstance(main.spec, ExportSpec)  # noqa: S101  # completing the spec keeps its class
     originals, spec = {MAIN: main}, main.spec
     for note in main.notes():
         progress(f"note: {note}")
@@ -55,7 +55,7 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
     traced = {MAIN: export_graph(originals[MAIN])}
     graphs = {MAIN: describe_graph(spec, traced[MAIN].model, f"{MAIN}.onnx")}
     if not spec.graphs:
-        draft_manifest(spec, graphs)  # what does not fit is found before the time-consuming steps
+        draft_manifest(spec, graphs)  # find contradictions before the slow steps
     spec = _add_explain(spec, main, progress)
     for name, one in list(spec.graphs.items()):
         progress(f"exporting to ONNX: {name}")
@@ -89,9 +89,9 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
 
 
 def export_otherwise(candidate: Candidate, name: str, reason: str) -> Candidate | None:
-    """The candidate with a graph by the other exporter, where that of the first is of no use for ``reason``.
+    """The candidate with a graph from the other exporter, because the first one's graph is unusable for ``reason``.
 
-    None where the first could not make it already, or it was converted since. Raises ExportError.
+    None if the graph already comes from the other exporter, or was converted since. Raises ExportError.
     """
     if candidate.precision is not None or candidate.exporters[name] != DYNAMO:
         return None
@@ -119,7 +119,7 @@ def graphs_of(spec: ExportSpec) -> dict[str, GraphSpec]:
 
 
 def _add_explain(spec: ExportSpec, original: Original, progress: Progress) -> ExportSpec:
-    """The spec with a graph ``explain``, where it is a classifier that is to have one."""
+    """The spec with a graph ``explain``, if it is a classifier that should have one."""
     sample, *others = spec.inputs.values()
     wanted = spec.explain
     if wanted is None:
@@ -139,7 +139,7 @@ def _add_explain(spec: ExportSpec, original: Original, progress: Progress) -> Ex
 
 
 def _draft_reconstruction(spec: ExportSpec) -> Reconstruction | None:
-    """With tiles that are not proved yet, so that it is seen early whether the graph has pictures to cut."""
+    """The reconstruction with unproved tiles, to find early whether the graph has pictures to cut."""
     facts = spec.reconstruction
     if facts is None or spec.tile_pixels is None:
         return facts
@@ -148,7 +148,7 @@ def _draft_reconstruction(spec: ExportSpec) -> Reconstruction | None:
 
 
 def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
-    """The manifest before anything is measured. Raises SpecError where the spec does not fit its graph."""
+    """The manifest before anything is measured. Raises SpecError if the spec does not fit its graph."""
     try:
         return Manifest(
             name=spec.name,

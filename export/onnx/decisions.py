@@ -1,8 +1,8 @@
-"""What the older exporter would fix in silence: decisions that ``forward`` takes by a tensor's values or sizes.
+"""Finds what the TorchScript exporter would fix silently: decisions of ``forward`` by values or sizes of tensors.
 
-It records the operators of one run. Where forward asks a tensor for a number (``if x.max() > 10``, ``int(n)``,
-``range(x.shape[1])``) the answer of that run is baked in, and the tracer warns, if at all. A size that no free axis has
-a part in is always the same, so it may be asked for: two runs, whose free axes differ, tell which sizes these are.
+That exporter records the operators of one run. If forward reads a number from a tensor (``if x.max() > 10``,
+``int(n)``, ``range(x.shape[1])``), the value of that run is fixed, with a warning at best. Sizes that do not depend on
+a free axis may be read: two runs with different free sizes show which these are.
 """
 
 import os
@@ -34,7 +34,7 @@ _ASKING = {
     "__index__": "takes a Python integer from",
     "__float__": "takes a Python float from",
     "__len__": "takes the length of",
-    "__iter__": "goes through the rows of",
+    "__iter__": "iterates over the rows of",
     "item": "takes a Python number from",
     "tolist": "takes Python numbers from",
     "numpy": "takes NumPy's numbers from",
@@ -49,7 +49,7 @@ _Sizes = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``sizes``: those that it was taken by; None if values of the inputs have a part in it."""
+    """``sizes`` are those that decided; None if values of the inputs did."""
 
     line: str
     text: str
@@ -59,9 +59,9 @@ class Decision:
 def refuse_decisions(
     name: str, run: Callable[..., Any], example: Sequence[torch.Tensor], other: Sequence[torch.Tensor] | None
 ) -> None:
-    """Raises ExportError, with file and line, where tracing ``run`` would fix what depends on its inputs.
+    """Raise ExportError, with file and line, if tracing ``run`` would fix something that depends on its inputs.
 
-    ``other`` are inputs whose free axes have other sizes than those of the example; None where there are none.
+    ``other`` are inputs whose free axes have other sizes than the example's; None if there are none.
     """
     found, warned = _trace(run, example)
     if not found and not warned:
@@ -74,7 +74,7 @@ def refuse_decisions(
             raise _refusal(name, decision.line, f"{decision.text} a size that is free", _BY_SIZE)
     for line, text in warned.items():
         if line not in {decision.line for decision in found}:
-            raise _refusal(name, line, f"does what cannot be traced ({text})", _BY_VALUE)
+            raise _refusal(name, line, f"does something that cannot be traced ({text})", _BY_VALUE)
 
 
 _BY_VALUE = "use torch.where, torch.cond or tensor operations instead of Python's numbers"
@@ -83,12 +83,12 @@ _BY_SIZE = "use tensor operations instead, or leave that axis out of dynamic"
 
 def _refusal(name: str, line: str, what: str, advice: str) -> ExportError:
     return ExportError(
-        f"{name}: {line}: forward {what}, which the TorchScript exporter would fix as it is in the example: {advice}"
+        f"{name}: {line}: forward {what}, which the TorchScript exporter would fix to the example's value: {advice}"
     )
 
 
 def _trace(run: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> tuple[list[Decision], dict[str, str]]:
-    """The decisions of one run in their order, and the tracer's warnings by their line in the model's code."""
+    """The decisions of one run in order, and the tracer's warnings by line of the model's code."""
     mode = _Decisions()
     with warnings.catch_warnings(record=True) as caught, mode:
         warnings.simplefilter("always")
@@ -102,7 +102,7 @@ def _trace(run: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> tuple[lis
 
 
 def _trace_again(run: Callable[..., Any], other: Sequence[torch.Tensor] | None) -> list[Decision]:
-    """None where the model does not take these: then each size may be one that is free."""
+    """The decisions of a second run; None if the model refuses its sizes, so that any size may be free."""
     try:
         return [] if other is None else _trace(run, other)[0]
     except Exception:  # noqa: BLE001  # whatever the model raises
@@ -126,7 +126,7 @@ class _Decisions(TorchFunctionMode):
 
 
 def _find_line() -> str | None:
-    """The line of the model's code that is running; None where torch itself asks, which knows what it does."""
+    """The line of the model's code that is running; None if torch's own code asked."""
     frame = sys._getframe(2)
     while frame.f_code.co_filename == torch.overrides.__file__:
         frame = frame.f_back  # type: ignore[assignment]
@@ -135,12 +135,12 @@ def _find_line() -> str | None:
 
 
 def _is_own(file: str) -> bool:
-    """Whether code is the model's: neither that of the exporters nor of this package."""
+    """Whether the code belongs to the model, not to the exporters or this package."""
     return file.startswith(_REFERENCE_MODELS) or not file.startswith(_OTHERS)
 
 
 def _find_sizes(tensors: Sequence[torch.Tensor]) -> _Sizes | None:
-    """The sizes that the tensors were computed from; None where they were computed from values of the inputs."""
+    """The sizes from which the tensors were computed; None if values of the inputs were used."""
     sizes: list[int] = []
     waiting = [torch._C._get_value_trace(tensor) for tensor in tensors]  # type: ignore[attr-defined]
     seen = set()

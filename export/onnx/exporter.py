@@ -1,4 +1,4 @@
-"""PyTorch -> ONNX: one graph, the same bytes every time, without traces of the machine that made it."""
+"""PyTorch to one ONNX graph: the same bytes every time, without traces of the machine that made it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,9 +23,9 @@ _CHECKED_WHOLE_BYTES = 2**26
 
 
 def export_graph(original: Original, unfit: str | None = None) -> Traced:
-    """The module as an ONNX model, stripped and checked. Raises ExportError: the step, and what to change.
+    """The module as an ONNX model, stripped and checked. Raises ExportError with the failed step and what to change.
 
-    ``unfit`` says why the graph of the newer exporter is of no use: then the older one makes it.
+    ``unfit`` says why the newer exporter's graph is unusable; the older exporter then makes it.
     """
     traced = trace_scores(original, unfit)
     refuse_negative_places(original, traced.model)
@@ -36,7 +36,7 @@ def export_graph(original: Original, unfit: str | None = None) -> Traced:
 
 
 def describe_graph(spec: GraphSpec, model: onnx.ModelProto, file: str) -> Graph:
-    """The graph's tensors for the manifest. Raises ExportError where a tensor cannot be served in batches."""
+    """The graph's tensors for the manifest. Raises ExportError if a tensor cannot be served in batches."""
     ranges = {**find_ranges(model.graph), **spec.ranges}
     inputs = [_describe_tensor(value, spec, ranges) for value in model.graph.input]
     outputs = [_describe_tensor(value, spec, {}) for value in model.graph.output]
@@ -44,7 +44,7 @@ def describe_graph(spec: GraphSpec, model: onnx.ModelProto, file: str) -> Graph:
         if spec.batched and tensor.batch_axis is None:
             raise ExportError(
                 f"{spec.name}: output {tensor.name!r} of shape {tensor.shape} has no row for each row of the input: "
-                "return one row for each example, on whichever axis, or take the batch out of dynamic"
+                "return one row for each example, on any axis, or leave the batch out of dynamic"
             )
     return Graph(file=file, inputs=tuple(inputs), outputs=tuple(outputs), max_rows=spec.max_rows)
 
@@ -54,7 +54,7 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Remove source paths, lines of source code and inferred sizes, which may be wrong, at every depth."""
+    """Remove source paths, source lines and inferred sizes (which may be wrong), at every depth."""
     del model.metadata_props[:]
     model.doc_string = ""
     _strip_graph(model.graph)
@@ -88,9 +88,9 @@ def _strip_nodes(nodes: Any) -> None:
 
 
 def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
-    """Raises ExportError where the graph is not valid ONNX, does not fit the spec, or draws random numbers."""
+    """Raise ExportError if the graph is not valid ONNX, does not fit the spec, or draws random numbers."""
     try:
-        # The checker takes the model as one message, and copies it more than once.
+        # The checker needs the model as one message, and copies it several times.
         small = count_weights(model) < _CHECKED_WHOLE_BYTES
         onnx.checker.check_model(model if small else without_weights(model), full_check=True)
     except Exception as error:
@@ -105,7 +105,7 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
             missing = [name for name in expected if name not in got] if kind == "inputs" else []
             advice = (
                 f"forward does not use {', '.join(missing)}, or leaves torch with it (NumPy, .tolist(), numbers), "
-                "where no export can follow: compute with operators of torch, and leave out inputs that are not used"
+                "which an export cannot follow: compute with torch's operators, and leave out unused inputs"
                 if missing
                 else "name every tensor of forward"
             )
@@ -113,33 +113,34 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
     drawn = sorted({node.op_type for node in every_node(model.graph.node)} & _RANDOM_OPS)
     if drawn:
         raise ExportError(
-            f"{spec.name}: the module draws random numbers ({', '.join(drawn)}) inside the graph, which nobody could "
-            "repeat: make the noise an input, or compute it from a seed that is one"
+            f"{spec.name}: the module draws random numbers ({', '.join(drawn)}) inside the graph, so answers could not "
+            "be repeated: make the noise an input, or compute it from a seed that is an input"
         )
     for value in model.graph.input:
         shape, axes = _shape_of(value), spec.axes[value.name]
         for axis, name in axes.items():
             if not isinstance(shape[axis], str):
                 raise ExportError(
-                    f"{spec.name}: axis {axis} ({name}) of input {value.name!r} came out fixed at {shape[axis]}: take "
-                    "sizes from tensor.shape in forward"
+                    f"{spec.name}: axis {axis} ({name}) of input {value.name!r} was exported with the fixed size "
+                    f"{shape[axis]}: take sizes from tensor.shape in forward"
                 )
             if shape[axis] != name:
                 raise ExportError(
-                    f"{spec.name}: axis {axis} ({name}) of input {value.name!r} came out as {shape[axis]!r}: forward "
-                    "wants it to be that, so call both by one name in dynamic; or give an example in which they differ"
+                    f"{spec.name}: axis {axis} ({name}) of input {value.name!r} was exported as {shape[axis]!r}: if "
+                    "forward needs equal sizes, give both axes one name in dynamic; else give an example in which "
+                    "they differ"
                 )
 
 
 def _check_loose(original: Original, model: onnx.ModelProto) -> None:
-    """Raises SpecError where ``*args`` or ``**kwargs`` took an input that nothing uses, as one that is misspelt."""
+    """Raise SpecError if ``*args`` or ``**kwargs`` took an input that nothing uses, such as a misspelt one."""
     used = {name for node in every_node(model.graph.node) for name in node.input}
     for name in original.call.binding.loose:
         if name not in used:
             known = ", ".join(original.parameters)
             raise SpecError(
-                f"{original.spec.name}: inputs: forward takes ({known}), and does nothing with {name!r}, which is none "
-                "of these: name the inputs as forward's parameters, or leave it out"
+                f"{original.spec.name}: inputs: forward takes ({known}), but does not use {name!r}, which is none of "
+                "these: name the inputs like forward's parameters, or leave it out"
             )
 
 
@@ -156,7 +157,8 @@ def _describe_tensor(value: onnx.ValueInfoProto, spec: GraphSpec, ranges: Mappin
     datatype = BY_DTYPE.get(dtype)
     if datatype is None:
         raise ExportError(
-            f"{spec.name}: {value.name!r} is of {dtype}, which cannot be served: cast it, such as to float32"
+            f"{spec.name}: {value.name!r} has the datatype {dtype}, which cannot be served: cast it, for example to "
+            "float32"
         )
     shape = _shape_of(value)
     least, largest = ranges.get(value.name, (None, None))

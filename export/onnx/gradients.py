@@ -1,8 +1,8 @@
-"""The graph ``explain`` of a classifier: gradients of its scores as ordinary ONNX, so that a server needs no torch.
+"""The graph ``explain`` of a classifier: gradients of its scores as plain ONNX, so that a server needs no torch.
 
-Autograd runs while the module is traced; what comes out is a flat graph of forward and backward operators, which
-exports like any other. It is proved against autograd itself. Simonyan et al., 2013 (saliency); Sundararajan et al.,
-Axiomatic Attribution for Deep Networks, 2017 (integrated gradients); Goodfellow et al., 2014 (fast gradient sign).
+Autograd runs while the module is traced. The result is a flat graph of forward and backward operators, which exports
+like any other and is proved against autograd. Simonyan et al., 2013 (saliency); Sundararajan et al., Axiomatic
+Attribution for Deep Networks, 2017 (integrated gradients); Goodfellow et al., 2014 (fast gradient sign).
 """
 
 import copy
@@ -23,26 +23,26 @@ from export.spec import BATCH, ExportSpec, GraphSpec, Progress, Sizes
 EXPLAIN = "explain"
 OUTPUTS = ("gradient", "loss_gradient")
 MOST_BYTES = 1 << 29
-"""What the tensors of one run may take, here and in the server: larger batches are not tried, and not made."""
+"""The most memory for the tensors of one run, here and in the server. Larger batches are not used."""
 UNASKED_BYTES = 1 << 31
-"""What the smallest run may take of a graph that nobody has asked for."""
+"""The most memory for the smallest run, if the user did not ask for the graph."""
 _KINKS = 0.02
 _KINKS_OF_ELEMENT = 3e-7
-"""How likely rounding decides at an element which slope a gradient takes: at the bend of a ReLU, or between two maxima.
-Of an EfficientNet-Lite0 at 224x224 half of the rows had such an element; one pixel was off by 0.06 of the largest."""
+"""The probability that rounding decides the slope of one element, at the bend of a ReLU or between two maxima. In an
+EfficientNet-Lite0 at 224x224, half of the rows had such an element."""
 _MOST_KINKS = 0.8
 _KINK_TOL = 0.25
 _EXAMPLE_ROWS = 3
-_LEAST_ROWS = 2  # a row alone is padded to two
+_LEAST_ROWS = 2  # a single row is padded to two
 
 
 class Explained(nn.Module):
     """``(x, label) -> (gradient, loss_gradient)``, both of the shape of ``x``: of the label's score, and of its loss.
 
-    ``label`` int64 [batch] names the class that is explained. Integrated gradients are the mean of gradients at points
-    of a path, which whoever asks runs as rows: in one run they would take as many times the memory. An adversarial
-    perturbation is the sign of the loss's gradient times a size; the sign is not in the graph, for rounding decides
-    that of small slopes.
+    ``label`` int64 [batch] is the class to explain. Integrated gradients are the mean of gradients along a path; the
+    server runs its points as rows, because one run of all points would take many times the memory. An adversarial
+    perturbation is the sign of the loss gradient times a size. The sign is not in the graph, because rounding decides
+    it for small slopes.
     """
 
     def __init__(self, module: nn.Module, scores: int, multi_label: bool = False) -> None:
@@ -56,7 +56,7 @@ class Explained(nn.Module):
         with torch.enable_grad():
             here = x.detach().requires_grad_(True)
             scores: torch.Tensor = self.module(here)[self.scores]
-            # A sum over rows, because the gradient of each row is then that of its own score alone.
+            # Summed over rows, because then each row's gradient is that of its own score.
             (gradient,) = torch.autograd.grad(scores.gather(1, label[:, None]).sum(), here, retain_graph=True)
             logs = functional.logsigmoid(scores) if self.multi_label else functional.log_softmax(scores, dim=1)
             (uphill,) = torch.autograd.grad(-logs.gather(1, label[:, None]).sum(), here)
@@ -64,10 +64,10 @@ class Explained(nn.Module):
 
 
 def make_explain(spec: ExportSpec, original: Original, progress: Progress = lambda step: None) -> GraphSpec:
-    """The graph ``explain`` of a classifier with one floating point input. ``progress`` is told what it will take.
+    """The graph ``explain`` of a classifier with one floating point input. ``progress`` reports its memory.
 
-    ``original`` is its module, ``spec`` what is said of it. Raises SpecError where the model has other inputs,
-    ExportError where it cannot be differentiated.
+    ``original`` is the module and ``spec`` its description. Raises SpecError if the model has other inputs, ExportError
+    if it cannot be differentiated.
     """
     (name, sample), *others = spec.inputs.items()
     if others or not sample.is_floating_point() or spec.classes is None or not spec.batched:
@@ -95,7 +95,7 @@ def make_explain(spec: ExportSpec, original: Original, progress: Progress = lamb
     if spec.explain is None and _LEAST_ROWS * row_bytes > UNASKED_BYTES:
         raise ExportError(
             f"{spec.name}: the gradients of a row take about {row_bytes / 1e9:.1f} GB of memory: set explain=True to "
-            "have them all the same"
+            "get them anyway"
         )
     is_bounded = max(spec.batches) > most_rows
     batches = (*(rows for rows in spec.batches if rows < most_rows), most_rows) if is_bounded else spec.batches
@@ -118,8 +118,8 @@ def make_explain(spec: ExportSpec, original: Original, progress: Progress = lamb
         kinks=find_kinks(row_bytes),
         kink_tol=_KINK_TOL,
         row_atol=spec.row_atol,
-        # The gradients of a row's score are those of its own inputs, for the rows of the classifier are proved
-        # independent. The analysis does not follow the places of maxima, which MaxPool counts through the batch.
+        # The classifier's rows are proved independent, so each row's gradients depend on that row alone. The analysis
+        # cannot follow MaxPool's indices through the batch.
         proved_by_trial=True,
         batches=batches,
         seeds=spec.seeds,
@@ -132,7 +132,8 @@ def make_explain(spec: ExportSpec, original: Original, progress: Progress = lamb
 
 
 def is_optional(spec: ExportSpec, name: str) -> bool:
-    """Whether a graph is one of gradients that nobody has asked for: where it cannot be had, the model goes without."""
+    """Whether a graph is one of gradients that the user did not ask for. If it cannot be made, the model does
+    without."""
     return name == EXPLAIN and spec.explain is None and isinstance(spec.graphs[name].module, Explained)
 
 
@@ -150,13 +151,13 @@ def find_peak(traced: Any) -> int:
 
 
 def find_kinks(row_bytes: int) -> float:
-    """The share of rows that rounding may turn at a kink somewhere, by how much a row computes."""
+    """The share of rows in which rounding may change a slope, estimated from how much a row computes."""
     expected = 1 - math.exp(-_KINKS_OF_ELEMENT * row_bytes / 4)
     return min(_MOST_KINKS, max(_KINKS, expected))
 
 
 def _count_bytes(value: Any) -> int:
-    """Of the tensors in what a node gives; free axes count as the example has them."""
+    """The bytes of a node's output tensors, with the example's sizes for free axes."""
 
     def size_of(size: Any) -> int:
         return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
@@ -184,7 +185,7 @@ def _make_inputs(
 
 
 def trace(module: nn.Module, inputs: Sequence[torch.Tensor], dynamic: Sequence[Sequence[int]]) -> nn.Module:
-    """A flat graph of what ``module`` does, autograd included; only the axes in ``dynamic`` keep a free size."""
+    """A flat graph of what ``module`` does, autograd included. Only the axes in ``dynamic`` keep a free size."""
     from torch._decomp import core_aten_decompositions
     from torch.fx.experimental import _config
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -216,7 +217,7 @@ def trace(module: nn.Module, inputs: Sequence[torch.Tensor], dynamic: Sequence[S
 
 
 def _make_fakes(inputs: Sequence[torch.Tensor], dynamic: Sequence[Sequence[int]]) -> tuple[Any, ...]:
-    """Tensors without content whose listed axes are symbols; were all of them, tracing would fix the batch."""
+    """Tensors without content whose listed axes are symbols. If all axes were, tracing would fix the batch."""
     from torch._dynamo.source import ConstantSource
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
@@ -272,9 +273,9 @@ def _differentiate_average(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> Any:
-    """The gradient of an average over windows: each element gets its share back, by a transposed convolution."""
+    """The gradient of an average over windows: a transposed convolution gives each element its share."""
     if ceil_mode or (not count_include_pad and any(padding)):
-        raise ExportError("the gradient of an average pooling with ceil_mode, or without its padding in the count")
+        raise ExportError("average pooling with ceil_mode, or without its padding in the count, has no gradient here")
     kernel, stride, padding = (
         list(value) * (2 if len(value) == 1 else 1) for value in (kernel_size, stride or kernel_size, padding or [0])
     )

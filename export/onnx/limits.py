@@ -1,8 +1,8 @@
-"""For which sizes of its free axes a traced graph holds, as torch.export found out while it traced.
+"""The sizes of free axes for which a traced graph holds, as torch.export found while tracing.
 
-``forward`` may decide by a size, as ``if x.shape[1] > 64`` does: the trace then holds for the sizes that decide alike.
-torch.export notes each such decision as a guard. Some are of no consequence, such as that a size is not 1: what is no
-plain limit is put to the proof (``export/proof/domain/sizes.py``).
+``forward`` may decide by a size, as in ``if x.shape[1] > 64``; the trace then holds only for sizes that decide alike.
+torch.export records each such decision as a guard. Some do not matter, such as that a size is not 1. Guards that are no
+plain limit are tried out (``export/proof/domain/sizes.py``).
 """
 
 import math
@@ -41,7 +41,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``ranges`` of free axes by name, the batch included, and the guards that are not among them."""
+    """The ``ranges`` of free axes by name, the batch included, and guards that are no ranges."""
 
     ranges: Mapping[str, AxisRange] = field(default_factory=dict)
     guards: tuple[Guard, ...] = ()
@@ -49,7 +49,7 @@ class Limits:
 
 @contextmanager
 def watch_limits(spec: GraphSpec) -> Iterator[list[Limits]]:
-    """Collects the limits of what torch.export makes inside of the block: later steps of torch.onnx drop its guards."""
+    """Collect the limits of what torch.export makes inside the block, because torch.onnx drops its guards later."""
     found: list[Limits] = []
     export = torch.export.export
 
@@ -66,7 +66,7 @@ def watch_limits(spec: GraphSpec) -> Iterator[list[Limits]]:
 
 
 def read_limits(program: torch.export.ExportedProgram, spec: GraphSpec) -> Limits:
-    """What the program says of the axes that the spec leaves free."""
+    """The limits of the axes that the spec leaves free, from the program."""
     axes = list(_list_axes(program, spec))
     found = program.range_constraints
     ranges = {name: _read_range(found[size.node.expr]) for name, size in axes if size.node.expr in found}
@@ -79,7 +79,7 @@ def read_limits(program: torch.export.ExportedProgram, spec: GraphSpec) -> Limit
 
 
 def _list_axes(program: torch.export.ExportedProgram, spec: GraphSpec) -> Iterator[tuple[str, torch.SymInt]]:
-    """The free axes by name, with the symbol of each, where the program has the inputs of the spec, in their order."""
+    """The free axes by name with their symbols, if the program has the inputs of the spec in order."""
     placeholders = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     given = [placeholders.get(str(name)) for name in program.graph_signature.user_inputs]
     if len(given) != len(spec.inputs):
@@ -92,7 +92,7 @@ def _list_axes(program: torch.export.ExportedProgram, spec: GraphSpec) -> Iterat
 
 
 def _read_range(limits: Any) -> AxisRange:
-    """1 is the least size in any case, and what is in the billions no limit."""
+    """The range of an axis. The least size is at least 1, and a limit in the billions is no limit."""
     least, largest = limits.lower, limits.upper
     return AxisRange(
         least=int(least) if 1 < least < _UNLIMITED else None, largest=int(largest) if largest < _UNLIMITED else None
@@ -100,7 +100,7 @@ def _read_range(limits: Any) -> AxisRange:
 
 
 def _read_guards(axes: Sequence[tuple[str, torch.SymInt]]) -> Iterator[Guard]:
-    """Decisions are noted as guards, or as assertions for run time, as torch.onnx asks for."""
+    """The guards: torch.export's own, and the run-time assertions that torch.onnx asks for."""
     if not axes:
         return
     names = {size.node.expr: name for name, size in axes}
@@ -115,7 +115,7 @@ def _read_guards(axes: Sequence[tuple[str, torch.SymInt]]) -> Iterator[Guard]:
 
 
 def _find_factor(name: str, spec: GraphSpec, guards: Sequence[Guard]) -> int:
-    """What the size of an axis must be a multiple of; 1 where any will do."""
+    """The number of which the size of an axis must be a multiple; 1 if any size will do."""
     factor = 1
     for guard in guards:
         if name in guard.names and guard.names <= {name, BATCH}:
@@ -124,7 +124,7 @@ def _find_factor(name: str, spec: GraphSpec, guards: Sequence[Guard]) -> int:
 
 
 def _factor_of(guard: Guard, name: str, example: Sizes) -> int:
-    """The number whose multiples are the sizes for which the guard holds, if that is what it says."""
+    """The number whose multiples are the sizes that satisfy the guard, if it is such a guard."""
     for factor in range(2, min(example[name], _LARGEST_FACTOR) + 1):
         sizes = range(1, 3 * factor + 1)
         if example[name] % factor == 0 and all(

@@ -1,4 +1,4 @@
-"""The names of an exported graph: its inputs and outputs as the spec calls them, and the axis of the rows."""
+"""Names the inputs, outputs and batch axis of an exported graph as the spec does."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from model_store.rows.graph.inner import every_graph, every_node, graphs_of
 
 
 def finish(original: Original, model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model as an exporter wrote it, with the names of the spec. The exporter has kept the order of both sides."""
+    """The exporter's model with the names of the spec. The exporter keeps the order of inputs and outputs."""
     spec = original.spec
     if len(model.graph.input) == len(spec.inputs) and len(model.graph.output) == len(spec.outputs):
         _name_tensors(model.graph, list(spec.inputs), list(spec.outputs))
@@ -21,7 +21,7 @@ def finish(original: Original, model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def restore_inputs(spec: GraphSpec, graph: onnx.GraphProto) -> None:
-    """Add those that nothing uses, which the TorchScript exporter leaves out: forward takes them all the same."""
+    """Add back unused inputs, which the TorchScript exporter drops although forward takes them."""
     kept = {value.name: value for value in graph.input}
     for name, tensor in spec.inputs.items():
         if name not in kept:
@@ -34,7 +34,7 @@ def restore_inputs(spec: GraphSpec, graph: onnx.GraphProto) -> None:
 
 
 def _name_tensors(graph: onnx.GraphProto, inputs: list[str], outputs: list[str]) -> None:
-    """Any name may be that of a weight or of something inside, which then gets another."""
+    """Rename inputs and outputs. A weight or inner tensor of the same name gets another one."""
     made = {name for node in every_node(graph.node) for name in node.output}
     taken = made | {part.name for one in every_graph(graph) for part in (*one.input, *one.initializer)}
     new = {value.name: name for value, name in zip(graph.input, inputs, strict=True)}
@@ -56,7 +56,7 @@ def _find_free(name: str, taken: set[str]) -> str:
 
 
 def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
-    """At every depth: a graph inside sees the names of those around it, and may not use one of them anew."""
+    """Rename at every depth: an inner graph sees the names around it and must not redefine one."""
     for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.name = new.get(part.name, part.name)
     for node in graph.node:
@@ -67,9 +67,10 @@ def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
 
 
 def _name_batch(value: onnx.ValueInfoProto, output_axes: Mapping[str, int]) -> None:
-    """An exporter that has lost what an axis is invents a name for it, and knows no name for a row more.
+    """Name the batch axis of an output.
 
-    Were it left so, nothing would say where the rows lie. Whether a row is there for each is for parity to show.
+    An exporter may have lost the axis and invented a name, and then nothing would say where the rows lie. Parity shows
+    whether there is a row for each example.
     """
     axes = value.type.tensor_type.shape.dim
     named = any(axis.dim_param == BATCH for axis in axes)

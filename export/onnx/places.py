@@ -1,8 +1,9 @@
-"""Places of a table that a graph computes: a negative one is refused, where PyTorch refuses it.
+"""Makes a graph refuse negative indices that it computes, if PyTorch refuses them.
 
-``embedding``, ``index_select``, ``gather`` and ``scatter`` raise IndexError for negative places, which ONNX counts from
-the end. In the graph such a place is replaced by one beyond any table, which ONNX Runtime refuses. ``table[ids]`` takes
-negative ones, and stays as it is; so does a place that is never negative, or that is a number which the server checks.
+``embedding``, ``index_select``, ``gather`` and ``scatter`` raise IndexError for negative indices, while ONNX counts
+them from the end. The graph replaces a negative index by one beyond any table, which ONNX Runtime refuses.
+``table[ids]`` accepts negative indices and is not changed. Nor are indices that are never negative, or that the server
+checks.
 """
 
 import math
@@ -21,17 +22,17 @@ from export.spec import GraphSpec
 from model_store.rows.graph.inner import every_graph, graphs_of
 
 _PICKING = frozenset({"Gather", "GatherElements", "ScatterElements"})
-"""Their second input holds places."""
+"""Operators whose second input holds indices."""
 _REFUSING = ("embedding", "index_select", "gather", "scatter", "index_add", "index_copy", "index_fill")
-"""What PyTorch calls the operators that take no negative places."""
+"""The PyTorch operators that refuse negative indices."""
 _ORIGIN = "pkg.torch.onnx.fx_node"
-"""Where the newer exporter notes which operator a node was made of."""
+"""Where the newer exporter records the operator from which a node was made."""
 _BEYOND = np.iinfo(np.int64).max
 
 _ALL_VALUES = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
-"""Their output has all values of the first input."""
+"""Operators whose output has all values of the first input."""
 _PARTS = frozenset({"Slice", "Gather", "GatherElements", "GatherND", "Split", "Tile", "ReduceMax", "ReduceMin"})
-"""Theirs has some of them."""
+"""Operators whose output has some of them."""
 _SOME_VALUES = _ALL_VALUES | _PARTS
 _COMPARING = frozenset({"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor", "Not"})
 _COUNTING = frozenset({"Shape", "Size", "ArgMax", "ArgMin", "NonZero"})
@@ -39,7 +40,7 @@ _NEVER_NEGATIVE = _COMPARING | _COUNTING | {"Abs", "Relu", "Sigmoid", "Softmax",
 
 
 def refuse_negative_places(original: Original, model: onnx.ModelProto) -> None:
-    """Change a graph, as its exporter wrote it, so that ONNX Runtime refuses the places that PyTorch refuses."""
+    """Change an exporter's graph so that ONNX Runtime refuses the indices that PyTorch refuses."""
     known = _Known(original.spec, model.graph)
     notes_origin = any(entry.key == _ORIGIN for node in model.graph.node for entry in node.metadata_props)
     takes_negative = not notes_origin and _picks_with_negative(original)
@@ -59,7 +60,7 @@ def refuse_negative_places(original: Original, model: onnx.ModelProto) -> None:
 
 
 def _refuses(node: onnx.NodeProto, notes_origin: bool, takes_negative: bool) -> bool:
-    """Whether PyTorch refuses negative places there. The older exporter does not say what a Gather was made of."""
+    """Whether PyTorch refuses negative indices at this node. The older exporter does not record a Gather's origin."""
     if node.op_type not in _PICKING:
         return False
     if not notes_origin:
@@ -79,7 +80,7 @@ def _make_guard(places: str, guarded: str) -> Iterator[onnx.NodeProto]:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Whether a place may count from the end: ``table[ids]`` is used."""
+    """Records whether ``table[ids]`` is used, so that an index may count from the end."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -97,15 +98,17 @@ def _picks_with_negative(original: Original) -> bool:
 
 
 class _Known:
-    """What is known of the numbers in a graph before it runs."""
+    """What is known about the numbers in a graph before it runs."""
 
     def __init__(self, spec: GraphSpec, graph: onnx.GraphProto) -> None:
         self._searched = set(integer_inputs(spec))
-        """Inputs, and what has all of their values and a number added: the least that PyTorch takes is looked for."""
+        """Inputs, and tensors with all their values plus a number: the least number that PyTorch accepts is searched
+        for."""
         self._least: dict[str, float] = {}
         self._largest_of_constants: dict[str, float] = {}
         self._fixed: set[str] = set()
-        """What follows from no input: the original has run with these, and exporters count from the end themselves."""
+        """Tensors that depend on no input. The original ran with these, and exporters may count from the end
+        themselves."""
         for name, tensor in spec.inputs.items():
             if to_array(tensor).dtype.kind in "ub":
                 self._least[name] = 0
@@ -133,7 +136,7 @@ class _Known:
                 self._searched.update(node.output)
             least = self._find_least(node)
             whole = math.floor(least) if least is not None and math.isfinite(least) else -math.inf
-            for name in node.output:  # two branches may call what they compute by one name
+            for name in node.output:  # two branches may use one name for different tensors
                 self._least[name] = min(whole, self._least.get(name, math.inf))
 
     def _read(self, name: str, tensor: onnx.TensorProto) -> None:
@@ -165,7 +168,7 @@ class _Known:
         return name in self._largest_of_constants and self._least[name] == self._largest_of_constants[name]
 
     def _find_least(self, node: onnx.NodeProto) -> float | None:
-        """The least number of the outputs, where it is known."""
+        """The least number of the outputs, if known."""
         kind = node.op_type
         if kind in _NEVER_NEGATIVE:
             return 0
@@ -194,6 +197,6 @@ class _Known:
 
 
 def _is_whole(node: onnx.NodeProto) -> bool:
-    """Whether a cast, if it is one, loses no digits of whole numbers."""
+    """Whether a node that is a cast keeps all digits of integers."""
     to: Mapping[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
     return node.op_type != "Cast" or to["to"] in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)

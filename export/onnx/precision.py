@@ -1,7 +1,7 @@
-"""A model in lower precision: its graphs converted, ready to be proved against the same PyTorch originals.
+"""Converts the graphs of a model to lower precision; they are then proved against the same PyTorch originals.
 
-Floats of 16 bits keep float32 inputs and outputs. Integers of 8 bits are static, per channel and symmetric: scales
-that are taken from the batch while it runs (dynamic quantisation) would make its rows depend on each other.
+fp16 keeps float32 inputs and outputs. int8 is static, per channel and symmetric: dynamic quantisation takes its scales
+from the batch, which would make rows depend on each other.
 """
 
 import tempfile
@@ -32,9 +32,9 @@ _CALIBRATION_ROWS = 512
 
 
 class _Way(NamedTuple):
-    """How a precision is made, and what it may differ by; see ``scale_tol`` and ``kinks`` of a spec.
+    """How a precision is made, and how much it may differ; see ``scale_tol`` and ``kinks`` of a spec.
 
-    On the digits classifier the worst element is off by 0.0008 of the output's largest in fp16, by 0.056 in int8.
+    On the digits classifier, the worst element is off by 0.0008 of the output's largest in fp16 and by 0.056 in int8.
     """
 
     convert: Callable[[onnx.ModelProto, GraphSpec], onnx.ModelProto | None]
@@ -44,7 +44,7 @@ class _Way(NamedTuple):
 
 
 def check_precision(spec: ExportSpec, precision: Precision) -> None:
-    """Raises SpecError where the spec lacks what that precision needs."""
+    """Raise SpecError if the spec lacks what that precision needs."""
     if precision not in _WAYS:
         raise SpecError(f"{spec.name}: precision: expected one of {', '.join(_WAYS)}, got {precision!r}")
     if spec.quality is not None and not callable(spec.quality):
@@ -60,10 +60,10 @@ def check_precision(spec: ExportSpec, precision: Precision) -> None:
 
 
 def lower(candidate: Candidate, precision: Precision, progress: Progress) -> Candidate:
-    """The same model in another precision. Raises ExportError where no graph of it can be converted, or ``main`` fails.
+    """The same model in another precision. Raises ExportError if no graph, or not ``main``, can be converted.
 
-    A graph in which there is nothing to convert stays as it is; the graph ``explain`` is left out where it cannot be
-    converted. ``progress`` is told of both in notes.
+    A graph with nothing to convert stays as it is. The graph ``explain`` is left out if it cannot be converted. Notes
+    to ``progress`` report both.
     """
     specs, files, graphs = {}, dict(candidate.files), dict(candidate.graphs)
     converted = 0
@@ -78,7 +78,7 @@ def lower(candidate: Candidate, precision: Precision, progress: Progress) -> Can
             del files[name], graphs[name]
             continue
         if model is None:
-            progress(f"note: graph {name} has nothing that {precision} would convert, and stays as it is")
+            progress(f"note: graph {name} has nothing that {precision} would convert, so it stays as it is")
             specs[name] = replace(one, module=candidate.originals[name].module)
             continue
         converted += 1
@@ -100,13 +100,13 @@ def lower(candidate: Candidate, precision: Precision, progress: Progress) -> Can
 def _note_growth(name: str, precision: Precision, before: int, after: int, progress: Progress) -> None:
     if after >= before:
         progress(
-            f"note: graph {name} is not smaller in {precision}: {after:,} bytes, {before:,} before: little of it is "
-            "convolutions and products of matrices, or it is too small for their scales to pay"
+            f"note: graph {name} is not smaller in {precision}: {after:,} bytes, {before:,} before: it has few "
+            "convolutions and matrix products, or is too small for the added scales to pay off"
         )
 
 
 def _convert(spec: GraphSpec, model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto | None:
-    """None: there is nothing to convert."""
+    """The converted graph; None if there is nothing to convert."""
     way = _WAYS[precision]
     try:
         with quiet():
@@ -126,7 +126,7 @@ def _convert(spec: GraphSpec, model: onnx.ModelProto, precision: Precision) -> o
 
 
 def _relax(spec: GraphSpec, original: Original, model: ExportSpec, precision: Precision) -> GraphSpec:
-    """What the graph is proved by: the tolerances of the precision; int8 on the inputs that it is calibrated for."""
+    """The spec with the tolerances of the precision; int8 is proved on the inputs for which it is calibrated."""
     way = _WAYS[precision]
     fields: dict[str, Any] = {
         "module": original.module,
@@ -158,11 +158,11 @@ def _to_fp16(model: onnx.ModelProto, spec: GraphSpec) -> onnx.ModelProto | None:
 
 def _to_int8(model: onnx.ModelProto, spec: GraphSpec) -> onnx.ModelProto | None:
     if spec.samples is None:
-        raise SpecError(f"{spec.name}: int8 is calibrated on real inputs, and this graph has no samples")
+        raise SpecError(f"{spec.name}: int8 is calibrated on real inputs, but this graph has no samples: give samples")
     with tempfile.TemporaryDirectory(prefix="sluice-") as folder:
         source, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("source", "prepared", "quantised"))
         onnx.save_model(model, source)
-        # Without symbolic shapes: they are a matter of transformers, and of merging axes by guesses.
+        # Without symbolic shapes, which only transformers need, and which merge axes by guesses.
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,

@@ -1,6 +1,6 @@
-"""Probabilities of a classifier that gives logits alone: softmax, or sigmoid where a row may have several labels.
+"""Adds probabilities to a classifier that only gives logits: softmax, or sigmoid if a row may have several labels.
 
-They are a further output of its graph.
+They become another output of its graph.
 """
 
 import onnx
@@ -14,7 +14,7 @@ from model_store.tasks import Classes
 
 
 def check_probabilities(spec: ExportSpec, runtime: Runtime) -> None:
-    """Raises SpecError where what the spec calls probabilities are none, on the samples or on random rows."""
+    """Raise SpecError if the spec's probabilities are none, on the samples or on random rows."""
     if spec.classes is None:
         return
     samples = real_samples(spec)
@@ -27,13 +27,13 @@ def check_probabilities(spec: ExportSpec, runtime: Runtime) -> None:
 
 
 def append_probabilities(graph: onnx.GraphProto, classes: Classes, name: str) -> None:
-    """Add the output. ``name`` is the model's. Raises ExportError where the graph has a tensor of that name."""
+    """Add the output. ``name`` is the model's. Raises ExportError if the graph already has a tensor of that name."""
     logits = next(value for value in graph.output if value.name == classes.logits)
     taken = {tensor.name for tensor in graph.initializer} | {made for node in graph.node for made in node.output}
     if classes.probabilities in taken:
         raise ExportError(
-            f"{name}: the graph has a tensor called {classes.probabilities!r}, as the output of probabilities is to be "
-            "called: rename that parameter or buffer"
+            f"{name}: the graph already has a tensor called {classes.probabilities!r}, the name of the output for "
+            "probabilities: rename that parameter or buffer"
         )
     output = graph.output.add()
     output.CopyFrom(logits)

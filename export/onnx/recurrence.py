@@ -1,6 +1,6 @@
-"""nn.RNN for the newer exporter, which else unrolls it to the length of the example, as ONNX's own RNN.
+"""Exports nn.RNN as ONNX's own RNN; the newer exporter would unroll it to the length of the example.
 
-nn.LSTM and nn.GRU it knows; see ``torch.export._patches``, which does the same for those.
+``torch.export._patches`` does the same for nn.LSTM and nn.GRU.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,19 +12,19 @@ import torch
 from onnxscript import opset20
 from torch._decomp import global_decomposition_table
 
-_op: Any = opset20  # its types do not know Python's numbers
+_op: Any = opset20  # its types do not accept Python numbers
 _OPERATORS = {torch.ops.aten.rnn_tanh.input: "Tanh", torch.ops.aten.rnn_relu.input: "Relu"}
 _KEYS = (torch._C.DispatchKey.CompositeImplicitAutograd, torch._C.DispatchKey.Autograd)
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """For ``custom_translation_table`` of ``torch.onnx.export``."""
+    """The ``custom_translation_table`` for ``torch.onnx.export``."""
     return {operator: partial(_translate, activation) for operator, activation in _OPERATORS.items()}
 
 
 @contextmanager
 def keep_whole() -> Iterator[None]:
-    """Trace nn.RNN as one operator, of which only the shapes of its outputs are computed."""
+    """Trace nn.RNN as one operator; only the shapes of its outputs are computed."""
     registry = global_decomposition_table["post_autograd"]
     before = {operator: (dict(operator.py_kernels), registry[operator]) for operator in _OPERATORS}
     for operator in _OPERATORS:

@@ -1,4 +1,4 @@
-"""The original and the exported graph of a classifier whose module gives logits alone, with their probabilities."""
+"""The original and the exported graph of a classifier with probabilities added to its logits."""
 
 from dataclasses import replace
 
@@ -14,10 +14,10 @@ from model_store.tasks import Classes
 
 
 class _WithProbabilities(Original):
-    """An original that gives the probabilities of its logits after its own outputs."""
+    """An original whose outputs are followed by the probabilities of its logits."""
 
     def __init__(self, bare: Original, spec: ExportSpec, classes: Classes) -> None:
-        own = {name: value for name, value in vars(bare).items() if name != "output_axes"}  # it has an output more
+        own = {name: value for name, value in vars(bare).items() if name != "output_axes"}  # it has one more output
         vars(self).update(own)
         self.bare, self.classes = bare, classes
         self.spec = replace(spec, outputs=(*spec.outputs, classes.probabilities))
@@ -35,7 +35,7 @@ class _WithProbabilities(Original):
 
 
 def complete_probabilities(original: Original) -> Original:
-    """The original with an output of probabilities, where its spec names logits alone; else as it is."""
+    """The original with an output of probabilities if its spec only names logits; else unchanged."""
     spec = original.spec
     if not isinstance(spec, ExportSpec) or spec.classes is None or not lacks_probabilities(spec):
         return original
@@ -43,7 +43,7 @@ def complete_probabilities(original: Original) -> Original:
 
 
 def trace_scores(original: Original, unfit: str | None = None) -> Traced:
-    """As ``trace_module``; with the probabilities that ``complete_probabilities`` has added."""
+    """As ``trace_module``, with the probabilities that ``complete_probabilities`` added."""
     if not isinstance(original, _WithProbabilities):
         return trace_module(original, unfit)
     traced = trace_module(original.bare, unfit)

@@ -1,4 +1,4 @@
-"""PyTorch -> ONNX by torch's own exporters: the newer first, and the older one where the newer itself is at fault."""
+"""Runs torch's exporters: the newer one first, and the older one if the newer itself is at fault."""
 
 import contextlib
 import inspect
@@ -39,25 +39,25 @@ _SHOWN_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A model as an exporter wrote it. ``exporter`` names that one and, where it was not the first, why."""
+    """A model as an exporter wrote it. ``exporter`` names the exporter and, if it was not the first, the reason."""
 
     model: onnx.ModelProto
     exporter: str
     fell_back: bool = False
     limits: Limits = field(default_factory=Limits)
-    """For which sizes the graph holds, as far as its exporter knows."""
+    """The sizes for which the graph holds, as far as its exporter knows."""
 
 
 def trace_module(original: Original, unfit: str | None = None) -> Traced:
-    """The module as an ONNX model, named axes included. Raises ExportError: the reason, and what to change.
+    """The module as an ONNX model with named axes. Raises ExportError with the reason and what to change.
 
-    ``unfit`` says why the graph of the newer exporter is of no use: then the older one makes it.
+    ``unfit`` says why the newer exporter's graph is unusable; the older exporter then makes it.
     """
     if unfit is not None:
         return _trace_otherwise(original, unfit)
     spec = original.spec
     with original.evaluating():
-        original.run_example()  # what the model itself refuses is told before an exporter speaks
+        original.run_example()  # report what the model itself refuses before an exporter complains
     if original.is_exported:
         _ = original.output_axes  # and the sizes that a program was exported for
     if original.is_scripted:
@@ -68,19 +68,19 @@ def trace_module(original: Original, unfit: str | None = None) -> Traced:
             return Traced(model, DYNAMO, limits=found[-1] if found else Limits())
         except SpecError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, its diagnosis is raised or noted
+        except Exception as error:  # noqa: BLE001  # its diagnosis is raised or noted, whatever it is
             failure, cause = diagnose(error), error
     step, place = (f" at {failure.step}" if failure.step else ""), (f" in {failure.place}" if failure.place else "")
     advice = f"{failure.hint.advice}{_suspect_rows(spec)}"
     text = f"{spec.name}: exporting to ONNX failed{step}{place} ({failure.reason}): {advice}"
     try:
         traced = _trace_otherwise(original, failure.reason)
-    except NotPublished as error:  # told beside the first, which is the one to mend
+    except NotPublished as error:  # reported beside the first one, which has to be fixed
         other = "" if failure.hint.own else f"; {str(error).removeprefix(f'{spec.name}: ')}"
         raise ExportError(f"{text}{other}") from cause
     if failure.hint.own and not _is_right_elsewhere(original, traced.model):
         raise ExportError(text) from cause
-    # Sizes that lead elsewhere in forward do so in any trace.
+    # Any trace would show the other branches that sizes lead to.
     return replace(traced, limits=found[-1] if found else Limits())
 
 
@@ -97,18 +97,18 @@ def _trace_otherwise(original: Original, reason: str) -> Traced:
 
 
 def _is_right_elsewhere(original: Original, model: onnx.ModelProto) -> bool:
-    """Whether a graph of which the newer exporter says that forward fixes its sizes does without at others."""
+    """Whether the graph is right at other sizes, although the newer exporter says that forward fixes its sizes."""
     try:
         runtime = Runtime(model.SerializeToString())
         inputs, expected = next(_run_others(original))
         got = runtime.run(inputs)
-    except (NotPublished, ValueError, StopIteration):  # the module takes no others, or the graph is above 2 GB
+    except (NotPublished, ValueError, StopIteration):  # the module refuses other sizes, or the graph is above 2 GB
         return False
     return all(expected[name].shape == got[name].shape for name in expected)
 
 
 def _run_others(original: Original) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """Inputs whose free axes have other sizes than those of the example, smaller or larger, with their outputs."""
+    """Inputs whose free axes have other sizes than the example's, smaller or larger, with their outputs."""
     example = original.spec.example_sizes
     smaller = {name: size - 1 if size > 2 else size + 1 for name, size in example.items()}
     for sizes in (smaller, {name: size + 1 for name, size in example.items()}):
@@ -121,21 +121,21 @@ def _run_others(original: Original) -> Iterator[tuple[dict[str, np.ndarray], dic
 
 
 def _suspect_rows(spec: GraphSpec) -> str:
-    """Whether an input that is said to be shared may hold rows all the same, which fixes how many there are."""
+    """A hint if an input that is called shared may have rows after all, which would fix their number."""
     rows = spec.example_sizes.get(BATCH)
     shared = [name for name, tensor in spec.inputs.items() if not spec.axes[name] and rows in tensor.shape[:1]]
     return f" (dynamic names no axis of {', '.join(shared)}: name the batch there too if it has one)" if shared else ""
 
 
 def _trace_script(original: Original) -> Traced:
-    """TorchScript, which the newer exporter does not take: its control flow is kept by the older one."""
+    """Export TorchScript by the older exporter, which keeps its control flow; the newer one does not accept it."""
     try:
         return Traced(_export_torchscript(original), "torch.onnx torchscript")
     except Exception as error:
         failure = diagnose(error)
         raise ExportError(
-            f"{original.spec.name}: exporting TorchScript to ONNX failed ({failure.reason}): give the module that it "
-            "was made of, if there is one"
+            f"{original.spec.name}: exporting TorchScript to ONNX failed ({failure.reason}): give the module from "
+            "which it was made, if there is one"
         ) from error
 
 
@@ -160,7 +160,7 @@ def _export_dynamo(original: Original) -> onnx.ModelProto:
 
 
 def _export_torchscript(original: Original) -> onnx.ModelProto:
-    """By tracing one run. Raises ExportError where that would fix what forward decides in Python."""
+    """Export by tracing one run. Raises ExportError if that would fix a decision of forward."""
     spec = original.spec
     with quiet(), original.evaluating():
         _refuse_decisions(original)
@@ -186,14 +186,14 @@ def _exported(original: Original) -> torch.nn.Module:
 
 
 def _script(original: Original) -> torch.nn.Module:
-    """TorchScript may only be called by what is TorchScript itself: the branches and loops in it stay what they are."""
+    """A TorchScript caller, because TorchScript keeps its branches and loops only if TorchScript calls it."""
     trace: Any = torch.jit.trace
     scripted: torch.nn.Module = trace(_exported(original), tuple(original.inputs.values()), check_trace=False)
     return scripted
 
 
 def _name_parameters(module: torch.nn.Module, names: list[str]) -> torch.nn.Module:
-    """The module with parameters that are called as the inputs, as far as Python can, for torch's messages."""
+    """The module with parameters named like the inputs, as far as Python allows, for torch's messages."""
     names = [re.sub(r"\W", "_", name) for name in names]
     if len(set(names)) < len(names) or not all(name.isidentifier() and not iskeyword(name) for name in names):
         names = [f"input_{number}" for number in range(len(names))]
@@ -214,7 +214,7 @@ def _name_parameters(module: torch.nn.Module, names: list[str]) -> torch.nn.Modu
 def _refuse_decisions(original: Original) -> None:
     module, spec = _exported(original), original.spec
     if original.is_scripted:
-        return  # its decisions are in its graph, and stay there
+        return  # its decisions are part of its graph
     inputs, _ = next(_run_others(original), (None, None))
     other = None if inputs is None else tuple(torch.from_numpy(array) for array in inputs.values())
     refuse_decisions(spec.name, module, tuple(spec.inputs.values()), other)
@@ -231,7 +231,7 @@ def _recurrent_decompositions() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what an exporter prints, warns and logs: what matters of it comes back as an error."""
+    """Hide what an exporter prints, warns and logs. What matters comes back as an error."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -245,7 +245,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _closed_stdout() -> Iterator[None]:
-    """Hide what the older exporter prints from C++ when it fails: the whole graph, whatever ``verbose`` says."""
+    """Hide the graph that the older exporter prints from C++ when it fails, whatever ``verbose`` says."""
     sys.stdout.flush()
     kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)

@@ -1,4 +1,4 @@
-"""An ONNX model as files: the graph, and beside it its weights where one protobuf message would not hold them all."""
+"""Writes an ONNX model as files: the graph, and its weights beside it if one protobuf message cannot hold them."""
 
 import io
 import math
@@ -10,17 +10,17 @@ import onnx
 from export.errors import ExportError
 
 LARGEST_BYTES = 2**31 - 1
-"""What one protobuf message can hold."""
+"""The most bytes of a protobuf message."""
 _LARGEST_TENSOR_BYTES = 2**31
-_GRAPH_BYTES = 2**26  # left for everything that is no weight
+_GRAPH_BYTES = 2**26  # reserved for everything except weights
 _LEAST_BYTES = 4096  # smaller tensors stay in the graph
 _PAGE_BYTES = 4096
-"""Offsets are multiples of it, so that a file can be mapped (ONNX, External Data)."""
+"""Offsets are multiples of it, so that a file can be memory-mapped (ONNX, External Data)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """A model's ONNX file, and the content of the files of weights that it names."""
+    """A model's ONNX file, and the contents of the weight files that it names."""
 
     content: bytes
     external: Mapping[str, bytes] = field(default_factory=dict)
@@ -31,16 +31,15 @@ class Files:
 
 
 def count_weights(model: onnx.ModelProto) -> int:
-    """The bytes of all initializers. (Asking the message itself would serialise it, and fail above 2 GB.)"""
+    """The bytes of all initializers. The message's own size method would serialise it, which fails above 2 GB."""
     return sum(_size_of(tensor) for tensor in model.graph.initializer)
 
 
 def serialise(model: onnx.ModelProto, file: str = "model.onnx", external_data_bytes: int | None = None) -> Files:
-    """The files: the same bytes for the same model. Above a limit the weights go to ``<file>.data``.
+    """The files: the same bytes for the same model. Above a limit, the weights go to ``<file>.data``.
 
-    ``external_data_bytes`` is what the weights may have and stay in the graph; None: what one message holds. The model
-    loses the weights that are moved, so that they are in memory twice at most. Raises ExportError where the rest is
-    too large all the same.
+    ``external_data_bytes`` is the most weights that stay in the graph; None: what one message holds. Moved weights
+    leave the model, so that they are in memory at most twice. Raises ExportError if the rest is still too large.
     """
     limit = LARGEST_BYTES - _GRAPH_BYTES if external_data_bytes is None else external_data_bytes
     external = {}
@@ -50,16 +49,16 @@ def serialise(model: onnx.ModelProto, file: str = "model.onnx", external_data_by
             external[f"{file}.data"] = data
     try:
         content: bytes = model.SerializeToString(deterministic=True)
-    except Exception as error:  # what it is depends on the implementation of protobuf
+    except Exception as error:  # each implementation of protobuf has its own type
         raise ExportError(
-            f"{file}: apart from its weights the graph has more than the {LARGEST_BYTES:,} bytes that one file holds "
+            f"{file}: without its weights the graph has more than the {LARGEST_BYTES:,} bytes that one file can hold "
             f"({type(error).__name__}): keep large constants in parameters or buffers"
         ) from error
     return Files(content, external)
 
 
 def restore(files: Files) -> onnx.ModelProto:
-    """The model with all its weights in it again."""
+    """The model with all its weights in the graph."""
     model = onnx.load_from_string(files.content)
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -72,9 +71,9 @@ def restore(files: Files) -> onnx.ModelProto:
 
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy for the checks of graphs that no message holds: its large weights are inputs, of the same type and shape.
+    """A copy for checks of graphs that exceed one message: large weights become inputs of the same type and shape.
 
-    Inputs come last, and no tensor has other than its name, type and shape.
+    They come after the other inputs. Name, type and shape of each tensor are kept.
     """
     copy = onnx.ModelProto()
     for descriptor, value in model.ListFields():
@@ -104,13 +103,13 @@ def _copy_field(copy: object, name: str, value: object) -> None:
 
 
 def _move_weights(model: onnx.ModelProto, location: str) -> bytes:
-    """The large weights, in the graph's order, each where the graph then says that it is."""
-    buffer = io.BytesIO()  # grows in place, and gives its content away without a copy
+    """Move the large weights out of the model, in the graph's order, and return them."""
+    buffer = io.BytesIO()  # grows in place, and returns its content without a copy
     for tensor in _large_tensors(model):
         if _size_of(tensor) > _LARGEST_TENSOR_BYTES:
             raise ExportError(
-                f"weight {tensor.name!r} has {_size_of(tensor):,} bytes, ONNX Runtime takes {_LARGEST_TENSOR_BYTES:,} "
-                "from memory: split it into several parameters"
+                f"weight {tensor.name!r} has {_size_of(tensor):,} bytes, but ONNX Runtime takes at most "
+                f"{_LARGEST_TENSOR_BYTES:,} from memory: split it into several parameters"
             )
         buffer.write(bytes(-buffer.tell() % _PAGE_BYTES))
         offset = buffer.tell()

@@ -1,4 +1,4 @@
-"""The difference of two arrays, element by element; never a mean."""
+"""The difference of two arrays, element by element, never as a mean."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ import numpy as np
 from export.errors import Element
 
 Rounding = float | np.ndarray
-"""What rounding accounts for in each element: see ``rounding.py``."""
+"""How far rounding alone may move each element: see ``rounding.py``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The worst over the outputs: absolute, and relative to the largest magnitude of the output that it occurs in."""
+    """The worst difference over the outputs: absolute, and relative to the largest magnitude of its output."""
 
     max_abs: float
     max_rel: float
     worst: Element | None
-    """The element that is furthest outside its tolerance; None where all are within."""
+    """The element that is furthest outside its tolerance; None if all are within."""
 
     def join(self, other: "Difference") -> "Difference":
         worst = max((d.worst for d in (self, other) if d.worst), key=lambda element: element.excess, default=None)
@@ -28,9 +28,9 @@ NO_DIFFERENCE = Difference(0.0, 0.0, None)
 
 
 def measure_error(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
-    """``|got - expected|`` as float64; infinite where one of two unequal floats is not finite.
+    """``|got - expected|`` as float64; infinite if one of two unequal floats is not finite.
 
-    Integers that differ count 1 at least: float64 does not hold every int64.
+    Unequal integers count as at least 1, because float64 cannot hold every int64.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(got.astype(np.float64) - expected.astype(np.float64))
@@ -41,13 +41,13 @@ def measure_error(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
 
 
 def _tolerance(expected: np.ndarray, atol: float, rtol: float, rounding: Rounding = 0.0) -> np.ndarray:
-    """What each element may differ by: integers and booleans by nothing but what ``rounding`` changes."""
+    """How much each element may differ. Integers and booleans may differ only by ``rounding``."""
     magnitudes = np.abs(expected.astype(np.float64))
     return rounding + (atol + rtol * magnitudes if expected.dtype.kind == "f" else np.zeros_like(magnitudes))
 
 
 def count_outside(expected: np.ndarray, got: np.ndarray, atol: float, rtol: float, rounding: Rounding = 0.0) -> int:
-    """The rows with an element outside ``atol + rtol * |expected| + rounding``."""
+    """The number of rows with an element outside ``atol + rtol * |expected| + rounding``."""
     outside = measure_error(expected, got) > _tolerance(expected, atol, rtol, rounding)
     return int(outside.any(axis=tuple(range(1, outside.ndim))).sum())
 
@@ -61,10 +61,10 @@ def compare(
     first_row: int = 0,
     rounding: Rounding = 0.0,
 ) -> Difference:
-    """The worst difference of two arrays of one shape within ``atol + rtol * |expected| + rounding``.
+    """The worst difference of two arrays of one shape, judged by ``atol + rtol * |expected| + rounding``.
 
-    Integers and booleans must be equal, but for what rounding changes. ``first_row`` is added to the first index of the
-    worst element, for arrays that are a part of a larger batch.
+    Integers and booleans must be equal, except for what rounding changes. ``first_row`` is added to the row index of
+    the worst element, for arrays that are part of a larger batch.
     """
     if expected.size == 0:
         return NO_DIFFERENCE

@@ -1,4 +1,4 @@
-"""How many cases parity goes through where the spec leaves it open: as many as the cost of a row allows."""
+"""Chooses the cases of parity that the spec leaves open, by the cost of a row."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from export.runtime import Runtime
 from export.spec import BATCH, BATCHES, SEEDS, GraphSpec, Progress
 
 _BUDGET_S = 60.0
-"""For one graph, apart from its real samples. A Whisper encoder would take four minutes through the whole grid."""
+"""The time for one graph without its real samples. The whole grid would take four minutes for a Whisper encoder."""
 _SMALLER: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     (BATCHES, SEEDS),
     ((1, 2, 3, 17), SEEDS),
@@ -26,9 +26,9 @@ _SMALLER: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
 
 
 def fit_grid(original: Original, runtime: Runtime, progress: Progress) -> Original:
-    """The original, with the batches, seeds and lengths that its spec leaves open chosen by the cost of a row.
+    """The original with open batches, seeds and lengths chosen by the cost of a row.
 
-    ``progress`` is told where that is less than usual.
+    ``progress`` reports if that is less than usual.
     """
     spec = original.spec
     if not _is_open(spec):
@@ -37,7 +37,7 @@ def fit_grid(original: Original, runtime: Runtime, progress: Progress) -> Origin
     try:
         torch_s, graph_s = _measure(original, runtime)
     except NotPublished:
-        return original  # parity will say it, with its case
+        return original  # parity will report it with its case
     for chosen in _choices(spec):
         expected_s = count_grid_rows(chosen) * (torch_s + graph_s) + count_runs(chosen) * graph_s
         if expected_s <= _BUDGET_S:
@@ -47,18 +47,18 @@ def fit_grid(original: Original, runtime: Runtime, progress: Progress) -> Origin
     progress(
         f"note: {spec.name}: a row takes {torch_s:.2g} s in PyTorch and {graph_s:.2g} s in ONNX Runtime, so it is "
         f"compared in batches of {_join(chosen.batches)}, with seeds {_join(chosen.seeds)}{_tell_lengths(chosen)}: "
-        "give batches, seeds or lengths to have it otherwise"
+        "set batches, seeds or lengths to change that"
     )
     return original.described_by(chosen)
 
 
 def _is_open(spec: GraphSpec) -> bool:
-    """The defaults themselves, not others that are equal, mean that nothing was said."""
+    """Whether the spec leaves something open. Only the default object itself counts, not an equal value."""
     return bool(spec.batched) and (spec.batches is BATCHES or spec.seeds is SEEDS)
 
 
 def _choices(spec: GraphSpec) -> Iterator[GraphSpec]:
-    """The spec itself, and with fewer and fewer cases of what it leaves open; the last has to do."""
+    """The spec itself, then specs with fewer and fewer open cases."""
     yield spec
     fields: dict[str, Any] = {}
     for batches, seeds in _SMALLER[1:]:
@@ -72,7 +72,7 @@ def _choices(spec: GraphSpec) -> Iterator[GraphSpec]:
 
 
 def _measure(original: Original, runtime: Runtime) -> tuple[float, float]:
-    """Seconds of one row of the example's sizes in PyTorch and in ONNX Runtime; the better of two runs."""
+    """Seconds for one row of the example's sizes in PyTorch and in ONNX Runtime; the better of two runs."""
     spec = original.spec
     inputs = make_random(spec, {**spec.example_sizes, BATCH: 1}, spec.seeds[0])
     found = []

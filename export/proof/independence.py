@@ -1,10 +1,10 @@
-"""Independence: who shares a row's batch changes nothing of its answer.
+"""Independence: other rows in the batch do not change a row's answer.
 
-Two things are asked, of ONNX Runtime against itself:
-- a row keeps its exact bits when all its neighbours are replaced, at the same place in a batch of the same size: a
-  difference can only be influence, for nothing else has changed;
-- a row run alone equals the same row in every batch size of the grid, but for what rounding accounts for. Alone means
-  padded to two rows, because kernels for a single row sum in another order; products of two activations do so at any.
+ONNX Runtime is compared with itself in two ways:
+- A row must keep its exact bits when all its neighbours are replaced, at the same place in a batch of the same size.
+  Nothing else changes, so any difference is influence.
+- A row run alone must equal the same row in every batch size of the grid, except for rounding. "Alone" means padded to
+  two rows, because kernels sum in another order for a single row.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,14 +21,14 @@ from export.runtime import Runtime
 from export.spec import Arrays, GraphSpec
 from model_store.golden import measure_magnitude
 
-_ORIGINAL_ROWS = 5  # PyTorch is slower, and the graph was asked before
+_ORIGINAL_ROWS = 5  # few, because PyTorch is slower and the graph was checked already
 _NEIGHBOURHOOD_ROWS = 17  # the cost grows with the square; above the vector widths and no multiple of them
 
 
 def check_rows(trial: Trial, runtime: Runtime, inputs: Arrays, strangers: Arrays, case: str) -> None:
-    """Raises DependentRows, which names the rows that change and those that change them.
+    """Raise DependentRows, which names the rows that change and those that change them.
 
-    ``inputs`` has 2 rows or more, ``strangers`` as many others of the same sizes; what all rows share is taken from
+    ``inputs`` has 2 rows or more, and ``strangers`` as many others of the same sizes. Shared inputs come from
     ``inputs``.
     """
     spec, few = trial.spec, slice(0, _NEIGHBOURHOOD_ROWS)
@@ -37,16 +37,16 @@ def check_rows(trial: Trial, runtime: Runtime, inputs: Arrays, strangers: Arrays
 
 
 def count_runs(spec: GraphSpec) -> int:
-    """About how many rows ``check_rows`` runs, over all lengths: with the square of the number of neighbours."""
+    """About how many rows ``check_rows`` runs over all lengths; grows with the square of the number of neighbours."""
     most = max(spec.batches)
     few = min(most, _NEIGHBOURHOOD_ROWS)
     return len(lengths_of(spec)) * (few + few**2 + 2 * most + sum(spec.batches))
 
 
 def check_original_rows(original: Original, inputs: Arrays, strangers: Arrays, case: str) -> None:
-    """The same of the module itself, for what an export leaves out, such as a training mode that nobody can end.
+    """The same check of the module itself, for faults that an export hides, such as a training mode that stays on.
 
-    Raises DependentRows where rows influence each other by more than the tolerance of the comparison with the graph.
+    Raises DependentRows if rows influence each other by more than the tolerance of the comparison with the graph.
     """
     spec, few = original.spec, slice(0, _ORIGINAL_ROWS)
     inputs, strangers = take_rows(spec, inputs, few), take_rows(spec, strangers, few)
@@ -113,8 +113,8 @@ def _check_sizes(trial: Trial, runtime: Runtime, inputs: Arrays, case: str) -> N
             worst = max((found[row] for row in changed), key=lambda element: element.excess if element else 0.0)
             raise DependentRows(
                 f"{spec.name}: {_name_rows(changed)} of {size} differ from the same rows run alone ({case}; {worst}): "
-                "let nothing depend on how many rows there are or on a row's place, or declare the difference with "
-                "row_atol if it is rounding",
+                "a row must not depend on the number of rows or on its place; if the difference is rounding, allow "
+                "it with row_atol",
                 case,
                 tuple(changed),
                 worst,
@@ -122,7 +122,7 @@ def _check_sizes(trial: Trial, runtime: Runtime, inputs: Arrays, case: str) -> N
 
 
 def _allow_declared(spec: GraphSpec, alone: list[dict[str, np.ndarray]]) -> dict[str, float]:
-    """What a row alone may differ by, for each output: nothing where the spec does not say otherwise."""
+    """How much a row alone may differ, for each output: not at all unless the spec allows it."""
     allowed = {}
     for name in alone[0]:
         magnitude = max(measure_magnitude(one[name][0]) for one in alone) if spec.scale_tol else 0.0
@@ -133,18 +133,18 @@ def _allow_declared(spec: GraphSpec, alone: list[dict[str, np.ndarray]]) -> dict
 def _find_worst(
     before: Arrays, after: Arrays, row_before: int, row_after: int, allowed: Mapping[str, Rounding] | None = None
 ) -> Element | None:
-    """The element of a row that differs most between two runs, or None where none differs by more than is allowed.
+    """The element of a row that differs most between two runs, or None if none differs by more than is allowed.
 
     ``allowed`` is one number for an output, or one for each element of the row.
     """
     worst, largest = None, 0.0
     for name in before:
         expected, got = before[name][row_before], after[name][row_after]
-        if expected.shape != got.shape:  # as when a loop stops at the longest row of the batch
+        if expected.shape != got.shape:  # for example, a loop that stops at the longest row of the batch
             return Element(name, (row_after,), float(expected.size), float(got.size), 0.0)
         error = measure_error(np.atleast_1d(expected), np.atleast_1d(got))
         limit = np.broadcast_to(allowed[name] if allowed else 0.0, error.shape)
-        with np.errstate(invalid="ignore"):  # infinite, and allowed to be so
+        with np.errstate(invalid="ignore"):  # infinity may be allowed
             excess = np.where(error > limit, error - limit, 0.0)
         if error.size == 0 or excess.max() <= largest:
             continue

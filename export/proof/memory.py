@@ -1,4 +1,4 @@
-"""How much memory a run of one row takes, by its size: the peak of this process over runs of larger and larger rows."""
+"""Measures how much memory a run of one row takes by its size, from the process's peak over larger and larger rows."""
 
 import re
 import time
@@ -17,15 +17,15 @@ _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 _MOST_BYTES = 256 << 20
 _LONGEST_S = 1.0
-"""No larger row is tried after a run that has taken so much."""
+"""After a run that took longer, no larger row is tried."""
 _LARGEST_FACTOR = 256
 _POINTS = 3
 _LEAST_SHARE = 0.1
-"""Of the largest run: less is no term that grows with the square, but the grain of the measurement."""
+"""A share of the largest run. A smaller quadratic term is noise of the measurement."""
 
 
 def measure_run_bytes(spec: GraphSpec, files: Files) -> RunBytes | None:
-    """What a row takes where rows may have any size. None where they have one, or the system does not tell."""
+    """The memory of a row, if rows may have any size. None for fixed sizes, or if the system does not report it."""
     if set(spec.example_sizes) <= {BATCH} or not _reset_peak():
         return None
     runtime = Runtime(files.content, files.external)
@@ -36,7 +36,7 @@ def measure_run_bytes(spec: GraphSpec, files: Files) -> RunBytes | None:
         try:
             inputs = make_random(spec, sizes, 0)
             run_bytes, seconds = _measure(runtime, inputs)
-        except (ExportError, SpecError):  # it has no rows of that size
+        except (ExportError, SpecError):  # it does not accept rows of that size
             break
         points.append((float(sum(array.size for array in inputs.values())), run_bytes))
         if run_bytes > _MOST_BYTES or seconds > _LONGEST_S:
@@ -52,7 +52,7 @@ def measure_run_bytes(spec: GraphSpec, files: Files) -> RunBytes | None:
 
 
 def _measure(runtime: Runtime, inputs: dict[str, np.ndarray]) -> tuple[float, float]:
-    """Bytes that a run takes, its inputs and outputs too, and seconds."""
+    """Bytes that a run takes, inputs and outputs included, and its seconds."""
     _reset_peak()
     before, began = _read("VmRSS"), time.perf_counter()
     runtime.run_and_release(inputs)
@@ -66,7 +66,7 @@ def _read(field: str) -> int:
 
 
 def _reset_peak() -> bool:
-    """Linux counts the peak anew. False where there is no such thing."""
+    """Restart Linux's count of the peak. False if there is none."""
     try:
         _CLEAR_REFS.write_text(_RESET_PEAK)
     except OSError:

@@ -1,6 +1,6 @@
-"""Padding: what lies beyond a row's length changes nothing of its answer.
+"""Padding: values beyond a row's length must not change its answer.
 
-Each row is run alone, cut to its length, and then in a batch of rows of other lengths with other values in its padding.
+Each row runs alone, cut to its length, and then in a batch with rows of other lengths and other values in its padding.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ from export.runtime import Runtime
 from export.spec import Arrays, GraphSpec
 from model_store.golden import measure_magnitude
 
-_ROWS = 17  # each of its own length, and so a run of its own
+_ROWS = 17  # each of another length, so each is a run of its own
 
 
 def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, case: str) -> None:
-    """Raises ParityError, with the worst element, where padding shows.
+    """Raise ParityError, with the worst element, if padding changes an answer.
 
-    ``strangers`` have the shapes of ``inputs``, and give what the padding is filled with.
+    ``strangers`` have the shapes of ``inputs`` and supply the values of the padding.
     """
     _check_lengths(spec, inputs, case)
     inputs, strangers = (take_rows(spec, arrays, slice(0, _ROWS)) for arrays in (inputs, strangers))
@@ -37,8 +37,9 @@ def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: 
         lengths = ", ".join(f"{name}={inputs[name][row]}" for name in dict.fromkeys(spec.padded.values()))
         raise ParityError(
             f"{spec.name}: padding changes answers: row {row} ({lengths}), with other values beyond its length and in "
-            f"a batch of other lengths, is not what it is alone ({case}; worst element {difference.worst}): mask what "
-            "lies beyond the length wherever forward looks along that axis (backward recurrence, means, attention)",
+            f"a batch of other lengths, differs from the row alone ({case}; worst element {difference.worst}): mask "
+            "everything beyond the length wherever forward looks along that axis (backward recurrence, means, "
+            "attention)",
             case,
             difference.worst,
         )
@@ -49,7 +50,7 @@ def _check_lengths(spec: GraphSpec, inputs: Arrays, case: str) -> None:
         given, size = inputs[lengths], inputs[name].shape[spec.padded_axes[name]]
         if given.min() < 1 or given.max() > size:
             raise SpecError(
-                f"{spec.name}: {lengths!r} ({case}): expected lengths from 1 to {size}, which {name!r} has, got "
+                f"{spec.name}: {lengths!r} ({case}): expected lengths from 1 to {size}, the size of {name!r}, got "
                 f"{given.min()} to {given.max()}: give samples and random_inputs whose lengths fit"
             )
 
@@ -67,7 +68,7 @@ def _fill(spec: GraphSpec, inputs: Arrays, strangers: Arrays) -> dict[str, np.nd
 
 
 def _cut(spec: GraphSpec, inputs: Arrays, row: int) -> dict[str, np.ndarray]:
-    """One row without its padding, twice: alone means padded to two rows, see ``independence``."""
+    """One row without its padding, twice: a row alone is padded to two rows, see ``independence``."""
     alone = take_rows(spec, inputs, [row, row])
     for name, lengths in spec.padded.items():
         index = [slice(None)] * alone[name].ndim
@@ -77,10 +78,10 @@ def _cut(spec: GraphSpec, inputs: Arrays, row: int) -> dict[str, np.ndarray]:
 
 
 def _cut_output(spec: GraphSpec, name: str, alone: np.ndarray, got: np.ndarray, case: str) -> np.ndarray:
-    """The part of an output in company that the row alone has too: what is said of padding has no meaning."""
+    """The part of an output in a batch that the row alone has too. Outputs for padding have no meaning."""
     if alone.ndim != got.ndim or any(a > b for a, b in zip(alone.shape, got.shape, strict=True)):
         raise ParityError(
-            f"{spec.name}: output {name!r} has the shape {alone.shape} for a row alone, {got.shape} in company "
+            f"{spec.name}: output {name!r} has the shape {alone.shape} for a row alone, {got.shape} in a batch "
             f"({case}): let its sizes follow the inputs",
             case,
         )

@@ -1,6 +1,6 @@
 """Parity: the exported graph computes what its PyTorch original computes, element by element, at every size.
 
-A grid of batch sizes, lengths and seeds, the real samples, and inputs beyond them; the worst element over everything
+It compares a grid of batch sizes, lengths and seeds, the real samples, and inputs beyond them. The worst element
 decides.
 """
 
@@ -25,31 +25,31 @@ from export.spec import BATCH, Arrays, GraphSpec, Progress
 from model_store.graph import AxisRange, Graph
 from model_store.manifest import Parity, ParityCase
 
-_STRANGERS = 1_000_003  # added to a seed: rows that are none of the grid's
+_STRANGERS = 1_000_003  # added to a seed, for rows that are not in the grid
 _CHAOTIC_ROWS = 0.02
-"""The share of the rows of the grid that may hang on rounding, such as an index where two scores are nearly equal."""
+"""The share of the grid's rows that rounding may decide, such as an index of two nearly equal scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was found of a graph: its parity, and the sizes and integers that its inputs may have."""
+    """What was found about a graph: its parity, and the sizes and integers that its inputs may have."""
 
     parity: Parity
     axis_ranges: Mapping[str, AxisRange] = field(default_factory=dict)
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     max_rows: int | None = None
-    """Of a batch, where the original takes no more."""
+    """The most rows of a batch, if the original has a limit."""
 
 
 def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limits, progress: Progress) -> Proof:
-    """Find what the graph takes, and check every case within that. Raises ParityError, DependentRows, SpecError."""
+    """Find what the graph accepts, and check every case within that. Raises ParityError, DependentRows, SpecError."""
     original = _with_fewer_rows(original, limits.ranges.get(BATCH))
     with original.evaluating():
         trial = Trial(original, runtime)
         try:
             ranges = settle_sizes(trial, limits, progress)
         except ParityError:
-            if original.spec.batched:  # rows that change each other are the cause of much else
+            if original.spec.batched:  # rows that change each other cause many other failures
                 _check_independence(trial, runtime, progress)
                 check_original_rows(original, *next(_make_companies(original.spec)))
             raise
@@ -63,7 +63,7 @@ def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limi
 
 
 def _with_fewer_rows(original: Original, limit: AxisRange | None) -> Original:
-    """With no batches of more rows than the graph is said to hold for; whether it holds for more is tried apart."""
+    """Limit batches to the rows for which the graph is known to hold. Larger ones are tried separately."""
     if limit is None or limit.largest is None:
         return original
     batches = dict.fromkeys(min(rows, limit.largest) for rows in original.spec.batches)
@@ -71,7 +71,7 @@ def _with_fewer_rows(original: Original, limit: AxisRange | None) -> Original:
 
 
 def _bound_integers(trial: Trial, bounds: Mapping[str, Bounds], progress: Progress) -> Mapping[str, Bounds]:
-    """What has no limit in PyTorch has one in the graph, where that is right for smaller integers only."""
+    """Limit integers that PyTorch does not limit, if the graph is right for smaller ones only."""
     for power in POWERS:
         case = large_case(trial.spec, bounds, power)
         if case is None or not any(None in limits for limits in bounds.values()):
@@ -91,7 +91,7 @@ def _bound_integers(trial: Trial, bounds: Mapping[str, Bounds], progress: Progre
                 name: (-(2**power) if least is None else least, 2**power if largest is None else largest)
                 for name, (least, largest) in bounds.items()
             }
-    return bounds  # parity will say what is wrong
+    return bounds  # parity will report what is wrong
 
 
 def _hints(graph: Graph) -> Mapping[str, tuple[int, int]]:
@@ -105,7 +105,7 @@ def _hints(graph: Graph) -> Mapping[str, tuple[int, int]]:
 def check_parity(
     original: Original, runtime: Runtime, progress: Progress, bounds: Mapping[str, Bounds] | None = None
 ) -> Parity:
-    """Check every case. Raises ParityError at the first that fails, DependentRows where rows change each other.
+    """Check every case. Raises ParityError at the first that fails, DependentRows if rows change each other.
 
     ``bounds`` are those of integer inputs.
     """
@@ -125,7 +125,7 @@ def check_parity(
                 raise trial.disagreement(case, outcome)
             rungs.append(_describe_case(case, outcome))
         stretched: list[ParityCase] = []
-        if not spec.kinks and not spec.scale_tol:  # gradients and low precision are for ordinary inputs
+        if not spec.kinks and not spec.scale_tol:  # gradients and low precision are compared on ordinary inputs only
             stretched += _check_stretched(trial, runtime, bounds or {}, progress)
     return Parity(
         atol=spec.atol, rtol=spec.rtol, scale_tol=spec.scale_tol, rungs=tuple(rungs), stretched=tuple(stretched)
@@ -149,13 +149,13 @@ class _Budget:
 def _check_stretched(
     trial: Trial, runtime: Runtime, bounds: Mapping[str, Bounds], progress: Progress
 ) -> Iterator[ParityCase]:
-    """Each case that the original takes."""
+    """Check each stretched case that the original accepts."""
     for case in stretched_cases(trial.spec, bounds):
         progress(f"parity with PyTorch: {case}")
         try:
             outcome = trial.run(case)
         except SpecError:
-            continue  # the original itself does not take this
+            continue  # the original itself refuses it
         if outcome.outside:
             large = case.source == LARGE
             raise _explain_large(trial, runtime, case, outcome) if large else trial.disagreement(case, outcome)
@@ -185,7 +185,7 @@ def _describe_case(case: Case, outcome: Outcome) -> ParityCase:
 
 
 def make_cases(spec: GraphSpec) -> Iterator[Case]:
-    """The grid: lengths x batch sizes x seeds, then all real samples. A graph of fixed batch has one size."""
+    """The grid (lengths x batch sizes x seeds), then all real samples. Without a batch there is one size."""
     for lengths in lengths_of(spec):
         source = " ".join(["random", *(f"{name}={size}" for name, size in lengths.items())])
         for rows in spec.batches if spec.batched else (1,):
@@ -213,7 +213,7 @@ def _check_independence(trial: Trial, runtime: Runtime, progress: Progress) -> N
     spec = trial.spec
     for rows, strangers, case in _make_companies(spec):
         progress(f"rows alone and in company: {case}")
-        trial.original.run_rows(rows)  # where it fails itself the graph is not to blame
+        trial.original.run_rows(rows)  # if the original fails, the graph is not to blame
         check_rows(trial, runtime, rows, strangers, case)
         if spec.padded:
             progress(f"rows without and with padding: {case}")

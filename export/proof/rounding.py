@@ -1,9 +1,9 @@
-"""How far rounding alone moves a model's outputs: what no implementation of it can be held to.
+"""Measures how far rounding alone moves a model's outputs, which no implementation can avoid.
 
-The original runs some more times, and each of its operations gives numbers that are off by up to one rounding of their
-datatype, at random. Its outputs then differ as those of two correct implementations do, which sum in other orders: more
-in half precision, in deep models, for large numbers and where they cancel; altogether at a tie that decides which index
-an ``argmax`` gives. So a tolerance that is measured this way follows datatype, depth and scale.
+The original runs several more times, and the result of each operation is moved at random by up to one rounding of its
+datatype. The outputs then differ like those of two correct implementations that sum in other orders: more in half
+precision, in deep models, for large numbers and for cancellation, and entirely if a tie decides an ``argmax``. So the
+measured tolerance follows datatype, depth and scale.
 """
 
 from typing import Any
@@ -19,19 +19,19 @@ from export.spec import Arrays
 
 _RUNS = 8
 _MARGIN = 16.0
-"""In standard deviations. On convolutional, recurrent and attention networks of up to 300 layers, in 16 and 32 bits, no
+"""In standard deviations. In convolutional, recurrent and attention networks of up to 300 layers, in 16 and 32 bits, no
 element of a correct graph was off by more than 10."""
 _LEAST = 0.25
 _TRANSFORM = 8.0
-"""Roundings by which a Fourier transform is moved. Where the length is no power of two ONNX Runtime's is that much
-further off than torch's."""
+"""How many roundings a Fourier transform is moved by. If its length is no power of two, ONNX Runtime's is that much
+less exact than torch's."""
 
 
 def measure_rounding(original: Original, inputs: Arrays, ties: bool = False) -> dict[str, np.ndarray]:
-    """What rounding accounts for in each element of each output, as float64 of its shape.
+    """How far rounding moves each element of each output, as float64 of its shape.
 
-    Infinite for integers and booleans that change, and where outputs are not finite at times. With ``ties`` whole
-    numbers that are equal, such as zeros, are told apart too.
+    Infinite for integers and booleans that change, and where outputs are sometimes not finite. With ``ties``, equal
+    integers such as zeros are moved too.
     """
     expected = original.run(inputs)
     squares = {name: np.zeros(array.shape) for name, array in expected.items()}
@@ -39,7 +39,7 @@ def measure_rounding(original: Original, inputs: Arrays, ties: bool = False) -> 
         try:
             with _Rounding(seed, ties) as mode:
                 moved = original.run(mode.move_arrays(inputs))
-        except SpecError:  # it runs as it is only: nothing is known of its rounding
+        except SpecError:  # it only runs unchanged, so its rounding cannot be measured
             return {name: np.zeros(array.shape) for name, array in expected.items()}
         for name, array in expected.items():
             squares[name] += _square_difference(array, moved[name])
@@ -52,7 +52,7 @@ def measure_rounding(original: Original, inputs: Arrays, ties: bool = False) -> 
 
 
 def _with_least(expected: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-    """No less than a quarter of what is usual for a number of its size: in few bits some never move, by chance."""
+    """At least a quarter of the usual rounding of such a number: in few bits, some numbers never move by chance."""
     magnitudes = np.abs(expected.astype(np.float64))
     moved = np.isfinite(rounding) & np.isfinite(magnitudes) & (rounding > 0) & (magnitudes > 0)
     if not moved.any():
@@ -63,7 +63,7 @@ def _with_least(expected: np.ndarray, rounding: np.ndarray) -> np.ndarray:
 
 
 def _square_difference(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
-    if expected.shape != got.shape:  # as where the number of outputs hangs on a threshold
+    if expected.shape != got.shape:  # for example if a threshold decides the number of outputs
         return np.full(expected.shape, np.inf)
     if expected.dtype.kind not in "f":
         return np.where(expected != got, np.inf, 0.0)
@@ -74,7 +74,7 @@ def _square_difference(expected: np.ndarray, got: np.ndarray) -> np.ndarray:
 
 
 class _Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Moves what each operation computes. Whole numbers stay, for they are masks, counts and places, and exact."""
+    """Moves the result of each operation. Integers stay: they are masks, counts and indices, and exact."""
 
     def __init__(self, seed: int, ties: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -110,7 +110,7 @@ class _Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return torch.where(exact, tensor, moved)
 
     def _move_complex(self, tensor: torch.Tensor) -> torch.Tensor:
-        """What a transform gives: each number is a sum over all that it is given, and as far off as the others."""
+        """Move the result of a transform: each number is a sum over all inputs, so all are equally inexact."""
         with _disable_current_modes():
             parts = torch.view_as_real(tensor.resolve_conj())
             wide = parts.double()
@@ -119,7 +119,7 @@ class _Rounding(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return torch.view_as_complex((wide + torch.finfo(parts.dtype).eps * share * size).to(parts.dtype))
 
     def _move_steps(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Quantised numbers, up or down by a step of theirs."""
+        """Move quantised numbers up or down by one step."""
         if tensor.qscheme() != torch.per_tensor_affine:
             return tensor
         with _disable_current_modes():

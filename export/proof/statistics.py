@@ -1,4 +1,4 @@
-"""Reference statistics: how each input and output is distributed over real samples, to tell drift from it."""
+"""Reference statistics: the distribution of each input and output over real samples, for detecting drift."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -10,7 +10,7 @@ _BINS = 32
 
 
 def summarise_all(chunks: Iterable[Mapping[str, np.ndarray]], rows: int) -> Iterator[Statistics]:
-    """Of each tensor of numbers over so many rows, which come in chunks; none of tensors without elements."""
+    """Statistics of each numeric tensor over ``rows`` rows, which come in chunks. Empty tensors are skipped."""
     parts: dict[str, list[np.ndarray]] = {}
     for chunk in chunks:
         for name, array in chunk.items():
@@ -21,7 +21,7 @@ def summarise_all(chunks: Iterable[Mapping[str, np.ndarray]], rows: int) -> Iter
 
 
 def summarise(name: str, parts: list[np.ndarray], rows: int) -> Statistics:
-    """Mean, spread, range and histogram over all elements of a tensor, given in parts; booleans count as 0 and 1."""
+    """Mean, spread, range and histogram over all elements of a tensor, given in parts. Booleans count as 0 and 1."""
     values = np.concatenate([part.astype(np.float64).ravel() for part in parts])
     counts, edges = np.histogram(values, bins=_BINS)
     return Statistics(

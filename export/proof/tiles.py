@@ -1,9 +1,8 @@
-"""Tiles: how a picture may be cut so that its parts, joined, are what the graph makes of the whole.
+"""Tiles: finds how a picture may be cut so that its joined parts equal the graph's output for the whole.
 
-How far an output looks is found by the graph itself: in a copy of it that keeps NaN (what may swallow one, such as a
-ReLU, passes everything on), a part of a picture is NaN, and so is every output that depends on it, whatever the
-weights are. Moved pixel by pixel, that shows the stride too; shifted pictures confirm it. What was found is then tried:
-pictures of several tiles and leftovers, cut and whole.
+A copy of the graph shows how far an output looks. The copy keeps NaN: operators that may swallow one pass everything
+on. A part of a picture is set to NaN; every output that depends on it becomes NaN. Repeated pixel by pixel, that shows
+the stride too, and shifted pictures confirm it. Finally, pictures of several tiles are compared, cut and whole.
 """
 
 import itertools
@@ -25,19 +24,19 @@ from model_store.tasks import Reconstruction, Tiles
 
 _ATOL = 1e-4
 _ERROR_RTOL = 1e-4
-"""Of the error, which a graph adds up in float32."""
+"""The relative tolerance of the error, which a graph sums in float32."""
 _SIDES, _THIN = (256, 1024), 128
 _LONGEST_PERIOD, _LONGEST_STRIDE = 32, 64
 _ELEMENTWISE = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Clip", "HardSigmoid", "HardSwish", "Mish", "Sigmoid"}
     | {"Tanh", "Erf", "Softplus", "Softsign", "ThresholdedRelu", "Sign", "Floor", "Ceil", "Round", "Exp", "Abs"}
 )
-"""What depends on the same place of its first input alone, and may lose a NaN or a kernel's look at it."""
+"""Operators that depend only on the same place of their first input, and may lose a NaN."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pictures:
-    """A graph from pictures to pictures. ``sides`` are the names of the axes of height and width."""
+    """A graph from pictures to pictures. ``sides`` are the names of the height and width axes."""
 
     spec: GraphSpec
     input: str
@@ -46,7 +45,7 @@ class _Pictures:
     sides: tuple[str, str]
 
     def draw(self, height: int, width: int, seed: int = 0) -> np.ndarray:
-        """A random one, [1, channels, height, width]."""
+        """A random picture, [1, channels, height, width]."""
         tall, wide = self.sides
         return make_random(self.spec, {BATCH: 1, tall: height, wide: width}, seed)[self.input]
 
@@ -62,9 +61,9 @@ def find_tiles(
     files: Mapping[str, Files],
     progress: Progress,
 ) -> Tiles:
-    """Tiles of ``spec.tile_pixels`` that hold for all graphs of ``facts``, proved.
+    """Proved tiles of ``spec.tile_pixels`` that hold for all graphs of ``facts``.
 
-    Raises SpecError where the graph cannot be cut, or not so, and ParityError where tiles are not what the whole is.
+    Raises SpecError if the graph cannot be cut like that, and ParityError if the tiles differ from the whole.
     """
     stride, reach = 1, 0
     for name in facts.graphs:
@@ -76,7 +75,7 @@ def find_tiles(
     if spec.tile_overlap is not None:
         if spec.tile_overlap < reach:
             raise SpecError(
-                f"{spec.name}: tile_overlap: expected at least {overlap} pixels, for an output depends on what is "
+                f"{spec.name}: tile_overlap: expected at least {overlap} pixels, because an output depends on pixels "
                 f"{reach} away, got {spec.tile_overlap}: leave it out, and it is found"
             )
         overlap = spec.tile_overlap
@@ -85,8 +84,8 @@ def find_tiles(
         tiles = Tiles.model_validate({"size": spec.tile_pixels, "overlap": overlap, "stride": stride})
     except ValidationError as error:
         raise SpecError(
-            f"{spec.name}: tile_pixels, tile_overlap: {describe(error)}: an output depends on what is {reach} pixels "
-            f"away, and tiles begin at multiples of {stride}"
+            f"{spec.name}: tile_pixels, tile_overlap: {describe(error)}: an output depends on pixels {reach} away, and "
+            f"tiles begin at multiples of {stride}"
         ) from None
     for name in facts.graphs:
         progress(f"tiles and wholes: {name}")
@@ -94,7 +93,7 @@ def find_tiles(
     if not kinds:
         raise SpecError(
             f"{spec.name}: tile_pixels: {facts.error!r} is neither the mean of the squared differences nor its root, "
-            "so nothing says what it is for a picture in tiles: leave tile_pixels out, or give one of these"
+            "so it cannot be computed from tiles: leave tile_pixels out, or return one of these",
         )
     return Tiles.model_validate({**tiles.model_dump(), "error": min(kinds, key=str)})
 
@@ -105,7 +104,7 @@ def pictures_of(spec: GraphSpec, facts: Reconstruction) -> _Pictures:
 
 
 def measure_reach(pictures: _Pictures, runtime: Runtime, files: Files) -> tuple[int, int]:
-    """At which multiples tiles may begin, and how many pixels away an output looks at most."""
+    """The multiple at which tiles may begin, and how many pixels away an output looks at most."""
     transparent = Runtime(_make_transparent(files), files.external)
     for side in _SIDES:
         found = []
@@ -118,8 +117,8 @@ def measure_reach(pictures: _Pictures, runtime: Runtime, files: Files) -> tuple[
             reach = max(map(max, found))
             return _find_stride(pictures, runtime, side, _find_period(found), reach), reach
     raise SpecError(
-        f"{pictures.spec.name}: tile_pixels: its outputs depend on what is {_SIDES[-1] // 2} pixels away and more, as "
-        "with attention, a mean or a normalisation over the whole picture: tiles would not be what the whole is, so "
+        f"{pictures.spec.name}: tile_pixels: its outputs depend on pixels {_SIDES[-1] // 2} away or more, for example "
+        "through attention, a mean or a normalisation over the whole picture, so tiles would differ from the whole: "
         "leave tile_pixels out"
     )
 
@@ -144,9 +143,9 @@ def _make_transparent(files: Files) -> bytes:
 
 
 def _look(pictures: _Pictures, transparent: Runtime, side: int, cut: int) -> list[int] | None:
-    """How far the outputs beyond ``cut`` look before it, and the other way round, in both directions.
+    """How far outputs on one side of ``cut`` look to the other, in both directions.
 
-    None: to the end of the picture. Raises SpecError where that cannot be seen.
+    None: to the end of the picture. Raises SpecError if that cannot be seen.
     """
     reaches = []
     for axis, is_first in itertools.product((2, 3), (True, False)):
@@ -156,8 +155,8 @@ def _look(pictures: _Pictures, transparent: Runtime, side: int, cut: int) -> lis
         lost = np.isnan(pictures.run(transparent, picture)).any(axis=tuple({0, 1, 2, 3} - {axis}))
         if not lost.any():
             raise SpecError(
-                f"{pictures.spec.name}: tile_pixels: how far an output looks cannot be found, for the graph loses what "
-                "is no number: leave tile_pixels out"
+                f"{pictures.spec.name}: tile_pixels: it cannot be found how far an output looks, because the graph "
+                "loses NaN: leave tile_pixels out"
             )
         if lost.all():
             return None
@@ -167,38 +166,38 @@ def _look(pictures: _Pictures, transparent: Runtime, side: int, cut: int) -> lis
 
 
 def _find_period(found: list[list[int]]) -> int:
-    """After how many pixels the reaches are the same again."""
+    """The number of pixels after which the reaches repeat."""
     return next(
         (period for period in range(1, _LONGEST_PERIOD + 1) if found[period:] == found[:-period]), _LONGEST_PERIOD
     )
 
 
 def _find_stride(pictures: _Pictures, runtime: Runtime, side: int, period: int, reach: int) -> int:
-    """The least multiple of ``period`` by which a picture can be shifted, and its outputs are shifted alike."""
+    """The least multiple of ``period`` such that a shifted picture gives equally shifted outputs."""
     picture = pictures.draw(side, side)
     whole = pictures.run(runtime, picture)
     for stride in range(period, _LONGEST_STRIDE + 1, period):
         try:
             shifted = pictures.run(runtime, picture[:, :, stride:, stride:])
-        except ExportError:  # it does not take pictures of that size
+        except ExportError:  # it does not accept pictures of that size
             continue
         expected = whole[:, :, stride + reach :, stride + reach :]
         if not expected.size or np.abs(shifted[:, :, reach:, reach:] - expected).max() <= _ATOL:
             return stride
     raise SpecError(
-        f"{pictures.spec.name}: tile_pixels: its outputs change with where a picture begins, as with learned "
-        "positions: tiles would not be what the whole is, so leave tile_pixels out"
+        f"{pictures.spec.name}: tile_pixels: its outputs depend on where a picture begins, for example through learned "
+        "positions, so tiles would differ from the whole: leave tile_pixels out"
     )
 
 
 def check_tiles(pictures: _Pictures, runtime: Runtime, tiles: Tiles) -> set[str | None]:
-    """What the graph's error may be of the differences. Raises ParityError where joined tiles are not the whole."""
+    """The forms that the graph's error may have. Raises ParityError if joined tiles differ from the whole."""
     kinds: set[str | None] = {None} if pictures.error is None else {"mean_square", "root_mean_square"}
     tried = 0
     for case, picture in _make_wholes(pictures, tiles):
         try:
             outputs = runtime.run({pictures.input: picture})
-        except ExportError:  # it does not take pictures of that size
+        except ExportError:  # it does not accept pictures of that size
             continue
         tried += 1
         whole, joined = outputs[pictures.output], join(pictures, runtime, tiles, picture)
@@ -207,8 +206,8 @@ def check_tiles(pictures: _Pictures, runtime: Runtime, tiles: Tiles) -> set[str 
             place = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), difference.shape))
             worst = Element(pictures.output, place, float(whole[place]), float(joined[place]), _ATOL)
             raise ParityError(
-                f"{pictures.spec.name}: tiles of {tiles.size} with an overlap of {tiles.overlap} are not what the "
-                f"whole is at {case}; worst element {worst}: give a larger tile_overlap, or leave tile_pixels out",
+                f"{pictures.spec.name}: tiles of {tiles.size} with an overlap of {tiles.overlap} differ from the "
+                f"whole at {case}; worst element {worst}: give a larger tile_overlap, or leave tile_pixels out",
                 case,
                 worst,
             )
@@ -218,12 +217,14 @@ def check_tiles(pictures: _Pictures, runtime: Runtime, tiles: Tiles) -> set[str 
             of_kinds = {"mean_square": mean, "root_mean_square": mean**0.5}
             kinds &= {kind for kind, value in of_kinds.items() if math.isclose(value, error, rel_tol=_ERROR_RTOL)}
     if not tried:
-        raise SpecError(f"{pictures.spec.name}: tile_pixels: the graph takes no picture of several tiles")
+        raise SpecError(
+            f"{pictures.spec.name}: tile_pixels: the graph accepts no picture of several tiles: leave it out"
+        )
     return kinds
 
 
 def _make_wholes(pictures: _Pictures, tiles: Tiles) -> Iterator[tuple[str, np.ndarray]]:
-    """Pictures of several tiles in both directions, with leftovers at the edges."""
+    """Pictures of several tiles in both directions, with smaller tiles at the edges."""
     size, step = tiles.size, tiles.size - 2 * tiles.overlap
     samples = real_samples(pictures.spec)
     for height, width in ((size + step // 2 + 1, 2 * size + 1), (size + step + tiles.stride, size + tiles.stride)):
@@ -236,7 +237,7 @@ def _make_wholes(pictures: _Pictures, tiles: Tiles) -> Iterator[tuple[str, np.nd
 
 
 def join(pictures: _Pictures, runtime: Runtime, tiles: Tiles, picture: np.ndarray) -> np.ndarray:
-    """The output of a picture [1, channels, height, width], tile by tile."""
+    """The output for a picture [1, channels, height, width], computed tile by tile."""
     joined = np.empty_like(picture)
     for lines, columns in tiles.cut(*picture.shape[2:]):
         part = pictures.run(runtime, picture[:, :, lines.begin : lines.end, columns.begin : columns.end])

@@ -1,4 +1,4 @@
-"""One case of parity: the same inputs through the original and through the exported graph, element by element."""
+"""One case of parity: the same inputs through the original and the exported graph, element by element."""
 
 import math
 import sys
@@ -17,19 +17,19 @@ from export.spec import BATCH, Arrays
 from model_store.golden import measure_magnitude
 
 _HANGS_ON_ROUNDING = 0.02
-"""Of an output's largest magnitude: rounding may account for more in few rows only, see ``Outcome.chaotic``. A step of
-8 bits is about half of it."""
+"""A share of an output's largest magnitude. Rounding may explain more than this in few rows only, see
+``Outcome.chaotic``. It is about two steps of 8 bits."""
 
-_ALL = sys.maxsize  # rows, more than any grid may leave out
+_ALL = sys.maxsize  # more rows than any grid may leave out
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Inputs of one case. ``source`` is ``random``, with the lengths where there are any, or ``samples``.
+    """The inputs of one case. ``source`` is ``random``, with lengths if there are any, or ``samples``.
 
-    ``stretched``: numbers beyond those that the model is made for. Where the original itself gives no finite number for
-    them nothing is compared. ``ties``: much is equal, as where scores saturate: any of several indices is right.
-    ``scale``: how many times larger they are than those, and so what an error of a sigmoid, say, is multiplied with.
+    ``stretched``: numbers beyond those that the model is made for; where the original gives no finite number, nothing
+    is compared. ``ties``: many values are equal, as in saturated scores, so several indices are right. ``scale``: how
+    many times larger the numbers are, which also multiplies errors.
     """
 
     rows: int
@@ -46,9 +46,9 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The worst difference of a case, and how many of its rows have an element outside of its tolerance.
+    """The worst difference of a case, and the number of rows with an element outside its tolerance.
 
-    ``chaotic`` are the rows within it that owe this to rounding by more than a fiftieth of the largest magnitude.
+    ``chaotic`` are rows within it that rounding moves by more than a fiftieth of the largest magnitude.
     """
 
     difference: Difference
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class Trial:
-    """Compares a graph with its original. Use it inside of ``original.evaluating()``."""
+    """Compares a graph with its original. Use it inside ``original.evaluating()``."""
 
     def __init__(self, original: Original, runtime: Runtime) -> None:
         self.original = original
@@ -66,9 +66,9 @@ class Trial:
         self._atol = self._find_tolerances()
 
     def _find_tolerances(self) -> Mapping[str, float]:
-        """The absolute tolerance of each output: ``atol``, and a share of the largest magnitude over the samples.
+        """The absolute tolerance of each output: ``atol``, plus a share of the largest magnitude over the samples.
 
-        Without samples the magnitude is that over the largest random batch.
+        Without samples, the magnitude is that over the largest random batch.
         """
         spec = self.spec
         if not spec.scale_tol:
@@ -83,9 +83,10 @@ class Trial:
         return {name: spec.atol + spec.scale_tol * magnitude for name, magnitude in largest.items()}
 
     def run(self, case: Case, whole: bool = False) -> Outcome:
-        """Raises SpecError where the original fails, ParityError where the graph does, or gives other shapes.
+        """Run and compare a case. Raises SpecError if the original fails, ParityError if the graph fails or gives other
+        shapes.
 
-        ``whole``: all rows in one batch, however many these are.
+        ``whole``: all rows in one batch.
         """
         found = Outcome(NO_DIFFERENCE)
         first_row = 0
@@ -119,7 +120,7 @@ class Trial:
         return Outcome(difference, outside, self._count(case, expected, got, few))
 
     def _is_beyond(self, expected: np.ndarray, got: np.ndarray) -> bool:
-        """Whether an element differs by more than rounding at a kink can do."""
+        """Whether an element differs by more than rounding at a kink can explain."""
         if math.isinf(self.spec.kink_tol):
             return False
         return count_outside(expected, got, self.spec.kink_tol * measure_magnitude(expected), self.spec.rtol) > 0
@@ -150,8 +151,8 @@ class Trial:
         if expected.shape != got.shape or expected.dtype != got.dtype:
             raise ParityError(
                 f"{self.spec.name}: output {name!r} at {case}: expected {expected.dtype} {expected.shape}, got "
-                f"{got.dtype} {got.shape}: a size is baked into the graph, or a type is lost; take sizes from "
-                "tensor.shape and cast explicitly",
+                f"{got.dtype} {got.shape}: the graph fixes a size, or loses a type; take sizes from tensor.shape and "
+                "cast explicitly",
                 str(case),
             )
         if not case.stretched:
@@ -165,8 +166,8 @@ class Trial:
         shown = [index[0] + first_row, *index[1:]] if index else []
         raise ParityError(
             f"{self.spec.name}: {whose} gives {array[index]} at {name}{shown} ({case}): guard the division or "
-            "logarithm that makes it with clamp(min=1e-7) (the exporter drops x + 1e-8), or give inputs that the model "
-            "is meant for",
+            "logarithm that makes it with clamp(min=1e-7) (the exporter drops x + 1e-8), or give inputs for which the "
+            "model is meant",
             str(case),
         )
 
@@ -182,7 +183,7 @@ class Trial:
 
 
 def _keep_finite(expected: Arrays, got: Arrays) -> tuple[Arrays, Arrays]:
-    """Both with zeros where the original gives no number."""
+    """Both arrays with zeros where the original gives no number."""
     kept = {name: np.isfinite(array) if array.dtype.kind == "f" else True for name, array in expected.items()}
     return (
         {name: np.where(kept[name], array, np.zeros_like(array)) for name, array in expected.items()},

@@ -1,4 +1,4 @@
-"""What a manifest says of the rows of an exported graph: proved by its analysis, or by the trial that it has passed."""
+"""The manifest's verdict on the rows of an exported graph: proved by the analysis, or by the trial that it passed."""
 
 from collections.abc import Mapping
 
@@ -21,9 +21,9 @@ _ADVICE = (
 def judge_rows(spec: GraphSpec, graph: Graph, files: Files) -> Graph:
     """The graph with the verdict on its rows, and with the sizes that its free axes may have.
 
-    Its rows have passed their trial against the original. Where the analysis names a node that mixes them all the same
-    they are not proved, for a trial may miss what happens for few values only: each request will run alone. Raises
-    DependentRows where that cannot be, for the steps of a loop.
+    Its rows have passed their trial against the original. If the analysis still names a node that mixes them, they are
+    not proved, because a trial may miss what happens for few values: each request will run alone. Raises DependentRows
+    for the steps of a loop, which cannot run alone.
     """
     if not spec.batched:
         return graph.model_copy(update={"rows": NO_BATCH, "axis_ranges": _keep_limits(graph.axis_ranges)})
@@ -38,13 +38,15 @@ def judge_rows(spec: GraphSpec, graph: Graph, files: Files) -> Graph:
 def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> RowVerdict:
     if found.rows == "proved" and agrees(graph, found) and not found.only_sizes:
         return RowVerdict(verdict="proved", reason=found.reason)
-    if found.rows != "mixing" or not places_inputs(graph, found):  # else it has mixed rows that lie elsewhere
+    if found.rows != "mixing" or not places_inputs(graph, found):  # the analysis may see rows on other axes
         return PROVED_BY_EXPORT
     if spec.proved_by_trial:
-        return RowVerdict(verdict="proved", reason=f"{PROVED_BY_EXPORT.reason}, though by its analysis {found.reason}")
+        return RowVerdict(
+            verdict="proved", reason=f"{PROVED_BY_EXPORT.reason}, although by its analysis {found.reason}"
+        )
     if isinstance(spec, ExportSpec) and spec.loop is not None:
         raise DependentRows(
-            f"{spec.name}: the exported graph mixes rows, though no trial showed it: {found.reason}: {_ADVICE}",
+            f"{spec.name}: the exported graph mixes rows, although no trial showed it: {found.reason}: {_ADVICE}",
             "row analysis",
             (),
         )
@@ -52,14 +54,14 @@ def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> RowVerdict:
 
 
 def tell_alone(graph: Graph) -> str | None:
-    """What a user should know of a graph whose requests will not share batches though the spec names a batch."""
+    """A note if requests will not share batches although the spec names a batch."""
     if graph.rows is None or graph.rows.verdict != "mixing":
         return None
-    return f"each request will run alone, for its rows may change each other: {graph.rows.reason}: {_ADVICE}"
+    return f"each request will run alone, because its rows may change each other: {graph.rows.reason}: {_ADVICE}"
 
 
 def _find_ranges(spec: GraphSpec, graph: Graph, found: Analysis) -> dict[str, AxisRange]:
-    """Of the axes that the spec names: what the proof has found, and the analysis. What parity ran is within them."""
+    """The ranges of the axes that the spec names, from the proof and the analysis. Parity ran within them."""
     names = {name for axes in spec.axes.values() for name in axes.values()} - {BATCH}
     ranges = dict(graph.axis_ranges)
     sizes = lengths_within(spec, ranges)
@@ -73,12 +75,12 @@ def _find_ranges(spec: GraphSpec, graph: Graph, found: Analysis) -> dict[str, Ax
 
 
 def _keep_limits(ranges: Mapping[str, AxisRange]) -> dict[str, AxisRange]:
-    """Without those that say nothing: an axis of no places has rules of its own in the server."""
+    """The ranges that limit something. The server has its own rules for empty axes."""
     return {name: limit for name, limit in ranges.items() if limit not in (AxisRange(), AxisRange(least=1))}
 
 
 def describe_proof(graph: Graph, proof: Proof) -> Graph:
-    """The graph with the sizes, the rows and the integers that its proof has found it to take."""
+    """The graph with the sizes, rows and integers that its proof found it to accept."""
 
     def limit(tensor: Tensor) -> Tensor:
         if tensor.name not in proof.bounds:

@@ -1,1 +1,1 @@
-"""What keeps a module from being exported, and what to change."""
+"""Explains why a module cannot be exported, and what to change."""

@@ -1,4 +1,4 @@
-"""What a failure of an exporter means, and what to change in ``forward``. Each advice was tried with torch 2.13."""
+"""Explains failures of an exporter, with what to change in ``forward``. Each advice was tried with torch 2.13."""
 
 import re
 import site
@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 
 class Hint(NamedTuple):
-    """``pattern`` is looked for in errors and their tracebacks. ``own``: forward is the cause, whichever exporter."""
+    """``pattern`` is searched in errors and tracebacks. ``own``: forward is the cause, whichever exporter runs."""
 
     pattern: str
     advice: str
@@ -51,7 +51,7 @@ _OTHERS = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), *s
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """``reason`` in one line, the step of the exporter where it is known, the user's line, and what it means."""
+    """``reason`` in one line, the exporter's step if known, the user's line, and the advice."""
 
     reason: str
     step: str | None
@@ -71,7 +71,7 @@ def diagnose(error: BaseException) -> Failure:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and its causes, the first of them last."""
+    """The error and its causes; the original cause comes last."""
     current: BaseException | None = error
     while current is not None:
         yield current
@@ -83,7 +83,7 @@ def _find_hint(text: str) -> Hint | None:
 
 
 def _list_calls(chain: list[BaseException]) -> Iterator[str]:
-    """The functions and lines of code that were under way, and whether a packed sequence was."""
+    """The functions and lines of code that were running, and whether one handled a packed sequence."""
     for error in chain:
         for call in traceback.extract_tb(error.__traceback__):
             if not call.filename.startswith(_OURS):
@@ -94,7 +94,7 @@ def _list_calls(chain: list[BaseException]) -> Iterator[str]:
 
 
 def _find_place(chain: list[BaseException]) -> str | None:
-    """The innermost line that is neither of a package nor of this one: the user's."""
+    """The innermost line of the user's own code."""
     for error in reversed(chain):
         frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_OTHERS)]
         inside = [frame for frame in frames if frame.name == "forward"] or frames[-1:]

@@ -1,4 +1,4 @@
-"""What keeps a module from being exported that can be told before: its tensors, and whether it repeats itself."""
+"""Checks before the export: the module's tensors, and whether the module repeats itself."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from export.spec import Arrays
 
 
 def check_ready(original: Original) -> None:
-    """Raises SpecError, ExportError: the tensor that cannot be exported, the random operator, or the state."""
+    """Raise SpecError or ExportError, which names the bad tensor, the random operator, or the state."""
     with original.evaluating():
         for kind, name, tensor in _list_tensors(original):
             reason = _refuse(tensor)
@@ -34,18 +34,20 @@ def _list_tensors(original: Original) -> Iterator[tuple[str, str, torch.Tensor]]
 
 
 def _refuse(tensor: torch.Tensor) -> str:
-    """What is wrong with it and what to do; "" where nothing is."""
+    """What is wrong with a tensor and what to do; "" if nothing is."""
     if is_lazy(tensor):
-        return "has no values yet, for its lazy module never ran: call module(*inputs) once, and load trained weights"
+        return (
+            "has no values yet, because its lazy module never ran: call module(*inputs) once, and load trained weights"
+        )
     if tensor.device.type == "meta":
-        return "lies on meta, where tensors have no values: build the module on the CPU and load its weights"
+        return "is on the meta device, where tensors have no values: build the module on the CPU and load its weights"
     if tensor.layout is not torch.strided:
-        return "is sparse, which ONNX is not: call .to_dense() on it"
+        return "is sparse, which ONNX does not support: call .to_dense() on it"
     if tensor.dtype is torch.bfloat16:
-        return "is of bfloat16, in which ONNX Runtime computes almost nothing: cast to float32, by .float()"
+        return "is of bfloat16, for which ONNX Runtime has almost no kernels: cast to float32, by .float()"
     if tensor.is_complex():
         return (
-            "is of complex numbers, which no request carries: give torch.view_as_real(...) of it, and make complex "
+            "is of complex numbers, which requests cannot carry: give torch.view_as_real(...) of it, and make complex "
             "numbers of that in forward, by torch.view_as_complex"
         )
     return ""
@@ -53,7 +55,7 @@ def _refuse(tensor: torch.Tensor) -> str:
 
 @contextmanager
 def _restored(original: Original) -> Iterator[None]:
-    """What the runs change in the buffers, or put in their place, is undone."""
+    """Undo what the runs change in the buffers."""
     before = [
         (part, name, buffer, buffer.clone())
         for part in original.call.modules()
@@ -70,7 +72,7 @@ def _restored(original: Original) -> Iterator[None]:
 
 
 def _check_repetition(original: Original) -> None:
-    """The same inputs must give the same outputs: with the same random numbers, and with others."""
+    """Check that the same inputs give the same outputs, with the same random numbers and with others."""
     name = original.spec.name
     with _seeded(0):
         before = {key: buffer.clone() for key, buffer in original.call.named_buffers()}
@@ -78,7 +80,7 @@ def _check_repetition(original: Original) -> None:
     for key, output in first.items():
         if output.dtype.kind == "c":
             raise ExportError(
-                f"{name}: output {key!r} is of complex numbers, which no answer carries: return "
+                f"{name}: output {key!r} is of complex numbers, which answers cannot carry: return "
                 "torch.view_as_real(...) of it, or its .abs()"
             )
     with _seeded(0):
@@ -91,8 +93,8 @@ def _check_repetition(original: Original) -> None:
         )
         raise ExportError(
             f"{name}: the module keeps a state: the same inputs give other outputs the second time ({what} changes in "
-            "forward): make the state an input and an output, which whoever calls it passes on, or change it in "
-            "training only (if self.training: ...)"
+            "forward): make the state an input and an output, which the caller passes on, or change it in training "
+            "only (if self.training: ...)"
         )
     with _seeded(1):
         other = original.run_example()
@@ -101,13 +103,14 @@ def _check_repetition(original: Original) -> None:
         with _seeded(1), drawn.watching():
             original.run_example()
         raise ExportError(
-            f"{name}: the module draws random numbers ({drawn.names()}) in evaluation too, and nobody could repeat its "
-            f"answers: {drawn.advice()}"
+            f"{name}: the module draws random numbers ({drawn.names()}) in evaluation too, so its answers cannot be "
+            f"repeated: {drawn.advice()}"
         )
 
 
 def _differ(original: Original, before: Arrays, after: Arrays) -> bool:
-    """By more than rounding: kernels may sum in another order where memory lies otherwise."""
+    """Whether outputs differ by more than rounding: kernels may sum in another order if the memory alignment
+    differs."""
     spec = original.spec
     for name, expected in before.items():
         is_float = expected.dtype.kind == "f"
@@ -120,7 +123,7 @@ def _differ(original: Original, before: Arrays, after: Arrays) -> bool:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """All generators that a module may draw from begin anew, and go on afterwards as if nothing had been drawn."""
+    """Seed all generators that a module may use, and restore them afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -134,7 +137,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 class _Drawn:
-    """What draws random numbers while it is entered: operators, and functions of dropout."""
+    """Records what draws random numbers while it is active: operators, and dropout functions."""
 
     def __init__(self) -> None:
         self.operators: dict[str, None] = {}
@@ -153,10 +156,10 @@ class _Drawn:
     def advice(self) -> str:
         if self.has_dropout:
             return (
-                "use torch.nn.Dropout, or functional.dropout(x, p, training=self.training), which pass everything on "
-                "in evaluation; or make the mask an input"
+                "use torch.nn.Dropout, or functional.dropout(x, p, training=self.training), which change nothing in "
+                "evaluation; or make the mask an input"
             )
-        return "make the noise an input, or compute it from a seed that is one"
+        return "make the noise an input, or compute it from a seed that is an input"
 
 
 class _Functions(TorchFunctionMode):

@@ -1,4 +1,4 @@
-"""The reference models: one file each, which holds its data, its training and the bar that it must reach."""
+"""The reference models, one file each, with its data, its training and the bar that it must reach."""
 
 import importlib
 from typing import Protocol, cast
@@ -18,18 +18,18 @@ RECIPES: dict[str, str] = {
     "photo-restorer": "export.zoo.photo_restorer",
     "sunspots-forecaster": "export.zoo.sunspots_forecaster",
 }
-"""Recipe name -> module, imported only when it is asked for."""
+"""Recipe name -> module, imported on demand."""
 
 
 class Recipe(Protocol):
-    """What the module of a recipe offers."""
+    """What the module of a recipe provides."""
 
     def train(self, seed: int, progress: Progress) -> ExportSpec:
-        """Train the model; the same seed gives the same weights. ``progress`` is told each step in words."""
+        """Train the model. The same seed gives the same weights. ``progress`` receives each step in words."""
 
 
 def load_recipe(name: str) -> Recipe:
-    """Raises UnknownRecipe, which says what there is."""
+    """The recipe of that name. Raises UnknownRecipe, which lists the known names."""
     if name not in RECIPES:
         raise UnknownRecipe(f"no reference model {name!r}: there are {', '.join(sorted(RECIPES))}")
     return cast(Recipe, importlib.import_module(RECIPES[name]))

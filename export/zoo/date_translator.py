@@ -1,8 +1,8 @@
-"""date-translator: full written dates from English into German, a character at a time.
+"""date-translator: full written dates from English into German, one character at a time.
 
-An encoder reads the text in both directions; a decoder writes, and attends to what the encoder read (Luong et al.,
-Effective Approaches to Attention-based Neural Machine Translation, 2015; without its input feeding, so that in training
-the decoder goes through a whole text at once).
+An encoder reads the text in both directions. A decoder writes and attends to the encoder's output (Luong et al.,
+Effective Approaches to Attention-based Neural Machine Translation, 2015, without input feeding, so that in training the
+decoder processes a whole text at once).
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ LARGEST_GRADIENT = 1.0
 SAMPLES = 64
 GOLDEN_ROWS = 4  # a memory is large for so small a model
 _STEPS_PER_REPORT = 50
-_NOWHERE = -1e9  # a score of attention that leaves a weight of exactly 0
+_NOWHERE = -1e9  # an attention score that gives a weight of exactly 0
 
 
 class Encoder(nn.Module):
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
     def forward(self, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         real = source != 0
         last = (real.sum(1) - 1).clamp(min=0)
-        # Each text is turned round within its own length, for a state that came through padding would depend on it.
+        # Each text is reversed within its own length, because a state that came through padding would depend on it.
         turned = (last[:, None] - torch.arange(source.shape[1])).clamp(min=0)
         before, _ = self.forwards(self.embedding(source))
         after, _ = self.backwards(self.embedding(source.gather(1, turned)))
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
     def follow(
         self, tokens: torch.Tensor, state: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As many steps as ``tokens`` [batch, steps] has, which are given: scores [batch, steps, symbols]."""
+        """Run as many steps as ``tokens`` [batch, steps] has: scores [batch, steps, symbols]."""
         states, last = self.gru(self.embedding(tokens), state[None])
         attention = self.query(states) @ memory.transpose(1, 2) * HIDDEN**-0.5  # unscaled, some seeds learn no digits
         weights = functional.softmax(attention.masked_fill(mask[:, None] == 0, _NOWHERE), dim=2)
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
 
 @dataclass(frozen=True)
 class Translator:
-    """The two networks, and what their numbers stand for: ``characters`` of English, ``symbols`` of German."""
+    """The two networks, with the ``characters`` of English and ``symbols`` of German that their numbers stand for."""
 
     encoder: Encoder
     decoder: Decoder
@@ -159,7 +159,7 @@ def _encode_target(texts: Sequence[str], symbols: Sequence[str]) -> np.ndarray:
 
 
 def _measure_loss(model: Translator, source: torch.Tensor, token: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The mean over the symbols of minus the logarithm of their probability, each after the right ones before it."""
+    """The mean negative log probability of the symbols, each after the correct ones before it."""
     memory, mask, state = model.encoder(source)
     scores, _ = model.decoder.follow(token, state, memory, mask)
     return functional.nll_loss(scores.flatten(0, 1), target.flatten(), ignore_index=BEGIN)
@@ -241,7 +241,7 @@ def _describe_encoder(model: Translator, validation: dates.Part, seed: int) -> G
 
 
 def _sample_steps(model: Translator, part: dates.Part) -> dict[str, torch.Tensor]:
-    """What the decoder is given on its way through some texts, each row at another step."""
+    """The decoder's inputs part-way through some texts, each row at another step."""
     source, token, _ = (tensor[:SAMPLES] for tensor in _encode_pairs(model, part))
     rows = torch.arange(SAMPLES)
     step_of = rows % token.shape[1]
@@ -273,7 +273,7 @@ def _draw_step(model: Translator, sizes: Sizes, seed: int) -> dict[str, torch.Te
 
 
 def measure_quality(predict: Predict, data: dates.Dates, characters: Sequence[str], symbols: Sequence[str]) -> Quality:
-    """The share of dates that are translated without a fault, of the test part and of years of fewer digits."""
+    """The share of dates that are translated without error, in the test part and for years with fewer digits."""
     metrics = {}
     for name, part in (("exact_match", data.test), ("exact_match_early_years", data.early)):
         written = translate(predict, dates.encode(part.english, characters, LENGTHS[-1]), symbols)
@@ -287,7 +287,7 @@ def measure_quality(predict: Predict, data: dates.Dates, characters: Sequence[st
 
 
 def translate(predict: Predict, source: np.ndarray, symbols: Sequence[str]) -> list[str]:
-    """The most probable symbol at each step, until every row of ``source`` int64 [rows, length] has come to its end."""
+    """The most probable symbol at each step, until every row of ``source`` int64 [rows, length] has ended."""
     carried: Arrays = predict({"source": source}, graph="encode")
     token = np.full(len(source), BEGIN, np.int64)
     written = np.empty((len(source), 0), np.int64)

@@ -26,7 +26,7 @@ SHIFT_PIXELS = 1
 class DigitsClassifier(nn.Module):
     """image [batch, 1, 8, 8] with values 0..16 -> (logits, probabilities), both [batch, 10].
 
-    Normalisation, temperature and softmax are part of the graph: who calls it needs to know none of them.
+    Normalisation, temperature and softmax are part of the graph, so callers need not know them.
     """
 
     temperature: torch.Tensor
@@ -49,7 +49,7 @@ class DigitsClassifier(nn.Module):
 
 
 def _block(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)  # BatchNorm brings the bias
+    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)  # BatchNorm has the bias
     return convolution, nn.BatchNorm2d(channels_out), nn.ReLU(), nn.MaxPool2d(2)
 
 
@@ -86,7 +86,7 @@ def _fit(model: DigitsClassifier, part: digits.Part, progress: Progress) -> None
 
 
 def _shift(images: torch.Tensor) -> torch.Tensor:
-    """Each picture moved by up to one pixel in each direction; what comes in at the border is paper (0)."""
+    """Each picture moved by up to one pixel in each direction; new pixels at the border are paper (0)."""
     padded = functional.pad(images, [SHIFT_PIXELS] * 4)
     height, width = images.shape[2:]
     moves = torch.randint(0, 2 * SHIFT_PIXELS + 1, (2, len(images), 1))

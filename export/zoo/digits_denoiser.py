@@ -1,4 +1,4 @@
-"""digits-denoiser: a convolutional autoencoder that takes the noise from handwritten digits."""
+"""digits-denoiser: a convolutional autoencoder that removes noise from handwritten digits."""
 
 import numpy as np
 import torch
@@ -22,14 +22,14 @@ BATCH_ROWS = 64
 LEARNING_RATE = 4e-3
 CHANNELS = 32
 LATENT = 32
-_VALIDATION_NOISE, _TEST_NOISE = 1, 2  # of the data: every version is measured on the same noise
+_VALIDATION_NOISE, _TEST_NOISE = 1, 2  # seeds of the data: every version is measured on the same noise
 
 
 class DigitsDenoiser(nn.Module):
     """image [batch, 1, 8, 8] of 0..16 -> (reconstruction [batch, 1, 8, 8] of 0..16, error [batch]).
 
-    The error is the mean squared difference per pixel between what went in and what came out. All that is known of a
-    picture goes through ``LATENT`` numbers, which hold a digit and cannot hold noise.
+    The error is the mean squared difference per pixel between input and output. The picture passes through ``LATENT``
+    numbers, which can hold a digit but not its noise.
     """
 
     def __init__(self) -> None:
@@ -61,14 +61,14 @@ class DigitsDenoiser(nn.Module):
 
 
 def _block(channels_in: int, channels_out: int, stride: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)  # BatchNorm brings the bias
+    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)  # BatchNorm has the bias
     return convolution, nn.BatchNorm2d(channels_out), nn.ReLU()
 
 
 def add_noise(images: np.ndarray, seed: int) -> np.ndarray:
-    """Gaussian noise of ``NOISE_SIGMA``, cut off at the ends of the range: a pixel stays one of 0..16.
+    """Add Gaussian noise of ``NOISE_SIGMA``, clipped to 0..16.
 
-    float32 of any shape, and the same comes back; the same for the same seed.
+    float32 of any shape -> the same shape; the same for the same seed.
     """
     noise = np.random.default_rng(seed).normal(0.0, NOISE_SIGMA * digits.LARGEST_PIXEL, images.shape)
     noisy: np.ndarray = np.clip(images + noise, 0, digits.LARGEST_PIXEL).astype(np.float32)
@@ -151,9 +151,9 @@ def _describe(model: DigitsDenoiser, data: digits.Digits, seed: int) -> ExportSp
 
 
 def measure_quality(predict: Predict, test: digits.Part) -> Quality:
-    """How much nearer the digits come to the clean ones, and how many of them the judge reads; before and after.
+    """How much closer the digits are to the clean ones, and how many the judge reads, before and after.
 
-    Both PSNR are means over pictures, of what went in (noise cut off at 0 and 16) and of what came out.
+    Both PSNR are means over pictures: of the input (noise clipped to 0..16) and of the output.
     """
     noisy = add_noise(test.images, _TEST_NOISE)
     denoised = predict({"image": noisy})["reconstruction"]

@@ -1,8 +1,8 @@
-"""digits-diffusion: draws handwritten digits of a wanted class by taking the noise from noise, step by step.
+"""digits-diffusion: draws handwritten digits of a requested class by removing noise step by step.
 
 A denoising diffusion model (Ho et al., 2020) with the cosine schedule of Nichol and Dhariwal (2021), which predicts the
-velocity (Salimans and Ho, 2022). One graph is one step, from any level of noise to any lower one, by the update of Song
-et al. (Denoising Diffusion Implicit Models, 2021) with classifier-free guidance (Ho and Salimans, 2022).
+velocity (Salimans and Ho, 2022). One graph is one step from any noise level to any lower one, with the update of Song
+et al. (Denoising Diffusion Implicit Models, 2021) and classifier-free guidance (Ho and Salimans, 2022).
 """
 
 import copy
@@ -40,15 +40,17 @@ MADE_PER_CLASS = 100
 _HALF_RANGE = digits.LARGEST_PIXEL / 2
 _FREQUENCIES = 16
 _SCHEDULE_OFFSET = 0.008  # of Nichol and Dhariwal: the first level is not too faint to learn from
-_SAMPLE_SEED = 0  # of what is drawn to measure with, not of a training: every version is measured on the same noise
+_SAMPLE_SEED = 0  # a seed of the measured samples: every version is measured on the same noise
 _STEPS_PER_REPORT = 100
 Step = Callable[[Arrays], Arrays]
 """The inputs of one denoising step by name -> its outputs by name."""
 
 
 class Denoiser(nn.Module):
-    """sample [batch, 1, 8, 8] with values about -1..1, time features [batch, 32], label condition [batch, 64] -> the
-    velocity, like the sample: a U-Net of two sizes, whose normalisation takes each picture by itself.
+    """A U-Net of two sizes that predicts the velocity; each picture is normalised alone.
+
+    sample [batch, 1, 8, 8] with values about -1..1, time features [batch, 32], label condition [batch, 64] -> the
+    velocity, shaped like the sample.
     """
 
     def __init__(self) -> None:
@@ -76,7 +78,7 @@ class Denoiser(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions beside the identity; the condition [batch, 64] shifts every channel between them."""
+    """Two convolutions added to the identity. The condition [batch, 64] shifts every channel between them."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -99,14 +101,13 @@ def _convolve(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class DenoisingStep(nn.Module):
-    """One step of every row from its level of noise to a lower one: (next_sample, preview), both [batch, 1, 8, 8].
+    """One step of every row from its noise level to a lower one: (next_sample, preview), both [batch, 1, 8, 8].
 
-    ``sample`` [batch, 1, 8, 8] is standard normal at the level 199 and a picture in -1..1 without noise. ``time`` and
-    ``next_time`` int64 [batch] are its level, 0..199, and the one it goes to, down to -1, which is none. ``label``
-    int64 [batch] has values 0..9. ``guidance`` [batch] is how far to go beyond what the label gives, away from what
-    no label would give; 0 is the label alone. ``noise`` [batch, 1, 8, 8] is standard normal; ``eta`` [batch] is how
-    much of it comes in, from 0 (none: DDIM) to 1 (DDPM). ``preview`` is the finished picture as this step sees it, with
-    values 0..16; the last step's is the finished picture.
+    ``sample`` [batch, 1, 8, 8] is standard normal at level 199 and a picture in -1..1 without noise. ``time`` and
+    ``next_time`` int64 [batch] are its level, 0..199, and the next level, down to -1 (no noise). ``label`` int64
+    [batch] has values 0..9. ``guidance`` [batch] says how far to move from the unlabelled prediction beyond the
+    labelled one; 0 is the label alone. ``noise`` [batch, 1, 8, 8] is standard normal; ``eta`` [batch] is how much of it
+    is added, from 0 (DDIM) to 1 (DDPM). ``preview`` is the finished picture predicted at this step, with values 0..16.
     """
 
     features: torch.Tensor
@@ -134,8 +135,8 @@ class DenoisingStep(nn.Module):
         now, later = _widen(self.share[time + 1]), _widen(self.share[next_time + 1])
         finished = now.sqrt() * sample - (1 - now).sqrt() * velocity
         found = (1 - now).sqrt() * sample + now.sqrt() * velocity
-        # The share of new noise in the variance of all noise at the next level. As a share, because what is left of
-        # the variance is then a product: a difference could be nothing but rounding, of which a square root is large.
+        # The share of new noise in the variance of the noise at the next level. With a share, the rest of the variance
+        # is a product; a difference could be pure rounding, whose square root is large.
         fresh = (_widen(eta) ** 2 * (1 - now / later) / (1 - now)).clamp(0, 1)
         kept = ((1 - later) * (1 - fresh)).sqrt() * found
         next_sample = later.sqrt() * finished + kept + ((1 - later) * fresh).sqrt() * noise
@@ -144,7 +145,7 @@ class DenoisingStep(nn.Module):
     def _guide(
         self, sample: torch.Tensor, time: torch.Tensor, label: torch.Tensor, guidance: torch.Tensor
     ) -> torch.Tensor:
-        """With and without the label in one batch of twice as many rows."""
+        """Run with and without the label, in one batch of twice as many rows."""
         rows, features = sample.shape[0], self.features[time]
         labels = torch.cat([self.label(label), self.no_label.expand(rows, -1)])
         both: torch.Tensor = self.denoiser(torch.cat([sample, sample]), torch.cat([features, features]), labels)
@@ -152,7 +153,7 @@ class DenoisingStep(nn.Module):
         return wanted + guidance * (wanted - usual)
 
     def measure_loss(self, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """The mean squared error of the velocity at random levels; some of the rows are not told their label."""
+        """The mean squared error of the velocity at random levels. The label of some rows is hidden."""
         noise, time = torch.randn_like(image), torch.randint(TIMES, label.shape)
         share = _widen(self.share[time + 1])
         sample = share.sqrt() * image + (1 - share).sqrt() * noise
@@ -167,7 +168,7 @@ def _widen(values: torch.Tensor) -> torch.Tensor:
 
 
 def make_schedule() -> np.ndarray:
-    """The picture's share of the variance of a sample, float32 [201]: from 1 at the level -1 to almost 0 at 199."""
+    """The picture's share of a sample's variance, float32 [201]: from 1 at level -1 to almost 0 at 199."""
     angle = (np.arange(TIMES + 1) / TIMES + _SCHEDULE_OFFSET) / (1 + _SCHEDULE_OFFSET) * math.pi / 2
     share: np.ndarray = np.cos(angle) ** 2 / np.cos(angle[0]) ** 2
     return share.astype(np.float32)
@@ -227,7 +228,7 @@ def _validate(model: DenoisingStep, part: digits.Part, progress: Progress) -> No
 
 
 def list_labels() -> np.ndarray:
-    """The labels of the digits that are made to measure with: in turn, int64 [1000]."""
+    """The labels of the digits that are drawn for the measurement, in turn, int64 [1000]."""
     return np.arange(CLASSES * MADE_PER_CLASS, dtype=np.int64) % CLASSES
 
 
@@ -238,7 +239,7 @@ def list_times(steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(step: Step, labels: np.ndarray) -> np.ndarray:
-    """A picture of each label, made in 20 steps without further noise; the same every time.
+    """A picture for each label, drawn in 20 steps without further noise; the same every time.
 
     ``labels`` int64 [rows] -> float32 [rows, 1, 8, 8] with values 0..16.
     """
@@ -259,7 +260,7 @@ def draw(step: Step, labels: np.ndarray) -> np.ndarray:
 
 
 def draw_samples(part: digits.Part) -> dict[str, np.ndarray]:
-    """Inputs of a step, the same every time: each digit at a random level of noise, on its way to a lower one."""
+    """Inputs of a step, the same every time: each digit at a random noise level, with a lower next level."""
     generator, rows = np.random.default_rng(_SAMPLE_SEED), len(part.labels)
     time = generator.integers(0, TIMES, rows)
     share = make_schedule()[time + 1][:, None, None, None]
@@ -331,7 +332,7 @@ def _describe_generation() -> Generation:
 
 
 def measure_quality(predict: Predict, test: digits.Part) -> Quality:
-    """What the judge says of 100 made digits a class, and how varied they are beside the real ones of the test part."""
+    """The judge's verdict on 100 drawn digits per class, and their variety compared with real ones of the test part."""
     labels = list_labels()
     made = draw(predict, labels)
     return Quality(

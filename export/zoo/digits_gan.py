@@ -1,8 +1,8 @@
-"""digits-gan: draws handwritten digits of a wanted class out of noise, and judges how real a digit looks.
+"""digits-gan: draws handwritten digits of a requested class from noise, and judges how real a digit looks.
 
-A conditional generative adversarial network: hinge loss (Lim and Ye, 2017), spectral normalisation (Miyato et al.,
-2018), one direction of the critic's features per class (the projection of Miyato and Koyama, 2018), and the moving
-average of the generator's weights is what is exported.
+A conditional generative adversarial network with hinge loss (Lim and Ye, 2017), spectral normalisation (Miyato et al.,
+2018) and one direction of the critic's features per class (the projection of Miyato and Koyama, 2018). The moving
+average of the generator's weights is exported.
 """
 
 import copy
@@ -33,12 +33,12 @@ BATCH_ROWS = 64
 LEARNING_RATE = 1e-3
 BETAS = (0.0, 0.99)
 AVERAGE_DECAY = 0.99
-LABEL_SPREAD = 0.5  # at the start; 1 drowns the noise, and the digits of a class come out alike
+LABEL_SPREAD = 0.5  # at the start; 1 drowns the noise, and the digits of a class look alike
 SLOPE = 0.1  # of the critic's activations below 0
 SAMPLES = 200
 MADE_PER_CLASS = 100
 _PIXELS = 8 * 8
-_SAMPLE_SEED = 0  # of what is drawn to measure with, not of a training: every version is measured on the same noise
+_SAMPLE_SEED = 0  # a seed of the measured samples: every version is measured on the same noise
 _STEPS_PER_REPORT = 250
 Labelled = tuple[torch.Tensor, torch.Tensor]
 """Images and labels."""
@@ -47,8 +47,8 @@ Labelled = tuple[torch.Tensor, torch.Tensor]
 class Generator(nn.Module):
     """noise [batch, 32] standard normal, label int64 [batch] with values 0..9 -> image [batch, 1, 8, 8], 0..16.
 
-    The label shifts the first hidden layer: the same as its one-hot form beside the noise, but a label that is out of
-    range is an error instead of a picture of nothing.
+    The label shifts the first hidden layer, like its one-hot form beside the noise would. But a label out of range is
+    an error instead of an empty picture.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """image [batch, 1, 8, 8] with values 0..16, label int64 [batch] with values 0..9 -> score [batch].
 
-    Above 0 leans to real and of that class, below 0 to made or of another; training pushes them past 1 and -1.
+    Above 0 means real and of that class, below 0 drawn or of another class. Training pushes scores past 1 and -1.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class Critic(nn.Module):
         return scores.gather(1, label[:, None])[:, 0]
 
     def fold(self) -> None:
-        """Put the normalised weights in the place of those that they are computed from, for good."""
+        """Replace the weights permanently by their normalised values."""
         for layer in self.layers:
             if parametrize.is_parametrized(layer):
                 parametrize.remove_parametrizations(layer, "weight")
@@ -109,10 +109,10 @@ def train(seed: int, progress: Progress) -> ExportSpec:
 
 
 def _fit(part: digits.Part, progress: Progress) -> tuple[Generator, Critic]:
-    """The average of the generator, and the critic as it ended, with plain weights.
+    """The average of the generator, and the final critic with plain weights.
 
-    A generator that draws the right class leaves the critic no reason to look at the label. So the critic goes on alone
-    for a while, against made digits and real ones under a wrong label; doing so from the start costs diversity.
+    If the generator draws the right class, the critic has no reason to look at the label. So the critic trains on alone
+    for a while, against drawn digits and real ones with a wrong label. Doing so from the start would cost diversity.
     """
     images, labels = torch.from_numpy(part.images), torch.from_numpy(part.labels)
     generator, critic = Generator(), Critic()
@@ -142,7 +142,7 @@ def _make(generator: Generator, labels: torch.Tensor) -> Labelled:
 
 
 def _mistake(real: torch.Tensor, labels: torch.Tensor, made: Labelled) -> Labelled:
-    """Made digits, and as many real ones under another label than theirs."""
+    """Drawn digits, and as many real ones with a wrong label."""
     wrong = (labels + torch.randint(1, CLASSES, labels.shape)) % CLASSES
     return torch.cat([made[0], real]), torch.cat([made[1], wrong])
 
@@ -157,7 +157,7 @@ def _improve_critic(critic: Critic, optimiser: torch.optim.Optimizer, real: Labe
 
 def _improve_generator(generator: Generator, optimiser: torch.optim.Optimizer, critic: Critic) -> None:
     labels = torch.randint(CLASSES, (BATCH_ROWS,))
-    critic.requires_grad_(False)  # half of the backward pass is not needed
+    critic.requires_grad_(False)  # this half of the backward pass is not needed
     loss = -critic(generator(torch.randn(BATCH_ROWS, NOISE_SIZE), labels), labels).mean()
     optimiser.zero_grad()
     loss.backward()
@@ -166,7 +166,7 @@ def _improve_generator(generator: Generator, optimiser: torch.optim.Optimizer, c
 
 
 def draw_inputs(rows: int) -> dict[str, np.ndarray]:
-    """What the generator takes, the same every time: labels in turn, so ``rows`` / 10 of each."""
+    """Inputs of the generator, the same every time: labels in turn, ``rows`` / 10 of each."""
     generator = np.random.default_rng(_SAMPLE_SEED)
     noise = generator.standard_normal((rows, NOISE_SIZE), dtype=np.float32)
     return {"noise": noise, "label": np.arange(rows, dtype=np.int64) % CLASSES}
@@ -224,9 +224,9 @@ def _describe_critic(critic: Critic, part: digits.Part, seed: int) -> GraphSpec:
 
 
 def measure_quality(predict: Predict, test: digits.Part) -> Quality:
-    """What the judge says of 100 made digits a class, and how varied they are beside the real ones of the test part.
+    """The judge's verdict on 100 drawn digits per class, and their variety compared with real ones of the test part.
 
-    ``label_accuracy`` is the share of real test digits that the graph ``realism`` scores highest as what they are.
+    ``label_accuracy`` is the share of real test digits whose own class has the highest score in the graph ``realism``.
     """
     inputs = draw_inputs(CLASSES * MADE_PER_CLASS)
     made = predict(inputs)["image"]

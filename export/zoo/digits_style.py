@@ -1,4 +1,4 @@
-"""digits-style: writes digits with a thick pen and thins them back, learnt from two piles of pictures without pairs.
+"""digits-style: thickens the strokes of digits and thins them again, learnt from two unpaired sets of pictures.
 
 Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, ICCV 2017, with the
 least-squares objective of Mao et al., Least Squares Generative Adversarial Networks, ICCV 2017.
@@ -32,7 +32,7 @@ _PEN_PIXELS = 3
 
 
 class Translator(nn.Module):
-    """image [batch, 1, 8, 8] with values 0..16 -> the same digit in the other style, likewise."""
+    """image [batch, 1, 8, 8] with values 0..16 -> the same digit in the other style, of the same form."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Translator(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity. Each picture is normalised by itself, so the rows stay independent."""
+    """Two convolutions added to the identity. Each picture is normalised alone, so the rows stay independent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Residual(nn.Module):
 
 
 def _convolve() -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False)  # the normalisation brings the bias
+    convolution = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False)  # the normalisation has the bias
     return convolution, nn.InstanceNorm2d(CHANNELS, affine=True)
 
 
@@ -86,9 +86,9 @@ class Critic(nn.Module):
 
 
 def dilate(images: np.ndarray) -> np.ndarray:
-    """The digits with a thick pen: each pixel takes the darkest of the 3 x 3 around it; beyond the border is paper.
+    """Thicken the strokes: each pixel takes the darkest of the 3 x 3 around it; beyond the border is paper.
 
-    ``images`` [rows, 1, 8, 8] -> likewise.
+    ``images`` [rows, 1, 8, 8] -> the same form.
     """
     margin = _PEN_PIXELS // 2
     padded = np.pad(images, [(0, 0), (0, 0), (margin, margin), (margin, margin)])
@@ -98,7 +98,7 @@ def dilate(images: np.ndarray) -> np.ndarray:
 
 
 def split_styles(part: digits.Part) -> tuple[np.ndarray, np.ndarray]:
-    """(plain, thick): one half of the pictures as they are and the other half dilated, so that no picture has a pair.
+    """(plain, thick): half of the pictures unchanged and the other half dilated, so that no picture has a pair.
 
     The labels are not used.
     """
@@ -215,7 +215,7 @@ def _describe(thicken: Translator, thin: Translator, data: digits.Digits, seed: 
 
 
 def measure_quality(predict: Predict, test: digits.Part) -> Quality:
-    """How near thickened digits come to the dilated ones, and whether the judge reads the ones that were thinned."""
+    """How close thickened digits come to dilated ones, and whether the judge reads the thinned ones."""
     thick = dilate(test.images)
     thickened = predict({"image": test.images})["reconstruction"]
     thinned = predict({"image": thick}, "thin")["reconstruction"]

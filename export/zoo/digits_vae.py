@@ -1,7 +1,7 @@
-"""digits-vae: takes a handwritten digit apart into class and style, draws it anew, and says how odd it is.
+"""digits-vae: splits a handwritten digit into class and style, redraws it, and says how unusual it is.
 
-A conditional variational autoencoder (Kingma and Welling, 2014; Sohn et al., 2015). Whoever sends a picture does not
-know its label: the encoder infers it, and the decoder is given the inferred probabilities in its place.
+A conditional variational autoencoder (Kingma and Welling, 2014; Sohn et al., 2015). A sent picture has no label, so the
+encoder infers it, and the decoder receives the inferred probabilities instead.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ ANOMALY_QUANTILE = 0.99
 SAMPLES = 200
 MADE_PER_CLASS = 100
 _PIXELS = 8 * 8
-_SAMPLE_SEED = 0  # of what is drawn to measure with, not of a training: every version is measured on the same noise
+_SAMPLE_SEED = 0  # a seed of the measured samples: every version is measured on the same noise
 _EPOCHS_PER_REPORT = 10
 
 

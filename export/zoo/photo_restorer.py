@@ -1,4 +1,4 @@
-"""photo-restorer: a small U-Net that takes blur and noise from photographs of any size."""
+"""photo-restorer: a small U-Net that removes blur and noise from photographs of any size."""
 
 import numpy as np
 import torch
@@ -22,15 +22,15 @@ CHANNELS = 24
 SAMPLE_HEIGHT, SAMPLE_WIDTH = 32, 40
 TILE_PIXELS = 512
 SMOOTHING_SIGMAS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
-_VALIDATION_NOISE, _TEST_NOISE = 1, 2  # of the data: every version is measured on the same noise
+_VALIDATION_NOISE, _TEST_NOISE = 1, 2  # seeds of the data: every version is measured on the same noise
 
 
 class PhotoRestorer(nn.Module):
     """image [batch, 3, height, width] of 0..255 -> (reconstruction of the same shape, 0..255, error [batch]).
 
-    The error is the mean squared difference per value between what went in and what came out. A filter smooths the
-    picture, and a network says what to add to that. It works at half and at a quarter of the size, rounded up, and what
-    it made too large is cropped: so any height and width will do.
+    The error is the mean squared difference per value between input and output. A filter smooths the picture, and a
+    network predicts what to add. It works at half and a quarter of the size, rounded up, and crops the result, so any
+    height and width will do.
     """
 
     def __init__(self) -> None:
@@ -49,9 +49,9 @@ class PhotoRestorer(nn.Module):
         last = nn.ConvTranspose2d(CHANNELS, 3, 4, stride=2, padding=1, bias=False)
         self.enlarge = nn.Sequential(*_block(CHANNELS, CHANNELS), *_block(CHANNELS, CHANNELS), last)
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):  # so that a signal comes through as strong as it goes in
+            if isinstance(layer, nn.Conv2d):  # keeps the strength of the signal through the layers
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        # It begins as what smooths a picture a little: in as many steps it learns more than from doing nothing.
+        # It starts as a slight smoothing: in the same number of steps it learns more than from the identity.
         nn.init.zeros_(last.weight)
         nn.init.zeros_(self.smooth.weight)
         with torch.no_grad():
@@ -59,7 +59,7 @@ class PhotoRestorer(nn.Module):
                 self.smooth.weight[colour, colour, 2:5, 2:5] = 1 / 9
 
     def restore(self, image: torch.Tensor) -> torch.Tensor:
-        """The picture before its values are cut to 0..255: training needs a slope beyond the ends."""
+        """The picture before its values are clipped to 0..255: training needs a slope beyond the ends."""
         half = self.shrink(image / photos.LARGEST_PIXEL - 0.5)
         added = self.enlarge(half + _crop(self.survey(half), half))
         restored: torch.Tensor = self.smooth(image) + _crop(added, image) * photos.LARGEST_PIXEL
@@ -68,8 +68,8 @@ class PhotoRestorer(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         reconstruction = self.restore(image).clamp(0, photos.LARGEST_PIXEL)
         lines = (image - reconstruction).flatten(1, 2)
-        # As products, because a mean adds in an order that changes with where in memory a row of odd length begins.
-        # Line by line, because float32 does not hold the sum of a million squares to four digits.
+        # As products, because the order in which a mean adds depends on the memory alignment of a row. Line by line,
+        # because float32 cannot hold the sum of a million squares to four digits.
         squares = torch.matmul(lines[:, :, None], lines[:, :, :, None])[:, :, 0, 0] / lines.shape[2]
         ones = torch.ones_like(squares[:, :, None])
         return reconstruction, torch.bmm(squares[:, None], ones)[:, 0, 0] / lines.shape[1]
@@ -80,7 +80,7 @@ def _block(channels_in: int, channels_out: int, stride: int = 1) -> tuple[nn.Mod
 
 
 def _crop(large: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """``large`` without the rows and columns at its end that ``wanted`` does not have."""
+    """``large`` without the extra rows and columns at its end, to fit ``wanted``."""
     return large[:, :, : wanted.shape[2], : wanted.shape[3]]
 
 
@@ -120,12 +120,12 @@ def _pair(photo: np.ndarray) -> torch.Tensor:
 
 
 def _soften(photo: np.ndarray) -> np.ndarray:
-    """Twice as high and wide, and soft: what lies out of focus, which the training photograph has none of."""
+    """Enlarged to twice the height and width: soft like out-of-focus areas, which the training photograph lacks."""
     return photos.blur(photo.repeat(2, axis=1).repeat(2, axis=2), 1.0)
 
 
 def _draw_patches(pair: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Patches from the same places of two pictures, all turned or mirrored alike: the blur is the same all round.
+    """Patches from the same places of two pictures, turned or mirrored alike, because the blur is symmetric.
 
     [2, 3, height, width] -> two of [BATCH_ROWS, 3, PATCH_PIXELS, PATCH_PIXELS].
     """
@@ -159,7 +159,7 @@ def _describe(model: PhotoRestorer, data: photos.Photos, seed: int) -> ExportSpe
         inputs={"image": samples[:3]},
         outputs=("reconstruction", "error"),
         dynamic={"image": {0: "batch", 2: "height", 3: "width"}},
-        # Odd sizes too: those are cropped. Large ones would only make the proof slow; the quality is measured on one.
+        # Odd sizes too, which are cropped. Large ones would only slow down the proof; the quality is measured on one.
         lengths=(
             {"height": SAMPLE_HEIGHT, "width": SAMPLE_WIDTH},
             {"height": 17, "width": 23},
@@ -167,10 +167,10 @@ def _describe(model: PhotoRestorer, data: photos.Photos, seed: int) -> ExportSpe
         ),
         image=Image(input="image", channels=3),
         reconstruction=Reconstruction(output="reconstruction", error="error"),
-        tile_pixels=TILE_PIXELS,  # 18 % of them is overlap; of 1024 it were 9 %, with four times the memory
+        tile_pixels=TILE_PIXELS,  # 18 % of a tile is overlap; with 1024 it would be 9 %, at four times the memory
         finite=("image",),
         samples={"image": samples},
-        atol=1e-3,  # of 255: float32 holds such values to 2e-5, and some thousand of them are added up
+        atol=1e-3,  # of 255: float32 holds such values to 2e-5, and thousands of them are summed
         golden_rows=3,
         golden_atol=0.25,  # of 255: TensorFloat-32, which accelerators convolve in, keeps three digits
         quality=lambda predict: measure_quality(predict, data),
@@ -196,9 +196,9 @@ def _describe(model: PhotoRestorer, data: photos.Photos, seed: int) -> ExportSpe
 
 
 def measure_quality(predict: Predict, data: photos.Photos) -> Quality:
-    """How much nearer the test photograph, whole, comes to the original.
+    """How much closer the whole test photograph comes to the original.
 
-    ``psnr_smoothed_db`` is what plain Gaussian smoothing reaches, as strong as serves the validation part best.
+    ``psnr_smoothed_db`` is for plain Gaussian smoothing, with the strength that is best on the validation part.
     """
     spoilt = photos.spoil(data.test, _TEST_NOISE)[None]
     restored = predict({"image": spoilt})["reconstruction"]

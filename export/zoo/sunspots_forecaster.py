@@ -1,8 +1,8 @@
-"""sunspots-forecaster: the sunspots of the coming years, one year a step, each from the year before and a state.
+"""sunspots-forecaster: yearly sunspot numbers, one year per step, each from the year before and a state.
 
 A gated recurrent unit (Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, EMNLP 2014) reads the
-history; the graph ``main`` makes one step, and whoever rolls it out feeds it what it gave. It works on square roots,
-whose spread changes less with their size than that of the numbers, and predicts the change from the year before.
+history. The graph ``main`` makes one step; a caller feeds its outputs back. It works on square roots, whose spread
+depends less on their size, and predicts the change from the year before.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ MOST_STEPS = 1000
 VALIDATION_YEARS = 40
 TEST_YEARS = 78
 LEAST_GAIN = 0.0
-LARGEST_VALUE = 400.0  # twice the largest yearly mean on record: where a roll-out ends that goes astray
+LARGEST_VALUE = 400.0  # twice the largest yearly mean on record: the limit for a forecast that diverges
 LARGEST_ROOT = LARGEST_VALUE**0.5
 EPOCHS = 80
 BATCH_ROWS = 32
@@ -36,7 +36,7 @@ NOISE = 0.2  # added to the standardised roots of a history in training
 HIDDEN = 32
 LAGS = 9
 _DECILE = 1.2816  # 80 % of standard normal numbers lie between this and its negative
-_SAMPLE_SEED = 0  # of what is drawn to prove with, not of a training
+_SAMPLE_SEED = 0  # a seed of the samples for the proof, not of a training
 _ROWS_OF_SAMPLES = 3
 
 
@@ -61,8 +61,8 @@ class SunspotsForecaster(nn.Module):
     """value [batch] of the last year, state [batch, 32], noise [batch] -> (next_value [batch], next_state [batch, 32]).
 
     Values are sunspot numbers from 0 to 400. ``state`` holds the years up to ``value``, ``next_state`` those up to
-    ``next_value``. With standard normal noise ``next_value`` is a draw; noise of 0 gives the median. Mean and scale of
-    the roots come from ``years`` [years], which are those of the training.
+    ``next_value``. With standard normal noise, ``next_value`` is a random draw; noise of 0 gives the median. Mean and
+    scale of the roots come from the training ``years`` [years].
     """
 
     mean: torch.Tensor
@@ -104,8 +104,8 @@ class SunspotsForecaster(nn.Module):
 class Encoder(nn.Module):
     """history [batch, time], length int64 [batch], state [batch, 32] -> (last_value [batch], last_state [batch, 32]).
 
-    The first ``length`` sunspot numbers of each history count, 1 or more; what follows is padding. ``state`` is zeros
-    for a new series, and the last state of the part before for one that goes on.
+    The first ``length`` sunspot numbers of each history count, 1 or more; padding follows them. ``state`` is zeros for
+    a new series, and the last state of the part before for one that continues.
     """
 
     def __init__(self, forecaster: SunspotsForecaster) -> None:
@@ -216,13 +216,13 @@ def _predict(model: SunspotsForecaster, roots: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def _measure_misses(model: SunspotsForecaster, part: Windows) -> torch.Tensor:
-    """What came less what was predicted, in standardised roots [rows]."""
+    """The observed minus the predicted values, in standardised roots [rows]."""
     predicted = _predict(model, model.standardise(torch.from_numpy(part.history)))
     return model.standardise(torch.from_numpy(part.future)) - predicted
 
 
 def _calibrate(model: SunspotsForecaster, part: Windows) -> None:
-    """Make the draws miss as far as the forecasts of these years did, which the fit has not seen."""
+    """Give the draws the spread of the forecast errors of these years, which were not used for the fit."""
     model.spread.copy_(_measure_misses(model, part).square().mean().sqrt())
 
 
@@ -322,7 +322,7 @@ def _draw_histories(sizes: Sizes, seed: int) -> dict[str, torch.Tensor]:
 def measure_quality(predict: Predict, parts: Parts) -> Quality:
     """Errors one year ahead in sunspots, against simpler forecasts, and the share of years within 80 % of the draws.
 
-    The baselines may use the validation years too, which the model is not fitted to.
+    The baselines may use the validation years too, which the model was not fitted to.
     """
     known = np.concatenate([parts.train, parts.validation])
     test = follow(known, parts.test)
@@ -348,7 +348,7 @@ def measure_quality(predict: Predict, parts: Parts) -> Quality:
 
 
 def _forecast(predict: Predict, history: np.ndarray, noise: float) -> np.ndarray:
-    """The year after each history [rows, years], with the same noise for all: the more noise, the larger it is."""
+    """The year after each history [rows, years], with the same noise for all: more noise gives a larger value."""
     rows, years = history.shape
     start: dict[str, np.ndarray] = {
         "history": history,

@@ -56,7 +56,7 @@ def test_input_that_only_kwargs_takes_and_nothing_uses_is_refused(make_spec, sto
             return x if mask is None else x * mask
 
     spec = make_spec(Swallowing(), inputs={"x": torch.randn(3, 4), "msk": torch.randn(3, 4)})
-    with pytest.raises(SpecError, match=r"forward takes \(x, mask, kwargs\), and does nothing with 'msk'"):
+    with pytest.raises(SpecError, match=r"forward takes \(x, mask, kwargs\), but does not use 'msk'"):
         publish(spec, store)
     assert store.names() == []
 

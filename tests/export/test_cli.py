@@ -60,7 +60,7 @@ def test_unknown_model_is_a_usage_error_that_says_what_there_is(tmp_path, capsys
 def test_train_wants_names_or_all(words, capsys):
     """Neither names nor --all, or both, is a usage error."""
     assert run("train", *words) == 2
-    assert "say which model to train, or --all" in capsys.readouterr().err
+    assert "expected names of models or --all" in capsys.readouterr().err
 
 
 def test_missing_torch_names_the_extra_to_install(tmp_path):
@@ -78,7 +78,7 @@ def test_missing_torch_names_the_extra_to_install(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("absent", "defines no 'absent'"), ("number", "gives a int"), ("not-a-name", "expected an existing Python file")],
+    [("absent", "defines no 'absent'"), ("number", "got int"), ("not-a-name", "expected an existing Python file")],
 )
 def test_source_that_names_no_spec_is_a_usage_error(source, capsys, name, complaint):
     """A name that is missing, or is no spec, ends with 2, and the message says what was expected."""

@@ -1,1 +1,1 @@
-"""Which inputs a graph takes, and that it is right at both ends and beyond the samples."""
+"""Finds which inputs a graph accepts, and proves it at both ends and beyond the samples."""

@@ -1,4 +1,4 @@
-"""Where a graph computes integers through floats, which do not hold all of their digits; and what to write instead."""
+"""Finds integers that a graph computes as floats, which lose digits, and suggests other code."""
 
 from collections.abc import Iterator, Mapping
 
@@ -19,7 +19,7 @@ _OTHERWISE = "compute with integers, or in float64 with .double(): float32 holds
 
 
 def advise_on_integers(content: bytes) -> str:
-    """Names the operator that takes integers as floats, and the form to write instead."""
+    """Name the operator that treats integers as floats, and the code to write instead."""
     model = onnx.load_model_from_string(content)
     for node in _follow_casts(model.graph):
         if node.op_type in _INSTEAD:
@@ -28,7 +28,7 @@ def advise_on_integers(content: bytes) -> str:
 
 
 def _follow_casts(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """What is computed from an integer input that was cast to a float, in the order of the graph."""
+    """The nodes that use an integer input cast to a float, in the order of the graph."""
     wholes = {
         value.name
         for value in graph.input

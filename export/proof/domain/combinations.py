@@ -1,7 +1,7 @@
-"""Integer inputs that the original takes alone, and not together: ``table(day * 24 + hour)`` takes hour -1 on day 2.
+"""Integer inputs that PyTorch accepts alone but not together: ``table(day * 24 + hour)`` accepts hour -1 on day 2.
 
-The ranges that are published are such that every combination of their ends is taken. They grow from those of the
-samples, what needs to grow least first: then it is the day that gets its whole week, and hours from 0 to 23 are left.
+The published ranges are such that PyTorch accepts every combination of their ends. They grow from the samples' ranges,
+and the range that needs to grow least grows first. So the day gets its whole week, and hours stay from 0 to 23.
 """
 
 import itertools
@@ -17,16 +17,16 @@ from export.spec import BATCH, GraphSpec
 
 _ROWS = 2
 _MOST_TOGETHER = 5
-"""Of more inputs, those combinations are tried in which all but one are at the same end."""
+"""With more inputs, only combinations in which all but one are at the same end are tried."""
 
 Box = Mapping[str, tuple[int, int]]
-"""The least and the largest number of each input."""
+"""The least and largest number of each input."""
 
 
 def narrow_together(original: Original, bounds: Mapping[str, Bounds]) -> dict[str, Bounds]:
-    """The bounds, or narrower ones where the original refuses ends of several inputs together.
+    """The bounds, narrowed if the original refuses ends of several inputs together.
 
-    They stay as they are where it refuses those of the samples. Use it inside of ``original.evaluating()``.
+    They stay as they are if it refuses those of the samples. Use it inside ``original.evaluating()``.
     """
     spec = original.spec
     limited = {name: limits for name, limits in bounds.items() if limits != (None, None)}
@@ -49,7 +49,7 @@ def narrow_together(original: Original, bounds: Mapping[str, Bounds]) -> dict[st
 
 
 def _find_seen(spec: GraphSpec, name: str, limits: Bounds) -> tuple[int, int]:
-    """What the samples have, within the limits."""
+    """The range of the samples, within the limits."""
     array = to_array(spec.inputs[name] if spec.samples is None else spec.samples[name])
     least, largest = _complete(limits, (int(array.min()), int(array.max())))
     return max(least, min(largest, int(array.min()))), min(largest, max(least, int(array.max())))
@@ -65,7 +65,7 @@ def _replace(limits: tuple[int, int], end: int, number: int) -> tuple[int, int]:
 
 
 def _grow(tried: "_Tried", box: Box, name: str, end: int, widest: int) -> int:
-    """The number next to ``widest`` that an end of an input may have, all others as in the box."""
+    """The number nearest to ``widest`` that an end of an input may have, with all others as in the box."""
 
     def takes(number: int) -> bool:
         return tried.takes({**box, name: _replace(box[name], end, number)})
@@ -80,7 +80,7 @@ def _grow(tried: "_Tried", box: Box, name: str, end: int, widest: int) -> int:
 
 
 class _Tried:
-    """Combinations of numbers, each of which is put in all places of its input."""
+    """Tried combinations of numbers. Each number fills its whole input."""
 
     def __init__(self, original: Original) -> None:
         self._original = original
@@ -90,7 +90,7 @@ class _Tried:
         self._known: dict[tuple[tuple[str, int], ...], bool] = {}
 
     def takes(self, box: Box) -> bool:
-        """Whether the original takes every combination of ends."""
+        """Whether the original accepts every combination of ends."""
         return all(self._runs(chosen) for chosen in _list_ends(box))
 
     def _runs(self, chosen: Mapping[str, int]) -> bool:

@@ -1,9 +1,9 @@
-"""Which numbers an input of integers may have: what PyTorch refuses is refused by the server too.
+"""Finds which numbers an integer input may have: the server refuses what PyTorch refuses.
 
-An index outside of its table raises IndexError in PyTorch. ONNX counts negative ones from the end, and gives zeros for
-classes that there are not. So PyTorch is asked: ever larger numbers are put where the largest and the least ones of a
-random batch are. Negative ids are allowed where the module itself takes them, as ``table[ids]`` does; the graph is then
-compared with it for these as well. An input that takes any number is no index.
+PyTorch raises IndexError for an index outside its table, while ONNX counts negative ones from the end and gives zeros
+for unknown classes. So PyTorch is asked: ever larger and smaller numbers replace the extremes of a random batch.
+Negative ids are allowed if the module accepts them, as ``table[ids]`` does; the graph is then compared for these too.
+An input that accepts any number is no index.
 """
 
 import time
@@ -18,26 +18,26 @@ from export.spec import BATCH, Arrays, GraphSpec, Sizes
 from model_store.graph import AxisRange
 
 Bounds = tuple[int | None, int | None]
-"""The least and the largest number; None where there is no limit."""
+"""The least and largest number; None if there is no limit."""
 
 _ROWS = 2
 _STEPS = tuple(2**power for power in (4, 8, 10, 12, 14, 16, 20, 24, 28, 31))
 _PATIENCE_S = 5.0
-"""A run that takes longer is one whose work grows with the number, which is then no index."""
+"""If a run takes longer, its work grows with the number, so the input is no index."""
 
 
 def find_bounds(original: Original, hints: Mapping[str, tuple[int, int]]) -> dict[str, Bounds]:
-    """What the original takes, for each integer input. Use it inside of ``original.evaluating()``.
+    """The numbers that the original accepts, for each integer input. Use it inside ``original.evaluating()``.
 
-    ``hints`` are ranges that the graph shows, which save the search. A bound that changes with the size of a free axis
-    is none: there ONNX Runtime refuses what is too large. Raises SpecError where the least number of a range that the
-    spec gives is refused by the original.
+    ``hints`` are ranges found in the graph, which save the search. A bound that changes with the size of a free axis is
+    dropped, because ONNX Runtime refuses larger numbers there. Raises SpecError if the original refuses the least
+    number of a range in the spec.
     """
     for name, (least, _) in original.spec.ranges.items():
         if not _Search(original, name).takes_least(least):
             raise SpecError(
-                f"{original.spec.name}: ranges: {name!r} is said to be {least} or more, but the PyTorch module refuses "
-                f"{least}: give the range that it takes"
+                f"{original.spec.name}: ranges: {name!r} is given as {least} or more, but the PyTorch module refuses "
+                f"{least}: give the range that it accepts"
             )
     spec = original.spec
     return {
@@ -46,7 +46,8 @@ def find_bounds(original: Original, hints: Mapping[str, tuple[int, int]]) -> dic
 
 
 def _with_seen(spec: GraphSpec, name: str, bounds: Bounds) -> Bounds:
-    """With what the samples have, which the original takes: random numbers of other inputs may not go with these."""
+    """The bounds, widened to the samples, which the original accepts; random values of other inputs may not fit
+    these."""
     array = to_array(spec.inputs[name] if spec.samples is None else spec.samples[name])
     least, largest = bounds
     return (
@@ -56,9 +57,9 @@ def _with_seen(spec: GraphSpec, name: str, bounds: Bounds) -> Bounds:
 
 
 def bound_lengths(spec: GraphSpec, sizes: Mapping[str, AxisRange]) -> dict[str, Bounds]:
-    """What ``padded`` names as lengths counts 1 place or more, and no more than ``sizes`` lets there be.
+    """The bounds of ``padded`` lengths: from 1 to the largest size in ``sizes``.
 
-    A range that the spec gives holds too.
+    A range in the spec holds too.
     """
     found: dict[str, Bounds] = {}
     for name, lengths in spec.padded.items():
@@ -70,7 +71,7 @@ def bound_lengths(spec: GraphSpec, sizes: Mapping[str, AxisRange]) -> dict[str, 
 
 
 class _Search:
-    """The bounds of one input."""
+    """The search for the bounds of one input."""
 
     def __init__(self, original: Original, name: str) -> None:
         self._original = original
@@ -89,7 +90,8 @@ class _Search:
         return make_random(spec, {**sizes, **({BATCH: _ROWS} if BATCH in sizes else {})}, spec.seeds[0])
 
     def takes_least(self, number: int) -> bool:
-        """Whether the original takes a number in place of the least ones; where it fails anyway parity will say so."""
+        """Whether the original accepts a number in place of the least ones. If it fails anyway, parity will report
+        that."""
         return self._size is None or self._takes(self._base, self._array == self._array.min(), number)
 
     def find(self, hint: tuple[int, int] | None) -> Bounds:
@@ -112,7 +114,7 @@ class _Search:
         choose: Callable[[np.ndarray], np.ndarray],
         hint: int | None,
     ) -> int | None:
-        """The last number from ``known`` on, in the direction of ``end``, that the original takes."""
+        """The last number from ``known`` towards ``end`` that the original accepts."""
 
         def takes(number: int, base: Arrays = self._base) -> bool:
             return self._takes(base, choose(base[self._name]), number)
@@ -147,7 +149,7 @@ class _Search:
         return count == self._size and time.perf_counter() - began < _PATIENCE_S
 
     def _count_elements(self, inputs: Arrays) -> int | None:
-        """Of all outputs; None where the original fails."""
+        """The elements of all outputs; None if the original fails."""
         try:
             return sum(array.size for array in self._original.run(inputs).values())
         except SpecError:

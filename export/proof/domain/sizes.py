@@ -1,8 +1,8 @@
-"""Which sizes of its free axes a graph is right for: both ends are tried, and the server refuses what lies beyond.
+"""Finds for which sizes of its free axes a graph is right. Both ends are tried; the server refuses other sizes.
 
-The least size is 1 unless torch.export, the spec or PyTorch says otherwise. Where a graph differs from its original at
-1 only, it is published for sizes from 2 on: exporters trace what happens for two or more, and ``forward`` may well take
-a single step, or the first one of a loop, by another way. A request of size 1 is then refused, and a note says so.
+The least size is 1 unless torch.export, the spec or PyTorch says otherwise. If a graph differs from its original at
+size 1 only, it is published from size 2 on, with a note: exporters trace what happens for two or more, and ``forward``
+may treat a single step differently.
 """
 
 import math
@@ -18,13 +18,13 @@ from model_store.graph import AxisRange
 
 _ROWS = 2
 _PATIENCE_S = 20.0
-"""Ends are not tried where a run would take longer, if time goes with the square of a size."""
+"""Ends are not tried if a run would take longer, assuming that time grows with the square of a size."""
 _MOST_ELEMENTS = 2**23
-"""Nor where the inputs would have more, or a matrix of attention over one of the axes."""
+"""Ends are not tried if the inputs, or an attention matrix over one of the axes, would have more elements."""
 
 
 class _Wrong(Exception):
-    """The graph is not what the original is; ``error`` says where."""
+    """The graph differs from the original; ``error`` says where."""
 
     def __init__(self, error: ParityError) -> None:
         super().__init__(str(error))
@@ -32,9 +32,9 @@ class _Wrong(Exception):
 
 
 def settle_sizes(trial: Trial, limits: Limits, progress: Progress) -> Mapping[str, AxisRange]:
-    """The sizes that each free axis may have, apart from the batch. Raises ParityError where the graph is wrong.
+    """The sizes that each free axis may have, except the batch. Raises ParityError if the graph is wrong.
 
-    ``progress`` is told what is tried, and of a least size that the module itself does not have.
+    ``progress`` reports what is tried, and a least size that the module itself does not have.
     """
     spec = trial.spec
     tried = _Sizes(trial, progress)
@@ -59,14 +59,14 @@ def settle_sizes(trial: Trial, limits: Limits, progress: Progress) -> Mapping[st
 
 
 def lengths_within(spec: GraphSpec, ranges: Mapping[str, AxisRange]) -> tuple[Sizes, ...]:
-    """The sizes that parity goes through. Raises SpecError where the spec asks for others than the graph has."""
+    """The sizes for parity. Raises SpecError if the spec asks for sizes that the graph does not support."""
     found: list[Sizes] = []
     for sizes in lengths_of(spec):
         fitting = {name: _fit(size, ranges.get(name, AxisRange())) for name, size in sizes.items()}
         if spec.lengths is not None and fitting != dict(sizes):
             raise SpecError(
                 f"{spec.name}: lengths: the exported graph holds for {_show(ranges)} only, got {dict(sizes)}: leave it "
-                "out, or change what forward decides by that size"
+                "out, or change the decision of forward by that size"
             )
         if fitting not in found:
             found.append(fitting)
@@ -89,9 +89,9 @@ def _check_asked(spec: GraphSpec, name: str, limit: AxisRange) -> None:
     for size in [*spec.bounds.get(name, ()), *(sizes[name] for sizes in spec.lengths or ())]:
         if size is not None and not limit.allows(size):
             raise SpecError(
-                f"{spec.name}: {name} = {size} is asked for in bounds or lengths, but forward takes another way there: "
-                f"the graph holds for a size {limit} only, by what torch.export found: ask for less, or use "
-                "torch.where or torch.cond instead of deciding in Python"
+                f"{spec.name}: bounds or lengths ask for {name} = {size}, but forward takes another branch there: "
+                f"torch.export found that the graph holds for a size {limit} only: ask for fewer sizes, or use "
+                "torch.where or torch.cond instead of a Python decision"
             )
 
 
@@ -106,7 +106,7 @@ class _Sizes:
         self._example_s = 0.0
 
     def takes(self, sizes: Sizes) -> bool:
-        """Whether the original does anything at these sizes. Raises _Wrong where the graph does something else."""
+        """Whether the original accepts these sizes. Raises _Wrong if the graph differs from it."""
         full = {**{name: _ROWS if name == BATCH else size for name, size in self.example.items()}, **sizes}
         key = tuple(sorted(full.items()))
         if key not in self._known:
@@ -117,7 +117,7 @@ class _Sizes:
         return error is None
 
     def expect(self, sizes: Sizes) -> None:
-        """Raises ParityError unless the graph is right there, and SpecError where the original fails."""
+        """Raise ParityError unless the graph is right there, and SpecError if the original fails."""
         try:
             taken = self.takes(sizes)
         except _Wrong as wrong:
@@ -126,7 +126,7 @@ class _Sizes:
             raise next(error for error in self._known.values() if error is not None)
 
     def is_too_large(self, sizes: Sizes) -> bool:
-        """Whether a trial at these sizes would take too long, or too much memory."""
+        """Whether a trial at these sizes would take too much time or memory."""
         if not self._example_s:
             began = time.perf_counter()
             self._try(self.example)
@@ -150,14 +150,14 @@ class _Sizes:
             inputs = make_random(spec, sizes, spec.seeds[0])
         except NotPublished as error:
             return error
-        except Exception as error:  # noqa: BLE001  # random_inputs of the spec may not know of such sizes
+        except Exception as error:  # noqa: BLE001  # random_inputs of the spec may not support these sizes
             return SpecError(f"{spec.name}: random_inputs for {dict(sizes)}: {type(error).__name__}: {error}")
         try:
             case = Case(sizes.get(BATCH, 1), spec.seeds[0], source, inputs)
             outcome = self.trial.run(case, whole=True)
         except (SpecError, ParityError) as error:
             return error
-        # At a kink a gradient may be another one; how many are is for the grid to count.
+        # At a kink a gradient may differ; the grid counts how many do.
         return self.trial.disagreement(case, outcome) if outcome.outside and not spec.kinks else None
 
 
@@ -176,8 +176,8 @@ def _find_least(tried: _Sizes, name: str, known: AxisRange, is_asked: bool, prog
             raise wrong.error from None
         tried.expect({name: 2})
         progress(
-            f"note: {spec.name}: the graph is not what PyTorch gives where {name} is 1, so it is published for {name} "
-            f"of 2 or more: forward takes another way there ({wrong.error.worst or wrong.error})"
+            f"note: {spec.name}: the graph differs from PyTorch where {name} is 1, so it is published for {name} of 2 "
+            f"or more: forward takes another branch there ({wrong.error.worst or wrong.error})"
         )
         return 2
     return least
@@ -201,12 +201,12 @@ def _find_largest(tried: _Sizes, name: str, known: AxisRange, is_asked: bool) ->
 
 
 def _known_sizes(spec: GraphSpec, name: str) -> Sequence[int]:
-    """Sizes that the user gives as such that the module takes."""
+    """Sizes that the user gave and that the module therefore accepts."""
     return [spec.example_sizes[name], *(sizes[name] for sizes in spec.lengths or ())]
 
 
 def _bisect(tried: _Sizes, name: str, bad: int, good: int, step: int) -> int:
-    """The size next to ``bad`` that the original takes."""
+    """The size nearest to ``bad`` that the original accepts."""
     while abs(good - bad) > step:
         middle = (good + bad) // 2 // step * step
         if middle in (good, bad):
@@ -219,7 +219,7 @@ def _bisect(tried: _Sizes, name: str, bad: int, good: int, step: int) -> int:
 
 
 def _without_idle_factor(tried: _Sizes, name: str, known: AxisRange) -> AxisRange:
-    """Without the number whose multiples torch.export asks for, where the graph is right for other sizes too."""
+    """Drop the multiple that torch.export requires, if the graph is right for other sizes too."""
     if known.multiple_of == 1:
         return known
     free = known.model_copy(update={"multiple_of": 1})
@@ -232,9 +232,9 @@ def _without_idle_factor(tried: _Sizes, name: str, known: AxisRange) -> AxisRang
 
 
 def _check_guard(tried: _Sizes, guard: Guard, ranges: Mapping[str, AxisRange]) -> dict[str, AxisRange]:
-    """Sizes for which the trace need not hold: where the original takes them the graph must be right all the same.
+    """Try sizes for which the trace need not hold: if the original accepts them, the graph must be right there too.
 
-    Returns the range of an axis that ends below them, for the original takes no more.
+    Returns the range of an axis that ends before them, if the original refuses them.
     """
     sizes = _find_breach(tried.example, guard, ranges)
     if sizes is None:
@@ -253,16 +253,16 @@ def _check_guard(tried: _Sizes, guard: Guard, ranges: Mapping[str, AxisRange]) -
     except _Wrong as wrong:
         shown = ", ".join(f"{name}={sizes[name]}" for name in sorted(guard.names))
         raise ParityError(
-            f"{tried.trial.spec.name}: forward takes another way where not ({guard.text}), such as at {shown}, and the "
-            "graph does not: use torch.where or torch.cond instead of deciding by a size in Python, or set bounds that "
-            f"leave such sizes out ({wrong.error.worst or wrong.error})",
+            f"{tried.trial.spec.name}: forward takes another branch where ({guard.text}) does not hold, for example at "
+            f"{shown}, but the graph does not: use torch.where or torch.cond instead of deciding by a size in Python, "
+            f"or set bounds that exclude such sizes ({wrong.error.worst or wrong.error})",
             wrong.error.case,
             wrong.error.worst,
         ) from None
 
 
 def _find_breach(example: Sizes, guard: Guard, ranges: Mapping[str, AxisRange]) -> Sizes | None:
-    """Sizes within the ranges for which a guard does not hold; the first of one axis, else of all of them together."""
+    """Sizes within the ranges that violate a guard: of one axis if possible, else of all of them together."""
     candidates = [*range(1, 130), *(2**power for power in range(8, 14))]
     for name in sorted(guard.names):
         for size in candidates:
@@ -277,10 +277,10 @@ def _find_breach(example: Sizes, guard: Guard, ranges: Mapping[str, AxisRange]) 
 
 
 def find_most_rows(trial: Trial, limits: Limits) -> int | None:
-    """The most rows that the original takes, where it refuses more, as a program does that was exported for so many.
+    """The most rows that the original accepts, for example in a program exported for a limited batch. None: any number.
 
-    The server cuts larger requests into batches. None: any number. Raises DependentRows where more rows are taken by
-    another way: the server chooses how many share a batch, so forward must not decide by it.
+    The server splits larger requests into batches. Raises DependentRows if forward takes another branch for more rows,
+    because the server chooses how many rows share a batch.
     """
     limit = limits.ranges.get(BATCH)
     if limit is None or limit.largest is None:
@@ -295,8 +295,8 @@ def find_most_rows(trial: Trial, limits: Limits) -> int | None:
     except _Wrong:
         pass
     raise DependentRows(
-        f"{trial.spec.name}: forward takes another way for batches of {rows} rows or more: the answer for a row must "
-        "not depend on how many rows there are: take the batch's size out of its decisions",
+        f"{trial.spec.name}: forward takes another branch for batches of {rows} rows or more: a row's answer must not "
+        "depend on the number of rows: remove the batch size from its decisions",
         f"rows={rows}",
         (),
     )

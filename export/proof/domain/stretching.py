@@ -1,7 +1,7 @@
-"""Inputs beyond those that a model is made for: stretched, shrunk, negated, constant, huge, and integers of any size.
+"""Inputs beyond the usual: stretched, shrunk, negated, constant, huge, and integers of any size.
 
-A difference that ordinary inputs do not show shows there: a threshold, a guard that the exporter drops, a division that
-rounds the other way below zero, a sum that goes through float32, which holds 24 bits of an integer.
+They reveal differences that ordinary inputs hide: a threshold, a guard that the exporter drops, a division that rounds
+the other way below zero, an integer sum in float32, which holds 24 bits.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +14,10 @@ from export.proof.trial import Case
 from export.spec import BATCH, GraphSpec
 
 _ROWS = 3
-_EXACT = 2**24  # integers that float32 holds
+_EXACT = 2**24  # float32 holds integers up to this one
 POWERS = (62, 47, 31)
-"""Integers are compared up to these powers of two, where their datatype has them. float32 is exact up to 2^24, float64,
-in which ONNX Runtime adds integers up, to 2^53."""
+"""Integers are compared up to these powers of two, if their datatype has them. float32 is exact up to 2^24, and
+float64, in which ONNX Runtime sums integers, up to 2^53."""
 
 LARGE = "random large integers"
 
@@ -29,11 +29,11 @@ _FLOATS: Mapping[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
     "zeros": (1, np.zeros_like),
     "constant": (1, lambda array: np.full_like(array, np.nanmax(array, initial=0))),
 }
-"""How often larger the numbers are, and what makes them."""
+"""Each factor, and how the numbers change."""
 
 
 def stretched_cases(spec: GraphSpec, bounds: Mapping[str, Bounds]) -> Iterator[Case]:
-    """At the sizes of the example. Integers stay within ``bounds``, which hold the inputs that are to be stretched."""
+    """Cases at the sizes of the example. Integers stay within ``bounds``."""
     seed = spec.seeds[0]
     sizes = {**spec.example_sizes, **({BATCH: _ROWS} if spec.batched else {})}
     base = make_random(spec, sizes, seed)
@@ -54,7 +54,7 @@ def stretched_cases(spec: GraphSpec, bounds: Mapping[str, Bounds]) -> Iterator[C
 
 
 def large_case(spec: GraphSpec, bounds: Mapping[str, Bounds], power: int) -> Case | None:
-    """With integers up to 2^``power`` in each input that takes large ones; None where none does."""
+    """A case with integers up to 2^``power`` in each input that accepts large ones; None if no input does."""
     seed = spec.seeds[0]
     base = make_random(spec, {**spec.example_sizes, **({BATCH: _ROWS} if spec.batched else {})}, seed)
     generator = np.random.default_rng(seed)
@@ -80,5 +80,5 @@ def _draw_large(array: np.ndarray, limits: Bounds, most: int, generator: np.rand
     powers = generator.uniform(0.8 * end, end, array.shape)
     drawn = np.exp2(powers).astype(np.int64)
     signs = np.where(generator.random(array.shape) < 0.5, -1, 1) if least < 0 else 1
-    odd = drawn | 1  # so that a lost last bit shows
+    odd = drawn | 1  # odd, so that a lost last bit shows
     return np.asarray(np.clip(odd * signs, least, largest), array.dtype)

@@ -1,1 +1,1 @@
-"""Data sets that packages bring along."""
+"""Data sets that come with installed packages."""

@@ -12,7 +12,7 @@ FIRST_YEAR = 1000
 TRAIN_ROWS = 20_000
 VALIDATION_ROWS = 1_000
 TEST_ROWS = 1_000
-_SPLIT_SEED = 0  # of the data, not of a training: every version of every model is measured on the same dates
+_SPLIT_SEED = 0  # a seed of the data: every version of every model is measured on the same dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """Train to fit, validation to choose, test to report and nothing else: no day is in two of them.
+    """Train to fit, validation to choose, test only to report. No day is in two of them.
 
-    ``early`` is of the years 1 to 999, written with one to three digits, of which there are none in the rest: it shows
-    how far what was learned carries, and is never used to choose either.
+    ``early`` has years 1 to 999, written with one to three digits, which do not occur elsewhere. It shows how far the
+    model generalises, and is never used to choose.
     """
 
     train: Part
@@ -48,7 +48,8 @@ def load_dates() -> Dates:
 
 
 def _write(days: np.ndarray) -> Part:
-    """``days`` [rows] are counted as the proleptic Gregorian calendar does, the first of January of year 1 being 1."""
+    """Write days in both languages. ``days`` [rows] count from 1, the first of January of year 1 (Gregorian
+    calendar)."""
     from babel.dates import format_date
 
     written = [

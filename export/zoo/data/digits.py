@@ -10,7 +10,7 @@ LICENCE = "Apache-2.0 (weights); digits by E. Alpaydin and C. Kaynak, UCI Machin
 LARGEST_PIXEL = 16
 TEST_ROWS = 450
 VALIDATION_ROWS = 225
-_SPLIT_SEED = 0  # of the data, not of a training: every version of every model is measured on the same rows
+_SPLIT_SEED = 0  # a seed of the data: every version of every model is measured on the same rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """Train to fit, validation to choose and calibrate, test to report and nothing else; stratified by label."""
+    """Train to fit, validation to choose and calibrate, test only to report; stratified by label."""
 
     train: Part
     validation: Part

@@ -1,4 +1,4 @@
-"""The two photographs that ship inside scikit-learn, split once and for all, and how they are spoilt to be mended."""
+"""The two photographs that ship inside scikit-learn, in fixed splits, and how they are degraded for restoring."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,10 @@ _BLUR_REACH = 4  # in sigmas; what lies beyond weighs less than 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """float32 [3, height, width] with values 0..255: train and validation are parts of one photograph, test the other.
+    """float32 [3, height, width] with values 0..255. Train and validation are parts of one photograph, test is the
+    other.
 
-    The parts share no pixel, and are spoilt after they were cut: no blur carries one over into the next.
+    The parts share no pixel, and are degraded after they were cut, so that no blur crosses from one into the next.
     """
 
     train: np.ndarray
@@ -36,9 +37,9 @@ def load_photos() -> Photos:
 
 
 def spoil(photo: np.ndarray, seed: int) -> np.ndarray:
-    """Blur, then Gaussian noise, then what lies outside 0..255 is cut off; the same for the same seed.
+    """Blur, add Gaussian noise, and clip to 0..255; the same for the same seed.
 
-    float32 [..., height, width] of 0..255, and the same comes back.
+    float32 [..., height, width] of 0..255 -> the same.
     """
     noise = np.random.default_rng(seed).normal(0.0, NOISE_SIGMA, photo.shape)
     spoilt: np.ndarray = np.clip(blur(photo, BLUR_SIGMA) + noise, 0, LARGEST_PIXEL).astype(np.float32)
@@ -46,7 +47,8 @@ def spoil(photo: np.ndarray, seed: int) -> np.ndarray:
 
 
 def blur(photo: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur; beyond the border the border goes on. [..., height, width], sigma in pixels -> float32 alike."""
+    """Gaussian blur; border values continue beyond the border. [..., height, width], sigma in pixels -> float32
+    alike."""
     reach = int(np.ceil(_BLUR_REACH * sigma))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights /= weights.sum()

@@ -1,1 +1,1 @@
-"""How good a reference model is."""
+"""Quality measures of the reference models."""

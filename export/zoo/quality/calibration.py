@@ -1,7 +1,7 @@
 """Calibration: a probability of 0.9 should be right nine times in ten.
 
-Guo et al., On Calibration of Modern Neural Networks, ICML 2017: one temperature for all logits.
-Platt, Probabilistic Outputs for Support Vector Machines, 1999: targets short of 0 and 1, by how few rows there are.
+Guo et al., On Calibration of Modern Neural Networks, ICML 2017: one temperature for all logits. Platt, Probabilistic
+Outputs for Support Vector Machines, 1999: targets short of 0 and 1 by an amount that depends on the number of rows.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ _STEPS = 80  # each narrows the bracket by 0.618: far below the resolution of fl
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature that makes the labels most likely; ``logits`` [rows, classes], ``labels`` integers [rows].
 
-    The targets are Platt's: without them, a validation part without a mistake asks for a temperature of zero. The
+    The targets are Platt's: without them, a validation part without errors would give a temperature of zero. The
     likelihood is concave in 1/temperature, so a golden-section search finds its only maximum.
     """
     golden = (5**0.5 - 1) / 2

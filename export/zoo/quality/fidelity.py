@@ -1,4 +1,4 @@
-"""Fidelity: how near pictures come to the ones that they should be."""
+"""Fidelity: how close pictures come to their references."""
 
 import numpy as np
 

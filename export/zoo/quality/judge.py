@@ -1,4 +1,4 @@
-"""The judge of pictures of digits: the reference classifier, as it was published, and what it says of made ones."""
+"""The judge of digit pictures: the published reference classifier, applied to generated pictures."""
 
 import functools
 
@@ -37,10 +37,10 @@ def measure_agreement(images: np.ndarray, labels: np.ndarray) -> float:
 
 
 def measure_generation(images: np.ndarray, labels: np.ndarray, real: Part) -> dict[str, float]:
-    """How good made digits are: ``agreement``, ``least_class_agreement``, and ``diversity``.
+    """The quality of drawn digits: ``agreement``, ``least_class_agreement``, and ``diversity``.
 
-    The diversity is the mean over classes of the standard deviation of each pixel within the class, over that of the
-    real digits; 1 is as varied as they are. Every class must be among ``labels``.
+    The diversity is the standard deviation of each pixel within a class, averaged over classes, relative to that of the
+    real digits; 1 is equally varied. Every class must be among ``labels``.
     """
     right = judge(images) == labels
     made = float(np.mean([images[labels == c].std(axis=0).mean() for c in range(CLASSES)]))

@@ -40,12 +40,16 @@ def pass_to(function, given):
 @pytest.mark.parametrize(
     ("function", "given", "complaint"),
     [
-        (plain, {"x": 1, "msk": 2}, r"\(x, mask=None, scale=1\), inputs gives \(x, msk\): msk is no parameter"),
+        (
+            plain,
+            {"x": 1, "msk": 2},
+            r"\(x, mask=None, scale=1\), inputs gives \(x, msk\): forward has no parameter msk",
+        ),
         (plain, {"mask": 2}, "x has no default and is not given"),
-        (plain, {"a": 1, "b": 2, "c": 3, "d": 4}, "there are more than it has"),
+        (plain, {"a": 1, "b": 2, "c": 3, "d": 4}, "there are more inputs than parameters"),
         (keyword_only, {"x": 1}, r"\(x, scale by keyword only\), inputs gives \(x\): scale has no default"),
-        (keyword_only, {"a": 1, "b": 2}, "there are more than it has"),
-        (keyword_only, {"a": 1}, "scale would be left without"),
+        (keyword_only, {"a": 1, "b": 2}, "there are more inputs than parameters"),
+        (keyword_only, {"a": 1}, "nothing is left for scale"),
     ],
 )
 def test_names_that_do_not_fit_are_refused_with_both_sides(function, given, complaint):
@@ -80,10 +84,7 @@ def test_order_is_used_only_where_no_name_is_known_and_is_noted():
     [alone] = bind("m", inspect.signature(lambda input: input), {"x": 1})
     assert (alone.positional, alone.note) == ((1,), None)
     [two] = bind("m", inspect.signature(plain), {"a": 1, "b": 2})
-    assert (
-        two.note
-        == "no input is named like a parameter of forward, so they are passed in their order: a as x, b as mask"
-    )
+    assert two.note == "no input is named like a parameter of forward, so they are passed in order: a as x, b as mask"
 
 
 def test_function_of_anything_is_tried_by_name_first():

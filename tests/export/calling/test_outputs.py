@@ -32,12 +32,12 @@ def order(names, returned):
 @pytest.mark.parametrize(
     ("names", "returned", "complaint"),
     [
-        (("a", "c"), {"a": A, "b": B}, "forward returns a, b, outputs names a, c: c is no key of it"),
-        (("y",), {"a": A}, "forward returns a, outputs names y: y is no key of it"),
+        (("a", "c"), {"a": A, "b": B}, "forward returns a, b, outputs names a, c: it has no key c"),
+        (("y",), {"a": A}, "forward returns a, outputs names y: it has no key y"),
         (("a",), (A, B), "returns 2 tensors, but outputs has 1 names"),
         (("a", "b"), A, "returns 1 tensors, but outputs has 2 names"),
         (("a",), (C, {"a": A}), "forward returns 0, 1.a, outputs names a: use the keys that forward returns"),
-        (("boxes",), [{"boxes": A}, {"boxes": B}], "'boxes' may be 0.boxes or 1.boxes: name it by all its keys"),
+        (("boxes",), [{"boxes": A}, {"boxes": B}], "'boxes' may be 0.boxes or 1.boxes: give all its keys"),
         (("values", "places"), Pair(A, B), "forward returns values, indices, outputs names values, places"),
     ],
 )

@@ -84,7 +84,7 @@ def test_scores_that_are_no_probabilities_are_refused(describe: Callable[..., On
         (
             mixing(),
             {"classes": None, "image": None, "labels": ()},
-            "needs rows that are proved independent, and they are",
+            "needs rows that are proved independent, but they are",
         ),
         (network(), {"labels": ("a", "b")}, "does not fit its description: .* there are 2 labels"),
         (network(), {"file": "absent.onnx"}, "absent.onnx"),
@@ -93,7 +93,11 @@ def test_scores_that_are_no_probabilities_are_refused(describe: Callable[..., On
             {"samples": {"x": np.zeros((2, 3, 64, 64))}},
             r"samples: expected the inputs \['images'\], got \['x'\]",
         ),
-        (network(), {"samples": {"images": np.zeros((2, 3, 5))}}, "ONNX Runtime fails on samples of .*give samples as"),
+        (
+            network(),
+            {"samples": {"images": np.zeros((2, 3, 5))}},
+            "ONNX Runtime fails on samples of .*give samples that",
+        ),
     ],
     ids=["bytes", "mixing rows", "labels", "no file", "names of samples", "shapes of samples"],
 )

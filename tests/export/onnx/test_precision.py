@@ -143,7 +143,7 @@ def test_graph_with_nothing_to_convert_stays_as_it_is_beside_one_that_has(make_n
     assert second.files["beside.onnx"] == first.files["beside.onnx"]
     assert second.files["main.onnx"] != first.files["main.onnx"]
     assert (second.graph_parity["beside"].scale_tol, second.parity.scale_tol) == (0, 0.1)
-    assert "note: graph beside has nothing that int8 would convert, and stays as it is" in notes
+    assert "note: graph beside has nothing that int8 would convert, so it stays as it is" in notes
 
 
 def test_precision_that_makes_nothing_smaller_is_noted(make_spec, make_real_samples, store):

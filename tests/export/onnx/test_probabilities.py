@@ -44,7 +44,7 @@ def make_classifier(make_module: Callable[..., Any]) -> Callable[..., ExportSpec
     [
         (
             lambda linear, x: linear(x),
-            r"output 'y', which classes.probabilities names, is -?\d.* expected 0 to 1: name sc",
+            r"output 'y', which classes.probabilities names, is -?\d.* expected 0 to 1; if these are sc",
         ),
         (
             lambda linear, x: torch.sigmoid(linear(x)),

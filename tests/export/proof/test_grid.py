@@ -32,7 +32,7 @@ def test_row_that_takes_long_goes_through_fewer_cases(
     notes: list[str] = []
     assert sizes(store, make_spec(slow), notes) == {(1, 0), (2, 0), (3, 0)}
     [note] = [note for note in notes if "a row takes" in note]
-    assert "it is compared in batches of 1, 2, 3, with seeds 0: give batches, seeds or lengths" in note
+    assert "it is compared in batches of 1, 2, 3, with seeds 0: set batches, seeds or lengths" in note
 
 
 def test_what_the_spec_says_is_done_whatever_it_costs(

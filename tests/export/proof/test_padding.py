@@ -69,7 +69,7 @@ def test_padding_that_shows_in_real_samples_only_is_refused(make_padded_spec, st
 def test_lengths_that_do_not_fit_are_not_tried(make_padded_spec, store):
     """A length of 0, or above the size of the axis, is refused."""
     samples = {"x": torch.randn(2, 7, 4), "length": torch.tensor([7, 0])}
-    with pytest.raises(SpecError, match="expected lengths from 1 to 7, which 'x' has, got 0 to 7"):
+    with pytest.raises(SpecError, match="expected lengths from 1 to 7, the size of 'x', got 0 to 7"):
         publish(make_padded_spec(samples=samples), store)
 
 

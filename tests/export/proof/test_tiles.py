@@ -67,11 +67,11 @@ def make_restorer(make_spec, one_thread, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "fields", "complaint"),
     [
-        (lambda: Restorer(Attention()), {}, "depend on what is 512 pixels away and more, .*leave tile_pixels out$"),
-        (lambda: Restorer(Positions()), {}, "change with where a picture begins, .*leave tile_pixels out$"),
+        (lambda: Restorer(Attention()), {}, "depend on pixels 512 away or more, .*leave tile_pixels out$"),
+        (lambda: Restorer(Positions()), {}, "depend on where a picture begins, .*leave tile_pixels out$"),
         (lambda: Restorer(error="sum"), {}, "'error' is neither the mean of the squared differences nor its root"),
         (Restorer, {"tile_overlap": 2}, r"tile_overlap: expected at least 4 pixels, .*\d away, got 2: leave it out"),
-        (Restorer, {"tile_pixels": 8}, "more than twice the overlap 4, got 8: an output depends on what is"),
+        (Restorer, {"tile_pixels": 8}, "more than twice the overlap 4, got 8: an output depends on pixels"),
         (Restorer, {"tile_pixels": 65}, "multiples of the stride 2, got 65 and 4"),
         (Restorer, {"tile_pixels": None, "tile_overlap": 4}, "tile_overlap: expected tile_pixels too"),
         (Restorer, {"tile_pixels": 0}, "tile_pixels: expected a side"),
@@ -101,7 +101,7 @@ def test_joined_tiles_that_are_not_the_whole_are_refused(make_restorer, store):
     runtime = Runtime(version.read(version.verify(), "main.onnx"))
     pictures = pictures_of(spec, spec.reconstruction)
     for wrong in (Tiles(size=64, overlap=0, stride=2), Tiles(size=63, overlap=7)):
-        with pytest.raises(ParityError, match=r"are not what the whole is at .*worst element made\[.*larger tile_ove"):
+        with pytest.raises(ParityError, match=r"differ from the whole at .*worst element made\[.*larger tile_ove"):
             check_tiles(pictures, runtime, wrong)
     assert check_tiles(pictures, runtime, Tiles(size=64, overlap=4, stride=2)) == {"mean_square"}
 
