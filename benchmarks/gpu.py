@@ -1,11 +1,10 @@
-"""``sluice bench --gpu``: the engine on a GPU, without HTTP, against bare ONNX Runtime in the same run.
+"""``sluice bench --gpu``: the engine on a GPU, without HTTP, compared with bare ONNX Runtime in the same run.
 
-For each ONNX file: a sweep over batch sizes of a bare ``session.run``, of bound buffers and of CUDA graphs, in
-alternating rounds of which the medians count; then the rows per second of the engine (dispatcher, lanes, buckets) with
-many callers of one row each, as a share of the best bare batch. All on the same provider with the same options.
+For each ONNX file it sweeps the batch sizes of a bare ``session.run``, of bound buffers and of CUDA graphs, in
+alternating rounds whose medians count. Then it measures the rows per second of the engine (dispatcher, lanes, buckets)
+with many callers of one row each, as a share of the best bare batch. Provider and options are always the same.
 
-Without a GPU it says so and ends with 0. ``--provider cpu`` runs the same code on the CPU, to try it; nothing of that
-is written to a file.
+Without a GPU it says so and exits with 0. ``--provider cpu`` tries the same code on the CPU and writes no file.
 """
 
 import argparse
@@ -61,7 +60,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The figures of one file. ``engine_rows_per_s`` are by mode, each the median of some rounds."""
+    """The figures of one file. ``engine_rows_per_s`` has the median of several rounds for each mode."""
 
     name: str
     provider: str
@@ -91,7 +90,7 @@ def measure(path: Path, policy: str, batches: Sequence[int], seconds: float, tf3
 
 
 def open_modes(content: bytes, policy: str, max_rows: int, tf32: bool) -> Modes:
-    """A session for each way to run the graph; without ``graphs`` where they cannot be captured."""
+    """A session for each mode. ``graphs`` is missing if CUDA graphs cannot be captured."""
 
     def open_session(bound: bool, cuda_graphs: bool = False) -> Session:
         gpu = GpuOptions(cuda_graphs=cuda_graphs, tf32=tf32)
@@ -106,7 +105,7 @@ def open_modes(content: bytes, policy: str, max_rows: int, tf32: bool) -> Modes:
 
 
 def make_inputs(signature: Signature, rows: int) -> Arrays:
-    """Random rows; indices and flags are 0, which every graph takes, and open sizes are 8."""
+    """Random rows. Indices and flags are 0, which every graph accepts; open sizes are 8."""
     return {t.name: _make_tensor(t, rows) for t in signature.graph.inputs}
 
 
@@ -126,7 +125,7 @@ def _caller(session: Session, inputs: Arrays) -> Callable[[], object]:
 
 
 def time_alternately(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Median over rounds of the mean seconds of a call; each is called once before, and they take turns."""
+    """The median over rounds of the mean seconds of a call. The calls take turns, after one warm-up call each."""
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -154,7 +153,7 @@ def measure_engine(
 async def _drive(
     session: Session, signature: Signature, policy: str, mode: str, points: Sequence[Point], seconds: float
 ) -> float:
-    """One round: four callers for each row of the largest batch."""
+    """One round, with four callers for each row of the largest batch."""
     max_rows = points[-1].rows
     loop = asyncio.get_running_loop()
     device = Device(
@@ -179,12 +178,12 @@ async def _drive(
 
 
 def name_of(path: Path) -> str:
-    """What a file is called in the tables: its own name, or ``<model>/<version>`` for one in a store."""
+    """The name of a file in the tables: its own name, or ``<model>/<version>`` in a store."""
     return f"{path.parent.parent.name}/{path.parent.name}" if path.parent.name.isdecimal() else path.stem
 
 
 def write_markdown(sweeps: Sequence[Sweep], facts: Sequence[str]) -> str:
-    """Machine and versions, a table a file, and what the columns mean."""
+    """The machine and versions, a table for each file, and the meaning of the columns."""
     lines = [*facts, ""]
     for sweep in sweeps:
         modes = list(sweep.points[0].seconds)
@@ -213,7 +212,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def describe_run(policy: str, tf32: bool, seconds: float, commit: str) -> list[str]:
-    """The facts that a figure is worth nothing without."""
+    """The facts without which a figure is worthless."""
     gpus = ", ".join(f"{g.name} ({g.total_bytes / 2**30:.0f} GiB)" for g in read_gpus()) or "no GPU"
     return [
         f"- machine: {gpus}, driver {read_driver() or 'none'}, {count_cores()} cores, {platform.machine()}",
@@ -228,7 +227,7 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def put_figures(page: str, figures: str) -> str:
-    """The page with its figures replaced; what people wrote around them stays. Without a place for them, at its end."""
+    """The page with its figures replaced and the rest unchanged. If it has no marks, the figures go to its end."""
     before, begin, rest = page.partition(BEGIN)
     after = rest.partition(END)[2] if begin else "\n"
     return f"{before.rstrip()}\n\n{BEGIN}\n\n{figures.strip()}\n\n{END}{after}"
@@ -253,7 +252,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write the page. 0: measured, or skipped because there is no GPU; 1: a file could not be measured."""
+    """Measure and write the page. 0: measured, or skipped without a GPU; 1: a file could not be measured."""
     args = make_parser().parse_args(arguments)
     lacking = "" if args.provider == "cpu" else find_lacking_gpu(available_providers(args.provider))
     if lacking:

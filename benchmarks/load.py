@@ -1,4 +1,4 @@
-"""Callers of the engine in this process, without HTTP: what the benchmarks load it with."""
+"""The load of the benchmarks: callers of the engine in this process, without HTTP."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from service.errors import NotReady, ServiceError
 
 
 class Load:
-    """Callers of one row each, who ask again as soon as they are answered, until the time is over."""
+    """Callers of one row each, who send the next request when the last is answered, until the time is over."""
 
     def __init__(self, dispatcher: Dispatcher, rows: Rows, seconds: float) -> None:
         self._dispatcher, self._rows, self._seconds = dispatcher, rows, seconds
@@ -20,7 +20,7 @@ class Load:
         self._began = 0.0
 
     async def run(self, callers: int) -> float:
-        """Rows per second until the last caller was answered. Raises NotReady if one got an error."""
+        """Rows per second until the last caller is answered. Raises NotReady if a caller got an error."""
         self._began = time.perf_counter()
         for _ in range(callers):
             self._ask()

@@ -1,8 +1,8 @@
-"""``make bench-smoke``: has the engine become slower? Two minutes, in this process, on any machine.
+"""Checks whether the engine has become slower, in two minutes on any machine: ``python -m benchmarks.smoke``.
 
-For each cell, the engine and a plain loop take turns. The loop does only what any batching server in Python must do:
-join the rows, run the graph, and give each caller its row. The engine's rows a second over the loop's must not fall
-below the limit in ``smoke.toml``. The engine has one lane, so that the number of cores does not matter.
+For each cell, the engine and a plain loop take turns in this process. The loop does only what any batching server in
+Python must do: join the rows, run the graph, and give each caller its row. The ratio of their rows per second must not
+fall below the limit in ``smoke.toml``. The engine has one lane, so the number of cores does not matter.
 """
 
 import asyncio
@@ -41,13 +41,13 @@ class Cell:
 
 
 def read_cells(path: Path = LIMITS) -> list[Cell]:
-    """The cells of a file of limits: a table for each model, with the least ratio by number of callers."""
+    """The cells of a file with limits: a table for each model, with the least ratio by number of callers."""
     tables: Mapping[str, Mapping[str, float]] = tomllib.loads(path.read_text())
     return [Cell(model, int(callers), least) for model, row in tables.items() for callers, least in row.items()]
 
 
 def measure(cell: Cell, rounds: int = ROUNDS, round_s: float = ROUND_S) -> float:
-    """The engine's rows a second over those of the plain loop, the median of alternating rounds."""
+    """The ratio of the engine's rows per second to the plain loop's: the median of alternating rounds."""
     model = MODELS[cell.model]
     content = model.build()
     session = Session(content)
@@ -73,7 +73,7 @@ def _learn_cost(model: BenchModel, session: Session) -> CostModel:
 
 
 async def _run_plain_loop(model: BenchModel, session: Session, callers: int, seconds: float) -> float:
-    """Rows a second of a loop that serves ``callers`` rows at a time."""
+    """Rows per second of a loop that serves ``callers`` rows at a time."""
     loop = asyncio.get_running_loop()
     row, done = model.make_rows(1), 0
     began = time.perf_counter()

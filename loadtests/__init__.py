@@ -1,1 +1,1 @@
-"""Load tests and comparisons: a black box over HTTP that imports nothing of the server it asks."""
+"""Load tests and comparisons. They are a black box over HTTP and import nothing of the server."""

@@ -1,4 +1,4 @@
-"""Is an answer right? Its shape is held against the model's signature, its numbers against what they claim to be."""
+"""Checks an answer: its shape against the model's signature, its numbers against their meaning."""
 
 import json
 import math
@@ -53,6 +53,6 @@ def _check_output(tensor: Tensor, values: np.ndarray, rows: int) -> None:
     if len(values.shape) != len(expected) or any(
         size not in (DYNAMIC, got) for size, got in zip(expected, values.shape, strict=True)
     ):
-        raise WrongAnswer(f"output {tensor.name!r} has not the shape of its signature with one row per row sent")
+        raise WrongAnswer(f"output {tensor.name!r} does not have its signature's shape with one row per row sent")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise WrongAnswer(f"output {tensor.name!r} holds numbers that are not finite")

@@ -1,6 +1,6 @@
 """The sub-commands ``sluice loadtest`` and ``sluice bench``.
 
-Exit codes of ``loadtest``: 0 the objective held, 1 it did not (or nothing could be measured), 2 the command was wrong.
+Exit codes of ``loadtest``: 0 the objective held, 1 it did not (or nothing could be measured), 2 wrong usage.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def loadtest_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def loadtest(args: argparse.Namespace) -> int:
-    """Run Locust against a server and hold what it measured against the objective."""
+    """Run Locust against a server and compare its figures with the objective."""
     messages = Console(stderr=True)
     if find_spec("locust") is None:
         _complain(messages, "the load generator Locust is not installed: pip install 'sluice-serving[loadtest]'")
@@ -81,7 +81,8 @@ def loadtest(args: argparse.Namespace) -> int:
     objective = Objective(args.max_error_rate, args.max_p99_ms / 1000, args.min_requests)
     try:
         model = args.model or find_model(args.host, None if args.user == "binary" else "classify")
-        # Done here as well as in the load generator: a wrong address or model is told at once and in one line.
+        # Checked here as well as in the load generator, so that a wrong address or model is reported at once, in one
+        # line.
         make_inputs(read_signature(args.host, model), 1, np.random.default_rng(0))
         plan = Plan(
             host=args.host,
@@ -108,7 +109,7 @@ def loadtest(args: argparse.Namespace) -> int:
 
 
 def describe_run(plan: Plan, figures: Figures, verdict: Verdict) -> str:
-    """Plan, figures and verdict as JSON; a figure that nothing was measured for is null."""
+    """Plan, figures and verdict as JSON. A figure without measurements is null."""
     document = {
         "holds": verdict.holds,
         "findings": [asdict(finding) for finding in verdict.findings],

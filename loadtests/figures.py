@@ -1,4 +1,4 @@
-"""The figures of a finished Locust run, read from the CSV files that our Locust file leaves."""
+"""The figures of a finished Locust run, read from the CSV files that our Locust file writes."""
 
 import csv
 import math
@@ -12,12 +12,12 @@ AGGREGATED = "Aggregated"
 
 
 class NoFigures(Exception):
-    """Locust left no figures, or some that cannot be read; the text names the file."""
+    """Locust left no figures, or unreadable ones; the text names the file."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """What was measured on one route, or on all of them together. Times are in seconds, NaN without a request."""
+    """The figures of one route, or of all together. Times are in seconds, NaN without requests."""
 
     name: str
     requests: int

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, outside of any measurement: metadata, readiness, the check before a benchmark."""
+"""One HTTP request and its answer, outside any measurement: metadata, readiness, checks before a benchmark."""
 
 import http.client
 from collections.abc import Mapping
@@ -45,6 +45,6 @@ def exchange(address: str, request: Request, timeout_s: float = 10.0) -> Answer:
         return Answer(response.status, headers, response.read())
     except (OSError, http.client.HTTPException) as failure:
         reason = str(failure) or type(failure).__name__
-        raise Unreachable(f"no answer from {address}: {reason}; is a server running there?") from failure
+        raise Unreachable(f"no answer from {address}: {reason}: check that a server runs there") from failure
     finally:
         connection.close()

@@ -1,9 +1,9 @@
-"""Locust users. ``sluice loadtest`` runs this file; so does Locust itself, with its page or distributed:
+"""Locust users. ``sluice loadtest`` runs this file. Locust can run it too, with its page or distributed:
 
 locust -f loadtests/locustfile.py --host http://127.0.0.1:3000 --model digits ClassifyUser
 
-A user sends its next request as soon as the last one is answered. Bodies are made once, before the first request, so
-that the generator's own work stays small; every answer is checked, because a fast wrong answer is a failure.
+A user sends its next request as soon as the last one is answered. Bodies are made before the first request, to keep the
+generator's own work small. Every answer is checked, because a fast wrong answer is a failure.
 """
 
 import csv
@@ -31,7 +31,7 @@ from loadtests.signature import NoModel, Signature, find_model, read_signature
 from loadtests.wire import WrongAnswer, encode_binary, shorten
 
 BODIES = 32
-"""How many different bodies are sent in turn: enough that no cache answers, few enough to make at once."""
+"""How many different bodies are sent in turn: enough to defeat caches, few enough to make at once."""
 
 SEED = 20
 
@@ -79,7 +79,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 
 
 def prepare(environment: Environment, **_: object) -> None:
-    """Read the model's signature and make the bodies; a run that cannot have them ends at once."""
+    """Read the model's signature and make the bodies. If that fails, the run ends at once."""
     _loads.clear()
     options: Any = environment.parsed_options
     address = environment.host or ""
@@ -95,7 +95,7 @@ def prepare(environment: Environment, **_: object) -> None:
 
 
 def write_figures(environment: Environment, **_: object) -> None:
-    """Write the final CSV files. Those of Locust's own ``--csv`` lack up to the last second, and all of a short run."""
+    """Write the final CSV files. Locust's own ``--csv`` files can lack the last second, and all of a short run."""
     options: Any = environment.parsed_options
     if not options.figures or isinstance(environment.runner, WorkerRunner):
         return
@@ -121,7 +121,7 @@ def make_load(signature: Signature, rows: int) -> Load:
         inputs = make_inputs(signature, rows, rng)
         headers, content = encode_binary(inputs)
         binary.append(Body(content, headers))
-        # The task route takes the rows of the only input; a classifier with several is asked over /v2 instead.
+        # The task route takes the rows of a single input; a classifier with several inputs is asked over /v2 instead.
         first = shorten(next(iter(inputs.values())))
         document = {"model": signature.model, "inputs": first}
         classify.append(Body(json.dumps(document).encode(), {"Content-Type": "application/json"}))
@@ -129,7 +129,7 @@ def make_load(signature: Signature, rows: int) -> Load:
 
 
 class ModelUser(FastHttpUser):
-    """What both kinds of user share."""
+    """The base of both kinds of user."""
 
     abstract = True
     wait_time = constant(0)
@@ -158,7 +158,7 @@ class ModelUser(FastHttpUser):
 
 
 class ClassifyUser(ModelUser):
-    """A person's program: rows as nested JSON numbers, predictions back."""
+    """A user that sends rows as nested JSON numbers to the task route."""
 
     @task
     def classify(self) -> None:
@@ -169,7 +169,7 @@ class ClassifyUser(ModelUser):
 
 
 class BinaryUser(ModelUser):
-    """A service's program: tensors as bytes by the Open Inference Protocol."""
+    """A user that sends tensors as bytes by the Open Inference Protocol."""
 
     @task
     def infer(self) -> None:

@@ -1,4 +1,4 @@
-"""A service level objective and its judgement of what a load test measured. Pure: no clock, no file, no socket."""
+"""A service level objective, and its verdict on what a load test measured. Pure: no clock, no file, no socket."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measured:
-    """What one load test saw. ``p99_s`` is the time in seconds that 99 % of the requests stayed within."""
+    """The results of one load test. 99 % of the requests took at most ``p99_s`` seconds."""
 
     requests: int
     failures: int
@@ -14,7 +14,7 @@ class Measured:
 
     @property
     def error_rate(self) -> float:
-        """Failed requests as a fraction of all; NaN when there was none."""
+        """Failed requests as a fraction of all; NaN without requests."""
         return self.failures / self.requests if self.requests else math.nan
 
 
@@ -39,9 +39,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Objective:
-    """Limits that a service is held to; each limit itself is still allowed.
+    """The limits for a service. A value equal to a limit is allowed.
 
-    Raises ValueError for limits that nothing could hold or break.
+    Raises ValueError for limits that nothing could meet or break.
     """
 
     max_error_rate: float = 0.0
@@ -58,7 +58,7 @@ class Objective:
             raise ValueError(f"min_requests: expected at least 1, got {self.min_requests}")
 
     def judge(self, measured: Measured) -> Verdict:
-        """Hold each figure against its limit; a figure that is not a number (nothing was measured) never holds."""
+        """Compare each figure with its limit. NaN (nothing was measured) never holds."""
         return Verdict(
             (
                 Finding("requests", measured.requests, self.min_requests, holds=measured.requests >= self.min_requests),

@@ -1,4 +1,4 @@
-"""Example rows for any signature: handwriting-like strokes for pictures, plain numbers in [0, 1) for the rest."""
+"""Example rows for any signature: pen strokes for pictures, plain numbers in [0, 1) for the rest."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ from loadtests.signature import DYNAMIC, NoModel, Signature, Tensor
 from loadtests.wire import DTYPES
 
 DYNAMIC_AXIS_LENGTH = 16
-"""Size given to an axis (other than the batch) that the model leaves open."""
+"""The size of an axis, other than the batch, that the model leaves open."""
 
 MIN_PICTURE_SIDE = 4
 STROKE_POINTS = 24
 
 
 def make_inputs(signature: Signature, rows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """``rows`` rows for each input of ``signature``; the same generator state gives the same rows.
+    """``rows`` rows for each input of ``signature``. The same generator state gives the same rows.
 
-    Raises NoModel for a datatype that has no numbers to make (BYTES, BF16).
+    Raises NoModel for a datatype without numbers (BYTES, BF16).
     """
     return {tensor.name: _make_tensor(signature.model, tensor, rows, rng) for tensor in signature.inputs}
 
@@ -31,7 +31,7 @@ def _make_tensor(model: str, tensor: Tensor, rows: int, rng: np.random.Generator
     if dtype.kind == "f":
         values = np.stack([_draw_row(shape, rng) for _ in range(rows)])
     else:
-        # 0 and 1 are valid whatever the integers mean: a flag, a token, a mask, a length.
+        # 0 and 1 are valid for most integers: flags, tokens, masks, lengths.
         values = rng.integers(0, 2, (rows, *shape))
     return values.astype(dtype)
 

@@ -1,4 +1,4 @@
-"""One Locust run in a process of its own: Locust patches the standard library with gevent, which must not reach us."""
+"""One Locust run in another process, because Locust patches the standard library with gevent."""
 
 import os
 import subprocess
@@ -15,16 +15,16 @@ USERS = {"classify": ("ClassifyUser",), "binary": ("BinaryUser",), "both": ("Cla
 """The choices of ``--user`` and the Locust users that each one starts."""
 
 STOP_TIMEOUT_S = 5
-"""Time that requests under way get at the end of the run, so that they are counted."""
+"""How long running requests may take at the end of the run, so that they are counted."""
 
 GRACE_S = 60
-"""Time beyond the run's length for starting and for writing the reports, after which Locust is ended."""
+"""How long Locust may take beyond the run's length, for starting and writing reports. Then it is ended."""
 
 PROGRESS_INTERVAL_S = 0.25
 
 
 class RunFailed(Exception):
-    """Locust itself failed, apart from what it measured; the text has the end of its log."""
+    """Locust itself failed; the text has the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def command(self) -> list[str]:
-        users = USERS[self.user][: self.users]  # a single caller can be of one kind only
+        users = USERS[self.user][: self.users]  # a single caller can only be of one kind
         return [
             sys.executable,
             *("-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"),
@@ -58,7 +58,7 @@ class Plan:
             *("--run-time", f"{self.run_time_s}s", "--stop-timeout", str(STOP_TIMEOUT_S)),
             *("--model", self.model, "--rows-per-request", str(self.rows_per_request)),
             *("--html", str(self.report), "--figures", str(self.csv_prefix)),
-            # Failed requests are for the objective to judge; any other exit code means that Locust failed.
+            # The objective judges failed requests. Any other exit code means that Locust failed.
             *("--exit-code-on-error", "0"),
             *users,
         ]
@@ -68,7 +68,7 @@ def run_locust(plan: Plan, console: Console) -> None:
     """Run ``plan`` to its end, showing progress on ``console``; raises RunFailed."""
     plan.report.parent.mkdir(parents=True, exist_ok=True)
     for old in _outputs(plan):
-        old.unlink(missing_ok=True)  # figures of an earlier run must never be judged as this one's
+        old.unlink(missing_ok=True)  # figures of an earlier run must not be taken for this one's
     with plan.log.open("wb") as log:
         process = subprocess.Popen(plan.command, stdout=log, stderr=subprocess.STDOUT, env=_environment())
         try:
@@ -87,7 +87,7 @@ def _outputs(plan: Plan) -> list[Path]:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, in which Locust finds this package and none of its own settings."""
+    """This process's environment with this package on its path and without settings for Locust."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
     above = str(LOCUSTFILE.parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [above, environment.get("PYTHONPATH")]))

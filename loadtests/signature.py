@@ -1,4 +1,4 @@
-"""What a model takes and gives, as its server says in the Open Inference Protocol's model metadata."""
+"""The inputs and outputs of a model, read from its metadata by the Open Inference Protocol."""
 
 import json
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Signature:
 
 
 def read_signature(address: str, model: str) -> Signature:
-    """The signature of ``model``, asked from its server; raises NoModel or Unreachable."""
+    """The signature of ``model``, read from its server. Raises NoModel or Unreachable."""
     path = f"/v2/models/{quote(model, safe='')}"
     answer = exchange(address, Request(path))
     if answer.status != 200:
@@ -48,7 +48,7 @@ def read_signature(address: str, model: str) -> Signature:
 
 
 def parse_signature(model: str, body: bytes) -> Signature:
-    """Read model metadata; raises NoModel when a field is missing, no input is there, or a tensor has no batch axis."""
+    """Read model metadata. Raises NoModel for a missing field, no inputs, or a tensor without a batch axis."""
     try:
         document = json.loads(body)
         inputs = tuple(_read_tensor(entry) for entry in document["inputs"])
@@ -64,7 +64,7 @@ def parse_signature(model: str, body: bytes) -> Signature:
 
 
 def find_model(address: str, task: str | None = None) -> str:
-    """The first ready model (of ``task``, when given) that the server's ``/models`` lists.
+    """The first ready model (of ``task``, if given) that the server's ``/models`` lists.
 
     Raises NoModel, Unreachable.
     """

@@ -1,4 +1,4 @@
-"""SIGTERM as an ordinary exit: Python would end on the spot and leave the processes that it started running."""
+"""Makes SIGTERM an ordinary exit; otherwise Python would leave the processes that it started running."""
 
 import signal
 import threading
@@ -10,9 +10,9 @@ from typing import NoReturn
 
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM raises SystemExit(143), so that every ``finally`` runs; afterwards all is as before."""
+    """Within the block, SIGTERM raises SystemExit(143), so that every ``finally`` runs. Afterwards all is as before."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may choose, and only it is interrupted
+        yield  # only the main thread can set signal handlers, and only it is interrupted
         return
     before = signal.signal(signal.SIGTERM, _exit)
     try:

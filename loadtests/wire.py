@@ -1,9 +1,9 @@
-"""Tensors as bytes: Open Inference Protocol v2 JSON and its binary tensor extension, on the client's side.
+"""Tensors as bytes: Open Inference Protocol v2 JSON and its binary tensor extension, for clients.
 
-Written by hand: a load test that shared the server's codec would share its mistakes too.
+Written by hand, because sharing the server's codec would share its mistakes.
 
-Binary request and answer: a JSON header, then the tensors' bytes in the header's order (little-endian, row-major, no
-padding); ``Inference-Header-Content-Length`` is the length of the JSON. Each tensor states its ``binary_data_size``.
+In binary form, a JSON header is followed by the tensors' bytes in the header's order (little-endian, row-major, no
+padding). ``Inference-Header-Content-Length`` is the length of the JSON. Each tensor states its ``binary_data_size``.
 """
 
 import json
@@ -83,9 +83,9 @@ def encode_json(inputs: Mapping[str, np.ndarray]) -> tuple[dict[str, str], bytes
 
 
 def shorten(values: np.ndarray) -> list[Any]:
-    """Nested lists of numbers; a float32 is written as briefly as it can be without changing its value.
+    """Nested lists of numbers. A float32 is written as short as possible without changing its value.
 
-    ``tolist`` alone would write 0.1 as 0.10000000149011612, so every server would be measured at reading digits.
+    ``tolist`` alone would write 0.1 as 0.10000000149011612, so the test would measure how fast servers read digits.
     """
     if values.dtype == np.float32:
         return _nest([float(str(value)) for value in values.reshape(-1)], values.shape)

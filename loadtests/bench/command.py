@@ -1,6 +1,6 @@
-"""``sluice bench``: measure the servers that were asked for and write JSON, Markdown and, if possible, a chart.
+"""``sluice bench``: measures the chosen servers and writes JSON, Markdown and, if possible, a chart.
 
-Exit codes: 0 all was measured, 1 a peer could not be measured or answered with errors, 2 the command cannot run so.
+Exit codes: 0 everything was measured, 1 a peer could not be measured or answered with errors, 2 the command cannot run.
 """
 
 import argparse
@@ -42,7 +42,7 @@ MEASURED, INCOMPLETE, USAGE = 0, 1, 2
 
 FULL_CLIENTS, QUICK_CLIENTS = (1, 16, 64), (1, 16)
 BEFORE_ROUNDS = 30
-"""Short rounds side by side tell a change of 1 to 3 % where the machine's own pace moves by 20."""
+"""Many short rounds side by side show a change of 1 to 3 % although the machine's own speed varies by 20 %."""
 TASKS = "tasks"
 PICTURE_CLIENTS, QUICK_PICTURE_CLIENTS = (16, 64), (16,)
 FULL_CEILING_S, QUICK_CEILING_S = 1.0, 0.2
@@ -65,7 +65,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
         "--before",
         type=_checkout,
         metavar="FOLDER",
-        help="compare with another checkout of Sluice alone, in many short rounds",
+        help="compare only with another checkout of Sluice, in many short rounds",
     )
     parser.add_argument("--quick", action="store_true", help="one model, few short rounds: does it work?")
     parser.add_argument("--no-ceiling", action="store_true", help="leave out ONNX Runtime in process")
@@ -105,7 +105,7 @@ def bench(args: argparse.Namespace) -> int:
 
 
 def find_lacking() -> str:
-    """What must be installed first, and how; empty when nothing is missing."""
+    """What must be installed first, and how; empty if nothing is missing."""
     if shutil.which("wrk") is None:
         return "the load generator wrk is not installed: apt-get install wrk (brew install wrk)"
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
@@ -113,8 +113,9 @@ def find_lacking() -> str:
 
 
 def _bench_gpu() -> int:
-    """The engine against bare ONNX Runtime, in a process of its own: this package knows the service by HTTP only."""
-    from loadtests.bench.models.resnet import write_networks  # needs onnx, which the other servers do without
+    """Run the engine against bare ONNX Runtime in another process, because this package knows the service only by
+    HTTP."""
+    from loadtests.bench.models.resnet import write_networks  # needs onnx, which the other servers do not
 
     with tempfile.TemporaryDirectory(prefix="sluice-bench-gpu-") as folder:
         files = [*write_networks(Path(folder)), *sorted(Path("model_store/models").glob("*/*/main.onnx"))]
@@ -123,7 +124,7 @@ def _bench_gpu() -> int:
 
 
 def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> Result:
-    """Install first, which needs the package index; then measure in a private network, where there can be one."""
+    """Install first, which needs the package index; then measure in a private network, if there can be one."""
     peers = _choose_peers(args)
     cores = count_cores()
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
@@ -149,7 +150,7 @@ def _choose_peers(args: argparse.Namespace) -> list[Peer]:
 
 
 def _picture_peers(args: argparse.Namespace) -> list[Peer]:
-    """Who classifies pictures: those that were asked for. The tasks are measured on ours alone."""
+    """The chosen servers that classify pictures. The tasks are measured on Sluice alone."""
     if args.no_tasks or args.before:
         return []
     peers = {SELF: TASKS_PEER, "bentoml": BENTOML_PICTURE}

@@ -1,10 +1,10 @@
-"""The comparison itself: install, start, check, warm up, measure in interleaved rounds, end.
+"""The comparison: install, start, check, warm up, measure in interleaved rounds, stop.
 
-1. For each model, every peer's server is started; all of them stay up. Those that poll are paused while others are
-   measured: LitServe takes a third of a core and Ray a tenth when nobody asks them, the others nothing.
-2. One answer of each is held against ONNX Runtime in this process. A peer with a wrong one is not measured.
-3. For each encoding and number of clients, each peer is warmed up; then the rounds go peer by peer, every second round
-   in the opposite order, so that slow drift of the machine meets all of them.
+1. For each model, every peer's server is started, and all of them stay up. Those that poll are paused while others are
+   measured: when idle, LitServe takes a third of a core and Ray a tenth, the others nothing.
+2. One answer of each is compared with ONNX Runtime in this process. A peer with a wrong answer is not measured.
+3. For each encoding and number of clients, each peer is warmed up. The rounds then go peer by peer, every second round
+   in the opposite order, so that drift of the machine affects all of them equally.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ from loadtests.wire import WrongAnswer
 ROWS_PER_REQUEST = 1
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-4
 JSON_SLACK_BYTES_PER_NUMBER = 16
-"""Company in a batch may change a float's last digits, and with them the length of a JSON answer."""
+"""Other rows in a batch may change a float's last digits, and so the length of a JSON answer."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Contender:
-    """A peer whose server is up and has answered rightly, with a script for each encoding."""
+    """A peer whose server is up and has answered correctly, with a script for each encoding."""
 
     peer: Peer
     site: Site
@@ -64,7 +64,7 @@ class Contender:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """The server runs within the block, and has answered before it begins; raises WrkFailed."""
+        """The server runs within the block, and has answered before it begins. Raises WrkFailed."""
         if self.peer.is_busy_when_idle:
             resume(self.pid)
         try:
@@ -79,9 +79,9 @@ class Contender:
 
 
 class Comparison:
-    """Measures peers model by model; what could not be measured is in ``absences``, with its reason.
+    """Measures peers model by model. What could not be measured is in ``absences``, with its reason.
 
-    ``no_private_network`` is the reason why there is none, or empty.
+    ``no_private_network`` is the reason why there is no private network, or empty.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Comparison:
         self._pythons: dict[str, Path | NotInstalled] = {}
 
     def install(self, peers: list[Peer]) -> None:
-        """Make the peers' environments, which needs the package index; what fails is an absence later."""
+        """Create the peers' environments, which needs the package index. A failure becomes an absence later."""
         for peer in peers:
             self.say(f"installing {peer.name}, if it is not yet")
             try:
@@ -109,7 +109,7 @@ class Comparison:
     def measure(
         self, model: BenchModel, peers: list[Peer], schedule: Schedule, ceiling: Ceiling | None = None
     ) -> list[Cell]:
-        """All cells of one model, and the ceiling in the same rounds. The servers are gone when this ends."""
+        """All cells of one model, with the ceiling in the same rounds. The servers are stopped at the end."""
         yardsticks = {clients: Yardstick(model, ceiling, clients) for clients in schedule.clients} if ceiling else {}
         with ExitStack() as stack:
             contenders = []
@@ -126,7 +126,7 @@ class Comparison:
             ]
 
     def enter(self, stack: ExitStack, model: BenchModel, peer: Peer, encodings: tuple[str, ...]) -> Contender:
-        """Start a peer and check its answers; its server stays up until ``stack`` ends, unless this raises.
+        """Start a peer and check its answers. Its server stays up until ``stack`` ends, unless this raises.
 
         Raises NotInstalled, ServerFailed, Unreachable, WrongAnswer, OSError.
         """
@@ -184,7 +184,7 @@ class Comparison:
             for contender in able if number % 2 == 0 else reversed(able):
                 name = contender.peer.name
                 if name not in samples:
-                    continue  # it failed in a round before
+                    continue  # it failed in an earlier round
                 try:
                     sample = contender.shoot(encoding, clients, schedule.warm_up_s if number < 0 else schedule.round_s)
                 except WrkFailed as failure:
@@ -215,7 +215,7 @@ def _check_and_write(peer: Peer, site: Site, encoding: str, folder: Path) -> Pat
 
 
 def check_answer(peer: Peer, site: Site, encoding: str) -> Shot:
-    """Ask once and hold the scores against ONNX Runtime in this process; what wrk may then repeat.
+    """Ask once and compare the scores with ONNX Runtime in this process. Returns the request for wrk to repeat.
 
     Raises WrongAnswer, Unreachable.
     """
@@ -234,5 +234,5 @@ def check_answer(peer: Peer, site: Site, encoding: str) -> Shot:
 
 
 def _as_sample(rows_per_s: float, duration_s: int) -> Sample:
-    """The ceiling as if it had been asked row by row; its times say nothing."""
+    """The ceiling as if it had been asked row by row. Its times mean nothing."""
     return Sample(round(rows_per_s * duration_s), float(duration_s), 0, 0, 0, 0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""A peer's own virtual environment, kept in the user's cache and made anew only when its requirements change."""
+"""A peer's own virtual environment, kept in the user's cache and recreated only when its requirements change."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ INSTALL_LIMIT_S = 1200
 
 
 class NotInstalled(Exception):
-    """A peer's environment could not be made; the text has the end of pip's output."""
+    """A peer's environment could not be created; the text has the end of pip's output."""
 
 
 def cache_root(environ: Mapping[str, str]) -> Path:
@@ -25,12 +25,12 @@ def cache_root(environ: Mapping[str, str]) -> Path:
 
 
 def fill_requirements(requirements: Sequence[str], versions: Mapping[str, str]) -> list[str]:
-    """Put the versions of this environment in: the same ONNX Runtime under every server."""
+    """Fill in the versions of this environment, so that every server has the same ONNX Runtime."""
     return [requirement.format(**versions) for requirement in requirements]
 
 
 def prepare_python(peer: Peer, root: Path) -> Path:
-    """The interpreter that ``peer`` runs on, installed below ``root`` if it must be; raises NotInstalled."""
+    """The interpreter for ``peer``, installed below ``root`` if needed. Raises NotInstalled."""
     if peer.requirements is None:
         return Path(sys.executable)
     versions = {name: version(name) for name in ("onnxruntime", "numpy", "pillow")}
@@ -45,7 +45,7 @@ def prepare_python(peer: Peer, root: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _run([sys.executable, "-m", "venv", str(folder)])
     _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
-    stamp.write_text(digest)  # last: an installation that broke off is not reused
+    stamp.write_text(digest)  # written last, so that an interrupted installation is not reused
     return python
 
 
@@ -55,7 +55,7 @@ def digest_requirements(requirements: Sequence[str]) -> str:
 
 
 def read_versions(python: Path, distributions: Sequence[str]) -> dict[str, str]:
-    """Versions of ``distributions`` where they are installed for ``python``; those that are not are left out."""
+    """The versions of ``distributions`` that are installed for ``python``."""
     code = (
         "import json, sys, importlib.metadata as m\n"
         "found = {}\n"

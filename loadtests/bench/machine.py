@@ -1,4 +1,4 @@
-"""The facts that a figure is worth nothing without: which machine, which versions, which commit, when."""
+"""The facts without which a figure is worthless: machine, versions, commit, date."""
 
 import os
 import platform
@@ -30,7 +30,7 @@ def describe_machine() -> Machine:
 
 
 def count_cores() -> int:
-    """Cores that this process may use, which a container's limit makes fewer than there are."""
+    """The cores that this process may use, which a container may limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -45,7 +45,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_commit(folder: Path) -> str:
-    """The commit of the source, marked when files differ from it; empty where there is no git."""
+    """The commit of the source, marked if files differ from it; empty without git."""
     try:
         commit = _ask_git(folder, "rev-parse", "HEAD")
         changed = _ask_git(folder, "status", "--porcelain", "--untracked-files=no")

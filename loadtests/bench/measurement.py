@@ -1,4 +1,4 @@
-"""Measuring the figures that are not a rate against a peer, each on a server of its own."""
+"""Measures the figures that are not a rate against a peer, each on a server of its own."""
 
 import json
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def measure_overload(
         plan = Plan(
             address=address,
             usual=render_request(address, request),
-            expected=b"",  # company may change the last bits; the answers were checked before
+            expected=b"",  # other rows may change the last bits; the answers were checked before
             rate_per_s=OVERLOAD * capacity_per_s,
             duration_s=round_s,
             connections=OVERLOAD_CONNECTIONS,
@@ -101,13 +101,13 @@ def measure_overload(
 
 
 def measure_poisoning(peer: Peer, address: str, generate: Generate, duration_s: float) -> Poisoning:
-    """One request in a hundred makes the model raise; the others are asked for by status and by their bytes."""
+    """One request in a hundred makes the model fail. The others are checked by status and bytes."""
     rows = POISONED.make_rows(1)
     poison = np.full_like(rows, POISON)
     plan = Plan(
         address=address,
         usual=render_request(address, peer.request(POISONED, BINARY, rows)),
-        expected=POISONED.score(rows).astype("<f4").tobytes(),  # a table look-up: the same bits in any company
+        expected=POISONED.score(rows).astype("<f4").tobytes(),  # a table look-up gives the same bits in any batch
         rate_per_s=POISON_RATE_PER_S,
         duration_s=duration_s,
         connections=POISON_CONNECTIONS,
@@ -119,7 +119,7 @@ def measure_poisoning(peer: Peer, address: str, generate: Generate, duration_s: 
 
 
 def measure_figures(comparison: Comparison, peer: Peer, rounds: int, round_s: int) -> Figures:
-    """All three; a server that fails is the reason why a figure is missing."""
+    """Measure all three figures. If a server fails, that is the reason why a figure is missing."""
     tiny, residual = MODELS["tiny"], MODELS["residual"]
     missing: list[str] = []
 

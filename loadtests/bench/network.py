@@ -1,7 +1,7 @@
-"""A network of this process's own, where nothing but the loopback interface exists.
+"""A private network namespace with only a loopback interface.
 
-Some peers open further ports, not all of them on the loopback interface (Ray does); here nothing outside can reach
-them, and all peers are measured over the same loopback interface.
+Some peers, such as Ray, open more ports on other interfaces. Here nobody outside can reach them, and all peers are
+measured over the same loopback interface.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ class NoPrivateNetwork(Exception):
 
 @contextmanager
 def private_network() -> Iterator[None]:
-    """Within the block this thread, and the threads and processes that it starts, are in a network of their own.
+    """Within the block, this thread and the threads and processes that it starts are in a network of their own.
 
     Raises NoPrivateNetwork. Linux and root only.
     """

@@ -1,4 +1,4 @@
-"""What the comparison must know of a server to install, start, ask and check it. One file in ``peers/`` holds each."""
+"""What the comparison needs to install, start, ask and check a server. Each file in ``peers/`` defines one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ ENCODINGS = (JSON, BINARY)
 
 @dataclass(frozen=True)
 class Site:
-    """Where one server runs: its interpreter, its port on 127.0.0.1, the model it serves and a folder of its own.
+    """Where one server runs: its interpreter, its port on 127.0.0.1, its model and its folder.
 
-    ``repository`` holds ``<model>/1/model.onnx`` and nothing else; ``source`` is the peer's source, written to a file.
-    ``spare_ports`` are for what a peer opens beside HTTP.
+    ``repository`` holds only ``<model>/1/model.onnx``. ``source`` is the file with the peer's source. ``spare_ports``
+    are for ports that a peer opens besides HTTP.
     """
 
     python: Path
@@ -43,17 +43,16 @@ class Peer:
     """A server in the comparison.
 
     requirements   what pip installs into the peer's own environment; None for the environment that runs us. A
-                   requirement may name ``{onnxruntime}``, ``{numpy}`` or ``{pillow}``: the versions here, so that all
-                   run the same.
-    distributions  whose versions are written into the result
+                   requirement may name ``{onnxruntime}``, ``{numpy}`` or ``{pillow}`` to get the versions here
+    distributions  distributions whose versions are written into the result
     source         Python text of the server, written to ``Site.source`` before the start; may be empty
     command        how to start it, in the foreground; ``environment`` is added to ours
-    ready_path     a GET on it answers 200 when the server can be asked
+    ready_path     a GET on it answers 200 when the server is ready
     request        a request with these rows in one of the ``encodings``
     read_scores    the scores (rows x classes) in an answer to such a request; raises WrongAnswer
-    facts          what else decides its speed, written into the result beside its versions
-    is_busy_when_idle       it polls, and is paused while others are measured
-    needs_private_network   it opens ports that others could reach, so it only runs where there are no others
+    facts          other facts that decide its speed, written into the result beside its versions
+    is_busy_when_idle       it polls, so it is paused while others are measured
+    needs_private_network   it opens ports that others could reach, so it runs only in a private network
     """
 
     name: str

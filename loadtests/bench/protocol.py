@@ -14,7 +14,7 @@ def make_v2_request(model: BenchModel, encoding: str, rows: np.ndarray) -> Reque
 
 
 def read_v2_scores(answer: Answer) -> np.ndarray:
-    """Raises WrongAnswer where the model's output is not in the answer."""
+    """The scores in an answer. Raises WrongAnswer if the model's output is missing."""
     outputs = decode(answer.headers, answer.body)
     if OUTPUT not in outputs:
         raise WrongAnswer(f"expected the output {OUTPUT!r}, got {sorted(outputs)}")

@@ -1,7 +1,7 @@
-"""A server process of the comparison: started in its own session, waited for, and always ended, by its own id.
+"""A server process of the comparison, started in its own session, waited for, and always ended by its id.
 
 A server that polls can be paused while others are measured, so that it does not take their cores. Not every server
-bears it: the stubs of Triton's Python backend do not.
+survives that: the stubs of Triton's Python backend do not.
 """
 
 import os
@@ -20,7 +20,7 @@ ASK_INTERVAL_S = 0.2
 LOG_LINES = 20
 
 NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
-"""ONNX Runtime uploads events and keeps an identifier on the disk unless it is told not to before it is imported."""
+"""ONNX Runtime uploads events and stores an identifier unless it is told not to before the import."""
 
 
 class ServerFailed(Exception):
@@ -92,7 +92,7 @@ def _await_ready(process: "subprocess.Popen[bytes]", log: Path, address: str, re
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the server itself to stop, which stops its workers; what is left of its session after that is killed."""
+    """Ask the server to stop, which stops its workers. The rest of its session is killed afterwards."""
     resume(process.pid)
     if process.poll() is None:
         process.terminate()
@@ -103,7 +103,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _signal_session(server: int, number: signal.Signals) -> None:
-    """Signal the server's process group and, where /proc tells, the other groups of the session that it leads."""
+    """Signal the server's process group and, if /proc lists them, the other groups of its session."""
     with suppress(ProcessLookupError):
         os.killpg(server, number)
     for pid in _list_session(server):

@@ -1,6 +1,6 @@
-"""Measuring the tasks and the loop: what company is worth to those who run step by step, and what it costs them.
+"""Measures the tasks and the loop: what running together gains for step-by-step requests, and what it costs them.
 
-All requests of a contest are the same alone and in company, and both are measured in each round.
+The requests of a contest are the same alone and together, and each round measures both.
 """
 
 import json
@@ -37,12 +37,12 @@ STEPS, MANY_STEPS, HORIZON = 50, 200, 100
 ARRIVAL_S = 1.0
 HISTORY, SUNSPOT_CYCLE = 60, 11
 PROBE_PAUSE_S, PROBES_START_S = 0.01, 0.5
-"""Probes come at random moments of a step, not when the last one's stream has just ended."""
+"""Probes start at random moments of a step, not when the last stream has just ended."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long and how often. ``passes`` of what takes less than a second are measured together."""
+    """How long and how often to measure. ``passes`` of work that takes less than a second are measured together."""
 
     rounds: int = 5
     passes: int = 4
@@ -59,7 +59,7 @@ def sample_request(address: str, seed: int, steps: int, **more: Any) -> bytes:
 
 
 def forecast_request(address: str, number: int) -> bytes:
-    """A series like the yearly numbers of sunspots, each one with other years and another height."""
+    """A series like the yearly numbers of sunspots, with different years and height for each ``number``."""
     angles = (2 * math.pi * (year + number) / SUNSPOT_CYCLE for year in range(HISTORY))
     series = [round((60 + number) * (1 + 0.9 * math.sin(angle)), 1) for angle in angles]
     return _render(address, "/predict_sequence", model="sunspots-forecaster", inputs=[series], horizon=HORIZON)
@@ -71,13 +71,13 @@ def _render(address: str, path: str, **document: Any) -> bytes:
 
 
 def spread_arrivals(requests: Sequence[bytes], arrival_s: float, is_endless: bool = False) -> list[Client]:
-    """A client for each request; they arrive evenly over ``arrival_s``."""
+    """A client for each request. They arrive evenly over ``arrival_s``."""
     gap_s = arrival_s / len(requests)
     return [Client([request], i * gap_s, is_endless=is_endless) for i, request in enumerate(requests)]
 
 
 class Trials:
-    """The runs of one server, and the paces of each contest so far."""
+    """The runs on one server, and the rates of each contest so far."""
 
     def __init__(self, address: str, effort: Effort) -> None:
         self._address = address
@@ -93,7 +93,7 @@ class Trials:
         self._failed_probes = 0
 
     def warm_up(self) -> None:
-        """Once alone and once in company, so that the server has seen the sizes of its batches."""
+        """Run once alone and once together, so that the server has seen the sizes of its batches."""
         for requests in (self._short, self._forecasts):
             self._run([Client(requests)])
             self._run(spread_arrivals(requests, 0.0))
@@ -144,17 +144,17 @@ class Trials:
 
 
 def seeded_requests(address: str) -> list[bytes]:
-    """Requests of ``SEEDS`` seeds, with noise in each step and without, of so many steps that they are not in step."""
+    """Requests for ``SEEDS`` seeds, with and without noise in each step, and with different numbers of steps."""
     return [sample_request(address, seed, STEPS // 2 + seed % STEPS, eta=seed % 2) for seed in range(SEEDS)]
 
 
 def answer_alone(address: str) -> dict[int, Reply]:
-    """By seed, one request after the other."""
+    """Replies by seed, one request after the other."""
     return {reply.number: reply for reply in ask_together(address, [Client(seeded_requests(address))])}
 
 
 def answer_in_company(address: str, is_reversed: bool = False) -> dict[int, Reply]:
-    """By seed, all at once; ``is_reversed``: the last seed first, so that other rows meet."""
+    """Replies by seed, all at once. ``is_reversed``: the last seed first, so that other rows share batches."""
     order = range(SEEDS)[::-1] if is_reversed else range(SEEDS)
     requests = seeded_requests(address)
     replies = ask_together(address, [Client([requests[seed]]) for seed in order])
@@ -162,7 +162,7 @@ def answer_in_company(address: str, is_reversed: bool = False) -> dict[int, Repl
 
 
 def measure_tasks(comparison: Comparison, peer: Peer, model: BenchModel, effort: Effort) -> TaskFigures:
-    """All figures of the loop, on two servers: the second is the first one started again."""
+    """All figures of the loop, on two servers: the second is the first one restarted."""
     figures = TaskFigures()
     try:
         with ExitStack() as stack:

@@ -55,7 +55,7 @@ OF_DIGITS = ("--model", "digits", "--rows-per-request", "3")
 PLANNED = {"status 500 instead of 200"}
 TOO_FEW = {
     "classify": {"the number of predictions is not the number of rows"},
-    "binary": {"output 'scores' has not the shape of its signature with one row per row sent"},
+    "binary": {"output 'scores' does not have its signature's shape with one row per row sent"},
 }
 
 
@@ -111,7 +111,7 @@ def test_unreachable_server_is_named(tmp_path: Path, closed_address: str, capsys
     assert run("--host", closed_address, "--report", str(tmp_path / "report.html")) == 1
     said = capsys.readouterr().err
     assert f"no answer from {closed_address}" in said
-    assert "is a server running there?" in said
+    assert "check that a server runs there" in said
     assert not list(tmp_path.iterdir())
 
 

@@ -44,7 +44,7 @@ BODIES = (
 )
 WRONG_OUTPUTS = {
     "output 'y' is missing": ({"name": "z"},),
-    "has not the shape": ({"shape": [2, 1]}, {"shape": [2]}, {"shape": [2, 2], "data": [1, 2, 3, 4]}),
+    "does not have its signature's shape": ({"shape": [2, 1]}, {"shape": [2]}, {"shape": [2, 2], "data": [1, 2, 3, 4]}),
     "not finite": ({"data": [1.0, math.nan]},),
 }
 WRONG_PREDICTIONS = (

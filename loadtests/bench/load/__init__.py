@@ -1,1 +1,1 @@
-"""What makes the load, and ONNX Runtime alone as the ceiling."""
+"""Load generators, and ONNX Runtime alone as the ceiling."""

@@ -1,10 +1,9 @@
-"""The ceiling: what ONNX Runtime does in process, with nothing around it, at its best batch size.
+"""The ceiling: the rate of ONNX Runtime in process at its best batch size.
 
-No server can pass it; how near one comes is the share that its HTTP and batching leave of the machine. (A server shares
-the cores with the load generator, the ceiling does not.) Clients that each wait for their answer have no more rows
-under way than they are, so the ceiling depends on how many there are. A sweep finds the best batch sizes; since the
-machine's speed drifts by more than the difference between servers, those are measured again in every round of the
-comparison.
+No server can exceed it. Its distance shows what HTTP and batching cost; the server also shares the cores with the load
+generator, the ceiling does not. Waiting clients have at most one row each under way, so the ceiling depends on their
+number. A sweep finds the best batch sizes. These are measured again in every round, because the machine's speed varies
+more than the servers differ.
 """
 
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ CANDIDATES = 3
 
 @dataclass(frozen=True)
 class Point:
-    """Rows per second with batches of ``batch_rows``, ``lanes`` at once, each run on ``threads`` threads."""
+    """Rows per second with batches of ``batch_rows``, ``lanes`` at once, each on ``threads`` threads."""
 
     batch_rows: int
     threads: int
@@ -53,7 +52,7 @@ def batch_sizes(max_rows: int) -> Iterator[int]:
 
 
 def measure_ceiling(model: BenchModel, cores: int, duration_s: float) -> Ceiling:
-    """Sweep batch sizes: lanes of one thread, one or as many as ``cores``, and a lane of ``cores`` threads."""
+    """Sweep batch sizes with one lane and ``cores`` lanes of one thread, and with one lane of ``cores`` threads."""
     content = model.build()
     points = []
     for threads, lanes in sorted({(1, 1), (1, cores), (cores, 1)}):
@@ -65,7 +64,7 @@ def measure_ceiling(model: BenchModel, cores: int, duration_s: float) -> Ceiling
 
 
 class Yardstick:
-    """The best few points of a ceiling for so many clients, measured again whenever a round asks for it."""
+    """The best few points of a ceiling for a number of clients, measured again in each round."""
 
     def __init__(self, model: BenchModel, ceiling: Ceiling, clients: int) -> None:
         content = model.build()
@@ -76,7 +75,7 @@ class Yardstick:
         ]
 
     def measure(self, duration_s: float) -> float:
-        """Rows per second of the best of them now; all together take ``duration_s``."""
+        """Rows per second of the best of them now. All together take ``duration_s``."""
         share_s = duration_s / len(self._trials)
         return max(_measure_rate(session, rows, lanes, share_s) for session, rows, lanes in self._trials)
 

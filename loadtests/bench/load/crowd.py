@@ -1,8 +1,8 @@
-"""A load generator with closed loops: clients who each ask their requests in turn, the next when the last is answered.
+"""A closed-loop load generator: each client sends its next request when the last one is answered.
 
 It shares the cores with the server, so it is cheap: one thread, one selector, connections that are open before the
-first request, and no more parsing than it takes to see where an answer ends. What is not answered is a reply too, of
-status 0: whoever counts the replies misses nothing.
+first request, and only the parsing that finds the end of an answer. A missing answer is a reply too, with status 0, so
+counting the replies misses nothing.
 """
 
 import random
@@ -15,17 +15,17 @@ from urllib.parse import urlsplit
 from loadtests.bench.load.openloop import READ_BYTES, Connection, split_answer
 
 LIMIT_S = 60.0
-"""After so long the run ends, whatever is not answered then."""
+"""The run ends after this time, even if answers are missing."""
 
 _HEAD_END, _LAST_CHUNK, _EVENT = b"\r\n\r\n", b"\r\n0\r\n\r\n", b"data: "
 
 
 @dataclass(frozen=True)
 class Client:
-    """Asks ``requests`` (whole HTTP requests) in turn on one connection, from ``starts_s`` after the run's beginning.
+    """Sends ``requests`` (whole HTTP requests) in turn on one connection, from ``starts_s`` after the run's start.
 
-    ``pause_s``: it waits a random time of at most so long before each. ``is_endless``: it begins anew, as long as
-    those who are not are at it and until the run's ``for_s`` is over.
+    ``pause_s``: it waits a random time of at most this before each. ``is_endless``: it starts again until the other
+    clients are done and the run's ``for_s`` is over.
     """
 
     requests: Sequence[bytes]
@@ -36,9 +36,9 @@ class Client:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to request ``number`` of a client. Times in seconds since the run's beginning.
+    """An answer to request ``number`` of a client. Times are in seconds since the run's start.
 
-    ``first_s`` is when the first event of a stream was there, or all of an answer that is none. Status 0 is no answer.
+    ``first_s`` is when the first event of a stream, or a whole other answer, had arrived. Status 0 means no answer.
     """
 
     client: int
@@ -51,7 +51,7 @@ class Reply:
 
 
 class _Caller:
-    """A client at work: when its next request is due, and where it is with the one that it has asked."""
+    """A running client: when its next request is due, and the state of the current one."""
 
     def __init__(self, position: int, client: Client, place: tuple[str, int]) -> None:
         self.position = position
@@ -65,7 +65,7 @@ class _Caller:
 
     @property
     def repeats(self) -> bool:
-        """Whether it has asked all its requests once."""
+        """Whether it has sent all its requests once."""
         return self.number >= len(self.client.requests)
 
     def begin(self, now_s: float) -> None:
@@ -74,7 +74,7 @@ class _Caller:
         self.connection.send(self.client.requests[self.number % len(self.client.requests)])
 
     def read(self, now_s: float) -> Reply | None:
-        """Take what has come; the reply, once all of it is there. Raises OSError, ValueError."""
+        """Read what has arrived. Returns the reply when it is complete. Raises OSError, ValueError."""
         content = self.connection.socket.recv(READ_BYTES)
         if not content:
             raise ConnectionResetError("the server closed the connection")
@@ -100,7 +100,7 @@ class _Caller:
 
 
 def split_any_answer(received: bytearray) -> tuple[int, bytes] | None:
-    """Status and body of an answer with a length, or in chunks (as they came), once all is there. Raises ValueError."""
+    """Status and body of a complete answer with a length or in chunks (kept as they came). Raises ValueError."""
     head_end = received.find(_HEAD_END)
     if head_end < 0:
         return None
@@ -155,7 +155,7 @@ class Crowd:
         for caller in [one for one in self._waiting if one.due_s is not None and one.due_s <= self._now()]:
             self._waiting.discard(caller)
             if caller.repeats and not self._may_repeat():
-                continue  # it became due before the others had ended
+                continue  # it became due before the others had finished
             self._asking.add(caller)
             try:
                 caller.begin(self._now())
@@ -192,7 +192,7 @@ class Crowd:
         self._selector.modify(caller.connection.socket, events, caller)
 
     def _give_up(self, caller: _Caller, failure: Exception) -> None:
-        """A client whose connection broke asks nothing more: its unanswered request fails the run's figure anyway."""
+        """Give up a client whose connection broke. Its unanswered request makes the run's figure fail."""
         self._replies.append(caller.reply(self._now(), 0, str(failure).encode()))
         self._waiting.discard(caller)
         self._asking.discard(caller)
@@ -200,8 +200,8 @@ class Crowd:
 
 
 def ask_together(address: str, clients: Sequence[Client], for_s: float = 0.0) -> list[Reply]:
-    """The replies to all clients, in the order in which they ended; endless clients go on for ``for_s`` seconds.
+    """The replies to all clients, in the order in which they completed. Endless clients go on for ``for_s`` seconds.
 
-    Raises OSError where the server takes no connection.
+    Raises OSError if the server accepts no connection.
     """
     return Crowd(address, clients, for_s).run()

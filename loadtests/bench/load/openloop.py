@@ -1,12 +1,11 @@
-"""A load generator with an open loop: it sends on a schedule, whether or not the last answers are in.
+"""An open-loop load generator: it sends on a schedule, whether or not earlier requests are answered.
 
-A closed loop such as wrk's slows down with the server and so never overloads it. Here request ``n`` is due at
-``n / rate``, its time counts from then until its answer is read, both late by up to a tick, and what is not sent for
-want of a free connection is counted, not forgotten.
+A closed loop such as wrk slows down with the server and so never overloads it. Here request ``n`` is due at ``n /
+rate``. Its time counts from then until its answer is read; both may be late by up to a tick. Requests that find no free
+connection are counted.
 
-Run as a process of its own: ``python -m loadtests.bench.load.openloop`` reads a ``Plan`` as JSON from its input and
-writes an ``Outcome`` as JSON. Bounded: so many requests, so many connections, and an end to waiting for the last
-answers.
+It runs as a process: ``python -m loadtests.bench.load.openloop`` reads a ``Plan`` as JSON from its input and writes an
+``Outcome`` as JSON. Requests, connections and the wait for the last answers are limited.
 """
 
 import base64
@@ -27,8 +26,8 @@ from loadtests.http_client import Request
 
 MAX_REQUESTS = 200_000
 TICK_S = 2e-3
-"""How often the generator looks at its schedule and its sockets. It shares the cores with the server: woken for each
-answer and each request it took 0.13 of a core for 1,600 requests of 49 KB a second, and so it takes 0.07."""
+"""How often the generator checks its schedule and sockets. It shares the cores with the server: waking for each event
+took 0.13 of a core for 1,600 requests of 49 KB a second, instead of 0.07."""
 LAST_ANSWERS_S = 5.0
 GRACE_S = 30.0
 READ_BYTES = 65536
@@ -43,8 +42,8 @@ class GeneratorFailed(Exception):
 class Plan:
     """``rate_per_s`` requests for ``duration_s``, ``burst`` at once, on at most ``connections``.
 
-    ``odd`` takes the place of ``usual`` in one of ``odd_every`` requests, at random; 0: never. Both are whole HTTP
-    requests; a right answer to the usual one has status 200 and contains ``expected``.
+    ``odd`` replaces ``usual`` in one of ``odd_every`` requests, at random; 0: never. Both are whole HTTP requests. A
+    right answer to the usual one has status 200 and contains ``expected``.
     """
 
     address: str
@@ -72,7 +71,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of it. ``times_s`` holds, for each status, the seconds from when each request was due to its answer."""
+    """The result. ``times_s`` has, for each status, the seconds from when each request was due to its answer."""
 
     sent: int = 0
     not_sent: int = 0
@@ -93,14 +92,14 @@ class Outcome:
 
 
 def render_request(address: str, request: Request) -> bytes:
-    """The bytes of a request on a connection that is kept."""
+    """The bytes of a request on a kept-alive connection."""
     headers = {"Host": urlsplit(address).netloc, **request.headers, "Content-Length": str(len(request.body))}
     head = f"{request.method} {request.path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
     return head.encode() + b"\r\n" + request.body
 
 
 def split_answer(received: bytes) -> tuple[int, bytes, bool] | None:
-    """Status, body and whether the connection is kept, once all of an answer is there. Raises ValueError."""
+    """Status, body and whether the connection is kept, once an answer is complete. Raises ValueError."""
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:
         return None
@@ -115,7 +114,7 @@ def split_answer(received: bytes) -> tuple[int, bytes, bool] | None:
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """The value that ``share`` of the values do not exceed; None of nothing."""
+    """The value that ``share`` of the values do not exceed; None without values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
@@ -133,7 +132,7 @@ class Connection:
         self.is_odd = False
 
     def send(self, content: bytes) -> None:
-        """Hand on to the kernel what it takes of this; the rest is left in ``unsent``."""
+        """Pass on what the kernel accepts; the rest stays in ``unsent``."""
         self.unsent = content
         try:
             self.unsent = content[self.socket.send(content) :]
@@ -142,7 +141,7 @@ class Connection:
 
 
 class Generator:
-    """Sends by the plan; ``run`` returns when all is answered or the time for the last answers is over."""
+    """Sends by the plan. ``run`` returns when everything is answered or the time for the last answers is over."""
 
     def __init__(self, plan: Plan) -> None:
         if plan.rate_per_s * plan.duration_s > MAX_REQUESTS:
@@ -234,7 +233,7 @@ class Generator:
             self._replace(connection)
 
     def _replace(self, connection: Connection) -> None:
-        """A new connection for one that has ended; a request that was under way on it has no answer."""
+        """Open a new connection for one that has ended. A request that was under way on it has no answer."""
         if connection in self._busy:
             self._busy.discard(connection)
             self.outcome.unanswered += 1
@@ -263,7 +262,7 @@ def generate(plan: Plan) -> Outcome:
 
 
 def main() -> None:
-    """The process's own part: plan in, outcome out."""
+    """The main function of the process: plan in, outcome out."""
     outcome = Generator(Plan.read_json(sys.stdin.read())).run()
     sys.stdout.write(json.dumps(asdict(outcome)))
 

@@ -1,6 +1,6 @@
-"""The load generator: ``wrk`` with a script that posts one fixed body and counts the answers that are not right.
+"""The load generator ``wrk``, with a script that posts one fixed body and counts wrong answers.
 
-wrk runs one thread; it keeps ``clients`` connections open and sends on each as soon as the last answer is in.
+wrk runs one thread. It keeps ``clients`` connections open and sends on each as soon as the last answer is in.
 """
 
 import json
@@ -59,7 +59,7 @@ class WrkFailed(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of wrk. Every error is counted apart; only right answers count as work done."""
+    """One run of wrk. Each kind of error is counted separately; only right answers count as work."""
 
     requests: int
     duration_s: float
@@ -111,7 +111,7 @@ class Shot:
 
 
 def quote_lua(text: str) -> str:
-    """``text`` as a Lua string; every byte that is not plain is written as a number."""
+    """``text`` as a Lua string. Every byte that is not plain is written as a number."""
     plain = (
         chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in " -_/.") else f"\\{byte:03d}"
         for byte in text.encode()
@@ -132,7 +132,7 @@ def run_wrk(address: str, script: Path, clients: int, duration_s: int) -> Sample
 
 
 def parse_output(output: str) -> Sample:
-    """The sample in what wrk printed; raises WrkFailed when its script did not get to the end."""
+    """The sample in what wrk printed. Raises WrkFailed if its script did not finish."""
     lines = [line.removeprefix(MARK) for line in output.splitlines() if line.startswith(MARK)]
     if len(lines) != 1:
         raise WrkFailed(

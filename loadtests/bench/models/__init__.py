@@ -1,1 +1,1 @@
-"""The models that are measured."""
+"""The measured models."""

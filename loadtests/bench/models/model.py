@@ -1,6 +1,6 @@
-"""The models of the comparison: three small networks with random weights that are bound by different things.
+"""The models of the comparison: three small networks with random weights and different bottlenecks.
 
-They are made here, from a seed, so that everyone measures the same graphs and nothing has to be downloaded.
+They are made here from a seed, so that everyone measures the same graphs and downloads nothing.
 """
 
 import math
@@ -17,7 +17,7 @@ from loadtests.bench.server import NO_TELEMETRY
 INPUT, OUTPUT = "rows", "scores"
 CLASSES = 10
 OPSET = 17
-IR_VERSION = 9  # the newest that every ONNX Runtime of the last years reads
+IR_VERSION = 9  # the newest that every recent ONNX Runtime reads
 SEED = 7
 TABLE_ROWS = 4
 
@@ -57,7 +57,7 @@ class Graph:
 
 
 def _grow_tiny(graph: Graph) -> None:
-    """Two small convolutions and a dense layer: so little work that the server around it is what is measured."""
+    """Two small convolutions and a dense layer: so little work that the server itself is measured."""
     x = graph.add("Relu", graph.add_convolution(INPUT, 1, 8, stride=2))
     x = graph.add("Relu", graph.add_convolution(x, 8, 16, stride=2))
     graph.add_dense(graph.add("Flatten", x), 16 * 7 * 7, CLASSES, output=OUTPUT)
@@ -83,7 +83,7 @@ def _grow_mlp(graph: Graph) -> None:
 
 
 def _grow_poisoned(graph: Graph) -> None:
-    """Looks scores up by number: a row with a number that is not in the table makes the whole run fail."""
+    """A table look-up by number: a row with a number outside the table makes the whole run fail."""
     from onnx import TensorProto
 
     number = graph.add("Cast", INPUT, to=TensorProto.INT64)
@@ -92,7 +92,7 @@ def _grow_poisoned(graph: Graph) -> None:
 
 @dataclass(frozen=True)
 class BenchModel:
-    """A model of the comparison. ``max_rows`` is the largest batch that is worth asking for on a few cores."""
+    """A model of the comparison. ``max_rows`` is the largest useful batch on a few cores."""
 
     name: str
     row_shape: tuple[int, ...]
@@ -123,12 +123,12 @@ class BenchModel:
         return path
 
     def make_rows(self, rows: int) -> np.ndarray:
-        """Example rows in [0, 1) with two decimals, as long in JSON as real pictures and measurements are."""
+        """Example rows in [0, 1) with two decimals, as long in JSON as real pictures and measurements."""
         values = np.random.default_rng(SEED).random((rows, *self.row_shape))
         return np.round(values, 2).astype(np.float32)
 
     def score(self, rows: np.ndarray) -> np.ndarray:
-        """What a server's answer to these rows is held against: ONNX Runtime, in this process."""
+        """The expected scores of these rows, from ONNX Runtime in this process."""
         scores: np.ndarray = open_session(self.build()).run(None, {INPUT: rows})[0]
         return scores
 
@@ -152,6 +152,6 @@ MODELS: Mapping[str, BenchModel] = {
 }
 
 POISONED = BenchModel("poisoned", (1,), 64, _grow_poisoned)
-"""Not in the comparison: all rows below 1 (``make_rows``) are good ones, ``POISON`` is not."""
+"""Not in the comparison. Rows below 1 (from ``make_rows``) are good, ``POISON`` is not."""
 
 POISON = float(TABLE_ROWS + 1000)

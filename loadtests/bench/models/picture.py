@@ -1,4 +1,4 @@
-"""A PNG picture to classify, with a reference model of the store instead of one that is made here."""
+"""A PNG picture to classify, with a reference model of the store."""
 
 import io
 from dataclasses import dataclass
@@ -17,8 +17,10 @@ SCALE = 16 / 255
 
 @dataclass(frozen=True)
 class StoredClassifier(BenchModel):
-    """A classifier of grey pictures in a file. Its rows are pixels, uint8 [1, 28, 28]; who serves it brings them to
-    the model's 8 x 8. Its scores are the position and the probability of the likeliest class.
+    """A classifier of grey pictures in a file.
+
+    Its rows are pixels, uint8 [1, 28, 28], which the server scales to the model's 8 x 8. Its scores are the position
+    and the probability of the likeliest class.
     """
 
     file: Path = Path()

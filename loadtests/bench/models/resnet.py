@@ -1,8 +1,8 @@
 """A network of ResNet-50's size (25.6 million parameters, 4.1 G multiply-adds a row), for `sluice bench --gpu`.
 
-The layers, strides and widths of the paper (He et al. 2015, table 1, with the stride in the 3x3 convolution as everyone
-runs it), batch normalisation folded into the convolutions as every exporter folds it. The weights are random, from a
-seed: speed does not depend on them, and nothing has to be downloaded.
+Layers, strides and widths are those of the paper (He et al. 2015, table 1), with the stride in the 3x3 convolution and
+batch normalisation folded into the convolutions, as usual. The weights are random, from a seed: speed does not depend
+on them, and nothing has to be downloaded.
 """
 
 import argparse
@@ -16,14 +16,14 @@ import numpy as np
 from loadtests.bench.models.model import IR_VERSION, OPSET, SEED, Graph
 
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
-"""Width and number of blocks; a block gives four times its width."""
+"""Width and number of blocks. A block's output has four times its width."""
 PRECISIONS = ("fp32", "fp16")
 BRANCH_SCALE = 0.25
-"""What a block adds is kept small, so that values stay in the range of half precision through all sixteen."""
+"""Keeps a block's contribution small, so that values stay in the range of half precision through all sixteen blocks."""
 
 
 class Network:
-    """Nodes and weights in the making; each step returns the name of its result."""
+    """The nodes and weights of a network being built. Each step returns the name of its result."""
 
     def __init__(self, precision: str) -> None:
         self.dtype = np.dtype({"fp32": np.float32, "fp16": np.float16}[precision])
@@ -48,7 +48,7 @@ class Network:
         )
 
     def add_block(self, x: str, ins: int, width: int, stride: int) -> str:
-        """A bottleneck: 1x1, 3x3, 1x1, and the input around it."""
+        """A bottleneck (1x1, 3x3, 1x1) with the input added."""
         y = self.add("Relu", self.add_convolution(x, ins, width, 1))
         y = self.add("Relu", self.add_convolution(y, width, width, 3, stride))
         y = self.add_convolution(y, width, 4 * width, 1, scale=BRANCH_SCALE)

@@ -1,4 +1,4 @@
-"""The servers that are compared. A new one is a file here that defines ``PEER``, and a line in the table below."""
+"""The compared servers. To add one, write a file here that defines ``PEER``, and add it to the table below."""
 
 from collections.abc import Mapping
 

@@ -1,9 +1,8 @@
-"""BentoML for pictures, as its documentation shows: an API that takes a ``PIL.Image``, asked with a multipart form.
+"""BentoML for pictures, as its documentation shows: an API that takes a ``PIL.Image`` from a multipart form.
 
-A root input, which takes a raw ``image/png`` body, answers a tenth less. The method is a plain ``def``, as recommended
-for work that blocks; an ``async def``, which holds up all other callers, answers 1.4 times as much on this tiny model.
-One worker and the defaults otherwise; the picture is brought to the model's size, and ONNX Runtime runs as in the other
-BentoML peer.
+A root input with a raw ``image/png`` body answers a tenth less. The method is a plain ``def``, as recommended for
+blocking work; an ``async def``, which blocks all other callers, answers 1.4 times as much on this tiny model. It has
+one worker and default settings; ONNX Runtime runs as in the other BentoML peer.
 """
 
 import json

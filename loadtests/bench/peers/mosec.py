@@ -1,7 +1,7 @@
 """mosec with dynamic batching: its Rust front, one Python worker with the model, batches held for at most 2 ms.
 
-JSON is its default; for binary the worker reads and writes plain bytes, the custom serialisation of its documentation.
-A worker has one encoding, so each has a route and a process of its own; the one that is not asked sleeps.
+JSON is its default. For binary bodies the worker reads and writes plain bytes, the custom serialisation of its
+documentation. A worker has one encoding, so each encoding has its own route and process; the other one sleeps.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""What the Python peers have in common: one way to open ONNX Runtime, and plain bodies where a peer has no own format.
+"""Shared by the Python peers: opening ONNX Runtime, and plain bodies for peers without a format of their own.
 
-Every peer runs the same ONNX Runtime without spinning (spinning threads would take the cores from the HTTP server).
+Every peer runs the same ONNX Runtime without spinning, because spinning threads would take cores from the HTTP server.
 """
 
 import json
@@ -40,7 +40,7 @@ def read_facts(session):
 
 
 def describe_site(site: Site, threads: int | None = None) -> dict[str, str]:
-    """The variables that ``OPEN_SESSION`` reads; as many threads as there are cores, if nothing else is said."""
+    """The variables that ``OPEN_SESSION`` reads. By default, as many threads as cores."""
     return {
         "BENCH_MODEL": str(site.model_file),
         "BENCH_THREADS": str(threads or site.threads),

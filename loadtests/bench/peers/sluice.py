@@ -1,4 +1,4 @@
-"""Sluice, from the environment that runs the comparison, with its settings untouched; and with the fast path shut."""
+"""Sluice from this environment with default settings, and again without the fast path."""
 
 import dataclasses
 import json
@@ -30,14 +30,14 @@ def _command(site: Site) -> list[str]:
 
 
 def _environment(_: Site, root: Path = SOURCE_ROOT) -> Mapping[str, str]:
-    # An empty setting is one that was not made: what the caller's shell says must not decide the comparison.
+    # An empty variable counts as unset, so the caller's shell does not affect the comparison.
     unset = {name: "" for name in os.environ if name.startswith("SLUICE_")}
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     return {**unset, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # safe: not the code of the current folder
 
 
 def read_facts(root: Path = SOURCE_ROOT) -> dict[str, str]:
-    """Whether what is compared takes requests by compiled code."""
+    """Whether the compared server's request path is compiled."""
     compiled = any((root / "service" / "engine").rglob("dispatcher.*.so"))
     return {"request path": "compiled" if compiled else "interpreted"}
 
@@ -62,13 +62,13 @@ def _environment_asgi(site: Site) -> Mapping[str, str]:
 
 
 ASGI_PEER = dataclasses.replace(PEER, name="sluice-asgi", encodings=(BINARY,), environment=_environment_asgi)
-"""All requests by the ASGI path: what the fast path is worth."""
+"""All requests go by the ASGI path, to show the gain of the fast path."""
 
 
 def make_before_peer(root: Path) -> Peer:
-    """Sluice as another checkout has it, which may be compiled; by the Python of its ``.venv``, or by this one.
+    """Another checkout of Sluice, compiled or not, run by the Python of its ``.venv`` or by this one.
 
-    Raises ValueError where ``root`` is no checkout.
+    Raises ValueError if ``root`` is no checkout.
     """
     root = root.resolve()
     if not (root / "sluice.py").is_file() or not (root / "service").is_dir():
@@ -111,4 +111,4 @@ def _read_prediction(answer: Answer) -> np.ndarray:
 TASKS_PEER = dataclasses.replace(
     PEER, encodings=(PNG,), command=_command_tasks, request=_request_picture, read_scores=_read_prediction
 )
-"""All reference models, asked by the routes of the tasks."""
+"""Serves all reference models, for the task routes."""

@@ -1,1 +1,1 @@
-"""What was measured, judged and shown."""
+"""Results, verdicts, tables and charts."""

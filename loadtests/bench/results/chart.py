@@ -1,6 +1,7 @@
-"""A picture of the result, where matplotlib is installed: requests/s of every server, and how many times the first's.
+"""The result as a picture, if matplotlib is installed: each server's requests/s, and the first server's multiple of it.
 
-One row of panels for each model and encoding, one column for each number of clients; longest bar on top.
+There is one row of panels for each model and encoding, and one column for each number of clients. The longest bar is on
+top.
 """
 
 from importlib import import_module
@@ -56,7 +57,7 @@ def _find_panel(result: Result, *key: str | int) -> list[Cell]:
 
 
 def label_bar(cell: Cell, own: Cell | None) -> str:
-    """The rate and, on another server's bar, how many times as much ours is."""
+    """The rate and, for another server, how many times as much ours is."""
     text = f"{cell.rows_per_s:,.0f}"
     ratio = compare(own, cell) if own and own is not cell else None
     return f"{text}  ({ratio.middle:.3g}×)" if ratio else text

@@ -1,4 +1,4 @@
-"""A promise, what was measured of it, and the ratio that most promises are about. Pure."""
+"""A promise, its measured value, and the ratio that most promises are about. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True)
 class Row:
-    """One promise. ``holds`` and ``reaches_aim`` are None where nothing was measured, or nothing that says it."""
+    """One promise. ``holds`` and ``reaches_aim`` are None if nothing conclusive was measured."""
 
     figure: str
     at_least: str
@@ -22,8 +22,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as much as another in the middle round, and the interval that holds the true median in 15 of 16
-    comparisons: of up to five rounds the least and the most."""
+    """How many times as much as another in the middle round, with the interval that holds the true median in 15 of 16
+    comparisons. With up to five rounds it goes from the least to the most."""
 
     middle: float
     least: float
@@ -31,7 +31,7 @@ class Ratio:
 
 
 def compare_rounds(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | None:
-    """Rounds that were interleaved, one by one, for what slows the machine slows both; None where none can be told."""
+    """Compare interleaved rounds one by one, because what slows the machine slows both; None without a ratio."""
     rounds = sorted(mine / other for mine, other in zip(ours, theirs, strict=False) if other)
     if not rounds:
         return None
@@ -42,8 +42,8 @@ def compare_rounds(ours: Sequence[float], theirs: Sequence[float]) -> Ratio | No
 def _count_outside(rounds: int) -> int:
     """How many rounds may be left out at either end.
 
-    Each round falls below the true median with probability 1/2, so that the n-th least is above it with the probability
-    of fewer than n heads in as many tosses as there are rounds: 1/32 at most.
+    Each round falls below the true median with probability 1/2. So the n-th least round is above it with the
+    probability of fewer than n heads in as many tosses as rounds, which must be at most 1/32.
     """
     outside, chance = 0, 0.5**rounds
     while (chance := chance + math.comb(rounds, outside + 1) * 0.5**rounds) <= 1 / 32:

@@ -1,4 +1,4 @@
-"""What a comparison found: medians and their ratios. Pure."""
+"""The results of a comparison: medians and their ratios. Pure."""
 
 from dataclasses import dataclass, field
 from statistics import median
@@ -12,12 +12,12 @@ from loadtests.bench.results.promise import Ratio, compare_rounds
 from loadtests.bench.results.task_figures import TaskFigures
 
 IN_PROCESS = "onnxruntime"
-"""The name that ONNX Runtime in process, the ceiling, has among the peers."""
+"""The name of the ceiling, ONNX Runtime in process, among the peers."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """All rounds of one peer on one model, with one encoding and one number of clients. One request has one row."""
+    """All rounds of one peer on one model, with one encoding and one number of clients. A request has one row."""
 
     model: str
     encoding: str
@@ -76,6 +76,6 @@ class Result:
 
 
 def compare(one: Cell, other: Cell) -> Ratio | None:
-    """``one`` against ``other``, whose rounds were interleaved; None where ``other`` answered nothing right."""
+    """``one`` against ``other``, from interleaved rounds; None if ``other`` answered nothing right."""
     ours, theirs = ([sample.answers_per_s for sample in cell.samples] for cell in (one, other))
     return compare_rounds(ours, theirs)

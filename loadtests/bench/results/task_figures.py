@@ -1,4 +1,4 @@
-"""The figures of the tasks and of the loop: rates alone and in company, first steps, bits. Pure."""
+"""The figures of the tasks and of the loop: rates alone and together, first steps, equal bits. Pure."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,8 @@ from loadtests.bench.results.promise import Ratio, compare_rounds
 
 @dataclass(frozen=True)
 class Pace:
-    """``per_s``: units of work a second, from the first request to the last answer. ``failed``: answers but 200."""
+    """``per_s``: units of work per second, from the first request to the last answer. ``failed``: answers other than
+    200."""
 
     per_s: float
     failed: int
@@ -20,10 +21,10 @@ class Pace:
 
 @dataclass(frozen=True)
 class Contest:
-    """The same work one request after the other and in company, in interleaved rounds.
+    """The same work one request after the other and all together, in interleaved rounds.
 
-    ``arrival_s`` is how long the company takes to arrive, and ``most_per_s`` what a server that answers in no time
-    would reach for it: None where nothing but the server binds.
+    ``arrival_s`` is how long the requests take to arrive together. ``most_per_s`` is the rate of a server that answers
+    instantly; None if only the server limits the rate.
     """
 
     unit: str
@@ -42,14 +43,14 @@ class Contest:
 
     @property
     def most_ratio(self) -> float | None:
-        """The ratio that the arrivals alone allow."""
+        """The largest ratio that the arrivals allow."""
         alone_per_s = median(pace.per_s for pace in self.alone)
         return self.most_per_s / alone_per_s if self.most_per_s is not None and alone_per_s else None
 
 
 @dataclass(frozen=True)
 class FirstStep:
-    """Medians of each round, of so many ``probes`` each: seconds from a request to its first streamed step."""
+    """Medians of each round, over ``probes`` requests: seconds from a request to its first streamed step."""
 
     idle_s: tuple[float, ...]
     busy_s: tuple[float, ...]
@@ -63,7 +64,7 @@ class FirstStep:
 
 @dataclass(frozen=True)
 class Sameness:
-    """Answers to the same ``seeds`` in several ways; ``differing`` have other bytes than the first way gave."""
+    """Answers to the same ``seeds`` in several ways. ``differing`` have other bytes than in the first way."""
 
     seeds: int
     compared: int
@@ -73,7 +74,7 @@ class Sameness:
 
 @dataclass(frozen=True)
 class TaskFigures:
-    """What was measured; contests by their name. A reason in ``missing`` for what was not."""
+    """What was measured, with contests by name. ``missing`` has a reason for each figure that was not."""
 
     contests: Mapping[str, Contest] | None = None
     first_step: FirstStep | None = None
@@ -96,7 +97,7 @@ class TaskFigures:
 
 
 def measure_pace(runs: Sequence[Sequence[Reply]], units: int = 1) -> Pace:
-    """``units`` of work are in each right answer; the time between runs does not count."""
+    """The rate of right answers, each with ``units`` of work. Time between runs does not count."""
     failed = sum(count_failed(run) for run in runs)
     right = sum(map(len, runs)) - failed
     elapsed_s = sum(max(one.ended_s for one in run) - min(one.asked_s for one in run) for run in runs)
@@ -113,7 +114,7 @@ def digest_outputs(body: bytes) -> str:
 
 
 def compare_outputs(ways: Sequence[Mapping[int, Reply]]) -> Sameness:
-    """``ways``: replies by seed. The first one is what the others are held against."""
+    """Compare replies by seed. The other ways are compared with the first."""
     first, *others = ways
     failed = sum(count_failed(list(way.values())) for way in ways)
     pairs = [

@@ -1,4 +1,4 @@
-"""What was promised of the tasks and of the loop, and whether it holds. Pure."""
+"""Whether the promises about the tasks and the loop hold. Pure."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ FIRST_STEP_MOST = 5.0
 
 
 def judge_tasks(figures: TaskFigures) -> Iterator[Row]:
-    """A row with an answer but 200 does not hold. Where the arrivals alone keep a ratio low, nothing is shown by it."""
+    """A row fails if an answer is not 200. If arrivals limit a ratio, it shows nothing."""
     contests = figures.contests or {}
     for name, least, aim in (*CONTESTS, (FORECASTS, FORECASTS_LEAST, FORECASTS_LEAST)):
         yield _judge_contest(name, least, aim, contests.get(name))

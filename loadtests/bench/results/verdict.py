@@ -1,6 +1,6 @@
-"""What was promised, what was measured, and whether it holds: one row for each figure. Pure.
+"""Whether the promises hold: one row for each figure, with what was promised and measured. Pure.
 
-A promise on several cells holds if it holds in the worst of them. What could not be measured neither holds nor fails.
+A promise about several cells holds if it holds in the worst of them. An unmeasured promise neither holds nor fails.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -93,7 +93,8 @@ def _against_best_encoding(result: Result, cells: Cells, peer: str) -> Row:
 
 
 def _against_ceiling(cells: Cells) -> Iterator[Row]:
-    """A share above 1 would say that the ceiling was measured wrongly: then nothing holds."""
+    """The share of the ceiling. A share above 1 would mean that the ceiling was measured wrongly: then nothing
+    holds."""
     for clients, least, aim in CEILING_SHARES:
         cell, ceiling = (cells.get(("residual", BINARY, clients, name)) for name in (SELF, IN_PROCESS))
         share = _ratio(cell, ceiling)
