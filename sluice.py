@@ -11,13 +11,13 @@ import sys
 COMMANDS = {
     # name: (module, function that adds its arguments, function that runs it, what it does)
     "serve": ("service.cli", "serve_arguments", "serve", "start the prediction service"),
-    "health": ("service.cli", "health_arguments", "health", "tell whether the server with these settings is ready"),
-    "models": ("model_store.cli", "models_arguments", "models", "list, show and verify the models of a store"),
+    "health": ("service.cli", "health_arguments", "health", "ask the server with these settings whether it is ready"),
+    "models": ("model_store.cli", "models_arguments", "models", "list, show and verify the models in a store"),
     "train": ("export.cli", "train_arguments", "train", "train a reference model and publish it"),
-    "export": ("export.cli", "export_arguments", "export_model", "publish a PyTorch model of your own"),
-    "check": ("export.cli", "check_arguments", "check", "tell what the server would do with an ONNX file, and why"),
-    "loadtest": ("loadtests.cli", "loadtest_arguments", "loadtest", "put load on a service and judge the answers"),
-    "bench": ("loadtests.cli", "bench_arguments", "bench", "compare the service with others on this machine"),
+    "export": ("export.cli", "export_arguments", "export_model", "prove and publish your own PyTorch or ONNX model"),
+    "check": ("export.cli", "check_arguments", "check", "show what the server would do with an ONNX file, and why"),
+    "loadtest": ("loadtests.cli", "loadtest_arguments", "loadtest", "put load on a server and judge its answers"),
+    "bench": ("loadtests.cli", "bench_arguments", "bench", "compare Sluice with other servers on this machine"),
 }
 
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     given = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
-        prog="sluice", description="From a trained PyTorch model to a batched, monitored, load-tested service."
+        prog="sluice", description="Turn a trained PyTorch model into a batched, monitored, load-tested service."
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
