@@ -34,14 +34,14 @@ def test_added_file_is_found(filled: Store, name: str) -> None:
     """A file beside the published ones fails verification, hidden or not."""
     version = filled.find("m", 1)
     (version.folder / name).write_bytes(b"")
-    with pytest.raises(IntegrityError, match=f"{name} in m/1 was not published with it: remove it"):
+    with pytest.raises(IntegrityError, match=f"{name} in m/1 is not in its manifest: remove it"):
         version.verify()
 
 
 def test_manifest_of_another_model_is_refused(filled: Store) -> None:
     """A version folder under another model's name is refused."""
     (filled.root / "m").rename(filled.root / "n")
-    with pytest.raises(IntegrityError, match="the manifest in n/2 is of 'm'"):
+    with pytest.raises(IntegrityError, match="the manifest in n/2: expected name 'n', got 'm'"):
         filled.find("n").read_manifest()
 
 
@@ -56,7 +56,7 @@ def test_damaged_manifest_is_named(filled: Store) -> None:
 def test_file_that_the_manifest_does_not_list_is_not_read(filled: Store) -> None:
     """Only files with a digest are opened, so no name leads out of the version."""
     version = filled.find("m", 1)
-    with pytest.raises(IntegrityError, match=r"\.\./2/main\.onnx is not among the files"):
+    with pytest.raises(IntegrityError, match=r"\.\./2/main\.onnx is not listed in the manifest"):
         version.read(version.read_manifest(), "../2/main.onnx")
 
 
