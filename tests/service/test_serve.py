@@ -15,7 +15,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from service.api.openapi.examples import EXAMPLES
-from tests.support.certificates import Authority
+from tests.support.connections.certificates import Authority
 from tests.support.models import graphs
 from tests.support.processes import Served, free_port
 

@@ -6,7 +6,7 @@ import pytest
 
 from service.process.health import ask_ready, read_server_flags
 from service.settings import Settings
-from tests.support.certificates import Authority
+from tests.support.connections.certificates import Authority
 from tests.support.models import graphs
 from tests.support.servers import ASGI, Serving, settings_for
 

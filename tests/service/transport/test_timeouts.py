@@ -11,7 +11,7 @@ import pytest
 from service.api.handler import Responder
 from service.settings import Settings
 from service.transport.request import JSON, Reply
-from tests.support.certificates import Authority
+from tests.support.connections.certificates import Authority
 from tests.support.connections.virtual import PATH, Peer, VirtualServer, run_served
 from tests.support.servers import FAST, ServerPath, Serving, settings_for
 from tests.support.wires import INFER, Wire, body_of, request_bytes

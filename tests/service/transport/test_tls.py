@@ -13,7 +13,7 @@ import pytest
 from service.settings import Settings, SettingsError
 from service.transport.fast.loop import loop_factory
 from service.transport.tls import read_identity
-from tests.support.certificates import Authority
+from tests.support.connections.certificates import Authority
 from tests.support.processes import REPOSITORY
 
 

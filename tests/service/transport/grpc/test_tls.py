@@ -8,7 +8,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from tests.support.certificates import Authority
+from tests.support.connections.certificates import Authority
 from tests.support.grpc_servers import GrpcServing, ones, settings_of
 from tests.support.models import graphs
 
