@@ -12,12 +12,22 @@ from tests.support.wires import Wire
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What runs the tests that are coroutines."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits classifier beside plain repositories of tiny graphs."""
     root = tmp_path_factory.mktemp("store")
     shutil.copytree(DEFAULT_ROOT / "digits-classifier", root / "digits-classifier")
     graphs.write_plain(root, "add", graphs.add())
     return graphs.write_plain(root, "double", graphs.double())
+
+
+MAX_ROWS = 8
+"""Of a batch: each size is run at load, which takes seconds where there are 64."""
 
 
 @pytest.fixture(scope="session", params=PATHS, ids=lambda path: path.name)
@@ -28,7 +38,7 @@ def server_path(request: pytest.FixtureRequest) -> ServerPath:
 
 @pytest.fixture(scope="session")
 def server(store: Path, server_path: ServerPath) -> Iterator[Serving]:
-    with Serving(settings_for(store, max_body_bytes=1 << 20), server_path) as serving:
+    with Serving(settings_for(store, max_body_bytes=1 << 20, max_rows=MAX_ROWS), server_path) as serving:
         yield serving
 
 

@@ -46,13 +46,12 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Serving]:
-    with Serving(settings_for(DEFAULT_ROOT, models=("digits-classifier",)), FAST) as serving:
+    with Serving(settings_for(DEFAULT_ROOT, models=("digits-classifier",), max_rows=2), FAST) as serving:
         yield serving
 
 
 def trace(server: Serving, request: bytes, *, times: int = 1) -> list[str]:
     """The files that the last of so many equal requests on one connection passes through."""
-    assert server.worker is not None
     walk = Walk()
 
     async def begin() -> None:
@@ -103,7 +102,7 @@ def named_in(title: str) -> list[str]:
 @pytest.mark.parametrize("times", [1, 3], ids=["first", "third"])
 @pytest.mark.parametrize("make", [json_tensors, binary_tensors], ids=["json", "binary"])
 def test_tensors_pass_through_at_most_14_files(server: Serving, make: Callable[[], bytes], times: int) -> None:
-    """Of all forms; the first of its kind, of which nothing is known, and the third, whose head came before."""
+    """This holds for JSON and binary tensors, for the first request of its kind and the third, whose head is known."""
     files = trace(server, make(), times=times)
     show(f"tensors, {make.__name__}, request {times} of its kind", files)
     assert len(files) <= 14

@@ -38,8 +38,8 @@ def server(store: Path) -> Iterator[Serving]:
 
 @pytest.fixture(scope="session")
 def reference_server() -> Iterator[Serving]:
-    """All reference models."""
-    settings = settings_for(DEFAULT_ROOT, max_body_bytes=4 << 20, state_key="of these tests")
+    """All reference models, with small batches: each size up to the largest is run at load."""
+    settings = settings_for(DEFAULT_ROOT, max_body_bytes=4 << 20, max_rows=8, state_key="of these tests")
     with Serving(settings, FAST) as serving:
         yield serving
 
