@@ -1,9 +1,10 @@
 """Time for tests: an event loop whose clock jumps to the next timer instead of waiting for it."""
 
 import asyncio
+import functools
 import selectors
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -42,3 +43,13 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a VirtualLoop."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)
+
+
+def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a test of a coroutine function: it runs on a VirtualLoop."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        run_virtual(test(*args, **kwargs))
+
+    return run

@@ -1,3 +1,5 @@
+"""The slot table: which rows of which requests are in a loop's next step."""
+
 import math
 import weakref
 from dataclasses import dataclass, field
@@ -29,6 +31,19 @@ def walk(rows: int = 1, steps: int = 1, **more: object) -> Walk:
     return Walk("key", rows, 0.0, steps=steps, **more)  # type: ignore[arg-type]
 
 
+def open_table(*requests: Walk, slots: int, queue_rows: int = 10) -> SlotTable[Walk]:
+    table: SlotTable[Walk] = SlotTable(slots, queue_rows)
+    for request in requests:
+        table.offer(request)
+    return table
+
+
+def take(table: SlotTable[Walk], slots: int) -> RunningBatch[Walk]:
+    batch = table.take(slots)
+    assert batch is not None
+    return batch
+
+
 def step(table: SlotTable[Walk], batch: RunningBatch[Walk]) -> None:
     """Take every row of a batch one step on and give the batch back."""
     going = []
@@ -43,19 +58,16 @@ def step(table: SlotTable[Walk], batch: RunningBatch[Walk]) -> None:
 
 def test_full_queue_refuses_with_the_time_to_come_back():
     """Rows that do not fit into the queue any more are refused, and nothing of them is kept."""
-    table: SlotTable[Walk] = SlotTable(max_slots=2, max_queue_rows=4)
-    table.offer(walk(rows=3))
+    table = open_table(walk(rows=3), slots=2, queue_rows=4)
     with pytest.raises(QueueFull) as refusal:
         table.offer(walk(rows=2), lambda: 7.0)
-    assert refusal.value.retry_after_s == 7.0
-    assert table.waiting_rows == 3
+    assert (refusal.value.retry_after_s, table.waiting_rows) == (7.0, 3)
 
 
 def test_larger_request_than_the_queue_is_accepted_alone():
     """A request that is larger than the whole queue runs if nothing else waits: else it could never run."""
-    table: SlotTable[Walk] = SlotTable(max_slots=2, max_queue_rows=4)
     request = walk(rows=9)
-    table.offer(request)
+    table = open_table(request, slots=2, queue_rows=4)
     while (batch := table.take(2)) is not None:
         step(table, batch)
     assert request.made == [[0]] * 9
@@ -63,62 +75,34 @@ def test_larger_request_than_the_queue_is_accepted_alone():
 
 def test_cancelled_rows_free_their_slots_before_the_next_step():
     """A request that leaves while it rests is in no later batch, and its slots are free at once."""
-    table: SlotTable[Walk] = SlotTable(max_slots=4, max_queue_rows=10)
     going, leaving = walk(rows=2, steps=5), walk(rows=2, steps=5)
-    table.offer(going)
-    table.offer(leaving)
-    batch = table.take(4)
-    assert batch is not None
-    step(table, batch)
+    table = open_table(going, leaving, slots=4)
+    step(table, take(table, 4))
     table.leave(leaving)
     assert table.used_slots == 2
-    batch = table.take(4)
-    assert batch is not None
-    assert [span.sequence for span in batch.spans] == [going]
+    assert [span.sequence for span in take(table, 4).spans] == [going]
 
 
-def test_ticket_that_leaves_in_the_middle_of_a_step_is_dropped_when_it_ends():
-    """What leaves while its batch steps does not rest with it."""
-    table: SlotTable[Walk] = SlotTable(max_slots=4, max_queue_rows=10)
-    request = walk(rows=2, steps=5)
-    table.offer(request)
-    batch = table.take(4)
-    assert batch is not None
-    table.leave(request)
-    assert not table.is_empty
-    step(table, batch)
-    assert table.is_empty
-
-
-def test_expired_tickets_leave_and_are_named():
+def test_expired_requests_leave_and_are_named():
     """``expire`` takes out whoever is late, waiting or under way, and nobody else."""
-    table: SlotTable[Walk] = SlotTable(max_slots=1, max_queue_rows=10)
     first, second, third = walk(steps=9, deadline=1.0), walk(deadline=2.0), walk(deadline=3.0)
-    for request in (first, second, third):
-        table.offer(request)
-    batch = table.take(1)
-    assert batch is not None
-    step(table, batch)
+    table = open_table(first, second, third, slots=1)
+    step(table, take(table, 1))
     assert table.next_deadline() == 1.0
     assert table.expire(2.5) == [first, second]
-    batch = table.take(1)
-    assert batch is not None
-    assert batch.spans[0].sequence is third
+    assert take(table, 1).spans[0].sequence is third
 
 
-def test_ended_tickets_are_not_kept_until_their_deadline():
-    """Behind one that is under way and due first, thousands that have ended leave no trace; the first is still due."""
-    table: SlotTable[Walk] = SlotTable(max_slots=16, max_queue_rows=10)
+def test_ended_requests_are_not_kept_until_their_deadline():
+    """Behind one that is under way and due first, hundreds that have ended leave no trace; the first is still due."""
     first = walk(steps=9000, deadline=5.0)
-    table.offer(first)
+    table = open_table(first, slots=16)
     ended = weakref.WeakSet[Walk]()
-    for _ in range(5000):
+    for _ in range(1000):
         request = walk(deadline=3600.0)
         ended.add(request)
         table.offer(request)
-        batch = table.take(16)
-        assert batch is not None
-        step(table, batch)
+        step(table, take(table, 16))
         request.gone = True
     assert len(ended) < 200
     assert table.expire(5.0) == [first]
@@ -126,41 +110,28 @@ def test_ended_tickets_are_not_kept_until_their_deadline():
 
 def test_newcomers_join_rows_that_are_under_way():
     """A row that waits gets into the next step that has room, beside rows at later steps."""
-    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
-    table.offer(walk(rows=2, steps=5))
-    batch = table.take(4)
-    assert batch is not None
-    step(table, batch)
+    table = open_table(walk(rows=2, steps=5), slots=8)
+    step(table, take(table, 4))
     table.offer(walk(steps=5))
-    batch = table.take(4)
-    assert batch is not None
-    assert [(span.rows, span.step) for span in batch.spans] == [(2, 1), (1, 0)]
+    assert [(span.rows, span.step) for span in take(table, 4).spans] == [(2, 1), (1, 0)]
 
 
 def test_newcomers_do_not_wait_behind_full_batches():
     """Where all batches are full, who waits steps next, in a batch of its own."""
-    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
-    table.offer(walk(rows=4, steps=5))
+    table = open_table(walk(rows=4, steps=5), slots=8)
     for _ in range(3):  # two batches begin, and the first, which the second went before, has its turn
-        batch = table.take(2)
-        assert batch is not None
-        step(table, batch)
+        step(table, take(table, 2))
     table.offer(walk(steps=5))
-    batch = table.take(2)
-    assert batch is not None
-    assert [(span.rows, span.step) for span in batch.spans] == [(1, 0)]
+    assert [(span.rows, span.step) for span in take(table, 2).spans] == [(1, 0)]
 
 
 @pytest.mark.parametrize(("key", "rows"), [("key", 4), ("other", 4), ("key", 1)], ids=["full", "other key", "room"])
 def test_full_batches_step_beside_an_endless_stream_of_newcomers(key, rows):
-    """Where somebody new waits before every step, each second one is of who rests: full, of another key or joined."""
-    table: SlotTable[Walk] = SlotTable(max_slots=16, max_queue_rows=100)
+    """Where somebody new waits before every step, every second step is one of those who have begun."""
     full, beside = walk(rows=4, steps=9), Walk(key, rows, 0.0, steps=9)
-    for request in (full, beside):
-        table.offer(request)
+    table = open_table(full, beside, slots=16, queue_rows=100)
     for _ in range(2 * (9 + 9)):
-        batch = table.take(4)
-        assert batch is not None
+        batch = take(table, 4)
         table.offer(walk())
         step(table, batch)
     assert full.made == [[*range(9)]] * 4
@@ -169,58 +140,32 @@ def test_full_batches_step_beside_an_endless_stream_of_newcomers(key, rows):
 
 def test_priority_goes_before_order_of_arrival():
     """Rows of higher priority (smaller number) get the slots first."""
-    table: SlotTable[Walk] = SlotTable(max_slots=1, max_queue_rows=10)
     later, urgent = walk(priority=1), walk(priority=0)
-    table.offer(later)
-    table.offer(urgent)
-    batch = table.take(1)
-    assert batch is not None
-    assert batch.spans[0].sequence is urgent
+    assert take(open_table(later, urgent, slots=1), 1).spans[0].sequence is urgent
 
 
 def test_hypotheses_of_a_row_stay_together():
     """A row of several slots is never cut: it begins only where all of them are free."""
-    table: SlotTable[Walk] = SlotTable(max_slots=5, max_queue_rows=10)
-    table.offer(walk(rows=3, steps=2, width=2))
-    batch = table.take(5)
-    assert batch is not None
+    table = open_table(walk(rows=3, steps=2, width=2), slots=5)
+    batch = take(table, 5)
     assert batch.slots == 4
     assert table.take(5) is None
     step(table, batch)
-    batch = table.take(3)
-    assert batch is not None
-    assert batch.slots == 2
+    assert take(table, 3).slots == 2
 
 
 def test_batches_that_fit_together_become_one():
     """When a batch shrinks, another resting one that has room for it takes it in."""
-    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
-    table.offer(walk(rows=3, steps=9))
-    table.offer(walk(rows=1, steps=9))
+    table = open_table(walk(rows=3, steps=9), walk(rows=1, steps=9), slots=8)
     for _ in range(2):
-        batch = table.take(2)
-        assert batch is not None
-        step(table, batch)
-    batch = table.take(4)
-    assert batch is not None
-    assert batch.slots == 4
+        step(table, take(table, 2))
+    assert take(table, 4).slots == 4
     assert table.take(4) is None
-
-
-def test_rows_with_other_keys_step_apart():
-    """What cannot be in one batch is in no batch together."""
-    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=10)
-    for key in ("a", "b", "a"):
-        table.offer(Walk(key, 1, 0.0, steps=2))
-    batches = []
-    while (batch := table.take(8)) is not None:
-        batches.append([span.sequence.key for span in batch.spans])
-    assert batches == [["a"], ["b"], ["a"]] or batches == [["a", "a"], ["b"]]
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    tickets=st.lists(
+    requests=st.lists(
         st.tuples(
             st.integers(1, 7),  # rows
             st.integers(1, 4),  # steps
@@ -237,15 +182,15 @@ def test_rows_with_other_keys_step_apart():
     leaving=st.sets(st.integers(0, 11), max_size=3),
     lanes=st.integers(1, 3),
 )
-def test_every_row_makes_each_step_once_and_slots_are_bounded(tickets, stream, limits, leaving, lanes):
+def test_every_row_makes_each_step_once_and_slots_are_bounded(requests, stream, limits, leaving, lanes):
     """No row is lost, none steps twice or out of order, whoever joins, leaves, is late, or steps beside it.
 
     ``stream``: somebody new waits at every turn, until all the others have ended.
     """
-    table: SlotTable[Walk] = SlotTable(max_slots=8, max_queue_rows=1000)
+    table = open_table(slots=8, queue_rows=1000)
     walks = [
         Walk(key, rows, 0.0, deadline, priority, width, steps=steps)
-        for rows, steps, width, key, priority, deadline in tickets
+        for rows, steps, width, key, priority, deadline in requests
     ]
     left: set[Walk] = set()
     flying: list[RunningBatch[Walk]] = []
