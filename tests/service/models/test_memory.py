@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from model_store import GoldenSamples, Store
+from model_store import Store
 from model_store.graph import Graph, RowVerdict, RunBytes, Terms
 from model_store.graphs.sessions import CpuSession, describe_session
-from model_store.manifest import Golden, Manifest
+from model_store.manifest import Manifest
 from service.engine.batching.cost import CostModel
 from service.models import loading, memory
 from service.models.loading import load_version
@@ -20,9 +20,9 @@ from tests.support.models import graphs
 FLOAT = TensorProto.FLOAT
 
 
-def graph_of(content: bytes, axis: int | None = 0) -> Graph:
+def graph_of(content: bytes) -> Graph:
     described = describe_session(CpuSession(content).raw, "m.onnx")
-    inputs = tuple(tensor.model_copy(update={"batch_axis": axis}) for tensor in described.inputs)
+    inputs = tuple(tensor.model_copy(update={"batch_axis": 0}) for tensor in described.inputs)
     return described.model_copy(update={"inputs": inputs})
 
 
@@ -41,29 +41,22 @@ def attention() -> bytes:
 
 def test_memory_of_a_convolution_grows_with_its_elements() -> None:
     """Sixteen channels made of one take sixteen times the input, at any size."""
-    weights = {"w": np.ones((16, 1, 3, 3), np.float32)}
     content = graphs.build(
         [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],
         [("x", FLOAT, ["batch", 1, "height", "width"])],
         [("y", FLOAT, ["batch", 16, "height", "width"])],
-        weights,
+        {"w": np.ones((16, 1, 3, 3), np.float32)},
     )
     found = learn_memory(content, {}, graph_of(content), {"x": np.zeros((3, 1, 8, 8), np.float32)})
     assert found == pytest.approx((0.0, 2 * 4 * (1 + 16), 0.0), abs=1)
 
 
 def test_memory_of_attention_grows_with_the_square() -> None:
-    """A row ten times as long takes a hundred times as much for its scores."""
+    """A row ten times as long takes a hundred times as much; of a graph that does not run alone nothing is known."""
     content = attention()
     found = learn_memory(content, {}, graph_of(content), {"x": np.zeros((1, 16, 2), np.float32)})
     assert found is not None
-    _, _, square = found
-    assert square == pytest.approx(2 * 4 / 4)  # of n elements, n / 2 times n / 2 scores
-
-
-def test_graph_that_does_not_run_alone_tells_nothing() -> None:
-    """Its requests are not bounded by what is not known."""
-    content = attention()
+    assert found[2] == pytest.approx(2 * 4 / 4)  # of n elements, n / 2 times n / 2 scores
     assert learn_memory(content, {}, graph_of(content), {"x": np.zeros((1, 16, 3), np.float32)}) is None
     assert learn_memory(b"no graph", {}, graph_of(content), {}) is None
 
@@ -78,7 +71,7 @@ def test_graph_that_does_not_run_alone_tells_nothing() -> None:
     ],
 )
 def test_terms_go_through_the_points(points: list[tuple[float, float]], terms: tuple[float, ...] | None) -> None:
-    """As many as there are."""
+    """There are as many terms as points."""
     assert fit(points) == (None if terms is None else pytest.approx(terms))
 
 
@@ -94,21 +87,8 @@ def test_terms_go_through_the_points(points: list[tuple[float, float]], terms: t
 def test_bound_of_the_manifest_is_only_raised(
     measured: Terms | None, learned: Terms | None, terms: Terms | None
 ) -> None:
-    """What is learned at load counts where it is more, or where the manifest says nothing."""
+    """What is learned at load counts where it is more than the manifest says, or where the manifest says nothing."""
     assert join_terms(measured, learned) == terms
-
-
-def publish_attention(root: Path, run_bytes: RunBytes | None) -> None:
-    content = attention()
-    x = np.zeros((1, 16, 2), np.float32)
-    described = graph_of(content)
-    outputs = tuple(tensor.model_copy(update={"batch_axis": 0}) for tensor in described.outputs)
-    changes = {"file": "main.onnx", "outputs": outputs, "rows": RowVerdict(verdict="proved"), "run_bytes": run_bytes}
-    golden = Golden(rows=1, atol=1e-5, rtol=1e-5)
-    graph = described.model_copy(update=changes)
-    manifest = Manifest(name="m", task="tensors", graphs={"main": graph}, golden=golden)
-    files = {"main.onnx": content, "golden.npz": GoldenSamples({"x": x}, {"y": x}).to_bytes()}
-    Store(root).publish(manifest, files)
 
 
 @pytest.mark.parametrize("run_bytes", [None, RunBytes(fixed=5.0, linear=7.0, square=1.0)])
@@ -116,10 +96,13 @@ def test_large_weights_have_the_bound_of_the_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_bytes: RunBytes | None
 ) -> None:
     """Nothing is learned of a graph whose weights are too large to open it once more."""
-    publish_attention(tmp_path, run_bytes)
     monkeypatch.setattr(memory, "is_large", lambda weights: True)
-    [version] = Store(tmp_path).versions("m")
-    loaded = load_version(version, Settings(store=tmp_path))
+    content = attention()
+    described = graph_of(content)
+    outputs = tuple(tensor.model_copy(update={"batch_axis": 0}) for tensor in described.outputs)
+    facts = {"file": "main.onnx", "outputs": outputs, "rows": RowVerdict(verdict="proved"), "run_bytes": run_bytes}
+    manifest = Manifest(name="m", task="tensors", graphs={"main": described.model_copy(update=facts)})
+    loaded = load_version(Store(tmp_path).publish(manifest, {"main.onnx": content}), Settings(store=tmp_path))
     assert loaded.memory == (None if run_bytes is None else run_bytes.terms)
 
 

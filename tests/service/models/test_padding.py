@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 
 from model_store import Store
-from service.engine.batching.queue import Answer, BatchQueue
+from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
-from service.errors import ServiceError
 from service.models import loading, profile
 from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
-from tests.support.clocks import run_virtual
+from tests.support.clocks import virtual
 from tests.support.models import graphs
 
 
@@ -48,38 +47,29 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 def test_every_bucket_runs_before_the_model_is_ready(tmp_path: Path) -> None:
-    """On a GPU all sizes that batches will have are warmed, however long it takes."""
-    loaded = load(tmp_path, graphs.double())
+    """On a GPU all sizes that batches will have are warmed, however long it takes; without a batch there are none."""
+    assert load(tmp_path / "one", graphs.one_at_a_time()).buckets == ()
+    loaded = load(tmp_path / "many", graphs.double())
     assert loaded.buckets == (1, 2, 4, 8, 16, 24)
     assert set(loaded.buckets) <= set(loaded.session.sizes)  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_batches_run_in_buckets_and_answers_have_their_own_rows(tmp_path: Path) -> None:
+@virtual
+async def test_batches_run_in_buckets_and_answers_have_their_own_rows(tmp_path: Path) -> None:
     """Requests of all sizes get their own rows, without the padding, and the session never sees a new size."""
     loaded = load(tmp_path, graphs.double())
     known = len(loaded.session.sizes)  # type: ignore[attr-defined]
-
-    async def main() -> list[Answer | ServiceError]:
-        loop = asyncio.get_running_loop()
-        device = Device(1, loop, clock=loop.time)
-        queue: BatchQueue[Any] = BatchQueue(loaded.max_rows, 1000, 0.0)
-        dispatcher = Dispatcher(loaded.session, loaded.signature, device, queue, cost=loaded.cost, pad=loaded.pad)
-        answers: list[Answer | ServiceError] = []
-        for count in (1, 3, 5, 11, 24, 30):
-            rows = loaded.signature.check({"x": np.full((count, 3), count, np.float32)})
-            answered: asyncio.Future[Answer | ServiceError] = loop.create_future()
-            dispatcher.submit(rows, answered.set_result)
-            answers.append(await answered)
-        await dispatcher.drain()
-        device.close()
-        return answers
-
-    answers = run_virtual(main())
-    outputs = [a.outputs["y"] for a in answers if isinstance(a, Answer)]
-    assert [(len(y), float(y[0, 0]), float(y[-1, 0])) for y in outputs] == [
-        (n, 2.0 * n, 2.0 * n) for n in (1, 3, 5, 11, 24, 30)
-    ]
+    loop = asyncio.get_running_loop()
+    device = Device(1, loop, clock=loop.time)
+    queue: BatchQueue[Any] = BatchQueue(loaded.max_rows, 1000, 0.0)
+    dispatcher = Dispatcher(loaded.session, loaded.signature, device, queue, cost=loaded.cost, pad=loaded.pad)
+    for count in (1, 3, 5, 11, 24, 30):
+        answered: asyncio.Future[Any] = loop.create_future()
+        dispatcher.submit(loaded.signature.check({"x": np.full((count, 3), count, np.float32)}), answered.set_result)
+        assert (await answered).outputs["y"].tolist() == [[2.0 * count] * 3] * count
+    await dispatcher.drain()
+    device.close()
     assert set(loaded.session.sizes[known:]) <= set(loaded.buckets)  # type: ignore[attr-defined]
 
 
@@ -88,9 +78,3 @@ def test_cpu_runs_the_rows_that_there_are(tmp_path: Path) -> None:
     loaded = load(tmp_path, graphs.double())
     assert loaded.buckets == ()
     assert [loaded.pad(rows) for rows in (1, 3, 24)] == [loaded.least_rows, 3, 24]
-
-
-@pytest.mark.usefixtures("elsewhere")
-def test_graph_without_a_batch_axis_is_not_padded(tmp_path: Path) -> None:
-    """A graph that takes one request at a time has no buckets on a GPU either."""
-    assert load(tmp_path, graphs.one_at_a_time()).buckets == ()

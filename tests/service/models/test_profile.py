@@ -1,5 +1,6 @@
 """Runs before a version serves: measured alone, and on all cores only where that pays and gives the same bits."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -38,39 +39,37 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Session, float]]:
         yield seconds
 
 
-def widen(
-    times: dict[Session, float], row_s: float, wide_row_s: float, all_cores: bytes | None = None
-) -> AllCores | None:
+def widen(times: dict[Session, float], row_s: float, wide_row_s: float, all_cores: bytes) -> AllCores | None:
     """What ``learn`` makes of a graph whose rows take so long on one thread and on two."""
-    session, other = Session(graphs.double()), Session(all_cores or graphs.double(), intra_op_threads=2)
+    session, other = Session(graphs.double()), Session(all_cores, intra_op_threads=2)
     times |= {session: row_s, other: wide_row_s}
     cost, found = learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9))
     assert cost.predict(4) == pytest.approx(4 * row_s)
     return found
 
 
-def test_other_bits_on_all_cores_are_refused(times: dict[Session, float]) -> None:
-    """A graph that gives other bits on several threads runs on one, however much faster it were."""
-    tripled = graphs.build(
-        [helper.make_node("Mul", ["x", "three"], ["y"])],
+def multiply(factor: np.float32) -> bytes:
+    return graphs.build(
+        [helper.make_node("Mul", ["x", "factor"], ["y"])],
         [("x", TensorProto.FLOAT, ["batch", 3])],
         [("y", TensorProto.FLOAT, ["batch", 3])],
-        {"three": np.array(np.nextafter(np.float32(2), np.float32(3)), np.float32)},
+        {"factor": np.array(factor, np.float32)},
     )
-    assert widen(times, 1e-3, 0.1e-3, tripled) is None
 
 
-def test_all_cores_that_gain_little_are_given_back(times: dict[Session, float]) -> None:
-    """Less than 1.2 times as fast is not worth the weights in memory once more."""
-    assert widen(times, 1e-3, 0.84e-3) is None
-
-
-def test_batch_that_is_alone_gets_all_cores_where_they_are_faster(times: dict[Session, float]) -> None:
-    """From 1.2 times as fast on, with what it costs so."""
-    found = widen(times, 1e-3, 0.82e-3)
-    assert found is not None
-    assert found.threads == 2
-    assert found.cost.predict(4) == pytest.approx(4 * 0.82e-3)
+@pytest.mark.parametrize(
+    ("wide_row_s", "factor", "widens"),
+    [(0.82e-3, 2, True), (0.84e-3, 2, False), (0.1e-3, np.nextafter(np.float32(2), np.float32(3)), False)],
+    ids=["faster", "hardly faster", "much faster, with other bits"],
+)
+def test_batch_that_is_alone_gets_all_cores_where_they_pay(
+    times: dict[Session, float], wide_row_s: float, factor: np.float32, widens: bool
+) -> None:
+    """All cores are used where they are 1.2 times as fast and give the same bits."""
+    found = widen(times, 1e-3, wide_row_s, multiply(factor))
+    assert (found is not None) == widens
+    if found is not None:
+        assert (found.threads, found.cost.predict(4)) == (2, pytest.approx(4 * wide_row_s))
 
 
 def test_best_of_all_rounds_counts(monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]) -> None:
@@ -84,41 +83,34 @@ def test_best_of_all_rounds_counts(monkeypatch: pytest.MonkeyPatch, times: dict[
 
     monkeypatch.setattr(profile, "_measure", measure_and_disturb)
     monkeypatch.setattr(profile, "_COMPARE_S", 1e-3)
-    found = widen(times, 1e-3, 0.5e-3)
+    found = widen(times, 1e-3, 0.5e-3, multiply(np.float32(2)))
     assert found is not None
     assert found.cost.predict(max(READY)) == pytest.approx(max(READY) * 0.5e-3)
 
 
-def test_short_runs_are_not_tried_on_all_cores(times: dict[Session, float]) -> None:
-    """Where the largest batch takes less than half a millisecond no second session is opened."""
-    session = Session(graphs.double())
-    times[session] = 60e-6
-    cost, found = learn(session, READY, _refuse, 2, {"x": 0}, Budget(1e9))
-    assert found is None
-    assert cost.predict(8) == pytest.approx(480e-6)
+@pytest.mark.parametrize(("row_s", "threads"), [(60e-6, 2), (1.0, 1)], ids=["short runs", "one thread"])
+def test_no_second_session_is_opened_where_all_cores_cannot_pay(
+    times: dict[Session, float], row_s: float, threads: int
+) -> None:
+    """Batches that take less than half a millisecond, or a single thread, need no second session."""
 
+    def refuse(threads: int) -> Session:
+        raise AssertionError(f"a session of {threads} threads was opened")
 
-def test_one_thread_opens_no_second_session(times: dict[Session, float]) -> None:
-    """With one core, or a number of threads that was asked for, there is nothing to compare."""
     session = Session(graphs.double())
-    times[session] = 1.0
-    assert learn(session, READY, _refuse, 1, {"x": 0}, Budget(1e9))[1] is None
+    times[session] = row_s
+    cost, found = learn(session, READY, refuse, threads, {"x": 0}, Budget(1e9))
+    assert (cost.predict(8), found) == (pytest.approx(8 * row_s), None)
 
 
 def test_graph_without_rows_is_compared_as_a_whole(times: dict[Session, float]) -> None:
     """An output that is one number without any axis has bits to compare too."""
-    shape: tuple[int, ...] = ()
-    content = graphs.build(
-        [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)],
-        [("x", TensorProto.FLOAT, [3])],
-        [("y", TensorProto.FLOAT, shape)],
-    )
+    node = helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)
+    content = graphs.build([node], [("x", TensorProto.FLOAT, [3])], [("y", TensorProto.FLOAT, ())])
     session, other = Session(content), Session(content, intra_op_threads=2)
     times |= {session: 1.0, other: 0.5}
-    assert (
-        learn(session, {1: {"x": np.ones(3, np.float32)}}, {2: other}.__getitem__, 2, {"x": None}, Budget(1e9))[1]
-        is not None
-    )
+    ready = {1: {"x": np.ones(3, np.float32)}}
+    assert learn(session, ready, {2: other}.__getitem__, 2, {"x": None}, Budget(1e9))[1] is not None
 
 
 needs_two_cores = pytest.mark.skipif(
@@ -130,62 +122,37 @@ def own_threads() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/task")}
 
 
-class Watched:
-    """A measurement that notes which cores its thread and those that its session brought were allowed."""
+@needs_two_cores
+@pytest.mark.parametrize("fails", [False, True], ids=["measured", "failed"])
+def test_threads_that_help_stand_apart_while_they_are_compared(
+    monkeypatch: pytest.MonkeyPatch, times: dict[Session, float], fails: bool
+) -> None:
+    """The measuring thread has a core on which no helper runs; afterwards all may run anywhere, as before, also where
+    the graph fails on its samples."""
+    before, others = os.sched_getaffinity(0), own_threads()
+    own: list[set[int]] = []
+    helpers: list[set[int]] = []
 
-    def __init__(self, others: set[int]) -> None:
-        self.others = others
-        self.own: list[set[int]] = []
-        self.helpers: list[set[int]] = []
-
-    def __call__(self, session: Session, inputs: Arrays) -> float:
-        self.own.append(os.sched_getaffinity(0))
-        self.helpers += [os.sched_getaffinity(thread) for thread in own_threads() - self.others]
+    def measure(session: Session, inputs: Arrays) -> float:
+        own.append(os.sched_getaffinity(0))
+        helpers.extend(os.sched_getaffinity(thread) for thread in own_threads() - others)
+        if fails and own[-1] != before:
+            raise NotReady("not my day")
         return 1.0
 
-
-@needs_two_cores
-def test_threads_that_help_stand_apart_while_they_are_compared(
-    monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]
-) -> None:
-    """The measuring thread has a core on which no helper runs; afterwards all may run anywhere, as before."""
-    session, before = Session(graphs.double()), os.sched_getaffinity(0)
-    watched = Watched(own_threads())
-    monkeypatch.setattr(profile, "_measure", watched)
-    learn(session, READY, lambda threads: Session(graphs.double(), intra_op_threads=threads), 2, {"x": 0}, Budget(1e9))
-    compared = [own for own in watched.own if own != before]
-    assert compared
-    assert all(own == {min(before)} for own in compared)
-    assert before - {min(before)} in watched.helpers
-    assert os.sched_getaffinity(0) == before
-
-
-@needs_two_cores
-def test_comparison_that_fails_leaves_its_threads_where_they_were(
-    monkeypatch: pytest.MonkeyPatch, times: dict[Session, float]
-) -> None:
-    """A graph that fails on its samples does not cost the server its cores."""
-    session, before = Session(graphs.double()), os.sched_getaffinity(0)
     opened: list[Session] = []
 
     def open_on(threads: int) -> Session:
         opened.append(Session(graphs.double(), intra_op_threads=threads))
         return opened[0]
 
-    def fail(session: Session, inputs: Arrays) -> float:
-        if opened and os.sched_getaffinity(0) != before:
-            raise NotReady("not my day")
-        return 1.0
-
-    others = own_threads()
-    monkeypatch.setattr(profile, "_measure", fail)
-    with pytest.raises(NotReady):
-        learn(session, READY, open_on, 2, {"x": 0}, Budget(1e9))
+    monkeypatch.setattr(profile, "_measure", measure)
+    with pytest.raises(NotReady) if fails else contextlib.nullcontext():
+        learn(Session(graphs.double()), READY, open_on, 2, {"x": 0}, Budget(1e9))
+    compared = [cores for cores in own if cores != before]
+    assert compared == [{min(before)}] * len(compared) != []
+    assert before - {min(before)} in helpers
     assert {frozenset(os.sched_getaffinity(thread)) for thread in {0, *own_threads() - others}} == {frozenset(before)}
-
-
-def _refuse(threads: int) -> Session:
-    raise AssertionError(f"a session of {threads} threads was opened")
 
 
 def in_thread(work: Callable[[], None]) -> threading.Thread:
@@ -195,9 +162,9 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
 
 
 def test_measurement_waits_for_those_who_load() -> None:
-    """``alone`` begins when the last other has loaded, and whoever comes meanwhile waits for its end."""
+    """``exclusive`` begins when the last other has loaded, and whoever comes meanwhile waits for its end."""
     own, seen = MeasurementLock(), []
-    loads, may_end, measured = threading.Event(), threading.Event(), threading.Event()
+    loads, may_end = threading.Event(), threading.Event()
 
     def load() -> None:
         with own.shared():
@@ -208,14 +175,11 @@ def test_measurement_waits_for_those_who_load() -> None:
     def measure() -> None:
         with own.shared(), own.exclusive():
             late = in_thread(come_late)
-            assert not measured.is_set()
             seen.append("measured")
-            measured.set()
         late.join(30)
 
     def come_late() -> None:
         with own.shared():
-            assert measured.is_set()
             seen.append("late")
 
     threads = [in_thread(load)]
@@ -228,7 +192,7 @@ def test_measurement_waits_for_those_who_load() -> None:
 
 
 def test_two_that_measure_do_so_one_after_the_other() -> None:
-    """Neither waits for the other for ever, and never are both inside."""
+    """Two loads that both want to measure do not wait for each other, and are never both inside."""
     own, both, inside, most = MeasurementLock(), threading.Barrier(2), [], []
 
     def measure() -> None:
@@ -246,7 +210,7 @@ def test_two_that_measure_do_so_one_after_the_other() -> None:
 
 
 def test_measurement_that_fails_lets_the_others_go_on() -> None:
-    """Whatever it raises, the next can measure."""
+    """After a measurement that raises, the next one can begin."""
     own = MeasurementLock()
     with pytest.raises(ZeroDivisionError), own.shared(), own.exclusive():
         raise ZeroDivisionError

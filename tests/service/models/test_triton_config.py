@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
 from model_store import Store
 from model_store.errors import BadConfig
@@ -36,18 +36,14 @@ def shapes_of(loaded: LoadedVersion) -> tuple[tuple[int | str, ...], ...]:
         (f'{FIRST} output {{ name: "y" dims: [ -1, 4 ] }}', r"'y': expected dims that fit the graph's .*got \[-1, 4\]"),
         ('max_batch_size: 4 input { name: "x" dims: [ -1, 3 ] }', "after the batch of max_batch_size, got"),
         ('input { name: "x" data_type: TYPE_INT8 }', "input 'x': expected data_type FP32 like the graph's, got INT8"),
+        ('backend: "python"', "backend 'python'"),
+        ('output { name: "y" label_filename: "l.txt" }', "names the labels 'l.txt', which is not in the folder"),
     ],
 )
 def test_configuration_that_does_not_fit_the_graph_is_refused(tmp_path: Path, config: str, text: str) -> None:
-    """The model is not ready, and the reason has the tensor, what was expected and what came."""
+    """The model is not ready, and the reason has the tensor or field, what was expected and what came."""
     with pytest.raises(BadConfig, match=text):
         load(tmp_path, config, graphs.double())
-
-
-def test_missing_labels_are_refused(tmp_path: Path) -> None:
-    """A file of labels that the configuration names and that is not there is a reason not to serve."""
-    with pytest.raises(BadConfig, match=r"names the labels 'labels.txt', which are not in the model's folder"):
-        load(tmp_path, 'output { name: "y" label_filename: "labels.txt" }', graphs.double())
 
 
 @pytest.mark.parametrize(
@@ -60,6 +56,7 @@ def test_missing_labels_are_refused(tmp_path: Path) -> None:
         ('input { name: "x" dims: [ 3 ] }', True),
         ('output { name: "y" data_type: TYPE_FP32 dims: [ -1, 3 ] }', True),
         ('input { name: "x" dims: [ 1, 3 ] }', False),
+        ('max_batch_size: 0 input { name: "x" data_type: TYPE_FP32 dims: [ -1, 3 ] }', False),
     ],
 )
 def test_what_is_left_out_is_as_in_the_graph(tmp_path: Path, config: str, batches: bool) -> None:
@@ -71,7 +68,21 @@ def test_what_is_left_out_is_as_in_the_graph(tmp_path: Path, config: str, batche
     rows = 4 if batches else 1
     [y] = loaded.session.run(loaded.signature.check({"x": np.ones((rows, 3), np.float32)}).inputs)
     assert y.tolist() == [[2.0, 2.0, 2.0]] * rows
-    assert loaded.max_rows == (4 if "max_batch_size" in config else 64 if batches else 1)
+    assert loaded.max_rows == (4 if "max_batch_size: 4" in config else 64 if batches else 1)
+
+
+def test_shapes_and_labels_are_those_that_callers_see(tmp_path: Path) -> None:
+    """Shapes that the graph has otherwise have the same elements in the same order; each line of a file of labels names
+    a class of its output."""
+    config = (
+        'max_batch_size: 4 input { name: "x" data_type: TYPE_FP32 dims: [ 3, 1 ] reshape { shape: [ 3 ] } } '
+        'output { name: "y" data_type: TYPE_FP32 dims: [ 1, 3 ] reshape { shape: [ 3 ] } label_filename: "l.txt" }'
+    )
+    loaded = load(tmp_path, config, graphs.double(), l__txt="cat\nnewt\nox\n")
+    assert loaded.manifest.output_labels == {"y": ("cat", "newt", "ox")}
+    rows = loaded.signature.check({"x": np.arange(6, dtype=np.float32).reshape(2, 3, 1)})
+    assert (loaded.max_rows, rows.number) == (4, 2)
+    assert loaded.session.run(rows.inputs)[0].tolist() == [[[0, 2, 4]], [[6, 8, 10]]]
 
 
 def test_rows_that_are_numbers_are_seen_with_an_axis(tmp_path: Path) -> None:
@@ -99,38 +110,21 @@ def test_batch_that_lies_elsewhere_is_not_shared(tmp_path: Path) -> None:
 
 def test_rows_that_mix_are_limited_by_the_configuration_too(tmp_path: Path) -> None:
     """A model that is never batched takes as many rows of one request as max_batch_size says, equal in all inputs."""
-    content = model_of(
-        [
-            helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=1),
-            helper.make_node("Add", ["mean", "z"], ["y"]),
-        ],
-        [("x", "FP32", [None, 2]), ("z", "FP32", [None, 2])],
-        [("y", "FP32", [None, 2])],
-    )
+    nodes = [helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=1), helper.make_node("Add", ["mean", "z"], ["y"])]
+    content = model_of(nodes, [("x", "FP32", [None, 2]), ("z", "FP32", [None, 2])], [("y", "FP32", [None, 2])])
     loaded = load(tmp_path, "max_batch_size: 2", content)
     assert (loaded.signature.batches, loaded.rows.verdict) == (False, "mixing")
     two = np.ones((2, 2), np.float32)
     assert loaded.signature.check({"x": two, "z": two}).number == 1
-    for z, text in ((np.ones((1, 2), np.float32), "expected as many rows in each, got x 2, z 1"),):
-        with pytest.raises(InvalidInput, match=text):
-            loaded.signature.check({"x": two, "z": z})
+    with pytest.raises(InvalidInput, match="expected as many rows in each, got x 2, z 1"):
+        loaded.signature.check({"x": two, "z": two[:1]})
     with pytest.raises(InvalidInput, match="at most 2 rows"):
         loaded.signature.check({"x": two.repeat(2, 0), "z": two.repeat(2, 0)})
 
 
-def test_labels_are_those_of_their_output(tmp_path: Path) -> None:
-    """Each line of the file names a class of the output, other outputs have none."""
-    config = 'output [ { name: "y" label_filename: "labels.txt" } ]'
-    loaded = load(tmp_path, config, graphs.echo(TensorProto.FLOAT), labels__txt="cat\nnewt\n")
-    assert loaded.manifest.output_labels == {"y": ("cat", "newt")}
-
-
 def shifted_table() -> bytes:
     """y = table[x - 100] of 10, 11, 12, 13: no value that anybody would make up for x is one that it takes."""
-    nodes = [
-        helper.make_node("Sub", ["x", "hundred"], ["at"]),
-        helper.make_node("Gather", ["table", "at"], ["y"]),
-    ]
+    nodes = [helper.make_node("Sub", ["x", "hundred"], ["at"]), helper.make_node("Gather", ["table", "at"], ["y"])]
     constants = {"hundred": np.array(100), "table": np.array([10, 11, 12, 13], np.float32)}
     return model_of(nodes, [("x", "INT64", ["batch", 2])], [("y", "FP32", ["batch", 2])], constants)
 
@@ -148,15 +142,17 @@ def warmup(inner: str, batch_size: int = 1, count: int = 1) -> str:
 
 
 def test_warm_up_runs_what_nobody_could_make_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A model that fails on all made-up inputs and runs on those of its configuration serves tested, its cost known."""
+    """A model that fails on all made-up inputs and runs on those of its configuration serves tested, its cost known; a
+    count of a billion is cut short."""
     untested = load(tmp_path / "plain", None, shifted_table())
     assert "serves untested" in caplog.text
     assert untested.cost.predict(1) == 0.0
     caplog.clear()
     numbers = np.array([100, 103, 7, 7], "<i8").tobytes()  # what follows the first two is passed over
-    (tmp_path / "triton" / "model" / "warmup").mkdir(parents=True)
-    (tmp_path / "triton" / "model" / "warmup" / "numbers").write_bytes(numbers)
-    config = "max_batch_size: 4\n" + warmup('data_type: TYPE_INT64 dims: [ 2 ] input_data_file: "numbers"', 2)
+    folder = tmp_path / "triton/model/warmup"
+    folder.mkdir(parents=True)
+    (folder / "numbers").write_bytes(numbers)
+    config = "max_batch_size: 4\n" + warmup('data_type: TYPE_INT64 dims: [ 2 ] input_data_file: "numbers"', 2, 10**9)
     loaded = load(tmp_path / "triton", config, shifted_table())
     assert loaded.cost.predict(1) > 0
     assert "untested" not in caplog.text
@@ -170,24 +166,15 @@ def test_shapes_of_a_warm_up_are_those_that_the_graph_is_analysed_at(tmp_path: P
     assert (loaded.rows.verdict, loaded.signature.batches) == ("proved", True)
 
 
-def test_endless_warm_up_ends(tmp_path: Path) -> None:
-    """A count of a billion is cut short."""
-    config = "max_batch_size: 4\n" + warmup("data_type: TYPE_FP32 dims: [ 3 ] zero_data: true", count=10**9)
-    assert load(tmp_path, config, graphs.double()).signature.batches
-
-
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("data_type: TYPE_INT8 dims: [ 3 ] zero_data: true", "'x': expected FP32, got INT8"),
-        ("data_type: TYPE_FP32 dims: [ 4 ] zero_data: true", "'x': expected dims that fit ['batch', 3], got [4]"),
+        ("INT8 dims: [ 3 ] zero_data: true", "'x': expected FP32, got INT8"),
+        ("FP32 dims: [ 4 ] zero_data: true", "'x': expected dims that fit ['batch', 3], got [4]"),
+        ("FP32 dims: [ 3, 3, 3 ] zero_data: true", "expected dims that fit ['batch', 3], got [3, 3, 3]"),
+        ('FP32 dims: [ 3 ] input_data_file: "none"', "names warmup/none, which is not in the folder"),
         (
-            "data_type: TYPE_FP32 dims: [ 3, 3, 3 ] zero_data: true",
-            "expected dims that fit ['batch', 3], got [3, 3, 3]",
-        ),
-        ('data_type: TYPE_FP32 dims: [ 3 ] input_data_file: "none"', "names warmup/none, which is not in the folder"),
-        (
-            'dims: [ 3 ] zero_data: true data_type: TYPE_FP32 } } inputs { key: "z" value {',
+            'FP32 dims: [ 3 ] zero_data: true } } inputs { key: "z" value { data_type: TYPE_FP32 zero_data: true',
             "names the inputs z: expected those of the graph",
         ),
     ],
@@ -196,9 +183,7 @@ def test_warm_up_that_does_not_fit_is_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str
 ) -> None:
     """The log says why, and the model serves as if there were none."""
-    if "key" in text:
-        text += " data_type: TYPE_FP32 zero_data: true"
-    loaded = load(tmp_path, "max_batch_size: 4\n" + warmup(text), graphs.double())
+    loaded = load(tmp_path, "max_batch_size: 4\n" + warmup(f"data_type: TYPE_{text}"), graphs.double())
     assert loaded.signature.batches
     assert "model_warmup 'sample' is left out: " in caplog.text
     assert reason in caplog.text
@@ -207,10 +192,7 @@ def test_warm_up_that_does_not_fit_is_left_out(
 def test_warm_up_that_fails_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Inputs on which the graph fails are named in the log, and the model serves."""
     config = "max_batch_size: 4\n" + warmup("data_type: TYPE_INT64 dims: [ 1 ] random_data: true")
-    node = helper.make_node("Gather", ["table", "x"], ["y"])
-    table = {"table": np.zeros(4, np.float32)}
-    content = model_of([node], [("x", "INT64", ["batch", 1])], [("y", "FP32", ["batch", 1])], table)
-    assert load(tmp_path / "table", config, content).signature.batches
+    assert load(tmp_path / "table", config, graphs.look_up()).signature.batches
     assert "model_warmup" not in caplog.text  # random numbers for a table are places in it
     config = config.replace("[ 1 ]", "[ 2 ]")
     load(tmp_path / "shifted", config, shifted_table())
@@ -223,8 +205,6 @@ def test_warm_up_of_sequences_has_what_the_server_fills_in(tmp_path: Path, caplo
         name = triton_sequences.write_accumulator(tmp_path, "INT32", max_rows, name=f"model_{max_rows}")
         config = tmp_path / name / "config.pbtxt"
         config.write_text(config.read_text() + warmup("data_type: TYPE_INT32 dims: [ 1 ] random_data: true", 4))
-        assert (
-            load_version(Store(tmp_path).find(name), Settings(store=tmp_path, provider="cpu")).sequence_rules
-            is not None
-        )
+        loaded = load_version(Store(tmp_path).find(name), Settings(store=tmp_path, provider="cpu"))
+        assert loaded.sequence_rules is not None
     assert "model_warmup" not in caplog.text

@@ -3,11 +3,10 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -20,21 +19,12 @@ from service.models.loading import LoadedVersion, load_version
 from service.models.measurement_lock import MeasurementLock
 from service.settings import Settings
 from service.worker import Worker
+from tests.service.models.asking import Y, index, infer, load
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 
-X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 TAKES_LONG = "it takes long to load, and is given up after 600 s"
-TOO_LONG = "it had not loaded after 2 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
-
-
-def infer(client: httpx.Client, name: str) -> httpx.Response:
-    return client.post(f"/v2/models/{name}/infer", json={"inputs": [X]})
-
-
-def index(client: httpx.Client) -> dict[str, tuple[str, str]]:
-    lines = client.post("/v2/repository/index").raise_for_status().json()
-    return {line["name"]: (line["state"], line.get("reason", "")) for line in lines}
+TOO_LONG = "it had not loaded after 0.5 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
 
 
 @pytest.fixture
@@ -45,49 +35,43 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
         return 0 if (version.folder / "model.onnx").read_bytes() == graphs.endless() else 1 << 60
 
     monkeypatch.setattr(loads, "_count_bytes", count)
-    return 0.5
+    return 0.2
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """More models that never end than load at once, before and after a good one."""
-    for number in range(2 + len(os.sched_getaffinity(0))):
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endless versions may load for half a second, others for as long as they take: so busy a machine may be."""
+    begin = loads.Loads.load
+
+    async def load(self: loads.Loads, version: ModelVersion, *args: Any, **more: Any) -> LoadedVersion:
+        is_endless = graphs.endless() in {path.read_bytes() for path in version.folder.glob("*.onnx")}
+        self._settings = self._settings.replace(load_timeout_s=0.5 if is_endless else 600.0)
+        return await begin(self, version, *args, **more)
+
+    monkeypatch.setattr(loads.Loads, "load", load)
+    monkeypatch.setattr(loads, "_GRACE_S", 60.0)
+
+
+def test_models_that_never_load_are_waited_for_by_nobody(tmp_path: Path, impatient: float) -> None:
+    """The server is ready and serves the others, further ones are loaded and endless ones unloaded; it can stop."""
+    for number in range(2 + len(os.sched_getaffinity(0))):  # more than load at once, before and after a good one
         graphs.write_plain(tmp_path, f"endless-{number}", graphs.endless())
-    return graphs.write_plain(tmp_path, "good", graphs.double())
-
-
-@pytest.fixture
-def client(root: Path, impatient: float) -> Iterator[httpx.Client]:
-    settings = settings_for(root, control=True, ready_wait_s=impatient)
+    graphs.write_plain(tmp_path, "good", graphs.double())
+    settings = settings_for(tmp_path, control=True, ready_wait_s=impatient)
     with Serving(settings, FAST) as server, server.client() as client:
-        yield client
-
-
-def test_models_that_never_load_keep_nobody_from_being_ready(client: httpx.Client) -> None:
-    """The server is ready, the others serve and the endless ones are being loaded; the server stops all the same."""
-    assert client.get("/readyz").status_code == 200
-    assert infer(client, "good").json()["outputs"][0]["data"] == [2, 4, 6]
-    states = index(client)
-    assert states.pop("good") == ("READY", "")
-    assert set(states.values()) == {("LOADING", TAKES_LONG)}
-    refused = infer(client, "endless-0")
-    assert (refused.status_code, refused.json()["error"]) == (
-        503,
-        f"model 'endless-0' is not ready: version 1: {TAKES_LONG}",
-    )
-
-
-def test_model_can_be_loaded_beside_those_that_never_load(root: Path, client: httpx.Client) -> None:
-    """The index is answered and a further model loaded, however many others are in the middle of their loads."""
-    graphs.write_plain(root, "other", graphs.double())
-    assert client.post("/v2/repository/models/other/load").status_code == 200
-    assert index(client)["other"] == ("READY", "")
-
-
-def test_load_that_never_ends_is_ended_by_unloading_the_model(client: httpx.Client) -> None:
-    """Whoever takes the model out of service need not wait for its load."""
-    assert client.post("/v2/repository/models/endless-0/unload").status_code == 200
-    assert index(client)["endless-0"] == ("UNAVAILABLE", "it was unloaded")
+        assert client.get("/readyz").status_code == 200
+        assert infer(client, "good").json()["outputs"][0]["data"] == Y
+        states = index(client)
+        assert states.pop(("good", "1")) == ("READY", "")
+        assert set(states.values()) == {("LOADING", TAKES_LONG)}
+        refused = infer(client, "endless-0")
+        reason = f"model 'endless-0' is not ready: version 1: {TAKES_LONG}"
+        assert (refused.status_code, refused.json()["error"]) == (503, reason)
+        graphs.write_plain(tmp_path, "other", graphs.double())
+        assert load(client, "other").status_code == 200
+        assert index(client)["other", "1"] == ("READY", "")
+        assert client.post("/v2/repository/models/endless-0/unload").status_code == 200
+        assert index(client)["endless-0", "1"] == ("UNAVAILABLE", "it was unloaded")
 
 
 def publish_endless(root: Path) -> None:
@@ -101,44 +85,34 @@ def write_endless(root: Path) -> None:
     graphs.write_plain(root, "both", graphs.endless(), version=2)
 
 
+@pytest.mark.usefixtures("limited")
 @pytest.mark.parametrize("add", [write_endless, publish_endless])
 def test_load_that_takes_too_long_is_given_up(tmp_path: Path, add: Callable[[Path], None]) -> None:
     """What has not loaded within SLUICE_LOAD_TIMEOUT_S is unavailable with that reason, and an older version serves."""
     graphs.write_plain(tmp_path, "both", graphs.double())
     add(tmp_path)
-    with Serving(settings_for(tmp_path, load_timeout_s=2), FAST) as server, server.client() as client:
-        lines = client.post("/v2/repository/index").json()
-        assert [(line["state"], line.get("reason", "")) for line in lines] == [("READY", ""), ("UNAVAILABLE", TOO_LONG)]
+    with Serving(settings_for(tmp_path), FAST) as server, server.client() as client:
+        assert list(index(client).values()) == [("READY", ""), ("UNAVAILABLE", TOO_LONG)]
         assert infer(client, "both").status_code == 200
 
 
-def test_older_version_serves_while_the_newest_does_not_get_loaded(tmp_path: Path, impatient: float) -> None:
-    """A version that never loads does not take its model down, and keeps nobody from loading another one."""
-    for version in (1, 2):
-        graphs.write_plain(tmp_path, "m", graphs.double(), version=version)
-    graphs.write_plain(tmp_path, "m", graphs.endless(), version=3)
+def test_version_that_never_loads_does_not_take_its_model_down(tmp_path: Path, impatient: float) -> None:
+    """An older version serves while the newest and one with an alias never load, and the next one can be loaded."""
+    for version, content in enumerate((graphs.endless(), graphs.double(), graphs.double(), graphs.endless()), 1):
+        graphs.write_plain(tmp_path, "m", content, version=version)
+    (tmp_path / "m" / "aliases.json").write_text('{"stable": 1}')
     settings = settings_for(tmp_path, ready_wait_s=impatient, control=True)
     with Serving(settings, FAST) as server, server.client() as client:
         assert client.get("/readyz").status_code == 200
-        assert infer(client, "m").json()["model_version"] == "2"
-        lines = client.post("/v2/repository/index").json()
-        assert [line["state"] for line in lines] == ["UNAVAILABLE", "READY", "LOADING"]
-        graphs.write_plain(tmp_path, "m", graphs.double(), version=4)
-        assert client.post("/v2/repository/models/m/load").status_code == 200
-        assert infer(client, "m").json()["model_version"] == "4"
+        assert infer(client, "m").json()["model_version"] == "3"
+        assert [state for state, _ in index(client).values()] == ["LOADING", "UNAVAILABLE", "READY", "LOADING"]
+        graphs.write_plain(tmp_path, "m", graphs.double(), version=5)
+        assert load(client, "m").status_code == 200
+        assert infer(client, "m").json()["model_version"] == "5"
 
 
-def test_newest_version_serves_though_one_with_an_alias_never_loads(tmp_path: Path, impatient: float) -> None:
-    """The version that an alias points to is loaded after the one that serves."""
-    graphs.write_plain(tmp_path, "m", graphs.endless())
-    graphs.write_plain(tmp_path, "m", graphs.double(), version=2)
-    (tmp_path / "m" / "aliases.json").write_text('{"stable": 1}')
-    with Serving(settings_for(tmp_path, ready_wait_s=impatient), FAST) as server, server.client() as client:
-        assert client.get("/readyz").status_code == 200
-        assert infer(client, "m").json()["model_version"] == "2"
-
-
-def test_newest_version_takes_over_when_it_is_loaded_late(
+@pytest.mark.anyio
+async def test_newest_version_takes_over_when_it_is_loaded_late(
     tmp_path: Path, impatient: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The older one that served meanwhile is taken out of service."""
@@ -152,67 +126,66 @@ def test_newest_version_takes_over_when_it_is_loaded_late(
             (version.folder / "model.onnx").write_bytes(graphs.double())
         return load_version(version, settings, cancellation)
 
-    async def watch() -> None:
-        worker = Worker(Settings(store=tmp_path, ready_wait_s=impatient))
-        registry = worker.registry
-        try:
-            await registry.load_all()
-            assert registry.find("m").version == "1"
-            may_load.set()
-            await asyncio.gather(*registry._started)
-            assert registry.find("m").version == "2"
-            await registry._retirement.end()
-            states = [(entry.version, entry.state.value) for entry in await registry.index()]
-            assert states == [("1", "UNAVAILABLE"), ("2", "READY")]
-        finally:
-            may_load.set()
-            await worker.stop()
-
     monkeypatch.setattr(loads, "load_version", load)
-    asyncio.run(watch())
+    worker = Worker(Settings(store=tmp_path, ready_wait_s=impatient))
+    registry = worker.registry
+    try:
+        await registry.load_all()
+        assert registry.find("m").version == "1"
+        may_load.set()
+        await asyncio.gather(*registry._started)
+        assert registry.find("m").version == "2"
+        await registry._retirement.end()
+        states = [(entry.version, entry.state.value) for entry in await registry.index()]
+        assert states == [("1", "UNAVAILABLE"), ("2", "READY")]
+    finally:
+        may_load.set()
+        await worker.stop()
 
 
-def test_load_that_cannot_be_stopped_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.anyio
+@pytest.mark.usefixtures("limited")
+async def test_load_that_cannot_be_stopped_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its model is unavailable, another one loads, and whoever stops the server is told that a thread is left."""
-    for name in ("stuck", "good"):
-        graphs.write_plain(tmp_path, name, graphs.double())
+    graphs.write_plain(tmp_path, "stuck", graphs.endless())
+    graphs.write_plain(tmp_path, "good", graphs.double())
     may_end = threading.Event()
 
     def load(version: ModelVersion, settings: Settings, cancellation: Cancellation) -> LoadedVersion:
         if version.name == "stuck":
             may_end.wait(60)
+            raise NotReady("it has ended")
         return load_version(version, settings)
-
-    async def watch() -> None:
-        worker = Worker(Settings(store=tmp_path, control=True, load_timeout_s=0.2))
-        try:
-            with pytest.raises(NotReady, match=r"had not loaded after 0\.2 s: .* \(what it does cannot be stopped\)$"):
-                await worker.registry.load("stuck")
-            await worker.registry.load("good")
-            assert not worker.registry.close()
-        finally:
-            may_end.set()
-        monkeypatch.setattr(loads, "_GRACE_S", 60.0)
-        assert worker.registry.close()
-        await worker.stop()
 
     monkeypatch.setattr(loads, "load_version", load)
     monkeypatch.setattr(loads, "_GRACE_S", 0.05)
-    asyncio.run(watch())
+    worker = Worker(Settings(store=tmp_path, control=True))
+    try:
+        with pytest.raises(NotReady, match=r"had not loaded after 0\.5 s: .* \(what it does cannot be stopped\)$"):
+            await worker.registry.load("stuck")
+        await worker.registry.load("good")
+        assert not worker.registry._loads.close(within_s=0.05)
+    finally:
+        may_end.set()
+    assert worker.registry._loads.close(within_s=60)
+    await worker.stop()
 
 
-def test_server_that_starts_sweeps_what_a_killed_publisher_left(root: Path) -> None:
+def test_server_that_starts_sweeps_what_a_killed_publisher_left(tmp_path: Path) -> None:
     """A folder that nobody holds is removed; what serves is not touched."""
-    (root / "good" / ".publish-x").mkdir()
-    reader = StoreReader(Store(root))
+    graphs.write_plain(tmp_path, "good", graphs.double())
+    (tmp_path / "good" / ".publish-x").mkdir()
+    reader = StoreReader(Store(tmp_path))
     try:
         reader.read_store(("good",))
     finally:
         reader._pool.shutdown(wait=True)
-    assert [path.name for path in (root / "good").iterdir()] == ["1"]
+    assert [path.name for path in (tmp_path / "good").iterdir()] == ["1"]
 
 
-def test_several_that_ask_for_the_first_load_of_a_model_share_it(
+@pytest.mark.anyio
+@pytest.mark.usefixtures("limited")
+async def test_several_that_ask_for_the_first_load_of_a_model_share_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it serves or not, it was loaded once, and all are told the same."""
@@ -225,16 +198,10 @@ def test_several_that_ask_for_the_first_load_of_a_model_share_it(
         return load_version(version, settings, cancellation)
 
     monkeypatch.setattr(loads, "load_version", load)
-
-    async def ask() -> list[Any]:
-        worker = Worker(Settings(store=tmp_path, models=("good", "endless"), control=True, load_timeout_s=2))
-        try:
-            asked = [worker.registry.load(name) for name in ("good", "endless") for _ in range(3)]
-            return await asyncio.gather(*asked, return_exceptions=True)
-        finally:
-            await worker.stop()
-
-    answers = asyncio.run(ask())
+    worker = Worker(Settings(store=tmp_path, models=("good", "endless"), control=True))
+    asked = [worker.registry.load(name) for name in ("good", "endless") for _ in range(3)]
+    answers: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
+    await worker.stop()
     assert answers[:3] == [None] * 3
     assert [str(answer) for answer in answers[3:]] == [f"version 1 of 'endless' cannot serve: {TOO_LONG}"] * 3
     assert sorted(begun) == ["endless", "good"]
@@ -250,7 +217,7 @@ def test_load_that_is_cancelled_before_it_begins_raises_the_reason(tmp_path: Pat
 
 
 def test_measurement_does_not_wait_for_a_load_that_may_never_end() -> None:
-    """Who has loaded for longer than 10 s keeps nobody from measuring."""
+    """A load that has taken longer than 10 s keeps no other one from measuring."""
     now = [0.0]
     lock, loads, may_end = MeasurementLock(lambda: now[0]), threading.Event(), threading.Event()
 

@@ -11,39 +11,18 @@ import numpy as np
 import pytest
 
 from model_store.files.reading import find_memory
+from tests.service.models.asking import index, infer
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 
-X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 CONFIG = 'output { name: "y" data_type: TYPE_FP32 dims: [3] label_filename: "labels.txt" }'
-NESTED = b"[" * 200_000
 _OVERRIDE, _VERSION_3 = 0b110, 0x20080522
 """The capabilities DAC_OVERRIDE and DAC_READ_SEARCH, by which root reads everything."""
-
-
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def folder(path: Path) -> None:
-    path.mkdir()
-
-
-def ring(path: Path) -> None:
-    path.symlink_to(path.name)
 
 
 def unix_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(path.parent):
         listener.bind(path.name)
-
-
-def nested(path: Path) -> None:
-    path.write_bytes(NESTED)
-
-
-def no_text(path: Path) -> None:
-    path.write_bytes(b"\xff\xfe\x00")
 
 
 def enormous(path: Path) -> None:
@@ -56,7 +35,16 @@ def unreadable(path: Path) -> None:
     path.chmod(0)
 
 
-KINDS = (pipe, folder, ring, unix_socket, nested, no_text, enormous, unreadable)
+KINDS: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "ring": lambda path: path.symlink_to(path.name),
+    "unix socket": unix_socket,
+    "nested": lambda path: path.write_bytes(b"[" * 200_000),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+    "enormous": enormous,
+    "unreadable": unreadable,
+}
 
 
 def publish(root: Path, name: str) -> None:
@@ -101,25 +89,25 @@ def read_states(root: Path) -> dict[str, list[tuple[str, str]]]:
     """Serve a store: the states and reasons of each model. The good one answers, and the server is ready."""
     with without_override(), Serving(settings_for(root), FAST) as server, server.client() as client:
         assert client.get("/readyz").status_code == 200
-        assert client.post("/v2/models/good/infer", json={"inputs": [X]}).status_code == 200
+        assert infer(client, "good").status_code == 200
         states: dict[str, list[tuple[str, str]]] = {}
-        for line in client.post("/v2/repository/index").raise_for_status().json():
-            states.setdefault(line["name"], []).append((line["state"], line.get("reason", "")))
+        for (name, _), found in index(client).items():
+            states.setdefault(name, []).append(found)
     return states
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_file_that_is_no_file_makes_its_model_unavailable(tmp_path: Path, kind: Callable[[Path], None]) -> None:
-    """In place of each file that is read of a model: the index has the reason, without the path of the store."""
+@pytest.mark.parametrize("kind", KINDS)
+def test_file_that_is_no_file_makes_its_model_unavailable(tmp_path: Path, kind: str) -> None:
+    """This holds for each file of a model. The index has the reason, without the path of the store."""
     graphs.write_plain(tmp_path, "good", graphs.double())
     for name, (make, file) in FILES.items():
         make(tmp_path, name)
         (tmp_path / name / file).unlink(missing_ok=True)
-        kind(tmp_path / name / file)
+        KINDS[kind](tmp_path / name / file)
     states = read_states(tmp_path)
     assert states.pop("good") == [("READY", "")]
     for name in FILES:
-        if name == "labels" and kind in (nested, no_text):  # any text is one of labels
+        if name == "labels" and kind in ("nested", "no text"):  # any text is one of labels
             assert states[name] == [("READY", "")]
             continue
         for state, reason in states[name]:
@@ -152,9 +140,9 @@ def test_folder_without_permission_makes_its_model_unavailable(tmp_path: Path, p
 def test_file_in_the_place_of_a_folder_makes_its_model_unavailable(tmp_path: Path) -> None:
     """A named pipe where a model or a version is expected keeps nobody waiting."""
     graphs.write_plain(tmp_path, "good", graphs.double())
-    pipe(tmp_path / "piped.onnx")
+    os.mkfifo(tmp_path / "piped.onnx")
     graphs.write_plain(tmp_path, "version", graphs.double(), version=2)
-    pipe(tmp_path / "version" / "1")
+    os.mkfifo(tmp_path / "version" / "1")
     states = read_states(tmp_path)
     assert states["good"] == [("READY", "")]
     assert [state for state, _ in states["version"]] == ["UNAVAILABLE", "READY"]
