@@ -1,10 +1,12 @@
 """Commands between the workers of one server."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,82 +23,71 @@ def make(folder: Path | None, heard: list[Command], answer: str = "") -> Workers
     return Workers(folder, obey)
 
 
-def test_worker_that_died_without_a_word_is_passed_over(tmp_path: Path) -> None:
-    """A socket that nobody listens on, as a killed worker leaves it, neither fails nor holds up a command."""
+@contextlib.asynccontextmanager
+async def opened(*workers: Workers) -> AsyncIterator[None]:
+    for worker in workers:
+        await worker.open()
+    yield
+    for worker in workers:
+        await worker.close()
 
-    async def main() -> None:
-        with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(str(tmp_path / "1-0.worker"))
-        heard: list[Command] = []
-        one, two = make(tmp_path, []), make(tmp_path, heard)
-        await one.open()
-        await two.open()
+
+@pytest.mark.anyio
+async def test_worker_that_died_is_passed_over(tmp_path: Path) -> None:
+    """A socket that nobody listens on, as a killed worker leaves it, and a connection that ends without an answer
+    neither fail nor hold up a command, and are nothing to complain of."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "1-0.worker"))
+    server = await asyncio.start_unix_server(hang_up, tmp_path / "2-0.worker")
+    heard: list[Command] = []
+    one, two = make(tmp_path, []), make(tmp_path, heard)
+    async with opened(one, two):
         assert await one.tell({"do": "x"}) == []
         assert heard == [{"do": "x"}]
-        await one.close()
-        await two.close()
-
-    asyncio.run(main())
+    server.close()
 
 
-def test_worker_that_dies_in_the_middle_is_passed_over(tmp_path: Path) -> None:
-    """A connection that ends without an answer is that of a worker that has ended: nothing is left to complain of."""
-
-    async def main() -> None:
-        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readline()
-            writer.close()
-
-        server = await asyncio.start_unix_server(hang_up, tmp_path / "1-0.worker")
-        assert await make(tmp_path, []).tell({"do": "x"}) == []
-        server.close()
-
-    asyncio.run(main())
-
-
-def test_silent_worker_is_complained_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a stopped process, whose socket takes the command all the same; the others have done it."""
+@pytest.mark.anyio
+async def test_silent_worker_is_complained_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket of a stopped process takes the command without an answer; the other workers have obeyed."""
     monkeypatch.setattr(workers, "SILENT_S", 0.05)
+    over = asyncio.Event()
 
-    async def main() -> None:
-        over = asyncio.Event()
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
 
-        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await over.wait()
-            writer.close()
-
-        server = await asyncio.start_unix_server(say_nothing, tmp_path / "17-0.worker")
-        heard: list[Command] = []
-        one, two = make(tmp_path, []), make(tmp_path, heard)
-        await two.open()
-        assert await one.tell({"do": "x"}) == ["worker 17: it has said nothing for 0.05 s"]
+    server = await asyncio.start_unix_server(say_nothing, tmp_path / "17-0.worker")
+    heard: list[Command] = []
+    async with opened(make(tmp_path, heard)):
+        assert "worker 17: it has said nothing for 0.05 s" in await make(tmp_path, []).tell({"do": "x"})
         assert heard == [{"do": "x"}]
-        over.set()
-        server.close()
-        await two.close()
-
-    asyncio.run(main())
+    over.set()
+    server.close()
 
 
-def test_worker_says_that_it_works_on_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long that takes, such as to load a model: then it is waited for."""
+@pytest.mark.anyio
+async def test_worker_says_that_it_works_on_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is busy, such as with a load, says so again and again, and is waited for."""
     monkeypatch.setattr(workers, "ALIVE_S", 0.01)
+    loaded = asyncio.Event()
 
-    async def main() -> None:
-        loaded = asyncio.Event()
+    async def load(command: Command) -> str:
+        await loaded.wait()
+        return "no room"
 
-        async def load(command: Command) -> str:
-            await loaded.wait()
-            return "no room"
+    async def say_it_thrice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b'\n\n\n"no room"\n')
+        await writer.drain()
+        writer.close()
 
-        async def say_it_thrice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readline()
-            writer.write(b'\n\n\n"no room"\n')
-            await writer.drain()
-            writer.close()
-
-        busy = Workers(tmp_path, load)
-        await busy.open()
+    async with opened(Workers(tmp_path, load)):
         [path] = await asyncio.to_thread(lambda: list(tmp_path.glob("*.worker")))
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b'{"do": "load"}\n')
@@ -106,56 +97,43 @@ def test_worker_says_that_it_works_on_a_command(tmp_path: Path, monkeypatch: pyt
             pass
         assert b"no room" in line
         writer.close()
-        await busy.close()
-        server = await asyncio.start_unix_server(say_it_thrice, tmp_path / "17-0.worker")
-        assert await make(tmp_path, []).tell({"do": "load"}) == ["no room"]
-        server.close()
-
-    asyncio.run(main())
+    server = await asyncio.start_unix_server(say_it_thrice, tmp_path / "17-0.worker")
+    assert await make(tmp_path, []).tell({"do": "load"}) == ["no room"]
+    server.close()
 
 
-def test_complaint_and_failure_come_back(tmp_path: Path) -> None:
-    """Who could not do it says why; one whose code fails says so, and listens on."""
+@pytest.mark.anyio
+async def test_complaint_and_failure_come_back(tmp_path: Path) -> None:
+    """A worker that could not obey says why. One whose code fails says so, and goes on listening."""
 
-    async def main() -> None:
-        async def explode(command: Command) -> str:
-            raise RuntimeError("secret")
+    async def explode(command: Command) -> str:
+        raise RuntimeError("secret")
 
-        one, two, three = make(tmp_path, []), make(tmp_path, [], "no room"), Workers(tmp_path, explode)
-        for worker in (one, two, three):
-            await worker.open()
+    one, two, three = make(tmp_path, []), make(tmp_path, [], "no room"), Workers(tmp_path, explode)
+    who = f"worker {os.getpid()}"
+    async with opened(one, two, three):
         for _ in range(2):
             complaints = await one.tell({"do": "x"})
-            who = f"worker {os.getpid()}"
             assert sorted(complaints) == [f"{who}: it failed unexpectedly: see the log", f"{who}: no room"]
-        for worker in (one, two, three):
-            await worker.close()
-
-    asyncio.run(main())
 
 
-def test_one_that_has_closed_is_not_asked(tmp_path: Path) -> None:
+@pytest.mark.anyio
+async def test_one_that_has_closed_is_not_asked(tmp_path: Path) -> None:
     """A worker that ends takes its socket with it; alone, or without a folder, a worker tells nobody."""
-
-    async def main() -> None:
-        heard: list[Command] = []
-        one, two, alone = make(tmp_path, []), make(tmp_path, heard), make(None, [])
-        await one.open()
-        await two.open()
-        await two.close()
+    heard: list[Command] = []
+    one, two, alone = make(tmp_path, []), make(tmp_path, heard), make(None, [])
+    async with opened(one):
+        async with opened(two):
+            pass
         assert await one.tell({"do": "x"}) == []
-        await one.close()
-        await alone.open()
+    async with opened(alone):
         assert await alone.tell({"do": "x"}) == []
-        await alone.close()
-        assert heard == []
-
-    asyncio.run(main())
-    assert not list(tmp_path.iterdir())
+    assert heard == []
+    assert os.listdir(tmp_path) == []
 
 
 def test_workers_have_different_ranks(tmp_path: Path) -> None:
-    """Each takes the least that is free; one more than there are gets none; what is given back is the next one's."""
+    """Each takes the least rank that is free, one worker too many gets none, and a rank that is given back is free."""
     ranks = [WorkerRank(tmp_path, 2) for _ in range(3)]
     assert [rank.take() for rank in ranks] == [0, 1, None]
     ranks[0].give_back()
@@ -166,6 +144,7 @@ def test_workers_have_different_ranks(tmp_path: Path) -> None:
 
 HOLDER = """
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from service.workers import WorkerRank
 rank = WorkerRank(Path(sys.argv[1]), 1)
@@ -179,7 +158,6 @@ def test_rank_of_a_killed_worker_is_free(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     rank = WorkerRank(tmp_path, 1)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
         assert holder.stdout.readline() == "0\n"
         assert rank.take() is None
         holder.kill()

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 from tritonclient.utils import InferenceServerException
 
 from model_store.errors import BadConfig
-from service.protocol.json import render_json
-from service.transport.awaited_request import AwaitedRequest
-from service.transport.request import INFER, Endpoint
 from tests.service.models.test_triton_config import load
-from tests.support.clocks import run_virtual
+from tests.service.sequences.asking import begin
+from tests.support.clocks import virtual
 from tests.support.gates import gated
 from tests.support.models import triton_sequences as models
 from tests.support.models.triton_models import head_text, model_of, write_model
@@ -70,32 +69,25 @@ def test_state_goes_from_request_to_request(server: TritonServing, datatype: str
     """Sequences of numbers and of texts add up, over each form, with a batch and without, and begin anew."""
     dtype = {"BOOL": np.int32}.get(datatype, np.dtype(datatype.lower().replace("fp", "float")))
     for name, lead in ((f"accumulate_{datatype.lower()}", 1), (f"accumulate_{datatype.lower()}_nobatch", 0)):
-        for form, begin in itertools.product(FORMS, (1, 10)):
-            sequence = next(_ids) if begin == 1 else f"text {next(_ids)}"
-            x = np.full((1,) * (lead + 1), begin, dtype)
+        for form, first in itertools.product(FORMS, (1, 10)):
+            sequence = next(_ids) if first == 1 else f"text {next(_ids)}"
+            x = np.full((1,) * (lead + 1), first, dtype)
             outputs = [ask(server, form, name, x, sequence, marks) for marks in ("s", "", "", "s", "e")]
-            assert [int(each["y"].reshape(-1)[0]) // begin for each in outputs] == [1, 2, 3, 1, 2]
+            assert [int(each["y"].reshape(-1)[0]) // first for each in outputs] == [1, 2, 3, 1, 2]
             assert [*outputs[0]] == ["y"]
             with pytest.raises(InferenceServerException, match="there is no sequence"):
                 ask(server, form, name, x, sequence)
 
 
+ONE = np.array([[1]], np.int32)
 REFUSED: Mapping[str, tuple[Mapping[str, np.ndarray], Mapping[str, Any], str]] = {
-    "no sequence": ({"x": row(1, datatype=np.int32)}, {"sequence_id": 0}, "expected the id of a sequence by the infer"),
+    "no sequence": ({"x": ONE}, {"sequence_id": 0}, "expected the id of a sequence by the infer"),
     "two rows": ({"x": np.ones((2, 1), np.int32)}, {}, "a sequence takes one row a request, got shape [2, 1]"),
-    "no start": ({"x": row(1, datatype=np.int32)}, {"sequence_start": False}, "there is no sequence 'refused'"),
-    "state": (
-        {"x": row(1, datatype=np.int32), "s": row(1, datatype=np.int32)},
-        {},
-        "inputs: expected x, got x, s",
-    ),
-    "control": (
-        {"x": row(1, datatype=np.int32), "START": row(1, datatype=np.int32)},
-        {},
-        "inputs: expected x, got x, START",
-    ),
+    "no start": ({"x": ONE}, {"sequence_start": False}, "there is no sequence 'refused'"),
+    "state": ({"x": ONE, "s": ONE}, {}, "inputs: expected x, got x, s"),
+    "control": ({"x": ONE, "START": ONE}, {}, "inputs: expected x, got x, START"),
     "no input": ({}, {}, "inputs: expected x, got none"),
-    "wanted state": ({"x": row(1, datatype=np.int32)}, {"outputs": ["next_s"]}, "no output 'next_s'"),
+    "wanted state": ({"x": ONE}, {"outputs": ["next_s"]}, "no output 'next_s'"),
 }
 
 
@@ -115,10 +107,8 @@ def test_request_that_is_none_of_a_sequence_is_refused(
 def test_other_routes_have_no_sequences(server: TritonServing) -> None:
     """KServe's predict and generate tell callers of such a model to use infer."""
     with server.client() as client:
-        for path, body in (
-            ("/v1/models/accumulate_int32:predict", {"instances": [[1]]}),
-            ("/v2/models/accumulate_int32/generate", {"x": 1}),
-        ):
+        predict, generate = "/v1/models/accumulate_int32:predict", "/v2/models/accumulate_int32/generate"
+        for path, body in ((predict, {"instances": [[1]]}), (generate, {"x": 1})):
             response = client.post(path, json=body)
             assert response.status_code == 400
             assert "expected the id of a sequence by the infer route" in response.json()["error"]
@@ -126,13 +116,10 @@ def test_other_routes_have_no_sequences(server: TritonServing) -> None:
 
 def test_state_that_is_an_output_too_is_given(server: TritonServing) -> None:
     """Where the configuration lists the state among the outputs callers get it, and may ask for it alone."""
-    x = row(5, datatype=np.int32)
-    assert {n: int(a[0, 0]) for n, a in ask(server, "grpc", "accumulate_int32_seen", x, 1, "s").items()} == {
-        "y": 5,
-        "next_s": 5,
-    }
-    answered = ask(server, "http binary", "accumulate_int32_seen", x, 1, "e", outputs=["next_s"])
-    assert answered["next_s"].tolist() == [[10]]
+    both = ask(server, "grpc", "accumulate_int32_seen", 5 * ONE, 1, "s")
+    assert {name: array.tolist() for name, array in both.items()} == {"y": [[5]], "next_s": [[5]]}
+    state = ask(server, "http binary", "accumulate_int32_seen", 5 * ONE, 1, "e", outputs=["next_s"])
+    assert state["next_s"].tolist() == [[10]]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +134,7 @@ def test_state_that_is_an_output_too_is_given(server: TritonServing) -> None:
 def test_sequence_begins_as_the_configuration_says(
     server: TritonServing, name: str, x: np.ndarray, first: list[list[Any]]
 ) -> None:
-    """With zeros or empty texts, or with what a file has; without a word of it with zeros too."""
+    """It begins with zeros or empty texts, or with the contents of a file."""
     for _ in range(2):
         sequence = next(_ids)
         assert ask(server, "grpc", name, x, sequence, "s")["y"].tolist() == first
@@ -156,12 +143,10 @@ def test_sequence_begins_as_the_configuration_says(
 
 def test_state_of_an_open_size_begins_as_one_and_grows(server: TritonServing) -> None:
     """A size of -1 is 1 at first, or what the initial state says, then that of the last output."""
-    outputs = [
-        ask(server, "grpc", "growing", row(n), "grows", m)["y"].tolist() for n, m in ((1, "s"), (2, ""), (3, "e"))
-    ]
-    assert outputs == [[[0.0, 1.0]], [[0.0, 1.0, 2.0]], [[0.0, 1.0, 2.0, 3.0]]]
-    outputs = [ask(server, "grpc", "empty", row(n), "empty", m)["y"].tolist() for n, m in ((1, "s"), (2, "e"))]
-    assert outputs == [[[1.0]], [[1.0, 2.0]]]
+    for name, begun in (("growing", [0.0]), ("empty", [])):
+        for number, marks in ((1, "s"), (2, ""), (3, "e")):
+            begun.append(float(number))
+            assert ask(server, "grpc", name, row(number), name, marks)["y"].tolist() == [begun]
 
 
 def test_whole_shapes_of_any_size_are_taken(server: TritonServing) -> None:
@@ -176,12 +161,8 @@ def test_controls_tell_the_model_of_each_request(server: TritonServing) -> None:
     """Start, end and ready have their own values of true and false, and the id is a number or a text."""
     for name, sequence in (("telling_uint64", (1 << 64) - 1), ("telling_int32", 7), ("telling_bytes", "seven")):
         outputs = [ask(server, "http binary", name, row(5), sequence, m) for m in ("s", "", "e", "se")]
-        assert [each["flags"].tolist()[0] for each in outputs] == [
-            [2, -1, 2, 5],
-            [-1, -1, 2, 5],
-            [-1, 2, 2, 5],
-            [2, 2, 2, 5],
-        ]
+        flags = [each["flags"].tolist()[0] for each in outputs]
+        assert flags == [[2, -1, 2, 5], [-1, -1, 2, 5], [-1, 2, 2, 5], [2, 2, 2, 5]]
         expected = sequence.encode() if isinstance(sequence, str) else sequence
         assert all(each["id"].tolist() == [[expected]] for each in outputs)
     for name, sequence, text in (("telling_bytes", 7, "expected a text"), ("telling_int32", "7", "expected a number")):
@@ -241,63 +222,56 @@ def test_rows_that_mix_never_share_a_batch(server: TritonServing) -> None:
 
 
 def test_sequences_that_share_batches_each_add_up(server: TritonServing) -> None:
-    """Of forty sequences at once, twelve requests each, every answer is that of its own sequence."""
+    """Of 24 sequences, six requests each, every answer is that of its own sequence."""
 
     def one(number: int) -> list[int]:
-        marks = ["s", *[""] * 10, "e"]
-        x = row(number, datatype=np.int32)
-        return [int(ask(server, "grpc", "accumulate_int32", x, f"many {number}", m)["y"][0, 0]) for m in marks]
+        name, marks = f"many {number}", ["s", *[""] * 4, "e"]
+        return [int(ask(server, "grpc", "accumulate_int32", number * ONE, name, m)["y"][0, 0]) for m in marks]
 
     with ThreadPoolExecutor(8) as pool:
-        for number, totals in enumerate(pool.map(one, range(40))):
-            assert totals == [number * count for count in range(1, 13)]
+        for number, totals in enumerate(pool.map(one, range(24))):
+            assert totals == [number * count for count in range(1, 7)]
 
 
-def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> None:
+@virtual
+async def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> None:
     """Each model has its own time, from the last request of each sequence; without one it is a second, as in Triton."""
     models.write_begun(tmp_path, "zeros", "FP32", "")
     models.write_mixing(tmp_path)
     config = tmp_path / "mixing" / "config.pbtxt"
     config.write_text(config.read_text().replace("max_sequence_idle_microseconds: 60000000", ""))
+    worker = ReadyWorker(settings_for(tmp_path, provider="cpu"))
 
-    async def status(worker: ReadyWorker, name: str, values: list[float], starts: bool = False) -> int:
-        call = AwaitedRequest(Endpoint(INFER, name), b"", {})
+    async def status(name: str, starts: bool = False) -> int:
+        values = [1, 2] if name == "zeros" else [1]
         x = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
-        call.body = render_json({"inputs": [x], "parameters": {"sequence_id": 1, "sequence_start": starts}})
-        worker.handler.start(call)
-        return (await call.answer).status
+        body = {"inputs": [x], "parameters": {"sequence_id": 1, "sequence_start": starts}}
+        return (await begin(worker.handler, body, name).answer).status
 
-    async def main() -> None:
-        worker = ReadyWorker(settings_for(tmp_path, provider="cpu"))
-        await worker.start()
-        try:
-            assert await status(worker, "zeros", [1, 2], True) == 200
-            assert await status(worker, "mixing", [1], True) == 200
-            await asyncio.sleep(0.9)
-            assert await status(worker, "mixing", [1]) == 200
-            await asyncio.sleep(0.9)
-            assert await status(worker, "mixing", [1]) == 200
-            await asyncio.sleep(1.1)
-            assert [await status(worker, "mixing", [1]), await status(worker, "zeros", [1, 2])] == [400, 200]
-            await asyncio.sleep(59)
-            assert await status(worker, "zeros", [1, 2]) == 200
-            await asyncio.sleep(61)
-            assert await status(worker, "zeros", [1, 2]) == 400
-            assert (len(worker.sequences), worker.sequences.held_bytes) == (0, 0)
-        finally:
-            await worker.stop()
-
-    run_virtual(main())
+    await worker.start()
+    try:
+        assert [await status(name, True) for name in ("zeros", "mixing")] == [200, 200]
+        for idle_s, name, expected in (
+            (0.9, "mixing", 200),
+            (0.9, "mixing", 200),
+            (1.1, "mixing", 400),
+            (0.0, "zeros", 200),
+            (59.0, "zeros", 200),
+            (61.0, "zeros", 400),
+        ):
+            await asyncio.sleep(idle_s)
+            assert await status(name) == expected
+        assert (len(worker.sequences), worker.sequences.held_bytes) == (0, 0)
+    finally:
+        await worker.stop()
 
 
 def test_metadata_has_what_callers_send_and_get(server: TritonServing) -> None:
     """What the server fills and keeps is not among the inputs and outputs."""
-    metadata = server.http.get_model_metadata("accumulate_int32")
-    assert [each["name"] for each in metadata["inputs"]] == ["x"]
-    assert [each["name"] for each in metadata["outputs"]] == ["y"]
-    assert metadata["inputs"][0]["shape"] == [-1, 1]
-    seen = server.http.get_model_metadata("accumulate_int32_seen")
-    assert [each["name"] for each in seen["outputs"]] == ["y", "next_s"]
+    for name, outputs in (("accumulate_int32", ["y"]), ("accumulate_int32_seen", ["y", "next_s"])):
+        metadata = server.http.get_model_metadata(name)
+        assert [(each["name"], each["shape"]) for each in metadata["inputs"]] == [("x", [-1, 1])]
+        assert [each["name"] for each in metadata["outputs"]] == outputs
 
 
 STATE = 'state { input_name: "s" output_name: "next_s" data_type: TYPE_FP32 dims: [ 1 ] %s }'
@@ -308,10 +282,7 @@ FLAG = 'control_input { name: "%s" control { kind: CONTROL_SEQUENCE_START fp32_f
     ("text", "reason"),
     [
         (FLAG % "FLAG", "control_input 'FLAG': expected one of x, s, wide, START"),
-        (
-            FLAG % "wide",
-            r"control_input 'wide': expected one element in each row, the graph has \['wide_0', 2\]",
-        ),
+        (FLAG % "wide", r"control_input 'wide': expected one element in each row, the graph has \['wide_0', 2\]"),
         (FLAG.replace("fp32", "int32") % "START", "control_input 'START': expected FP32 like the graph's, got INT32"),
         (STATE.replace('"s"', '"t"') % "", "state: input_name 't': expected one of"),
         (STATE.replace('"next_s"', '"t"') % "", "state: output_name 't': expected one of y, next_s"),
@@ -323,16 +294,8 @@ FLAG = 'control_input { name: "%s" control { kind: CONTROL_SEQUENCE_START fp32_f
 )
 def test_sequence_batching_that_does_not_fit_the_graph_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     """The reason names the control or the state, what was expected and what came."""
-    nodes = [
-        models.helper.make_node("Sum", ["x", "s", "START"], ["y"]),
-        models.helper.make_node("Identity", ["y"], ["next_s"]),
-    ]
-    inputs = [
-        ("x", "FP32", [-1, 1]),
-        ("s", "FP32", [-1, 1]),
-        ("wide", "FP32", [-1, 2]),
-        ("START", "FP32", [-1, 1]),
-    ]
+    nodes = [helper.make_node("Sum", ["x", "s", "START"], ["y"]), helper.make_node("Identity", ["y"], ["next_s"])]
+    inputs = [(name, "FP32", [-1, size]) for name, size in (("x", 1), ("s", 1), ("wide", 2), ("START", 1))]
     content = model_of(nodes, inputs, [("y", "FP32", [-1, 1]), ("next_s", "FP32", [-1, 1])])
     (tmp_path / "model" / "initial_state").mkdir(parents=True)
     (tmp_path / "model" / "initial_state" / "short").write_bytes(b"abc")

@@ -1,7 +1,6 @@
 """Sequences of a server with two workers, as `sluice serve` starts them: whoever gets a request, the numbers are those
 of one worker."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,27 +70,18 @@ def expected(store: Path) -> Totals:
         return play(alone.url)
 
 
-@pytest.fixture(params=[True, False], ids=["fast", "asgi"])
-def served(request: pytest.FixtureRequest, store: Path) -> Iterator[tuple[Served, str]]:
-    """Two workers behind one path, and where they answer over gRPC."""
-    grpc_port = free_port()
-    environment = {"SLUICE_FAST_PATH": str(request.param), "SLUICE_GRPC_PORT": str(grpc_port)}
-    server = Served("--store", str(store), workers=2, environment=environment)
-    yield server, f"127.0.0.1:{grpc_port}"
-    server.kill()
-
-
-def test_sequences_over_two_workers_are_those_of_one(served: tuple[Served, str], expected: Totals) -> None:
-    """Through both paths and gRPC, over connections that either worker may get, the numbers are exactly the same."""
-    server, grpc_url = served
-    for url in (server.url, grpc_url):
-        assert play(url) == expected
-    assert "sequence" in httpx.get(f"{server.url}/v2").json()["extensions"]
-    assert "sequence_batching" in httpx.get(f"{server.url}/v2/models/adder/config").json()
-    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
-    prefix = 'sluice_requests_total{model="adder",route="infer handed on",status="200"}'
-    [handed_on] = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix)]
-    assert 0 < handed_on < 2 * 2 * PLAYERS * STEPS
+def test_sequences_over_two_workers_are_those_of_one(store: Path, expected: Totals) -> None:
+    """Over HTTP and gRPC, by connections that either worker may get, the numbers are exactly the same."""
+    grpc_port = str(free_port())
+    with Served("--store", str(store), workers=2, environment={"SLUICE_GRPC_PORT": grpc_port}) as server:
+        for url in (server.url, f"127.0.0.1:{grpc_port}"):
+            assert play(url) == expected
+        assert "sequence" in httpx.get(f"{server.url}/v2").json()["extensions"]
+        assert "sequence_batching" in httpx.get(f"{server.url}/v2/models/adder/config").json()
+        lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+        prefix = 'sluice_requests_total{model="adder",route="infer handed on",status="200"}'
+        [handed_on] = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix)]
+        assert 0 < handed_on < 2 * 2 * PLAYERS * STEPS
 
 
 def keeps_rank(process: psutil.Process, number: int) -> bool:
@@ -100,17 +90,16 @@ def keeps_rank(process: psutil.Process, number: int) -> bool:
 
 @pytest.mark.slow
 def test_sequences_of_a_killed_worker_are_gone_and_the_others_go_on(store: Path) -> None:
-    """Of two workers one is killed: what it kept is 503 until another takes its place, and 400 then."""
-    server = Served("--store", str(store), workers=2)
+    """The sequences of a killed worker are 503 until another takes its place, and 400 after that."""
+    with Served("--store", str(store), workers=2) as server:
 
-    def ask(name: str, **marks: bool) -> httpx.Response:
-        while True:
-            try:
-                return post(server.url, name, **marks)
-            except httpx.TransportError:  # a connection that the killed worker had been given
-                continue
+        def ask(name: str, **marks: bool) -> httpx.Response:
+            while True:
+                try:
+                    return post(server.url, name, **marks)
+                except httpx.TransportError:  # a connection that the killed worker had been given
+                    continue
 
-    try:
         names = [f"sequence {i}" for i in range(16)]
         assert {ask(name, sequence_start=True).status_code for name in names} == {200}
         workers = psutil.Process(server.process.pid).children(recursive=True)
@@ -124,5 +113,3 @@ def test_sequences_of_a_killed_worker_are_gone_and_the_others_go_on(store: Path)
         assert set(ends) == {200, 400}
         assert 1 < ends.count(400) < 15
         assert {ask(name, sequence_start=True).status_code for name in names} == {200}
-    finally:
-        server.kill()
