@@ -17,38 +17,18 @@ import tritonclient.grpc as triton
 from service.api.openapi.examples import EXAMPLES
 from tests.support.connections.certificates import Authority
 from tests.support.models import graphs
-from tests.support.processes import Served, free_port
+from tests.support.processes import REPOSITORY, Served, free_port
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+ROW = [[[0] * 8] * 8]
+FEW_ROWS = {"SLUICE_MAX_ROWS": "8"}
+"""The reference models are loaded in a sixth of the time."""
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    server = Served(workers=2)
-    yield server
-    server.kill()
-
-
-def test_wrong_setting_stops_the_start_with_its_name():
-    """A misspelt SLUICE_ variable ends `sluice serve` with code 2 and a text that names it, not with a traceback."""
-    environment = {**os.environ, "SLUICE_MAX_ROW": "8"}
-    done = subprocess.run(
-        [sys.executable, "-m", "sluice", "serve"], env=environment, capture_output=True, text=True, cwd=REPOSITORY
-    )
-    assert done.returncode == 2
-    assert "unknown setting SLUICE_MAX_ROW" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("host", ["nobody.invalid", "x" * 70, "192.0.2.1"])
-def test_wrong_host_stops_the_start_with_one_line(host: str):
-    """A name that stands for nothing, and an address of another machine, end with code 2 and the setting's name."""
-    command = [sys.executable, "-m", "sluice", "serve", "--host", host, "--port", str(free_port())]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
-    assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
-    assert line.startswith(f"sluice serve: SLUICE_HOST={host}")
+    with Served(workers=2, environment=FEW_ROWS) as server:
+        yield server
 
 
 def test_metrics_are_summed_over_two_workers(served: Served):
@@ -60,10 +40,8 @@ def test_metrics_are_summed_over_two_workers(served: Served):
         prefix = 'sluice_requests_total{model="digits-classifier",route="/classify",status="200"}'
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix))
 
-    row = [[[0] * 8] * 8]
-
     def ask(_: int) -> int:
-        return httpx.post(f"{served.url}/classify", json={"inputs": [row]}).status_code
+        return httpx.post(f"{served.url}/classify", json={"inputs": [ROW]}).status_code
 
     before = count()
     with ThreadPoolExecutor(8) as pool:
@@ -99,12 +77,8 @@ with bentoml.SyncHTTPClient(sys.argv[1]) as client:
 
 def test_bentoml_client_calls_all_tasks(served: Served):
     """BentoML's own client finds the tasks in the service's schema and gets for each example what HTTP answers."""
-    requests = [
-        (task, body)
-        for task, examples in EXAMPLES.items()
-        for _, body in examples.values()
-        if not body.get("stream")  # a call of this client has one answer
-    ]
+    examples = [(task, body) for task, examples in EXAMPLES.items() for _, body in examples.values()]
+    requests = [(task, body) for task, body in examples if not body.get("stream")]  # a call has one answer
     answers = json.loads(run(CLIENT, served.url, content=json.dumps(requests)))
     assert {task for task, _ in requests} == {"classify", "predict_sequence", "reconstruct", "generate"}
     assert answers == [httpx.post(f"{served.url}/{task}", json=body).json() for task, body in requests]
@@ -148,7 +122,7 @@ def test_calls_in_process_are_those_of_http(served: Served):
         ("generate", {**gan, "labels": ["ten"]}),
         ("generate", {**gan, "stream": True}),
     ]
-    environment = {"SLUICE_MODELS": "digits-classifier,digits-gan", "SLUICE_LAZY": "true"}
+    environment = {"SLUICE_MODELS": "digits-classifier,digits-gan", "SLUICE_LAZY": "true", **FEW_ROWS}
     lines = run(IN_PROCESS, content=json.dumps(requests), environment=environment).splitlines()
     *answers, wrong, streamed = map(json.loads, lines)
     assert answers == [httpx.post(f"{served.url}/{task}", json=body).json() for task, body in requests[:2]]
@@ -162,46 +136,24 @@ def test_calls_in_process_are_those_of_http(served: Served):
     [("*/*", False), ("application/json", False), ("", False), ("text/html,application/xml;q=0.9,*/*;q=0.8", True)],
 )
 def test_root_is_a_page_for_browsers_and_a_sign_of_life_for_programs(served: Served, accept: str, is_page: bool):
-    """Who does not ask for HTML gets KServe's liveness from the root, browsers get BentoML's page."""
+    """A caller that does not ask for HTML gets KServe's liveness from the root; browsers get BentoML's page."""
     response = httpx.get(served.url, headers={"accept": accept})
     assert response.status_code == 200
     assert ("html" in response.headers["content-type"]) is is_page
     assert is_page or response.json() == {"status": "alive"}
 
 
+def test_upgrade_is_ignored(served: Served):
+    """A body comes through although its request asks for h2c, as those of Java's client do."""
+    headers = {"connection": "Upgrade", "upgrade": "h2c"}
+    response = httpx.post(f"{served.url}/classify", json={"inputs": [ROW]}, headers=headers)
+    assert response.json()["model"] == "digits-classifier"
+
+
 def test_documentation_page_and_openapi_are_there(served: Served):
     """BentoML's page is handed on, and finds our OpenAPI document where it looks for one."""
     assert "html" in httpx.get(f"{served.url}/docs").headers["content-type"]
     assert "/generate" in httpx.get(f"{served.url}/docs.json").json()["paths"]
-
-
-def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path):
-    """After SIGKILL of the supervisor no worker is left to hold the port."""
-    graphs.write_plain(tmp_path, "double", graphs.double())
-    server = Served("--store", str(tmp_path), workers=2)
-    workers = psutil.Process(server.process.pid).children(recursive=True)
-    try:
-        server.process.kill()
-        _, alive = psutil.wait_procs(workers, timeout=20)
-        assert not alive
-    finally:
-        for worker in workers:
-            if worker.is_running():
-                worker.kill()
-        server.kill()
-
-
-@pytest.mark.parametrize("fast_path", ["true", "false"])
-def test_upgrade_is_ignored_whichever_door_is_set(tmp_path: Path, fast_path: str):
-    """A body comes through although its request asks for h2c, as those of Java's client do."""
-    graphs.write_plain(tmp_path, "double", graphs.double())
-    server = Served("--store", str(tmp_path), workers=1, environment={"SLUICE_FAST_PATH": fast_path})
-    try:
-        headers = {"connection": "Upgrade", "upgrade": "h2c"}
-        response = httpx.post(f"{server.url}/v2/models/double/infer", json={"inputs": [X]}, headers=headers)
-        assert response.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]
-    finally:
-        server.kill()
 
 
 def test_tls_covers_http_and_grpc(tmp_path: Path):
@@ -212,8 +164,7 @@ def test_tls_covers_http_and_grpc(tmp_path: Path):
     grpc_port = free_port()
     tls = {"TLS_CERTIFICATE": str(certificate), "TLS_KEY": str(key), "TLS_CLIENT_CA": str(authority.certificate)}
     environment = {f"SLUICE_{name}": value for name, value in {**tls, "GRPC_PORT": str(grpc_port)}.items()}
-    server = Served("--store", str(tmp_path / "store"), workers=1, environment=environment)
-    try:
+    with Served("--store", str(tmp_path / "store"), workers=1, environment=environment) as server:
         context = ssl.create_default_context(cafile=str(authority.certificate))
         path = f"127.0.0.1:{server.port}/v2/models/double/infer"
         with pytest.raises(httpx.TransportError):
@@ -227,21 +178,16 @@ def test_tls_covers_http_and_grpc(tmp_path: Path):
         files |= {"certificate_chain": str(client[0]), "private_key": str(client[1])}
         with triton.InferenceServerClient(f"127.0.0.1:{grpc_port}", ssl=True, **files) as over_grpc:
             assert over_grpc.is_model_ready("double")
-    finally:
-        server.kill()
 
 
-def test_sigterm_ends_the_server_with_code_zero(tmp_path: Path):
-    """After SIGTERM the server finishes, removes its files and exits with 0."""
-    graphs.write_plain(tmp_path / "store", "double", graphs.double())
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    server = Served("--store", str(tmp_path / "store"), workers=1, environment={"TMPDIR": str(scratch)})
+def test_workers_end_when_their_supervisor_is_killed(served: Served):
+    """After SIGKILL of the supervisor no worker is left to hold the port. This is the last test of the server."""
+    workers = psutil.Process(served.process.pid).children(recursive=True)
+    served.process.kill()
     try:
-        answer = httpx.post(f"{server.url}/v2/models/double/infer", json={"inputs": [X]})
-        assert answer.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0]
-        assert server.stop() == 0, "".join(server.log)
-        assert "Traceback" not in "".join(server.log)
-        assert not list(scratch.glob("sluice-*"))
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        assert not alive
     finally:
-        server.kill()
+        for worker in workers:
+            if worker.is_running():
+                worker.kill()

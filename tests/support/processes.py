@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import httpx
 import psutil
 
 from service.settings import Settings
@@ -74,7 +75,10 @@ def free_port() -> int:
 
 
 class Served:
-    """A `sluice serve` process. It is ready when each of its workers has said which models serve."""
+    """A `sluice serve` process, which is killed with its workers when the block ends.
+
+    It is ready when each of its workers has said which models serve.
+    """
 
     def __init__(self, *arguments: str, workers: int, environment: dict[str, str] | None = None) -> None:
         self.port = free_port()
@@ -95,6 +99,12 @@ class Served:
             self.kill()
             raise
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
     def read_until(self, text: str, times: int) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -103,6 +113,12 @@ class Served:
             if times == 0:
                 return
         raise AssertionError(f"the server ended before it said {text!r}:\n" + "".join(self.log))
+
+    def infer(self, name: str = "double", **headers: str) -> int:
+        """The status of a request to a model of rows of three numbers."""
+        x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+        url = f"{self.url}/v2/models/{name}/infer"
+        return httpx.post(url, json={"inputs": [x]}, headers=headers, timeout=60).status_code
 
     def worker_pids(self) -> list[int]:
         return [process.pid for process in psutil.Process(self.process.pid).children()]

@@ -1,55 +1,74 @@
-"""When workers are started again, and who listens."""
+"""When workers are started again, who listens, and how one that is stuck is replaced."""
 
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from service import worker as module
 from service.process.restarts import MAX_DELAY_S, Restarts, WorkerState, choose_listener, choose_paused
+from tests.support.models import graphs
+from tests.support.servers import ASGI, Serving, settings_for
 
 
 def test_worker_that_was_ready_is_started_at_once() -> None:
-    """However often it dies; it has loaded its models each time, so nothing runs hot."""
+    """This holds however often it dies: it has loaded its models each time, so it cannot fail in a fast loop."""
     restarts = Restarts()
     assert [restarts.find_delay_s(was_ready=True) for _ in range(5)] == [0.0] * 5
     assert restarts.failures == 0
 
 
 def test_worker_that_dies_at_start_waits_longer_each_time() -> None:
-    """At once, then half a second, doubled each time up to a limit; one that gets ready clears that."""
+    """The first restart is at once, the next after half a second, then twice as long each time, up to a limit."""
     restarts = Restarts()
-    assert [restarts.find_delay_s(was_ready=False) for _ in range(5)] == [0.0, 0.5, 1.0, 2.0, 4.0]
-    for _ in range(50):
-        last = restarts.find_delay_s(was_ready=False)
-    assert last == MAX_DELAY_S
-    assert restarts.find_delay_s(was_ready=True) == 0.0
-    assert restarts.find_delay_s(was_ready=False) == 0.0
+    delays = [restarts.find_delay_s(was_ready=False) for _ in range(55)]
+    assert (delays[:5], delays[-1]) == ([0.0, 0.5, 1.0, 2.0, 4.0], MAX_DELAY_S)
+    assert restarts.find_delay_s(was_ready=True) == restarts.find_delay_s(was_ready=False) == 0.0
 
 
-def test_first_worker_listens_before_it_is_ready() -> None:
-    """So that probes hear that it loads; one is enough, and one whose event loop does not run could not answer."""
-    importing, started, other = (WorkerState(is_first=True, has_started=each) for each in (False, True, True))
-    assert choose_listener([importing, started, other]) is started
-    started.listens = True
-    assert choose_listener([importing, started, other]) is None
+IMPORTS = WorkerState(is_first=True, has_started=False)
+LOADS = WorkerState(is_first=True, has_started=True)
+LISTENS = WorkerState(is_first=True, has_started=True, listens=True)
+SERVES = WorkerState(is_first=True, has_started=True, listens=True, is_ready=True)
+RESTARTED = WorkerState(is_first=False, has_started=True)
+RESTARTED_LONG_AGO = WorkerState(is_first=False, has_started=True, waits_long=True)
+
+
+@pytest.mark.parametrize(
+    ("workers", "listener"),
+    [
+        ([IMPORTS, LOADS, LOADS], LOADS),
+        ([IMPORTS, LISTENS, LOADS], None),
+        ([SERVES, RESTARTED_LONG_AGO], None),
+        ([RESTARTED], None),
+        ([RESTARTED_LONG_AGO], RESTARTED_LONG_AGO),
+    ],
+    ids=["probes hear that it loads", "one is enough", "another serves", "a quick start", "a slow start"],
+)
+def test_worker_listens_before_it_is_ready_where_nobody_else_answers(
+    workers: list[WorkerState], listener: WorkerState | None
+) -> None:
+    """A first worker listens as soon as its event loop runs, one that replaces another only if it loads for long."""
+    assert choose_listener(workers) is listener
 
 
 def test_worker_that_is_not_ready_pauses_when_another_is() -> None:
     """A caller whom a ready worker could answer hears from no other that it loads."""
-    loading = WorkerState(is_first=True, has_started=True, listens=True)
-    other = WorkerState(is_first=True, has_started=True)
-    assert choose_paused([loading, other]) == []
-    other.is_ready = other.listens = True
-    [paused] = choose_paused([loading, other])
-    assert paused is loading
+    assert choose_paused([LISTENS, LOADS]) == []
+    assert choose_paused([LISTENS, SERVES]) == [LISTENS]
 
 
-def test_new_worker_leaves_connections_to_those_that_are_ready() -> None:
-    """It is not asked to listen while another is ready, however long it loads; then the others must be gone."""
-    ready = WorkerState(is_first=True, has_started=True, is_ready=True, listens=True)
-    new = WorkerState(is_first=False, has_started=True, waits_long=True)
-    assert choose_listener([ready, new]) is None
-    assert choose_listener([new]) is new
-
-
-def test_new_worker_that_is_alone_keeps_connections_waiting_but_not_for_long() -> None:
-    """Callers wait for a quick start; when it takes long they hear that nobody is ready."""
-    new = WorkerState(is_first=False, has_started=True)
-    assert choose_listener([new]) is None
-    new.waits_long = True
-    assert choose_listener([new]) is new
+def test_worker_that_is_replaced_ends_as_told_but_has_less_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends itself the signal that its supervisor would send, and drains for no longer than a moment."""
+    graphs.write_plain(tmp_path, "double", graphs.double())
+    sent: list[tuple[int, int]] = []
+    with Serving(settings_for(tmp_path, drain_s=60.0), ASGI) as server:
+        assert server.worker.drain_s == 60.0
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "kill", lambda *call: sent.append(call))
+            server.worker.replace("a lane is stuck")
+        assert sent == [(os.getpid(), signal.SIGTERM)]
+        assert server.worker.drain_s == module.REPLACE_DRAIN_S
