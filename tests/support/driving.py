@@ -14,7 +14,8 @@ from service.codecs.model_context import ModelContext
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
 from service.protocol.json import render_json
-from service.tasks.work import Infer, Iterate, Limits, Result, RunInThread, Work
+from service.tasks.request import TaskRequest
+from service.tasks.work import Emit, Infer, Iterate, Limits, Result, RunInThread, Work
 from tests.support.models.manifests import describe_graph
 
 LIMITS = Limits(max_pixels=1_000_000)
@@ -97,6 +98,30 @@ class Driver(Drives):
                     request.watch(row, step, {name: outputs[name][row] for name in (*request.keep, *request.show)})
         last = {name: outputs[name] for name in request.last}
         return LoopResult({name: np.stack(values, axis=1) for name, values in kept.items()}, last, [], 0.0, 0.0)
+
+
+def begin(
+    task: Any,
+    model: Any,
+    rows: Any = None,
+    *,
+    loose: bool = False,
+    wants_picture: bool = False,
+    limits: Limits = LIMITS,
+    emit: Emit | None = None,
+    context: ModelContext | None = None,
+    **fields: Any,
+) -> Work:
+    """A request with these fields and rows, to a task, which is a module of ``service.tasks``."""
+    request = TaskRequest(fields, rows, loose, wants_picture)
+    work: Work = task.work(task.Options.parse(fields, loose), request, context or model.context, limits, emit)
+    return work
+
+
+def ask(task: Any, model: Any, rows: Any = None, **more: Any) -> Result:
+    """The answer to what ``begin`` begins."""
+    result: Result = model.drive(begin(task, model, rows, **more))
+    return result
 
 
 def make(graphs: Mapping[str, bytes], *, task: str = "tensors", **facts: Any) -> Driver:

@@ -1,6 +1,7 @@
 """Explanations of labels: gradients from the model's own graph, and occlusion of any classifier."""
 
 import base64
+import functools
 import io
 from typing import Any
 
@@ -11,9 +12,8 @@ from PIL import Image as Pillow
 
 from service.errors import InvalidInput, ModelFailure
 from service.tasks import classify
-from service.tasks.request import TaskRequest
-from service.tasks.work import Result
-from tests.support.driving import LIMITS, Driver, body_of, load, make
+from tests.support import driving
+from tests.support.driving import Driver, body_of, load, make
 from tests.support.models.graphs import build, classifier
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -32,32 +32,22 @@ def gradients(scale: float = 1.0, integrates: bool = False) -> bytes:
         helper.make_node("Mul", ["image", "zero"], ["nothing"]),
         helper.make_node("Add", ["slope", "nothing"], ["gradient"]),
     ]
+    inputs: list[Any] = [("image", FLOAT, SHAPE), ("label", INT64, ["batch"])]
     outputs = ["gradient", "loss_gradient"]
-    inputs = ["image", "label"]
-    old = [
-        helper.make_node("Sub", ["image", "baseline"], ["way"]),
-        helper.make_node("Mul", ["way", "gradient"], ["integrated_gradients"]),
-        helper.make_node("Reshape", ["epsilon", "column"], ["size"]),
-        helper.make_node("Mul", ["size", "gradient"], ["perturbation"]),
-    ]
     if integrates:
-        nodes, inputs = nodes + old, [*inputs, "baseline", "epsilon"]
+        nodes += [
+            helper.make_node("Sub", ["image", "baseline"], ["way"]),
+            helper.make_node("Mul", ["way", "gradient"], ["integrated_gradients"]),
+            helper.make_node("Reshape", ["epsilon", "column"], ["size"]),
+            helper.make_node("Mul", ["size", "gradient"], ["perturbation"]),
+        ]
+        inputs += [("baseline", FLOAT, SHAPE), ("epsilon", FLOAT, ["batch"])]
         outputs = ["gradient", "integrated_gradients", "perturbation"]
     else:
         nodes.append(helper.make_node("Neg", ["gradient"], ["loss_gradient"]))
     pattern = np.array([1, 1, 1, -1], np.float32).reshape(1, 1, 2, 2) * np.float32(scale)
-    types: dict[str, Any] = {
-        "image": (FLOAT, SHAPE),
-        "label": (INT64, ["batch"]),
-        "baseline": (FLOAT, SHAPE),
-        "epsilon": (FLOAT, ["batch"]),
-    }
-    return build(
-        nodes,
-        [(name, *types[name]) for name in inputs],
-        [(name, FLOAT, SHAPE) for name in outputs],
-        {"column": np.array([-1, 1, 1, 1]), "pattern": pattern, "zero": np.array(0, np.float32)},
-    )
+    constants = {"column": np.array([-1, 1, 1, 1]), "pattern": pattern, "zero": np.array(0, np.float32)}
+    return build(nodes, inputs, [(name, FLOAT, SHAPE) for name in outputs], constants)
 
 
 def make_model(explain: bytes | None = None, main: bytes | None = None, **facts: Any) -> Driver:
@@ -87,107 +77,106 @@ def linear(shape: list[int | str]) -> bytes:
     )
 
 
-def ask(model: Driver, rows: Any, *, wants_picture: bool = False, **fields: Any) -> Result:
-    options = classify.Options.parse(fields)
-    request = TaskRequest(fields, rows, False, wants_picture)
-    return model.drive(classify.work(options, request, model.context, LIMITS, None))
+ask = functools.partial(driving.ask, classify)
 
 
 def explanations(model: Driver, rows: Any, **fields: Any) -> list[dict[str, Any]]:
     return [answer["explanation"] for answer in body_of(ask(model, rows, **fields))["predictions"]]
 
 
-@pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
-@pytest.mark.parametrize("graph", [None, classifier()], ids=["none", "another"])
-def test_gradients_need_their_graph(method: str, graph: bytes | None) -> None:
-    """A model without gradients says which method it has; a graph that is only called explain is none."""
-    with pytest.raises(InvalidInput, match=rf"^explain: model 'm' has no .*: expected occlusion, got {method}$"):
-        ask(make_model(graph), [ROW], explain=method)
-
-
-def test_texts_cannot_be_explained() -> None:
-    """There is no part of the way from nothing to a text."""
+def of_texts() -> Driver:
     main = build(
         [helper.make_node("Equal", ["x", "words"], ["found"]), helper.make_node("Cast", ["found"], ["p"], to=FLOAT)],
         [("x", TensorProto.STRING, ["batch", 1])],
         [("p", FLOAT, ["batch", 3])],
         {"words": np.array([LABELS], dtype=object)},
     )
-    model = make_model(main=main, classes={"probabilities": "p"}, image=None)
-    with pytest.raises(InvalidInput, match=r"^explain: expected a classifier of one input of numbers, model 'm'"):
-        ask(model, [["ant"]], explain=True)
+    return make_model(main=main, classes={"probabilities": "p"}, image=None)
 
 
-@pytest.mark.parametrize(
-    ("rows", "wants_picture", "fields", "complaint"),
-    [
-        ([ROW], True, {}, "accept: image/png shows an explanation, and none is asked for"),
-        ([ROW], False, {"explanation_format": "picture"}, "explanation_format: a picture shows an explanation, and"),
-        ([ROW, ROW], True, {"explain": True}, "accept: image/png shows the explanation of one row, got 2"),
-    ],
-)
-def test_picture_of_what_is_not_one_is_refused(
-    rows: Any, wants_picture: bool, fields: dict[str, Any], complaint: str
-) -> None:
-    """A picture shows one explanation, which must be asked for; the text says what to do."""
+def of_features(*shape: int | str) -> Driver:
+    return make_model(main=linear([*shape]), labels=("up", "down"), image=None)
+
+
+PICTURE = {"explanation_format": "picture"}
+NONE, OTHER, GRADIENTS = make_model(), make_model(classifier()), make_model(gradients())
+REFUSED: dict[str, tuple[Driver, list[Any], dict[str, Any], str]] = {
+    "no gradients": (NONE, [ROW], {"explain": "saliency"}, "explain: model 'm' has no .*: .* occlusion, got saliency$"),
+    "no gradients to integrate": (NONE, [ROW], {"explain": "integrated_gradients"}, "explain: model 'm' has no .*"),
+    "a graph that is only called so": (OTHER, [ROW], {"explain": "saliency"}, "explain: .* expected occlusion"),
+    "another one": (OTHER, [ROW], {"explain": "integrated_gradients"}, "explain: .* expected occlusion"),
+    "texts": (of_texts(), [["ant"]], {"explain": True}, "explain: expected a classifier of one input of numbers"),
+    "picture of none": (NONE, [ROW], {"wants_picture": True}, "accept: image/png shows an explanation, and none is"),
+    "format of none": (NONE, [ROW], PICTURE, "explanation_format: a picture shows an explanation, and"),
+    "picture of two": (
+        NONE,
+        [ROW, ROW],
+        {"wants_picture": True, "explain": True},
+        "accept: image/png shows the explanation of one row, got 2",
+    ),
+    "picture of features": (
+        of_features(6),
+        [[1.0] * 6],
+        {"explain": True, **PICTURE},
+        "explanation_format: .* model 'm' have no height and width",
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "rows", "arguments", "complaint"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_explained_is_refused(model: Driver, rows: Any, arguments: Any, complaint: str) -> None:
+    """A model names the method that it has; a picture shows one explanation of a row with height and width."""
     with pytest.raises(InvalidInput, match=f"^{complaint}"):
-        ask(make_model(), rows, wants_picture=wants_picture, **fields)
-
-
-def test_row_without_height_and_width_has_no_picture() -> None:
-    """The explanation of a row of features comes as numbers only."""
-    model = make_model(main=linear([6]), labels=("up", "down"), image=None)
-    with pytest.raises(InvalidInput, match=r"^explanation_format: .* model 'm' have no height and width"):
-        ask(model, [[1.0] * 6], explain=True, explanation_format="picture")
+        ask(model, rows, **arguments)
 
 
 def test_gradient_that_is_no_number_is_a_failure_of_the_model() -> None:
-    """JSON has no infinity."""
+    """JSON has no infinity, so a gradient that is infinite is a failure of the model."""
     model = make_model(gradients(scale=np.inf))
     with pytest.raises(ModelFailure, match="gave 'gradient' with numbers that are not finite"):
         ask(model, [ROW, ROW], explain="saliency")
 
 
 @pytest.mark.parametrize("integrates", [False, True], ids=["now", "of older versions"])
-def test_saliency_is_the_magnitude_of_the_gradient_of_the_predicted_class(integrates: bool) -> None:
-    """By the graph explain, told the label that was predicted."""
+def test_gradients_are_those_of_the_predicted_class(integrates: bool) -> None:
+    """The graph is told the label. Integrated ones go from the value of a black pixel, not from the number 0."""
     model = make_model(gradients(integrates=integrates))
     answers = body_of(ask(model, [ROW, [[[0.0, 5.0], [0.0, 0.0]]]], explain="saliency"))["predictions"]
     assert len({answer["index"] for answer in answers}) == 2
     for answer in answers:
         assert answer["explanation"] == {"method": "saliency", "values": [[float(answer["index"])] * 2] * 2}
-
-
-@pytest.mark.parametrize("integrates", [False, True], ids=["now", "of older versions"])
-def test_integrated_gradients_go_from_the_value_of_a_black_pixel(integrates: bool) -> None:
-    """The baseline is the offset of the picture, not the number 0."""
-    answer = body_of(ask(make_model(gradients(integrates=integrates)), [ROW], explain="integrated_gradients"))[
-        "predictions"
-    ][0]
+    [answer] = body_of(ask(model, [ROW], explain="integrated_gradients"))["predictions"]
     expected = answer["index"] * (np.array(ROW[0]) - OFFSET) * [[1, 1], [1, -1]]
     np.testing.assert_allclose(answer["explanation"]["values"], expected, atol=1e-6)
 
 
-def test_integrated_gradients_run_in_bounded_batches_and_keep_rows_apart() -> None:
-    """The 32 points of each row run as rows, at most 256 at a time; each row gets what it gets alone."""
-    model = make_model(gradients())
-    rows = np.random.default_rng(0).random((20, 1, 2, 2)).round(3)
-    together = explanations(model, rows.tolist(), explain="integrated_gradients")
-    assert [rows for graph, rows in model.inferred if graph == "explain"] == [256, 256, 128]
-    for i in (0, 7, 8, 19):
-        [alone] = explanations(model, [rows[i].tolist()], explain="integrated_gradients")
-        assert np.array_equal(alone["values"], together[i]["values"])
+@pytest.mark.parametrize(
+    ("explain", "method", "count", "runs"),
+    [(gradients(), "integrated_gradients", 20, [256, 256, 128]), (None, "occlusion", 100, [256, 144])],
+    ids=["integrated gradients", "occlusion"],
+)
+def test_explanations_run_in_bounded_batches_and_keep_rows_apart(
+    explain: bytes | None, method: str, count: int, runs: list[int]
+) -> None:
+    """The points or windows of all rows run as rows, at most 256 at a time; each row gets what it gets alone."""
+    model = make_model(explain)
+    rows = np.random.default_rng(0).random((count, 1, 2, 2)).round(3)
+    together = explanations(model, rows.tolist(), explain=method)
+    assert [rows for _, rows in model.inferred] == [count, *runs]
+    for i in (0, 7, 8, count - 1):
+        [alone] = explanations(model, [rows[i].tolist()], explain=method)
+        np.testing.assert_allclose(alone["values"], together[i]["values"], atol=1e-6 if explain is None else 0)
 
 
 def test_true_is_saliency_where_there_are_gradients_else_occlusion() -> None:
     """A caller need not know what a model has."""
-    assert explanations(make_model(gradients()), [ROW], explain=True)[0]["method"] == "saliency"
-    assert explanations(make_model(), [ROW], explain=True)[0]["method"] == "occlusion"
+    methods = [explanations(model, [ROW], explain=True)[0]["method"] for model in (GRADIENTS, NONE)]
+    assert methods == ["saliency", "occlusion"]
 
 
 def test_occlusion_is_how_far_the_probability_falls() -> None:
     """Every pixel alone, hidden as black, on a picture of 2 x 2: compared with runs of the model itself."""
-    model = make_model()
+    model = NONE
     [found] = explanations(model, [ROW], explain="occlusion")
     assert (found["window"], found["stride"]) == ([1, 1], [1, 1])
     answer = body_of(ask(model, [ROW]))["predictions"][0]
@@ -201,12 +190,11 @@ def test_occlusion_is_how_far_the_probability_falls() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "window"),
-    [([7], [1]), ([100], [3]), ([5, 9], [1, 2]), ([3, 16, 8], [4, 2]), ([2, 3, 4, 4], [1, 1])],
+    ("shape", "window"), [([7], [1]), ([100], [3]), ([5, 9], [1, 2]), ([3, 16, 8], [4, 2]), ([2, 3, 4, 4], [1, 1])]
 )
 def test_occlusion_covers_every_place_of_any_row(shape: list[int], window: list[int]) -> None:
-    """Of a row whose every number counts, each place has its share; the windows and channels are as documented."""
-    model = make_model(main=linear([*shape]), labels=("up", "down"), image=None)
+    """Each place of a row has its share; the windows and channels are as documented."""
+    model = of_features(*shape)
     row = np.full(shape, 0.5 / np.prod(shape))
     [found] = explanations(model, [row.tolist()], explain=True)
     values = np.array(found["values"])
@@ -214,20 +202,9 @@ def test_occlusion_covers_every_place_of_any_row(shape: list[int], window: list[
     assert (values > 0).all()
 
 
-def test_occlusion_runs_in_bounded_batches_and_keeps_rows_apart() -> None:
-    """Windows of many rows are cut into runs of at most 256; each row gets what it gets alone."""
-    model = make_model()
-    rows = np.random.default_rng(0).random((100, 1, 2, 2)).round(3)
-    together = explanations(model, rows.tolist(), explain="occlusion")
-    assert [rows for _, rows in model.inferred] == [100, 256, 144]
-    for i in (0, 63, 64, 99):
-        alone = explanations(model, [rows[i].tolist()], explain="occlusion")[0]["values"]
-        np.testing.assert_allclose(alone, together[i]["values"], atol=1e-6)
-
-
 def test_explanation_comes_as_a_picture_over_the_row() -> None:
-    """As base64 within JSON for every row, and for one row as the whole answer."""
-    model = make_model(gradients())
+    """The picture is base64 within JSON, or the whole answer where there is one row."""
+    model = GRADIENTS
     found = explanations(model, [ROW, ROW], explain=True, explanation_format="picture")
     assert [list(item) for item in found] == [["method", "image"]] * 2
     answer = ask(model, [ROW], explain=True, wants_picture=True)
@@ -238,14 +215,14 @@ def test_explanation_comes_as_a_picture_over_the_row() -> None:
 
 def test_rows_of_different_sizes_are_explained_in_order() -> None:
     """A model of any size explains each row in its own."""
-    model = make_model(main=linear([1, "height", "width"]), labels=("up", "down"), image=None)
+    model = of_features(1, "height", "width")
     rows = [np.full((1, side, side), 0.01).tolist() for side in (2, 5, 2)]
     assert [len(item["values"]) for item in explanations(model, rows, explain=True)] == [2, 5, 2]
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "occlusion"])
 def test_reference_model_is_explained(method: str) -> None:
-    """Of a vertical stroke, which is a one, the stroke counts more than the empty sides."""
+    """The label of a vertical stroke, which is a one, depends more on the stroke than on the empty sides."""
     stroke = np.zeros((1, 8, 8))
     stroke[0, :, 3:5] = 15
     model = load("digits-classifier")

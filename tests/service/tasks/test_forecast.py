@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.codecs.model_context import ModelContext
 from service.engine.loop.noise import draw_normal
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import render_json
-from service.tasks.forecast import MAX_VALUES
-from service.tasks.request import TaskRequest
-from service.tasks.sequence import Options, work
-from service.tasks.work import Emit, Limits
+from service.tasks import sequence
+from service.tasks.work import Limits
+from tests.support import driving
 from tests.support.models.sequences import (
     LIMITS,
     Model,
@@ -26,17 +24,8 @@ from tests.support.models.sequences import (
 )
 
 
-def ask(
-    model: Model,
-    rows: Any,
-    *,
-    context: ModelContext | None = None,
-    limits: Limits = LIMITS,
-    emit: Emit | None = None,
-    **fields: Any,
-) -> list[dict[str, Any]]:
-    task = work(Options.parse(fields), TaskRequest({}, rows), context or model.context, limits, emit)
-    predictions: list[dict[str, Any]] = model.drive(task).body["predictions"]
+def ask(model: Model, rows: Any, *, limits: Limits = LIMITS, **more: Any) -> list[dict[str, Any]]:
+    predictions: list[dict[str, Any]] = driving.ask(sequence, model, rows, limits=limits, **more).body["predictions"]
     return predictions
 
 
@@ -49,6 +38,8 @@ def as_bytes(prediction: dict[str, Any]) -> bytes:
 
 
 ROLLING = rolling_forecaster()
+WHOLE = "model 'm' cannot go on from a state; send whole series"
+STATE = "the text of an earlier answer, unchanged"
 FORM = "an array of numbers or an object with values and perhaps state"
 
 
@@ -67,24 +58,12 @@ FORM = "an array of numbers or an object with values and perhaps state"
         ([[1], [2]], "inputs[1]: expected shape [time], got [2, 1]"),
         ("12", f"inputs[1]: expected {FORM}, got a string"),
         (None, f"inputs[1]: expected {FORM}, got null"),
-        (
-            {"value": [1, 2]},
-            f"inputs[1]: expected {FORM}, got an object with value",
-        ),
-        (
-            {"values": [1, 2], "history": [1, 2]},
-            f"inputs[1]: expected {FORM}, got an object with values, history",
-        ),
+        ({"value": [1, 2]}, f"inputs[1]: expected {FORM}, got an object with value"),
+        ({"values": [1, 2], "history": [1, 2]}, f"inputs[1]: expected {FORM}, got an object with values, history"),
         ({"values": 3}, "inputs[1].values: expected 2 to 50 values, got a number"),
         ({"history": [1, float("inf")]}, "inputs[1].history: expected finite numbers, got inf at position 1"),
-        (
-            {"values": [], "state": "AAAA"},
-            "inputs[1].state: expected the text of an earlier answer, unchanged, got another",
-        ),
-        (
-            {"values": [1, 2], "state": None},
-            "inputs[1].state: expected the text of an earlier answer, unchanged, got another",
-        ),
+        ({"values": [], "state": "AAAA"}, f"inputs[1].state: expected {STATE}, got another"),
+        ({"values": [1, 2], "state": None}, f"inputs[1].state: expected {STATE}, got another"),
     ],
 )
 def test_faulty_series_is_named(row: Any, complaint: str) -> None:
@@ -94,6 +73,9 @@ def test_faulty_series_is_named(row: Any, complaint: str) -> None:
         ask(ROLLING, [[1, 2], row])
     assert str(caught.value) == complaint
     assert not ROLLING.runs
+
+
+MONTHLY, SUMMING = monthly_forecaster(), summing_forecaster()
 
 
 @pytest.mark.parametrize(
@@ -106,49 +88,15 @@ def test_faulty_series_is_named(row: Any, complaint: str) -> None:
         ({"values": [1], "month": 1}, "inputs[0].values: expected 2 to 50 values, got 1"),
         (
             {"values": [1, 2], "month": 1, "state": "AAAA"},
-            "inputs[0].state: model 'm' cannot go on from a state; send whole series",
+            f"inputs[0].state: {WHOLE}",
         ),
     ],
 )
 def test_faulty_input_beside_the_history_is_named(row: Any, complaint: str) -> None:
     """A model of several inputs wants them all, each of its own type."""
     with pytest.raises(InvalidInput) as caught:
-        ask(monthly_forecaster(), [row])
+        ask(MONTHLY, [row])
     assert str(caught.value) == complaint
-
-
-def test_more_paths_than_the_limit_are_refused() -> None:
-    """All paths of a request count, and so do all values that they come to."""
-    limits = replace(LIMITS, max_rows=400)
-    with pytest.raises(InvalidInput, match="paths: expected at most 400 in a request, got 402: 2 series of 1 and 200"):
-        ask(ROLLING, [[1, 2]] * 2, quantiles=[0.5], limits=limits)
-    with pytest.raises(
-        InvalidInput, match=f"horizon: expected at most {MAX_VALUES // 1_000_500} steps for 1000500 paths"
-    ):
-        ask(ROLLING, [[1, 2]] * 500, quantiles=[0.5], paths=2000, horizon=40, limits=replace(LIMITS, max_rows=2**30))
-
-
-def test_the_service_bounds_the_steps() -> None:
-    """A horizon that the manifest allows is refused where the service allows less."""
-    with pytest.raises(InvalidInput, match="horizon: expected 1 to 9 steps"):
-        ask(ROLLING, [[1, 2]], horizon=10, limits=replace(LIMITS, max_steps=9))
-
-
-def test_quantiles_of_a_model_that_draws_nothing_are_refused() -> None:
-    """A loop without noise has one path, so it has no quantiles; nor has a model at once that gives none."""
-    with pytest.raises(InvalidInput, match="quantiles: model 'm' draws nothing, so it gives none"):
-        ask(rolling_forecaster(with_noise=False), [[1, 2]], quantiles=[0.5])
-    with pytest.raises(InvalidInput, match="quantiles: expected none, for model 'm' gives no quantiles"):
-        ask(summing_forecaster(), [[1, 2]], quantiles=[0.5])
-
-
-def test_states_of_a_loop_that_cannot_go_on_are_refused() -> None:
-    """Without an input that takes a state there is none, either way."""
-    model = rolling_forecaster(resumes=False)
-    with pytest.raises(InvalidInput, match="return_state: model 'm' cannot go on from a state"):
-        ask(model, [[1, 2]], return_state=True)
-    with pytest.raises(InvalidInput, match=r"inputs\[0\].state: model 'm' cannot go on from a state"):
-        ask(model, [{"values": [1, 2], "state": "AAAA"}])
 
 
 def test_state_of_another_version_is_refused() -> None:
@@ -159,7 +107,7 @@ def test_state_of_another_version_is_refused() -> None:
         ask(ROLLING, [{"values": [1], "state": first["state"]}], context=other)
 
 
-@pytest.mark.parametrize("model", [ROLLING, summing_forecaster()])
+@pytest.mark.parametrize("model", [ROLLING, SUMMING])
 def test_output_that_overflows_is_a_failure_of_the_model(model: Model) -> None:
     """Finite input whose forecast is not finite is answered as a failure, and no such value is streamed."""
     events: list[Any] = []
@@ -169,31 +117,17 @@ def test_output_that_overflows_is_a_failure_of_the_model(model: Model) -> None:
 
 
 def test_forecast_at_once_has_the_quantiles_of_the_model() -> None:
-    """The mean is the quantile 0.5; without a wish all quantiles come, with one those that are named."""
+    """The mean is the one nearest to 0.5; all come, or those that are named. ``values`` are a history."""
     row = {"history": [5, 1, 2], "month": 3}
-    (whole,) = ask(monthly_forecaster(), [row])
-    assert whole["mean"].tolist() == [7, 7, 7]
-    assert {name: of.tolist() for name, of in whole["quantiles"].items()} == {
-        "0.1": [6] * 3,
-        "0.5": [7] * 3,
-        "0.9": [8] * 3,
-    }
-    (part,) = ask(monthly_forecaster(), [row], horizon=2, quantiles=[0.9])
-    assert render_json(part) == b'{"mean":[7.0,7.0],"quantiles":{"0.9":[8.0,8.0]}}'
-    assert ask(monthly_forecaster(), [row], quantiles=[])[0].keys() == {"mean"}
-
-
-def test_mean_is_the_quantile_nearest_to_the_median() -> None:
-    """A model without the quantile 0.5 answers with the one that is nearest to it."""
-    (got,) = ask(monthly_forecaster(quantiles=(0.01, 0.1, 0.3)), [{"values": [1, 2], "month": 0}])
-    assert got["mean"].tolist() == got["quantiles"]["0.3"].tolist() == [5, 5, 5]
-
-
-def test_history_may_be_called_values() -> None:
-    """``values`` names the history of any model."""
-    model = monthly_forecaster()
-    named = ask(model, [{"history": [1, 2], "month": 3}, {"values": [1, 2], "month": 3}])
-    assert as_bytes(named[0]) == as_bytes(named[1])
+    (whole,), (same,) = ask(MONTHLY, [row]), ask(MONTHLY, [{"values": [5, 1, 2], "month": 3}])
+    quantiles = {name: of.tolist() for name, of in whole["quantiles"].items()}
+    assert (whole["mean"].tolist(), quantiles) == ([7] * 3, {"0.1": [6] * 3, "0.5": [7] * 3, "0.9": [8] * 3})
+    assert as_bytes(whole) == as_bytes(same)
+    (part,) = ask(MONTHLY, [row], horizon=2, quantiles=[0.9])
+    assert as_bytes(part) == b'{"mean":[7.0,7.0],"quantiles":{"0.9":[8.0,8.0]}}'
+    assert ask(MONTHLY, [row], quantiles=[])[0].keys() == {"mean"}
+    (low,) = ask(monthly_forecaster(quantiles=(0.01, 0.1, 0.3)), [row])
+    assert low["mean"].tolist() == low["quantiles"]["0.3"].tolist() == [8] * 3
 
 
 series = st.lists(st.integers(-50, 50), min_size=2, max_size=20)
@@ -203,8 +137,8 @@ series = st.lists(st.integers(-50, 50), min_size=2, max_size=20)
 @given(rows=st.lists(series, min_size=1, max_size=6))
 def test_series_of_any_lengths_keep_their_order(rows: list[list[int]]) -> None:
     """Each series gets the forecast that it has alone, in the order of the request, padded or grouped by length."""
-    assert means(ask(summing_forecaster(), rows)) == [[sum(row)] * 2 for row in rows]
-    monthly = ask(monthly_forecaster(), [{"values": row, "month": 3} for row in rows])
+    assert means(ask(SUMMING, rows)) == [[sum(row)] * 2 for row in rows]
+    monthly = ask(MONTHLY, [{"values": row, "month": 3} for row in rows])
     assert means(monthly) == [[2 * row[-1] + 3] * 3 for row in rows]
 
 
@@ -236,28 +170,24 @@ def test_loop_feeds_back_what_it_forecast(rows: list[list[int]], horizon: int) -
         assert got == pytest.approx(wanted, rel=1e-5, abs=1e-4)
 
 
-def test_loop_has_twelve_steps_by_default() -> None:
-    """Without a wish the horizon is twelve, or as many as the model may take."""
-    assert len(ask(ROLLING, [[1, 2]])[0]["mean"]) == 12
-    assert len(ask(sliding_forecaster(), [[1, 2]])[0]["mean"]) == 10
-
-
 def test_loop_without_a_start_graph_begins_with_the_series() -> None:
-    """The history itself is carried where the manifest says so, beside zeros; two lengths are two loop requests."""
-    model = sliding_forecaster()
-    assert means(ask(model, [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=3)) == [[6, 12, 23], [9, 15, 26], [3, 6, 12]]
+    """The history itself is carried where the manifest says so, beside zeros; two lengths are two loop requests.
+
+    Events of a stream carry the position in the request. The horizon is twelve, or as many steps as the model takes.
+    """
+    model, events = sliding_forecaster(), []
+    found = ask(model, [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=3, emit=events.append)
+    assert means(found) == [[6, 12, 23], [9, 15, 26], [3, 6, 12]]
     assert [request.rows for request in model.requests] == [2, 1]
+    assert sorted(tuple(event.values()) for event in events if event["step"] == 0) == [(0, 0, 6), (1, 0, 9), (2, 0, 3)]
+    assert [len(ask(each, [[1, 2]])[0]["mean"]) for each in (ROLLING, model)] == [12, 10]
 
 
-def test_loop_without_noise_rolls_out() -> None:
-    """A model that draws nothing is given no noise."""
-    assert means(ask(rolling_forecaster(with_noise=False), [[1, 2]], horizon=2)) == [roll([1, 2], 0, 2)]
-
-
-def test_series_share_one_course() -> None:
-    """Series of different lengths roll out together, for what they carry has one shape."""
-    model = rolling_forecaster()
-    ask(model, [[1, 2], [1, 2, 3], [1] * 20], horizon=2)
+def test_series_of_different_lengths_share_one_loop_request() -> None:
+    """What they carry has one shape. A model that draws nothing is given no noise."""
+    model = rolling_forecaster(with_noise=False)
+    found = ask(model, [[1, 2], [1, 2, 3], [1] * 20], horizon=2)
+    assert means(found) == [roll([1, 2], 0, 2), roll([1, 2, 3], 0, 2), roll([1] * 20, 0, 2)]
     assert [request.rows for request in model.requests] == [3]
 
 
@@ -316,7 +246,7 @@ def test_session_goes_on_where_it_was(history: list[int], data: st.DataObject) -
 
 
 def test_state_is_that_after_the_history() -> None:
-    """However far was forecast, the state is the same, and belongs to its own series."""
+    """The state does not depend on how far was forecast, and belongs to its own series."""
     short, long = (ask(ROLLING, [[1, 2], [3, 4]], return_state=True, horizon=n) for n in (1, 9))
     assert [prediction["state"] for prediction in short] == [prediction["state"] for prediction in long]
     resumed = ask(ROLLING, [{"values": [1], "state": p["state"]} for p in long] + [[1, 1]], horizon=2)
@@ -329,24 +259,13 @@ def test_stream_sends_each_step_of_the_centre() -> None:
     events: list[Any] = []
     streamed = ask(ROLLING, [[1, 2], [3, 4]], emit=events.append, **wish)
     assert [as_bytes(p) for p in streamed] == [as_bytes(p) for p in ask(ROLLING, [[1, 2], [3, 4]], **wish)]
-    expected = [
-        {"row": row, "step": step, "value": value}
-        for row, mean in enumerate(means(streamed))
-        for step, value in enumerate(mean)
-    ]
-    assert sorted(events, key=lambda e: (e["row"], e["step"])) == expected
+    expected = [(r, s, value) for r, mean in enumerate(means(streamed)) for s, value in enumerate(mean)]
+    assert sorted(tuple(event.values()) for event in events) == expected
     assert render_json(events[0]) == b'{"row":0,"step":0,"value":4.0}'
 
 
 def test_stream_of_a_model_at_once_is_its_answer_step_by_step() -> None:
-    """There is nothing to wait for, so every step is sent as soon as the answer is there."""
+    """All steps are sent as soon as the answer is there."""
     events: list[Any] = []
-    ask(summing_forecaster(), [[1, 2], [4]], emit=events.append)
+    ask(SUMMING, [[1, 2], [4]], emit=events.append)
     assert [tuple(event.values()) for event in events] == [(0, 0, 3), (0, 1, 3), (1, 0, 4), (1, 1, 4)]
-
-
-def test_stream_names_the_rows_of_the_request() -> None:
-    """Where a request becomes several loop requests, events carry the position in the request."""
-    events: list[Any] = []
-    ask(sliding_forecaster(), [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=1, emit=events.append)
-    assert sorted(tuple(event.values()) for event in events) == [(0, 0, 6), (1, 0, 9), (2, 0, 3)]

@@ -1,6 +1,7 @@
 """generate: rows from noise, in one run or by a diffusion."""
 
 import base64
+import functools
 import io
 import json
 from collections.abc import Collection
@@ -18,8 +19,8 @@ from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import render_json
 from service.tasks import generate
 from service.tasks.diffusion import choose_levels, plan_loop_request, read_sampling
-from service.tasks.request import TaskRequest
-from service.tasks.work import Limits, Result
+from service.tasks.work import Limits
+from tests.support import driving
 from tests.support.driving import LIMITS, Driver, body_of, load, make
 from tests.support.models.graphs import build
 
@@ -51,11 +52,10 @@ def denoise(without: Collection[str] = ()) -> bytes:
 
     ``without``: of guidance and eta, those that are no inputs but 1.
     """
-    flat = ("time", "next_time", "label", "guidance", "eta")
-    cast = [helper.make_node("Cast", [name], [f"{name}_number"], to=FLOAT) for name in flat[:3]]
+    integers, floats = ("time", "next_time", "label"), ("guidance", "eta")
+    cast = [helper.make_node("Cast", [name], [f"{name}_number"], to=FLOAT) for name in (*integers, *floats)]
     wide = [
-        helper.make_node("Reshape", [name if name in flat[3:] else f"{name}_number", "column"], [f"{name}_wide"])
-        for name in flat
+        helper.make_node("Reshape", [f"{name}_number", "column"], [f"{name}_wide"]) for name in (*integers, *floats)
     ]
     sums = [
         helper.make_node("Mul", ["sample", "half"], ["halved"]),
@@ -65,9 +65,8 @@ def denoise(without: Collection[str] = ()) -> bytes:
         helper.make_node("Mul", ["time_wide", "thousand"], ["level"]),
         helper.make_node("Sum", ["next_sample", "level", "next_time_wide"], ["preview"]),
     ]
-    numbers: list[Any] = [
-        (name, INT64 if name in flat[:3] else FLOAT, ["batch"]) for name in flat if name not in without
-    ]
+    numbers: list[Any] = [(name, INT64, ["batch"]) for name in integers]
+    numbers += [(name, FLOAT, ["batch"]) for name in floats if name not in without]
     return build(
         [*cast, *wide, *sums],
         [("sample", FLOAT, SAMPLE), *numbers, ("noise", FLOAT, SAMPLE)],
@@ -87,17 +86,8 @@ def one_run(labelled: bool = True, picture: Any = PICTURE) -> Driver:
 
 
 def diffuser(**changes: Any) -> Driver:
-    diffusion = {
-        "time": "time",
-        "next_time": "next_time",
-        "times": 50,
-        "preview": "preview",
-        "step_noise": "noise",
-        "guidance": "guidance",
-        "eta": "eta",
-        "steps": 5,
-        "default_guidance": 0.5,
-    }
+    names = {name: name for name in ("time", "next_time", "preview", "guidance", "eta")}
+    diffusion = {**names, "times": 50, "step_noise": "noise", "steps": 5, "default_guidance": 0.5}
     facts = {"output": "preview", "noise": "sample", "label": "label", "picture": PICTURE}
     return make(
         {"main": denoise([name for name, value in changes.items() if value is None])},
@@ -108,24 +98,7 @@ def diffuser(**changes: Any) -> Driver:
     )
 
 
-def ask(
-    model: Driver,
-    *,
-    wants_picture: bool = False,
-    rows: Any = None,
-    loose: bool = False,
-    emit: Any = None,
-    limits: Limits = LIMITS,
-    **fields: Any,
-) -> Result:
-    options = generate.Options.parse(fields, loose)
-    request = TaskRequest(fields, rows, loose, wants_picture)
-    return model.drive(generate.work(options, request, model.context, limits, emit))
-
-
-def shown(event: Any) -> Any:
-    """An event as its caller reads it."""
-    return json.loads(render_json(event))
+ask = functools.partial(driving.ask, generate)
 
 
 def outputs(model: Driver, **fields: Any) -> np.ndarray:
@@ -133,102 +106,63 @@ def outputs(model: Driver, **fields: Any) -> np.ndarray:
 
 
 ONE_RUN = one_run()
+UNLABELLED = one_run(labelled=False)
+NUMBERS = one_run(picture=None)
 DIFFUSER = diffuser()
-
-
-@pytest.mark.parametrize("count", [0, -1, 1025, 10**6, 10**30])
-def test_count_outside_the_limit_is_refused(count: int) -> None:
-    """The text names the limit."""
-    with pytest.raises(InvalidInput, match=rf"^count: expected 1 to 1024, got {count}$"):
-        ask(one_run(), count=count)
-
-
-@pytest.mark.parametrize(
-    ("fields", "complaint"),
-    [
-        ({"count": 2.5}, "count: expected a valid integer"),
-        ({"count": True}, "count: expected a valid integer"),
-        ({"seed": -1}, "seed: expected greater than or equal to 0"),
-        ({"seed": LARGEST_SEED + 1}, f"seed: expected less than or equal to {LARGEST_SEED}"),
-        ({"labels": "ant"}, "labels: expected a valid list"),
-        ({"labels": []}, "labels: expected one for all rows or one for each of 1, got 0"),
-        ({"count": 3, "labels": ["ant", "bee"]}, "labels: expected one for all rows or one for each of 3, got 2"),
-        ({"labels": ["dog"]}, r"labels\[0\]: expected one of ant, bee, cat, or a position 0 to 2, got 'dog'"),
-        ({"labels": ["ant", "Bee"]}, r"labels\[1\]: expected one of .*, got 'Bee'"),
-        ({"labels": [3]}, r"labels\[0\]: expected .*, got 3"),
-        ({"labels": [-1]}, r"labels\[0\]: expected .*, got -1"),
-        ({"labels": [True]}, "labels"),
-        ({"steps": 3}, "steps: only a model with a diffusion takes it, and 'm' makes its rows in one run"),
-        ({"guidance": 1.0}, "guidance: only a model with a diffusion takes it"),
-        ({"eta": 0}, "eta: only a model with a diffusion takes it"),
-        ({"interpolate": {"seeds": [1]}, "count": 2}, "interpolate.seeds: List should have at least 2 items"),
-        ({"interpolate": [1, 2], "count": 2}, "interpolate: expected .*Between"),
-        ({"interpolate": {"seeds": [1, 2]}}, "count: expected 2 or more with interpolate, which has two ends, got 1"),
-        ({"interpolate": {"seeds": [1, 2]}, "count": 2, "seed": 3}, "seed: expected none beside interpolate"),
-        ({"cuont": 3}, "cuont: unknown field"),
-    ],
-)
-def test_faulty_option_is_refused(fields: dict[str, Any], complaint: str) -> None:
-    """Named, with what was expected, before anything runs."""
-    model = one_run()
-    with pytest.raises(InvalidInput, match=f"^{complaint}"):
-        ask(model, **fields)
-    assert model.inferred == []
-
-
-@pytest.mark.parametrize(
-    ("fields", "complaint"),
-    [
-        ({"steps": 0}, "steps: expected 1 to 40, got 0"),
-        ({"steps": 41}, "steps: expected 1 to 40, got 41"),
-        ({"steps": 10**9}, "steps: expected 1 to 40, got 1000000000"),
-        ({"eta": 1.1}, "eta: expected less than or equal to 1"),
-        ({"eta": float("nan")}, "eta: expected"),
-        ({"guidance": float("inf")}, "guidance: expected less than or equal to 100"),
-        ({"interpolate": {"seeds": [1, 2]}, "count": 2}, "interpolate: expected a model that makes its rows in one"),
-    ],
-)
-def test_faulty_option_of_a_diffusion_is_refused(fields: dict[str, Any], complaint: str) -> None:
-    """Steps are bounded by the levels, the loop and the server."""
-    with pytest.raises(InvalidInput, match=f"^{complaint}"):
-        ask(diffuser(), **fields)
-
-
-def test_steps_are_bounded_by_the_levels_and_the_server_too() -> None:
-    """The least of all limits is the one that is named."""
-    with pytest.raises(InvalidInput, match=r"^steps: expected 1 to 6, got 7$"):
-        ask(diffuser(times=6), steps=7)
-    with pytest.raises(InvalidInput, match=r"^steps: expected 1 to 3, got 4$"):
-        ask(diffuser(), steps=4, limits=Limits(max_pixels=1, max_steps=3))
-
-
-def test_what_a_diffusion_has_no_input_for_is_refused() -> None:
-    """Never ignored. Its graph cannot run without them here, which is after the refusal."""
-    with pytest.raises(InvalidInput, match=r"^guidance: expected none, for model 'm' takes none$"):
-        ask(diffuser(guidance=None), guidance=1.0)
-    with pytest.raises(InvalidInput, match=r"^eta: expected none, for model 'm' takes none$"):
-        ask(diffuser(eta=None), eta=0.5)
+ENDS = {"seeds": [1, 2]}
+FEW_STEPS = Limits(max_pixels=1, max_steps=3)
 
 
 @pytest.mark.parametrize(
     ("model", "arguments", "complaint"),
     [
-        (one_run(), {"rows": [[1]]}, "inputs: expected none, for rows are made from noise"),
-        (one_run(labelled=False), {"labels": ["ant"]}, "labels: expected none, for model 'm' takes none"),
-        (one_run(picture=None), {"wants_picture": True}, "accept: image/png: the rows of model 'm' are not pictures"),
-        (one_run(picture=None), {"output_format": "picture"}, "output_format: the rows of model 'm' are not pictures"),
-        (one_run(), {"wants_picture": True, "stream": True}, "accept: image/png is one picture, and a stream has"),
+        *[(ONE_RUN, {"count": n}, f"count: expected 1 to 1024, got {n}$") for n in (0, -1, 1025, 10**30)],
+        (ONE_RUN, {"count": 2.5}, "count: expected a valid integer"),
+        (ONE_RUN, {"seed": -1}, "seed: expected greater than or equal to 0"),
+        (ONE_RUN, {"seed": LARGEST_SEED + 1}, f"seed: expected less than or equal to {LARGEST_SEED}"),
+        (ONE_RUN, {"labels": "ant"}, "labels: expected a valid list"),
+        (ONE_RUN, {"labels": []}, "labels: expected one for all rows or one for each of 1, got 0"),
+        (ONE_RUN, {"count": 3, "labels": ["ant", "bee"]}, "labels: expected one for all .* for each of 3, got 2"),
+        (ONE_RUN, {"labels": ["dog"]}, r"labels\[0\]: expected one of ant, bee, cat, or a position 0 to 2, got 'dog'"),
+        (ONE_RUN, {"labels": ["ant", "Bee"]}, r"labels\[1\]: expected one of .*, got 'Bee'"),
+        (ONE_RUN, {"labels": [3]}, r"labels\[0\]: expected .*, got 3"),
+        (ONE_RUN, {"labels": [-1]}, r"labels\[0\]: expected .*, got -1"),
+        (ONE_RUN, {"labels": [True]}, "labels"),
+        (ONE_RUN, {"steps": 3}, "steps: only a model with a diffusion takes it, and 'm' makes its rows in one run"),
+        (ONE_RUN, {"guidance": 1.0}, "guidance: only a model with a diffusion takes it"),
+        (ONE_RUN, {"eta": 0}, "eta: only a model with a diffusion takes it"),
+        (ONE_RUN, {"interpolate": {"seeds": [1]}, "count": 2}, "interpolate.seeds: List should have at least 2 items"),
+        (ONE_RUN, {"interpolate": [1, 2], "count": 2}, "interpolate: expected .*Between"),
+        (ONE_RUN, {"interpolate": ENDS}, "count: expected 2 or more with interpolate, which has two ends, got 1"),
+        (ONE_RUN, {"interpolate": ENDS, "count": 2, "seed": 3}, "seed: expected none beside interpolate"),
+        (ONE_RUN, {"rows": [[1]]}, "inputs: expected none, for rows are made from noise"),
+        (ONE_RUN, {"wants_picture": True, "stream": True}, "accept: image/png is one picture, and a stream has"),
+        (UNLABELLED, {"labels": ["ant"]}, "labels: expected none, for model 'm' takes none"),
+        (NUMBERS, {"wants_picture": True}, "accept: image/png: the rows of model 'm' are not pictures"),
+        (NUMBERS, {"output_format": "picture"}, "output_format: the rows of model 'm' are not pictures"),
         (make({"main": shift()}), {}, "model: the manifest of 'm' does not say what it generates"),
+        *[(DIFFUSER, {"steps": n}, f"steps: expected 1 to 40, got {n}$") for n in (0, 41, 10**9)],
+        (diffuser(times=6), {"steps": 7}, "steps: expected 1 to 6, got 7$"),
+        (DIFFUSER, {"steps": 4, "limits": FEW_STEPS}, "steps: expected 1 to 3, got 4$"),
+        (DIFFUSER, {"eta": 1.1}, "eta: expected less than or equal to 1"),
+        (DIFFUSER, {"eta": float("nan")}, "eta: expected"),
+        (DIFFUSER, {"guidance": float("inf")}, "guidance: expected less than or equal to 100"),
+        (DIFFUSER, {"interpolate": ENDS, "count": 2}, "interpolate: expected a model that makes its rows in one"),
+        (diffuser(guidance=None), {"guidance": 1.0}, "guidance: expected none, for model 'm' takes none$"),
+        (diffuser(eta=None), {"eta": 0.5}, "eta: expected none, for model 'm' takes none$"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_what_a_model_cannot_do_is_refused(model: Driver, arguments: Any, complaint: str) -> None:
-    """With the reason."""
+    """Named, with what was expected, before anything runs; the least of all limits is the one that is told."""
+    model.inferred.clear()
     with pytest.raises(InvalidInput, match=f"^{complaint}"):
         ask(model, **arguments)
+    assert model.inferred == []
 
 
 def test_sample_that_is_no_number_is_a_failure_of_the_model() -> None:
-    """As any output of any task."""
+    """JSON has no infinity, so an output that is infinite is a failure of the model."""
     broken = build(
         [helper.make_node("Div", ["noise", "zero"], ["image"])],
         [("noise", FLOAT, ["batch", 2])],
@@ -241,26 +175,22 @@ def test_sample_that_is_no_number_is_a_failure_of_the_model() -> None:
 
 
 def test_rows_come_from_the_noise_of_seed_and_position() -> None:
-    """Row i is what the model makes of the noise of (seed, i); classes come in turn."""
-    body = body_of(ask(one_run(), count=4, seed=7))
-    assert {k: v for k, v in body.items() if k != "outputs"} == {
-        "model": "m",
-        "version": "1",
-        "seed": 7,
-        "labels": ["ant", "bee", "cat", "ant"],
-    }
-    for row, output in enumerate(body["outputs"]):
+    """Row i is what the model makes of the noise of (seed, i); classes, where there are any, come in turn."""
+    body = body_of(ask(ONE_RUN, count=4, seed=7))
+    rows = body.pop("outputs")
+    assert body == {"model": "m", "version": "1", "seed": 7, "labels": ["ant", "bee", "cat", "ant"]}
+    assert "labels" not in body_of(ask(UNLABELLED, count=2))
+    for row, output in enumerate(rows):
         expected = draw_normal(7, row, 0, (1, 2, 2)) + np.float32(10 * (row % 3))
         np.testing.assert_array_equal(np.array(output, np.float32), expected)
 
 
 def test_drawn_seed_is_returned_and_repeats_the_rows() -> None:
     """Without a seed one is drawn, another each time, exact in any caller's numbers."""
-    model = one_run()
-    first, second = body_of(ask(model)), body_of(ask(model))
+    first, second = body_of(ask(ONE_RUN)), body_of(ask(ONE_RUN))
     assert first["seed"] != second["seed"]
     assert max(first["seed"], second["seed"]) <= 2**53
-    assert body_of(ask(model, seed=first["seed"])) == first
+    assert body_of(ask(ONE_RUN, seed=first["seed"])) == first
 
 
 @settings(deadline=None, max_examples=20)
@@ -286,18 +216,10 @@ def test_row_does_not_depend_on_how_many_there_are(count: int, more: int, seed: 
 )
 def test_labels_are_texts_or_positions(fields: dict[str, Any], expected: list[str]) -> None:
     """One for all rows or one for each; without a count there are as many rows as labels."""
-    body = body_of(ask(one_run(), seed=1, **fields))
+    body = body_of(ask(ONE_RUN, seed=1, **fields))
     assert body["labels"] == expected
-    positions = [LABELS.index(label) for label in expected]
-    means = np.mean(
-        np.array(body["outputs"]) - outputs(one_run(), seed=1, count=len(expected), labels=["ant"]), (1, 2, 3)
-    )
-    np.testing.assert_allclose(means, np.array(positions) * 10, atol=1e-5)
-
-
-def test_model_without_labels_answers_without_them() -> None:
-    """There are none to tell."""
-    assert "labels" not in body_of(ask(one_run(labelled=False), count=2))
+    shifts = np.array(body["outputs"]) - outputs(ONE_RUN, seed=1, count=len(expected), labels=["ant"])
+    np.testing.assert_allclose(shifts.mean((1, 2, 3)), [10 * LABELS.index(label) for label in expected], atol=1e-5)
 
 
 def test_query_says_the_same_as_json() -> None:
@@ -311,7 +233,7 @@ def test_query_says_the_same_as_json() -> None:
 
 def test_interpolation_goes_from_seed_to_seed() -> None:
     """The ends are the first rows of the seeds, bit for bit, and every row between is as long as noise is."""
-    model = one_run(labelled=False)
+    model = UNLABELLED
     body = body_of(ask(model, count=9, interpolate={"seeds": [3, 4]}))
     rows = np.array(body["outputs"], np.float32)
     assert (body["seeds"], "seed" in body) == ([3, 4], False)
@@ -319,16 +241,10 @@ def test_interpolation_goes_from_seed_to_seed() -> None:
         assert end.tobytes() == outputs(model, seed=seed)[0].tobytes()
     lengths = np.linalg.norm(rows.reshape(9, -1), axis=1)
     assert (lengths >= min(lengths[0], lengths[-1]) * 0.99).all()
-    with_label = body_of(ask(one_run(), count=3, interpolate={"seeds": [3, 4]}, labels=["bee"]))
-    assert with_label["labels"] == ["bee"] * 3
-    assert body_of(ask(one_run(), count=3, interpolate={"seeds": [3, 4]}))["labels"] == ["ant"] * 3
-
-
-def test_interpolation_between_equal_seeds_stays() -> None:
-    """There is no way to go."""
-    rows = outputs(one_run(labelled=False), count=3, interpolate={"seeds": [3, 3]})
-    assert rows[0].tobytes() == rows[2].tobytes()
-    np.testing.assert_allclose(rows[1], rows[0], atol=1e-6)
+    assert body_of(ask(ONE_RUN, count=3, interpolate=ENDS, labels=["bee"]))["labels"] == ["bee"] * 3
+    assert body_of(ask(ONE_RUN, count=3, interpolate=ENDS))["labels"] == ["ant"] * 3
+    same = outputs(model, count=3, interpolate={"seeds": [3, 3]})
+    np.testing.assert_allclose(same, same[[0, 0, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -336,13 +252,13 @@ def test_interpolation_between_equal_seeds_stays() -> None:
     [(1, [49], [-1]), (2, [49, 0], [0, -1]), (5, [49, 37, 24, 12, 0], [37, 24, 12, 0, -1])],
 )
 def test_levels_fall_evenly_and_end_with_none(steps: int, levels: list[int], next_levels: list[int]) -> None:
-    """From the highest to 0, each leading to the next."""
+    """Levels go from the highest to 0, and each leads to the next."""
     found, after = choose_levels(50, steps)
     assert (found.tolist(), after.tolist(), found.dtype, after.dtype) == (levels, next_levels, np.int64, np.int64)
 
 
 def test_diffusion_is_the_update_of_the_graph_step_by_step() -> None:
-    """With the levels of the steps, the guidance, the label and new noise at each step, as numpy says it."""
+    """Each step gets its levels, the guidance, the label and new noise; NumPy calculates the same samples."""
     found = outputs(diffuser(), count=2, seed=9, steps=3, guidance=2.0, eta=0.5, labels=["bee", "cat"])
     levels = [49, 24, 0]
     for row in range(2):
@@ -366,8 +282,6 @@ def test_graph_that_always_draws_gets_its_noise() -> None:
     """A model whose share of new noise cannot be turned down takes all of it: zeros would not be its diffusion."""
     model = diffuser(eta=None)
     facts = model.manifest.generation
-    assert facts is not None
-    assert facts.diffusion is not None
     sampling = read_sampling(facts.diffusion, model.context, LIMITS, None, None, None)
     begin = {"sample": np.zeros((2, 1, 2, 2), np.float32)}
     request = plan_loop_request(begin, 5, sampling, model.context, facts, None, None)
@@ -375,40 +289,27 @@ def test_graph_that_always_draws_gets_its_noise() -> None:
     np.testing.assert_array_equal(drawn, draw_normal(5, 1, 4, (1, 2, 2))[None])
 
 
-def test_stream_shows_every_step_of_every_row() -> None:
-    """A preview a step and row; the last is the row of the answer."""
+@pytest.mark.parametrize(("model", "steps"), [(ONE_RUN, 1), (DIFFUSER, 5)], ids=["one run", "diffusion"])
+def test_stream_shows_every_step_of_every_row(model: Driver, steps: int) -> None:
+    """A preview a step and row; the last is the row of the answer, which is that without a stream."""
     events: list[Any] = []
-    model = diffuser()
     body = body_of(ask(model, count=2, seed=1, stream=True, emit=events.append))
-    assert [(event["step"], event["row"], event["steps"]) for event in events] == [
-        (s, r, 5) for s in range(5) for r in (0, 1)
-    ]
-    assert [shown(event)["preview"] for event in events[-2:]] == body["outputs"]
+    told = [(event["step"], event["row"], event["steps"]) for event in events]
+    assert told == [(step, row, steps) for step in range(steps) for row in (0, 1)]
+    assert [json.loads(render_json(event))["preview"] for event in events[-2:]] == body["outputs"]
     assert body == body_of(ask(model, count=2, seed=1))
 
 
-def test_stream_of_one_run_shows_each_row_once() -> None:
-    """There is one step, which the events say."""
-    events: list[Any] = []
-    body = body_of(ask(one_run(), count=2, stream=True, emit=events.append))
-    assert [(event["row"], event["step"], event["steps"]) for event in events] == [(0, 0, 1), (1, 0, 1)]
-    assert [shown(event)["preview"] for event in events] == body["outputs"]
-
-
-@pytest.mark.parametrize("model", [one_run(), diffuser()])
-def test_pictures_come_as_base64_in_answers_and_events(model: Driver) -> None:
-    """PNGs of the rows' own size."""
+@pytest.mark.parametrize("model", [ONE_RUN, DIFFUSER], ids=["one run", "diffusion"])
+def test_pictures_come_as_base64_in_answers_and_events_or_as_one(model: Driver) -> None:
+    """PNGs of the rows' own size. With Accept: image/png the rows are one picture, a grid."""
     events: list[Any] = []
     body = body_of(ask(model, count=2, output_format="picture", stream=True, emit=events.append))
     for value in (*body["outputs"], *(event["preview"] for event in events)):
         assert Pillow.open(io.BytesIO(base64.b64decode(value["image"]))).size == (2, 2)
-
-
-def test_samples_are_one_picture_in_a_grid() -> None:
-    """With Accept: image/png."""
-    answer = ask(one_run(), count=4, wants_picture=True)
-    assert answer.media_type == "image/png"
-    assert min(Pillow.open(io.BytesIO(answer.body)).size) >= 2 * 64
+    grid = ask(model, count=4, wants_picture=True)
+    assert grid.media_type == "image/png"
+    assert min(Pillow.open(io.BytesIO(grid.body)).size) >= 2 * 64
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -419,5 +320,4 @@ def test_reference_diffusion_gives_the_same_bits_in_any_company(eta: float) -> N
     alone = outputs(model, count=1, seed=12, steps=4, eta=eta)
     assert many[:1].tobytes() == alone.tobytes()
     assert many.shape == (11, 1, 8, 8)
-    assert many.min() >= 0
-    assert many.max() <= 16
+    assert (many.min() >= 0, many.max() <= 16) == (True, True)

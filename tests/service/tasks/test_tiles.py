@@ -1,12 +1,12 @@
 """Large pictures in tiles: the same answer as the whole, in bounded memory, however a request ends."""
 
 import dataclasses
+import functools
 import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 from service.codecs.picture_reader import PictureFile
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, ModelFailure, TryLater
 from service.tasks import reconstruct
-from service.tasks.request import TaskRequest
 from service.tasks.room import PictureRoom
-from service.tasks.work import Infer, Limits, Result, RunInThread, Work
+from service.tasks.work import Infer, RunInThread
+from tests.support import driving
 from tests.support.driving import LIMITS, Driver, body_of, load, make
 from tests.support.models.graphs import build
 
@@ -53,24 +53,17 @@ def unet(channels: int) -> bytes:
     )
 
 
-def pixelwise(*nodes: onnx.NodeProto) -> bytes:
-    """y of x by these nodes, with an error that is 0."""
+def pixelwise(operator: str, *constants: str) -> bytes:
+    """y of x by one node, with an error that is 0."""
     shape = ["batch", 3, "height", "width"]
-    last = [
+    nodes = [
+        helper.make_node(operator, ["x", *constants], ["y"]),
         helper.make_node("Sub", ["x", "x"], ["nothing"]),
         helper.make_node("ReduceMax", ["nothing", "line"], ["error"], keepdims=0),
     ]
     outputs = [("y", FLOAT, shape), ("error", FLOAT, ["batch"])]
-    constants = {"line": np.array([1, 2, 3]), "two": np.array(2, np.float32), "zero": np.array(0, np.float32)}
-    return build([*nodes, *last], [("x", FLOAT, shape)], outputs, constants)
-
-
-def overflowing() -> bytes:
-    return pixelwise(helper.make_node("Mul", ["x", "two"], ["y"]))
-
-
-def clipping() -> bytes:
-    return pixelwise(helper.make_node("Clip", ["x", "zero", "two"], ["y"]))
+    values = {"line": np.array([1, 2, 3]), "two": np.array(2, np.float32), "zero": np.array(0, np.float32)}
+    return build(nodes, [("x", FLOAT, shape)], outputs, values)
 
 
 def make_model(tiles: Any = None, channels: int = 3, main: bytes | None = None, **image: Any) -> Driver:
@@ -88,18 +81,12 @@ def png(mode: str = "RGB", height: int = HEIGHT, width: int = WIDTH) -> bytes:
     return buffer.getvalue()
 
 
-def begin(model: Driver, rows: Any, limits: Limits = LIMITS, *, wants_picture: bool = False, **fields: Any) -> Work:
-    options = reconstruct.Options.parse(fields)
-    request = TaskRequest(fields, rows, False, wants_picture)
-    return reconstruct.work(options, request, model.context, limits, None)
+begin = functools.partial(driving.begin, reconstruct)
+ask = functools.partial(driving.ask, reconstruct)
 
 
-def ask(model: Driver, rows: Any, limits: Limits = LIMITS, **fields: Any) -> Result:
-    return model.drive(begin(model, rows, limits, **fields))
-
-
-def predict(model: Driver, content: bytes, limits: Limits = LIMITS, **fields: Any) -> Mapping[str, Any]:
-    [found] = body_of(ask(model, [PictureFile(content, "body")], limits, **fields))["predictions"]
+def predict(model: Driver, content: bytes, **more: Any) -> Mapping[str, Any]:
+    [found] = body_of(ask(model, [PictureFile(content, "body")], **more))["predictions"]
     return dict(found)
 
 
@@ -119,20 +106,17 @@ def room() -> Iterator[PictureRoom]:
     assert room.held_bytes == 0
 
 
-def test_picture_whose_tiles_take_too_much_is_refused(room: PictureRoom) -> None:
-    """A tile is checked like any row, before anything is decoded."""
+def test_picture_that_takes_too_much_is_refused(room: PictureRoom) -> None:
+    """A tile is checked like any row, before anything is decoded. Its numbers take as much as a run of the whole; as a
+    picture it is answered."""
     limits = dataclasses.replace(LIMITS, row_checks=refuse_above(3 * 32 * 32 - 1), room=room)
     with pytest.raises(BodyTooLarge, match=r"^a row of 3072$"):
-        ask(make_model(TILES), [PictureFile(png(), "body")], limits, wants_picture=True)
-
-
-def test_numbers_of_a_picture_beyond_a_run_are_refused_with_advice(room: PictureRoom) -> None:
-    """They take as much as the run; as a picture it is answered."""
+        ask(make_model(TILES), [PictureFile(png(), "body")], limits=limits, wants_picture=True)
     limits = dataclasses.replace(LIMITS, row_checks=refuse_above(3 * HEIGHT * WIDTH - 1), room=room)
     model = make_model(TILES)
     with pytest.raises(BodyTooLarge, match=r"^a row of 22725; as a picture .* it may be larger$"):
-        predict(model, png(), limits)
-    assert predict(model, png(), limits, output_format="picture")["output"].keys() == {"image"}
+        predict(model, png(), limits=limits)
+    assert predict(model, png(), limits=limits, output_format="picture")["output"].keys() == {"image"}
 
 
 def test_picture_waits_for_no_room_that_others_hold(room: PictureRoom) -> None:
@@ -142,15 +126,15 @@ def test_picture_waits_for_no_room_that_others_hold(room: PictureRoom) -> None:
     with room.open() as other:
         other(1)
         with pytest.raises(TryLater, match=r"^inputs: expected room for 2160000 bytes of pictures"):
-            ask(make_model(TILES), rows, limits)
-    ask(make_model(TILES), rows, limits)
+            ask(make_model(TILES), rows, limits=limits)
+    ask(make_model(TILES), rows, limits=limits)
 
 
 @pytest.mark.parametrize("runs", [0, 1, 2])
 def test_request_that_ends_between_tiles_gives_its_room_back(room: PictureRoom, runs: int) -> None:
     """Its caller has gone, or its deadline has passed: the task is closed, and no more tiles are cut."""
     model = make_model(TILES)
-    work = begin(model, [PictureFile(png(), "body")], dataclasses.replace(LIMITS, room=room))
+    work = begin(model, [PictureFile(png(), "body")], limits=dataclasses.replace(LIMITS, room=room))
     wanted: Any = next(work)
     while len(model.inferred) < runs or not isinstance(wanted, Infer):
         is_run = isinstance(wanted, Infer)
@@ -162,7 +146,7 @@ def test_request_that_ends_between_tiles_gives_its_room_back(room: PictureRoom, 
 def test_picture_that_is_decoded_too_late_takes_no_room(room: PictureRoom) -> None:
     """Its request has ended before the thread came to it."""
     content = png(height=200, width=200)
-    work = begin(make_model(TILES), [PictureFile(content, "body")], dataclasses.replace(LIMITS, room=room))
+    work = begin(make_model(TILES), [PictureFile(content, "body")], limits=dataclasses.replace(LIMITS, room=room))
     decode = next(work)
     assert isinstance(decode, RunInThread)
     work.close()
@@ -175,10 +159,10 @@ def test_tile_that_is_not_finite_fails_the_request() -> None:
     row = np.zeros((3, HEIGHT, WIDTH), np.float32)
     row[:, 60:64, 90:94] = 3e38
     with pytest.raises(ModelFailure, match="'y' with numbers that are not finite"):
-        ask(make_model(TILES, main=overflowing()), [row.tolist()])
+        ask(make_model(TILES, main=pixelwise("Mul", "two")), [row.tolist()])
     row[0, 60, 90] = np.inf
     with pytest.raises(InvalidInput, match="expected finite numbers"):
-        ask(make_model(TILES, main=clipping()), [row.tolist()])
+        ask(make_model(TILES, main=pixelwise("Clip", "zero", "two")), [row.tolist()])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16"])
@@ -203,11 +187,9 @@ def test_rows_of_numbers_are_cut_too() -> None:
 
 
 def test_root_of_the_mean_square_is_that_of_the_whole() -> None:
-    """Where the model's error is the root, or it has none of its own."""
-    [square], [root] = (
-        body_of(ask(make_model({**TILES, "error": kind}), [PictureFile(png(), "body")]))["predictions"]
-        for kind in ("mean_square", "root_mean_square")
-    )
+    """This holds where the model's error is the root, and where it has no error of its own."""
+    models = [make_model({**TILES, "error": kind}) for kind in ("mean_square", "root_mean_square")]
+    square, root = (predict(model, png()) for model in models)
     assert root["error"] == pytest.approx(square["error"] ** 0.5)
 
 
@@ -215,7 +197,7 @@ def test_root_of_the_mean_square_is_that_of_the_whole() -> None:
 def test_few_tiles_are_in_flight(at_once: int) -> None:
     """No run has more of them than are allowed, and each runs once."""
     model = make_model(TILES)
-    predict(model, png(), dataclasses.replace(LIMITS, tiles_at_once=at_once))
+    predict(model, png(), limits=dataclasses.replace(LIMITS, tiles_at_once=at_once))
     assert max(rows for _, rows in model.inferred) == min(at_once, 6)
     assert sum(rows for _, rows in model.inferred) == 12
 
@@ -234,15 +216,13 @@ def test_photograph_has_no_seams() -> None:
     """The reference photo restorer joins tiles of 512 to what it makes of the whole, at the borders too."""
     model = load("photo-restorer")
     facts = model.manifest.reconstruction
-    assert facts is not None
-    assert facts.tiles is not None
-    row = np.random.default_rng(3).uniform(0, 255, (3, 530, 1100)).astype(np.float32)
+    row = np.random.default_rng(3).uniform(0, 255, (3, 530, 600)).astype(np.float32)
     whole = model.infer("main", {"image": row[None]})
     model.inferred.clear()
-    [got] = body_of(ask(model, [row.tolist()], dataclasses.replace(LIMITS, tiles_at_once=2)))["predictions"]
+    [got] = body_of(ask(model, [row.tolist()], limits=dataclasses.replace(LIMITS, tiles_at_once=1)))["predictions"]
     assert len(model.inferred) > 2
     difference = np.abs(np.array(got["output"], np.float32) - whole["reconstruction"][0])
-    borders = {tile.columns.kept_begin for tile in facts.tiles.cut(530, 1100)} - {0}
+    borders = {tile.columns.kept_begin for tile in facts.tiles.cut(530, 600)} - {0}
     assert difference.max() <= 1e-4
     assert max(difference[:, :, at - 1 : at + 1].max() for at in borders) <= 1e-4
     assert got["error"] == pytest.approx(float(whole["error"][0]), rel=1e-4)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from service.engine.loop.request import LoopResult, Sentence
 from service.errors import InvalidInput, ModelFailure
-from service.tasks.request import TaskRequest
-from service.tasks.sequence import Options, work
-from service.tasks.work import Emit, Iterate, Limits
+from service.tasks import sequence
+from service.tasks.work import Iterate, Limits
+from tests.support import driving
 from tests.support.models.sequences import LIMITS, SCORE, Model, translator
 
 RIGHT = math.exp(SCORE) / (math.exp(SCORE) + 4)
@@ -21,11 +21,8 @@ MODEL = translator()
 KNOWN = "expected characters that model 'm' knows ('abc')"
 
 
-def ask(
-    rows: Any, *, model: Model = MODEL, limits: Limits = LIMITS, emit: Emit | None = None, **fields: Any
-) -> list[dict[str, Any]]:
-    task = work(Options.parse(fields), TaskRequest({}, rows), model.context, limits, emit)
-    predictions: list[dict[str, Any]] = model.drive(task).body["predictions"]
+def ask(rows: Any, *, model: Model = MODEL, limits: Limits = LIMITS, **more: Any) -> list[dict[str, Any]]:
+    predictions: list[dict[str, Any]] = driving.ask(sequence, model, rows, limits=limits, **more).body["predictions"]
     return predictions
 
 
@@ -52,21 +49,9 @@ def test_faulty_text_is_named(row: Any, complaint: str) -> None:
     assert not MODEL.runs
 
 
-def test_beams_are_not_streamed() -> None:
-    """With several hypotheses the text so far may change, so nothing of it can be sent."""
-    with pytest.raises(InvalidInput, match=r"stream: expected it with beams 1, .* got beams 2"):
-        ask(["a"], beams=2, emit=print)
-
-
-def test_hypotheses_count_as_rows() -> None:
-    """A request may have no more hypotheses than rows."""
-    with pytest.raises(InvalidInput, match="inputs: expected at most 2 texts, got 3"):
-        ask(["a"] * 3, beams=4, limits=replace(LIMITS, max_rows=8))
-
-
 def test_probability_that_is_no_number_is_a_failure_of_the_model() -> None:
     """NaN from the loop is answered as a failure."""
-    task = work(Options.parse({}), TaskRequest({}, ["a"]), MODEL.context, LIMITS, None)
+    task = driving.begin(sequence, MODEL, ["a"], limits=LIMITS)
     wish = next(task)
     while not isinstance(wish, Iterate):
         wish = task.send(MODEL.infer(wish.graph, wish.inputs))
@@ -75,7 +60,7 @@ def test_probability_that_is_no_number_is_a_failure_of_the_model() -> None:
 
 
 def test_text_that_does_not_end_is_said_to_be_incomplete() -> None:
-    """Where the steps run out before the end, what there is is answered as not complete; the end needs a step too."""
+    """If the steps run out before the end, the answer has the text so far and says that it is not complete."""
     model = translator(max_steps=3)
     short, exact = ask(["ab", "abc"], model=model)
     assert (short["text"], "complete" in short) == ("xyy", False)
@@ -93,21 +78,14 @@ def test_texts_of_any_lengths_keep_their_order(rows: list[str]) -> None:
         assert prediction == {"text": expected, "probability": pytest.approx(RIGHT ** (len(row) + 1), rel=1e-4)}
 
 
-def test_texts_are_padded_to_the_lengths_of_the_model() -> None:
-    """Texts of one padded length run together, and a text's padding depends on itself alone."""
+@pytest.mark.parametrize(("beams", "width"), [({}, 1), ({"beams": 1}, 1), ({"beams": 8}, 8)])
+def test_texts_are_padded_and_beams_are_the_width_of_the_search(beams: dict[str, int], width: int) -> None:
+    """Texts of one padded length run together, with so many hypotheses, from the begin to the end of the manifest."""
     model = translator()
-    ask(["a", "abc", "bb", "abca"], model=model)
+    ask(["a", "abc", "bb", "abca"], model=model, **beams)
     assert [run for run in model.runs if run[0] == "read"] == [("read", 2), ("read", 2)]
     assert [request.begin["memory"].shape for request in model.requests] == [(2, 3), (2, 5)]
-
-
-@pytest.mark.parametrize(("beams", "width"), [(None, 1), (1, 1), (8, 8)])
-def test_beams_are_the_width_of_the_search(beams: int | None, width: int) -> None:
-    """The loop is asked for so many hypotheses, between the begin and the end of the manifest."""
-    model = translator()
-    ask(["a"], model=model, **({"beams": beams} if beams else {}))
     decoding = model.requests[0].decoding
-    assert decoding is not None
     assert (decoding.width, decoding.begin, decoding.end) == (width, 0, 1)
 
 
@@ -115,9 +93,5 @@ def test_stream_sends_the_text_as_it_grows() -> None:
     """An event a symbol with the text so far, by the position in the request; the end is not one."""
     events: list[Any] = []
     ask(["abc", "b"], emit=events.append)
-    assert sorted(tuple(event.values()) for event in events) == [
-        (0, 0, "x"),
-        (0, 1, "xyy"),
-        (0, 2, "xyyz"),
-        (1, 0, "yy"),
-    ]
+    told = sorted(tuple(event.values()) for event in events)
+    assert told == [(0, 0, "x"), (0, 1, "xyy"), (0, 2, "xyyz"), (1, 0, "yy")]
