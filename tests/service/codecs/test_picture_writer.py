@@ -108,7 +108,7 @@ def cells(content: bytes, factor: int) -> list[list[tuple[int, ...]]]:
     return [[tuple(int(c) for c in colour) for colour in line] for line in small]
 
 
-def test_map_has_two_hues_and_is_normalised_by_its_largest_magnitude() -> None:
+def test_map_has_two_hues_and_is_normalised() -> None:
     """The largest magnitude is the full colour, orange above 0 and blue below, 0 shows what is beneath."""
     drawn = cells(encode_heat(np.array([[4.0, -4.0], [0.0, 2.0]])), 32)
     assert drawn == [[ORANGE, BLUE], [BLACK, (128, 48, 0)]]

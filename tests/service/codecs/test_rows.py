@@ -26,10 +26,14 @@ def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image 
     return Manifest(name="m", task="tensors", graphs={"main": graph}, image=image)
 
 
-def picture(value: int = 255) -> bytes:
+def encode(picture: Pillow.Image) -> bytes:
     buffer = io.BytesIO()
-    Pillow.new("L", (4, 4), value).save(buffer, "PNG")
+    picture.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def picture(value: int = 255) -> bytes:
+    return encode(Pillow.new("L", (4, 4), value))
 
 
 def as_row(content: bytes) -> dict[str, str]:
@@ -45,48 +49,6 @@ def read(inputs: Any, manifest: Manifest = NUMBERS) -> np.ndarray:
     return group.inputs["x"]
 
 
-@pytest.mark.parametrize(
-    ("inputs", "complaint"),
-    [
-        (None, "inputs: expected an array of 1 to 65536 rows, got null"),
-        ({}, "inputs: expected an array of 1 to 65536 rows, got an object"),
-        ("ab", "inputs: expected an array of 1 to 65536 rows, got a string"),
-        ([], "inputs: expected an array of 1 to 65536 rows, got an array of 0"),
-        ([[0, 0]] * (MAX_ROWS + 1), "inputs: expected an array of 1 to 65536 rows, got an array of 65537"),
-        ([1, 2], r"inputs\[0\]: expected a row of shape \[2\], got \[\]"),
-        ([[1, 2, 3]], r"inputs\[0\]: expected a row of shape \[2\], got \[3\]"),
-        ([[[1], [2]]], r"inputs\[0\]: expected a row of shape \[2\], got \[2, 1\]"),
-        ([[1, 2], [3]], r"inputs\[1\]: expected a row of shape \[2\], got \[1\]"),
-        ([[1, 2], [3, "x"]], r"inputs\[1\]: expected FP32, got 'x'"),
-        ([[1, 2], [3, 4], None], r"inputs\[2\]: expected FP32, got null"),
-        ([[1, 2], [True, 4]], r"inputs\[1\]: expected FP32, got a boolean"),
-        ([[1, 2], [[3], 4]], r"inputs\[1\]: expected arrays of equal length"),
-        ([[1, 2], {"image": "AA=="}], r"inputs\[1\].image: model 'm' takes numbers of shape \[2\], not pictures"),
-        ([{"image": 5}], r"inputs\[0\]: expected nested numbers or .*, got fields \['image'\]"),
-        ([{"picture": ""}], r"inputs\[0\]: expected nested numbers or .*, got fields \['picture'\]"),
-        ([{}], r"inputs\[0\]: expected nested numbers or .*, got fields \[\]"),
-    ],
-)
-def test_faulty_rows_are_refused_and_the_first_is_named(inputs: Any, complaint: str) -> None:
-    """The text names the first row at fault, with what a row must be and what came."""
-    with pytest.raises(InvalidInput, match=complaint):
-        read(inputs)
-
-
-@pytest.mark.parametrize(
-    ("row", "error", "complaint"),
-    [
-        ({"image": "?"}, InvalidInput, r"inputs\[1\].image: expected a base64 text"),
-        (as_row(b"no picture"), UnsupportedMedia, r"inputs\[1\].image: expected a PNG or JPEG picture"),
-        ([[1, 2]], InvalidInput, r"inputs\[1\]: expected a row of shape \[1, 2, 2\], got \[1, 2\]"),
-    ],
-)
-def test_faulty_picture_is_named(row: Any, error: type[Exception], complaint: str) -> None:
-    """Among pictures, too, the row at fault is named."""
-    with pytest.raises(error, match=complaint):
-        read([as_row(picture()), row], PICTURES)
-
-
 def several(image: Image | None = None) -> Manifest:
     """A model of a series of any length and a month; or of a picture and a month."""
     main = (PICTURES if image else describe(("time",))).graphs["main"].inputs[0].model_copy(update={"name": "history"})
@@ -95,22 +57,54 @@ def several(image: Image | None = None) -> Manifest:
     return Manifest(name="m", task="tensors", graphs={"main": graph}, image=image)
 
 
+EXPECTED = "inputs: expected an array of 1 to 65536 rows"
+BODY, FILE = PictureFile(picture(), "body"), PictureFile(b"", "file 1 (a.png)")
+MONTH = {"history": [1, 2], "month": 3}
+
+
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("manifest", "inputs", "error", "complaint"),
     [
-        ([1, 2], r"inputs\[1\]: model 'm' takes an object of history, month, got an array"),
-        ({"history": [1]}, r"inputs\[1\]: .* of history, month, got fields \['history'\]"),
-        ({"history": [1], "month": 1, "year": 2}, r"inputs\[1\]: .* got fields"),
-        ({"history": [1], "month": [1]}, r"inputs\[1\]\.month: expected a row of shape \[\], got \[1\]"),
-        ({"history": [1], "month": 1.5}, r"inputs\[1\]\.month: expected INT64, got 1\.5"),
-        ({"history": ["x"], "month": 1}, r"inputs\[1\]\.history: expected FP32, got 'x'"),
-        (PictureFile(b"", "file 1 (a.png)"), r"file 1 \(a\.png\): .* takes an object of history, month, got a picture"),
+        (NUMBERS, None, InvalidInput, f"{EXPECTED}, got null"),
+        (NUMBERS, {}, InvalidInput, f"{EXPECTED}, got an object"),
+        (NUMBERS, "ab", InvalidInput, f"{EXPECTED}, got a string"),
+        (NUMBERS, [], InvalidInput, f"{EXPECTED}, got an array of 0"),
+        (NUMBERS, [[0, 0]] * (MAX_ROWS + 1), InvalidInput, f"{EXPECTED}, got an array of 65537"),
+        (NUMBERS, [1, 2], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[\]"),
+        (NUMBERS, [[1, 2, 3]], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[3\]"),
+        (NUMBERS, [[[1], [2]]], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[2, 1\]"),
+        (NUMBERS, [[1, 2], [3]], InvalidInput, r"inputs\[1\]: expected a row of shape \[2\], got \[1\]"),
+        (NUMBERS, [[1, 2], [3, "x"]], InvalidInput, r"inputs\[1\]: expected FP32, got 'x'"),
+        (NUMBERS, [[1, 2], [3, 4], None], InvalidInput, r"inputs\[2\]: expected FP32, got null"),
+        (NUMBERS, [[1, 2], [True, 4]], InvalidInput, r"inputs\[1\]: expected FP32, got a boolean"),
+        (NUMBERS, [[1, 2], [[3], 4]], InvalidInput, r"inputs\[1\]: expected arrays of equal length"),
+        (NUMBERS, [[1, 2], {"image": "AA=="}], InvalidInput, r"inputs\[1\].image: .* numbers of shape \[2\], not pict"),
+        (NUMBERS, [BODY], InvalidInput, r"body: model 'm' takes numbers of shape \[2\], not pictures"),
+        (NUMBERS, [{"image": 5}], InvalidInput, r"inputs\[0\]: expected nested numbers or .*, got fields \['image'\]"),
+        (NUMBERS, [{"picture": ""}], InvalidInput, r"inputs\[0\]: expected nested .*, got fields \['picture'\]"),
+        (NUMBERS, [{}], InvalidInput, r"inputs\[0\]: expected nested numbers or .*, got fields \[\]"),
+        (describe((), "BYTES"), ["a", ["b"]], InvalidInput, r"inputs\[1\]"),
+        (PICTURES, [BODY, {"image": "?"}], InvalidInput, r"inputs\[1\].image: expected a base64 text"),
+        (PICTURES, [BODY, as_row(b"none")], UnsupportedMedia, r"inputs\[1\].image: expected a PNG or JPEG picture"),
+        (PICTURES, [BODY, [[1, 2]]], InvalidInput, r"inputs\[1\]: expected a row of shape \[1, 2, 2\], got \[1, 2\]"),
+        (several(), [MONTH, [1, 2]], InvalidInput, r"inputs\[1\]: .* takes an object of history, month, got an array"),
+        (several(), [MONTH, {"history": [1]}], InvalidInput, r"inputs\[1\]: .* got fields \['history'\]"),
+        (several(), [MONTH, {**MONTH, "year": 2}], InvalidInput, r"inputs\[1\]: .* got fields"),
+        (several(), [MONTH, {**MONTH, "month": [1]}], InvalidInput, r"inputs\[1\]\.month: .* shape \[\], got \[1\]"),
+        (several(), [MONTH, {**MONTH, "month": 1.5}], InvalidInput, r"inputs\[1\]\.month: expected INT64, got 1\.5"),
+        (
+            several(),
+            [MONTH, {**MONTH, "history": ["x"]}],
+            InvalidInput,
+            r"inputs\[1\]\.history: expected FP32, got 'x'",
+        ),
+        (several(), [MONTH, FILE], InvalidInput, r"file 1 \(a\.png\): .* object of history, month, got a picture"),
     ],
 )
-def test_row_of_several_inputs_at_fault_is_named(row: Any, complaint: str) -> None:
-    """A model of several inputs takes an object of them by name, all of them and no others."""
-    with pytest.raises(InvalidInput, match=complaint):
-        read_groups([{"history": [1, 2], "month": 3}, row], several(), 1000)
+def test_first_row_at_fault_is_named(manifest: Manifest, inputs: Any, error: type[Exception], complaint: str) -> None:
+    """The text has the place of the row, what a row must be and what came."""
+    with pytest.raises(error, match=f"^{complaint}"):
+        read_groups(inputs, manifest, 1000)
 
 
 def test_row_of_several_inputs_is_an_object_of_them() -> None:
@@ -124,7 +118,7 @@ def test_row_of_several_inputs_is_an_object_of_them() -> None:
 
 
 def test_picture_may_be_one_of_several_inputs() -> None:
-    """By name, like the numbers beside it."""
+    """A row of several inputs may have a picture as one of them, by its name."""
     manifest = several(Image(input="history", channels=1, height=2, width=2))
     [group] = read_groups([{"history": as_row(picture()), "month": 3}], manifest, 1000)
     assert group.inputs["history"].tolist() == [[[[255, 255], [255, 255]]]]
@@ -144,27 +138,28 @@ def test_pictures_of_any_size_become_groups() -> None:
     free = describe((1, "height", "width"), image=Image(input="x", channels=1))
     pictures = [PictureFile(picture(), "a"), as_row(picture(7)), [[[0.5]]]]
     groups = read_groups(pictures, free, 1000)
-    assert [(group.places, group.inputs["x"].shape) for group in groups] == [
-        ([0, 1], (2, 1, 4, 4)),
-        ([2], (1, 1, 1, 1)),
-    ]
+    found = [(group.places, group.inputs["x"].shape) for group in groups]
+    assert found == [([0, 1], (2, 1, 4, 4)), ([2], (1, 1, 1, 1))]
 
 
-def test_pictures_have_a_limit_together() -> None:
-    """Many short files cannot fill the memory with large pictures."""
+def test_pictures_have_a_limit_alone_and_together() -> None:
+    """Each picture has a limit of pixels, in rows and in bodies, and so have all pictures of a request together."""
+    for row, name in ((as_row(picture()), r"inputs\[0\]\.image"), (BODY, "body")):
+        with pytest.raises(BodyTooLarge, match=f"^{name}: expected at most 15 pixels, got 4 x 4$"):
+            read_groups([row], PICTURES, 15)
     free = describe((1, "height", "width"), image=Image(input="x", channels=1))
-    assert len(read_groups([PictureFile(picture(), "a")] * 2, free, 32)) == 1
+    assert len(read_groups([BODY] * 2, free, 32)) == 1
     with pytest.raises(BodyTooLarge, match=r"inputs\[2\]: expected at most 32 pixels in all rows together"):
-        read_groups([PictureFile(picture(), "a")] * 3, free, 32)
+        read_groups([BODY] * 3, free, 32)
 
 
 def test_pictures_that_are_decoded_have_a_limit_together() -> None:
-    """However small they become; it holds before the next one is decoded, whose header tells its size."""
+    """The limit counts pixels before they are made smaller, and holds before the next picture is decoded."""
     one = describe((1, 1, 1), image=Image(input="x", channels=1, height=1, width=1))
-    whole, cut = PictureFile(picture(), "a"), PictureFile(picture()[:50], "b")
-    assert len(read_groups([whole] * 8, one, 16)) == 1
+    cut = PictureFile(picture()[:50], "b")
+    assert len(read_groups([BODY] * 8, one, 16)) == 1
     with pytest.raises(BodyTooLarge, match=r"^b: expected pictures of at most 128 pixels together, got more$"):
-        read_groups([*[whole] * 8, cut], one, 16)
+        read_groups([*[BODY] * 8, cut], one, 16)
 
 
 def test_rows_that_nobody_waits_for_are_not_decoded() -> None:
@@ -188,16 +183,7 @@ def decode(rows: list[Any] | None) -> tuple[list[Group], int]:
 
 
 def noise_picture(side: int) -> bytes:
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
-    Pillow.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def test_no_rows_are_refused() -> None:
-    """A request that forgot them is told so."""
-    with pytest.raises(InvalidInput, match=r"^inputs: expected an array of rows, got nothing$"):
-        decode(None)
+    return encode(Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)))
 
 
 class Unread(list[Any]):
@@ -207,9 +193,11 @@ class Unread(list[Any]):
         raise AssertionError("a row was looked at")
 
 
-def test_too_many_rows_are_refused_before_each_is_looked_at() -> None:
+def test_no_rows_and_too_many_are_refused_before_any_is_looked_at() -> None:
     """Millions of rows of a single number fit a body, and to look at them takes the event loop seconds."""
-    with pytest.raises(InvalidInput, match=r"^inputs: expected an array of 1 to 65536 rows, got an array of 65537$"):
+    with pytest.raises(InvalidInput, match=r"^inputs: expected an array of rows, got nothing$"):
+        decode(None)
+    with pytest.raises(InvalidInput, match=f"^{EXPECTED}, got an array of 65537$"):
         decode(Unread([[0]] * 65_537))
 
 
@@ -220,26 +208,6 @@ def test_large_pictures_are_decoded_aside(as_value: Any) -> None:
     assert decode([as_value(picture())])[1] == 0
     [group], threads_asked = decode([as_value(noise_picture(200))])
     assert (group.inputs["x"].shape, threads_asked) == ((1, 1, 2, 2), 1)
-
-
-def test_picture_as_a_body_is_refused_by_a_model_of_numbers() -> None:
-    """A picture sent to a model that takes numbers is told the shape of its rows."""
-    with pytest.raises(InvalidInput, match=r"^body: model 'm' takes numbers of shape \[2\], not pictures$"):
-        read([PictureFile(picture(), "body")])
-
-
-def test_too_large_a_picture_is_refused() -> None:
-    """The limit on pixels holds in rows and in bodies."""
-    with pytest.raises(BodyTooLarge, match=r"^inputs\[0\]\.image: expected at most 15 pixels, got 4 x 4$"):
-        read_groups([as_row(picture())], PICTURES, 15)
-    with pytest.raises(BodyTooLarge, match=r"^body: expected at most 15 pixels, got 4 x 4$"):
-        read_groups([PictureFile(picture(), "body")], PICTURES, 15)
-
-
-def test_nested_text_is_no_text() -> None:
-    """A list where a row is one text is refused, as a list where a number belongs is."""
-    with pytest.raises(InvalidInput, match=r"inputs\[1\]"):
-        read(["a", ["b"]], describe((), "BYTES"))
 
 
 @pytest.mark.parametrize(
@@ -261,13 +229,7 @@ def test_rows_become_the_tensor_of_the_model(manifest: Manifest, inputs: Any) ->
 
 
 def test_pictures_and_numbers_may_be_mixed() -> None:
-    """A request may hold pictures and the numbers that a picture becomes, row by row."""
-    array = read([as_row(picture(255)), [[[0, 0.25], [0.5, 1]]], as_row(picture(51))], PICTURES)
-    assert (array.shape, array.dtype) == ((3, 1, 2, 2), np.float32)
-    np.testing.assert_allclose(array[:, 0, 0, 0], [1, 0, 0.2], atol=1e-6)
-
-
-def test_picture_as_a_body_is_one_row() -> None:
-    """A body that is a picture becomes a batch of one row."""
-    array = read([PictureFile(picture(), "body")], PICTURES)
-    assert (array.shape, array.max()) == ((1, 1, 2, 2), 1)
+    """A request may hold pictures and the numbers that a picture becomes, row by row; a body that is one is a row."""
+    array = read([as_row(picture(255)), [[[0, 0.25], [0.5, 1]]], as_row(picture(51)), BODY], PICTURES)
+    assert (array.shape, array.dtype) == ((4, 1, 2, 2), np.float32)
+    np.testing.assert_allclose(array[:, 0, 0, 0], [1, 0, 0.2, 1], atol=1e-6)

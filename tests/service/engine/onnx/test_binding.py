@@ -22,7 +22,7 @@ from service.engine.onnx.binding import (
     read_slots,
     resolve_shape,
 )
-from service.engine.onnx.providers import CPU
+from service.engine.onnx.providers import CPU, NAMES
 from service.engine.onnx.session import Session
 from tests.support.models import graphs
 
@@ -32,26 +32,19 @@ ORT = tuple(map(int, ort.__version__.split(".")[:2]))
 def open_bindings(content: bytes, **options: Any) -> Bindings:
     session = ort.InferenceSession(content, providers=[CPU])
     inputs, outputs = read_slots(session.get_inputs()), read_slots(session.get_outputs())
-    assert inputs is not None
-    assert outputs is not None
     return Bindings(session, inputs, outputs, HOST, **options)
+
+
+def open_double(**options: Any) -> Bindings:
+    return open_bindings(graphs.double(), **options)
 
 
 def rows(count: int, value: float = 1.0) -> dict[str, np.ndarray]:
     return {"x": np.full((count, 3), value, np.float32)}
 
 
-def stations_of(bindings: Bindings) -> list[BoundBuffers]:
+def idle_buffers(bindings: Bindings) -> list[BoundBuffers]:
     return [buffers for idle in bindings._idle.values() for buffers in idle]
-
-
-def non_zero() -> bytes:
-    """The places of what is not zero: an output whose size depends on the values."""
-    return graphs.build(
-        [helper.make_node("NonZero", ["x"], ["y"])],
-        [("x", TensorProto.FLOAT, ["batch", 3])],
-        [("y", TensorProto.INT64, [2, "found"])],
-    )
 
 
 @pytest.mark.parametrize("capture", [False, True])
@@ -66,54 +59,45 @@ def test_bound_run_gives_the_bits_of_a_plain_run(capture: bool) -> None:
             assert got.tobytes() == wanted.tobytes()
 
 
-def test_answer_keeps_its_numbers_when_the_buffer_is_used_again() -> None:
-    """An answer that is still being written must not change while the next batch runs in the same buffers."""
-    bindings = open_bindings(graphs.double())
-    first = bindings.run(rows(2, 1.0))[0]
-    second = bindings.run(rows(2, 5.0))[0]
-    assert first.tolist() == [[2.0] * 3] * 2
-    assert second.tolist() == [[10.0] * 3] * 2
+def test_answer_keeps_its_numbers() -> None:
+    """An answer that is still being written changes neither when its buffers are used again nor when the model goes."""
+    bindings = open_double()
+    first, second = (bindings.run(rows(2, value))[0] for value in (1.0, 5.0))
     assert not np.shares_memory(first, second)
-
-
-def test_answer_outlives_the_session() -> None:
-    """Nothing of an answer lies in memory that goes away with the model."""
-    bindings = open_bindings(graphs.double())
-    answer = bindings.run(rows(2))[0]
     del bindings
     gc.collect()
-    assert answer.tolist() == [[2.0] * 3] * 2
+    assert (first.tolist(), second.tolist()) == ([[2.0] * 3] * 2, [[10.0] * 3] * 2)
 
 
 def test_buffers_are_used_again() -> None:
     """One run at a time needs one buffers a shape, however many runs there are, at addresses that stay."""
-    bindings = open_bindings(graphs.double())
+    bindings = open_double()
     bindings.run(rows(2))
-    [buffers] = stations_of(bindings)
+    [buffers] = idle_buffers(bindings)
     addresses = [value.data_ptr() for value in (*buffers._inputs, *buffers._outputs)]
     for _ in range(10):
         bindings.run(rows(2))
-    assert stations_of(bindings) == [buffers]
+    assert idle_buffers(bindings) == [buffers]
     assert [value.data_ptr() for value in (*buffers._inputs, *buffers._outputs)] == addresses
 
 
-def test_stations_of_a_bucket_are_ready_for_all_lanes_after_one_run() -> None:
-    """Warm-up runs a bucket once; no lane has to find memory for it later. Other sizes get a buffers when they come."""
-    bindings = open_bindings(graphs.double(), buckets=(1, 2, 4), lanes=2)
+def test_buffers_of_a_bucket_are_ready_for_all_lanes_after_one_run() -> None:
+    """Warm-up runs a bucket once; no lane has to find memory for it later. Other sizes get buffers when they come."""
+    bindings = open_double(buckets=(1, 2, 4), lanes=2)
     bindings.run(rows(4))
-    assert len(stations_of(bindings)) == 2
+    assert len(idle_buffers(bindings)) == 2
     bindings.run(rows(3))
-    assert len(stations_of(bindings)) == 3
+    assert len(idle_buffers(bindings)) == 3
 
 
 @pytest.mark.parametrize("capture", [False, True])
 def test_lanes_side_by_side_get_their_own_answers(capture: bool) -> None:
     """Runs of several threads at once never see each other's rows, with more threads than lanes too."""
-    bindings = open_bindings(graphs.double(), buckets=(1, 2, 4), lanes=2, capture=capture)
+    bindings = open_double(buckets=(1, 2, 4), lanes=2, capture=capture)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda i: bindings.run(rows(1 + i % 4, i))[0], range(400)))
     assert [a.tolist() for a in answers] == [[[2.0 * i] * 3] * (1 + i % 4) for i in range(400)]
-    assert len(stations_of(bindings)) <= 4 * 4
+    assert len(idle_buffers(bindings)) <= 4 * 4
 
 
 class Meeting:
@@ -129,8 +113,8 @@ class Meeting:
 
 
 def test_runs_of_one_shape_overlap() -> None:
-    """Two lanes are inside the runtime at the same time, each with a buffers of its own."""
-    bindings = open_bindings(graphs.double(), buckets=(2,), lanes=2)
+    """Two lanes are inside the runtime at the same time, each with buffers of its own."""
+    bindings = open_double(buckets=(2,), lanes=2)
     bindings._session = Meeting(bindings._session, 2)
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda i: bindings.run(rows(2, i))[0].tolist(), (3.0, 4.0)))
@@ -138,7 +122,7 @@ def test_runs_of_one_shape_overlap() -> None:
 
 
 class Watched:
-    """A session that notes the thread, the graph and the buffers's input of each run."""
+    """A session that notes the thread, the graph and the buffers of each run."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -159,7 +143,7 @@ def watch(bindings: Bindings) -> Watched:
 
 def test_all_runs_with_graphs_are_made_by_one_thread() -> None:
     """ONNX Runtime keeps CUDA graphs by thread: whichever lane asks, the thread that captured a graph replays it."""
-    bindings = open_bindings(graphs.double(), buckets=(1, 2), lanes=2, capture=True)
+    bindings = open_double(buckets=(1, 2), lanes=2, capture=True)
     watched = watch(bindings)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda i: bindings.run(rows(1 + i % 2, i)), range(30)))
@@ -167,10 +151,15 @@ def test_all_runs_with_graphs_are_made_by_one_thread() -> None:
     assert threading.get_ident() not in {thread for thread, *_ in watched.runs}
 
 
-def test_every_station_of_a_bucket_has_a_graph_of_its_own() -> None:
-    """A graph reads and writes fixed addresses, so none is replayed for other buffers than those that it captured."""
-    bindings = open_bindings(graphs.double(), buckets=(1, 2), lanes=2, capture=True)
+def test_buffers_of_a_bucket_have_graphs_of_their_own() -> None:
+    """A graph reads and writes fixed addresses, so none is replayed for other buffers than those that it captured.
+
+    All of a bucket are captured when it first runs: after warm-up nothing is left to capture.
+    """
+    bindings = open_double(buckets=(1, 2), lanes=2, capture=True)
     watched = watch(bindings)
+    bindings.run(rows(2))
+    assert len({graph for _, graph, _ in watched.runs}) == 2
     for count in (1, 2, 1, 2):
         bindings.run(rows(count))
     pairs = {(graph, buffers) for _, graph, buffers in watched.runs}
@@ -178,31 +167,23 @@ def test_every_station_of_a_bucket_has_a_graph_of_its_own() -> None:
     assert "-1" not in {graph for graph, _ in pairs}
 
 
-def test_both_lanes_capture_when_a_bucket_first_runs() -> None:
-    """After warm-up nothing is left to capture: each buffers of the bucket has run once by then."""
-    bindings = open_bindings(graphs.double(), buckets=(2,), lanes=2, capture=True)
-    watched = watch(bindings)
-    bindings.run(rows(2))
-    assert len({graph for _, graph, _ in watched.runs}) == 2
-
-
 @pytest.mark.parametrize("count", [3, 5])
 def test_size_outside_the_buckets_is_not_captured(count: int) -> None:
     """A batch of another size, as golden samples have, runs without a graph."""
-    bindings = open_bindings(graphs.double(), buckets=(1, 2, 4), capture=True)
+    bindings = open_double(buckets=(1, 2, 4), capture=True)
     watched = watch(bindings)
     bindings.run(rows(count))
     assert [graph for _, graph, _ in watched.runs] == ["-1"]
 
 
 def test_output_whose_size_depends_on_the_values_comes_whole() -> None:
-    """Where the shape of an output is not known beforehand ONNX Runtime finds its place, and no graph is captured."""
-    bindings = open_bindings(non_zero(), buckets=(1, 2), lanes=2, capture=True)
+    """Where the shape of an output is not known beforehand, ONNX Runtime makes room for it and no graph is captured."""
+    node = helper.make_node("NonZero", ["x"], ["y"])
+    tensors = [("x", TensorProto.FLOAT, ["batch", 3])], [("y", TensorProto.INT64, [2, "found"])]
+    bindings = open_bindings(graphs.build([node], *tensors), buckets=(1, 2), lanes=2, capture=True)
     watched = watch(bindings)
-    first = bindings.run({"x": np.eye(2, 3, dtype=np.float32)})[0]
-    second = bindings.run({"x": np.ones((2, 3), np.float32)})[0]
-    assert first.tolist() == [[0, 1], [0, 1]]
-    assert second.shape == (2, 6)
+    first, second = (bindings.run({"x": x.astype(np.float32)})[0] for x in (np.eye(2, 3), np.ones((2, 3))))
+    assert (first.tolist(), second.shape) == ([[0, 1], [0, 1]], (2, 6))
     assert {graph for _, graph, _ in watched.runs} == {"-1"}
 
 
@@ -212,7 +193,7 @@ def test_failed_run_gives_its_buffers_back() -> None:
     with pytest.raises(Exception, match="indices element out of data bounds"):
         bindings.run({"x": np.array([[9]], np.int64)})
     assert bindings.run({"x": np.array([[2]], np.int64)})[0].tolist() == [[12.0]]
-    assert len(stations_of(bindings)) == 1
+    assert len(idle_buffers(bindings)) == 1
 
 
 def test_buffers_of_ever_new_lengths_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,24 +202,13 @@ def test_buffers_of_ever_new_lengths_do_not_pile_up(monkeypatch: pytest.MonkeyPa
     bindings = open_bindings(graphs.double("length"))
     for length in (*range(1, 9), 1):
         assert bindings.run({"x": np.ones((1, length), np.float32)})[0].tolist() == [[2.0] * length]
-    assert len(stations_of(bindings)) == 3
+    assert len(idle_buffers(bindings)) == 3
 
 
 def test_array_with_gaps_is_loaded_row_by_row() -> None:
     """A slice of a larger array is copied as its values say, not as its memory lies."""
     wide = np.arange(12, dtype=np.float32).reshape(2, 6)
-    assert open_bindings(graphs.double()).run({"x": wide[:, ::2]})[0].tolist() == (2 * wide[:, ::2]).tolist()
-
-
-@pytest.mark.parametrize("name", [name for name in DATATYPES if name not in ("BYTES", "BF16")])
-def test_every_number_goes_through_bound_buffers(name: str) -> None:
-    """Each datatype that NumPy has and that has a fixed size is bound, and comes back as it was."""
-    onnx_types = {"FP16": TensorProto.FLOAT16, "FP32": TensorProto.FLOAT, "FP64": TensorProto.DOUBLE}
-    session = Session(graphs.echo(onnx_types.get(name) or TensorProto.DataType.Value(name)), bound=True)
-    assert session._bindings is not None
-    array = np.array([[0, 1]]).astype(DATATYPES[name].dtype)
-    [again] = session.run({"x": array})
-    assert (again.dtype, again.tolist()) == (array.dtype, array.tolist())
+    assert open_double().run({"x": wide[:, ::2]})[0].tolist() == (2 * wide[:, ::2]).tolist()
 
 
 def test_strings_are_not_bound() -> None:
@@ -265,42 +235,35 @@ def test_shape_is_known_where_the_inputs_name_its_axes(
     assert resolve_shape(shape, sizes) == resolved
 
 
+CUDA = NAMES["cuda"]
 MEMORY = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
 
 
 class FakeDevice:
     """What ``ort.get_ep_devices`` would list for a provider; its host memory is the CPU's own allocator."""
 
-    def __init__(self, ep_name: str, has_host_memory: bool = True) -> None:
-        self.ep_name, self._has = ep_name, has_host_memory
+    def __init__(self, ep_name: str, memory: object = MEMORY) -> None:
+        self.ep_name, self._memory = ep_name, memory
 
     def memory_info(self, kind: Any) -> Any:
-        return MEMORY if self._has else None
+        return self._memory
 
 
 @pytest.mark.parametrize(
-    "devices", [[], [FakeDevice(CPU)], [FakeDevice("CUDAExecutionProvider", has_host_memory=False)]]
+    "devices",
+    [[], [FakeDevice(CPU)], [FakeDevice(CUDA, None)], [FakeDevice(CUDA, "not a memory info")]],
+    ids=["no device", "another provider's", "none", "an allocator that does not work"],
 )
 def test_host_memory_is_ordinary_where_no_other_is_offered(devices: Sequence[Any]) -> None:
     """Without host-accessible memory of the wanted provider's device batches lie in NumPy's own."""
-    assert find_pinned_memory(devices, "CUDAExecutionProvider") is np.empty
-
-
-def test_allocator_that_does_not_work_is_not_used() -> None:
-    """An ONNX Runtime that names such memory but cannot give it leaves batches in NumPy's own."""
-
-    class Broken(FakeDevice):
-        def memory_info(self, kind: Any) -> Any:
-            return "not a memory info"
-
-    assert find_pinned_memory([Broken("CUDAExecutionProvider")], "CUDAExecutionProvider") is np.empty
+    assert find_pinned_memory(devices, CUDA) is np.empty
 
 
 @pytest.mark.skipif(ORT < (1, 28), reason="it gives out no such memory")
 def test_offered_host_memory_is_used_and_lives_as_long_as_its_array() -> None:
     """Batches lie in the device's host memory: of every shape and type, writable, aligned; strings do not."""
     ort.create_and_register_allocator(MEMORY, None)
-    empty = find_pinned_memory([FakeDevice("CUDAExecutionProvider")], "CUDAExecutionProvider")
+    empty = find_pinned_memory([FakeDevice(CUDA)], CUDA)
     assert empty is not np.empty
     dtypes = [DATATYPES[name].dtype for name in ("FP32", "FP16", "BF16", "INT64", "BOOL")]
     arrays = [empty((5, 3), dtype) for dtype in dtypes for _ in range(50)]

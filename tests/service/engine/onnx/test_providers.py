@@ -81,32 +81,40 @@ def options_of(policy: str, name: str, gpu: GpuOptions, **more: dict[str, str]) 
     return dict(plan_providers(policy, EVERYTHING, gpu, **more))[NAMES[name]]
 
 
-def test_cuda_keeps_new_shapes_and_memory_cheap() -> None:
-    """Algorithms are looked up, not searched; memory grows by what is asked for; float32 is whole; no graphs."""
-    assert options_of("cuda", "cuda", GpuOptions()) == {
-        "device_id": "0",
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "arena_extend_strategy": "kSameAsRequested",
-        "use_tf32": "0",
-        "enable_cuda_graph": "0",
-    }
+BY_DEFAULT = {
+    "device_id": "0",
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "arena_extend_strategy": "kSameAsRequested",
+    "use_tf32": "0",
+    "enable_cuda_graph": "0",
+}
+ALL = GpuOptions(device_id=1, mem_bytes=4 << 30, cuda_graphs=True, tf32=True)
+ASKED_FOR = {"device_id": "1", "use_tf32": "1", "enable_cuda_graph": "1", "gpu_mem_limit": str(4 << 30)}
 
 
-def test_cuda_takes_what_the_settings_say() -> None:
-    """Device, memory limit, graphs and TF32 reach ONNX Runtime in its own words."""
-    options = options_of("auto", "cuda", GpuOptions(device_id=1, mem_bytes=4 << 30, cuda_graphs=True, tf32=True))
-    assert options["device_id"] == "1"
-    assert options["gpu_mem_limit"] == str(4 << 30)
-    assert (options["use_tf32"], options["enable_cuda_graph"]) == ("1", "1")
+@pytest.mark.parametrize(
+    ("policy", "name", "gpu", "options"),
+    [
+        ("cuda", "cuda", GpuOptions(), BY_DEFAULT),
+        ("auto", "cuda", ALL, BY_DEFAULT | ASKED_FOR),
+        ("tensorrt", "cuda", GpuOptions(cuda_graphs=True), BY_DEFAULT),
+        ("tensorrt", "tensorrt", GpuOptions(), {"device_id": "0"}),
+        ("cpu", "cpu", ALL, {}),
+    ],
+    ids=["by default", "settings", "CUDA beside TensorRT", "TensorRT without a cache", "CPU"],
+)
+def test_options_of_a_provider(policy: str, name: str, gpu: GpuOptions, options: dict[str, str]) -> None:
+    """By default algorithms are looked up, memory grows by what is asked for, float32 is whole, no graphs are made.
+
+    A CUDA graph needs the whole model on CUDA, so CUDA as TensorRT's helper captures none.
+    """
+    assert options_of(policy, name, gpu) == options
 
 
 def test_tensorrt_keeps_what_it_built() -> None:
     """Engines and kernel timings are cached where a folder is given; the timings are shared by all models."""
-    cache = Path("/cache/digest")
-    options = options_of(
-        "tensorrt", "tensorrt", GpuOptions(engine_cache=cache), profile={"trt_profile_min_shapes": "x"}
-    )
-    assert options == {
+    cache = GpuOptions(engine_cache=Path("/cache/digest"))
+    assert options_of("tensorrt", "tensorrt", cache, profile={"trt_profile_min_shapes": "x"}) == {
         "device_id": "0",
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": "/cache/digest",
@@ -114,17 +122,6 @@ def test_tensorrt_keeps_what_it_built() -> None:
         "trt_timing_cache_path": "/cache",
         "trt_profile_min_shapes": "x",
     }
-    assert options_of("tensorrt", "tensorrt", GpuOptions()) == {"device_id": "0"}
-
-
-def test_no_cuda_graphs_beside_tensorrt() -> None:
-    """A graph needs the whole model on CUDA, so CUDA as TensorRT's helper captures none."""
-    assert options_of("tensorrt", "cuda", GpuOptions(cuda_graphs=True))["enable_cuda_graph"] == "0"
-
-
-def test_cpu_has_no_options_of_a_gpu() -> None:
-    """What is set for a GPU does not reach the CPU's provider."""
-    assert plan_providers("cpu", EVERYTHING, GpuOptions(mem_bytes=1, cuda_graphs=True)) == [(CPU, {})]
 
 
 def tensor(name: str, *shape: int | str, batch_axis: int | None = 0) -> Tensor:
@@ -173,9 +170,5 @@ def test_a_gpu_has_two_lanes_and_the_cpu_one_a_core(policy: str, available: list
 
 def test_required_provider_stands_for_itself() -> None:
     """A required provider is that one; ``auto`` is never TensorRT."""
-    assert [choose_provider(p, EVERYTHING) for p in ("auto", "tensorrt", "cuda", "cpu")] == [
-        "cuda",
-        "tensorrt",
-        "cuda",
-        "cpu",
-    ]
+    chosen = {policy: choose_provider(policy, EVERYTHING) for policy in ("auto", "tensorrt", "cuda", "cpu")}
+    assert chosen == {"auto": "cuda", "tensorrt": "tensorrt", "cuda": "cuda", "cpu": "cpu"}

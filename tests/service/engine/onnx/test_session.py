@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from service.engine.onnx.session import Session, available_providers, host_alloc
 from service.engine.tensors import Signature
 from service.errors import InvalidInput, NotReady
 from tests.support.models import graphs
+from tests.support.models.triton_models import model_of
 from tests.support.signatures import graph_of
 
 
@@ -28,15 +28,6 @@ def test_graph_that_cannot_be_read_is_not_ready(content: bytes) -> None:
     with pytest.raises(BadGraph, match=r"^ONNX Runtime cannot load the graph: .+") as caught:
         Session(content)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("policy", ["cuda", "tensorrt"])
-def test_required_provider_that_is_missing_is_refused_with_what_to_install(policy: str) -> None:
-    """A service that must run on a GPU does not come up on the CPU of a build without one."""
-    if NAMES[policy] in ort.get_available_providers():
-        pytest.skip("this build of ONNX Runtime has it")
-    with pytest.raises(NotReady, match=f"provider '{policy}' is required.*install onnxruntime-gpu"):
-        Session(graphs.double(), policy=policy)
 
 
 @pytest.mark.parametrize(
@@ -58,29 +49,17 @@ def test_type_that_no_request_can_carry_is_refused() -> None:
         Session(content).describe("model.onnx")
 
 
-def test_session_tells_where_it_runs() -> None:
-    """The provider and the time to load are there for log, metric and metadata."""
-    session = Session(graphs.double(), policy="cpu")
-    assert (session.provider, session.on_cpu, session.output_names) == (CPU, True, ["y"])
-    assert session.load_s > 0
-
-
 def test_outputs_come_in_their_order() -> None:
-    """Outputs come in the order of the names, and inputs are found by name."""
-    session = Session(graphs.add())
+    """Outputs come in the order of the names, and inputs are found by name. The provider and the time to load are told,
+    and on the CPU batches lie in ordinary memory, as there is nothing to page-lock it for."""
+    session = Session(graphs.add(), policy="cpu")
     one = np.ones((2, 2), np.float32)
     total, negative = session.run({"b": 3 * one, "a": one})
-    assert session.output_names == ["total", "negative"]
+    assert (session.provider, session.on_cpu, session.output_names) == (CPU, True, ["total", "negative"])
+    assert session.load_s > 0
+    assert host_allocator("cpu") is np.empty
     np.testing.assert_array_equal(total, 4 * one)
     np.testing.assert_array_equal(negative, -4 * one)
-
-
-def test_threads_may_run_it_at_once() -> None:
-    """Runs of several threads side by side each get the outputs of their own inputs."""
-    session = Session(graphs.double(1))
-    with ThreadPoolExecutor(4) as pool:
-        outputs = pool.map(lambda i: session.run({"x": np.full((2, 1), i, np.float32)})[0], range(200))
-    assert [o.tolist() for o in outputs] == [[[2.0 * i], [2.0 * i]] for i in range(200)]
 
 
 @pytest.mark.parametrize(
@@ -99,34 +78,24 @@ def test_signature_is_read_from_the_graph(make: Callable[[], bytes], shape: tupl
     assert {t.shape for t in (*graph.inputs, *graph.outputs)} == {shape}
 
 
-def relabel(x: str | int | None, y: str | int | None) -> bytes:
-    """y = x with these first axes."""
-    return graphs.build(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        [("x", TensorProto.FLOAT, [x, 2])],  # type: ignore[list-item]
-        [("y", TensorProto.FLOAT, [y, 2])],  # type: ignore[list-item]
-    )
-
-
 @pytest.mark.parametrize(("x", "y"), [("n", "n"), (None, None), ("n", "m"), ("?", None)])
 def test_names_of_axes_do_not_prevent_batches(x: str | None, y: str | None) -> None:
     """Rows that are proved independent are a batch, whatever the axes of inputs and outputs are called."""
-    graph = graph_of(relabel(x, y))
+    node = helper.make_node("Identity", ["x"], ["y"])
+    graph = graph_of(model_of([node], [("x", "FP32", [x, 2])], [("y", "FP32", [y, 2])]))
     assert Signature(graph).batches
     assert all(isinstance(t.shape[0], str) and t.shape[0] not in ("", "?") for t in graph.inputs)
 
 
+ONNX_TYPES = {"BYTES": "STRING", "BF16": "BFLOAT16", "FP16": "FLOAT16", "FP32": "FLOAT", "FP64": "DOUBLE"}
+
+
+@pytest.mark.parametrize("bound", [False, True], ids=["plain", "bound buffers"])
 @pytest.mark.parametrize("name", DATATYPES)
-def test_every_datatype_goes_in_and_out(name: str) -> None:
+def test_every_datatype_goes_in_and_out(name: str, bound: bool) -> None:
     """A graph of each datatype is described by the protocol's name and gives back what it got."""
-    onnx_types = {
-        "BYTES": TensorProto.STRING,
-        "BF16": TensorProto.BFLOAT16,
-        "FP16": TensorProto.FLOAT16,
-        "FP32": TensorProto.FLOAT,
-        "FP64": TensorProto.DOUBLE,
-    }
-    session = Session(graphs.echo(onnx_types.get(name) or TensorProto.DataType.Value(name)))
+    session = Session(graphs.echo(TensorProto.DataType.Value(ONNX_TYPES.get(name, name))), bound=bound)
+    assert (session._bindings is not None) == (name == "BF16" or (bound and name != "BYTES"))
     graph = session.describe("model.onnx")
     assert (graph.inputs[0].datatype, graph.outputs[0].datatype) == (name, name)
     array = np.array([["", "é"]], object) if name == "BYTES" else np.array([[0, 1]]).astype(DATATYPES[name].dtype)
@@ -175,16 +144,24 @@ def test_session_on_cuda_runs_through_bound_buffers(monkeypatch: pytest.MonkeyPa
     assert Session(graphs.double(), policy="cuda", gpu=GpuOptions(cuda_graphs=True)).has_cuda_graphs
 
 
+@pytest.mark.parametrize(
+    ("content", "refuses_graphs", "reason"),
+    [
+        (graphs.double(), True, "This session cannot use the graph capture feature"),
+        (graphs.triple_bf16(), False, "a graph with tensors of BF16"),
+    ],
+    ids=["a part on the CPU", "BF16, which has no buffers at fixed addresses"],
+)
 def test_graph_that_cannot_be_captured_serves_without(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, content: bytes, refuses_graphs: bool, reason: str
 ) -> None:
-    """A model with a part on the CPU serves on CUDA all the same, without CUDA graphs, and the log says why."""
-    pretence = Pretence(monkeypatch, ON_CUDA, refuses_graphs=True)
+    """It serves on CUDA all the same, without CUDA graphs, and the log says why."""
+    pretence = Pretence(monkeypatch, ON_CUDA, refuses_graphs)
     with caplog.at_level(logging.WARNING):
-        session = Session(graphs.double(), policy="cuda", gpu=GpuOptions(cuda_graphs=True))
+        session = Session(content, policy="cuda", gpu=GpuOptions(cuda_graphs=True))
     assert [dict(plan)[NAMES["cuda"]]["enable_cuda_graph"] for plan in pretence.plans] == ["1", "0"]
-    assert (session.provider, session.has_cuda_graphs) == (NAMES["cuda"], False)
-    assert "no CUDA graphs: This session cannot use the graph capture feature" in caplog.text
+    assert (session.provider, session.on_cpu, session.has_cuda_graphs) == (NAMES["cuda"], False, False)
+    assert f"no CUDA graphs: {reason}" in caplog.text
 
 
 @pytest.mark.parametrize("graphs_wanted", [False, True])
@@ -218,16 +195,6 @@ def test_tensorrt_gets_the_buckets_and_a_folder_of_its_own(monkeypatch: pytest.M
     assert first["trt_timing_cache_path"] == other["trt_timing_cache_path"] == str(tmp_path)
 
 
-def test_graph_of_bf16_is_not_captured(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """On CUDA tensors of BF16 have no buffers at fixed addresses, so there is nothing that a graph could replay."""
-    pretence = Pretence(monkeypatch, ON_CUDA)
-    with caplog.at_level(logging.WARNING):
-        session = Session(graphs.triple_bf16(), policy="cuda", gpu=GpuOptions(cuda_graphs=True))
-    assert [dict(plan)[NAMES["cuda"]]["enable_cuda_graph"] for plan in pretence.plans] == ["1", "0"]
-    assert (session.on_cpu, session.has_cuda_graphs) == (False, False)
-    assert "no CUDA graphs: a graph with tensors of BF16" in caplog.text
-
-
 def test_libraries_of_cuda_are_sought_unless_only_the_cpu_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime finds the libraries in the nvidia wheels before the first session, once."""
     calls = []
@@ -241,17 +208,9 @@ def test_libraries_of_cuda_are_sought_unless_only_the_cpu_is_wanted(monkeypatch:
     session_module._load_cuda_libraries.cache_clear()
 
 
-def test_batches_lie_in_ordinary_memory_on_the_cpu() -> None:
-    """There is nothing to page-lock memory for."""
-    assert host_allocator("cpu") is np.empty
-
-
 def test_size_that_no_machine_has_is_the_callers_fault() -> None:
     """A request that asks for terabytes has sent a wrong number; one that asks for less may lack memory here."""
-    content = graphs.build(
-        [helper.make_node("ConstantOfShape", ["x"], ["y"])],
-        [("x", TensorProto.INT64, [1])],
-        [("y", TensorProto.FLOAT, ["n"])],
-    )
+    node = helper.make_node("ConstantOfShape", ["x"], ["y"])
+    content = graphs.build([node], [("x", TensorProto.INT64, [1])], [("y", TensorProto.FLOAT, ["n"])])
     with pytest.raises(InvalidInput, match="they ask for a tensor of 4000000000000 bytes"):
         Session(content).run({"x": np.array([10**12])})
