@@ -46,12 +46,10 @@ async def _call(server: ChaosServer, number: int, stop: asyncio.Event) -> tuple[
             except Gone:
                 lost += 1
                 continue
-            if answer.status != 200:
-                lost += 1
-            elif answer.json()["outputs"][0]["data"] == [2 * value for value in row]:
-                right += 1
-            else:
-                wrong += 1
+            is_right = answer.status == 200 and answer.json()["outputs"][0]["data"] == [2 * value for value in row]
+            lost += answer.status != 200
+            right += is_right
+            wrong += answer.status == 200 and not is_right
     return right, wrong, lost
 
 

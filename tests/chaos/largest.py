@@ -49,35 +49,23 @@ def _requests() -> dict[str, tuple[str, bytes, str]]:
     numbers = b"0," * (BODY_BYTES // 2 - 200) + b"0"
     tensor = b'{"inputs":[{"name":"image","datatype":"FP32","shape":[1,1,8,8],"data":[' + numbers + b"]}]}"
     rows = (BODY_BYTES - 1000) // 256
-    head = json.dumps(
-        {
-            "inputs": [
-                {
-                    "name": "image",
-                    "datatype": "FP32",
-                    "shape": [rows, 1, 8, 8],
-                    "parameters": {"binary_data_size": rows * 256},
-                }
-            ]
-        }
-    ).encode()
+    size = {"binary_data_size": rows * 256}
+    described = {"name": "image", "datatype": "FP32", "shape": [rows, 1, 8, 8], "parameters": size}
+    head = json.dumps({"inputs": [described]}).encode()
     lengths = f"Inference-Header-Content-Length: {len(head)}\r\n"
     picture = io.BytesIO()
     Image.new("RGB", (PIXELS_A_SIDE, PIXELS_A_SIDE)).save(picture, "PNG")
     png = "Content-Type: image/png\r\n"
     series = json.dumps({"model": "sunspots-forecaster", "inputs": [[1.0] * 4_000_000], "horizon": 5}).encode()
+    restore = "/reconstruct?model=photo-restorer"
     return {
         "infer, JSON": (infer, tensor, plain),
         "infer, binary": (infer, head + np.zeros(rows * 64, "<f4").tobytes(), binary + lengths),
         "infer, gzip": (infer, gzip.compress(tensor, 1), plain + "Content-Encoding: gzip\r\n"),
         "classify, JSON": ("/classify", b'{"inputs":[[' + numbers + b"]]}", plain),
         "classify, PNG": ("/classify", picture.getvalue(), png),
-        "reconstruct, PNG": ("/reconstruct?model=photo-restorer", picture.getvalue(), png),
-        "reconstruct, PNG in and out": (
-            "/reconstruct?model=photo-restorer",
-            picture.getvalue(),
-            png + "Accept: image/png\r\n",
-        ),
+        "reconstruct, PNG": (restore, picture.getvalue(), png),
+        "reconstruct, PNG in and out": (restore, picture.getvalue(), png + "Accept: image/png\r\n"),
         "predict_sequence": ("/predict_sequence", series, plain),
         "generate": ("/generate", b'{"model":"digits-gan","count":1024,"seed":1}', plain),
         "classify, nested": ("/classify", b'{"inputs":[' + b"[0]," * (BODY_BYTES // 4 - 10) + b"[0]]}", plain),

@@ -19,6 +19,8 @@ LATEST_S = 12.0
 DRAIN_S, GRACE_S = 10.0, 2.0
 ACCEPTED_S = 0.05
 """A request that was sent so long before the signal has been read."""
+INFER = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
+GENERATE = {"model": "digits-diffusion", "count": 4, "seed": 1, "stream": True}
 
 
 @dataclass
@@ -39,11 +41,9 @@ async def run() -> list[Check]:
         for _ in range(MOMENTS):
             with serving(Path(folder), {"SLUICE_DRAIN_S": str(DRAIN_S)}) as server:
                 outcomes.append(await _interrupt(server, random.uniform(0.2, LATEST_S)))
-    answered = sum(one.answered for one in outcomes)
+    answered, lost = sum(one.answered for one in outcomes), [text for one in outcomes for text in one.lost]
     return [
-        equals(
-            f"accepted requests without an answer, of {answered:,}", [], [lost for one in outcomes for lost in one.lost]
-        ),
+        equals(f"accepted requests without an answer, of {answered:,}", [], lost),
         equals("exit codes that are not 0", [], [one.code for one in outcomes if one.code != 0]),
         at_most("longest end", DRAIN_S + GRACE_S, max(one.took_s for one in outcomes), " s"),
     ]
@@ -51,8 +51,8 @@ async def run() -> list[Check]:
 
 async def _interrupt(server: ChaosServer, after_s: float) -> Outcome:
     outcome, signalled = Outcome(), asyncio.Event()
-    callers = [asyncio.create_task(_infer(server, outcome, signalled)) for _ in range(4)]
-    callers += [asyncio.create_task(_generate(server, outcome, signalled)) for _ in range(2)]
+    asked = [("/v2/models/double/infer", INFER)] * 4 + [("/generate", GENERATE)] * 2
+    callers = [asyncio.create_task(_repeat(server, *each, outcome, signalled)) for each in asked]
     await asyncio.sleep(after_s)
     began = perf_counter()
     server.send_signal(signal.SIGTERM)
@@ -61,16 +61,6 @@ async def _interrupt(server: ChaosServer, after_s: float) -> Outcome:
     outcome.took_s = perf_counter() - began
     await asyncio.gather(*callers)
     return outcome
-
-
-async def _infer(server: ChaosServer, outcome: Outcome, signalled: asyncio.Event) -> None:
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
-    await _repeat(server, "/v2/models/double/infer", {"inputs": [tensor]}, outcome, signalled)
-
-
-async def _generate(server: ChaosServer, outcome: Outcome, signalled: asyncio.Event) -> None:
-    body = {"model": "digits-diffusion", "count": 4, "seed": 1, "stream": True}
-    await _repeat(server, "/generate", body, outcome, signalled)
 
 
 async def _repeat(server: ChaosServer, path: str, document: object, outcome: Outcome, signalled: asyncio.Event) -> None:

@@ -71,12 +71,13 @@ async def _misbehave(server: ChaosServer, number: int) -> None:
     """In one of six ways for ever, on a new connection when the server has ended the last one."""
     whole = render_post(PATH, BODY)
     large = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,100000],"data":[' + b"1," * 99_999 + b"1]}]}"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\n".encode()
     sent, then = [
         (b"", b""),
         (whole[:20], b""),
-        (b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nX: ", b"a"),
-        (b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{" % LARGE_BODY_BYTES, b""),
-        (b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (head + b"X: ", b"a"),
+        (head + b"Content-Length: %d\r\n\r\n{" % LARGE_BODY_BYTES, b""),
+        (head + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
         (render_post("/v2/models/wide/infer", large), b""),
     ][number % 6]
     while True:

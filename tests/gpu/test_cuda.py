@@ -50,14 +50,6 @@ def ask(session: Session, rows: np.ndarray) -> np.ndarray:
     return session.run({"image": rows})[0]
 
 
-def test_session_is_really_on_cuda(network: bytes) -> None:
-    """What was required is what runs, through bound buffers; not a CPU that answers for it."""
-    session = open_session(network)
-    assert (session.provider, session.on_cpu) == (CUDA, False)
-    assert session._bindings is not None
-    assert ask(session, make_rows(2)).shape == (2, 10)
-
-
 def test_golden_samples_hold_on_cuda() -> None:
     """Every committed reference model equals its stored samples on this device, and all its buckets are warm."""
     store = Store(DEFAULT_ROOT)
@@ -68,10 +60,12 @@ def test_golden_samples_hold_on_cuda() -> None:
         assert loaded.buckets == make_buckets(loaded.max_rows, loaded.least_rows)
 
 
-def test_cuda_equals_the_cpu_within_float32(network: bytes) -> None:
-    """TF32 is off: the answers differ from the CPU's by rounding of full float32 only."""
-    rows = make_rows(8)
-    np.testing.assert_allclose(ask(open_session(network), rows), ask(Session(network), rows), rtol=1e-4, atol=1e-4)
+def test_session_is_really_on_cuda_and_equals_the_cpu(network: bytes) -> None:
+    """What was required is what runs, through bound buffers. TF32 is off: answers differ by rounding only."""
+    session, rows = open_session(network), make_rows(8)
+    assert (session.provider, session.on_cpu) == (CUDA, False)
+    assert session._bindings is not None
+    np.testing.assert_allclose(ask(session, rows), ask(Session(network), rows), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
@@ -88,22 +82,15 @@ def test_company_within_a_bucket_changes_no_bit(network: bytes, bucket: int, cud
             assert ask(session, batch)[place].tobytes() == alone.tobytes()
 
 
-def test_bound_and_plain_runs_give_the_same_bits(network: bytes) -> None:
-    """Fixed buffers change where numbers lie, not what they are."""
+def test_ways_to_run_give_the_same_bits(network: bytes) -> None:
+    """Plainly, by bound buffers or by CUDA graphs, in every bucket and outside of them, at capture and at replay."""
     plain = Session(network, policy="cuda", bound=False)
-    bound = open_session(network)
-    for count in (1, 3, 8):
-        assert ask(plain, make_rows(count)).tobytes() == ask(bound, make_rows(count)).tobytes()
-
-
-def test_cuda_graphs_give_the_same_bits(network: bytes) -> None:
-    """Captured or not: the same bits, in every bucket, at first capture and at each replay with other rows."""
-    without, captured = open_session(network), open_session(network, cuda_graphs=True)
+    bound, captured = open_session(network), open_session(network, cuda_graphs=True)
     assert captured.has_cuda_graphs
     for seed in range(3):
         for count in (*BUCKETS, 3):
             rows = make_rows(count, seed)
-            assert ask(captured, rows).tobytes() == ask(without, rows).tobytes()
+            assert ask(plain, rows).tobytes() == ask(bound, rows).tobytes() == ask(captured, rows).tobytes()
 
 
 def test_graph_that_is_not_all_on_cuda_serves_without_cuda_graphs() -> None:
@@ -176,15 +163,11 @@ def test_memory_is_given_back_after_unload(cuda_graphs: bool) -> None:
     assert after - before < len(content) / 10
 
 
-def load_and_run(limit_bytes: int) -> None:
-    session = Session(build_resnet(), policy="cuda", gpu=GpuOptions(mem_bytes=limit_bytes), max_rows=16)
-    session.run({"image": np.zeros((16, 3, 224, 224), np.float32)})
-
-
 def test_memory_limit_is_kept() -> None:
     """A model that needs more than its limit is refused or fails by itself; it does not take the memory."""
+    rows, options = np.zeros((16, 3, 224, 224), np.float32), GpuOptions(mem_bytes=64 << 20)
     with pytest.raises(Exception, match=r"(?i)memory|alloc"):
-        load_and_run(limit_bytes=64 << 20)
+        Session(build_resnet(), policy="cuda", gpu=options, max_rows=16).run({"image": rows})
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

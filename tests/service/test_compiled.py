@@ -16,7 +16,7 @@ def touch(path: Path, second: int) -> None:
 
 
 def test_source_newer_than_what_was_compiled_of_it_is_stale(tmp_path: Path) -> None:
-    """Only that one: neither one compiled later or at the same time, nor one without compiled code."""
+    """A module that was compiled later or at the same time, or not at all, is not stale."""
     (tmp_path / "engine").mkdir()
     touch(tmp_path / "engine" / "old.py", 2)
     touch(tmp_path / "engine" / "old.cpython-311-x86_64-linux-gnu.so", 1)

@@ -58,6 +58,6 @@ def test_path_outside_of_the_namespace_ends_at_its_root(tmp_path: Path) -> None:
 
 
 def test_affinity_is_what_counts_without_groups(tmp_path: Path) -> None:
-    """Where there are no control groups, and on systems without them."""
+    """Without control groups, and on systems that have none, the number of usable cores is the affinity."""
     assert count_cores(tmp_path / "none", tmp_path / "none", affinity=5) == 5
     assert count_cores() >= 1

@@ -38,7 +38,6 @@ def test_one_that_was_alone_is_certain(tmp_path: Path) -> None:
     with notes.loading("m", 1, alone=True), notes.loading("n", 1, alone=False):
         assert find_blame(tmp_path, os.getpid(), -signal.SIGSEGV) == ["m-1"]
         crash = notes.find("m", 1)
-        assert crash is not None
         assert crash.is_certain
         assert "ended by SIGSEGV" in crash.reason
         assert notes.find("n", 1) is None
@@ -46,7 +45,7 @@ def test_one_that_was_alone_is_certain(tmp_path: Path) -> None:
 
 
 def test_nothing_is_noted_without_a_folder() -> None:
-    """Such as in a process that nobody starts again."""
+    """A process that nobody starts again has no folder for notes."""
     notes = LoadNotes(None)
     with notes.loading("m", 1, alone=False):
         assert find_blame(None, os.getpid(), -signal.SIGFPE) == []

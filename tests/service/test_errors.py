@@ -21,7 +21,6 @@ EVERY = (ServiceError, *walk(ServiceError))
 
 def test_tree_drawn_at_the_top_is_the_tree_of_the_code() -> None:
     """Every error is in the picture, once, below its base, and nothing else is."""
-    assert errors.__doc__ is not None
     drawn = re.findall(r"^(\W*)([A-Z]\w+)", errors.__doc__.split("\n\n")[1], re.MULTILINE)
     parents: list[str] = []
     pairs = []
@@ -33,7 +32,7 @@ def test_tree_drawn_at_the_top_is_the_tree_of_the_code() -> None:
 
 
 def test_every_reason_is_one_label() -> None:
-    """Each error that is raised has a reason of its own, fit for a metric label; only the two words for 400 share."""
+    """Each error has a reason of its own that is a metric label; only the two errors for 400 share one."""
     reasons = {cls: cls.reason for cls in EVERY}
     assert all(re.fullmatch(r"[a-z_]+", reason) for reason in reasons.values())
     assert errors.InvalidInput.reason == errors.CallerError.reason == "invalid"
