@@ -16,7 +16,7 @@ install: $(VENV)/.serve-$(DEVICE)
 # The hottest modules, compiled by mypyc. It takes a minute, a C compiler and Python's headers.
 compiled: $(VENV)/.compiled
 
-$(VENV)/.compiled: $(VENV)/.serve-$(DEVICE) $(shell find service -name '*.py')
+$(VENV)/.compiled: $(VENV)/.serve-$(DEVICE) mypyc.ini $(shell find service -name '*.py')
 	find service -name '*.so' -delete
 	HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) --no-deps -e .
 	touch $@
@@ -31,8 +31,8 @@ plain:
 	rm -f *__mypyc*.so $(VENV)/.compiled
 
 serve: install
-	@$(MAKE) --no-print-directory compiled || { $(MAKE) --no-print-directory plain && touch $(VENV)/.compiled; \
-		echo 'Could not compile the path of a request: it goes by the interpreter, which is slower.'; }
+	@$(MAKE) --no-print-directory compiled || { $(MAKE) --no-print-directory plain; \
+		echo 'Compilation failed. Serving interpreted code, which is slower.'; }
 	$(BIN)/sluice serve --host $(HOST) --port $(PORT) $(ARGS)
 
 test: $(VENV)/.test-$(DEVICE) plain lint

@@ -1,4 +1,4 @@
-"""Checks whether the engine has become slower, in two minutes on any machine: ``python -m benchmarks.smoke``.
+"""Checks whether the engine has become slower, in a minute on any machine: ``python -m benchmarks.smoke``.
 
 For each cell, the engine and a plain loop take turns in this process. The loop does only what any batching server in
 Python must do: join the rows, run the graph, and give each caller its row. The ratio of their rows per second must not

@@ -27,8 +27,6 @@ from model_store import DEFAULT_ROOT
 
 PREFIX = "SLUICE_"
 MAX_INPUTS = 4096
-_RENAMED = {"SLUICE_HOT_DOOR": "SLUICE_FAST_PATH"}
-"""Old names of variables, which are still accepted."""
 _INJECTED = re.compile(
     r"SLUICE(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
@@ -232,8 +230,7 @@ class Settings(BaseSettings):
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Build the settings from variables, and from secrets and a file that these name. Raises SettingsError."""
-        environ = {**{new: environ[old] for old, new in _RENAMED.items() if old in environ}, **environ}
-        foreign = {*_RENAMED, *find_injected(environ)}
+        foreign = find_injected(environ)
         ours = {name: text.strip() for name, text in environ.items() if name.startswith(PREFIX) and name not in foreign}
         _check_names(ours, map(_variable, cls.model_fields))
         source = EnvSettingsSource(cls)

@@ -140,8 +140,11 @@ class InferHandler:
         max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
 
         def admit(header: InferHeader) -> None:  # before tensors are decoded
-            shape = header.inputs[0].shape if header.inputs else ()
-            rows = shape[0] if shape and signature.batches else 1
+            rows = 1
+            for tensor in header.inputs[:1]:
+                axis = signature.axes.get(tensor.name)
+                if axis is not None and axis < len(tensor.shape):
+                    rows = tensor.shape[axis]
             self._check_time(responder, model, rows, header)
 
         if header_bytes == 0:

@@ -77,7 +77,7 @@ def learn(
     wide = None
     if all_cores is not None and (decided or _find_gain(one_s, *all_s) >= WORTH_ALL_CORES):
         wide = AllCores(all_cores, _make_cost(*all_s), threads)
-    if graph is not None:
+    if graph is not None and (decided is not None or not budget.is_spent):
         _decided[graph, threads] = wide is not None
     return _make_cost(one_s), wide
 

@@ -74,12 +74,6 @@ def test_misspelt_settings_are_refused_beside_those_of_kubernetes(name: str) -> 
         Settings.from_environ({**OF_KUBERNETES, name: "3000"})
 
 
-def test_variable_that_was_renamed_is_still_taken() -> None:
-    """Its old name holds where the new one is not set."""
-    assert not Settings.from_environ({"SLUICE_HOT_DOOR": "false"}).fast_path
-    assert Settings.from_environ({"SLUICE_HOT_DOOR": "false", "SLUICE_FAST_PATH": "true"}).fast_path
-
-
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in LIMITS.items() for value in values])
 def test_value_below_its_limit_is_refused(name: str, value: str) -> None:
     """Too small a number, or none at all (NaN), is refused with variable, value and least value."""

@@ -294,7 +294,7 @@ class BatchQueue:
         head = self._head()
         if head is None:
             return math.inf
-        if not self.max_wait_s:
+        if not self.max_wait_s or head.rows.whole:
             return now
         rows = sum(groups[head.rows.key].rows for groups in self._groups if head.rows.key in groups)
         if rows >= self.max_rows:

@@ -182,6 +182,16 @@ class Device:
         self._active.pop(dispatcher, None)
         self._share.forget(dispatcher)
 
+    def look_again(self, dispatcher: LaneUser) -> None:
+        """A request of ``dispatcher`` was cancelled. A run that nobody waits for any more is told to end."""
+        now = self.clock()
+        for lane in self._lanes:
+            run = lane.run
+            if run is not None and run.dispatcher is dispatcher and not run.stop.asked:
+                run.look_at = now
+                self._watch_at = min(self._watch_at, self._watch(lane, now))
+        self._set_timer(now)
+
     def is_wanted(self, by: LaneUser) -> bool:
         """Whether another user than ``by`` has work. May be called in a lane."""
         return bool(self._again) or any(user is not by for user in list(self._active))
@@ -278,9 +288,11 @@ class Device:
         self._idle.append(lane)
         if not run.is_lost:
             self._on_batch_done(run)
-        self._pump()
-        if not run.is_lost:
-            self._deliver(run)
+        try:
+            self._pump()
+        finally:
+            if not run.is_lost:
+                self._deliver(run)
         if self._again:
             self._wake()
 

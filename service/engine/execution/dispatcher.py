@@ -68,7 +68,7 @@ class Dispatcher(LaneUser):
         self.observer = observer or NullObserver()
         self._device = device
         self._is_simple = signature.batches and signature.output_axes == [0]
-        self.batch_rows = self.cost.efficient(queue.max_rows)
+        self.batch_rows = queue.max_rows = self._padded[self.cost.efficient(queue.max_rows)]
         """The most rows of a batch. Chosen once: the cost of larger batches is not learned again."""
         self._learn_full_batch()
         self._ran_at, self._tries = device.clock(), False
@@ -114,9 +114,11 @@ class Dispatcher(LaneUser):
         """Draining, or TooLate if so many rows would not be answered in time. None: the request may go on."""
         if self._draining is not None:
             return Draining("this version of the model is being taken out of service")
-        # For a request that fits a batch, the first bound is never below the second, and cheap.
+        # A cheap upper bound for a request that fits a batch.
         longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
-        if longest_s <= timeout_s or (expected_s := self.expected_wait_s(rows)) <= timeout_s:
+        if longest_s <= timeout_s and rows <= self.batch_rows:
+            return None
+        if (expected_s := self.expected_wait_s(rows)) <= timeout_s:
             return None
         if self.is_idle and not self._device.lanes_run and may_try(self._device.clock() - self._ran_at, expected_s):
             self._tries = True
@@ -133,6 +135,7 @@ class Dispatcher(LaneUser):
             self.observer.failed(self._device.clock() - request.arrived)
         request.finished = True
         self.queue.cancel(request)
+        self._device.look_again(self)
         self.observe_depth()
         self.settle()
 
@@ -145,10 +148,11 @@ class Dispatcher(LaneUser):
 
     def expected_wait_s(self, rows: int) -> float:
         """Seconds until ``rows`` more rows would be answered: until a lane is free, for what waits, for their batch."""
-        a_lane = (self.queue.waiting_rows + max(1, rows)) / self._device.lanes
-        whole, rest = divmod(a_lane, self.batch_rows)
-        wait_s = self._device.next_lane_s() + whole * self._full_batch_s
-        return policy.WAIT_MARGIN * wait_s + policy.RUN_MARGIN * self.cost.predict(math.ceil(rest))
+        a_lane = math.ceil((self.queue.waiting_rows + max(1, rows)) / self._device.lanes)
+        before = -(-a_lane // self.batch_rows) - 1
+        wait_s = self._device.next_lane_s() + before * self._full_batch_s
+        own_s = self.cost.predict(a_lane - before * self.batch_rows)
+        return policy.WAIT_MARGIN * wait_s + policy.RUN_MARGIN * own_s
 
     def limit_wait(self, timeout_s: float, wait_s: float) -> float:
         """How long a request may take that may wait in the queue for ``wait_s``. Nothing before it: no wait."""
@@ -260,8 +264,9 @@ class Dispatcher(LaneUser):
             self._answer(run, now)
             self._learn(run, now)
             return ()
-        if run.stop.asked:  # nobody waits for it; the next run is expected to take at least as long
-            self._learn_cost(run)
+        if run.stop.asked:  # nobody waits for it; how long it would have taken is known only if that was too long
+            if run.ended_at - run.started_at > run.estimate_s:
+                self._learn_cost(run)
             return ()
         if len(run.batch.slices) > 1:
             return [self._run_again(half, run.ended_at) for half in run.batch.halves()]

@@ -102,8 +102,8 @@ class InferenceServicer:
                 body_budget.release(held_bytes)
                 room.release()
 
-        while (content := await context.read()) is not grpc.aio.EOF:
-            await room.acquire()
+        # A stop may cancel each wait here, so as few as can be come after a message was read.
+        while await room.acquire() and (content := await context.read()) is not grpc.aio.EOF:
             if await self._wait_for_room(len(content), context.time_remaining()):
                 tasks.create_task(answer(content, len(content), None))
             else:
