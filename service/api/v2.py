@@ -71,6 +71,7 @@ class _KnownHeader:
     header: InferHeader
     layout: BodyLayout
     number: int
+    row_elements: int
     key: Hashable
     schedule: Schedule
 
@@ -112,7 +113,7 @@ class InferHandler:
             return
         timeout_s = self._timeout_s(responder, model, known.schedule)
         # An overloaded server must refuse fast: no exception.
-        refusal = model.dispatcher.find_refusal(known.number, timeout_s)
+        refusal = model.dispatcher.find_refusal(known.number, timeout_s, known.row_elements)
         if refusal is not None:
             responder.fail(refusal)
             return
@@ -145,7 +146,8 @@ class InferHandler:
                 axis = signature.axes.get(tensor.name)
                 if axis is not None and axis < len(tensor.shape):
                     rows = tensor.shape[axis]
-            self._check_time(responder, model, rows, header)
+            elements = sum(tensor.count for tensor in header.inputs) // max(1, rows)
+            self._check_time(responder, model, rows, header, elements)
 
         if header_bytes == 0:
             self._check_time(responder, model, 1, RAW)
@@ -195,11 +197,14 @@ class InferHandler:
         known = self._known.setdefault(model, {})
         if len(known) >= _KEPT_HEADERS:
             known.clear()  # such as when each request has an id of its own
-        known[text] = _KnownHeader(header, layout, rows.number, rows.key, _schedule(model, header))
+        known[text] = _KnownHeader(header, layout, rows.number, rows.row_elements, rows.key, _schedule(model, header))
 
-    def _check_time(self, responder: Responder, model: Model, rows: int, header: InferHeader) -> None:
-        """Raises Draining, TooLate or DeadlinePassed for a request of so many rows."""
-        model.dispatcher.check_time(rows, self._timeout_s(responder, model, _schedule(model, header)))
+    def _check_time(
+        self, responder: Responder, model: Model, rows: int, header: InferHeader, row_elements: int = 0
+    ) -> None:
+        """Raises Draining, TooLate or DeadlinePassed for a request of so many rows of so many elements."""
+        timeout_s = self._timeout_s(responder, model, _schedule(model, header))
+        model.dispatcher.check_time(rows, timeout_s, row_elements)
 
     def _start_in_sequence(
         self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep, inputs: Arrays

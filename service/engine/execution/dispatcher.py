@@ -80,7 +80,7 @@ class Dispatcher(LaneUser):
         """
         if self.memory is not None:
             self.memory.check(rows.row_elements)
-        self.check_time(rows.number, timeout_s)
+        self.check_time(rows.number, timeout_s, rows.row_elements)
         return self.enqueue(rows, done, timeout_s, priority)
 
     def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> Callable[[], None]:
@@ -104,21 +104,24 @@ class Dispatcher(LaneUser):
             self.observer.traced(Times(rows.number, now, now, 0.0, 0.0, 0.0))
         return Answer(self.signature.answer_no_rows(rows.inputs), 0.0, 0.0, 0.0)
 
-    def check_time(self, rows: int, timeout_s: float) -> None:
+    def check_time(self, rows: int, timeout_s: float, row_elements: int = 0) -> None:
         """Raises what ``find_refusal`` finds: Draining, TooLate."""
-        refusal = self.find_refusal(rows, timeout_s)
+        refusal = self.find_refusal(rows, timeout_s, row_elements)
         if refusal is not None:
             raise refusal
 
-    def find_refusal(self, rows: int, timeout_s: float) -> ServiceError | None:
-        """Draining, or TooLate if so many rows would not be answered in time. None: the request may go on."""
+    def find_refusal(self, rows: int, timeout_s: float, row_elements: int = 0) -> ServiceError | None:
+        """Draining, or TooLate if so many rows would not be answered in time. None: the request may go on.
+
+        ``row_elements`` is the size of its rows, 0 where it is not known yet.
+        """
         if self._draining is not None:
             return Draining("this version of the model is being taken out of service")
         # A cheap upper bound for a request that fits a batch.
         longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
-        if longest_s <= timeout_s and rows <= self.batch_rows:
+        if longest_s <= timeout_s and rows <= self.batch_rows and not self.signature.is_dynamic:
             return None
-        if (expected_s := self.expected_wait_s(rows)) <= timeout_s:
+        if (expected_s := self.expected_wait_s(rows, row_elements)) <= timeout_s:
             return None
         if self.is_idle and not self._device.lanes_run and may_try(self._device.clock() - self._ran_at, expected_s):
             self._tries = True
@@ -146,12 +149,13 @@ class Dispatcher(LaneUser):
     def is_idle(self) -> bool:
         return not self.running and not self.queue.waiting_rows
 
-    def expected_wait_s(self, rows: int) -> float:
+    def expected_wait_s(self, rows: int, row_elements: int = 0) -> float:
         """Seconds until ``rows`` more rows would be answered: until a lane is free, for what waits, for their batch."""
         a_lane = math.ceil((self.queue.waiting_rows + max(1, rows)) / self._device.lanes)
         before = -(-a_lane // self.batch_rows) - 1
         wait_s = self._device.next_lane_s() + before * self._full_batch_s
-        own_s = self.cost.predict(a_lane - before * self.batch_rows)
+        cost, _ = self._sized.find(row_elements if self.signature.is_dynamic else 0, self.cost)
+        own_s = cost.predict(a_lane - before * self.batch_rows)
         return policy.WAIT_MARGIN * wait_s + policy.RUN_MARGIN * own_s
 
     def limit_wait(self, timeout_s: float, wait_s: float) -> float:
@@ -203,13 +207,13 @@ class Dispatcher(LaneUser):
         larger than its share if several lanes are idle and sharing is faster.
         """
         due = self.queue.next_deadline()
+        elements, cost, is_known = self._next_cost()
         # A request that would be late even if it ran now and alone would only delay others.
-        ends_at = now if self._tries else now + self.cost.predict(1)
+        ends_at = now if self._tries else now + cost.predict(1)
         if due <= ends_at:
             self.expire(ends_at)
             due = self.queue.next_deadline()
-        elements = self.queue.next_elements() if self.signature.is_dynamic else 0
-        cost, is_known = self._sized.find(elements, self.cost)
+            elements, cost, is_known = self._next_cost()
         limit = self.batch_rows if self.memory is None else min(self.batch_rows, self.memory.most_rows(elements))
         full_s = policy.RUN_MARGIN * (self._full_batch_s if cost is self.cost else cost.predict(limit))
         left_s = due - now
@@ -229,6 +233,12 @@ class Dispatcher(LaneUser):
         run = BatchRun(self, now, estimate_s, batch, all_cores, elements)
         run.needs_lane = self._needs_lane or not is_known
         return run
+
+    def _next_cost(self) -> tuple[int, CostModel, bool]:
+        """The size of the rows that are next, their cost, and whether it is known."""
+        elements = self.queue.next_elements() if self.signature.is_dynamic else 0
+        cost, is_known = self._sized.find(elements, self.cost)
+        return elements, cost, is_known
 
     def _has_room(self, idle_lanes: int) -> bool:
         """Whether all lanes are idle and no rows are left for the others."""

@@ -88,3 +88,18 @@ def test_row_beyond_the_memory_of_a_run_is_refused() -> None:
         device.close()
 
     run_virtual(main())
+
+
+def test_request_is_accepted_by_the_cost_of_its_own_row_size() -> None:
+    """Long rows do not make short ones seem late, nor short ones long ones in time."""
+
+    async def main() -> None:
+        device, dispatcher, _ = open_on(1)
+        for _ in range(30):
+            for width, seconds in ((4, 1.0), (1, 1e-5), (1_000_000, 10.0)):
+                dispatcher._sized.observe(1, width, seconds, dispatcher.cost)
+        refused = {width: dispatcher.find_refusal(1, 5.0 if width > 4 else 0.5, width) for width in (1, 4, 1_000_000)}
+        assert [width for width, refusal in refused.items() if refusal is not None] == [4, 1_000_000]
+        device.close()
+
+    run_virtual(main())
