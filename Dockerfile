@@ -31,7 +31,7 @@ RUN if [ "${COMPILED}" = 1 ] && ! command -v gcc > /dev/null; then \
         { apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*; } \
         || true; fi
 
-# The locale that graphs change the case of texts by, where the base has it not. Its sources stay out of the image.
+# Graphs that change the case of texts need en_US.UTF-8. Build it if the base image lacks it; its sources stay out.
 RUN mkdir -p /opt/locale \
     && if ! locale -a | grep -qi '^en_US\.utf-\?8$'; then \
         { apt-get update && apt-get install --yes --no-install-recommends locales && rm -rf /var/lib/apt/lists/* \

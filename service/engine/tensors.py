@@ -40,7 +40,7 @@ class Signature:
     """What a graph takes and gives. Where ``batches`` is False each request is one run.
 
     ``fragile`` says what in the graph may not survive a tensor without elements; None if everything does.
-    ``has_fixed_key``: two requests of equal shapes may always share a batch, for there is no value that all rows share.
+    ``has_fixed_key``: two requests of equal shapes may always share a batch, because no input is shared by all rows.
     """
 
     def __init__(self, graph: Graph, fragile: str | None = None) -> None:
@@ -362,7 +362,7 @@ class BatchBuffer:
             buffer = self._keep(key, self._empty((rows, *first.shape[1:]), first.dtype))
         batch = buffer if len(buffer) == rows else buffer[:rows]
         if len(parts) == 1 and len(first) == 1:
-            batch[:] = first  # a single caller waits for nobody but us: a third of the time
+            batch[:] = first  # for one row, assignment takes a third of the time
             return batch
         filled = sum(map(len, parts))
         np.concatenate(parts, out=batch[:filled])

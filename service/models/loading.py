@@ -178,7 +178,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     if bits.refuted:
         logger.warning("%s, graph %s: %s: its requests run one by one", manifest.name, name, bits.refuted)
     if settings.require_exact and not bits.is_exact and signature.batches:
-        raise NotReady(f"its rows do not keep their bits in company ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
+        raise NotReady(f"a row has other bits alone than in a batch ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
     if not signature.batches:
         max_rows, bits = 1, Bits("exact")
     may_widen = session.on_cpu and not settings.intra_op_threads and weight_bytes <= MOST_BYTES_TWICE

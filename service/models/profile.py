@@ -133,7 +133,7 @@ def _keep_apart(helpers: set[int]) -> Iterator[None]:
     """Keep this thread on one core, and the threads that help it on the others.
 
     Linux may wake a helper on this thread's core and leave it there beside an idle one: an MLP whose gain is 1.8 showed
-    0.97 and 1.12 at 2 of 20 starts. Kept apart, it always showed more than 1.5. To place one side only is not enough.
+    0.97 and 1.12 at 2 of 20 starts. Kept apart, it always showed more than 1.5. Pinning only one of them is not enough.
     """
     cores = os.sched_getaffinity(0) if helpers else set()
     if len(cores) < 2:

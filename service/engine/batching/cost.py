@@ -122,7 +122,7 @@ class SizedCosts:
         self._costs: dict[int, CostModel] = {}
 
     def find(self, elements: int, usual: CostModel) -> tuple[CostModel, bool]:
-        """The cost of rows of about so many elements, and whether such rows, or larger ones, have run.
+        """The cost of rows of this size, and whether it was measured, on rows at least this large.
 
         If none have, the cost is in proportion to that of smaller rows.
         """
@@ -214,8 +214,8 @@ class FairShare:
     def pick(self, candidates: Collection[T]) -> T:
         """The candidate that goes next; there must be one. Call it for a single candidate too: that sets the level.
 
-        Batches under way count for the choice, but not for the level: an estimate may be too high, and a newcomer would
-        start behind the others by as much.
+        Batches under way count for the choice, but not for the level: an estimate that is too high would put a new
+        model behind the others.
         """
         chosen = next(iter(candidates)) if len(candidates) == 1 else min(candidates, key=self._account_s)
         self._level_s = max(self._level_s, self._used_s.get(chosen, 0.0))

@@ -1,8 +1,8 @@
 """The queue of one model version: which requests run next, and together. A plain object that is told the time.
 
 Rules
-- A queue belongs to one model version. It counts rows, not requests, and never holds more than ``max_queue_rows``; a
-  model may also limit its waiting requests, of each priority.
+- A queue belongs to one model version. It counts rows, not requests, and holds at most ``max_queue_rows``, or one
+  larger request. A model may also limit its waiting requests, of each priority.
 - Requests run together only if their keys are equal. Within a priority they start in order of arrival.
 - The higher priority (smaller number) goes first. Lower ones fill the rest of a batch.
 - A batch has at most ``max_rows`` rows. A larger request is cut. After each cut it goes to the end of the line, so no
@@ -48,7 +48,7 @@ def _tell_nobody(outcome: Answer | ServiceError) -> None: ...
 
 
 class QueuedRequest:
-    """One caller's rows in the queue. Times are seconds on the clock of whoever calls.
+    """One caller's rows in the queue. Times are in seconds, on the caller's clock.
 
     ``done`` is called exactly once, unless the caller cancels first. ``taken_rows`` counts the rows that batches have
     taken, ``rows_done`` those that have run, of a request that several batches answer.

@@ -105,7 +105,7 @@ class LaneUser(abc.ABC):
 
     @abc.abstractmethod
     def abandon(self, run: Any) -> None:
-        """``on_batch_done`` or ``deliver`` has raised, a fault of ours: fail what still waits for this run."""
+        """``on_batch_done`` or ``deliver`` raised because of a bug in the server: fail its remaining requests."""
 
     @abc.abstractmethod
     def expire(self, now: float) -> None:

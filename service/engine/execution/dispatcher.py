@@ -37,7 +37,7 @@ class Dispatcher(LaneUser):
     may_inline    False where the time of a run depends on values: then no run is on the event loop
     row_elements  the size of rows that ``cost`` is for, where rows may have any size
     memory        bounds what a run takes, where rows may have any size
-    least_s       a request whose run has begun has at least this long from its arrival
+    least_s       once its run has begun, a request does not expire sooner than this after it arrived
     """
 
     def __init__(

@@ -61,4 +61,4 @@ class Lane(Generic[R]):
             try:
                 work()
             except Exception:  # the event loop has been closed meanwhile
-                logger.exception("what a lane has done found nobody who wanted it")
+                logger.exception("a run ended after the event loop was closed")

@@ -9,9 +9,10 @@ from service.metrics.times import Tally, Times
 class Observer(Protocol):
     """Told what happens, for metrics. Must be cheap and must not raise.
 
-    ``queued`` is told how long each request of a run waited for its first batch, ``answered`` of those that a run
-    completed, ``traced`` of each of them while ``traces`` is true.
-    ``failed`` is a request that got no answer: refused for want of time or room, failed by the model, late, given up.
+    queued    how long each request of a run waited for its first batch
+    answered  the requests that a run completed
+    traced    each of them, while ``traces`` is true
+    failed    a request that got no answer: it was refused for want of time or room, failed, expired or was cancelled
     """
 
     @property

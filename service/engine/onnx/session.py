@@ -107,9 +107,9 @@ class Session:
         if self.on_cpu and wanted != "cpu":
             logger.warning("this ONNX Runtime has %s, but the session came up on the CPU: see its log", wanted)
         self.fragile = find_fragile(content) if self.on_cpu else self.provider
-        """What may not survive a tensor without elements, None if all does: elsewhere than on the CPU nobody tried."""
+        """The operator that may crash on an empty tensor, or None. For untested providers, their name."""
         self.open_ended = find_open_ended(content)
-        """By what node the time of a run depends on values, so that it has no bound; None if sizes alone decide."""
+        """The node that makes the time of a run depend on values, so that it has no bound; None if there is none."""
         self.output_names = [o.name for o in self._session.get_outputs()]
         self.shapes: Reshape | None = None
         self.has_cuda_graphs = capture and not self.on_cpu

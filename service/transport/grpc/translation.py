@@ -117,7 +117,7 @@ def _parse(message: Any, content: bytes, max_fields: int | None) -> Any:
         return message.FromString(content)
     except (BrokenMessage, DecodeError) as error:
         name = message.DESCRIPTOR.name
-        raise InvalidInput(f"message: expected a {name}, got {len(content)} bytes that are none ({error})") from None
+        raise InvalidInput(f"message: expected a {name}, but the {len(content)} bytes are not one ({error})") from None
 
 
 def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:

@@ -21,7 +21,7 @@ def test_port_of_grpc_that_cannot_be_is_refused() -> None:
     """The port of gRPC must differ from HTTP's and be at most 65535; by default there is none."""
     with pytest.raises(SettingsError, match="SLUICE_GRPC_PORT=4000: expected another port than SLUICE_PORT"):
         find_address(Settings(port=4000, grpc_port=4000))
-    with pytest.raises(SettingsError, match="SLUICE_GRPC_PORT=70000: expected .* 65535"):
+    with pytest.raises(SettingsError, match=r"SLUICE_GRPC_PORT=70000: expected .* 65535"):
         Settings.from_environ({"SLUICE_GRPC_PORT": "70000"})
     assert Settings().grpc_port == 0
 

@@ -144,7 +144,7 @@ def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
     """Bytes that are no message are an INVALID_ARGUMENT with the request id of the caller."""
     error = refusal_of(server, b"\xff\xff", metadata=[("x-request-id", "of-mine")])
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "expected a ModelInferRequest, got 2 bytes that are none" in error.details()
+    assert "expected a ModelInferRequest, but the 2 bytes are not one" in error.details()
     assert ("x-request-id", "of-mine") in error.trailing_metadata()
 
 
