@@ -103,7 +103,7 @@ REFUSED_FORECASTS: dict[str, tuple[Any, int, str, str]] = {
     "time": (request(series([1]), series([1], start="soon")), 400, "inputs[1].start_timestamp", "got 'soon'"),
     "last year": (request(series([1], "Y", "9999-01-01")), 400, "inputs[0].start_timestamp", "before the year 10000"),
     "text as horizon": (request(series(SUNSPOTS), horizon="3"), 400, "options.horizon", "valid integer"),
-    "unknown option": (request(series(SUNSPOTS), seeds=1), 400, "options.seeds", "not permitted"),
+    "unknown option": (request(series(SUNSPOTS), seeds=1), 400, "options.seeds", "unknown field"),
     "not a number": (request(series([1, "2"])), 400, "inputs[0]", "expected FP32, got '2'"),
     "field of ours": (
         *(request(series(SUNSPOTS) | {"values": [1]}), 400, "inputs[0].values", "expected the history as series"),

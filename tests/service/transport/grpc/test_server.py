@@ -26,7 +26,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> None:
-    """A call that runs and one that waits are answered after the stop has begun; a new one is UNAVAILABLE."""
+    """A call that runs and one that waits are answered after the stop has begun; a new one is refused."""
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with GrpcServing(settings_of(small_store, lanes=1)) as server, server.client() as client:
         model = server.model("double")
@@ -41,7 +41,8 @@ def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> N
                 late.infer("double", ones(), client_timeout=20)
             gate.opened.set()
         given = [answers.get(timeout=60) for _ in range(2)]
-    assert raised.value.status() == "StatusCode.UNAVAILABLE"
+    # gRPC itself cancels a call that arrives just as it stops.
+    assert raised.value.status() in ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED")
     assert [error for _, error in given] == [None, None]
     assert sorted(result.as_numpy("y").shape[0] for result, _ in given) == [1, 2]
 
