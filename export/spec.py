@@ -395,9 +395,6 @@ def _check_padded(spec: GraphSpec) -> None:
             raise SpecError(f"{where}: expected an input with two dynamic axes: the batch, and the one that is padded")
         if lengths not in spec.batched or spec.inputs[lengths].dtype != torch.int64 or spec.inputs[lengths].dim() != 1:
             raise SpecError(f"{where}: lengths: expected an input of torch.int64 [batch], got {lengths!r}")
-        axis = spec.axes[name][spec.padded_axes[name]]
         for other, axes in spec.axes.items():
-            if axis in axes.values() and spec.padded.get(other) != lengths:
-                raise SpecError(
-                    f"{where}: {other!r} has the axis {axis!r} too: expected it to be padded to the same {lengths!r}"
-                )
+            if spec.axes[name][spec.padded_axes[name]] in axes.values() and spec.padded.get(other) != lengths:
+                raise SpecError(f"{where}: expected {other!r}, with the same axis, to be padded to {lengths!r} too")

@@ -97,13 +97,7 @@ def make_explain(spec: ExportSpec, original: Original, progress: Progress = lamb
             f"{spec.name}: the gradients of a row take about {row_bytes / 1e9:.1f} GB of memory: set explain=True to "
             "get them anyway"
         )
-    is_bounded = max(spec.batches) > most_rows
-    batches = (*(rows for rows in spec.batches if rows < most_rows), most_rows) if is_bounded else spec.batches
-    if is_bounded:
-        progress(
-            f"note: a row of graph {EXPLAIN} takes about {row_bytes / 1e6:,.0f} MB, so its batches have up to "
-            f"{most_rows} rows here and in the server"
-        )
+    batches = _bound_batches(spec, row_bytes, most_rows, progress)
     return GraphSpec(
         module=explained,
         export_as=traced,
@@ -127,8 +121,19 @@ def make_explain(spec: ExportSpec, original: Original, progress: Progress = lamb
         bounds=spec.bounds,
         opset=spec.opset,
         external_data_bytes=spec.external_data_bytes,
-        max_rows=most_rows if is_bounded else None,
+        max_rows=None if batches is spec.batches else most_rows,
     )
+
+
+def _bound_batches(spec: ExportSpec, row_bytes: int, most_rows: int, progress: Progress) -> tuple[int, ...]:
+    """The sizes of batches to compare: those of ``spec``, or at most ``most_rows``."""
+    if max(spec.batches) <= most_rows:
+        return spec.batches
+    progress(
+        f"note: a row of graph {EXPLAIN} takes about {row_bytes / 1e6:,.0f} MB, so its batches have up to {most_rows} "
+        "rows here and in the server"
+    )
+    return (*(rows for rows in spec.batches if rows < most_rows), most_rows)
 
 
 def is_optional(spec: ExportSpec, name: str) -> bool:

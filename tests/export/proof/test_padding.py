@@ -92,7 +92,7 @@ def test_inputs_of_one_axis_are_padded_together(make_padded_spec):
     """Another input with the padded axis must be declared as padded too."""
     inputs = {"x": torch.randn(3, 7, 4), "length": torch.tensor([7, 1, 4]), "mask": torch.ones(3, 7)}
     dynamic = {"x": {0: "batch", 1: "time"}, "length": {0: "batch"}, "mask": {0: "batch", 1: "time"}}
-    with pytest.raises(SpecError, match="'mask' has the axis 'time' too: expected it to be padded"):
+    with pytest.raises(SpecError, match="expected 'mask', with the same axis, to be padded"):
         make_padded_spec(inputs=inputs, dynamic=dynamic)
 
 

@@ -5,20 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.engine.batching.cost import CostModel
 from service.engine.batching.queue import Answer
-from service.engine.execution.runner import AllCores
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
 from tests.support.clocks import run_virtual
 from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, on_double, on_gate
 from tests.support.models import graphs
-
-
-def widen(bench: Bench, content: bytes = b"") -> AllCores:
-    """Give the model a second session for runs on all cores."""
-    bench.dispatcher.all_cores = AllCores(Counting(content or graphs.double()), CostModel(), 2)
-    return bench.dispatcher.all_cores
 
 
 def test_poisoned_row_fails_alone():
@@ -268,51 +260,6 @@ def test_batches_form_while_the_lane_is_busy():
     on_gate(test)
 
 
-def test_batch_that_is_alone_gets_all_cores():
-    """One that leaves nobody waiting, on idle lanes, runs on all cores; its time is learned for such runs only."""
-
-    async def test(bench: Bench, runner: Gated) -> None:
-        all_cores = widen(bench)
-        answer = await bench.ask_x(1.5, rows=3)
-        np.testing.assert_array_equal(answer.outputs["y"], np.full((3, 3), 3.0, np.float32))
-        assert (all_cores.runner.batches, runner.batches) == ([3], [])
-        assert (all_cores.cost.predict(3), bench.dispatcher.cost.predict(8)) == (0.0, SLOW_S)
-
-    on_gate(test, lanes=2)
-
-
-def test_batches_side_by_side_have_a_core_each():
-    """While one runs, the next does not take its cores away; nor does one that leaves others waiting."""
-
-    async def test(bench: Bench, runner: Gated) -> None:
-        all_cores = widen(bench)
-        first = bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=8)
-        await runner.wait_until_entered()
-        await runner.wait_until_entered()
-        runner.gate.set()
-        await asyncio.gather(*first)
-        assert (all_cores.runner.batches, runner.batches) == ([], [8, 8])
-
-    on_gate(test, lanes=2)
-
-
-def test_failure_on_all_cores_is_found_as_on_one():
-    """A batch on all cores with a poisoned request is halved like any other, and only that request fails."""
-
-    async def main() -> None:
-        content = graphs.look_up()
-        runner = Counting(content)
-        bench = Bench(runner, content, lanes=2, cost_s=SLOW_S)
-        all_cores = widen(bench, content)
-        asked = [bench.ask({"x": np.full((1, 1), value, np.int64)})[1] for value in (0, 9, 1, 2)]
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        assert [isinstance(outcome, InvalidInput) for outcome in outcomes] == [False, True, False, False]
-        assert all_cores.runner.batches == [4]
-        bench.device.close()
-
-    run_virtual(main())
-
-
 def test_lanes_run_side_by_side():
     """With two lanes two batches are inside the model at the same time."""
 
@@ -449,18 +396,3 @@ def test_timings_tell_where_a_request_was():
         assert (await waiting).queue_s == pytest.approx(2.0)
 
     on_gate(test)
-
-
-def test_same_bits_alone_and_in_company():
-    """A row's answer is bit-equal alone and in a batch of strangers, through the whole engine."""
-
-    async def main() -> None:
-        content = graphs.classifier()
-        bench = Bench(Counting(content), content, max_rows=32, least_rows=2)
-        rows = np.random.default_rng(1).standard_normal((32, 1, 1, 2, 2)).astype(np.float32)
-        alone = [(await bench.ask({"image": row})[1]).outputs["probabilities"].tobytes() for row in rows]
-        company = await asyncio.gather(*(bench.ask({"image": row})[1] for row in rows))
-        assert alone == [a.outputs["probabilities"].tobytes() for a in company]
-        bench.device.close()
-
-    run_virtual(main())

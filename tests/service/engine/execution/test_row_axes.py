@@ -11,7 +11,7 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from tests.support.clocks import run_virtual
-from tests.support.dispatching import Bench
+from tests.support.dispatching import Bench, Counting
 from tests.support.models import graphs
 
 
@@ -151,3 +151,18 @@ def test_place_of_a_request_in_its_body_changes_no_bit() -> None:
         view = np.ndarray(x.shape, np.float32, body, offset)
         [[answer], _] = answer_all(content, [{"x": view}])
         assert answer.outputs["y"].tobytes() == expected.tobytes()
+
+
+def test_same_bits_alone_and_in_company():
+    """A row's answer is bit-equal alone and in a batch of strangers, through the whole engine."""
+
+    async def main() -> None:
+        content = graphs.classifier()
+        bench = Bench(Counting(content), content, max_rows=32, least_rows=2)
+        rows = np.random.default_rng(1).standard_normal((32, 1, 1, 2, 2)).astype(np.float32)
+        alone = [(await bench.ask({"image": row})[1]).outputs["probabilities"].tobytes() for row in rows]
+        company = await asyncio.gather(*(bench.ask({"image": row})[1] for row in rows))
+        assert alone == [a.outputs["probabilities"].tobytes() for a in company]
+        bench.device.close()
+
+    run_virtual(main())
