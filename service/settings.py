@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from model_store import DEFAULT_ROOT
+from model_store.manifest import Task
 
 PREFIX = "SLUICE_"
 MAX_INPUTS = 4096
@@ -57,7 +58,10 @@ def _split_pairs(value: object) -> object:
     pairs = [part.partition("=") for part in value.split(",") if part]
     if not all(key.strip() and text.strip() for key, _, text in pairs):
         raise ValueError("expected name=value pairs, comma-separated")
-    return {key.strip(): text.strip() for key, _, text in pairs}
+    split = {key.strip(): text.strip() for key, _, text in pairs}
+    if len(split) < len(pairs):
+        raise ValueError("expected each name once")
+    return split
 
 
 def _match(pattern: str, expected: str) -> AfterValidator:
@@ -80,7 +84,7 @@ OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: valu
 Origin = Annotated[
     str, _match(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", "*, or origins such as https://app.example:8443")
 ]
-BasePath = Annotated[str, _match(r"(/[a-z0-9._~-]+)*", "a path such as /team/sluice, or nothing")]
+BasePath = Annotated[str, _match(r"(/(?!\.{1,2}(/|$))[a-z0-9._~-]+)*", "a path such as /team/sluice, or nothing")]
 
 
 class Settings(BaseSettings):
@@ -106,7 +110,7 @@ class Settings(BaseSettings):
     """refuse models whose rows do not give the same bits alone and in a batch"""
     batch_unproved: bool = False
     """batch models whose rows are not known to be independent, if they pass a trial at load"""
-    default_models: Annotated[Mapping[str, str], BeforeValidator(_split_pairs)] = {}
+    default_models: Annotated[Mapping[Task, str], BeforeValidator(_split_pairs)] = {}
     """task=model pairs, comma-separated: which model answers a task when a request names none"""
     host: str = "127.0.0.1"
     """address or name to listen on"""

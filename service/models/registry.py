@@ -51,7 +51,7 @@ class Registry:
         self._metrics = metrics
         self.entries: dict[str, ModelEntry] = {}
         """The models by name, for others to read."""
-        self._defaults = TaskDefaults(settings.default_models)
+        self._defaults = TaskDefaults(dict(settings.default_models.items()))
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._retirement = Retirement(device, metrics, self.holders)
         self._started: set[asyncio.Task[Any]] = set()

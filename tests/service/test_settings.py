@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from model_store import DEFAULT_ROOT
+from model_store.manifest import Task
 from service.settings import Settings, SettingsError, find_injected
 
 
@@ -93,6 +95,8 @@ def test_value_below_its_limit_is_refused(name: str, value: str) -> None:
         ("PORT", "65536", "at most 65535"),
         ("PORT", "-1", "at least 0"),
         ("BASE_PATH", "team/sluice/", "a path such as /team/sluice, or nothing"),
+        ("BASE_PATH", "/team/..", "a path such as /team/sluice, or nothing"),
+        ("DEFAULT_MODELS", "classify=a,classify=b", "each name once"),
         *[
             ("CORS_ORIGINS", origin, "*, or origins such as https://app.example:8443")
             for origin in ("app.example", "https://app.example/", "https://*.example", "null", "https://äpp.example")
@@ -107,6 +111,12 @@ def test_value_of_the_wrong_kind_is_refused(name: str, value: str, expected: str
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ({f"SLUICE_{name}": value})
     assert str(caught.value) == f"SLUICE_{name}={value}: expected {expected}"
+
+
+def test_default_model_of_an_unknown_task_is_refused() -> None:
+    """The task and those that exist are named."""
+    with pytest.raises(SettingsError, match="SLUICE_DEFAULT_MODELS=clasify: expected 'classify', "):
+        Settings.from_environ({"SLUICE_DEFAULT_MODELS": "clasify=a"})
 
 
 @pytest.mark.parametrize("name", ["MAX_WAIT_S", "DRAIN_S", "DEADLINE_S"])
@@ -172,7 +182,7 @@ paths = st.lists(names, min_size=1, max_size=3).map(lambda parts: Path("/", *par
         Settings,
         store=paths,
         models=st.lists(names, max_size=3).map(tuple),
-        default_models=st.dictionaries(names, names, max_size=3),
+        default_models=st.dictionaries(st.sampled_from(get_args(Task)), names, max_size=3),
         port=st.integers(0, 65535),
         provider=st.sampled_from(["auto", "tensorrt", "cuda", "cpu"]),
         max_wait_s=st.floats(0, 1e6),
