@@ -15,7 +15,12 @@ def is_compiled() -> bool:
 
 
 def find_stale(package: Path = _PACKAGE) -> Iterator[Path]:
-    """Sources that are newer than what was compiled of them, and are not what runs."""
+    """Sources of a checkout that are newer than what was compiled of them, and are not what runs.
+
+    Not those of an installed wheel: there the times say when pip wrote the files.
+    """
+    if not (package.parent / "pyproject.toml").is_file():
+        return
     for built in package.rglob(f"*{_SUFFIX}"):
         source = built.with_name(f"{built.name.partition('.')[0]}.py")
         if source.is_file() and source.stat().st_mtime > built.stat().st_mtime:

@@ -15,15 +15,28 @@ def touch(path: Path, second: int) -> None:
     os.utime(path, (second, second))
 
 
+def make_package(root: Path) -> Path:
+    """A package with a source newer than its compiled module, one of the same age, and one that is not compiled."""
+    package = root / "service"
+    (package / "engine").mkdir(parents=True)
+    touch(package / "engine" / "old.py", 2)
+    touch(package / "engine" / "old.cpython-311-x86_64-linux-gnu.so", 1)
+    touch(package / "same.py", 1)
+    touch(package / "same.cpython-311-x86_64-linux-gnu.so", 1)
+    touch(package / "plain.py", 3)
+    return package
+
+
 def test_source_newer_than_what_was_compiled_of_it_is_stale(tmp_path: Path) -> None:
-    """A module that was compiled later or at the same time, or not at all, is not stale."""
-    (tmp_path / "engine").mkdir()
-    touch(tmp_path / "engine" / "old.py", 2)
-    touch(tmp_path / "engine" / "old.cpython-311-x86_64-linux-gnu.so", 1)
-    touch(tmp_path / "same.py", 1)
-    touch(tmp_path / "same.cpython-311-x86_64-linux-gnu.so", 1)
-    touch(tmp_path / "plain.py", 3)
-    assert list(find_stale(tmp_path)) == [tmp_path / "engine" / "old.py"]
+    """Only that one."""
+    package = make_package(tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    assert list(find_stale(package)) == [package / "engine" / "old.py"]
+
+
+def test_nothing_in_an_installed_wheel_is_stale(tmp_path: Path) -> None:
+    """pip writes a source after its compiled module, or before it."""
+    assert list(find_stale(make_package(tmp_path))) == []
 
 
 def test_server_does_not_start_with_old_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
