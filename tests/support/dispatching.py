@@ -9,7 +9,7 @@ import numpy as np
 
 from service.engine.batching.cost import CostModel
 from service.engine.batching.policy import INLINE_S
-from service.engine.batching.queue import Answer, Batch, BatchQueue
+from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.observer import NullObserver
@@ -56,11 +56,6 @@ class Gated(Counting):
         """Return when one more batch is inside; the loop may serve other things meanwhile."""
         await asyncio.to_thread(self.entered.acquire)
 
-    async def wait_until_nearly_done(self) -> None:
-        """Return when one more batch is inside, and after nearly as long as it should take."""
-        await self.wait_until_entered()
-        await asyncio.sleep(0.95 * SLOW_S)
-
 
 class Gauge(NullObserver):
     """An observer that notes how many rows are ``waiting``."""
@@ -69,21 +64,6 @@ class Gauge(NullObserver):
 
     def depth(self, rows: int) -> None:
         self.waiting = rows
-
-
-class WatchedQueue(BatchQueue):
-    """Notes when a batch leaves it, and how many rows are ``left`` then."""
-
-    def __init__(self, clock: Callable[[], float], max_rows: int = 8) -> None:
-        super().__init__(max_rows, 1000)
-        self.left: list[tuple[float, int]] = []
-        self._clock = clock
-
-    def take(self, now: float, max_rows: int | None = None, run_s: float = 0.0) -> Batch | None:
-        batch = super().take(now, max_rows, run_s)
-        if batch is not None:
-            self.left.append((self._clock(), self.waiting_rows))
-        return batch
 
 
 class Bench:
