@@ -201,15 +201,19 @@ def describe(error: ValidationError) -> str:
         field = ".".join(str(part) for part in item["loc"]) or "the whole"
         got: Any = item.get("input")
         shown = f" (got {got!r:.120})" if isinstance(got, str | int | float | bool | None) else ""
-        lines.append(f"{field:.120}: {_say(item['msg'])}{shown}")
+        lines.append(f"{field:.120}: {reword(item['msg'])}{shown}")
     return "; ".join(lines)
 
 
-_SAID = (("Value error, ", ""), ("Input should be ", "expected "), ("Extra inputs are not permitted", "unknown field"))
+_REWORDED = (
+    ("Value error, ", ""),
+    ("Input should be ", "expected "),
+    ("Extra inputs are not permitted", "unknown field"),
+)
 
 
-def _say(message: str) -> str:
-    """A complaint of pydantic in the words of all other errors."""
-    for theirs, ours in _SAID:
+def reword(message: str) -> str:
+    """A message of pydantic in the words of our other errors."""
+    for theirs, ours in _REWORDED:
         message = message.replace(theirs, ours)
     return message

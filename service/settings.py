@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from model_store import DEFAULT_ROOT
-from model_store.manifest import Task
+from model_store.manifest import Task, reword
 
 PREFIX = "SLUICE_"
 MAX_INPUTS = 4096
@@ -309,7 +309,7 @@ def _read_secrets(folder: str) -> dict[str, Any]:
 
 def _describe(fault: ErrorDetails, places: Mapping[str, str], hidden: Container[str]) -> str:
     """What is wrong with a setting. A value that is ``hidden`` is not shown."""
-    text = fault["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    text = reword(fault["msg"])
     text = text.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
     if not fault["loc"]:
         return text
