@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from benchmarks.load import Load
+from benchmarks.load import run_load
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph
 from model_store.graph import Tensor
@@ -170,11 +170,7 @@ async def _drive(
     queue: BatchQueue = BatchQueue(max_rows, 8 * max_rows, 0.0)
     pad = None if session.on_cpu else functools.partial(bucket_of, buckets=buckets)
     dispatcher = Dispatcher(session, signature, device, queue, cost=cost, pad=pad)
-    try:
-        return await Load(dispatcher, signature.check(make_inputs(signature, 1)), seconds).run(4 * max_rows)
-    finally:
-        await dispatcher.drain()
-        device.close()
+    return await run_load(device, dispatcher, signature.check(make_inputs(signature, 1)), 4 * max_rows, seconds)
 
 
 def name_of(path: Path) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from service.engine.batching.queue import Answer
+from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.tensors import Rows
 from service.errors import NotReady, ServiceError
@@ -42,3 +43,12 @@ class Load:
             self._ask()
         elif self._answered == self._asked:
             self._ended.set_result(elapsed)
+
+
+async def run_load(device: Device, dispatcher: Dispatcher, rows: Rows, callers: int, seconds: float) -> float:
+    """Rows per second of a load, after which the engine is closed. Raises NotReady if a caller got an error."""
+    try:
+        return await Load(dispatcher, rows, seconds).run(callers)
+    finally:
+        await dispatcher.drain()
+        device.close()

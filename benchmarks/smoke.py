@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.load import Load
+from benchmarks.load import run_load
 from loadtests.bench.models.model import INPUT, MODELS, BenchModel
 from model_store.graphs.batch import apply_analysis
 from model_store.rows import analyse
@@ -92,11 +92,7 @@ async def _run_engine(
 ) -> float:
     device = Device(1, asyncio.get_running_loop())
     dispatcher = Dispatcher(session, signature, device, BatchQueue(64, 512), cost=cost)
-    try:
-        return await Load(dispatcher, signature.check({INPUT: model.make_rows(1)}), seconds).run(callers)
-    finally:
-        await dispatcher.drain()
-        device.close()
+    return await run_load(device, dispatcher, signature.check({INPUT: model.make_rows(1)}), callers, seconds)
 
 
 def main(path: Path = LIMITS, rounds: int = ROUNDS, round_s: float = ROUND_S) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import gpu
 from benchmarks.gpu import Point, Sweep, main, name_of, put_figures, write_markdown
+from benchmarks.load import Load
 from service.engine.onnx.providers import CPU, NAMES
 from service.errors import ModelFailure, NotReady
 from tests.support.models import graphs
@@ -129,7 +130,7 @@ def test_engine_that_fails_is_not_a_figure() -> None:
             asyncio.get_running_loop().call_soon(done, ModelFailure("broken"))  # type: ignore[arg-type]
 
     async def drive() -> float:
-        load = gpu.Load(Failing(), None, 60.0)  # type: ignore[arg-type]
+        load = Load(Failing(), None, 60.0)  # type: ignore[arg-type]
         return await load.run(3)
 
     with pytest.raises(NotReady, match="the engine failed on the benchmark's own rows"):
