@@ -53,9 +53,10 @@ class Worker:
     """Whether ``start`` also calls ``listen``."""
 
     def __init__(self, settings: Settings) -> None:
-        for source in find_stale():
+        stale = next(find_stale(), None)
+        if stale is not None:
             raise SettingsError(
-                f"{source} has changed since it was compiled, and its old code would run: run `make compiled`, or "
+                f"{stale} has changed since it was compiled, and its old code would run: run `make compiled`, or "
                 "`make plain` to serve without compiled code"
             )
         loop = asyncio.get_running_loop()

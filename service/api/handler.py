@@ -323,10 +323,8 @@ class RequestHandler(Handler):
     def _go_on(self, responder: Responder) -> None:
         try:
             self.starts[responder.request.endpoint.route](responder)
-        except StillLoading as error:
-            self._go_on_when_loaded(responder, error)
         except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
-            responder.fail(error)
+            self._fail(responder, error)
 
     def _go_on_when_loaded(self, responder: Responder, error: StillLoading) -> None:
         responder.wait_at_most(self._left_s(responder, find_timeout(responder.request.body)))

@@ -181,7 +181,7 @@ def numbers_of(text: bytes, datatype: Datatype) -> np.ndarray:
         found = parser.parse(text)
         if not isinstance(found, simdjson.Array):
             raise TypeError("no array")
-        numbers: Any = found  # its stub has a wrong type, which compiled code would check
+        numbers: Any = found  # its stub has a wrong type
         raw = np.frombuffer(numbers.as_buffer(of_type=kind), dtype)
     except (ValueError, TypeError, RuntimeError) as error:  # the errors of the parser
         raise InvalidInput(f"expected an array of {datatype.name}, got something else: {error}") from None

@@ -1,4 +1,4 @@
-"""What was compiled of another source is found."""
+"""Compiled code of an older source is found, and does not run."""
 
 import os
 from pathlib import Path

@@ -29,7 +29,8 @@ logger = logging.getLogger("sluice.engine")
 class Run(LaneRun):
     """One run of a graph, with its times on the device's clock.
 
-    ``needs_lane``: it must not run on the event loop. ``in_lane``: it runs in a lane's thread.
+    ``needs_lane``: it must not run on the event loop. ``in_lane``: it runs in a lane's thread. ``look_at``: when the
+    first deadline of its requests passes. ``is_lost``: it did not end when it was told to.
     """
 
     def __init__(self, dispatcher: "LaneUser", taken_at: float, estimate_s: float) -> None:

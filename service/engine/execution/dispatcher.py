@@ -78,9 +78,10 @@ class Dispatcher(LaneUser):
 
         ``priority`` is 0 (first) or 1. Raises Draining, QueueFull, TooLate, BodyTooLarge.
         """
+        elements = self._size_of(rows)
         if self.memory is not None:
-            self.memory.check(rows.row_elements)
-        self.check_time(rows.number, timeout_s, rows.row_elements)
+            self.memory.check(elements)
+        self.check_time(rows.number, timeout_s, elements)
         return self.enqueue(rows, done, timeout_s, priority)
 
     def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> Callable[[], None]:
@@ -234,6 +235,10 @@ class Dispatcher(LaneUser):
         run.needs_lane = self._needs_lane or not is_known
         return run
 
+    def _size_of(self, rows: Rows) -> int:
+        """The elements of each of its rows; 0 where all requests have rows of one size."""
+        return rows.row_elements if self.signature.is_dynamic else 0
+
     def _next_cost(self) -> tuple[int, CostModel, bool]:
         """The size of the rows that are next, their cost, and whether it is known."""
         elements = self.queue.next_elements() if self.signature.is_dynamic else 0
@@ -274,7 +279,7 @@ class Dispatcher(LaneUser):
             self._answer(run, now)
             self._learn(run, now)
             return ()
-        if run.stop.asked:  # nobody waits for it; how long it would have taken is known only if that was too long
+        if run.stop.asked:  # nobody waits for it, and a run that was stopped early says nothing of the cost
             if run.ended_at - run.started_at > run.estimate_s:
                 self._learn_cost(run)
             return ()
@@ -289,7 +294,7 @@ class Dispatcher(LaneUser):
         return ()
 
     def _run_again(self, half: Batch, now: float) -> BatchRun:
-        elements = half.slices[0].request.rows.row_elements if self.signature.is_dynamic else 0
+        elements = self._size_of(half.slices[0].request.rows)
         cost, is_known = self._sized.find(elements, self.cost)
         run = BatchRun(self, now, cost.predict(half.count), half, None, elements)
         run.needs_lane = self._needs_lane or not is_known

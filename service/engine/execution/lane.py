@@ -13,15 +13,9 @@ logger = logging.getLogger("sluice.engine")
 
 
 class LaneRun:
-    """What a lane knows of a run.
+    """What a lane must know of a run: how to end it."""
 
-    ``look_at`` is when the first deadline passes while it runs. ``is_lost``: it did not end when it was told to.
-    """
-
-    estimate_s: float
-    look_at: float
     stop: Stop
-    is_lost: bool
 
 
 R = TypeVar("R", bound=LaneRun)

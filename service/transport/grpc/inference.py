@@ -102,7 +102,7 @@ class InferenceServicer:
                 body_budget.release(held_bytes)
                 room.release()
 
-        # A stop may cancel each wait here, so as few as can be come after a message was read.
+        # Room is taken before a message is read: a stop cancels whatever waits here, and would lose the message.
         while await room.acquire() and (content := await context.read()) is not grpc.aio.EOF:
             if await self._wait_for_room(len(content), context.time_remaining()):
                 tasks.create_task(answer(content, len(content), None))
