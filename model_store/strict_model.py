@@ -1,10 +1,12 @@
-"""The base class of all parts of a manifest."""
+"""The base class of all parts of a manifest, and the numbers that they hold."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
 
 
 class StrictModel(BaseModel):

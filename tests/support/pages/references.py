@@ -36,7 +36,12 @@ PAGES = (
         (
             ("model_store/manifest.py", ("Manifest",)),
             ("model_store/graph.py", ()),
-            ("model_store/tasks.py", ()),
+            ("model_store/tasks/picture.py", ()),
+            ("model_store/tasks/classes.py", ()),
+            ("model_store/tasks/loop.py", ()),
+            ("model_store/tasks/sequences.py", ()),
+            ("model_store/tasks/reconstruction.py", ()),
+            ("model_store/tasks/generation.py", ()),
             (
                 "model_store/manifest.py",
                 ("Batching", "File", "Golden", "Parity", "ParityCase", "Quality", "Statistics", "Provenance"),

@@ -1,0 +1,17 @@
+"""Rows to labels."""
+
+from model_store.strict_model import StrictModel
+
+
+class Classes(StrictModel):
+    """The outputs of ``main`` with the scores, in the order of the labels: ``[batch, len(labels)]``.
+
+    Probabilities lie in 0 to 1 and sum to one in each row. The golden samples of every version are checked for that.
+    """
+
+    probabilities: str = "probabilities"
+    """The output with probabilities. If the module has only ``logits``, the export adds it: softmax, or sigmoid."""
+    logits: str | None = None
+    """The output with scores before softmax or sigmoid. Explanations use its gradients, if given."""
+    multi_label: bool = False
+    """True: a row may have any number of labels, so the probabilities need not sum to one."""
