@@ -13,12 +13,27 @@ from model_store.consistency import check
 from model_store.errors import BadManifest
 from model_store.graph import FileName, Graph
 from model_store.strict_model import Finite, StrictModel
-from model_store.tasks import Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
+from model_store.tasks import (
+    Classes,
+    Detection,
+    Embedding,
+    Forecast,
+    Generation,
+    Image,
+    Loop,
+    Reconstruction,
+    Regression,
+    Segmentation,
+    Table,
+    Text,
+)
 
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 
-Task = Literal["classify", "predict_sequence", "reconstruct", "generate", "tensors"]
+Task = Literal[
+    "classify", "detect", "segment", "embed", "regress", "predict_sequence", "reconstruct", "generate", "tensors"
+]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -146,6 +161,16 @@ class Manifest(StrictModel):
     """The outputs that hold the scores of the labels."""
     image: Image | None = None
     """How a picture becomes a row."""
+    table: Table | None = None
+    """How named columns become a row."""
+    detection: Detection | None = None
+    """How boxes are read from the outputs."""
+    segmentation: Segmentation | None = None
+    """The output with a label for each pixel."""
+    embedding: Embedding | None = None
+    """The output that is a vector."""
+    regression: Regression | None = None
+    """The output with numbers."""
     loop: Loop | None = None
     """How ``main`` runs step by step."""
     forecast: Forecast | None = None
@@ -179,7 +204,14 @@ class Manifest(StrictModel):
     @property
     def tasks(self) -> frozenset[str]:
         """The task routes that the version answers: its own task, and others that its description supports."""
-        also = {"reconstruct": self.reconstruction, "generate": self.generation}
+        also = {
+            "detect": self.detection,
+            "segment": self.segmentation,
+            "embed": self.embedding,
+            "regress": self.regression,
+            "reconstruct": self.reconstruction,
+            "generate": self.generation,
+        }
         return frozenset({self.task, *(task for task, facts in also.items() if facts is not None)})
 
     def to_json(self) -> bytes:

@@ -218,22 +218,12 @@ def _describe(
 ) -> Manifest:
     try:
         return Manifest(
-            name=spec.name,
-            task=spec.task,
-            description=spec.description,
+            **spec.in_manifest(),
             graphs={MAIN: graph},
             golden=golden,
-            labels=tuple(spec.labels),
-            classes=spec.classes,
-            image=spec.image,
-            forecast=spec.forecast,
-            reconstruction=spec.reconstruction,
-            generation=spec.generation,
-            batching=spec.batching,
             provenance=origin,
             quality=spec.quality,
             statistics=statistics,
-            licence=spec.licence,
         )
     except ValidationError as error:
         raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None

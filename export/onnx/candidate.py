@@ -150,21 +150,7 @@ def _draft_reconstruction(spec: ExportSpec) -> Reconstruction | None:
 def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
     """The manifest before anything is measured. Raises SpecError if the spec does not fit its graph."""
     try:
-        return Manifest(
-            name=spec.name,
-            task=spec.task,
-            description=spec.description,
-            graphs=graphs,
-            labels=spec.labels,
-            classes=spec.classes,
-            image=spec.image,
-            loop=spec.loop,
-            forecast=spec.forecast,
-            text=spec.text,
-            reconstruction=_draft_reconstruction(spec),
-            generation=spec.generation,
-            batching=spec.batching,
-            licence=spec.licence,
-        )
+        described = {**spec.in_manifest(), "reconstruction": _draft_reconstruction(spec)}
+        return Manifest(graphs=graphs, **described)
     except ValidationError as error:
         raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None

@@ -1,23 +1,31 @@
 """What the manifest says about a model for the task routes, one class for each way of working."""
 
 from model_store.tasks.classes import Classes
+from model_store.tasks.detection import Detection, Embedding, Segmentation
 from model_store.tasks.generation import Diffusion, Generation
 from model_store.tasks.loop import Carry, Loop
 from model_store.tasks.picture import Image, Picture
 from model_store.tasks.reconstruction import Reconstruction, Span, Tile, Tiles
 from model_store.tasks.sequences import Forecast, Text
+from model_store.tasks.tables import Column, Regression, Table
 
 __all__ = [
     "Carry",
     "Classes",
+    "Column",
+    "Detection",
     "Diffusion",
+    "Embedding",
     "Forecast",
     "Generation",
     "Image",
     "Loop",
     "Picture",
     "Reconstruction",
+    "Regression",
+    "Segmentation",
     "Span",
+    "Table",
     "Text",
     "Tile",
     "Tiles",

@@ -1,6 +1,10 @@
 """Rows to labels."""
 
-from model_store.strict_model import StrictModel
+from typing import Annotated
+
+from pydantic import Field
+
+from model_store.strict_model import Finite, StrictModel
 
 
 class Classes(StrictModel):
@@ -15,3 +19,5 @@ class Classes(StrictModel):
     """The output with scores before softmax or sigmoid. Explanations use its gradients, if given."""
     multi_label: bool = False
     """True: a row may have any number of labels, so the probabilities need not sum to one."""
+    threshold: Annotated[Finite, Field(gt=0, lt=1)] | None = None
+    """With ``multi_label``: a row has the labels whose probability is at least this. None: 0.5."""

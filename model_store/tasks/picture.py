@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+import numpy as np
+from pydantic import AfterValidator, Field
 
 from model_store.strict_model import Count, Finite, StrictModel
+
+Level = Annotated[int, Field(ge=0, le=255)]
 
 
 def _not_zero(value: float) -> float:
@@ -13,21 +16,66 @@ def _not_zero(value: float) -> float:
     return value
 
 
-class Picture(StrictModel):
-    """How pixel values 0..255 become the numbers of a tensor [channels, height, width]: value * scale + offset.
+Scale = Annotated[Finite, AfterValidator(_not_zero)]
 
-    ``channels`` is 1 (luminance) or 3 (RGB).
+
+class Picture(StrictModel):
+    """How pixel values 0..255 become the numbers of a tensor: value * scale + offset.
+
+    ``scale`` and ``offset`` are one number, or three, in the order of the tensor's channels. A tensor of datatype UINT8
+    takes the pixel values as they are.
     """
 
     channels: Literal[1, 3]
-    scale: Annotated[Finite, AfterValidator(_not_zero)] = 1.0
-    offset: Finite = 0.0
+    """1: luminance. 3: colours."""
+    scale: Scale | tuple[Scale, Scale, Scale] = 1.0
+    offset: Finite | tuple[Finite, Finite, Finite] = 0.0
+    order: Literal["RGB", "BGR"] = "RGB"
+    """The order of three channels."""
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    """Rows are [channels, height, width] or [height, width, channels]."""
+
+    def spread(self, value: float | tuple[float, ...]) -> np.ndarray:
+        """``scale`` or ``offset`` as float32 that broadcasts over a row."""
+        array = np.asarray(value, np.float32)
+        return array if array.ndim == 0 or self.layout == "NHWC" else array[:, None, None]
 
 
 class Image(Picture):
-    """How a picture becomes a row of ``input``: resized to height x width, or unchanged if these are None."""
+    """How a picture becomes a row of ``input``: it is made upright, resized, padded or cropped, and scaled.
+
+    Without height and width, any size is taken. It is changed only by ``shortest``, ``longest`` and ``multiple``.
+    """
 
     input: str
     """An input of ``main``."""
     height: Count | None = None
     width: Count | None = None
+    resize: Literal["stretch", "fit", "crop"] = "stretch"
+    """How another size becomes height x width.
+
+    ``stretch``: each side is resized by itself. ``fit``: the proportions stay, the picture lies wholly inside, and
+    padding fills the rest. ``crop``: the proportions stay, the picture covers height x width, or has the shortest side
+    ``shortest``, and its centre is cut out. Where any size is taken, ``stretch`` and ``fit`` say how sides become
+    multiples of ``multiple``: by resizing, or by padding.
+    """
+    shortest: Count | None = None
+    """The shortest side after resizing, in pixels: before a crop, or where any size is taken."""
+    longest: Count | None = None
+    """The longest side after resizing, in pixels, where any size is taken. With ``shortest`` it is a limit."""
+    multiple: Count = 1
+    """Where any size is taken, both sides become multiples of this, the next larger ones."""
+    enlarge: bool = True
+    """False: a picture is never made larger by ``fit``, ``shortest`` or ``longest``."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "box", "lanczos"] = "bilinear"
+    antialias: bool = True
+    """Whether a smaller picture averages all pixels, as Pillow does, or reads the nearest ones only, as OpenCV does."""
+    padding: Level = 0
+    """The level of the padding, 0 to 255, in every channel."""
+    padded: Literal["centre", "end"] = "centre"
+    """Where a padded picture lies: in the centre, or at the left and top."""
+    reduced_decoding: bool = False
+    """Whether a JPEG may be decoded at a half, a quarter or an eighth of its size if that is still larger than needed.
+
+    It is several times faster, and changes pixel values a little.
+    """

@@ -67,8 +67,8 @@ def decode_pixels(
 def scale_pixels(pixels: np.ndarray, facts: Picture) -> np.ndarray:
     """Pixel values as the float32 numbers that the model takes, in a new array."""
     row = np.empty(pixels.shape, np.float32)
-    np.multiply(pixels, np.float32(facts.scale), out=row)
-    row += np.float32(facts.offset)
+    np.multiply(pixels, facts.spread(facts.scale), out=row)
+    row += facts.spread(facts.offset)
     return row
 
 

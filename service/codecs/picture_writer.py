@@ -28,7 +28,7 @@ def to_pixels(array: np.ndarray, picture: Picture) -> np.ndarray:
     """
     if array.dtype == np.uint8:
         return array
-    values = (np.asarray(array, np.float32) - np.float32(picture.offset)) / np.float32(picture.scale)
+    values = (np.asarray(array, np.float32) - picture.spread(picture.offset)) / picture.spread(picture.scale)
     pixels: np.ndarray = np.nan_to_num(values.round().clip(0, 255)).astype(np.uint8)
     return pixels
 

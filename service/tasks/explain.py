@@ -136,9 +136,9 @@ def _integrates(manifest: Manifest) -> bool:
     return any(output.name == _INTEGRATED for output in manifest.graphs[EXPLAIN].outputs)
 
 
-def _baseline(manifest: Manifest) -> float:
+def _baseline(manifest: Manifest) -> float | np.ndarray:
     """The value that stands for nothing: that of a black pixel, else 0."""
-    return 0.0 if manifest.image is None else manifest.image.offset
+    return 0.0 if manifest.image is None else manifest.image.spread(manifest.image.offset)
 
 
 def _hide(

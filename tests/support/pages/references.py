@@ -26,7 +26,12 @@ PAGES = (
         "`sluice export FILE.py:NAME` publishes what an `ExportSpec` describes, a PyTorch model, or an `OnnxSpec`, an "
         "ONNX file ([how](publish-onnx.md)). The parts that say what a model is for, such as `Classes`, are those of "
         "[the manifest](manifest.md). Where an export is refused: [My model does not export](does-not-export.md).",
-        (("export/spec.py", ("GraphSpec", "ExportSpec")), ("export/importers/spec.py", ("OnnxSpec",))),
+        (
+            ("export/spec/graph.py", ("GraphSpec",)),
+            ("export/spec/description.py", ("ModelDescription",)),
+            ("export/spec/model.py", ("ExportSpec",)),
+            ("export/importers/spec.py", ("OnnxSpec",)),
+        ),
     ),
     Page(
         "manifest.md",
@@ -38,6 +43,8 @@ PAGES = (
             ("model_store/graph.py", ()),
             ("model_store/tasks/picture.py", ()),
             ("model_store/tasks/classes.py", ()),
+            ("model_store/tasks/detection.py", ()),
+            ("model_store/tasks/tables.py", ()),
             ("model_store/tasks/loop.py", ()),
             ("model_store/tasks/sequences.py", ()),
             ("model_store/tasks/reconstruction.py", ()),

@@ -1,42 +1,19 @@
-"""The description of a model to export: its tensors, its task, and what it must reach to be published."""
+"""One graph of a model: its tensors, and how it is proved."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from pydantic import TypeAdapter, ValidationError
-
-from export.axes import BATCH as BATCH
-from export.axes import batch_axes, name_axes, spread_rows
+from export.axes import BATCH, batch_axes, name_axes, spread_rows
 from export.calling.nesting import take_inputs, take_tensors
 from export.errors import SpecError
-from model_store.manifest import Batching, ModelName, Quality, Task, describe
-from model_store.tasks import Classes, Forecast, Generation, Image, Loop, Reconstruction, Text
+from export.spec.kinds import BATCHES, SEEDS, Sizes
 
 if TYPE_CHECKING:
     import torch
-
-Sizes = Mapping[str, int]
-"""The size of each dynamic axis by its name: ``{"batch": 17, "time": 50}``."""
-Arrays = Mapping[str, np.ndarray]
-Progress = Callable[[str], None]
-"""Receives each step in words: ``stage: detail``. ``note: text`` is no step, but a remark about the version."""
-Precision = Literal["fp16", "int8"]
-"""The precision of a second version: half precision floats, or 8-bit integers calibrated on the samples."""
-MAIN = "main"
-BATCHES = (1, 2, 3, 17, 64)
-SEEDS = (0, 1, 2)
-"""The defaults, of which ``proof/grid.py`` uses fewer if a row takes long."""
-
-
-class Predict(Protocol):
-    """An exported graph on ONNX Runtime: inputs by name -> outputs by name, for any number of rows."""
-
-    def __call__(self, inputs: Arrays, graph: str = MAIN) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -169,86 +146,6 @@ class GraphSpec:
         }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ExportSpec(GraphSpec):
-    """A model to publish: its graph ``main``, its description, and the quality that it must reach."""
-
-    name: str
-    """The name of the model in the store."""
-    task: Task
-    """The task route that the model answers, or ``tensors``."""
-    graphs: Mapping[str, GraphSpec] = field(default_factory=dict)
-    """Further graphs by name, such as the decoder of an autoencoder. Each is proved like ``main``."""
-
-    explain: bool | None = None
-    """Whether a classifier gets a graph ``explain`` with gradients. None: if it can be made, and the model is a
-    ``torch.nn.Module`` with one floating point input whose rows lie on axis 0."""
-    explain_atol: float = 1e-4
-    """``atol`` for that graph: gradients of calibrated scores are larger than the scores."""
-
-    labels: tuple[str, ...] = ()
-    """The names of the classes, in order."""
-    classes: Classes | None = None
-    """Which output holds the logits of the labels, or their probabilities."""
-    image: Image | None = None
-    """How a picture becomes a row of an input."""
-    loop: Loop | None = None
-    """How the server runs ``main`` step by step, if it does."""
-    forecast: Forecast | None = None
-    """How a series is forecast."""
-    text: Text | None = None
-    """How a text is translated."""
-    reconstruction: Reconstruction | None = None
-    """The output that is the reconstruction, its error and its anomalies."""
-    tile_pixels: int | None = None
-    """The side of the tiles into which large pictures of ``reconstruction`` are cut. None: they run whole."""
-    tile_overlap: int | None = None
-    """How many pixels tiles extend beyond the part that they answer for. None: as far as the graph's outputs look."""
-    generation: Generation | None = None
-    """How rows are generated from noise."""
-    batching: Batching = field(default_factory=Batching)
-    """The batching that the model needs, if not the server's defaults."""
-    golden_rows: int = 8
-    """How many samples, or random rows, are stored as golden samples."""
-    golden_atol: float | None = None
-    """The absolute tolerance of the golden samples. None: 1e-3, or a hundredth of the outputs' magnitude if that is
-    less."""
-    golden_rtol: float = 1e-3
-    """The relative tolerance of the golden samples, on the provider that serves. It is wider than for parity, because
-    accelerators round convolutions to fewer bits. A tolerance that proves nothing is refused: see
-    ``model_store/golden.py``."""
-    low_precision: Mapping[Precision, float] = field(default_factory=dict)
-    """``scale_tol`` of a second version in that precision, if the default does not fit: fp16 0.01, int8 0.1."""
-
-    quality: Quality | Callable[[Predict], Quality] | None = None
-    """The quality on held-out data. A function receives the exported graphs, so that it measures what will serve."""
-    data: str | None = None
-    """The training data, for the record."""
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    """The parameters of the training, for the record."""
-    licence: str | None = None
-    """The licence of the weights."""
-    description: str = ""
-    """A description for people."""
-
-    def __post_init__(self) -> None:
-        _check_name(self)
-        super().__post_init__()
-        _check_facts(self)
-        for name, graph in self.graphs.items():
-            if name == MAIN or not name.isidentifier():
-                raise SpecError(f"{self.name}: graphs: expected identifiers other than {MAIN!r}, got {name!r}")
-            object.__setattr__(graph, "name", f"{self.name}:{name}")
-
-
-def _check_name(spec: ExportSpec) -> None:
-    try:
-        TypeAdapter(ModelName).validate_python(spec.name)
-        TypeAdapter(Task).validate_python(spec.task)
-    except ValidationError as error:
-        raise SpecError(f"name {spec.name!r}, task {spec.task!r}: {describe(error)}") from None
-
-
 def _check_module(spec: GraphSpec) -> None:
     from export.calling.forms import EXPECTED, is_form
 
@@ -284,48 +181,9 @@ def _check_outputs(spec: GraphSpec) -> None:
         )
 
 
-def _check_facts(spec: ExportSpec) -> None:
-    for field_name in ("golden_atol", "golden_rtol", "explain_atol"):
-        _check_tolerance(spec, field_name)
-    for precision, share in spec.low_precision.items():
-        if precision not in get_args(Precision) or not (math.isfinite(share) and share >= 0):
-            raise SpecError(
-                f"{spec.name}: low_precision: expected a share of 0 or more for each of "
-                f"{', '.join(get_args(Precision))}, got {share!r} for {precision!r}"
-            )
-    if spec.golden_rows < 1:
-        raise SpecError(f"{spec.name}: golden_rows: expected 1 or more, got {spec.golden_rows}")
-    if spec.tile_pixels is None and spec.tile_overlap is not None:
-        raise SpecError(f"{spec.name}: tile_overlap: expected tile_pixels too, got none")
-    if spec.tile_pixels is not None and (spec.tile_pixels < 1 or spec.reconstruction is None):
-        raise SpecError(f"{spec.name}: tile_pixels: expected a side, and a reconstruction, got {spec.tile_pixels}")
-    if spec.image and spec.image.input not in spec.inputs:
-        raise SpecError(f"{spec.name}: image.input: expected one of {list(spec.inputs)}, got {spec.image.input!r}")
-    if spec.task == "classify" and not (spec.labels and spec.classes):
-        raise SpecError(
-            f"{spec.name}: task classify needs labels and classes: say which output holds the logits, as "
-            "Classes(logits=...), or the probabilities, as Classes(probabilities=...)"
-        )
-    if spec.classes and not lacks_probabilities(spec):
-        for name in (spec.classes.probabilities, spec.classes.logits):
-            if name is not None and name not in spec.outputs:
-                raise SpecError(f"{spec.name}: classes: expected one of the outputs {spec.outputs}, got {name!r}")
-
-
-def lacks_probabilities(spec: ExportSpec) -> bool:
-    """Whether the module only gives logits, so that probabilities are added to the graph."""
-    classes = spec.classes
-    return (
-        classes is not None
-        and classes.logits in spec.outputs
-        and classes.probabilities == Classes().probabilities
-        and classes.probabilities not in (*spec.outputs, *spec.inputs)
-    )
-
-
 def _check_grid(spec: GraphSpec) -> None:
     for field_name in ("atol", "rtol", "row_atol", "scale_tol", "kinks"):
-        _check_tolerance(spec, field_name)
+        check_tolerance(spec, field_name)
     if spec.external_data_bytes is not None and spec.external_data_bytes < 0:
         raise SpecError(f"{spec.name}: external_data_bytes: expected 0 or more, got {spec.external_data_bytes}")
     if not spec.batches or min(spec.batches) < 1 or max(spec.batches) < 2:
@@ -357,7 +215,7 @@ def _check_bounds(spec: GraphSpec) -> None:
                 raise SpecError(f"{spec.name}: lengths: {name}={asked[name]} is outside its bounds {least}, {largest}")
 
 
-def _check_tolerance(spec: GraphSpec, field_name: str) -> None:
+def check_tolerance(spec: GraphSpec, field_name: str) -> None:
     value = getattr(spec, field_name)
     if value is not None and not (math.isfinite(value) and value >= 0):
         raise SpecError(f"{spec.name}: {field_name}: expected a number of 0 or more, got {value!r}")

@@ -1,0 +1,75 @@
+"""What a server must know about a model beyond its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from model_store.manifest import Batching, Task
+from model_store.tasks import (
+    Classes,
+    Detection,
+    Embedding,
+    Forecast,
+    Generation,
+    Image,
+    Loop,
+    Reconstruction,
+    Regression,
+    Segmentation,
+    Table,
+    Text,
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelDescription:
+    """The part of a spec that becomes the manifest as it is."""
+
+    name: str
+    """The name of the model in the store."""
+    task: Task = "tensors"
+    """The task route that the model answers, or ``tensors``."""
+    labels: tuple[str, ...] = ()
+    """The names of the classes, in order."""
+    classes: Classes | None = None
+    """Which output holds the logits of the labels, or their probabilities."""
+    image: Image | None = None
+    """How a picture becomes a row of an input."""
+    table: Table | None = None
+    """How named columns become a row."""
+    detection: Detection | None = None
+    """How boxes are read from the outputs."""
+    segmentation: Segmentation | None = None
+    """The output with a label for each pixel."""
+    embedding: Embedding | None = None
+    """The output that is a vector."""
+    regression: Regression | None = None
+    """The output with numbers."""
+    loop: Loop | None = None
+    """How the server runs ``main`` step by step, if it does."""
+    forecast: Forecast | None = None
+    """How a series is forecast."""
+    text: Text | None = None
+    """How a text is translated."""
+    reconstruction: Reconstruction | None = None
+    """The output that is the reconstruction, its error and its anomalies."""
+    generation: Generation | None = None
+    """How rows are generated from noise."""
+    batching: Batching = field(default_factory=Batching)
+    """The batching that the model needs, if not the server's defaults."""
+    licence: str | None = None
+    """The licence of the weights."""
+    description: str = ""
+    """A description for people."""
+
+    data: str | None = None
+    """The training data, for the record."""
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """The parameters of the training, for the record."""
+
+    def in_manifest(self) -> dict[str, Any]:
+        """The fields of a manifest that are those of the description."""
+        recorded = ("data", "parameters")
+        return {f.name: getattr(self, f.name) for f in fields(ModelDescription) if f.name not in recorded}

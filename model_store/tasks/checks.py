@@ -1,0 +1,163 @@
+"""Checks of pictures, labels, boxes, vectors and tables against the graph. Raises ValueError, which names the field."""
+
+from model_store.graph import MAIN, Tensor
+from model_store.tasks.classes import Classes
+from model_store.tasks.described import FLOATS, Described, Place, expect, find
+from model_store.tasks.detection import Detection, Segmentation
+from model_store.tasks.picture import Image
+from model_store.tasks.tables import Regression, Table
+
+
+def check_tasks(manifest: Described) -> None:
+    needed = {
+        "detect": ("detection", manifest.detection),
+        "segment": ("segmentation", manifest.segmentation),
+        "embed": ("embedding", manifest.embedding),
+        "regress": ("regression", manifest.regression),
+    }
+    field, facts = needed.get(manifest.task, ("", True))
+    if facts is None:
+        raise ValueError(f"task {manifest.task}: expected the field {field}, which describes it")
+    if manifest.image:
+        _check_image(manifest, manifest.image)
+    if manifest.task == "classify":
+        _check_classes(manifest, manifest.classes)
+    if manifest.detection:
+        _check_detection(manifest, manifest.detection)
+    if manifest.segmentation:
+        _check_segmentation(manifest, manifest.segmentation)
+    if manifest.embedding:
+        expect(manifest, "embedding.output", Place(MAIN, "output", manifest.embedding.output), FLOATS, (None,))
+    if manifest.table:
+        _check_table(manifest, manifest.table)
+    if manifest.regression:
+        _check_regression(manifest, manifest.regression)
+
+
+def _check_image(manifest: Described, image: Image) -> None:
+    row_shape = next((t.row_shape for t in manifest.graphs[MAIN].inputs if t.name == image.input), None)
+    if row_shape is None:
+        raise ValueError(f"image.input {image.input!r} is not an input of the graph 'main'")
+    if (image.height is None) != (image.width is None):
+        raise ValueError("image: expected both height and width, or neither")
+    _check_sizes(image)
+    sides = (image.height, image.width)
+    picture = (image.channels, *sides) if image.layout == "NCHW" else (*sides, image.channels)
+    fits = len(row_shape) == 3 and all(isinstance(w, str) or w == g for w, g in zip(row_shape, picture, strict=True))
+    if not fits:
+        raise ValueError(f"image: {image.input!r} has rows of {row_shape}, the picture would be {picture}")
+    datatype = find(manifest, "image.input", Place(MAIN, "input", image.input)).datatype
+    if datatype == "UINT8" and (image.scale != 1 or image.offset != 0):
+        raise ValueError("image: expected scale 1 and offset 0, because the input takes pixel values, UINT8")
+
+
+def _check_sizes(image: Image) -> None:
+    if image.channels == 1 and (isinstance(image.scale, tuple) or isinstance(image.offset, tuple)):
+        raise ValueError("image: expected one number for scale and offset, because there is one channel")
+    if image.height is None and image.resize == "crop":
+        raise ValueError("image.resize: expected a height and a width for crop")
+    if image.height is not None and (image.longest is not None or image.multiple > 1):
+        raise ValueError("image: expected no longest and no multiple, because height and width are given")
+    if image.height is not None and image.shortest is not None and image.resize != "crop":
+        raise ValueError("image.shortest: expected resize crop, or no height and width")
+    if image.shortest is not None and image.shortest < max(image.height or 0, image.width or 0):
+        raise ValueError(f"image.shortest: expected at least the sides of the crop, got {image.shortest}")
+
+
+def _check_classes(manifest: Described, classes: Classes | None) -> None:
+    main = manifest.graphs[MAIN]
+    if not manifest.labels or classes is None:
+        raise ValueError("task classify needs labels and classes")
+    if classes.threshold is not None and not classes.multi_label:
+        raise ValueError("classes.threshold: expected multi_label, because a row has one label otherwise")
+    if any(t.batch_axis != 0 for t in (*main.inputs, *main.outputs)):
+        raise ValueError("task classify needs a batch axis, the first, in every tensor of the graph 'main'")
+    outputs = {t.name: t for t in main.outputs}
+    for name in (classes.probabilities, classes.logits):
+        if name is None:
+            continue
+        if name not in outputs:
+            have = ", ".join(outputs)
+            raise ValueError(f"classes: {name!r} is not an output of the graph 'main', which has {have}")
+        if outputs[name].row_shape != (len(manifest.labels),):
+            shape = outputs[name].row_shape
+            raise ValueError(f"classes: {name!r} has rows of {shape}, but there are {len(manifest.labels)} labels")
+
+
+def _check_detection(manifest: Described, facts: Detection) -> None:
+    _expect_picture(manifest, "detection")
+    if not manifest.labels:
+        raise ValueError("task detect needs labels")
+    expect(manifest, "detection.boxes", Place(MAIN, "output", facts.boxes), FLOATS, (None, 4))
+    scores = expect(manifest, "detection.scores", Place(MAIN, "output", facts.scores), FLOATS, None)
+    each = (None,) if len(scores.row_shape) == 1 else (None, len(manifest.labels))
+    expect(manifest, "detection.scores", Place(MAIN, "output", facts.scores), FLOATS, each)
+    if facts.classes is not None:
+        expect(manifest, "detection.classes", Place(MAIN, "output", facts.classes), ("INT64",), (None,))
+    if (facts.classes is not None) != (len(each) == 1 and len(manifest.labels) > 1):
+        raise ValueError("detection.classes: expected it where scores are [batch, candidates] of several labels")
+    if facts.points is not None:
+        points = expect(manifest, "detection.points", Place(MAIN, "output", facts.points), FLOATS, (None, None, None))
+        if points.row_shape[2] not in (2, 3):
+            raise ValueError(f"detection.points: expected 2 or 3 numbers a point, got rows of {points.row_shape}")
+        if facts.point_names and points.row_shape[1] != len(facts.point_names):
+            raise ValueError(f"detection.point_names: expected {points.row_shape[1]}, got {len(facts.point_names)}")
+    if (facts.coefficients is None) != (facts.prototypes is None):
+        raise ValueError("detection: expected both coefficients and prototypes, or neither")
+    if facts.coefficients is not None and facts.prototypes is not None:
+        names = (facts.coefficients, facts.prototypes)
+        coefficients, prototypes = (Place(MAIN, "output", name) for name in names)
+        size = expect(manifest, "detection.coefficients", coefficients, FLOATS, (None, None)).row_shape[1]
+        expect(manifest, "detection.prototypes", prototypes, FLOATS, (size, None, None))
+
+
+def _check_segmentation(manifest: Described, facts: Segmentation) -> None:
+    _expect_picture(manifest, "segmentation")
+    if not manifest.labels:
+        raise ValueError("task segment needs labels")
+    place = Place(MAIN, "output", facts.output)
+    tensor = find(manifest, "segmentation.output", place)
+    if tensor.datatype not in FLOATS:
+        expect(manifest, "segmentation.output", place, ("UINT8", "INT32", "INT64"), (None, None))
+        return
+    channels = 1 if facts.threshold is not None else len(manifest.labels)
+    expect(manifest, "segmentation.output", place, FLOATS, (channels, None, None))
+    if channels == 1 and len(manifest.labels) != 2:
+        raise ValueError(f"segmentation.threshold: expected two labels, got {len(manifest.labels)}")
+
+
+def _expect_picture(manifest: Described, field: str) -> None:
+    if manifest.image is None:
+        raise ValueError(f"{field}: expected the field image, which says how a picture becomes a row")
+
+
+def _check_table(manifest: Described, table: Table) -> None:
+    inputs = {tensor.name: tensor for tensor in manifest.graphs[MAIN].inputs}
+    places = {(column.input, column.position) for column in table.columns}
+    for column in table.columns:
+        if column.input not in inputs:
+            raise ValueError(
+                f"table: column {column.name!r}: {column.input!r} is not an input, only {', '.join(inputs)}"
+            )
+    expected = {(name, place) for name, tensor in inputs.items() for place in range(_count_places(tensor))}
+    if wrong := sorted(places ^ expected):
+        raise ValueError(f"table: expected one column for each place of each input, which fails at {wrong[0]}")
+
+
+def _count_places(tensor: Tensor) -> int:
+    """The columns that an input takes."""
+    if tensor.batch_axis != 0 or len(tensor.row_shape) > 1:
+        raise ValueError(f"table: expected rows of numbers or texts, got {tensor.name!r} of {list(tensor.shape)}")
+    size = tensor.row_shape[0] if tensor.row_shape else 1
+    if isinstance(size, str):
+        raise ValueError(f"table: expected a fixed number of columns, got {tensor.name!r} of {list(tensor.shape)}")
+    return size
+
+
+def _check_regression(manifest: Described, facts: Regression) -> None:
+    place = Place(MAIN, "output", facts.output)
+    values = find(manifest, "regression.output", place)
+    expect(manifest, "regression.output", place, FLOATS, (None,) if values.row_shape else ())
+    size = values.row_shape[0] if values.row_shape else 1
+    if isinstance(size, str) or size != max(1, len(facts.names)):
+        raise ValueError(f"regression.names: expected a name for each of {size} values, got {len(facts.names)}")
