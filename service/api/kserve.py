@@ -26,7 +26,7 @@ from service.protocol.timeseries import TimeSeries, describe_forecast, read_fore
 from service.tasks import classify
 from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskRequest
-from service.tasks.work import Emit, Limits, Result, Work, decode_rows, infer_groups, run_in_thread
+from service.tasks.work import Emit, Infer, Limits, Result, decode_rows, run_in_thread
 from service.transport.request import Reply, Request
 from service.transport.status import error_reply
 
@@ -46,12 +46,12 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
     refuse_binary_outputs(signature)
     rows = _read_instances(request, model, limits)
 
-    def work(emit: Emit | None) -> Work:
+    async def work(emit: Emit | None) -> Result:
         own_limits = dataclasses.replace(limits, row_checks=model.row_checks)
-        groups = yield from decode_rows(rows, model.manifest, own_limits)
-        outputs = yield from infer_groups(groups)
+        groups = await decode_rows(rows, model.manifest, own_limits)
+        outputs = [await Infer(group.inputs) for group in groups]
         size = sum(array.nbytes for of_group in outputs for array in of_group.values())
-        return Result((yield from run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size)))
+        return Result(await run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size))
 
     return TaskPlan(model, work, schedule=model.schedule(None, 0))
 
@@ -62,8 +62,8 @@ def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPl
     rows = _read_instances(request, model, limits)
     options = classify.Options(explain=True)
 
-    def work(emit: Emit | None) -> Work:
-        result = yield from classify.work(options, TaskRequest({}, rows), _context(model), limits, None)
+    async def work(emit: Emit | None) -> Result:
+        result = await classify.work(options, TaskRequest({}, rows), _context(model), limits, None)
         return Result({"explanations": result.body["predictions"]})
 
     return TaskPlan(model, work)
@@ -78,8 +78,8 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
     options = ForecastOptions.parse(asked.options.model_dump(exclude_none=True))
     rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
 
-    def work(emit: Emit | None) -> Work:
-        predictions = yield from forecast(options, rows, _context(model), limits, None)
+    async def work(emit: Emit | None) -> Result:
+        predictions = await forecast(options, rows, _context(model), limits, None)
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
     return TaskPlan(model, work)

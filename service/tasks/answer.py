@@ -1,7 +1,7 @@
 """Rows of an answer: as nested numbers, as pictures within JSON, or as one PNG."""
 
 import base64
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from service.engine.tensors import are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested
 from service.tasks.request import TaskRequest
-from service.tasks.work import Result, RunInThread, run_in_thread
+from service.tasks.work import Result, run_in_thread
 
 Form = Literal["numbers", "picture"]
 Rows = Sequence[np.ndarray] | np.ndarray
@@ -51,13 +51,13 @@ def show_row(row: np.ndarray, picture: Picture | None) -> Any:
     return to_nested(row) if picture is None else as_image(encode_png(row, picture))
 
 
-def show_rows(rows: Rows, picture: Picture | None) -> Generator[RunInThread, Any, list[Any]]:
+async def show_rows(rows: Rows, picture: Picture | None) -> list[Any]:
     """Each row as `show_row` shows it, in a thread where they are many or large."""
     size = sum(row.size for row in rows)
-    return (yield from run_in_thread(lambda: [show_row(row, picture) for row in rows], size))
+    return await run_in_thread(lambda: [show_row(row, picture) for row in rows], size)
 
 
-def show_together(rows: Rows, picture: Picture) -> Generator[RunInThread, Any, Result]:
+async def show_together(rows: Rows, picture: Picture) -> Result:
     """One PNG: a single row as it is, several in a grid. Raises InvalidInput where they differ in size."""
     if len({row.shape for row in rows}) > 1:
         raise InvalidInput("accept: image/png shows rows of one size in a grid, got several sizes: ask for JSON")
@@ -65,5 +65,5 @@ def show_together(rows: Rows, picture: Picture) -> Generator[RunInThread, Any, R
     def encode() -> bytes:
         return encode_png(rows[0], picture) if len(rows) == 1 else encode_grid(np.stack(list(rows)), picture)
 
-    content = yield from run_in_thread(encode, sum(row.size for row in rows))
+    content = await run_in_thread(encode, sum(row.size for row in rows))
     return Result(content, PNG)

@@ -1,6 +1,6 @@
 """classify: rows to labels with probabilities, and why."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import Form, as_image
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
 from service.tasks.request import TaskOptions, TaskRequest, check_answer
-from service.tasks.work import Emit, Limits, Result, RunInThread, Work, decode_rows, infer_groups, run_in_thread
+from service.tasks.work import Emit, Infer, Limits, Result, decode_rows, run_in_thread
 
 NAME = "classify"
 _ROW_BYTES = 64
@@ -34,7 +34,9 @@ class Options(TaskOptions):
     """`picture`: over the row, as a PNG"""
 
 
-def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+async def work(
+    options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None
+) -> Result:
     """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "explanation"?}]}``.
 
     With Accept: image/png it is one PNG, of the explanation over the row. A stream has one event, its last.
@@ -45,9 +47,9 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
     as_picture = request.wants_picture or options.explanation_format == "picture"
     if as_picture:
         _check_picture(method, request, context)
-    groups = yield from decode_rows(request.rows, manifest, limits)
-    outputs = yield from infer_groups(groups)
-    found = yield from run_in_thread(
+    groups = await decode_rows(request.rows, manifest, limits)
+    outputs = [await Infer(group.inputs) for group in groups]
+    found = await run_in_thread(
         lambda: [predictions(manifest, of_group, options.top_k) for of_group in outputs],
         _ROW_BYTES * sum(len(group.places) for group in groups),
     )
@@ -55,8 +57,8 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
         for group, of_group, answers in zip(groups, outputs, found, strict=True):
             probabilities = of_group[known(manifest.classes).probabilities]
             chosen = np.array([answer["index"] for answer in answers])
-            maps = yield from explain_rows(method, group, chosen, probabilities, manifest)
-            pictures = (yield from _draw(maps, group, manifest)) if as_picture else None
+            maps = await explain_rows(method, group, chosen, probabilities, manifest)
+            pictures = await _draw(maps, group, manifest) if as_picture else None
             if pictures and request.wants_picture:
                 return Result(pictures[0], PNG)
             _attach(answers, method, maps, pictures)
@@ -98,7 +100,7 @@ def _check_picture(method: Method | None, request: TaskRequest, context: ModelCo
         raise InvalidInput(f"{field} shows the explanation of one row, got {len(request.rows)}: ask for JSON")
 
 
-def _draw(maps: Maps, group: Group, manifest: Manifest) -> Generator[RunInThread, Any, list[bytes]]:
+async def _draw(maps: Maps, group: Group, manifest: Manifest) -> list[bytes]:
     """A PNG for each row: the map, over the picture where the row is one."""
     image = manifest.image
     rows = group.inputs[known(shown_input(manifest)).name]
@@ -107,7 +109,7 @@ def _draw(maps: Maps, group: Group, manifest: Manifest) -> Generator[RunInThread
         under = [to_pixels(row, image) for row in rows] if image else [None] * len(rows)
         return [encode_heat(values, over) for values, over in zip(maps.values, under, strict=True)]
 
-    return (yield from run_in_thread(draw, rows.size))
+    return await run_in_thread(draw, rows.size)
 
 
 def _attach(answers: Sequence[dict[str, Any]], method: Method, maps: Maps, pictures: Sequence[bytes] | None) -> None:

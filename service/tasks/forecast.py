@@ -1,7 +1,7 @@
 """Series to series: forecasts of models that answer at once, and of models that run step by step in a loop."""
 
 import functools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from service.codecs.rows import group_rows, stack_rows
 from service.codecs.series import SeriesReader, begin_loop, resumable, zeros_of
 from service.codecs.state import origin_of, seal
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
-from service.engine.loop.request import ByStep, LoopRequest, LoopResult, Watch
+from service.engine.loop.request import ByStep, LoopRequest, Watch
 from service.errors import InvalidInput
 from service.tasks.answer import check_finite
 from service.tasks.request import FromText, TaskOptions
-from service.tasks.work import Emit, Infer, Iterate, Limits, RunInThread, infer_rows, run_in_thread
+from service.tasks.work import Emit, Iterate, Limits, infer_rows, run_in_thread
 
 DEFAULT_HORIZON = 12
 """Of a model with a loop."""
@@ -47,12 +47,9 @@ class ForecastOptions(TaskOptions):
     """answer with a state too, which a later request can continue, on any replica with the same key"""
 
 
-Predictions = Generator[Infer | Iterate | RunInThread, Any, list[dict[str, Any]]]
-
-
-def forecast(
+async def forecast(
     options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
-) -> Predictions:
+) -> list[dict[str, Any]]:
     """One prediction for each series: ``mean`` [horizon], ``quantiles`` by name, ``state`` where it is asked for.
 
     ``mean`` of a loop is the path without noise; of a model that gives quantiles, the one nearest to 0.5. Such a model
@@ -60,12 +57,12 @@ def forecast(
     ModelFailure for values that are not finite.
     """
     answer = _answer_at_once if context.manifest.loop is None else _roll_out
-    return answer(options, rows, context, limits, emit)
+    return await answer(options, rows, context, limits, emit)
 
 
-def _answer_at_once(
+async def _answer_at_once(
     options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
-) -> Predictions:
+) -> list[dict[str, Any]]:
     facts = known(context.manifest.forecast)
     for field in ("seed", "paths", "return_state"):
         if getattr(options, field) != ForecastOptions.model_fields[field].default:
@@ -75,7 +72,7 @@ def _answer_at_once(
     columns = _choose_columns(options.quantiles, facts, context.name)
     series = SeriesReader(context, limits.state_key).read(rows)
     predictions: list[dict[str, Any]] = []
-    for output in (yield from infer_rows(series, MAIN)):
+    for output in await infer_rows(series, MAIN):
         values = check_finite(context.name, facts.output, output[facts.output])[:horizon]
         centre = values if values.ndim == 1 else values[:, int(np.argmin(np.abs(np.array(facts.quantiles) - 0.5)))]
         prediction: dict[str, Any] = {"mean": np.ascontiguousarray(centre)}
@@ -99,15 +96,15 @@ def _choose_columns(asked: Sequence[float] | None, facts: Forecast, model: str) 
     return {str(quantile): have.index(quantile) for quantile in (have if asked is None else asked)}
 
 
-def _roll_out(
+async def _roll_out(
     options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
-) -> Predictions:
+) -> list[dict[str, Any]]:
     """The rows of a loop request are the path of each series without noise, then those with noise of each series."""
     loop, facts = known(context.manifest.loop), known(context.manifest.forecast)
     paths = options.paths if options.quantiles else 0
     horizon = _check_loop(options, len(rows), paths, context, limits)
     series = SeriesReader(context, limits.state_key).read(rows)
-    started = (yield from infer_rows(series, loop.start)) if loop.start else series
+    started = await infer_rows(series, loop.start) if loop.start else series
     begun = [begin_loop(context, outputs) for outputs in started]
     if facts.noise is not None and not paths:
         begun = [{**row, facts.noise: zeros_of(context.inputs()[facts.noise])} for row in begun]
@@ -119,10 +116,10 @@ def _roll_out(
             begin = {name: np.concatenate([a, np.repeat(a, paths, axis=0)]) for name, a in begin.items()}
             by_step[known(facts.noise)] = _draw(options.seed, count, paths)
         watch = _watch(emit, facts.output, positions) if emit else None
-        result: LoopResult = yield Iterate(LoopRequest(begin, horizon, by_step, keep=(facts.output,), watch=watch))
+        result = await Iterate(LoopRequest(begin, horizon, by_step, keep=(facts.output,), watch=watch))
         values = check_finite(context.name, facts.output, result.kept[facts.output])
         draws = values[count:].reshape(count, paths, horizon)
-        quantiles = yield from _find_quantiles(draws, options.quantiles or ())
+        quantiles = await _find_quantiles(draws, options.quantiles or ())
         for at, position in enumerate(positions):
             predictions[position] = {"mean": values[at]}
             if quantiles:
@@ -153,11 +150,11 @@ def _check_loop(options: ForecastOptions, series: int, paths: int, context: Mode
     return horizon
 
 
-def _find_quantiles(draws: np.ndarray, asked: Sequence[float]) -> Generator[RunInThread, Any, dict[str, np.ndarray]]:
+async def _find_quantiles(draws: np.ndarray, asked: Sequence[float]) -> dict[str, np.ndarray]:
     """By name, [series, steps], of ``draws`` [series, paths, steps]."""
     if not asked:
         return {}
-    found = yield from run_in_thread(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
+    found = await run_in_thread(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
     return {str(quantile): of for quantile, of in zip(asked, found, strict=True)}
 
 

@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,14 +13,13 @@ from model_store.graph import Tensor
 from model_store.tasks import Generation, Picture
 from service.codecs.model_context import ModelContext
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
-from service.engine.loop.request import LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.protocol.request_model import RequestModel
 from service.tasks.answer import Form, check_finite, choose_picture, show_row, show_rows, show_together
 from service.tasks.diffusion import plan_loop_request, read_sampling
 from service.tasks.request import FromText, TaskOptions, TaskRequest, check_answer
-from service.tasks.work import Admit, Emit, Infer, Iterate, Limits, Result, Work, run_in_thread
+from service.tasks.work import Admit, Emit, Infer, Iterate, Limits, Result, run_in_thread
 
 NAME = "generate"
 _DRAWN_SEEDS = 2**53
@@ -60,7 +59,9 @@ class Options(TaskOptions):
     """`picture`: each row as a PNG in base64"""
 
 
-def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+async def work(
+    options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None
+) -> Result:
     """``{"model", "version", "seed" or "seeds", "labels"?, "outputs": [row]}``, or with Accept: image/png a grid.
 
     An event of a stream is ``{"row", "step", "steps", "preview"}``; without a diffusion there is one step.
@@ -80,23 +81,23 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
         sampling = read_sampling(facts.diffusion, context, limits, options.steps, options.guidance, options.eta)
         steps = sampling.steps
     noise = context.inputs(facts.graph)[facts.noise]
-    begin = yield from run_in_thread(
+    begin = await run_in_thread(
         lambda: _begin(options, context, facts, noise, count, seed, labels),
         count * 8 * math.prod(_shape(noise)),
         Admit(count, steps, facts.graph),
     )
     if facts.diffusion is None:
-        rows = yield from _run_once(begin, context, facts, picture, emit)
+        rows = await _run_once(begin, context, facts, picture, emit)
     else:
-        result: LoopResult = yield Iterate(plan_loop_request(begin, seed, sampling, context, facts, emit, picture))
+        result = await Iterate(plan_loop_request(begin, seed, sampling, context, facts, emit, picture))
         rows = check_finite(context.name, facts.output, result.last[facts.output])
     if request.wants_picture and picture is not None:
-        return (yield from show_together(rows, picture))
+        return await show_together(rows, picture)
     answer: dict[str, Any] = {"model": context.name, "version": context.version}
     answer |= {"seeds": options.interpolate.seeds} if options.interpolate else {"seed": seed}
     if labels is not None:
         answer["labels"] = [context.manifest.labels[label] for label in labels]
-    return Result({**answer, "outputs": (yield from show_rows(rows, picture))})
+    return Result({**answer, "outputs": await show_rows(rows, picture)})
 
 
 def _read_count(options: Options, limits: Limits) -> int:
@@ -190,10 +191,10 @@ def _interpolate(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
     return rows
 
 
-def _run_once(
+async def _run_once(
     begin: Arrays, context: ModelContext, facts: Generation, picture: Picture | None, emit: Emit | None
-) -> Generator[Infer, Any, np.ndarray]:
-    outputs: Arrays = yield Infer(begin, facts.graph)
+) -> np.ndarray:
+    outputs = await Infer(begin, facts.graph)
     rows = check_finite(context.name, facts.output, outputs[facts.output])
     if emit is not None:
         for i, row in enumerate(rows):

@@ -1,7 +1,6 @@
 """reconstruct: a row to a similar row, with their difference, and whether it is too large."""
 
 import dataclasses
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from service.tasks.answer import Form, Rows, as_image, check_finite, choose_pict
 from service.tasks.request import TaskOptions, TaskRequest, check_answer
 from service.tasks.room import Take
 from service.tasks.tiles import Plan, infer_tiled
-from service.tasks.work import SLOW_BYTES, Emit, Infer, Limits, Result, RunInThread, Work, decode_rows, run_in_thread
+from service.tasks.work import SLOW_BYTES, Emit, Infer, Limits, Result, decode_rows, run_in_thread
 
 NAME = "reconstruct"
 _PIXEL_BYTES, _MAP_PIXEL_BYTES = 24, 16
@@ -44,7 +43,9 @@ class _Found:
     maps: Rows
 
 
-def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+async def work(
+    options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None
+) -> Result:
     """``{"model", "version", "predictions": [{"output", "error", "anomaly"?, "score"?, "threshold"?, "error_map"?}]}``.
 
     With Accept: image/png it is one PNG of the outputs. A stream has one event, its last.
@@ -53,15 +54,11 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
     plan = _plan(options, request, context, limits)
     with limits.room.open() as take:
         own_limits = _limit_rows(plan, limits, take)
-        groups = yield from decode_rows(request.rows, context.manifest, own_limits, plan.graph, plan.tiles)
-        found = []
-        for group in groups:
-            found.append((yield from _reconstruct(plan, group)))  # noqa: PERF401  # a comprehension cannot yield
+        groups = await decode_rows(request.rows, context.manifest, own_limits, plan.graph, plan.tiles)
+        found = [await _reconstruct(plan, group) for group in groups]
         if request.wants_picture and plan.picture is not None:
-            return (yield from show_together(in_order(groups, [one.outputs for one in found]), plan.picture))
-        answers = []
-        for one in found:
-            answers.append((yield from _describe(plan, one)))  # noqa: PERF401
+            return await show_together(in_order(groups, [one.outputs for one in found]), plan.picture)
+        answers = [await _describe(plan, one) for one in found]
     is_large = sum(output.size for one in found for output in one.outputs) > SLOW_BYTES
     body = {"model": context.name, "version": context.version, "predictions": in_order(groups, answers)}
     return Result(body, is_large=is_large)
@@ -113,20 +110,18 @@ def _limit_rows(plan: Plan, limits: Limits, take: Take) -> Limits:
     return dataclasses.replace(limits, row_checks={plan.graph: check})
 
 
-def _reconstruct(plan: Plan, group: Group) -> Generator[Infer | RunInThread, Any, _Found]:
+async def _reconstruct(plan: Plan, group: Group) -> _Found:
     """Run the rows of a group: together, or each of them in tiles where they are large."""
     if plan.tiles is not None and plan.row is not None:
         rows = group.inputs[plan.row.name]
         if plan.tiles.cuts(*rows.shape[-2:]):
-            joined = []
-            for row in rows:
-                joined.append((yield from infer_tiled(plan, row)))  # noqa: PERF401
+            joined = [await infer_tiled(plan, row) for row in rows]
             errors = np.array([one.error for one in joined])
             maps = [one.error_map for one in joined if one.error_map is not None]
             return _Found([one.output for one in joined], errors, errors, maps)
-    outputs = yield Infer(group.inputs, plan.graph)
+    outputs = await Infer(group.inputs, plan.graph)
     size = outputs[plan.facts.output].size if plan.describes else 0
-    return (yield from run_in_thread(lambda: _examine(plan, group, outputs), size))
+    return await run_in_thread(lambda: _examine(plan, group, outputs), size)
 
 
 def _examine(plan: Plan, group: Group, outputs: Arrays) -> _Found:
@@ -161,10 +156,10 @@ def _subtract(plan: Plan, group: Group, found: np.ndarray) -> np.ndarray:
     return difference
 
 
-def _describe(plan: Plan, found: _Found) -> Generator[RunInThread, Any, list[dict[str, Any]]]:
+async def _describe(plan: Plan, found: _Found) -> list[dict[str, Any]]:
     """The answers of a group's rows."""
     facts = plan.facts
-    shown = yield from show_rows(found.outputs, plan.picture)
+    shown = await show_rows(found.outputs, plan.picture)
     answers: list[dict[str, Any]] = []
     for row, error, score in zip(shown, found.errors.tolist(), found.scores.tolist(), strict=True):
         answers.append({"output": row, "error": error})
@@ -173,19 +168,19 @@ def _describe(plan: Plan, found: _Found) -> Generator[RunInThread, Any, list[dic
         if facts.threshold is not None:
             answers[-1] |= {"anomaly": score > facts.threshold, "threshold": facts.threshold}
     if plan.error_map:
-        for answer, its_map in zip(answers, (yield from _show_maps(plan, found)), strict=True):
+        for answer, its_map in zip(answers, await _show_maps(plan, found), strict=True):
             answer["error_map"] = its_map
     return answers
 
 
-def _show_maps(plan: Plan, found: _Found) -> Generator[RunInThread, Any, list[Any]]:
+async def _show_maps(plan: Plan, found: _Found) -> list[Any]:
     """As numbers, or as pictures over the outputs where these are pictures."""
     picture = plan.picture
     if picture is None:
-        return (yield from show_rows(found.maps, None))
+        return await show_rows(found.maps, None)
 
     def draw() -> list[Any]:
         pairs = zip(found.maps, found.outputs, strict=True)
         return [as_image(encode_heat(values, to_pixels(row, picture))) for values, row in pairs]
 
-    return (yield from run_in_thread(draw, sum(row.size for row in found.outputs)))
+    return await run_in_thread(draw, sum(row.size for row in found.outputs))

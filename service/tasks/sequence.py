@@ -9,7 +9,7 @@ from service.errors import InvalidInput
 from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskOptions, TaskRequest
 from service.tasks.translate import TextOptions, translate
-from service.tasks.work import Emit, Limits, Result, Work
+from service.tasks.work import Emit, Limits, Result
 
 NAME = "predict_sequence"
 
@@ -18,7 +18,9 @@ class Options(ForecastOptions, TextOptions):
     """The fields of a request besides its rows. A model takes those of what it predicts."""
 
 
-def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+async def work(
+    options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None
+) -> Result:
     """``{"model", "version", "predictions"}``, one prediction for each row; see ``forecast`` and ``translate``."""
     rows = request.rows
     if not rows or len(rows) > limits.max_rows:
@@ -30,10 +32,10 @@ def work(options: Options, request: TaskRequest, context: ModelContext, limits: 
     predictions: list[dict[str, Any]]
     if context.manifest.forecast is not None:
         _refuse(options, TextOptions.model_fields, f"model {context.name!r} forecasts series")
-        predictions = yield from forecast(options, rows, context, limits, emit)
+        predictions = await forecast(options, rows, context, limits, emit)
     elif context.manifest.text is not None:
         _refuse(options, ForecastOptions.model_fields, f"model {context.name!r} writes texts")
-        predictions = yield from translate(options, rows, context, limits, emit)
+        predictions = await translate(options, rows, context, limits, emit)
     else:
         advice = f"use /v2/models/{context.name}/infer"
         raise InvalidInput(f"model {context.name!r} does not say how its tensors are series or texts: {advice}")

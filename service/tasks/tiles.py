@@ -5,9 +5,9 @@ picture, apart from the pixels that came and those of the answer.
 """
 
 import functools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,13 +57,13 @@ class Joined(NamedTuple):
     error_map: np.ndarray | None
 
 
-def infer_tiled(plan: Plan, row: np.ndarray) -> Generator[Infer | RunInThread, Any, Joined]:
+async def infer_tiled(plan: Plan, row: np.ndarray) -> Joined:
     """Run a row [channels, height, width] tile by tile. It has pixel values (uint8) or numbers."""
     joining = _Joining(plan, row)
-    inputs: Arrays | None = yield RunInThread(joining.cut_next)
+    inputs = await RunInThread(joining.cut_next)
     while inputs is not None:
-        outputs: Arrays = yield Infer(inputs, plan.graph)
-        inputs = yield RunInThread(functools.partial(joining.go_on, outputs))
+        outputs = await Infer(inputs, plan.graph)
+        inputs = await RunInThread(functools.partial(joining.go_on, outputs))
     return joining.finish()
 
 

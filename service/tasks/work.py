@@ -1,22 +1,24 @@
-"""What a task may ask for. A task is a generator: it yields requests to the engine and is sent the answers.
+"""What a task may await: a run of a graph, the loop, slow work in a thread. Who drives its coroutine does it.
 
-So it does no I/O, and does not depend on the path of the request or on how it is scheduled.
+So a task does no I/O, and does not depend on the path of the request, on how it is scheduled or on an event loop.
 """
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from model_store.manifest import Manifest
 from model_store.tasks import Tiles
 from service.codecs.picture_reader import CheckRow
 from service.codecs.rows import Group, check_count, count_bytes, group_rows, read_groups, stack_rows
-from service.engine.loop.request import LoopRequest
+from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.protocol.large_json import release_large
 from service.tasks.room import PictureRoom
+
+T = TypeVar("T")
 
 
 class Infer(NamedTuple):
@@ -25,11 +27,17 @@ class Infer(NamedTuple):
     inputs: Arrays
     graph: str = "main"
 
+    def __await__(self) -> Generator[Any, Arrays, Arrays]:
+        return (yield self)
+
 
 class Iterate(NamedTuple):
-    """Run the loop of the model. The answer: a ``LoopResult``."""
+    """Run the loop of the model."""
 
     request: LoopRequest
+
+    def __await__(self) -> Generator[Any, LoopResult, LoopResult]:
+        return (yield self)
 
 
 class Admit(NamedTuple):
@@ -40,14 +48,17 @@ class Admit(NamedTuple):
     graph: str = "main"
 
 
-class RunInThread(NamedTuple):
+class RunInThread(NamedTuple, Generic[T]):
     """Call ``do``, which is slow, in a thread. The answer: what it returns.
 
     A request of the size ``admit`` that would not be answered in time is refused before.
     """
 
-    do: Callable[[], Any]
+    do: Callable[[], T]
     admit: Admit | None = None
+
+    def __await__(self) -> Generator[Any, T, T]:
+        return (yield self)
 
 
 class Result(NamedTuple):
@@ -61,22 +72,20 @@ class Result(NamedTuple):
     is_large: bool = False
 
 
-Wanted = Infer | Iterate | RunInThread
-Work = Generator[Wanted, Any, Result]
+Wanted = Infer | Iterate | RunInThread[Any]
+Work = Coroutine[Wanted, Any, Result]
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
 
 SLOW_BYTES = 32 << 10
 """Larger rows are read and written in a thread: they would hold up other requests."""
-T = TypeVar("T")
 
 
-def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> Generator[RunInThread, Any, T]:
+async def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> T:
     """Call ``do`` in a thread if it works on many bytes, else at once."""
     if size_bytes <= SLOW_BYTES:
         return do()
-    result: T = yield RunInThread(do, admit)
-    return result
+    return await RunInThread(do, admit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +105,9 @@ class Limits:
     """How many tiles of one picture run at the same time; the next are cut later."""
 
 
-def decode_rows(
+async def decode_rows(
     rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main", tiles: Tiles | None = None
-) -> Generator[RunInThread, Any, list[Group]]:
+) -> list[Group]:
     """The rows of a request for a graph. Pictures that ``tiles`` cuts stay pixel values.
 
     Raises InvalidInput, which names the row at fault, UnsupportedMedia, BodyTooLarge.
@@ -119,24 +128,16 @@ def decode_rows(
                     release_large(row)
 
     try:
-        return (yield from run_in_thread(read, size_bytes))
+        return await run_in_thread(read, size_bytes)
     finally:
         over.set()  # if the request has ended, the thread stops
 
 
-def infer_groups(groups: Sequence[Group], graph: str = "main") -> Generator[Infer, Any, list[Arrays]]:
-    """The outputs of each group."""
-    outputs = []
-    for group in groups:
-        outputs.append((yield Infer(group.inputs, graph)))  # noqa: PERF401  # a comprehension cannot yield
-    return outputs
-
-
-def infer_rows(rows: Sequence[Arrays], graph: str) -> Generator[Infer, Any, list[Arrays]]:
+async def infer_rows(rows: Sequence[Arrays], graph: str) -> list[Arrays]:
     """The outputs of each row, without a batch axis."""
     outputs: dict[int, Arrays] = {}
     for positions in group_rows(rows):
-        answer: Arrays = yield Infer(stack_rows(rows, positions), graph)
+        answer = await Infer(stack_rows(rows, positions), graph)
         for at, position in enumerate(positions):
             outputs[position] = {name: array[at] for name, array in answer.items()}
     return [outputs[i] for i in range(len(rows))]
