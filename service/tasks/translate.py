@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import Field
 
 from model_store.tasks import Text
-from service.codecs.model_context import ModelContext, known
+from service.codecs.model_context import known
 from service.codecs.rows import group_rows, stack_rows
 from service.codecs.series import begin_loop
 from service.engine.loop.request import Decoding, LoopRequest, Sentence, Watch
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import type_name
 from service.tasks.request import TaskOptions
-from service.tasks.work import Emit, Iterate, Limits, infer_rows
+from service.tasks.work import Call, Emit, Iterate, infer_rows
 
 MAX_BEAMS = 8
 
@@ -26,15 +26,14 @@ class TextOptions(TaskOptions):
     """width of the beam search; 1, the default, takes the most probable character at each step"""
 
 
-async def translate(
-    options: TextOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
-) -> list[dict[str, Any]]:
+async def translate(call: Call[TextOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
     """One prediction for each text: ``text``, ``probability``, and ``complete`` false where it had not ended.
 
     Events: row, step from 0, the text so far. Raises InvalidInput, which names the text at fault; ModelFailure for NaN.
     """
+    context, limits, emit = call.model, call.limits, call.emit
     facts, loop = known(context.manifest.text), known(context.manifest.loop)
-    width = options.beams or 1
+    width = call.options.beams or 1
     if width > 1 and emit is not None:
         raise InvalidInput(f"stream: expected it with beams 1, for more may change what was sent, got beams {width}")
     if len(rows) * width > limits.max_rows:

@@ -1,6 +1,7 @@
-"""What a task may await: a run of a graph, the loop, slow work in a thread. Who drives its coroutine does it.
+"""What a task works on, and what it may await: a run of a graph, the loop, slow work in a thread.
 
-So a task does no I/O, and does not depend on the path of the request, on how it is scheduled or on an event loop.
+A task does no I/O, and does not depend on the path of the request, on how it is scheduled or on an event loop. Who
+drives its coroutine does what it awaits.
 """
 
 import threading
@@ -8,17 +9,19 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from model_store.manifest import Manifest
 from model_store.tasks import Tiles
+from service.codecs.model_context import ModelContext
 from service.codecs.picture_reader import CheckRow
 from service.codecs.rows import Group, check_count, count_bytes, group_rows, read_groups, stack_rows
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.protocol.large_json import release_large
+from service.tasks.request import TaskOptions
 from service.tasks.room import PictureRoom
 
 T = TypeVar("T")
+Options = TypeVar("Options", bound=TaskOptions, covariant=True)
 
 
 class Infer(NamedTuple):
@@ -81,13 +84,6 @@ SLOW_BYTES = 32 << 10
 """Larger rows are read and written in a thread: they would hold up other requests."""
 
 
-async def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> T:
-    """Call ``do`` in a thread if it works on many bytes, else at once."""
-    if size_bytes <= SLOW_BYTES:
-        return do()
-    return await RunInThread(do, admit)
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a request may ask for. ``state_key`` signs states."""
@@ -97,31 +93,52 @@ class Limits:
     max_steps: int = 10_000
     max_generated: int = 1024
     state_key: bytes = b""
-    row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
-    """By graph: a check of the size of a picture before it is decoded."""
     room: PictureRoom = field(default_factory=PictureRoom)
     """For pictures that are cut into tiles, of all requests together."""
     tiles_at_once: int = 1
     """How many tiles of one picture run at the same time; the next are cut later."""
 
 
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Options]):
+    """A request to a task: its options and rows, and the model that answers it. ``emit`` is there if it streams."""
+
+    options: Options
+    rows: Sequence[Any] | None
+    model: ModelContext
+    limits: Limits
+    wants_picture: bool = False
+    emit: Emit | None = None
+
+    def answer(self, is_large: bool = False, **fields: Any) -> Result:
+        """The fields, after the name and the version of the model."""
+        return Result({"model": self.model.name, "version": self.model.version, **fields}, is_large=is_large)
+
+
+async def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> T:
+    """Call ``do`` in a thread if it works on many bytes, else at once."""
+    return do() if size_bytes <= SLOW_BYTES else await RunInThread(do, admit)
+
+
 async def decode_rows(
-    rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main", tiles: Tiles | None = None
+    call: Call[TaskOptions], graph: str = "main", tiles: Tiles | None = None, check_row: CheckRow | None = None
 ) -> list[Group]:
     """The rows of a request for a graph. Pictures that ``tiles`` cuts stay pixel values.
 
-    Raises InvalidInput, which names the row at fault, UnsupportedMedia, BodyTooLarge.
+    ``check_row`` takes the place of the model's own check. Raises InvalidInput, which names the row at fault,
+    UnsupportedMedia, BodyTooLarge.
     """
+    rows, model, limits = call.rows, call.model, call.limits
     if rows is None:
         raise InvalidInput("inputs: expected an array of rows, got nothing")
     check_count(rows, limits.max_rows)  # before each row is looked at
-    check_row = limits.row_checks.get(graph)
+    check_row = check_row or model.row_checks.get(graph)
     over = threading.Event()
     size_bytes = count_bytes(rows, SLOW_BYTES)
 
     def read() -> list[Group]:
         try:
-            return read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row, tiles, over.is_set)
+            return read_groups(rows, model.manifest, limits.max_pixels, graph, check_row, tiles, over.is_set)
         finally:
             if size_bytes > SLOW_BYTES:  # here, or the event loop would have to
                 for row in rows:
