@@ -45,8 +45,8 @@ def _describe_field(field: FieldDescriptor) -> dict[str, Any]:
 
 _ABOUT = (
     "Dims are without the batch axis; `reshape` is there where the graph has another shape. `max_batch_size` 0: the "
-    "tensors have no batch axis. `sequence_batching` is of models that carry state from request to request: both of its "
-    "strategies are served as `oldest`."
+    "tensors have no batch axis. `sequence_batching` is of models that carry state from request to request: both of "
+    "its strategies are served as `oldest`."
 )
 _SCHEMA = _describe_message(Message.DESCRIPTOR, (*_ALWAYS, *_SOMETIMES))
 ModelConfig = Annotated[dict[str, Any], WithJsonSchema({**_SCHEMA, "required": [*_ALWAYS], "description": _ABOUT})]
