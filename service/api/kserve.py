@@ -1,6 +1,5 @@
 """KServe's routes that carry tensors: predict and explain of its first protocol, and forecasts of time series."""
 
-import dataclasses
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,7 @@ import numpy as np
 from model_store.datatypes import datatype_of
 from service.api.generate import refuse_binary_outputs
 from service.api.handler import ErrorFormat
-from service.api.task_plan import Planner, TaskPlan
-from service.codecs.model_context import ModelContext
+from service.api.task_plan import Planner, TaskPlan, context_of
 from service.codecs.rows import check_count, in_order
 from service.codecs.series import VALUES
 from service.engine.tensors import Arrays
@@ -25,8 +23,8 @@ from service.protocol.large_json import parse_object
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
 from service.tasks import classify
 from service.tasks.forecast import ForecastOptions, forecast
-from service.tasks.request import TaskRequest
-from service.tasks.work import Emit, Limits, Result, Work, decode_rows, infer_groups, run_in_thread
+from service.tasks.request import TaskOptions
+from service.tasks.work import Call, Emit, Infer, Limits, Result, decode_rows, run_in_thread
 from service.transport.request import Reply, Request
 from service.transport.status import error_reply
 
@@ -46,12 +44,11 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
     refuse_binary_outputs(signature)
     rows = _read_instances(request, model, limits)
 
-    def work(emit: Emit | None) -> Work:
-        own_limits = dataclasses.replace(limits, row_checks=model.row_checks)
-        groups = yield from decode_rows(rows, model.manifest, own_limits)
-        outputs = yield from infer_groups(groups)
+    async def work(emit: Emit | None) -> Result:
+        groups = await decode_rows(Call(TaskOptions(), rows, context_of(model), limits))
+        outputs = [await Infer(group.inputs) for group in groups]
         size = sum(array.nbytes for of_group in outputs for array in of_group.values())
-        return Result((yield from run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size)))
+        return Result(await run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size))
 
     return TaskPlan(model, work, schedule=model.schedule(None, 0))
 
@@ -62,8 +59,8 @@ def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPl
     rows = _read_instances(request, model, limits)
     options = classify.Options(explain=True)
 
-    def work(emit: Emit | None) -> Work:
-        result = yield from classify.work(options, TaskRequest({}, rows), _context(model), limits, None)
+    async def work(emit: Emit | None) -> Result:
+        result = await classify.work(Call(options, rows, context_of(model), limits))
         return Result({"explanations": result.body["predictions"]})
 
     return TaskPlan(model, work)
@@ -78,8 +75,8 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
     options = ForecastOptions.parse(asked.options.model_dump(exclude_none=True))
     rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
 
-    def work(emit: Emit | None) -> Work:
-        predictions = yield from forecast(options, rows, _context(model), limits, None)
+    async def work(emit: Emit | None) -> Result:
+        predictions = await forecast(Call(options, rows, context_of(model), limits), rows)
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
     return TaskPlan(model, work)
@@ -143,7 +140,3 @@ def _row_of(item: TimeSeries, where: str) -> Any:
     if VALUES in further:
         raise InvalidInput(f"{where}.{VALUES}: expected the history as series, got it as {VALUES} too")
     return {VALUES: item.series, **further} if further else item.series
-
-
-def _context(model: Model) -> ModelContext:
-    return ModelContext(model.name, model.version, model.manifest)

@@ -1,4 +1,4 @@
-"""Task routes: each request runs a task, a generator.
+"""Task routes: each request runs a task, a coroutine.
 
 A planner reads the request and finds the model. The task then asks for one thing after the other (a run of a graph, the
 loop, slow work in a thread) and is sent the answer, until it returns its result. In a stream, what it emits on the way
@@ -6,7 +6,6 @@ goes out at once as server-sent events. All of this is on the event loop's threa
 """
 
 import asyncio
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -15,8 +14,7 @@ from typing import Any
 from service.api import generate as generate_routes
 from service.api import kserve
 from service.api.handler import Responder, Start
-from service.api.task_plan import Planner, TaskPlan
-from service.codecs.model_context import ModelContext
+from service.api.task_plan import Planner, TaskPlan, context_of
 from service.codecs.rows import check_count
 from service.engine.batching.queue import Answer
 from service.engine.loop.request import LoopResult
@@ -27,7 +25,7 @@ from service.protocol.json import render_json
 from service.protocol.large_json import LARGE_BYTES
 from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import read_request
-from service.tasks.work import Admit, Infer, Limits, Result, RunInThread, Wanted, Work
+from service.tasks.work import Admit, Call, Infer, Limits, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
@@ -47,9 +45,8 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
-    context = ModelContext(model.name, model.version, model.manifest)
-    limits = dataclasses.replace(limits, row_checks=model.row_checks)
-    return TaskPlan(model, lambda emit: task.work(options, asked, context, limits, emit), options.stream)
+    call = functools.partial(Call, options, asked.rows, context_of(model), limits, asked.wants_picture)
+    return TaskPlan(model, lambda emit: task.work(call(emit)), options.stream)
 
 
 PLANNERS: Mapping[str, Planner] = {**dict.fromkeys(ROUTES, plan_task), **generate_routes.PLANNERS, **kserve.PLANNERS}

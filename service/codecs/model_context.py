@@ -1,7 +1,7 @@
 """The model version that codecs and tasks work on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from model_store.graph import MAIN, Tensor
@@ -17,6 +17,8 @@ class ModelContext:
     name: str
     version: str
     manifest: Manifest
+    row_checks: Mapping[str, Callable[[int], None]] = field(default_factory=dict)
+    """By graph: a check of the size of a picture before it is decoded. It raises BodyTooLarge."""
 
     def inputs(self, graph: str = MAIN) -> Mapping[str, Tensor]:
         return {tensor.name: tensor for tensor in self.manifest.graphs[graph].inputs}

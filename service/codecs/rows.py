@@ -20,7 +20,6 @@ from service.errors import BodyTooLarge, Cancelled, InvalidInput
 from service.protocol.json import type_name
 from service.protocol.large_json import array_of_large, count_numbers
 
-MAX_ROWS = 65_536
 _MOST_DECODED = 8
 """A request may decode this many times the pixels of the largest picture. 64 MiB of photographs have fewer."""
 _NUMBERS_A_BYTE = 2
@@ -64,7 +63,6 @@ def read_groups(
     rows: Any,
     manifest: Manifest,
     max_pixels: int,
-    max_rows: int = MAX_ROWS,
     graph: str = "main",
     check_row: CheckRow | None = None,
     tiles: Tiles | None = None,
@@ -75,7 +73,6 @@ def read_groups(
     Pictures that ``tiles`` cuts stay pixel values, uint8: they take a quarter of the memory, and each tile is scaled by
     itself. Raises Cancelled when ``is_over`` says that nobody waits any more.
     """
-    check_count(rows, max_rows)
     tensors = manifest.graphs[graph].inputs
     if len(tensors) == 1 and {dict, PictureFile}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0])

@@ -51,6 +51,11 @@ class TaskOptions(RequestModel):
         except ValidationError as error:
             raise InvalidInput(describe(error)) from None
 
+    @classmethod
+    def own(cls) -> list[str]:
+        """The names of the options that not every task has."""
+        return [name for name in cls.model_fields if name not in TaskOptions.model_fields]
+
 
 def _read_text(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not (info.context or {}).get("loose"):
@@ -91,10 +96,11 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     return TaskRequest(_join(fields.items(), texts) if texts else fields, inputs, bool(texts), wants_picture)
 
 
-def check_answer(options: TaskOptions, request: TaskRequest) -> None:
-    """Raises InvalidInput for a stream that should be a picture."""
-    if request.wants_picture and options.stream:
-        raise InvalidInput("accept: image/png is one picture, and a stream has events: ask for one of them")
+def refuse(options: TaskOptions, fields: Iterable[str], reason: str) -> None:
+    """Raises InvalidInput, with the reason, for the first of these options that was asked for."""
+    for field in fields:
+        if getattr(options, field) != type(options).model_fields[field].default:
+            raise InvalidInput(f"{field}: {reason}")
 
 
 def _read_query(query: bytes) -> list[tuple[str, str]]:

@@ -1,15 +1,11 @@
 """predict_sequence: series to their forecasts, texts to texts. The manifest says which of the two a model does."""
 
-from collections.abc import Iterable
-from typing import Any
-
-from service.codecs.model_context import ModelContext
 from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.forecast import ForecastOptions, forecast
-from service.tasks.request import TaskOptions, TaskRequest
+from service.tasks.request import refuse
 from service.tasks.translate import TextOptions, translate
-from service.tasks.work import Emit, Limits, Result, Work
+from service.tasks.work import Call, Result
 
 NAME = "predict_sequence"
 
@@ -18,30 +14,19 @@ class Options(ForecastOptions, TextOptions):
     """The fields of a request besides its rows. A model takes those of what it predicts."""
 
 
-def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions"}``, one prediction for each row; see ``forecast`` and ``translate``."""
-    rows = request.rows
-    if not rows or len(rows) > limits.max_rows:
-        got = len(rows) if rows else "none"
-        raise InvalidInput(f"inputs: expected an array of 1 to {limits.max_rows} series or texts, got {got}")
+    rows, most, model = call.rows, call.limits.max_rows, call.model
+    if not rows or len(rows) > most:
+        raise InvalidInput(f"inputs: expected an array of 1 to {most} series or texts, got {len(rows or ()) or 'none'}")
     for row in rows:
         if isinstance(row, PictureFile):
             raise InvalidInput(f"{row.where}: expected a JSON body with series or texts as inputs, got a picture")
-    predictions: list[dict[str, Any]]
-    if context.manifest.forecast is not None:
-        _refuse(options, TextOptions.model_fields, f"model {context.name!r} forecasts series")
-        predictions = yield from forecast(options, rows, context, limits, emit)
-    elif context.manifest.text is not None:
-        _refuse(options, ForecastOptions.model_fields, f"model {context.name!r} writes texts")
-        predictions = yield from translate(options, rows, context, limits, emit)
-    else:
-        advice = f"use /v2/models/{context.name}/infer"
-        raise InvalidInput(f"model {context.name!r} does not say how its tensors are series or texts: {advice}")
-    return Result({"model": context.name, "version": context.version, "predictions": predictions})
-
-
-def _refuse(options: Options, fields: Iterable[str], reason: str) -> None:
-    """Refuse those of ``fields`` that were asked for, apart from the options of every task."""
-    for field in fields:
-        if field not in TaskOptions.model_fields and getattr(options, field) != Options.model_fields[field].default:
-            raise InvalidInput(f"{field}: {reason}; leave it out")
+    if model.manifest.forecast is not None:
+        refuse(call.options, TextOptions.own(), f"model {model.name!r} forecasts series; leave it out")
+        return call.answer(predictions=await forecast(call, rows))
+    if model.manifest.text is not None:
+        refuse(call.options, ForecastOptions.own(), f"model {model.name!r} writes texts; leave it out")
+        return call.answer(predictions=await translate(call, rows))
+    advice = f"use /v2/models/{model.name}/infer"
+    raise InvalidInput(f"model {model.name!r} does not say how its tensors are series or texts: {advice}")

@@ -5,22 +5,23 @@ picture, apart from the pixels that came and those of the answer.
 """
 
 import functools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Picture, Reconstruction, Tile, Tiles
-from service.codecs.model_context import ModelContext, known
+from service.codecs.model_context import known
 from service.codecs.picture_reader import scale_pixels
 from service.codecs.picture_writer import to_pixels
 from service.engine.tensors import Arrays, are_finite
 from service.errors import InvalidInput
 from service.tasks.answer import check_finite
-from service.tasks.work import Infer, RunInThread
+from service.tasks.request import TaskOptions
+from service.tasks.work import Call, Infer, RunInThread
 
 MOST_AT_ONCE = 16
 """Tiles of one picture in flight, however many lanes there are: the event loop checks the numbers of all of them."""
@@ -31,17 +32,15 @@ class Plan:
     """What a request to reconstruct asks for.
 
     ``row`` is the input that is compared with the output, None where a model has several. ``picture`` says how outputs
-    become pictures, None: they stay numbers. ``describes``: the answer has more than the outputs.
+    become pictures, None: they stay numbers.
     """
 
-    context: ModelContext
+    call: Call[TaskOptions]
     facts: Reconstruction
     graph: str
     row: Tensor | None
     picture: Picture | None
     error_map: bool
-    describes: bool
-    tiles_at_once: int
 
     @property
     def tiles(self) -> Tiles | None:
@@ -57,13 +56,13 @@ class Joined(NamedTuple):
     error_map: np.ndarray | None
 
 
-def infer_tiled(plan: Plan, row: np.ndarray) -> Generator[Infer | RunInThread, Any, Joined]:
+async def infer_tiled(plan: Plan, row: np.ndarray) -> Joined:
     """Run a row [channels, height, width] tile by tile. It has pixel values (uint8) or numbers."""
     joining = _Joining(plan, row)
-    inputs: Arrays | None = yield RunInThread(joining.cut_next)
+    inputs = await RunInThread(joining.cut_next)
     while inputs is not None:
-        outputs: Arrays = yield Infer(inputs, plan.graph)
-        inputs = yield RunInThread(functools.partial(joining.go_on, outputs))
+        outputs = await Infer(inputs, plan.graph)
+        inputs = await RunInThread(functools.partial(joining.go_on, outputs))
     return joining.finish()
 
 
@@ -77,7 +76,7 @@ class _Joining:
         self._row = row
         self._name = tensor.name
         self._dtype = DATATYPES[tensor.datatype].dtype
-        self._waves = _in_waves(self._tiles.cut(*row.shape[1:]), plan.tiles_at_once)
+        self._waves = _in_waves(self._tiles.cut(*row.shape[1:]), plan.call.limits.tiles_at_once)
         self._wave: Sequence[Tile] = ()
         self._inputs: np.ndarray = row
         self._output: np.ndarray | None = None
@@ -94,7 +93,7 @@ class _Joining:
 
     def _cut(self, tile: Tile) -> np.ndarray:
         part = self._row[:, tile.lines.begin : tile.lines.end, tile.columns.begin : tile.columns.end]
-        image = self._plan.context.manifest.image
+        image = self._plan.call.model.manifest.image
         if part.dtype == np.uint8 and image is not None:
             part = scale_pixels(part, image)
         return part.astype(self._dtype, copy=False)
@@ -102,7 +101,7 @@ class _Joining:
     def go_on(self, outputs: Arrays) -> Arrays | None:
         """Keep the outputs of the tiles, and cut the next. Raises ModelFailure, InvalidInput for what is not finite."""
         name = self._plan.facts.output
-        found = check_finite(self._plan.context.name, name, outputs[name])
+        found = check_finite(self._plan.call.model.name, name, outputs[name])
         if not are_finite(self._inputs):
             raise InvalidInput("inputs: expected finite numbers, for they are compared with the output")
         for tile, given, made in zip(self._wave, self._inputs, found, strict=True):

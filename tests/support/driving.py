@@ -1,4 +1,4 @@
-"""A plain driver of task generators in place of the handler and the engine: real sessions, one thing at a time."""
+"""A plain driver of tasks in place of the handler and the engine: real sessions, one thing at a time."""
 
 import abc
 import json
@@ -14,8 +14,7 @@ from service.codecs.model_context import ModelContext
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
 from service.protocol.json import render_json
-from service.tasks.request import TaskRequest
-from service.tasks.work import Emit, Infer, Iterate, Limits, Result, RunInThread, Work
+from service.tasks.work import Call, Emit, Infer, Iterate, Limits, Result, RunInThread, Work
 from tests.support.models.manifests import describe_graph
 
 LIMITS = Limits(max_pixels=1_000_000)
@@ -113,8 +112,8 @@ def begin(
     **fields: Any,
 ) -> Work:
     """A request with these fields and rows, to a task, which is a module of ``service.tasks``."""
-    request = TaskRequest(fields, rows, loose, wants_picture)
-    work: Work = task.work(task.Options.parse(fields, loose), request, context or model.context, limits, emit)
+    call = Call(task.Options.parse(fields, loose), rows, context or model.context, limits, wants_picture, emit)
+    work: Work = task.work(call)
     return work
 
 

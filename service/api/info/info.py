@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.api.admin.admin import Administration
-from service.api.admin.control import Control
 from service.api.info.configuration import configure
 from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
@@ -31,10 +30,10 @@ from service.transport.status import error_reply
 class Information:
     """The routes that carry no tensors. ``lanes`` is how many batches run at once."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, control: Control, lanes: int) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, administration: Administration, lanes: int) -> None:
         self._registry = registry
         self._metrics = metrics
-        self._administration = Administration(registry, control)
+        self._administration = administration
         self._lanes = lanes
         self.base_path = registry.settings.base_path
         self.is_draining = False

@@ -20,9 +20,8 @@ from service.codecs.picture_reader import PictureFile
 from service.models.loading import load_version
 from service.settings import Settings
 from service.tasks import classify
-from service.tasks.request import TaskRequest
 from sluice import main
-from tests.support.driving import LIMITS, Driver, body_of
+from tests.support.driving import Driver, ask, body_of
 from tests.support.models.graphs import build, mixing
 
 FLOAT = TensorProto.FLOAT
@@ -135,8 +134,7 @@ def test_published_file_classifies_pictures(
     model = Driver(manifest, {"main": files["main.onnx"]})
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 2] = 255
-    request = TaskRequest({}, [PictureFile(encode(red), "the picture")])
-    answer = body_of(model.drive(classify.work(classify.Options.parse({}), request, model.context, LIMITS, None)))
+    answer = body_of(ask(classify, model, [PictureFile(encode(red), "the picture")]))
     [prediction] = answer["predictions"]
     assert prediction["label"] == "cat"
     assert prediction["probability"] == pytest.approx(np.exp(9) / (np.exp(9) + 2), abs=1e-4)

@@ -18,8 +18,7 @@ from service.errors import NotReady
 from service.models.loading import load_version
 from service.settings import Settings
 from service.tasks import classify
-from service.tasks.request import TaskRequest
-from tests.support.driving import LIMITS, Driver, body_of
+from tests.support.driving import Driver, ask, body_of
 
 torch = pytest.importorskip("torch")
 
@@ -92,9 +91,8 @@ def test_logits_alone_are_served_with_their_probabilities(
     assert load_version(version, SETTINGS).golden_error == 0
     rows = np.array([[0.5, -1.0, 2.0, 0.25], [3.0, 1.0, -2.0, 0.0]], np.float32)
     model = Driver(manifest, {name: files[graph.file] for name, graph in manifest.graphs.items()})
-    fields = {"top_k": 3, "explain": "integrated_gradients"}
-    request = TaskRequest(fields, rows.tolist())
-    answer = body_of(model.drive(classify.work(classify.Options.parse(fields), request, model.context, LIMITS, None)))
+    fields: dict[str, Any] = {"top_k": 3, "explain": "integrated_gradients"}
+    answer = body_of(ask(classify, model, rows.tolist(), **fields))
     with torch.no_grad():
         logits = spec.module(torch.from_numpy(rows))  # type: ignore[operator]
     expected = torch.sigmoid(logits) if multi_label else torch.softmax(logits, dim=1)

@@ -14,10 +14,12 @@ from PIL import Image as Pillow
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Image
+from service.codecs.model_context import ModelContext
 from service.codecs.picture_reader import PictureFile
-from service.codecs.rows import MAX_ROWS, Group, in_order, read_groups
+from service.codecs.rows import Group, in_order, read_groups
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
-from service.tasks.work import Limits, decode_rows
+from service.tasks.request import TaskOptions
+from service.tasks.work import Call, Limits, decode_rows
 
 
 def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image | None = None) -> Manifest:
@@ -65,11 +67,6 @@ MONTH = {"history": [1, 2], "month": 3}
 @pytest.mark.parametrize(
     ("manifest", "inputs", "error", "complaint"),
     [
-        (NUMBERS, None, InvalidInput, f"{EXPECTED}, got null"),
-        (NUMBERS, {}, InvalidInput, f"{EXPECTED}, got an object"),
-        (NUMBERS, "ab", InvalidInput, f"{EXPECTED}, got a string"),
-        (NUMBERS, [], InvalidInput, f"{EXPECTED}, got an array of 0"),
-        (NUMBERS, [[0, 0]] * (MAX_ROWS + 1), InvalidInput, f"{EXPECTED}, got an array of 65537"),
         (NUMBERS, [1, 2], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[\]"),
         (NUMBERS, [[1, 2, 3]], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[3\]"),
         (NUMBERS, [[[1], [2]]], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[2, 1\]"),
@@ -164,16 +161,20 @@ def test_pictures_that_are_decoded_have_a_limit_together() -> None:
 
 def test_rows_that_nobody_waits_for_are_not_decoded() -> None:
     """The task was closed, at the deadline or because its caller has gone: the thread is there for others."""
-    work = decode_rows([PictureFile(noise_picture(200), "a")] * 2, PICTURES, Limits(max_pixels=1_000_000))
+    work = decode_rows(call([PictureFile(noise_picture(200), "a")] * 2))
     step = work.send(None)
     work.close()
     with pytest.raises(Cancelled):
         step.do()
 
 
-def decode(rows: list[Any] | None) -> tuple[list[Group], int]:
+def call(rows: Any) -> Call[TaskOptions]:
+    return Call(TaskOptions(), rows, ModelContext("m", "1", PICTURES), Limits(max_pixels=1_000_000))
+
+
+def decode(rows: Any) -> tuple[list[Group], int]:
     """The groups, and how often something was done in a thread."""
-    work, threads_asked, answer = decode_rows(rows, PICTURES, Limits(max_pixels=1_000_000)), 0, None
+    work, threads_asked, answer = decode_rows(call(rows)), 0, None
     while True:
         try:
             answer = work.send(answer).do()
@@ -197,6 +198,9 @@ def test_no_rows_and_too_many_are_refused_before_any_is_looked_at() -> None:
     """Millions of rows of a single number fit a body, and to look at them takes the event loop seconds."""
     with pytest.raises(InvalidInput, match=r"^inputs: expected an array of rows, got nothing$"):
         decode(None)
+    for rows, got in (({}, "an object"), ("ab", "a string"), ([], "an array of 0")):
+        with pytest.raises(InvalidInput, match=f"^{EXPECTED}, got {got}$"):
+            decode(rows)
     with pytest.raises(InvalidInput, match=f"^{EXPECTED}, got an array of 65537$"):
         decode(Unread([[0]] * 65_537))
 

@@ -106,7 +106,7 @@ MODEL = make({"main": classifier(4)}, task="classify", labels=LABELS, classes={"
 
 def test_probabilities_that_are_no_numbers_are_a_failure_of_the_model() -> None:
     """A NaN never becomes a label."""
-    with pytest.raises(ModelFailure, match="gave probabilities that are not numbers"):
+    with pytest.raises(ModelFailure, match="with numbers that are not finite"):
         classify([0.1, np.nan, 0.2, 0.1])
 
 

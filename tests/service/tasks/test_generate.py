@@ -19,7 +19,8 @@ from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import render_json
 from service.tasks import generate
 from service.tasks.diffusion import choose_levels, plan_loop_request, read_sampling
-from service.tasks.work import Limits
+from service.tasks.generate import Options
+from service.tasks.work import Call, Limits
 from tests.support import driving
 from tests.support.driving import LIMITS, Driver, body_of, load, make
 from tests.support.models.graphs import build
@@ -282,9 +283,10 @@ def test_graph_that_always_draws_gets_its_noise() -> None:
     """A model whose share of new noise cannot be turned down takes all of it: zeros would not be its diffusion."""
     model = diffuser(eta=None)
     facts = model.manifest.generation
-    sampling = read_sampling(facts.diffusion, model.context, LIMITS, None, None, None)
+    call = Call(Options(), None, model.context, LIMITS)
+    sampling = read_sampling(call, facts.diffusion)
     begin = {"sample": np.zeros((2, 1, 2, 2), np.float32)}
-    request = plan_loop_request(begin, 5, sampling, model.context, facts, None, None)
+    request = plan_loop_request(call, facts, begin, 5, sampling, None)
     drawn = request.by_step["noise"](slice(1, 2), 3)
     np.testing.assert_array_equal(drawn, draw_normal(5, 1, 4, (1, 2, 2))[None])
 

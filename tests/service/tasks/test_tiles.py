@@ -109,11 +109,11 @@ def room() -> Iterator[PictureRoom]:
 def test_picture_that_takes_too_much_is_refused(room: PictureRoom) -> None:
     """A tile is checked like any row, before anything is decoded. Its numbers take as much as a run of the whole; as a
     picture it is answered."""
-    limits = dataclasses.replace(LIMITS, row_checks=refuse_above(3 * 32 * 32 - 1), room=room)
+    limits, model = dataclasses.replace(LIMITS, room=room), make_model(TILES)
+    model.context = dataclasses.replace(model.context, row_checks=refuse_above(3 * 32 * 32 - 1))
     with pytest.raises(BodyTooLarge, match=r"^a row of 3072$"):
-        ask(make_model(TILES), [PictureFile(png(), "body")], limits=limits, wants_picture=True)
-    limits = dataclasses.replace(LIMITS, row_checks=refuse_above(3 * HEIGHT * WIDTH - 1), room=room)
-    model = make_model(TILES)
+        ask(model, [PictureFile(png(), "body")], limits=limits, wants_picture=True)
+    model.context = dataclasses.replace(model.context, row_checks=refuse_above(3 * HEIGHT * WIDTH - 1))
     with pytest.raises(BodyTooLarge, match=r"^a row of 22725; as a picture .* it may be larger$"):
         predict(model, png(), limits=limits)
     assert predict(model, png(), limits=limits, output_format="picture")["output"].keys() == {"image"}
@@ -135,7 +135,7 @@ def test_request_that_ends_between_tiles_gives_its_room_back(room: PictureRoom, 
     """Its caller has gone, or its deadline has passed: the task is closed, and no more tiles are cut."""
     model = make_model(TILES)
     work = begin(model, [PictureFile(png(), "body")], limits=dataclasses.replace(LIMITS, room=room))
-    wanted: Any = next(work)
+    wanted: Any = work.send(None)
     while len(model.inferred) < runs or not isinstance(wanted, Infer):
         is_run = isinstance(wanted, Infer)
         wanted = work.send(model.infer(wanted.graph, wanted.inputs) if is_run else wanted.do())
@@ -147,7 +147,7 @@ def test_picture_that_is_decoded_too_late_takes_no_room(room: PictureRoom) -> No
     """Its request has ended before the thread came to it."""
     content = png(height=200, width=200)
     work = begin(make_model(TILES), [PictureFile(content, "body")], limits=dataclasses.replace(LIMITS, room=room))
-    decode = next(work)
+    decode: Any = work.send(None)
     assert isinstance(decode, RunInThread)
     work.close()
     with pytest.raises(Cancelled):

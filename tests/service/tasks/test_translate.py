@@ -52,7 +52,7 @@ def test_faulty_text_is_named(row: Any, complaint: str) -> None:
 def test_probability_that_is_no_number_is_a_failure_of_the_model() -> None:
     """NaN from the loop is answered as a failure."""
     task = driving.begin(sequence, MODEL, ["a"], limits=LIMITS)
-    wish = next(task)
+    wish = task.send(None)
     while not isinstance(wish, Iterate):
         wish = task.send(MODEL.infer(wish.graph, wish.inputs))
     with pytest.raises(ModelFailure, match="model 'm' gave probabilities that are not numbers"):
