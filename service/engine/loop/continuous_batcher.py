@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model_store.tasks import Carry
-from service.engine.batching.cost import CostModel, RunMemory, may_try
+from service.engine.batching.cost import CostModel, RunMemory
 from service.engine.batching.policy import RUN_MARGIN
 from service.engine.execution.device import Device, LaneUser
 from service.engine.execution.observer import NullObserver, Observer
@@ -31,7 +31,7 @@ from service.engine.loop.sequence import Done, LoopSequence, SteadyRun, Tensors,
 from service.engine.loop.slots import RunningBatch, SlotTable, Span
 from service.engine.loop.step import LoopStep, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
-from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
+from service.errors import DeadlinePassed, InvalidInput, ModelFailure, QueueFull
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
@@ -54,22 +54,17 @@ class ContinuousBatcher(LaneUser):
         *,
         max_rows: int,
         cost: CostModel | None = None,
-        pad: Callable[[int], int] | None = None,
+        pad: Callable[[int], int] = lambda rows: rows,
         observer: Observer | None = None,
         may_inline: bool = True,
         memory: RunMemory | None = None,
     ) -> None:
-        super().__init__()
-        self._needs_lane = not may_inline
+        super().__init__(device, cost, observer or NullObserver(), may_inline)
         self.table = table
-        self.cost = cost or CostModel()
-        self.observer = observer or NullObserver()
         self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]
         changing = [signature.inputs[c.input] for c in carries if c.output is not None]
         self._may_grow = any(isinstance(size, str) for tensor in changing for size in tensor.row_shape)
-        self._device = device
-        self._ran_at = device.clock()
         self._max_rows = min(max_rows, table.max_slots)
         self._memory = memory
         self._most_elements = 0
@@ -109,22 +104,9 @@ class ContinuousBatcher(LaneUser):
 
     def check_time(self, slots: int, steps: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
-        if self._draining is not None:
-            raise Draining("this version of the model is being taken out of service")
-        expected_s = self.expected_s(slots, steps)
-        if expected_s > timeout_s:
-            rests = self.is_idle and not self._device.lanes_run
-            if rests and may_try(self._device.clock() - self._ran_at, expected_s):
-                return
-            self.observer.failed()
-            raise TooLate(
-                f"{steps} steps would take about {expected_s:.3g} s, longer than the timeout of {timeout_s:.3g} s",
-                expected_s - timeout_s,
-            )
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.running and self.table.is_empty
+        refusal = self.judge(f"{steps} steps", self.expected_s(slots, steps), timeout_s)
+        if refusal is not None:
+            raise refusal
 
     def expected_s(self, slots: int, steps: int) -> float:
         """Seconds until ``slots`` more slots would have made ``steps`` steps, beside those that are there."""
@@ -142,14 +124,15 @@ class ContinuousBatcher(LaneUser):
         self.observe_depth()
         self.settle()
 
-    def observe_depth(self) -> None:
-        self.observer.depth(self.table.waiting_rows)
-
-    # What the device asks
+    @property
+    def waiting_rows(self) -> int:
+        return self.table.waiting_rows
 
     @property
     def has_work(self) -> bool:
         return self.table.can_step
+
+    # What the device asks
 
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         return self.table.next_deadline()

@@ -46,13 +46,13 @@ class StepGraph:
     """``main`` as a step. ``carries`` says which inputs take which outputs, ``pad`` with how many rows a batch runs."""
 
     def __init__(
-        self, runner: StepRunner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int] | None
+        self, runner: StepRunner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int]
     ) -> None:
         self.signature = signature
         self._runner = runner
         self._fed_back = {c.input: c.output for c in carries if c.output is not None}
         self._stay = frozenset(self._fed_back.values())
-        self._pad = pad or (lambda rows: rows)
+        self._pad = pad
 
     def execute(self, run: LoopStep, clock: Callable[[], float], may_go_on: Callable[[], bool]) -> None:
         """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane.
