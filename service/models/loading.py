@@ -14,13 +14,7 @@ from model_store import GoldenSamples, ModelVersion
 from model_store.cancellation import Cancellation, LoadCancelled
 from model_store.graph import MAIN, Graph, RowVerdict, Terms
 from model_store.graphs.analyst import analyst
-from model_store.graphs.batch import (
-    PROVED_BY_EXPORT,
-    batch_anyway,
-    describe_verdict,
-    settle_published,
-    without_batch,
-)
+from model_store.graphs.batch import PROVED_BY_EXPORT, batch_anyway, describe_verdict, settle_published, without_batch
 from model_store.graphs.bits import Axes, Bits, settle
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale

@@ -27,7 +27,7 @@ class SequenceRules:
     def check(self, inputs: Arrays, signature: Signature) -> None:
         """Check the inputs of a caller. Raises InvalidInput, also for more than one row."""
         if self.is_required:
-            signature.check_public_names(inputs)
+            signature.check_names(inputs, signature.public_inputs)
         for name, array in inputs.items():
             tensor = signature.inputs.get(name)
             if self.facts.takes_rows:

@@ -25,7 +25,7 @@ import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
 from model_store.graphs.sessions import make_quiet_options
-from service.engine.execution.stop import Stop, lane_thread
+from service.engine.execution.lane import Stop, lane_thread
 from service.engine.tensors import Arrays
 
 _KEPT_SHAPES = 32

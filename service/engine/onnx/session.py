@@ -24,7 +24,7 @@ from model_store.graphs.values import Values, needs_values
 from model_store.rows.graph.open_ended import find_open_ended
 from model_store.rows.graph.operators import find_fragile
 from service.engine.batching.buckets import make_buckets
-from service.engine.execution.stop import lane_thread
+from service.engine.execution.lane import lane_thread
 from service.engine.onnx.binding import (
     HOST,
     Bindings,

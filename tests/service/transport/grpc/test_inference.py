@@ -203,7 +203,6 @@ def test_deadline_of_the_call_is_that_of_the_request(server: GrpcServing, client
     """A request that cannot be answered before the deadline of its call is refused without a run."""
     model = server.model("double")
     with gated(model, run_s=10.0) as gate:
-        model.dispatcher._learn_full_batch()
         code, text = code_of(lambda: client.infer("double", ones(640), client_timeout=20))
         assert (code, gate.rows) == ("RESOURCE_EXHAUSTED", [])
         assert "the answer would take about" in text
