@@ -264,7 +264,7 @@ class Connection:
         handler = self.handler
         request.waits_for_room = False
         if handler is not None and handler.body_budget.is_first(request):
-            request.room_until = self._loop.time() + handler.limits.room_timeout_s
+            request.room_until = self._loop.time() + handler.settings.deadline_s
         if request.turn:
             self.flow.resume_reading()
 

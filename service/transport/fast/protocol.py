@@ -30,13 +30,13 @@ from uvicorn.server import ServerState
 from service.settings import Settings
 from service.transport.fast.connection import Connection, FastRequest, learn_head
 from service.transport.fast.limits import MAX_HEADER_BYTES, MAX_HEADER_FIELDS, TOO_LONG, LimitedProtocol, TimedFlow
-from service.transport.handler import HANDLER_STATE, ConnectionLimits, Handler
+from service.transport.handler import HANDLER_STATE, Handler
 from service.transport.request import BodyParts
 
 _PIECE_BYTES = 8 << 10
 """So much is parsed at once, except of bodies."""
 _NOT_HTTP = "Invalid HTTP request received."
-_OF_OTHERS = ConnectionLimits.of(Settings())
+_OF_OTHERS = Settings()
 """For an application that is not ours."""
 
 
@@ -51,7 +51,6 @@ class FastProtocol(LimitedProtocol):
     """
 
     is_leaving = False  # the server is stopping: the next request is the last of this connection
-    _is_fast = True
     _again = b""  # the header to parse a second time, once the parser has stopped
 
     def __init__(
@@ -161,13 +160,13 @@ class FastProtocol(LimitedProtocol):
         super().connection_made(transport)
         self.flow = TimedFlow(transport, self.loop.time)
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
-        self.limits = _OF_OTHERS if handler is None else handler.limits
+        self.settings = settings = _OF_OTHERS if handler is None else handler.settings
         self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop)
-        limits, now = self.limits, self.loop.time()
-        self._connection.idle_since = now + limits.header_timeout_s - limits.keep_alive_s  # the first one differs
-        self._wakes_at = now + min(limits.header_timeout_s, limits.keep_alive_s)
+        now = self.loop.time()
+        self._connection.idle_since = now + settings.header_timeout_s - settings.keep_alive_s  # the first one differs
+        self._wakes_at = now + min(settings.header_timeout_s, settings.keep_alive_s)
         self.timeout_keep_alive_task = self.loop.call_at(self._wakes_at, self.timeout_keep_alive_handler)
-        if len(self.connections) > limits.max_connections:
+        if len(self.connections) > settings.max_connections:
             self.refuse_connection()
 
     def data_received(self, data: bytes) -> None:
@@ -298,9 +297,9 @@ class FastProtocol(LimitedProtocol):
     def _fast_request(self) -> FastRequest | None:
         """A request for the message that begins, if it is one of the fast path."""
         handler = self._connection.handler
-        if not self._is_fast or handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
+        if handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
-        if self.limit_concurrency is not None:
+        if not self.settings.fast_path or self.limit_concurrency is not None:
             return None
         url, _, query = self.url.partition(b"?")
         path, base_path = url.decode("latin-1"), handler.base_path
@@ -380,10 +379,3 @@ class FastProtocol(LimitedProtocol):
 
 def _count_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
     return len(url) + sum(len(name) + len(value) for name, value in headers)
-
-
-@mypyc_attr(native_class=False)
-class Http1Protocol(FastProtocol):
-    """A connection of the ASGI path alone."""
-
-    _is_fast = False

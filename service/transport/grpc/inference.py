@@ -112,7 +112,7 @@ class InferenceServicer:
     async def _wait_for_room(self, size_bytes: int, patience_s: float | None) -> bool:
         """Whether there was room for a message before the caller's deadline, or the server's, passed."""
         body_budget, retry = self._handler.body_budget, asyncio.Event()
-        limit_s = self._handler.limits.room_timeout_s
+        limit_s = self._handler.settings.deadline_s
         try:
             async with asyncio.timeout(limit_s if patience_s is None else min(limit_s, patience_s)):
                 while not body_budget.admit(size_bytes, retry.set):
@@ -177,7 +177,7 @@ class InferenceServicer:
     async def _do_in_thread(self, request: AwaitedRequest, work: Callable[[], T]) -> T:
         """Do work of a request in the thread before the handler gets it. Raises what it raises, and DeadlinePassed."""
         handler = self._handler
-        limit_s = handler.limits.room_timeout_s
+        limit_s = handler.settings.deadline_s
         if request.patience_s is not None:
             limit_s = min(limit_s, request.patience_s)
         future = asyncio.get_running_loop().run_in_executor(handler.parsing, without_traceback, work)
