@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError
 
 from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput, ServiceError
-from service.protocol.infer_request import LENGTH_BYTES, MAX_AXES
+from service.protocol.infer_request import LENGTH_BYTES
 from service.protocol.infer_response import write_elements
+from service.protocol.json import MAX_AXES
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.fields import BrokenMessage, check_fields, find_inner
 from service.transport.grpc.messages import MESSAGES
