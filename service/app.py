@@ -27,8 +27,7 @@ from service.tasks import classify, generate, reconstruct, sequence
 from service.tasks.request import TaskOptions
 from service.transport.asgi import AsgiApplication
 from service.transport.awaited_request import AwaitedRequest
-from service.transport.fast.choice import choose_protocol
-from service.transport.fast.loop import choose_loop
+from service.transport.fast.loop import choose_protocol
 from service.transport.request import Endpoint
 from service.versions import check_versions
 from service.worker import Worker
@@ -75,17 +74,11 @@ def _open_worker() -> Worker:
     return _worker
 
 
-def _choose_protocol(is_fast: bool) -> None:
-    """Have uvicorn use our protocol and event loop. BentoML asks for the application before it makes its server."""
-    choose_protocol(is_fast)
-    choose_loop()
-
-
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily imported names are Any to mypy
     """A BentoML service whose application is behind ours."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        _choose_protocol(Settings.from_environ(os.environ).fast_path)
+        choose_protocol()  # BentoML asks for the application before it makes its server
         return self.put_behind(_open_worker, is_main)
 
     def put_behind(self, open_worker: Callable[[], Worker], is_main: bool = True) -> ASGIApp:
@@ -136,15 +129,15 @@ class InferenceService:
         return await _call(generate.NAME, fields)
 
 
-def make_application(open_worker: Callable[[], Worker], is_fast: bool) -> ASGIApp:
-    """The application of a worker of `sluice serve`. ``is_fast``: tensor requests take the fast path."""
+def make_application(open_worker: Callable[[], Worker]) -> ASGIApp:
+    """The application of a worker of `sluice serve`."""
 
     def open_known_worker() -> Worker:
         global _worker
         _worker = open_worker()
         return _worker
 
-    _choose_protocol(is_fast)
+    choose_protocol()
     service: Any = InferenceService  # the decorator has made it a FrontedService
     application: ASGIApp = service.put_behind(open_known_worker)
     return application

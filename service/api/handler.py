@@ -33,7 +33,7 @@ from service.protocol.timeout import find_timeout
 from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
-from service.transport.handler import ConnectionLimits, Handler
+from service.transport.handler import Handler
 from service.transport.request import JSON, BodyBudget, Endpoint, Reply, Request, Work, render_server_timing
 from service.transport.status import error_reply
 
@@ -241,7 +241,7 @@ class RequestHandler(Handler):
         self.clock = clock
         self.max_body_bytes = settings.max_body_bytes
         self.base_path = settings.base_path
-        self.limits = ConnectionLimits.of(settings)
+        self.settings = settings
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.body_budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
         self.metrics = metrics

@@ -1,6 +1,24 @@
 """All metrics that are exposed, and the records behind the statistics routes."""
 
-from service.metrics.storage import Definition
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A metric: ``kind`` is counter, gauge, histogram (with upper ``bounds``) or record (of several ``fields``)."""
+
+    kind: str
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...] = ()
+    fields: tuple[str, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """The numbers of a series. A histogram has one for each bucket, one above the last bound, and the sum."""
+        return len(self.bounds) + 2 if self.kind == "histogram" else len(self.fields) or 1
+
 
 SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),

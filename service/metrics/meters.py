@@ -9,19 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, RECORDS, REQUEST_FIELDS, REQUESTS
-from service.metrics.storage import (
-    Counter,
-    Definition,
-    Gauge,
-    Histogram,
-    Labels,
-    Record,
-    Series,
-    Storage,
-    is_in_use,
-    read_storage,
-)
+from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, RECORDS, REQUEST_FIELDS, REQUESTS, Definition
+from service.metrics.storage import Histogram, Labels, Numbers, Series, Storage, is_in_use, read_storage
 from service.metrics.times import Tally, Times
 from service.metrics.tracing import DEFAULTS, Sampler
 
@@ -38,13 +27,13 @@ class ModelMeter:
         labels = (model, version)
         self._metrics, self._labels = metrics, labels
         self._sampler = sampler or Sampler({}, DEFAULTS)
-        self._requests = metrics.record(REQUESTS, labels)
-        self._batches: dict[int, Record] = {}
+        self._requests = metrics.numbers(REQUESTS, labels)
+        self._batches: dict[int, Numbers] = {}
         self._queue = metrics.histogram("sluice_queue_seconds", labels)
         self._batch = metrics.histogram("sluice_batch_seconds", labels)
         self._compute = metrics.histogram("sluice_compute_seconds", labels)
         self._rows = metrics.histogram("sluice_batch_rows", labels)
-        self._depth = metrics.gauge("sluice_queue_rows", labels)
+        self._depth = metrics.numbers("sluice_queue_rows", labels)
 
     def queued(self, waits_s: Sequence[float]) -> None:
         self._queue.observe_all(waits_s)
@@ -59,24 +48,15 @@ class ModelMeter:
         self._compute.observe(compute_s)
         record = self._batches.get(rows)
         if record is None:
-            record = self._batches[rows] = self._metrics.record(BATCHES, (*self._labels, str(rows)))
-        record.add(0, 1.0)
-        record.add(1, batch_s)
-        record.add(2, compute_s)
-        record.add(3, output_s)
-        self._requests.set(_LAST, time.time())
+            record = self._batches[rows] = self._metrics.numbers(BATCHES, (*self._labels, str(rows)))
+        record.add(1.0, batch_s, compute_s, output_s)
+        self._requests.set(time.time(), _LAST)
 
     def answered(self, tally: Tally) -> None:
-        requests = self._requests
-        requests.add(0, tally.requests)
-        requests.add(1, tally.total_s)
-        requests.add(2, tally.queue_s)
-        requests.add(3, tally.batch_s)
-        requests.add(4, tally.compute_s)
+        self._requests.add(tally.requests, tally.total_s, tally.queue_s, tally.batch_s, tally.compute_s)
 
     def failed(self, seconds: float = 0.0) -> None:
-        self._requests.add(_FAIL, 1.0)
-        self._requests.add(_FAIL + 1, seconds)
+        self._requests.add(1.0, seconds, field=_FAIL)
 
     def traced(self, times: Times) -> None:
         self._sampler.see(*self._labels, times)
@@ -91,14 +71,14 @@ class RouteMeter:
     def __init__(self, metrics: "Metrics", route: str, model: str) -> None:
         self._metrics, self._route, self._model = metrics, route, model
         self._seconds = metrics.histogram("sluice_request_seconds", (route, model))
-        self._statuses: dict[int, Counter] = {}
+        self._statuses: dict[int, Numbers] = {}
 
     def answered(self, status: int, seconds: float) -> None:
         counter = self._statuses.get(status)
         if counter is None:
-            counter = self._metrics.counter("sluice_requests", (self._route, self._model, str(status)))
+            counter = self._metrics.numbers("sluice_requests", (self._route, self._model, str(status)))
             self._statuses[status] = counter
-        counter.inc()
+        counter.add(1.0)
         self._seconds.observe(seconds)
 
 
@@ -112,23 +92,17 @@ class Metrics:
         self._folder, self._pid = folder, os.getpid()
         self._alive = alive
         self._storage = Storage(folder, self._pid)
-        self._rejected: dict[tuple[str, str], Counter] = {}
         self._routes: dict[tuple[str, str], RouteMeter] = {}
         self.sources: list[Source] = []
-        self.gauge("sluice_workers").set(1)
+        self.numbers("sluice_workers").set(1)
 
-    def counter(self, name: str, labels: Labels = ()) -> Counter:
-        return Counter(self._storage.values, self._storage.place(DEFINITIONS[name], labels))
-
-    def gauge(self, name: str, labels: Labels = ()) -> Gauge:
-        return Gauge(self._storage.values, self._storage.place(DEFINITIONS[name], labels))
+    def numbers(self, name: str, labels: Labels = ()) -> Numbers:
+        """A counter, a gauge or a record."""
+        return Numbers(self._storage.values, self._storage.place(ALL[name], labels))
 
     def histogram(self, name: str, labels: Labels) -> Histogram:
         definition = DEFINITIONS[name]
         return Histogram(self._storage.values, self._storage.place(definition, labels), definition.bounds)
-
-    def record(self, name: str, labels: Labels) -> Record:
-        return Record(self._storage.values, self._storage.place(RECORDS[name], labels))
 
     def records(self, name: str) -> Iterator[tuple[Labels, Mapping[str, float]]]:
         """Every worker's records of a name, by field; those of dead workers too."""
@@ -145,20 +119,16 @@ class Metrics:
         return meter
 
     def rejected(self, model: str, reason: str) -> None:
-        counter = self._rejected.get((model, reason))
-        if counter is None:
-            counter = self._rejected[model, reason] = self.counter("sluice_rejected", (model, reason))
-        counter.inc()
+        self.numbers("sluice_rejected", (model, reason)).add(1.0)
 
     def sums(self) -> Mapping[str, Series]:
         """Every metric by its labels, over all workers that share them."""
         sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in DEFINITIONS}
         for definition, labels, values in self._everything():
-            if definition.name in RECORDS:
-                continue
-            found = sums[definition.name]
-            known = found.get(labels)
-            found[labels] = list(values) if known is None else [a + b for a, b in zip(known, values, strict=True)]
+            if definition.name in DEFINITIONS:
+                found = sums[definition.name]
+                known = found.get(labels, [0.0] * definition.length)
+                found[labels] = [a + b for a, b in zip(known, values, strict=True)]
         for source in self.sources:
             for name, labels, value in source():
                 sums[name][labels] = [value]
@@ -175,7 +145,7 @@ class Metrics:
             if path == self._storage.series_path:
                 continue
             alive = self._is_alive(path)
-            for definition, labels, values in read_storage(path, ALL):
+            for definition, labels, values in read_storage(path):
                 if alive or definition.kind != "gauge":
                     yield definition, labels, values
 

@@ -203,16 +203,16 @@ class Registry:
     def _refuse(self, entry: VersionEntry, reason: str, still_serves: bool) -> None:
         entry.state, entry.reason = State.UNAVAILABLE, reason
         if not still_serves:
-            self._metrics.gauge("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(0)
+            self._metrics.numbers("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(0)
         logger.error("%s version %d is unavailable: %s", entry.source.name, entry.source.version, reason)
 
     def _open(self, source: ModelVersion, loaded: LoadedVersion) -> Model:
         labels = (source.name, str(source.version))
         meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
         model = open_model(*labels, loaded, self.settings, self._device, meter)
-        self._metrics.gauge("sluice_model_ready", labels).set(1)
-        self._metrics.gauge("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
-        self._metrics.gauge("sluice_model_load_seconds", labels).set(loaded.load_s)
+        self._metrics.numbers("sluice_model_ready", labels).set(1)
+        self._metrics.numbers("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
+        self._metrics.numbers("sluice_model_load_seconds", labels).set(loaded.load_s)
         logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
         return model
 

@@ -26,8 +26,8 @@ class Retirement:
         for entry in entries:
             if entry.model is not None:
                 labels = (entry.source.name, str(entry.source.version))
-                self._metrics.gauge("sluice_model_ready", labels).set(0)
-                self._metrics.gauge("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
+                self._metrics.numbers("sluice_model_ready", labels).set(0)
+                self._metrics.numbers("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
                 self.begin(entry, entry.model)
 
     def begin(self, entry: VersionEntry, model: Model) -> None:

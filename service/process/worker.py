@@ -49,7 +49,7 @@ class _ServedWorker(Worker):
 
 def _configure(settings: Settings, open_worker: Callable[[], Worker]) -> uvicorn.Config:
     return uvicorn.Config(
-        make_application(open_worker, settings.fast_path),
+        make_application(open_worker),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -72,11 +72,15 @@ def _render_text(
 def write_tensor(array: np.ndarray) -> bytes | memoryview:
     """The bytes of a tensor, the inverse of ``read_tensor``; a large array is not copied."""
     if array.dtype.hasobject or array.dtype.kind in "SU":
-        elements = write_bytes(array.ravel().tolist())
-        return b"".join(part for e in elements for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
+        return write_elements(write_bytes(array.ravel().tolist()))
     if array.nbytes <= _COPY_BELOW_BYTES:
         return array.tobytes()
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # a view, because buffers do not know BF16
+
+
+def write_elements(elements: Sequence[bytes]) -> bytes:
+    """Elements of BYTES, each with its length before it."""
+    return b"".join(part for e in elements for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
 
 
 def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:

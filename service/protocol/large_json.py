@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -45,13 +45,6 @@ _DEPTH[[ord("]"), ord("}")]] = -1
 _CLOSING = bytes.maketrans(b"[{", b"]}")
 
 
-class _Cut(NamedTuple):
-    """The position of a comma at which a text is cut, and the brackets that are open there."""
-
-    at: int
-    brackets: bytes
-
-
 def parse_body(body: bytes | memoryview) -> Any:
     """As ``parse_json``, for a body of any size. Raises InvalidInput."""
     return parse_json(body) if len(body) <= LARGE_BYTES else parse_large(bytes(body))
@@ -73,18 +66,15 @@ def parse_large(text: bytes, what: str = "body") -> Any:
     value: Any = None
     begin, opened = 0, b""
     parsed = getattr(_of_thread, "parsed", None)
-    for cut in (*_find_cuts(text, what), None):
-        end = len(text) if cut is None else cut.at
-        closed = b"" if cut is None else cut.brackets
-        piece = parse_json(b"".join([_open(opened), text[begin:end], _close(closed)]), what)
+    for end, brackets in [*_find_cuts(text, what), (len(text), b"")]:
+        piece = parse_json(b"".join([_open(opened), text[begin:end], _close(brackets)]), what)
         if not begin:
             value = piece
             if parsed is not None:
                 parsed.append(value)
         elif not _join(value, piece, opened, what):
             raise InvalidInput(f"{what}: expected JSON, got a comma without a value at byte {begin - 1}")
-        if cut is not None:
-            begin, opened = cut.at + 1, cut.brackets
+        begin, opened = end + 1, brackets
     return value
 
 
@@ -129,8 +119,8 @@ def _add_members(whole: dict[str, Any], rest: dict[str, Any], what: str) -> None
     whole.update(rest)
 
 
-def _find_cuts(text: bytes, what: str) -> Iterator[_Cut]:
-    """The last comma outside of strings in each window of the text."""
+def _find_cuts(text: bytes, what: str) -> Iterator[tuple[int, bytes]]:
+    """The last comma outside of strings in each window of the text, and the brackets that are open there."""
     opened = bytearray()
     in_text = escaped = False
     begin = 0
@@ -155,7 +145,7 @@ def _find_cuts(text: bytes, what: str) -> Iterator[_Cut]:
             cut = int(found[-1])
             _follow(opened, codes[:cut], steps[:cut], what)
             if opened:
-                yield _Cut(begin - len(window) + cut, bytes(opened))
+                yield begin - len(window) + cut, bytes(opened)
             codes, steps = codes[cut:], steps[cut:]
         _follow(opened, codes, steps, what)
 

@@ -184,7 +184,7 @@ async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive
     """
     parts = BodyParts()
     loop = asyncio.get_running_loop()
-    budget, timeout_s = handler.body_budget, handler.limits.room_timeout_s
+    budget, timeout_s = handler.body_budget, handler.settings.deadline_s
     room_until = 0.0
     while True:
         message = await receive()

@@ -204,14 +204,11 @@ class BodyBudget:
         """Release bytes: all that ``body`` held."""
         self.held_bytes -= size_bytes
         if body is not None:
-            self._let_go(body)
+            self.stop_waiting(body)
+            if body is self._first:
+                self._first = None
         if self._waiting or self._whole:
             self._give_out()
-
-    def _let_go(self, body: object) -> None:
-        self._waiting.pop(body, None)
-        if body is self._first:
-            self._first = None
 
     def _give_out(self) -> None:
         """Wake bodies that wait, as long as there is room."""

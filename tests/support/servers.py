@@ -1,6 +1,5 @@
 """A real server for tests: uvicorn in a thread, on a port of its own, with the runtime of one worker behind it."""
 
-import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import uvicorn
 
 from service.settings import Settings
 from service.transport.asgi import AsgiApplication
-from service.transport.fast.protocol import FastProtocol, Http1Protocol
+from service.transport.fast.protocol import FastProtocol
 from service.worker import Worker
 
 
@@ -38,14 +37,14 @@ class _Server(uvicorn.Server):
 
 @dataclass(frozen=True)
 class ServerPath:
-    """A way into the server: the name of a test's parameter and uvicorn's protocol for it."""
+    """A way into the server: the name of a test's parameter, and the setting for it."""
 
     name: str
-    protocol: type[asyncio.Protocol]
+    fast_path: bool
 
 
-ASGI = ServerPath("asgi", Http1Protocol)
-FAST = ServerPath("fast", FastProtocol)
+ASGI = ServerPath("asgi", False)
+FAST = ServerPath("fast", True)
 PATHS = (ASGI, FAST)
 
 
@@ -66,12 +65,12 @@ class Serving:
         self.worker: Worker | None = None
 
         def open_service() -> Worker:
-            self.worker = make(settings)
+            self.worker = make(settings.replace(fast_path=server_path.fast_path))
             return self.worker
 
         config = uvicorn.Config(
             AsgiApplication(open_service),
-            http=server_path.protocol,
+            http=FastProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

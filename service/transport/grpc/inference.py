@@ -90,37 +90,40 @@ class InferenceServicer:
         room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
         beginning, writing = asyncio.Lock(), asyncio.Lock()
 
-        async def answer(content: bytes, held_bytes: int, refusal: ServiceError | None) -> None:
+        async def answer(content: bytes) -> None:
+            is_admitted = await self._wait_for_room(len(content), context.time_remaining())
             try:
                 request = self._open(GRPC_STREAM_INFER, content, context)
-                async with beginning:  # keeps the order of a sequence, though some wait for a thread
-                    given_id = await self._begin(request, is_streamed=True, refusal=refusal)
+                refusal = None if is_admitted else _no_room()
+                given_id = await self._begin(request, is_streamed=True, refusal=refusal)
+                beginning.release()
                 reply = await _answer_of(request)
                 async with writing:
                     await context.write(write_streamed(reply, given_id))
             finally:
-                body_budget.release(held_bytes)
+                body_budget.release(len(content) if is_admitted else 0)
                 room.release()
 
-        # Room is taken before a message is read: a stop cancels whatever waits here, and would lose the message.
-        while await room.acquire() and (content := await context.read()) is not grpc.aio.EOF:
-            if await self._wait_for_room(len(content), context.time_remaining()):
-                tasks.create_task(answer(content, len(content), None))
-            else:
-                tasks.create_task(answer(content, 0, _no_room()))
+        # A message is read when the one before it has begun, which keeps the order of a sequence. A stop cancels what
+        # waits here, so nothing waits here with a message in hand.
+        while await room.acquire() and await beginning.acquire():
+            if (content := await context.read()) is grpc.aio.EOF:
+                return
+            tasks.create_task(answer(content))
 
     async def _wait_for_room(self, size_bytes: int, patience_s: float | None) -> bool:
         """Whether there was room for a message before the caller's deadline, or the server's, passed."""
         body_budget, retry = self._handler.body_budget, asyncio.Event()
-        limit_s = self._handler.limits.room_timeout_s
+        limit_s = self._handler.settings.deadline_s
         try:
             async with asyncio.timeout(limit_s if patience_s is None else min(limit_s, patience_s)):
                 while not body_budget.admit(size_bytes, retry.set):
                     await retry.wait()
                     retry.clear()
         except TimeoutError:
-            body_budget.withdraw(retry.set)
             return False
+        finally:
+            body_budget.withdraw(retry.set)
         return True
 
     def _open(self, route: str, content: bytes, context: Context) -> AwaitedRequest:
@@ -177,7 +180,7 @@ class InferenceServicer:
     async def _do_in_thread(self, request: AwaitedRequest, work: Callable[[], T]) -> T:
         """Do work of a request in the thread before the handler gets it. Raises what it raises, and DeadlinePassed."""
         handler = self._handler
-        limit_s = handler.limits.room_timeout_s
+        limit_s = handler.settings.deadline_s
         if request.patience_s is not None:
             limit_s = min(limit_s, request.patience_s)
         future = asyncio.get_running_loop().run_in_executor(handler.parsing, without_traceback, work)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics.definitions import ALL
 from service.metrics.folders import claim_folder, find_folder_of_siblings
 from service.metrics.meters import Metrics
 from service.metrics.storage import read_storage
@@ -50,7 +49,7 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_reused_process_id_brings_no_gauge_of_a_dead_worker_back(tmp_path: Path) -> None:
     """Whether a worker lives is told by the lock on its file: its process id may be another's meanwhile."""
-    program = "import sys; from pathlib import Path; from service.metrics.meters import Metrics; m = Metrics(Path(sys.argv[1])); m.gauge('sluice_queue_rows', ('m', '1')).set(7); m.rejected('m', 'invalid')"  # noqa: E501
+    program = "import sys; from pathlib import Path; from service.metrics.meters import Metrics; m = Metrics(Path(sys.argv[1])); m.numbers('sluice_queue_rows', ('m', '1')).set(7); m.rejected('m', 'invalid')"  # noqa: E501
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     for path in tmp_path.iterdir():
         path.rename(path.with_name(f"1-{path.name.partition('-')[2]}"))  # process 1 lives always
@@ -67,12 +66,12 @@ def test_half_a_line_and_a_strange_one_are_passed_over(tmp_path: Path) -> None:
     one = Metrics(tmp_path)
     one.rejected("m", "invalid")
     [series] = tmp_path.glob("*.series")
-    whole = len(list(read_storage(series, ALL)))
+    whole = len(list(read_storage(series)))
     series.write_text(series.read_text() + '["of_another_release", [], 0]\n["sluice_rej')
-    assert len(list(read_storage(series, ALL))) == whole
+    assert len(list(read_storage(series))) == whole
     (tmp_path / "2-1.series").touch()
     (tmp_path / "2-1.storage").touch()
-    assert list(read_storage(tmp_path / "2-1.series", ALL)) == []
+    assert list(read_storage(tmp_path / "2-1.series")) == []
 
 
 def test_workers_of_another_parent_have_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

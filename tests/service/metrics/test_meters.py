@@ -49,7 +49,7 @@ def count(metrics: Metrics, number: int) -> None:
     """So many refusals and waiting rows, and one batch of so many rows."""
     for _ in range(number):
         metrics.rejected("m", "queue_full")
-    metrics.gauge("sluice_queue_rows", ("m", "1")).set(number)
+    metrics.numbers("sluice_queue_rows", ("m", "1")).set(number)
     metrics.histogram("sluice_batch_rows", ("m", "1")).observe(number)
 
 
@@ -161,7 +161,7 @@ def test_one_series_has_one_number() -> None:
     """Asking twice for a counter gives the same one, however it is asked for."""
     metrics = Metrics()
     for _ in range(2):
-        metrics.counter("sluice_rejected", ("m", "queue_full")).inc()
+        metrics.numbers("sluice_rejected", ("m", "queue_full")).add(1.0)
     metrics.rejected("m", "queue_full")
     assert exposed(metrics)[REJECTED] == 3
 

@@ -13,6 +13,7 @@ from service.api.handler import RequestHandler, Responder
 from service.metrics.meters import Metrics
 from service.settings import Settings
 from service.transport.asgi import AsgiApplication
+from service.transport.fast.protocol import FastProtocol
 from service.transport.request import INFER as INFER_ROUTE
 from service.transport.request import JSON, Reply
 from tests.support.clocks import run_virtual
@@ -83,12 +84,12 @@ class VirtualServer:
     def __init__(self, settings: Settings, server_path: ServerPath) -> None:
         self.loop = asyncio.get_running_loop()
         self.metrics = Metrics()
+        settings = settings.replace(fast_path=server_path.fast_path)
         self.handler = RequestHandler(settings, self.metrics, self.loop, clock=self.loop.time)
         self.start: Callable[[Responder], None] = answer
         self.inform: Callable[[Any, Any, Any], Awaitable[None]] = tell_nothing
         self.handler.starts[INFER_ROUTE] = lambda responder: self.start(responder)
         self.server_state = ServerState()
-        self._protocol: Any = server_path.protocol
         self._app = AsgiApplication(lambda: _Service(self))
         self._config = uvicorn.Config(self._app, log_config=None, access_log=False)
         self._peers: list[Peer] = []
@@ -127,7 +128,7 @@ class VirtualServer:
         ours, theirs = socket.socketpair()
         for end in ours, theirs:
             end.setblocking(False)
-        protocol = self._protocol(self._config, self.server_state, self._state, self.loop)
+        protocol = FastProtocol(self._config, self.server_state, self._state, self.loop)
         await self.loop.connect_accepted_socket(lambda: protocol, theirs)
         self._peers.append(Peer(ours))
         return self._peers[-1]

@@ -157,3 +157,21 @@ def test_message_without_room_in_time_is_refused(grpc_store: Path) -> None:
         stream.send(request_of(2))
         assert stream.read().error_message == ""
         server.until(lambda: body_budget.held_bytes == 0)
+
+
+def test_message_that_waits_for_room_is_answered_after_a_stop(grpc_store: Path) -> None:
+    """A message that was read before the server stopped is answered, though it had no room at that time."""
+
+    async def drain() -> None:
+        assert server.worker.grpc is not None
+        server.worker.grpc._inference.drain()
+
+    with GrpcServing(settings_of(grpc_store, models=("double",))) as server, streaming(server) as stream:
+        body_budget = server.worker.handler.body_budget
+        server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
+        stream.send(request_of(1))
+        server.until(lambda: bool(body_budget._whole))
+        server.run(drain)
+        server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))
+        answer = stream.read()
+        assert (answer.error_message, answer.infer_response.id) == ("", "1")
