@@ -15,13 +15,17 @@ from model_store import Store
 
 @pytest.fixture(scope="session", autouse=True)
 def read_operators_once() -> Iterator[None]:
-    """torch's exporter reads its 500 operators for each export, which takes longer than to export a tiny module."""
+    """torch's exporter reads its operators for each export, which takes longer than to export a tiny module."""
     if "torch" not in sys.modules:
         yield
         return
+    from torch._export import utils
+    from torch.onnx._internal.exporter import _decomp
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     read = functools.cache(ONNXRegistry.from_torchlib)
+    list_decompositions = _decomp.create_onnx_friendly_decomposition_table
+    list_once = functools.cache(list_decompositions)
 
     def copy_operators(**options: Any) -> ONNXRegistry:
         registry = copy.copy(read(**options))
@@ -30,6 +34,8 @@ def read_operators_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copy_operators))
+        patch.setattr(_decomp, list_decompositions.__name__, lambda known: dict(list_once(frozenset(known))))
+        patch.setattr(utils, "_materialize_cpp_cia_ops", functools.cache(utils._materialize_cpp_cia_ops))
         yield
 
 
