@@ -1,6 +1,7 @@
 """Tiny real modules to export; torch is imported only by the tests that ask for one."""
 
 import copy
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,30 @@ def read_operators_once() -> Iterator[None]:
         yield
 
 
+_exported: dict[Any, Any] = {}
+
+
+@pytest.fixture
+def export_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal modules are exported once in a session: for tests of what comes after the export."""
+    pytest.importorskip("torch")
+    from export.onnx import candidate
+
+    export = candidate.export_graph
+
+    def find(original: Any, unfit: str | None = None) -> Any:
+        spec, module = original.spec, original.module
+        attributes = tuple((name, value) for name, value in vars(module).items() if not name.startswith("_"))
+        weights = b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())
+        fields = ("name", "inputs", "outputs", "dynamic", "ranges", "bounds", "task", "classes", "padded")
+        key = (repr(module), attributes, weights, unfit, *(repr(getattr(spec, field, None)) for field in fields))
+        if key not in _exported:
+            _exported[key] = export(original, unfit)
+        return dataclasses.replace(_exported[key], model=copy.deepcopy(_exported[key].model))
+
+    monkeypatch.setattr(candidate, "export_graph", find)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "models")
@@ -54,6 +79,10 @@ def one_thread() -> Iterator[None]:
         torch.manual_seed(0)
         yield
     torch.set_num_threads(before)
+
+
+def _apply(linear: Any, x: Any) -> Any:
+    return linear(x)
 
 
 @pytest.fixture
@@ -73,7 +102,7 @@ def make_module(one_thread: None) -> Callable[..., Any]:
         def forward(self, x: Any, y: Any) -> Any:
             return self.body(self.linear, x, y)
 
-    def make(body: Callable[..., Any] = lambda linear, x: linear(x), inputs: int = 1) -> Any:
+    def make(body: Callable[..., Any] = _apply, inputs: int = 1) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return (OneInput if inputs == 1 else TwoInputs)(body)
