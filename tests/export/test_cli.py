@@ -9,6 +9,8 @@ import pytest
 from export import cli
 from model_store import DEFAULT_ROOT, Store
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 SPEC = """
 import torch
 from export import ExportSpec

@@ -12,7 +12,7 @@ from tests.support.models.tracing import is_traced
 
 torch = pytest.importorskip("torch")
 
-from export.onnx import candidate  # noqa: E402  # needs torch
+pytestmark = pytest.mark.usefixtures("export_once")
 
 
 def files_under(store):
@@ -86,15 +86,8 @@ def test_metric_that_is_not_a_number_misses_its_bar():
     assert list_missed({"accuracy": float("nan")}, {"accuracy": 0.5}) != []
 
 
-def test_failure_at_any_step_leaves_the_store_as_it_was(make_spec, make_real_samples, store, monkeypatch):
+def test_failure_at_any_step_leaves_the_store_as_it_was(make_spec, make_real_samples, store):
     """The versions that were there stay, and nothing is added."""
-    export, traced = candidate.export_graph, []
-
-    def export_once(original):
-        traced.append(traced[0] if traced else export(original))
-        return traced[-1]
-
-    monkeypatch.setattr(candidate, "export_graph", export_once)
     spec = make_spec(samples={"x": make_real_samples(20)}, quality=quality(0.5, accuracy=0.9))
     steps = []
     publish(spec, store, lambda step: steps.append(step.partition(":")[0]))

@@ -17,6 +17,8 @@ from export.onnx import gradients  # noqa: E402  # needs torch
 from export.onnx.gradients import EXPLAIN, OUTPUTS, make_explain  # noqa: E402  # needs torch
 from export.original import Original  # noqa: E402  # needs torch
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 
 @pytest.fixture
 def classifier(one_thread: None) -> Any:

@@ -11,6 +11,8 @@ from service.settings import Settings
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 LEAST = 0.9
 
 

@@ -22,6 +22,8 @@ from tests.support.driving import Driver, ask, body_of
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 LABELS = ("ant", "bee", "cat")
 SETTINGS = Settings(provider="cpu", max_rows=8)
 X = torch.linspace(-2.0, 2.0, 12).reshape(3, 4)

@@ -14,6 +14,8 @@ from service.settings import Settings
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 
 @pytest.fixture
 def spec(make_spec, one_thread):

@@ -11,6 +11,8 @@ from model_store import Store
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 
 @pytest.fixture
 def slow(make_module: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
