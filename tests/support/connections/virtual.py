@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import uvicorn
@@ -16,7 +17,7 @@ from service.transport.asgi import AsgiApplication
 from service.transport.fast.protocol import FastProtocol
 from service.transport.request import INFER as INFER_ROUTE
 from service.transport.request import JSON, Reply
-from tests.support.clocks import run_virtual
+from tests.support.clocks import Decorator, virtual_with
 from tests.support.servers import ServerPath
 
 PATH = "/v2/models/any/infer"
@@ -145,22 +146,17 @@ def answer(responder: Responder) -> None:
     responder.finish(Reply(200, [b"%d" % len(responder.request.body)], (JSON,)), None)
 
 
-def run_served(
-    settings: Settings, server_path: ServerPath, act: Callable[[VirtualServer], Coroutine[Any, Any, None]]
-) -> None:
-    """Let a test act on a server whose time is that of its loop."""
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, server_path: ServerPath) -> AsyncIterator[tuple[VirtualServer]]:
+    """A server whose time is that of its loop."""
+    server = VirtualServer(settings, server_path)
+    await server.start_up()
+    try:
+        yield (server,)
+    finally:
+        await server.stop()
 
-    @contextlib.asynccontextmanager
-    async def serving() -> AsyncIterator[VirtualServer]:
-        server = VirtualServer(settings, server_path)
-        await server.start_up()
-        try:
-            yield server
-        finally:
-            await server.stop()
 
-    async def run() -> None:
-        async with serving() as server:
-            await act(server)
-
-    run_virtual(run())
+def served(settings: Settings) -> Decorator:
+    """Make a test of a coroutine function: its positional argument is a server of the path of the test."""
+    return virtual_with(functools.partial(serving, settings), "server_path")

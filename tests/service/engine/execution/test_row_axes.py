@@ -9,9 +9,8 @@ from onnx import TensorProto, helper
 from service.engine.batching.queue import Answer
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
-from service.errors import InvalidInput
 from tests.support.clocks import run_virtual
-from tests.support.dispatching import Bench, Counting
+from tests.support.dispatching import Bench, Counting, on_counting
 from tests.support.models import graphs
 
 
@@ -119,22 +118,6 @@ def test_request_whose_inputs_have_other_sizes_is_one_run_of_its_own() -> None:
     assert len(runner.shapes) == 2
 
 
-def test_values_that_a_kernel_refuses_are_the_callers_fault() -> None:
-    """What ONNX Runtime says of an input's values is a 400 that names the operator, and fails nobody else."""
-
-    async def main() -> None:
-        content = graphs.look_up()
-        bench = Bench(Session(content), content)
-        futures = [bench.ask({"x": np.array([[number]], np.int64)})[1] for number in (1, 99)]
-        good, bad = await asyncio.gather(*futures, return_exceptions=True)
-        bench.device.close()
-        assert isinstance(good, Answer)
-        assert isinstance(bad, InvalidInput)
-        assert str(bad).startswith("inputs: the graph cannot be run on them at Gather: indices element out of")
-
-    run_virtual(main())
-
-
 def test_place_of_a_request_in_its_body_changes_no_bit() -> None:
     """A tensor that begins anywhere in a body gives the bits of one that NumPy made, alone as in a batch."""
     content = graphs.build(
@@ -153,16 +136,10 @@ def test_place_of_a_request_in_its_body_changes_no_bit() -> None:
         assert answer.outputs["y"].tobytes() == expected.tobytes()
 
 
-def test_same_bits_alone_and_in_company():
+@on_counting(graphs.classifier(), max_rows=32, least_rows=2)
+async def test_same_bits_alone_and_in_company(bench: Bench, runner: Counting, /):
     """A row's answer is bit-equal alone and in a batch of strangers, through the whole engine."""
-
-    async def main() -> None:
-        content = graphs.classifier()
-        bench = Bench(Counting(content), content, max_rows=32, least_rows=2)
-        rows = np.random.default_rng(1).standard_normal((32, 1, 1, 2, 2)).astype(np.float32)
-        alone = [(await bench.ask({"image": row})[1]).outputs["probabilities"].tobytes() for row in rows]
-        company = await asyncio.gather(*(bench.ask({"image": row})[1] for row in rows))
-        assert alone == [a.outputs["probabilities"].tobytes() for a in company]
-        bench.device.close()
-
-    run_virtual(main())
+    rows = np.random.default_rng(1).standard_normal((32, 1, 1, 2, 2)).astype(np.float32)
+    alone = [(await bench.ask({"image": row})[1]).outputs["probabilities"].tobytes() for row in rows]
+    company = await asyncio.gather(*(bench.ask({"image": row})[1] for row in rows))
+    assert alone == [a.outputs["probabilities"].tobytes() for a in company]
