@@ -13,10 +13,11 @@ import pytest
 from google.protobuf import message_factory
 
 from model_store import DEFAULT_ROOT
+from model_store.triton.schema import POOL
 from service.api.openapi.document import make_document
 from service.api.openapi.examples import DIGITS
 from service.settings import Settings
-from service.transport.grpc.messages import FULL_NAME, METHODS, POOL
+from service.transport.grpc.messages import FULL_NAME, METHODS
 from service.transport.grpc.server import GrpcServer
 from tests.support.servers import FAST, ReadyWorker, Serving, settings_for
 
