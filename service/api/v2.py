@@ -214,13 +214,13 @@ class InferHandler:
         if self._forwarder is not None and request.endpoint.route != FORWARDED_INFER:
             owner = self._forwarder.find_owner(model.name, step.id)
             if owner is not None:
-                left_s = _left_s(responder, header.timeout_s)
+                left_s = responder.left_s(header.timeout_s)
                 responder.cancel_work = owner.forward(request, left_s, _pass_on(responder))
                 return
 
         def go() -> None:
             try:
-                left_s = _left_s(responder, header.timeout_s)
+                left_s = responder.left_s(header.timeout_s)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
                 rows = turn.take(inputs)
@@ -293,11 +293,6 @@ class InferHandler:
         if left_s <= 0 < responder.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")
         return left_s if schedule.wait_s == math.inf else model.dispatcher.limit_wait(left_s, schedule.wait_s)
-
-
-def _left_s(responder: Responder, asked_s: float | None) -> float:
-    """The time that is left now; negative when it is over."""
-    return responder.allowed_s(asked_s) - responder.elapsed_s()
 
 
 def _schedule(model: Model, header: InferHeader) -> Schedule:
