@@ -18,13 +18,12 @@ import bentoml
 from pydantic import Field, create_model
 from starlette.types import ASGIApp
 
+from service.api.openapi.document import ROUTES, Route
 from service.api.openapi.task_types import describe_options
 from service.metrics.folders import find_folder_of_siblings
 from service.protocol.json import render_json
 from service.protocol.large_json import parse_object
 from service.settings import Settings, SettingsError, find_injected
-from service.tasks import classify, generate, reconstruct, sequence
-from service.tasks.request import TaskOptions
 from service.transport.asgi import AsgiApplication
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.fast.loop import choose_protocol
@@ -90,43 +89,29 @@ _Rows = Annotated[list[Any], Field(min_length=1, description="rows, as /docs des
 """Any type: BentoML's client takes a value for the first type of a union, so a picture would count as numbers."""
 
 
-def _task(name: str, options: type[TaskOptions], **rows: Any) -> Any:
-    """`bentoml.api` for a task, without ``stream``: a call has one answer."""
-    fields: dict[str, Any] = {**rows, **describe_options(options)}
+def _method(route: Route) -> Any:
+    """A task as a method of the service, without ``stream``: a call has one answer."""
+    fields: dict[str, Any] = {} if route.rows is None else {"inputs": (_Rows, ...)}
+    fields |= describe_options(route.task.Options)
     del fields["stream"]
     spec = create_model("Input", __base__=bentoml.IODescriptor, __module__=__name__, **fields)
-    return bentoml.api(route=f"/{name}", name=name, input_spec=spec)
+    name = route.task.NAME
+
+    async def answer(self: object, **fields: Any) -> dict[str, Any]:
+        return await _call(name, fields)
+
+    answer.__name__, answer.__doc__ = name, f"{route.summary}."
+    return bentoml.api(route=f"/{name}", name=name, input_spec=spec)(answer)
 
 
-@bentoml.service(
+_methods = {route.task.NAME: _method(route) for route in ROUTES}
+InferenceService: Any = bentoml.service(
     name=NAME,
     service_class=FrontedService,
     workers=Settings.from_environ(os.environ).workers,
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
-)
-class InferenceService:
-    """Batched predictions of ONNX models."""
-
-    @_task(classify.NAME, classify.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
-    async def classify(self, **fields: Any) -> dict[str, Any]:
-        """Labels with probabilities for each row, and explanations."""
-        return await _call(classify.NAME, fields)
-
-    @_task(sequence.NAME, sequence.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
-    async def predict_sequence(self, **fields: Any) -> dict[str, Any]:
-        """The forecast of each series, or a text for each text."""
-        return await _call(sequence.NAME, fields)
-
-    @_task(reconstruct.NAME, reconstruct.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
-    async def reconstruct(self, **fields: Any) -> dict[str, Any]:
-        """The reconstruction of each row, and its distance from the row."""
-        return await _call(reconstruct.NAME, fields)
-
-    @_task(generate.NAME, generate.Options)  # type: ignore[untyped-decorator]
-    async def generate(self, **fields: Any) -> dict[str, Any]:
-        """New rows from noise."""
-        return await _call(generate.NAME, fields)
+)(type("InferenceService", (), {"__doc__": "Batched predictions of ONNX models.", "__module__": __name__, **_methods}))
 
 
 def make_application(open_worker: Callable[[], Worker]) -> ASGIApp:
@@ -138,8 +123,7 @@ def make_application(open_worker: Callable[[], Worker]) -> ASGIApp:
         return _worker
 
     choose_protocol()
-    service: Any = InferenceService  # the decorator has made it a FrontedService
-    application: ASGIApp = service.put_behind(open_known_worker)
+    application: ASGIApp = InferenceService.put_behind(open_known_worker)
     return application
 
 

@@ -93,7 +93,7 @@ class TaskRun:
 
     def _ask(self, wanted: Wanted) -> None:
         model, schedule, runner = self.model, self._plan.schedule, self._runner
-        left_s = self._responder.allowed_s(schedule.timeout_s) - self._responder.elapsed_s()
+        left_s = self._responder.left_s(schedule.timeout_s)
         if isinstance(wanted, RunInThread):
             if wanted.admit is not None:
                 self._admit(wanted.admit, left_s)

@@ -5,15 +5,15 @@ picture, apart from the pixels that came and those of the answer.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
-from model_store.tasks import Picture, Reconstruction, Tile, Tiles
+from model_store.tasks import Image, Picture, Reconstruction, Tile, Tiles
 from service.codecs.model_context import known
 from service.codecs.picture_reader import scale_pixels
 from service.codecs.picture_writer import to_pixels
@@ -58,75 +58,55 @@ class Joined(NamedTuple):
 
 async def infer_tiled(plan: Plan, row: np.ndarray) -> Joined:
     """Run a row [channels, height, width] tile by tile. It has pixel values (uint8) or numbers."""
-    joining = _Joining(plan, row)
-    inputs = await RunInThread(joining.cut_next)
-    while inputs is not None:
-        outputs = await Infer(inputs, plan.graph)
-        inputs = await RunInThread(functools.partial(joining.go_on, outputs))
-    return joining.finish()
+    joining, outputs = _join(plan, row), None
+    while not isinstance(found := await RunInThread(functools.partial(_go_on, joining, outputs)), Joined):
+        outputs = await Infer(found, plan.graph)
+    return found
 
 
-class _Joining:
-    """One picture that is being run. One thread at a time works on it."""
+def _go_on(joining: Generator[Arrays, Any, Joined], outputs: Arrays | None) -> Arrays | Joined:
+    try:
+        return joining.send(outputs)
+    except StopIteration as end:
+        joined: Joined = end.value
+        return joined
 
-    def __init__(self, plan: Plan, row: np.ndarray) -> None:
-        tensor = known(plan.row)
-        self._plan = plan
-        self._tiles = known(plan.tiles)
-        self._row = row
-        self._name = tensor.name
-        self._dtype = DATATYPES[tensor.datatype].dtype
-        self._waves = _in_waves(self._tiles.cut(*row.shape[1:]), plan.call.limits.tiles_at_once)
-        self._wave: Sequence[Tile] = ()
-        self._inputs: np.ndarray = row
-        self._output: np.ndarray | None = None
-        self._map = np.empty(row.shape[1:], np.float32) if plan.error_map else None
-        self._squares = 0.0
 
-    def cut_next(self) -> Arrays | None:
-        """The next tiles as rows of a tensor; None when there are no more."""
-        self._wave = next(self._waves, ())
-        if not self._wave:
-            return None
-        self._inputs = np.stack([self._cut(tile) for tile in self._wave])
-        return {self._name: self._inputs}
+def _join(plan: Plan, row: np.ndarray) -> Generator[Arrays, Arrays, Joined]:
+    """Yields the next tiles as rows of a tensor, and is sent their outputs. Runs in threads, one at a time.
 
-    def _cut(self, tile: Tile) -> np.ndarray:
-        part = self._row[:, tile.lines.begin : tile.lines.end, tile.columns.begin : tile.columns.end]
-        image = self._plan.call.model.manifest.image
-        if part.dtype == np.uint8 and image is not None:
-            part = scale_pixels(part, image)
-        return part.astype(self._dtype, copy=False)
-
-    def go_on(self, outputs: Arrays) -> Arrays | None:
-        """Keep the outputs of the tiles, and cut the next. Raises ModelFailure, InvalidInput for what is not finite."""
-        name = self._plan.facts.output
-        found = check_finite(self._plan.call.model.name, name, outputs[name])
-        if not are_finite(self._inputs):
+    Raises ModelFailure, InvalidInput for what is not finite.
+    """
+    model, facts, tensor, tiles = plan.call.model, plan.facts, known(plan.row), known(plan.tiles)
+    dtype = DATATYPES[tensor.datatype].dtype
+    output: np.ndarray | None = None
+    error_map = np.empty(row.shape[1:], np.float32) if plan.error_map else None
+    squares = 0.0
+    for wave in _in_waves(tiles.cut(*row.shape[1:]), plan.call.limits.tiles_at_once):
+        given = np.stack([_cut(row, tile, model.manifest.image).astype(dtype, copy=False) for tile in wave])
+        outputs = yield {tensor.name: given}
+        found = check_finite(model.name, facts.output, outputs[facts.output])
+        if not are_finite(given):
             raise InvalidInput("inputs: expected finite numbers, for they are compared with the output")
-        for tile, given, made in zip(self._wave, self._inputs, found, strict=True):
-            self._add(tile, given, made)
-        return self.cut_next()
+        for tile, before, after in zip(wave, given, found, strict=True):
+            lines, columns = (slice(s.kept_begin - s.begin, s.kept_end - s.begin) for s in tile)
+            place = tuple(slice(span.kept_begin, span.kept_end) for span in tile)
+            kept = after[:, lines, columns]  # the part that the tile answers for
+            difference = kept - before[:, lines, columns]
+            squares += float(np.square(difference, dtype=np.float64).sum())
+            if error_map is not None:
+                error_map[place] = np.abs(difference).mean(axis=0)
+            shown = kept if plan.picture is None else to_pixels(kept, plan.picture)
+            if output is None:
+                output = np.empty(row.shape, shown.dtype)
+            output[:, *place] = shown
+    mean = squares / row.size
+    return Joined(known(output), mean if tiles.error == "mean_square" else mean**0.5, error_map)
 
-    def _add(self, tile: Tile, given: np.ndarray, made: np.ndarray) -> None:
-        """Keep the part of a tile that it answers for."""
-        lines, columns = (slice(s.kept_begin - s.begin, s.kept_end - s.begin) for s in tile)
-        place = tuple(slice(span.kept_begin, span.kept_end) for span in tile)
-        kept = made[:, lines, columns]
-        difference = kept - given[:, lines, columns]
-        self._squares += float(np.square(difference, dtype=np.float64).sum())
-        if self._map is not None:
-            self._map[place] = np.abs(difference).mean(axis=0)
-        picture = self._plan.picture
-        shown = kept if picture is None else to_pixels(kept, picture)
-        if self._output is None:
-            self._output = np.empty(self._row.shape, shown.dtype)
-        self._output[:, *place] = shown
 
-    def finish(self) -> Joined:
-        mean = self._squares / self._row.size
-        error = mean if self._tiles.error == "mean_square" else mean**0.5
-        return Joined(known(self._output), error, self._map)
+def _cut(row: np.ndarray, tile: Tile, image: Image | None) -> np.ndarray:
+    part = row[:, tile.lines.begin : tile.lines.end, tile.columns.begin : tile.columns.end]
+    return scale_pixels(part, image) if part.dtype == np.uint8 and image is not None else part
 
 
 def _in_waves(tiles: Iterator[Tile], at_once: int) -> Iterator[Sequence[Tile]]:

@@ -237,6 +237,7 @@ def test_file_has_the_types_of_toml(tmp_path: Path) -> None:
         ("max_row = 5", "unknown setting max_row in FILE: did you mean max_rows?"),
         ('config = "other.toml"', "unknown setting config in FILE: `sluice serve --help` lists all"),
         ("max_rows = 0", "SLUICE_MAX_ROWS=0 in FILE: expected at least 1"),
+        ("workers = true", "SLUICE_WORKERS=True in FILE: expected a number"),
         ("models = [3]", "SLUICE_MODELS=3 in FILE: expected a valid string"),
         ("state_key = 12345", "SLUICE_STATE_KEY in FILE: expected a valid string"),
         ("max_rows 5", "SLUICE_CONFIG=FILE (--config): expected a TOML file: Expected '=' after a key"),
