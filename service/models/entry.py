@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model_store import ModelVersion
+from model_store.graph import MAIN
 from model_store.listing import Unusable
 from model_store.store import read_number
 from service.engine.execution.dispatcher import Dispatcher
@@ -34,18 +35,17 @@ class Model:
         name: str,
         version: str,
         loaded: LoadedVersion,
-        dispatcher: Dispatcher,
         graphs: Mapping[str, Dispatcher],
         loop: ContinuousBatcher | None,
     ) -> None:
         self.name = name
         self.version = version
         self.loaded = loaded
-        self.dispatcher = dispatcher
+        self.dispatcher = graphs[MAIN]
         self.graphs = graphs
         self.loop = loop
         self.manifest = loaded.manifest
-        self.signature = dispatcher.signature
+        self.signature = self.dispatcher.signature
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
         self.row_checks = {name: one.memory.check for name, one in graphs.items() if one.memory is not None}
@@ -91,8 +91,6 @@ class ModelEntry:
     """What else is in its folder and cannot serve."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its versions were tried, or when one of them takes too long to wait for."""
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever loads or unloads."""
 
     @property
     def why(self) -> str:

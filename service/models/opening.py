@@ -44,7 +44,22 @@ def open_model(
         )
 
     graphs = {MAIN: dispatch(loaded), **{name: dispatch(graph) for name, graph in loaded.graphs.items()}}
-    return Model(name, version, loaded, graphs[MAIN], graphs, _open_loop(loaded, settings, device, observer))
+    loop = None
+    if loaded.manifest.loop is not None:
+        loop = ContinuousBatcher(
+            loaded.session,
+            loaded.signature,
+            loaded.manifest.loop.carries,
+            device,
+            SlotTable(settings.max_slots, settings.max_queue_rows),
+            max_rows=loaded.max_rows,
+            cost=copy.deepcopy(loaded.cost),  # a step has another overhead than a single run of the same graph
+            pad=loaded.pad,
+            observer=observer,
+            may_inline=loaded.session.open_ended is None,
+            memory=_bound(loaded, settings, device.lanes),
+        )
+    return Model(name, version, loaded, graphs, loop)
 
 
 def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | None:
@@ -53,24 +68,3 @@ def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | 
         return None
     limit_bytes = settings.max_run_bytes or find_memory() // (_PART_OF_MEMORY * lanes * settings.workers)
     return RunMemory(limit_bytes, graph.memory)
-
-
-def _open_loop(
-    loaded: LoadedVersion, settings: Settings, device: Device, observer: Observer
-) -> ContinuousBatcher | None:
-    loop = loaded.manifest.loop
-    if loop is None:
-        return None
-    return ContinuousBatcher(
-        loaded.session,
-        loaded.signature,
-        loop.carries,
-        device,
-        SlotTable(settings.max_slots, settings.max_queue_rows),
-        max_rows=loaded.max_rows,
-        cost=copy.deepcopy(loaded.cost),  # a step has another overhead than a single run of the same graph
-        pad=loaded.pad,
-        observer=observer,
-        may_inline=loaded.session.open_ended is None,
-        memory=_bound(loaded, settings, device.lanes),
-    )
