@@ -29,8 +29,7 @@ from service.models.entry import UNLOADED, Model, ModelEntry, State, VersionEntr
 from service.models.index import IndexEntry, StoreReader, check_usable, choose_version, make_index
 from service.models.loading import LoadedVersion
 from service.models.loads import Loads, describe_failure
-from service.models.opening import open_model
-from service.models.retirement import Retirement, drain
+from service.models.retirement import Retirement
 from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
@@ -212,7 +211,7 @@ class Registry:
     def _open(self, source: ModelVersion, loaded: LoadedVersion) -> Model:
         labels = (source.name, str(source.version))
         meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
-        model = open_model(*labels, loaded, self.settings, self._device, meter)
+        model = Model(*labels, loaded, self.settings, self._device, meter)
         self._metrics.gauge("sluice_model_ready", labels).set(1)
         self._metrics.gauge("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
         self._metrics.gauge("sluice_model_load_seconds", labels).set(loaded.load_s)
@@ -363,7 +362,7 @@ class Registry:
         """End the loads, and return when accepted requests are answered."""
         await self._end_started()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        await drain(list(self.models()))
+        await asyncio.gather(*(model.drain() for model in self.models()))
         await self._retirement.end()
 
     async def _end_started(self) -> None:
