@@ -363,7 +363,7 @@ def _join_inside(parts: Sequence[np.ndarray], rows: int, axis: int) -> np.ndarra
 
 
 def cut_rows(array: np.ndarray, axis: int | None, begin: int, end: int) -> np.ndarray:
-    """Rows of an array along its batch axis; all of it where every row shares it."""
-    if axis is None:
+    """Rows of an array along its batch axis; the array itself where every row shares it, or if these are all rows."""
+    if axis is None or end - begin == array.shape[axis]:
         return array
     return array[begin:end] if axis == 0 else array[(slice(None),) * axis + (slice(begin, end),)]

@@ -48,7 +48,7 @@ class Information:
             "/v2": _answer(lambda: describe_server(registry.settings)),
             "/v2/health/live": live,
             "/v2/health/ready": ready,
-            "/v2/models": _answer(lambda: {"models": registry.names()}),
+            "/v2/models": _answer(lambda: {"models": list(registry.entries)}),
             "/v2/models/stats": _answer(lambda: tell_statistics(self._metrics, registry.models())),
             **self._of_model("", self._describe),
             **self._of_model("/ready", lambda model, one: {"name": model.name, "ready": True}),
@@ -56,12 +56,12 @@ class Information:
             **self._of_model("/stats", self._count),
             **self._administration.routes(),
             "/": _answer(lambda: {"status": "alive"}),  # KServe's first protocol; browsers get a page here
-            "/v1/models": _answer(lambda: {"models": registry.names()}),
+            "/v1/models": _answer(lambda: {"models": list(registry.entries)}),
             "/v1/models/{model}": self._answer_of_model(lambda model, one: {"name": model.name, "ready": True}),
             "/v1/timeseries/models": _answer(
                 lambda: sorted({model.name for model in registry.models() if model.manifest.forecast})
             ),
-            "/models": _answer(lambda: {"models": [_card(n, registry.model_entry(n)) for n in registry.names()]}),
+            "/models": _answer(lambda: {"models": [_card(name, entry) for name, entry in registry.entries.items()]}),
             "/metrics": {"GET": self._expose},
             "/docs.json": {"GET": _show_document},
         }

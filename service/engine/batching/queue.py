@@ -28,7 +28,6 @@ from service.errors import InvalidInput, ModelFailure, QueueFull, ServiceError
 logger = logging.getLogger("sluice.engine")
 
 PRIORITIES: Final = 2
-UNLIMITED: Final = 1 << 62
 
 
 class Answer:
@@ -69,38 +68,20 @@ class QueuedRequest:
         self.waiting = False
         self.finished = False
         self.rows_done = 0
-        self._parts: dict[int, Sequence[np.ndarray]] | None = None
+        self.parts: dict[int, Sequence[np.ndarray]] = {}
+        """The outputs of the slices that have run, by their first row, until all have."""
         self.queue_s = self.batch_s = self.compute_s = 0.0
-
-    @property
-    def count(self) -> int:
-        return self.rows.number
 
     @property
     def left_rows(self) -> int:
         return self.rows.number - self.taken_rows
-
-    def rejoin(
-        self, start: int, rows: int, outputs: Sequence[np.ndarray], axes: Sequence[int | None]
-    ) -> Sequence[np.ndarray] | None:
-        """Keep the outputs of ``rows`` rows from ``start`` on. Returns those of all rows, in order, once complete.
-
-        ``axes`` are the batch axes of the outputs, None for an output that all rows share.
-        """
-        parts = self._parts = self._parts or {}
-        parts[start] = outputs
-        self.rows_done += rows
-        if self.rows_done < self.rows.number:
-            return None
-        columns = zip(axes, zip(*(parts[at] for at in sorted(parts)), strict=True), strict=True)
-        return [column[0] if axis is None else np.concatenate(column, axis) for axis, column in columns]
 
     def fail(self, error: BaseException) -> None:
         """The model has failed on these rows alone."""
         if isinstance(error, InvalidInput):
             self.finish(error)
         else:
-            logger.error("the model failed on a request of %d rows", self.count, exc_info=error)
+            logger.error("the model failed on a request of %d rows", self.rows.number, exc_info=error)
             self.finish(ModelFailure(f"{type(error).__name__}: {error}"))
 
     def finish(self, outcome: Answer | ServiceError) -> None:
@@ -127,22 +108,26 @@ class Slice:
     def count(self) -> int:
         return self.stop - self.start
 
-    def cut_input(self, name: str, axis: int) -> np.ndarray:
-        array = self.request.rows.inputs[name]
-        return array if self.count == array.shape[axis] else cut_rows(array, axis, self.start, self.stop)
-
     def cut_outputs(
         self, outputs: Sequence[np.ndarray], axes: Sequence[int | None], begin: int
     ) -> Sequence[np.ndarray] | None:
         """The outputs of the whole request, from those of a batch where this slice begins at row ``begin``.
 
-        None while other slices of the request have not run. ``axes`` are as for ``rejoin``.
+        None while other slices of the request have not run. ``axes`` are the batch axes of the outputs, None for an
+        output that all rows share.
         """
-        end = begin + self.count
+        request, end = self.request, begin + self.count
         mine = [cut_rows(output, axis, begin, end) for output, axis in zip(outputs, axes, strict=True)]
-        if self.count == self.request.rows.number:
+        if self.count == request.rows.number:
             return mine
-        return self.request.rejoin(self.start, self.count, mine, axes)
+        request.parts[self.start] = mine
+        request.rows_done += self.count
+        if request.rows_done < request.rows.number:
+            return None
+        columns = zip(*(request.parts[at] for at in sorted(request.parts)), strict=True)
+        return [
+            each[0] if axis is None else np.concatenate(each, axis) for axis, each in zip(axes, columns, strict=True)
+        ]
 
 
 class Batch:
@@ -163,7 +148,8 @@ class Batch:
             if axis is None:  # the same in every request of the batch
                 joined[name] = shared if is_aligned(shared) else shared.copy()
             else:
-                joined[name] = buffer.join(name, [part.cut_input(name, axis) for part in self.slices], rows, axis)
+                parts = [cut_rows(s.request.rows.inputs[name], axis, s.start, s.stop) for s in self.slices]
+                joined[name] = buffer.join(name, parts, rows, axis)
         return joined
 
     def halves(self) -> "tuple[Batch, Batch]":
@@ -190,7 +176,7 @@ class BatchQueue:
         self.max_rows = max_rows
         self.max_queue_rows = max_queue_rows
         self.max_wait_s = max_wait_s
-        self.max_requests = [UNLIMITED if most is None else most for most in max_requests]
+        self.max_requests = [math.inf if most is None else most for most in max_requests]
         self.requests_of = [0] * PRIORITIES
         """How many requests of each priority wait."""
         self.waiting_rows = 0

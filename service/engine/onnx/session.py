@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -83,16 +83,20 @@ class Session:
         run_options: Any = _QUIET,
     ) -> None:
         began = time.perf_counter()
-        options = functools.partial(make_options, intra_op_threads, external or {})
         available = available_providers(policy)
         wanted, buckets = choose_provider(policy, available), make_buckets(max_rows)
         profile: Mapping[str, str] = {}
+
+        def open_with(gpu: GpuOptions) -> Any:
+            options = make_options(intra_op_threads, external or {})
+            return open_session(content, options, plan_providers(policy, available, gpu, profile))
+
         if wanted == "tensorrt":
-            profile = profile_options(_read_inputs(content, options()), buckets)
+            profile = profile_options(_read_inputs(content, make_options(intra_op_threads, external or {})), buckets)
             gpu = _with_own_cache(gpu, content)
         capture = gpu.cuda_graphs and wanted == "cuda"
         try:
-            self._session = open_session(content, options(), plan_providers(policy, available, gpu, profile))
+            self._session = open_with(gpu)
             if capture and needs_values(self._session):
                 raise NotReady("a graph with tensors of BF16 does not run in buffers at fixed addresses")
         except (BadGraph, NotReady) as refusal:
@@ -100,8 +104,7 @@ class Session:
                 raise
             logger.warning("no CUDA graphs: %s", refusal)  # a part of the model runs on the CPU, or it has a loop
             capture = False
-            plan = plan_providers(policy, available, replace(gpu, cuda_graphs=False))
-            self._session = open_session(content, options(), plan)
+            self._session = open_with(replace(gpu, cuda_graphs=False))
         self.provider = check_provider(policy, self._session.get_providers())
         self.on_cpu = self.provider == CPU
         if self.on_cpu and wanted != "cpu":
@@ -119,14 +122,13 @@ class Session:
         if needs_values(self._session):
             self._bindings = Values(self._session, run_options)
         elif bound or (bound is None and not self.on_cpu):
-            self._bindings = self._bind(place, buckets, lanes, self.has_cuda_graphs)
+            inputs, outputs = read_slots(self._session.get_inputs()), read_slots(self._session.get_outputs())
+            if inputs is not None and outputs is not None:
+                capture = self.has_cuda_graphs
+                self._bindings = Bindings(
+                    self._session, inputs, outputs, place, buckets=buckets, lanes=lanes, capture=capture
+                )
         self.load_s = time.perf_counter() - began
-
-    def _bind(self, place: MemoryLocation, buckets: Sequence[int], lanes: int, capture: bool) -> Bindings | None:
-        inputs, outputs = read_slots(self._session.get_inputs()), read_slots(self._session.get_outputs())
-        if inputs is None or outputs is None:
-            return None
-        return Bindings(self._session, inputs, outputs, place, buckets=buckets, lanes=lanes, capture=capture)
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """Outputs in the order of ``output_names``.
@@ -154,14 +156,15 @@ class Session:
             raise InvalidInput(refusal) from error
         return outputs if self.shapes is None else self.shapes.leave(self.output_names, outputs)
 
-    def adopt(self, graph: Graph, shapes: Reshape | None) -> None:
-        """Give these outputs only, and take and give tensors in the shapes of callers."""
+    def adopt(self, graph: Graph, shapes: Reshape | None) -> Self:
+        """Give these outputs only, and take and give tensors in the shapes of callers. Returns itself."""
         self.output_names = [tensor.name for tensor in graph.outputs]
         self.shapes = shapes
         if isinstance(self._bindings, Values):
             self._bindings.output_names = self.output_names
         elif shapes is not None or self.output_names != [output.name for output in self._session.get_outputs()]:
             self._bindings = None
+        return self
 
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
         """As ``run``, for a loop: on a device the outputs named in ``stay`` are left there, for the next step."""

@@ -93,7 +93,7 @@ def test_request_waits_for_its_model_no_longer_than_its_deadline(store: Path, ti
         worker = server.worker
         assert worker is not None
         loop = worker.tasks.loop
-        busy = worker.registry.entries["double"].busy
+        busy = worker.registry.lock("double")
         asyncio.run_coroutine_threadsafe(busy.acquire(), loop).result(20)
         try:
             assert client.post(INFER, json={"inputs": [X], **parameters}).status_code == 504

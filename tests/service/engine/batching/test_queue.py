@@ -233,7 +233,7 @@ class QueueMachine(RuleBasedStateMachine):
             if not pieces:
                 self._check_order(part.request)
             pieces.append((part.start, part.stop))
-            if part.stop == part.request.count:
+            if part.stop == part.request.rows.number:
                 self.ended.add(part.request)
 
     def _check_order(self, new: QueuedRequest) -> None:
@@ -279,4 +279,4 @@ def test_every_row_is_given_once_in_order(counts: list[int], max_rows: int):
         assert batch.count <= max_rows
         for part in batch.slices:
             given_rows[part.request].extend(range(part.start, part.stop))
-    assert all(given_rows[r] == list(range(r.count)) for r in requests)
+    assert all(given_rows[r] == list(range(r.rows.number)) for r in requests)
