@@ -250,15 +250,15 @@ class _ForwardedRequests:
             headers[_LENGTH] = head["length"].encode()
         request = AwaitedRequest(Endpoint(FORWARDED_INFER, head["model"], head["version"]), b"", headers)
         request.patience_s = head["patience_s"]
-        if not self._handler.body_budget.try_admit(len(body)):
+        is_admitted = self._handler.body_budget.try_admit(len(body))
+        self._requests[number] = request
+        request.answer.add_done_callback(functools.partial(self._done, number, len(body) if is_admitted else 0))
+        if is_admitted:
+            request.body = body
+            self._handler.start(request)
+        else:
             full = QueueFull("sequence_id: the worker that keeps this sequence holds all it may")
             self._handler.refuse(request, full)
-            self._reply(number, request.answer.result())
-            return
-        request.body = body
-        self._requests[number] = request
-        request.answer.add_done_callback(functools.partial(self._done, number, len(body)))
-        self._handler.start(request)
 
     def leave(self) -> None:
         """Cancel all requests and close the connection, when what is written has been sent."""
@@ -269,9 +269,8 @@ class _ForwardedRequests:
 
     def _done(self, number: int, size: int, answer: asyncio.Future[Reply]) -> None:
         self._handler.body_budget.release(size)
-        if self._requests.pop(number, None) is not None:
-            self._reply(number, answer.result())
-
-    def _reply(self, number: int, reply: Reply) -> None:
+        if self._requests.pop(number, None) is None:
+            return
+        reply = answer.result()
         headers = [(name.decode(), value.decode()) for name, value in reply.headers]
         self._writer.writelines(_frame(number, {"status": reply.status, "headers": headers}, b"".join(reply.chunks)))
