@@ -239,8 +239,6 @@ class RequestHandler(Handler):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.clock = clock
-        self.max_body_bytes = settings.max_body_bytes
-        self.base_path = settings.base_path
         self.settings = settings
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.body_budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
@@ -356,7 +354,7 @@ class RequestHandler(Handler):
                 raise UnsupportedCoding(
                     f"content-encoding {coding!r}: expected none on {request.endpoint.route}", ("identity",)
                 )
-            work = functools.partial(inflate, request.body, coding, self.max_body_bytes)
+            work = functools.partial(inflate, request.body, coding, self.settings.max_body_bytes)
             if len(request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
                 go_on(work())
             else:

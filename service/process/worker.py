@@ -22,7 +22,7 @@ from service.worker import Worker
 
 
 class _ServedWorker(Worker):
-    """A worker that tells the supervisor when it cannot serve, and whose process ends when it stops."""
+    """A worker that tells the supervisor when it cannot serve."""
 
     listens_at_start = False  # gRPC listens when HTTP does
 
@@ -38,9 +38,6 @@ class _ServedWorker(Worker):
             await super().listen()
         except SettingsError as error:
             self._refuse(error)
-
-    def close(self) -> None:
-        """Do not wait for threads: one may be in a native call that never returns."""
 
     def _refuse(self, error: SettingsError) -> None:
         self._channel.tell(REFUSED, str(error))

@@ -167,7 +167,7 @@ class InferenceServicer:
 
     async def _translate(self, request: AwaitedRequest, content: bytes) -> Translation:
         """Translate a message, in a thread if that takes long. Raises InvalidInput, DeadlinePassed."""
-        max_bytes = self._handler.max_body_bytes
+        max_bytes = self._handler.settings.max_body_bytes
         if len(content) > FEW_BYTES and (len(content) > _IN_THREAD_FROM_BYTES or not has_few_fields(content)):
             # Parsed in the thread too: a parsed message is larger, and many may wait for the thread.
             read = functools.partial(read_infer, content, self._handler.find_max_tensors(), max_bytes)

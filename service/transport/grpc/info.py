@@ -156,13 +156,8 @@ async def ask_route(application: ASGIApp, info_request: InfoRequest, request_id:
     path, body = info_request
     scope: dict[str, Any] = {
         "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
         "method": "GET" if body is None else "POST",
-        "scheme": "http",
         "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
         "query_string": b"",
         "headers": [] if body is None else [(b"content-type", b"application/json")],
         "sluice.request_id": request_id,
