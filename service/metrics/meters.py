@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, RECORDS, REQUEST_FIELDS, REQUESTS, Definition
+from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, REQUEST_FIELDS, REQUESTS, Definition
 from service.metrics.storage import Histogram, Labels, Numbers, Series, Storage, is_in_use, read_storage
 from service.metrics.times import Tally, Times
 from service.metrics.tracing import DEFAULTS, Sampler
@@ -103,7 +103,7 @@ class Metrics:
 
     def records(self, name: str) -> Iterator[tuple[Labels, Mapping[str, float]]]:
         """Every worker's records of a name, by field; those of dead workers too."""
-        fields = RECORDS[name].fields
+        fields = ALL[name].fields
         for definition, labels, values in self._everything():
             if definition.name == name:
                 yield labels, dict(zip(fields, values, strict=True))
