@@ -159,7 +159,9 @@ class _WorkerConnection:
         """
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the worker that keeps the sequence was asked")
-        if len(self._waiting) >= MAX_UNDER_WAY or self._unsent_bytes() + len(request.body) > self._max_bytes:
+        writer = self._writer
+        unsent_bytes = sum(map(len, self._unsent)) if writer is None else writer.transport.get_write_buffer_size()
+        if len(self._waiting) >= MAX_UNDER_WAY or unsent_bytes + len(request.body) > self._max_bytes:
             raise QueueFull(
                 f"sequence_id: expected at most {MAX_UNDER_WAY} requests of {self._max_bytes} bytes on their way to "
                 "the worker that keeps this sequence"
@@ -175,11 +177,6 @@ class _WorkerConnection:
         self._waiting[number] = done, self._loop.call_later(left_s + GRACE_S, self._expire, number)
         self._send(_frame(number, head, request.body))
         return functools.partial(self._cancel, number)
-
-    def _unsent_bytes(self) -> int:
-        if self._writer is not None:
-            return self._writer.transport.get_write_buffer_size()
-        return sum(map(len, self._unsent))
 
     def _send(self, parts: list[Any]) -> None:
         if self._writer is not None:

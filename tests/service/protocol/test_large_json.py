@@ -74,7 +74,7 @@ def test_no_piece_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     text = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2000, 100], "data": data}]}).encode()
     parsed: list[int] = []
 
-    def parse(piece: bytes, what: str) -> Any:
+    def parse(piece: bytes, what: str = "body") -> Any:
         parsed.append(len(piece))
         return parse_json(piece, what)
 
