@@ -45,13 +45,6 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
-class _WorkerOfBentoML(Worker):
-    """A worker whose process ends when it stops."""
-
-    def close(self) -> None:
-        """Do not wait for threads: one may be in a native call that never returns."""
-
-
 def _open_worker() -> Worker:
     """Make the worker of this process, on its event loop. Raises SettingsError."""
     global _worker
@@ -69,7 +62,7 @@ def _open_worker() -> Worker:
         logger.warning("%s: ignored, because Kubernetes sets them for a Service of that name", ", ".join(injected))
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         settings = settings.replace(metrics_dir=find_folder_of_siblings())
-    _worker = _WorkerOfBentoML(settings)
+    _worker = Worker(settings)
     return _worker
 
 

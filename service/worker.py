@@ -167,7 +167,7 @@ class Worker:
         return min(self.settings.drain_s, REPLACE_DRAIN_S) if self.is_replaced else self.settings.drain_s
 
     async def stop(self) -> None:
-        """Finish the accepted requests, then end the threads."""
+        """Finish the accepted requests. Threads go on: one may be in a native call that never returns."""
         self.begin_stop()
         await self.administration.close()
         if self._loading is not None and not self._loading.done():
@@ -185,13 +185,6 @@ class Worker:
         if self.forwarder is not None:
             await self.forwarder.close()
         self.sequences.close()
-        self.close()
-
-    def close(self) -> None:
-        """End the threads, and wait for them."""
-        self.registry.close()
-        self.handler.close()
-        self.device.close()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -253,7 +253,7 @@ class Responder(Work):
 
     def inflate(self, coding: str) -> None:
         """Go on with the body before its content coding."""
-        work = functools.partial(inflate, self.request.body, coding, self._handler.max_body_bytes)
+        work = functools.partial(inflate, self.request.body, coding, self._handler.settings.max_body_bytes)
         if len(self.request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
             self._take_inflated(work())
         else:
@@ -302,8 +302,6 @@ class RequestHandler(Handler):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.clock = clock
-        self.max_body_bytes = settings.max_body_bytes
-        self.base_path = settings.base_path
         self.settings = settings
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.body_budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)

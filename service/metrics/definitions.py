@@ -34,7 +34,7 @@ BATCH_FIELDS = ("count", "input_s", "infer_s", "output_s")
 """Seconds summed over batches."""
 
 _MODEL = ("model", "version")
-DEFINITIONS = {
+ALL = {
     d.name: d
     for d in (
         Definition("counter", "sluice_requests", "Requests answered, by status", ("route", "model", "status")),
@@ -51,14 +51,9 @@ DEFINITIONS = {
         Definition("gauge", "sluice_workers", "Workers that are alive", ()),
         Definition("gauge", "sluice_worker_memory_bytes", "Resident memory of the workers, shared pages in each", ()),
         Definition("gauge", "sluice_device_memory_bytes", "Memory of a GPU, all processes", ("device", "kind")),
-    )
-}
-RECORDS = {
-    d.name: d
-    for d in (
         Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
         Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
     )
 }
-"""The records behind the statistics routes. They are not exposed."""
-ALL = DEFINITIONS | RECORDS
+DEFINITIONS = {name: definition for name, definition in ALL.items() if definition.kind != "record"}
+"""Those that are exposed. The records are behind the statistics routes."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, RECORDS, REQUEST_FIELDS, REQUESTS, Definition
+from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, REQUEST_FIELDS, REQUESTS, Definition
 from service.metrics.storage import Histogram, Labels, Numbers, Series, Storage, is_in_use, read_storage
 from service.metrics.times import Tally, Times
 from service.metrics.tracing import DEFAULTS, Sampler
@@ -36,7 +36,8 @@ class ModelMeter:
         self._depth = metrics.numbers("sluice_queue_rows", labels)
 
     def queued(self, waits_s: Sequence[float]) -> None:
-        self._queue.observe_all(waits_s)
+        for wait_s in waits_s:
+            self._queue.observe(wait_s)
 
     @property
     def traces(self) -> bool:
@@ -83,14 +84,10 @@ class RouteMeter:
 
 
 class Metrics:
-    """All metrics of this worker, and the sums over all workers.
+    """All metrics of this worker, and the sums over all workers. Gauges of dead workers are left out."""
 
-    ``alive`` tells whether a process runs; None: its lock does. Gauges of dead workers are left out.
-    """
-
-    def __init__(self, folder: Path | None = None, alive: Callable[[int], bool] | None = None) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self._folder, self._pid = folder, os.getpid()
-        self._alive = alive
         self._storage = Storage(folder, self._pid)
         self._routes: dict[tuple[str, str], RouteMeter] = {}
         self.sources: list[Source] = []
@@ -106,7 +103,7 @@ class Metrics:
 
     def records(self, name: str) -> Iterator[tuple[Labels, Mapping[str, float]]]:
         """Every worker's records of a name, by field; those of dead workers too."""
-        fields = RECORDS[name].fields
+        fields = ALL[name].fields
         for definition, labels, values in self._everything():
             if definition.name == name:
                 yield labels, dict(zip(fields, values, strict=True))
@@ -137,21 +134,14 @@ class Metrics:
     def workers(self) -> set[int]:
         """The process ids of the workers that share these metrics and are alive, this one among them."""
         paths = self._folder.glob("*.series") if self._folder else ()
-        return {self._pid, *(_pid_of(path) for path in paths if self._is_alive(path))}
+        return {self._pid, *(int(path.stem.partition("-")[0]) for path in paths if is_in_use(path))}
 
     def _everything(self) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
         yield from self._storage.series()
         for path in self._folder.glob("*.series") if self._folder else ():
             if path == self._storage.series_path:
                 continue
-            alive = self._is_alive(path)
+            alive = is_in_use(path)
             for definition, labels, values in read_storage(path):
                 if alive or definition.kind != "gauge":
                     yield definition, labels, values
-
-    def _is_alive(self, path: Path) -> bool:
-        return is_in_use(path) if self._alive is None else self._alive(_pid_of(path))
-
-
-def _pid_of(path: Path) -> int:
-    return int(path.stem.partition("-")[0])

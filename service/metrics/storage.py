@@ -123,7 +123,3 @@ class Histogram:
     def observe(self, value: float) -> None:
         self._values[self._at + bisect_left(self._bounds, value)] += 1.0
         self._values[self._sum] += value
-
-    def observe_all(self, observed: Sequence[float]) -> None:
-        for value in observed:
-            self.observe(value)

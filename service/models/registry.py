@@ -189,7 +189,7 @@ class Registry:
                 describe_failure(error, f"loading {labels[0]} version {number}"),
             )
             if not serves:
-                self._metrics.gauge("sluice_model_ready", labels).set(0)
+                self._metrics.numbers("sluice_model_ready", labels).set(0)
             logger.error("%s version %s is unavailable: %s", *labels, entry.reason)
         else:
             entry.model = self._open(version, loaded)

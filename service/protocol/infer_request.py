@@ -18,7 +18,7 @@ from model_store.datatypes import DATATYPES, Datatype
 from service.errors import InvalidInput
 from service.protocol.escape import read_bytes
 from service.protocol.json import MAX_AXES, expect, numbers_of, parse_json, read_optional, refuse_unknown, type_name
-from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_large, parse_large, release_large
+from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_large, parse_body, release_large
 from service.settings import MAX_INPUTS
 
 MAX_KEPT_BYTES: Final = 4096
@@ -107,9 +107,8 @@ def parse_infer(
         found = _parse_template(text, admit, max_tensors)
         if found is not None:
             return found
-    parse = parse_large if at > LARGE_BYTES else parse_json
     is_kept = header_bytes and at <= MAX_KEPT_BYTES
-    header = _parse_cached(text, max_tensors) if is_kept else parse_header(parse(text), max_tensors)
+    header = _parse_cached(text, max_tensors) if is_kept else parse_header(parse_body(text), max_tensors)
     try:
         _check_lengths(header, at, len(body) - at)
         admit(header)

@@ -95,9 +95,5 @@ def read_loop(manifest: Manifest) -> SequenceRules | None:
     """The rules of a model with a loop; None for others."""
     if manifest.loop is None:
         return None
-    tensors = {tensor.name: tensor for tensor in manifest.graphs[MAIN].inputs}
-
-    def begin(name: str) -> np.ndarray | None:
-        return zeros_of(tensors[name])[None] if tensors[name].has_fixed_rows else None
-
-    return SequenceRules(Sequences([State(c.input, c.output, begin(c.input)) for c in manifest.loop.carries]))
+    zeros = {tensor.name: zeros_of(tensor)[None] for tensor in manifest.graphs[MAIN].inputs if tensor.has_fixed_rows}
+    return SequenceRules(Sequences([State(c.input, c.output, zeros.get(c.input)) for c in manifest.loop.carries]))

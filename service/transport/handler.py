@@ -23,8 +23,6 @@ class Handler(abc.ABC):
     clock: Callable[[], float]
     parsing: Executor
     find_max_tensors: Callable[[], int]
-    max_body_bytes: int
-    base_path: str
     settings: Settings
     cors: Cors | None
     body_budget: BodyBudget

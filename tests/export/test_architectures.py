@@ -10,7 +10,7 @@ from export import ExportSpec, publish
 from model_store import Store
 from model_store.tasks import Classes
 from service.settings import Settings
-from service.worker import Worker
+from tests.support.servers import ClosingWorker
 
 torch = pytest.importorskip("torch")
 architectures = pytest.importorskip("tests.support.rows.architectures", exc_type=ImportError)
@@ -40,7 +40,7 @@ def test_architecture_is_exported_proved_and_served(
     assert golden is not None
 
     async def serve() -> dict[str, np.ndarray]:
-        worker = Worker(Settings(store=store.root))
+        worker = ClosingWorker(Settings(store=store.root))
         await worker.registry.load_all()
         model = worker.registry.find(spec.name)
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

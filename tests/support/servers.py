@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import httpx
 import uvicorn
+from starlette.applications import Starlette
 
 from service.settings import Settings
 from service.transport.asgi import AsgiApplication
@@ -16,7 +17,17 @@ from service.transport.fast.protocol import FastProtocol
 from service.worker import Worker
 
 
-class ReadyWorker(Worker):
+class ClosingWorker(Worker):
+    """Ends its threads when it stops, so that a test leaves none."""
+
+    async def stop(self) -> None:
+        await super().stop()
+        self.registry.close()
+        self.handler.close()
+        self.device.close()
+
+
+class ReadyWorker(ClosingWorker):
     """Has loaded its models when it has started, so that a test need not wait for them."""
 
     async def start(self) -> None:
@@ -69,7 +80,7 @@ class Serving:
             return self.worker
 
         config = uvicorn.Config(
-            AsgiApplication(open_service),
+            AsgiApplication(open_service, Starlette()),
             http=FastProtocol,
             log_config=None,
             access_log=False,

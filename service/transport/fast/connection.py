@@ -227,8 +227,9 @@ class Connection:
         if handler is None or request.refusal is not None or request.response_complete:
             return
         request.size += len(body)
-        if request.size > handler.max_body_bytes:
-            self.refuse(request, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more"))
+        max_bytes = handler.settings.max_body_bytes
+        if request.size > max_bytes:
+            self.refuse(request, BodyTooLarge(f"body: expected at most {max_bytes} bytes, got more"))
             return
         request.parts.add(body)
         request.held_bytes = request.size

@@ -10,16 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES
+from uvloop import Loop
 
 from service.settings import Settings
 
-try:
-    from uvloop import Loop as _Loop
-except ImportError:  # as uvicorn falls back
-    from asyncio import SelectorEventLoop as _Loop  # type: ignore[assignment]
 
-
-class ImpatientLoop(_Loop):
+class ImpatientLoop(Loop):
     """``handshake_s`` is how long a TLS handshake may take."""
 
     handshake_s = 10.0

@@ -127,9 +127,9 @@ class FastProtocol(LimitedProtocol):
             self._go_by_asgi()
             return
         previous, self.cycle = self.cycle, request  # type: ignore[assignment]  # it has what uvicorn reads of a cycle
-        handler = self._connection.handler
-        if handler is not None and self._length > handler.max_body_bytes:
-            said = f"body: expected at most {handler.max_body_bytes} bytes, got {self._length}"
+        max_bytes = self.settings.max_body_bytes
+        if self._length > max_bytes:
+            said = f"body: expected at most {max_bytes} bytes, got {self._length}"
             self._connection.refuse(request, BodyTooLarge(said))
         if previous is None or previous.response_complete:
             request.turn = True
@@ -304,7 +304,7 @@ class FastProtocol(LimitedProtocol):
         if not self.settings.fast_path or self.limit_concurrency is not None:
             return None
         url, _, query = self.url.partition(b"?")
-        path, base_path = url.decode("latin-1"), handler.base_path
+        path, base_path = url.decode("latin-1"), self.settings.base_path
         if self.root_path or "%" in path or not path.startswith(base_path):
             return None  # the ASGI path decodes it
         endpoint = handler.match(path[len(base_path) :])

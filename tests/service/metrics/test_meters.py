@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.metrics import meters
 from service.metrics.definitions import DEFINITIONS, ROWS, SECONDS
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics, ModelMeter
@@ -62,22 +63,23 @@ def leave(folder: Path, pid: int, number: int) -> None:
 
 @pytest.mark.parametrize(("alive", "depth", "workers"), [(True, 4.0, 2.0), (False, 1.0, 1.0)])
 def test_workers_are_summed_and_the_dead_keep_only_their_counters(
-    folder: Path, alive: bool, depth: float, workers: float
+    folder: Path, monkeypatch: pytest.MonkeyPatch, alive: bool, depth: float, workers: float
 ) -> None:
     """Whether a worker lives decides over its gauges and not over its counters and histograms."""
     leave(folder, 1, 3)
-    asked: list[int] = []
+    asked: list[str] = []
 
-    def is_alive(pid: int) -> bool:
-        asked.append(pid)
+    def is_alive(path: Path) -> bool:
+        asked.append(path.name.partition("-")[0])
         return alive
 
-    metrics = Metrics(folder, is_alive)
+    monkeypatch.setattr(meters, "is_in_use", is_alive)
+    metrics = Metrics(folder)
     count(metrics, 1)
     samples = exposed(metrics)
     assert (samples[REJECTED], samples[DEPTH], samples[WORKERS]) == (4, depth, workers)
     assert (samples[ROWS_SUM], samples[ROWS_COUNT]) == (4, 2)
-    assert set(asked) == {1}
+    assert set(asked) == {"1"}
 
 
 def test_worker_with_the_pid_of_a_dead_one_keeps_its_counters_apart(folder: Path) -> None:
@@ -89,7 +91,7 @@ def test_worker_with_the_pid_of_a_dead_one_keeps_its_counters_apart(folder: Path
     second.rejected("new", "too_late")
     for path in folder.glob(f"{os.getpid()}-*"):
         path.rename(path.with_name(path.name.replace(str(os.getpid()), "1")))
-    samples = exposed(Metrics(folder, lambda _: False))
+    samples = exposed(Metrics(folder))
     assert samples[key("sluice_rejected_total", model="new", reason="too_late")] == 2
     assert samples[key("sluice_rejected_total", model="old", reason="invalid")] == 1
 
@@ -117,7 +119,7 @@ def test_labels_of_any_text_survive(folder: Path) -> None:
     leave(folder, 1, 0)
     (series,) = folder.glob("1-*.series")
     series.write_text(series.read_text() + json.dumps(["sluice_rejected", [name, "x"], 50]) + "\n")
-    metrics = Metrics(folder, lambda _: True)
+    metrics = Metrics(folder)
     metrics.rejected(name, "x")
     assert exposed(metrics)[key("sluice_rejected_total", model=name, reason="x")] == 1
 

@@ -74,7 +74,7 @@ def test_no_piece_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     text = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2000, 100], "data": data}]}).encode()
     parsed: list[int] = []
 
-    def parse(piece: bytes, what: str) -> Any:
+    def parse(piece: bytes, what: str = "body") -> Any:
         parsed.append(len(piece))
         return parse_json(piece, what)
 
@@ -127,7 +127,7 @@ def test_large_arrays_are_written_in_their_nesting(shape: tuple[int, ...]) -> No
     """A large array that is written and read again is the same array."""
     array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     array.flat[7] = math.inf
-    values = json.loads(render_json(large_json.render_large(array)))
+    values = json.loads(render_json(large_json.render_array(array)))
     np.testing.assert_array_equal(array_of(values, FP32, "x"), array)
 
 

@@ -8,6 +8,7 @@ import pytest
 from service.api.handler import Responder
 from service.settings import Settings
 from service.transport.request import SMALL_BODY_BYTES, BodyBudget, BodyParts
+from tests.support.clocks import run_virtual
 from tests.support.connections.virtual import PATH, Peer, VirtualServer, served
 
 MIB = 1 << 20
@@ -157,35 +158,42 @@ def test_body_in_tiny_pieces_takes_no_more_than_its_bytes():
 
 
 def test_budget_admits_one_body_whatever_its_size():
-    """When nothing is held, a body of any size is admitted."""
-    body_budget = BodyBudget(100)
-    retried: list[str] = []
-    assert body_budget.admit(1000, lambda: retried.append("a"))
-    assert not body_budget.admit(1, lambda: retried.append("b"))
-    assert retried == []
-    body_budget.release(1000)
-    assert retried == ["b"]
-    assert body_budget.admit(1, lambda: None)
+    """When nothing is held, a body of any size is admitted; the next one waits."""
+
+    async def act() -> None:
+        body_budget = BodyBudget(100)
+        await body_budget.admit(1000)
+        waiting = asyncio.create_task(body_budget.admit(1))
+        assert await asyncio.wait([waiting], timeout=1) == (set(), {waiting})
+        body_budget.release(1000)
+        await waiting
+        await body_budget.admit(1)
+
+    run_virtual(act())
 
 
 def test_room_that_is_released_while_it_is_given_out_goes_on():
     """Room that is released while room is given out goes to the next one that waits."""
     body_budget = BodyBudget(100)
-    asked: list[str] = []
+    admitted: list[str] = []
 
-    def ask(name: str, size_bytes: int) -> None:
-        if body_budget.admit(size_bytes, lambda: ask(name, size_bytes)):
-            asked.append(name)
-            if name != "last":
-                body_budget.release(size_bytes)
+    async def ask(name: str) -> None:
+        await body_budget.admit(60)
+        admitted.append(name)
+        if name != "last":
+            body_budget.release(60)
 
-    assert body_budget.admit(100, lambda: None)
-    for name in ("a", "b", "c", "last"):
-        ask(name, 60)
-    assert asked == []
-    body_budget.release(100)
-    assert asked == ["a", "b", "c", "last"]
-    assert body_budget.held_bytes == 60
+    async def act() -> None:
+        await body_budget.admit(100)
+        waiting = [asyncio.create_task(ask(name)) for name in ("a", "b", "c", "last")]
+        await asyncio.wait(waiting, timeout=1)
+        assert admitted == []
+        body_budget.release(100)
+        await asyncio.gather(*waiting)
+        assert admitted == ["a", "b", "c", "last"]
+        assert body_budget.held_bytes == 60
+
+    run_virtual(act())
 
 
 @pytest.mark.parametrize("end", ["complete", "gone", "too large"])

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
 from service.api.handler import RequestHandler, Responder
@@ -91,7 +92,7 @@ class VirtualServer:
         self.inform: Callable[[Any, Any, Any], Awaitable[None]] = tell_nothing
         self.handler.starts[INFER_ROUTE] = lambda responder: self.start(responder)
         self.server_state = ServerState()
-        self._app = AsgiApplication(lambda: _Service(self))
+        self._app = AsgiApplication(lambda: _Service(self), Starlette())
         self._config = uvicorn.Config(self._app, log_config=None, access_log=False)
         self._peers: list[Peer] = []
         self._state: dict[str, Any] = {}
