@@ -1,19 +1,14 @@
 """Kinds: other datatypes, quantisation, tied weights, depth, tensors that samples share."""
 
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
 from torch.ao import quantization
 
-from tests.support.kinds.case import TIME, Kind, Kinds, Sample, ids, normal
+from tests.support.kinds.case import Kind, Kinds, ids, normal, time
 
 KINDS = Kinds()
-
-
-def _same(sample: Sample) -> dict[str, Any]:
-    return {"query": sample, "key": sample}
 
 
 class Wide(nn.Module):
@@ -47,12 +42,6 @@ def double(self, x):
 def mixed(self, n, x):
     """Integers, halves and doubles meet, and torch decides what comes of it."""
     return n * 0.5 + x, n + 1, (n > 3) & (x > 0)
-
-
-def make_dynamic() -> nn.Module:
-    module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
-    with warnings.catch_warnings(action="ignore"):
-        return quantization.quantize_dynamic(module, {nn.Linear}, torch.qint8)
 
 
 class Quantised(nn.Module):
@@ -108,12 +97,6 @@ def again(self, x):
     return x
 
 
-@KINDS.add(_same(normal(4, 6)))
-def shared_sample(self, query, key):
-    """Two inputs, for which one tensor is the sample."""
-    return query - key.flip(1)
-
-
 @KINDS.add(
     {"x": normal(4, 64)},
     lambda: {"net": nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 10))},
@@ -141,9 +124,6 @@ KINDS += [
     Kind(
         name="bfloat-inside", module=lambda: Convolved(torch.bfloat16), inputs={"x": normal(4, 2, 12)}, tolerance=0.05
     ),
-    Kind(name="quantised-dynamic", module=make_dynamic, inputs={"input": normal(4, 6)}, tolerance=0.05),
     Kind(name="quantised-static", module=make_static, inputs={"x": normal(4, 2, 6, 6)}, tolerance=0.02),
-    Kind(
-        name="tied", module=Tied, inputs={"ids": ids(4, 5, table=40)}, dynamic={"ids": TIME}, refused=False, fast=True
-    ),
+    Kind(name="tied", module=Tied, inputs={"ids": ids(4, time(5), table=40)}, fast=True),
 ]

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import PICTURE, ROWS, Kind, Kinds, normal, pixels, uniform
+from tests.support.kinds.case import PICTURE, Axis, Kind, Kinds, height, normal, pixels, uniform, width
 
 KINDS = Kinds()
 _PICTURES = tuple(
@@ -36,9 +36,7 @@ class Warped(nn.Module):
         return functional.grid_sample(x, grid, align_corners=False)
 
 
-@KINDS.add(
-    {"flow": normal(3, 2, 12, 10), "x": normal(3, 2, 12, 10)}, dynamic={"x": PICTURE, "flow": PICTURE}, sizes=_PICTURES
-)
+@KINDS.add({"flow": normal(3, 2, height(12), width(10)), "x": normal(3, 2, height(12), width(10))}, sizes=_PICTURES)
 def grid_flow(self, x, flow):
     """Each pixel is fetched from where a flow in pixels points."""
     height, width = x.shape[2:]
@@ -58,9 +56,8 @@ class Resized(nn.Module):
 
 
 @KINDS.add(
-    {"x": normal(3, 3, 12, 10)},
+    {"x": normal(3, 3, height(12), width(10))},
     lambda: {"down": nn.Conv2d(3, 4, 3, stride=2, padding=1), "side": nn.Conv2d(3, 4, 1)},
-    dynamic={"x": PICTURE},
     sizes=_PICTURES,
 )
 def resize_pyramid(self, x):
@@ -70,9 +67,8 @@ def resize_pyramid(self, x):
 
 
 @KINDS.add(
-    {"x": normal(3, 2, 9, 7)},
+    {"x": normal(3, 2, height(9), width(7))},
     lambda: {"offset": nn.Conv2d(2, 18, 3, padding=1), "weight": nn.Parameter(torch.randn(4, 2, 9) / 4)},
-    dynamic={"x": PICTURE},
     sizes=_PICTURES,
 )
 def deform_conv(self, x):
@@ -86,10 +82,7 @@ def deform_conv(self, x):
     return torch.einsum("bckhw,ock->bohw", found, self.weight)
 
 
-@KINDS.add(
-    {"boxes": uniform(3, 5, 4, low=0.0, high=9.0), "features": normal(3, 2, 10, 12)},
-    dynamic={"features": ROWS, "boxes": {0: "batch", 1: "boxes"}},
-)
+@KINDS.add({"boxes": uniform(3, Axis(5, "boxes"), 4, low=0.0, high=9.0), "features": normal(3, 2, 10, 12)})
 def roi_align(self, features, boxes):
     """Boxes of each picture are cut out and brought to 4 by 4: ROI align of plain operators."""
     steps = (torch.arange(4) + 0.5) / 4
@@ -107,14 +100,14 @@ def _pool(size: int):
     return lambda: {"conv": nn.Conv2d(3, 4, 3, padding=1), "pool": nn.AdaptiveAvgPool2d(size)}
 
 
-@KINDS.add({"x": normal(3, 3, 12, 10)}, _pool(3), name="pool-grid", dynamic={"x": PICTURE}, sizes=_PICTURES)
-@KINDS.add({"x": normal(3, 3, 12, 10)}, _pool(1), dynamic={"x": PICTURE}, sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, height(12), width(10))}, _pool(3), name="pool-grid", sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, height(12), width(10))}, _pool(1), sizes=_PICTURES)
 def pool_all(self, x):
     """The mean over a picture of any size, and over a grid of three by three."""
     return self.pool(self.conv(x)).flatten(1)
 
 
-@KINDS.add({"x": normal(3, 3, 12, 10)}, dynamic={"x": PICTURE}, sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, height(12), width(10))}, sizes=_PICTURES)
 def pool_ceiling(self, x):
     """Pools that take what is left over at the edge."""
     most = functional.max_pool2d(x, 3, 2, ceil_mode=True)
@@ -126,17 +119,15 @@ def _padded(mode: str):
 
 
 @KINDS.add({"x": normal(3, 3, 12, 10)}, _padded("circular"), name="pad-circular")
-@KINDS.add({"x": normal(3, 3, 12, 10)}, _padded("reflect"), dynamic={"x": PICTURE}, sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, height(12), width(10))}, _padded("reflect"), sizes=_PICTURES)
 def pad_reflect(self, x):
     return self.conv(x)
 
 
 @KINDS.add(
-    {"image": pixels(3, 3, 12, 10)},
+    {"image": pixels(3, 3, height(12), width(10))},
     lambda: {"mean": nn.Buffer(torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)), "conv": nn.Conv2d(3, 2, 3)},
-    dynamic={"image": PICTURE},
     sizes=_PICTURES,
-    refused=False,
     fast=True,
 )
 def pixels_(self, image):
@@ -152,9 +143,8 @@ def patches(self, x):
 
 
 @KINDS.add(
-    {"x": normal(3, 3, 6, 5)},
+    {"x": normal(3, 3, height(6), width(5))},
     lambda: {"up": nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1)},
-    dynamic={"x": PICTURE},
     sizes=_PICTURES,
 )
 def bigger(self, x):
