@@ -68,7 +68,7 @@ def routes() -> Iterator[Routes]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grpc, "method_handlers_generic_handler", record)
-        with Serving(settings_for(DEFAULT_ROOT, control=True), FAST, make) as server:
+        with Serving(settings_for(DEFAULT_ROOT, control=True, max_rows=8), FAST, make) as server:
             yield Routes(server, rpcs)
 
 

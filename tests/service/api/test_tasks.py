@@ -103,7 +103,6 @@ def test_passed_deadline_is_504(
     failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A task whose deadline passes before its model runs is 504."""
-    assert failing_server.worker is not None
     times = itertools.count(step=100)
     monkeypatch.setattr(failing_server.worker.handler, "clock", lambda: float(next(times)))
     assert_error(tiny.post(route, json=failing.GOOD[route]), 504, "the deadline passed")
@@ -114,7 +113,6 @@ def test_deadline_that_cannot_be_met_is_429(
     failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A run that would end after the deadline is not begun once its duration is known: 429."""
-    assert failing_server.worker is not None
     device = failing_server.worker.device
     now = device.clock()
     monkeypatch.setattr(device, "clock", lambda: now)  # a model that has rested would be tried again
@@ -127,7 +125,6 @@ def test_deadline_that_cannot_be_met_is_429(
 @every_route
 def test_full_queue_is_429(failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch):
     """When the queue or the loop has as many waiting rows as allowed, one more is 429."""
-    assert failing_server.worker is not None
     model = failing_server.worker.registry.find_for_task(route.strip("/"), None, None)  # type: ignore[arg-type]
     queue = model.loop.table if model.loop else model.dispatcher.queue
     monkeypatch.setattr(queue, "waiting_rows", queue.max_queue_rows)
@@ -141,6 +138,7 @@ VAE = {"model": "digits-vae"}
 DIFFUSION = {"model": "digits-diffusion"}
 MONTHS = [20.0] * 12
 BOMB = bomb(60_000, 60_000)
+DENOISE = EXAMPLES["reconstruct"]["denoise"][1]
 
 REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "row of another shape": ("/classify", {"inputs": [[1, 2]]}, 400, "inputs[0]: expected a row of shape [1, 8, 8]"),
@@ -149,12 +147,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "huge picture": ("/classify", {"inputs": [BOMB]}, 413, "pixels, got 60000 x 60000"),
     "huge photograph": ("/reconstruct", {"model": "photo-restorer", "inputs": [BOMB]}, 413, "got 60000 x 60000"),
     "one of several models": ("/reconstruct", {"inputs": [[1]]}, 404, "several models do reconstruct: name one in"),
-    "no such graph": (
-        "/reconstruct",
-        {**EXAMPLES["reconstruct"]["denoise"][1], "graph": "thin"},
-        400,
-        "graph: expected one of",
-    ),
+    "no such graph": ("/reconstruct", {**DENOISE, "graph": "thin"}, 400, "graph: expected one of"),
     "empty series": ("/predict_sequence", {**SERIES, "inputs": [[]]}, 400, "inputs[0]: expected 1 to 1000 values"),
     "input left out": ("/predict_sequence", {**SEA, "inputs": [MONTHS]}, 400, "expected an object with values, month"),
     "unknown letter": ("/predict_sequence", {**DATES, "inputs": ["суббота"]}, 400, "CYRILLIC SMALL LETTER ES"),

@@ -109,13 +109,9 @@ def cells(content: bytes, factor: int) -> list[list[tuple[int, ...]]]:
 
 
 def test_map_has_two_hues_and_is_normalised() -> None:
-    """The largest magnitude is the full colour, orange above 0 and blue below, 0 shows what is beneath."""
+    """The largest magnitude is full orange above 0 and blue below; 0 shows the luminance of what is beneath."""
     drawn = cells(encode_heat(np.array([[4.0, -4.0], [0.0, 2.0]])), 32)
     assert drawn == [[ORANGE, BLUE], [BLACK, (128, 48, 0)]]
-
-
-def test_map_lies_over_the_luminance_of_the_input() -> None:
-    """Where it is 0 the input shows in grey, a colour by 0.299 R + 0.587 G + 0.114 B, and mixes where it is between."""
     over = np.array([[[100, 255, 10]]], np.uint8)
     drawn = cells(encode_heat(np.array([[0.0, 1.0, 0.5]]), over), 22)
     assert drawn == [[(100, 100, 100), ORANGE, (132, 53, 5)]]

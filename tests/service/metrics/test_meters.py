@@ -123,13 +123,19 @@ def test_labels_of_any_text_survive(folder: Path) -> None:
 
 
 def test_every_definition_is_exposed_with_help_and_type() -> None:
-    """A scrape before the first request already names all metrics, each with its type and a help text; bounds rise, or
-    counts would land in the wrong bucket."""
+    """All metrics are named before the first request, each with type and help, in both formats; bounds rise."""
     assert all(list(bounds) == sorted(set(bounds)) for bounds in (SECONDS, ROWS))
     families = {f.name: f for f in text_string_to_metric_families(expose(Metrics(), "")[0].decode())}
     assert set(families) == set(DEFINITIONS)
     for name, family in families.items():
         assert (family.type, family.documentation) == (DEFINITIONS[name].kind, DEFINITIONS[name].help)
+    metrics = Metrics()
+    metrics.rejected("m", "queue_full")
+    metrics.histogram("sluice_batch_rows", ("m", "1")).observe(3)
+    text, content_type = expose(metrics, "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert {f.name for f in parse_openmetrics(text.decode())} == set(DEFINITIONS)
+    assert expose(metrics, "")[1].startswith("text/plain")
 
 
 def test_answers_are_counted_by_route_model_and_status() -> None:
@@ -164,14 +170,3 @@ def test_one_series_has_one_number() -> None:
         metrics.counter("sluice_rejected", ("m", "queue_full")).inc()
     metrics.rejected("m", "queue_full")
     assert exposed(metrics)[REJECTED] == 3
-
-
-def test_openmetrics_is_given_to_who_asks_for_it() -> None:
-    """The Accept header chooses the format, and the exposition is valid in it."""
-    metrics = Metrics()
-    metrics.rejected("m", "queue_full")
-    metrics.histogram("sluice_batch_rows", ("m", "1")).observe(3)
-    text, content_type = expose(metrics, "application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text")
-    assert {f.name for f in parse_openmetrics(text.decode())} == set(DEFINITIONS)
-    assert expose(metrics, "")[1].startswith("text/plain")

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +12,8 @@ import pytest
 
 from service.settings import Settings, SettingsError
 from tests.service.models.asking import Y, index, infer, load
+from tests.support.answers import assert_error
 from tests.support.models import graphs
-from tests.support.processes import REPOSITORY
 from tests.support.servers import FAST, Serving, settings_for
 
 
@@ -46,11 +44,7 @@ def client(root: Path, request: pytest.FixtureRequest) -> Iterator[httpx.Client]
 
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [
-        ("none", "there is none: correct the path"),
-        ("file", "it is not a folder: correct the path"),
-        (".", "permission is denied: let the user"),
-    ],
+    [("none", "there is none: correct"), ("file", "it is not a folder: correct"), (".", "permission is denied")],
 )
 def test_store_that_cannot_be_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
@@ -65,22 +59,11 @@ def test_store_that_cannot_be_read_is_refused(
     assert fault in str(caught.value)
 
 
-def test_worker_of_bentoml_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
-    """A worker that is not started by `sluice serve` looks for the store too, and names the setting."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import service.app; service.app._open_worker()"],
-        env={**os.environ, "SLUICE_STORE": str(tmp_path / "none")},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert f"SettingsError: SLUICE_STORE={tmp_path / 'none'} (--store): expected a folder of models" in done.stderr
-
-
 def test_empty_store_starts_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A store without models is no error, for they may come later; the log says where they are expected."""
+    """A store without models is live and not ready, for they may come later; the log says where they are expected."""
     with Serving(settings_for(tmp_path), FAST) as server, server.client() as client:
         assert client.get("/livez").status_code == 200
+        assert_error(client.get("/readyz"), 503, "no model serves")
         assert index(client) == {}
     [warning] = [r.getMessage() for r in caplog.records if r.name.startswith("sluice") and r.levelno > logging.INFO]
     assert warning == f"{tmp_path} holds no models: expected files <name>/<version>/model.onnx in it"

@@ -37,10 +37,7 @@ def shapes_of(loaded: LoadedVersion) -> tuple[tuple[int | str, ...], ...]:
         ('max_batch_size: 4 input { name: "x" dims: [ -1, 3 ] }', "after the batch of max_batch_size, got"),
         ('input { name: "x" data_type: TYPE_INT8 }', "input 'x': expected data_type FP32 like the graph's, got INT8"),
         ('backend: "python"', "backend 'python'"),
-        (
-            'output { name: "y" label_filename: "l.txt" }',
-            "names the labels 'l.txt', which are not in the model's folder",
-        ),
+        ('output { name: "y" label_filename: "l.txt" }', "names the labels 'l.txt', which are not in the model"),
     ],
 )
 def test_configuration_that_does_not_fit_the_graph_is_refused(tmp_path: Path, config: str, text: str) -> None:

@@ -12,16 +12,11 @@ from tests.support.models import graphs
 from tests.support.servers import ASGI, Serving, settings_for
 
 
-def test_worker_that_was_ready_is_started_at_once() -> None:
-    """This holds however often it dies: it has loaded its models each time, so it cannot fail in a fast loop."""
+def test_worker_that_dies_at_start_waits_longer_each_time() -> None:
+    """A worker that was ready is started at once however often it dies; one that was not waits 0, 0.5, 1, 2 … 30 s."""
     restarts = Restarts()
     assert [restarts.find_delay_s(was_ready=True) for _ in range(5)] == [0.0] * 5
     assert restarts.failures == 0
-
-
-def test_worker_that_dies_at_start_waits_longer_each_time() -> None:
-    """The first restart is at once, the next after half a second, then twice as long each time, up to a limit."""
-    restarts = Restarts()
     delays = [restarts.find_delay_s(was_ready=False) for _ in range(55)]
     assert (delays[:5], delays[-1]) == ([0.0, 0.5, 1.0, 2.0, 4.0], MAX_DELAY_S)
     assert restarts.find_delay_s(was_ready=True) == restarts.find_delay_s(was_ready=False) == 0.0

@@ -74,9 +74,10 @@ def test_picture_of_another_format_is_unsupported(media_type: str) -> None:
 
 
 def test_json_object_is_fields_and_rows() -> None:
-    """Rows are taken out of the fields; what is left are the options, as strict as JSON is."""
+    """Rows are taken out of the fields; what is left are the options, to which a query string adds texts."""
     assert read(b'{"inputs": [[1]], "top_k": 3}') == TaskRequest({"top_k": 3}, [[1]], False, False)
     assert read(b'{"seed": 1}').rows is None
+    assert read(b'{"seed": 1}', query=b"number=3") == TaskRequest({"seed": 1, "number": "3"}, None, True, False)
 
 
 @pytest.mark.parametrize("content_type", ["", "application/x-www-form-urlencoded", "text/plain"])
@@ -100,11 +101,6 @@ def test_files_of_a_form_are_rows_in_order() -> None:
     assert [row.content for row in request.rows or []] == [b"1", b"2"]
     assert (request.fields, request.loose) == ({"top_k": "3", "model": "m"}, True)
     assert read(*form(('name="count"', b"3"))).rows is None
-
-
-def test_query_beside_json_is_taken_as_texts() -> None:
-    """Fields of the query string add to those of the body."""
-    assert read(b'{"seed": 1}', query=b"number=3") == TaskRequest({"seed": 1, "number": "3"}, None, True, False)
 
 
 @pytest.mark.parametrize(

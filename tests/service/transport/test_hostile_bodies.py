@@ -60,7 +60,7 @@ class Hostile:
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[Hostile]:
     port = free_port()
-    environment = {"SLUICE_MODELS": "digits-classifier", "SLUICE_GRPC_PORT": str(port)}
+    environment = {"SLUICE_MODELS": "digits-classifier", "SLUICE_GRPC_PORT": str(port), "SLUICE_MAX_ROWS": "8"}
     server = Served("--store", str(DEFAULT_ROOT), workers=1, environment=environment)
     try:
         hostile = Hostile(server, port)

@@ -217,15 +217,6 @@ async def test_rows_of_one_request_that_grow_apart_step_apart() -> None:
 
 
 @virtual
-async def test_lone_row_is_padded_and_the_padding_is_nobodys() -> None:
-    """Where single rows are run as two, the answer has the rows that were asked for."""
-    bench = Bench(walk(), WALK, least_rows=2)
-    request = walking(3, 5)
-    check_walk(request, await bench.ask(request))
-    assert bench.counting.steps == [2] * 5
-
-
-@virtual
 async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
     """Where half a batch takes well less than a whole one, two lanes step half of the rows each."""
     bench = Bench(walk(), WALK, lanes=2, cost_s=2 * SLOW_S, row_s=SLOW_S)

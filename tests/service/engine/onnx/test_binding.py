@@ -205,10 +205,11 @@ def test_buffers_of_ever_new_lengths_do_not_pile_up(monkeypatch: pytest.MonkeyPa
     assert len(idle_buffers(bindings)) == 3
 
 
-def test_array_with_gaps_is_loaded_row_by_row() -> None:
-    """A slice of a larger array is copied as its values say, not as its memory lies."""
+def test_array_with_gaps_is_loaded_by_its_values() -> None:
+    """A slice of a larger array is copied as its values say; only the CPU's own memory is the host."""
     wide = np.arange(12, dtype=np.float32).reshape(2, 6)
     assert open_double().run({"x": wide[:, ::2]})[0].tolist() == (2 * wide[:, ::2]).tolist()
+    assert (HOST.is_host, MemoryLocation("cuda", 0).is_host) == (True, False)
 
 
 def test_strings_are_not_bound() -> None:
@@ -274,8 +275,3 @@ def test_offered_host_memory_is_used_and_lives_as_long_as_its_array() -> None:
     assert not arrays[0].flags.owndata
     assert empty((2,), np.dtype(object)).flags.owndata
     assert empty((0, 3), np.dtype("float32")).shape == (0, 3)
-
-
-def test_device_is_named_as_onnx_runtime_does() -> None:
-    """The CPU's own memory is the host; everything else is across a bus."""
-    assert (HOST.is_host, MemoryLocation("cuda", 0).is_host) == (True, False)

@@ -116,7 +116,7 @@ def test_more_tensors_than_any_model_has_are_refused(server: GrpcServing, field:
 def test_message_that_takes_long_to_read_is_read_in_a_thread(grpc_store: Path) -> None:
     """While a long message is read others are answered; its deadline holds, and it is dropped with its caller."""
     many = request_of("double", *[{"name": "x"}] * 2000)
-    with GrpcServing(settings_of(grpc_store, models=("double",), deadline_s=2.0)) as server, server.client() as client:
+    with GrpcServing(settings_of(grpc_store, models=("double",), deadline_s=0.5)) as server, server.client() as client:
         cancelled = count(server, 'sluice_rejected_total{model="",reason="cancelled"}')
         thread = server.worker.handler.parsing = HeldThread()
         try:
@@ -134,18 +134,14 @@ def test_message_that_takes_long_to_read_is_read_in_a_thread(grpc_store: Path) -
         server.until(lambda: count(server, 'sluice_rejected_total{model="",reason="cancelled"}') == cancelled + 1)
 
 
-def test_shared_memory_is_refused_plainly(client: Client) -> None:
-    """The methods of shared memory say that there is none here."""
-    code, text = code_of(client.get_system_shared_memory_status)
-    assert (code, "does not offer shared memory" in text) == ("UNIMPLEMENTED", True)
-
-
-def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
-    """Bytes that are no message are an INVALID_ARGUMENT with the request id of the caller."""
+def test_message_that_is_none_is_refused(server: GrpcServing, client: Client) -> None:
+    """Bytes that are no message are an INVALID_ARGUMENT with the caller's id; shared memory is UNIMPLEMENTED."""
     error = refusal_of(server, b"\xff\xff", metadata=[("x-request-id", "of-mine")])
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "expected a ModelInferRequest, but the 2 bytes are not one" in error.details()
     assert ("x-request-id", "of-mine") in error.trailing_metadata()
+    code, text = code_of(client.get_system_shared_memory_status)
+    assert (code, "does not offer shared memory" in text) == ("UNIMPLEMENTED", True)
 
 
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
@@ -239,7 +235,7 @@ def test_typed_contents_are_answered(server: GrpcServing) -> None:
 
 
 def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
-    """Requests without rows, raw, typed or without contents, have outputs without rows."""
+    """Requests without rows, raw, typed or without contents, have outputs without rows; BF16 goes both ways."""
     assert client.infer("double", [tensor("x", np.empty((0, 3), np.float32))]).as_numpy("y").shape == (0, 3)
     given = {**X, "shape": [0, 3]}
     for request in (
@@ -249,10 +245,6 @@ def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
     ):
         answer = infer(server, request)
         assert (list(answer.outputs[0].shape), list(answer.raw_output_contents)) == ([0, 3], [b""])
-
-
-def test_brain_floats_are_answered(client: Client) -> None:
-    """BF16, for which NumPy has no datatype of its own, goes both ways."""
     brain = np.array([[1.5, -2, np.inf]], DATATYPES["BF16"].dtype)
     assert client.infer("brain", [tensor("x", brain)]).as_numpy("y").tolist() == [[4.5, -6, np.inf]]
 

@@ -145,7 +145,7 @@ def test_requests_of_a_stream_begin_in_its_order(server: GrpcServing) -> None:
 
 def test_message_without_room_in_time_is_refused(grpc_store: Path) -> None:
     """A message that finds no room before its deadline gets an error under its id, and the stream goes on."""
-    settings = settings_of(grpc_store, deadline_s=3.0, models=("double",))
+    settings = settings_of(grpc_store, deadline_s=1.0, models=("double",))
     with GrpcServing(settings) as server, streaming(server) as stream:
         body_budget = server.worker.handler.body_budget
         server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
