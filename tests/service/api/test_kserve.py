@@ -149,17 +149,13 @@ def test_forecasts_are_those_of_the_task(client: httpx.Client) -> None:
 
 
 def test_quantiles_are_drawn_by_a_loop(client: httpx.Client) -> None:
-    """Quantiles are named by their numbers and repeat with the seed; without a start time the answer has none."""
+    """Quantiles repeat with the seed, or are the model's own; a further input of a model is a field of the series."""
     body = request(series(SUNSPOTS, start=None), quantiles=[0.1, 0.9], seed=3, paths=50)
     first, again = (client.post(FORECAST, json=body).json()["outputs"][0]["content"][0] for _ in range(2))
     assert first == again
     assert first["start_timestamp"] is None
     assert list(first["quantiles"]) == ["0.1", "0.9"]
     assert all(low < high for low, high in zip(*first["quantiles"].values(), strict=True))
-
-
-def test_further_inputs_are_fields_of_a_series(client: httpx.Client) -> None:
-    """A further input of a model is a field of the series, and a model that has quantiles gives its own."""
     body = request(series([25.0] * 12, month=3), model="elnino-forecaster", horizon=2, quantiles=[0.5])
     (content,) = client.post(FORECAST, json=body).json()["outputs"][0]["content"]
     assert len(content["mean_forecast"]) == 2

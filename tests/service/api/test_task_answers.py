@@ -75,7 +75,7 @@ def test_options_travel_in_query_and_form(reference: httpx.Client):
 
 
 def test_forecast_streams_each_step_in_order(reference: httpx.Client):
-    """Events come step by step for each row, then `done` with the answer that a request without a stream gets."""
+    """Events come step by step for each row, then `done` with the whole answer: all there is of a task without steps."""
     body = {"model": "sunspots-forecaster", "inputs": [SUNSPOTS, SUNSPOTS[5:]], "horizon": 6}
     with reference.stream("POST", "/predict_sequence", json={**body, "stream": True}) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -85,10 +85,6 @@ def test_forecast_streams_each_step_in_order(reference: httpx.Client):
         own = [data for _, data in steps if data["row"] == row]
         assert [data["step"] for data in own] == list(range(6))
         assert [data["value"] for data in own] == prediction["mean"]
-
-
-def test_task_without_steps_streams_its_answer(reference: httpx.Client):
-    """A stream of a task that has no steps is one event, `done`."""
     response = reference.post("/classify", json=example("classify", "digit", stream=True))
     events = list(read_events(iter(response.text.splitlines())))
     assert events == [("done", ask(reference, "classify", example("classify", "digit")))]

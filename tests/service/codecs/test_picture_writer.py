@@ -61,10 +61,12 @@ def test_every_datatype_of_a_model_is_drawn(datatype: type[np.generic]) -> None:
 
 
 def test_photograph_comes_out_in_its_size() -> None:
-    """427 x 640 of three channels is a colour PNG of 640 x 427, not enlarged, alone and in a grid of one."""
+    """A photograph comes out in its size, alone and in a grid of one; no grid is enlarged beyond 4096 pixels."""
     row = np.random.default_rng(0).integers(0, 256, (3, 427, 640)).astype(np.float32)
     np.testing.assert_array_equal(read(encode_png(row, COLOUR)), row.transpose(1, 2, 0))
     np.testing.assert_array_equal(read(encode_grid(row[None], COLOUR)), row.transpose(1, 2, 0))
+    assert read(encode_grid(np.zeros((1000, 1, 28, 28), np.float32), GREY)).shape[1] == 32 * (3 * 28 + 2) - 2
+    assert read(encode_grid(np.zeros((4000, 1, 28, 28), np.float32), GREY)).shape[1] == 64 * (2 * 28 + 2) - 2
 
 
 @settings(deadline=None, max_examples=25)
@@ -92,12 +94,6 @@ def test_grid_shows_each_sample_once_in_order(count: int, channels: Literal[1, 3
         sheet = np.copy(sheet)
         sheet[top : top + tall, left : left + wide] = 128
     assert (sheet == 128).all()
-
-
-def test_large_grid_of_small_samples_is_not_enlarged_beyond_4096_pixels() -> None:
-    """With 32 columns of 28 pixels the factor is the 3 that a cell asks for, with 64 it is the 2 that fits."""
-    assert read(encode_grid(np.zeros((1000, 1, 28, 28), np.float32), GREY)).shape[1] == 32 * (3 * 28 + 2) - 2
-    assert read(encode_grid(np.zeros((4000, 1, 28, 28), np.float32), GREY)).shape[1] == 64 * (2 * 28 + 2) - 2
 
 
 def cells(content: bytes, factor: int) -> list[list[tuple[int, ...]]]:

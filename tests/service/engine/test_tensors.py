@@ -105,11 +105,20 @@ def test_every_float_that_is_not_finite_is_found(name: str) -> None:
 
 
 def test_requests_of_one_shape_may_share_a_batch() -> None:
-    """Requests share a batch if their rows have one shape, however many rows they have."""
+    """Requests share a batch if their rows have one shape, and an input that all rows share has one value or none."""
     fixed = sign(tensor("x", "batch", 3))
     assert fixed.check({"x": floats(1, 3)}).key == fixed.check({"x": floats(9, 3)}).key is not None
     keys = [LENGTH.check({"x": floats(rows, length)}).key for rows, length in ((1, 5), (3, 5), (1, 6))]
     assert keys[0] == keys[1] != keys[2]
+    rate = tensor("rate", axis=None).model_copy(update={"optional": True})
+    signature = sign(tensor("x", "batch", 3), rate)
+    keys = [
+        signature.check({"x": floats(1, 3), **shared}).key
+        for shared in ({"rate": np.float32(1)}, {"rate": np.float32(1)}, {"rate": np.float32(2)}, {})
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+    assert not signature.has_fixed_key
 
 
 def test_graph_without_a_batch_axis_runs_request_by_request() -> None:
@@ -130,19 +139,6 @@ def test_graph_without_rows_does_not_batch(signature: Signature) -> None:
     """Where no input or no output has rows, a request is one run."""
     assert not signature.batches
     assert NO_ROWS_OUT.check({"x": floats(2, 3)}).key is None
-
-
-def test_requests_share_a_batch_only_where_they_share_a_value() -> None:
-    """An input that all rows share is part of the key, by its value and whether it is given at all."""
-    rate = tensor("rate", axis=None).model_copy(update={"optional": True})
-    signature = sign(tensor("x", "batch", 3), rate)
-    keys = [
-        signature.check({"x": floats(1, 3), **shared}).key
-        for shared in ({"rate": np.float32(1)}, {"rate": np.float32(1)}, {"rate": np.float32(2)}, {})
-    ]
-    assert keys[0] == keys[1]
-    assert len(set(keys)) == 3
-    assert not signature.has_fixed_key
 
 
 def test_no_rows_run_where_an_output_does_not_depend_on_them() -> None:

@@ -187,7 +187,7 @@ def test_triton_client_over_grpc(store: Path) -> None:
     answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
     x = triton.InferInput("x", [1], "INT64")
     x.set_data_from_numpy(np.array([1]))
-    with GrpcServing(settings_of(store)) as server, server.client() as client:
+    with GrpcServing(settings_of(store)) as server, server.grpc_client() as client:
         client.start_stream(lambda result, error: answers.put((result, error)))
         for i in range(3):
             for name in ("one", 2):

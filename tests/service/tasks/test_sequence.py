@@ -118,17 +118,13 @@ def test_model_without_facts_points_to_its_tensors() -> None:
     assert refuse(Model({"main": double()}), [[1, 2, 3]]).endswith("use /v2/models/m/infer")
 
 
-def test_query_says_the_same_as_json() -> None:
-    """Options are read from the texts of a query string, quantiles as a list between commas."""
-    texts = {"horizon": "3", "quantiles": "0.1, 0.9", "seed": "7", "return_state": "true"}
-    asked = {"horizon": 3, "quantiles": [0.1, 0.9], "seed": 7, "return_state": True}
-    assert Options.parse(texts, loose=True) == Options.parse(asked)
-
-
 def test_answer_names_its_model() -> None:
-    """The answer carries the model, its version and one prediction a row."""
+    """An answer names its model, and a query string says the same as JSON."""
     model = summing_forecaster()
     result = ask(sequence, model, [[1], [2]], limits=LIMITS)
     assert NAME == "predict_sequence"
     assert result.media_type is None
     assert (result.body["model"], result.body["version"], len(result.body["predictions"])) == ("m", "1", 2)
+    texts = {"horizon": "3", "quantiles": "0.1, 0.9", "seed": "7", "return_state": "true"}
+    asked = {"horizon": 3, "quantiles": [0.1, 0.9], "seed": 7, "return_state": True}
+    assert Options.parse(texts, loose=True) == Options.parse(asked)

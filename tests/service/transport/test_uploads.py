@@ -157,7 +157,7 @@ def test_body_in_tiny_pieces_takes_no_more_than_its_bytes():
 
 
 def test_budget_admits_one_body_whatever_its_size():
-    """When nothing is held, a body of any size is admitted."""
+    """With nothing held any body is admitted; room that is released while it is given out goes to the next."""
     body_budget = BodyBudget(100)
     retried: list[str] = []
     assert body_budget.admit(1000, lambda: retried.append("a"))
@@ -166,10 +166,6 @@ def test_budget_admits_one_body_whatever_its_size():
     body_budget.release(1000)
     assert retried == ["b"]
     assert body_budget.admit(1, lambda: None)
-
-
-def test_room_that_is_released_while_it_is_given_out_goes_on():
-    """Room that is released while room is given out goes to the next one that waits."""
     body_budget = BodyBudget(100)
     asked: list[str] = []
 

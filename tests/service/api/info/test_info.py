@@ -83,8 +83,8 @@ def test_metadata_has_the_versions_in_order_of_their_numbers(information: httpx.
     assert ask(information, "/v2/models/double/versions/10/ready") == {"name": "double", "ready": True}
 
 
-def test_configuration_has_no_object_that_is_half_filled(information: httpx.Client) -> None:
-    """The configuration has what perf_analyzer reads, and leaves out what the server does not do."""
+def test_configuration_is_that_of_the_model(information: httpx.Client) -> None:
+    """The configuration has what perf_analyzer reads, of models of any shape, and nothing that the server does not do."""
     config = ask(information, "/v2/models/double/versions/2/config")
     assert (config["name"], config["platform"], config["max_batch_size"]) == ("double", "onnxruntime_onnx", 16)
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}]
@@ -95,10 +95,6 @@ def test_configuration_has_no_object_that_is_half_filled(information: httpx.Clie
     named = {t["name"] for t in (*config["input"], *config["output"])}
     metadata = ask(information, "/v2/models/double")
     assert named == {t["name"] for t in (*metadata["inputs"], *metadata["outputs"])}
-
-
-def test_configuration_of_models_of_other_shapes(information: httpx.Client) -> None:
-    """Without a batch axis there is no batching and dims are whole; scalars are reshaped; BYTES are TYPE_STRING."""
     fixed = ask(information, "/v2/models/fixed/config")
     assert (fixed["max_batch_size"], fixed["input"][0]["dims"], "dynamic_batching" in fixed) == (0, [2, 2], False)
     scalar = ask(information, "/v2/models/scalars/config")["input"][0]

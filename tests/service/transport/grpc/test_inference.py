@@ -116,7 +116,10 @@ def test_more_tensors_than_any_model_has_are_refused(server: GrpcServing, field:
 def test_message_that_takes_long_to_read_is_read_in_a_thread(grpc_store: Path) -> None:
     """While a long message is read others are answered; its deadline holds, and it is dropped with its caller."""
     many = request_of("double", *[{"name": "x"}] * 2000)
-    with GrpcServing(settings_of(grpc_store, models=("double",), deadline_s=0.5)) as server, server.client() as client:
+    with (
+        GrpcServing(settings_of(grpc_store, models=("double",), deadline_s=0.5)) as server,
+        server.grpc_client() as client,
+    ):
         cancelled = count(server, 'sluice_rejected_total{model="",reason="cancelled"}')
         thread = server.worker.handler.parsing = HeldThread()
         try:

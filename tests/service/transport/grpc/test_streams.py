@@ -106,7 +106,7 @@ def test_stream_is_read_no_further_than_there_is_room(server: GrpcServing) -> No
         stream.send(*map(request_of, range(number)))
         gate.entered.acquire()
         server.until(lambda: waiting_rows(model) == MAX_STREAM_REQUESTS - 1)  # and one in the lane
-        with server.client() as other:
+        with server.grpc_client() as other:
             assert other.is_server_live()
         assert waiting_rows(model) == MAX_STREAM_REQUESTS - 1
         gate.opened.set()
@@ -129,7 +129,7 @@ def test_requests_of_a_stream_begin_in_its_order(server: GrpcServing) -> None:
         try:
             stream.send(large, request_of(2))
             reading = thread.given.get(timeout=60)
-            with server.client() as other:
+            with server.grpc_client() as other:
                 assert other.is_server_live()
             assert waiting_rows(model) == 0
             assert not gate.entered.acquire(blocking=False)
