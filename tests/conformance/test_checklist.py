@@ -1,12 +1,11 @@
 """The protocol's conformance list by Triton's own HTTP client, below a base path; plain HTTP where it cannot say it.
 
-Lines that say nothing of the client are tested elsewhere: 3, 8 and 14 in tests/service/api/test_v2.py, the statuses of
-9 there and in test_routes.py, 4 and 11 in test_triton_repositories.py, 20 in tests/service/api/info/test_info.py.
+Lines that say nothing of the client are tested elsewhere: 3, 8 and 14 in tests/service/api/test_v2.py, 4, 5 and 11 in
+test_triton_repositories.py, 6, 10 and 18 in tests/service/protocol/test_infer_response.py, 19 in
+tests/service/transport/test_requests.py and 20 in tests/service/api/info/test_info.py.
 """
 
 import asyncio
-import json
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ import tritonclient.http.aio as triton_aio
 from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
-from model_store.datatypes import DATATYPES, datatype_of
+from model_store.datatypes import datatype_of
 from tests.support.gates import gated
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
@@ -144,26 +143,6 @@ def test_line_2_outputs_come_as_they_are_asked_for(client: Client, binary: bool)
     np.testing.assert_array_equal(listed.as_numpy("total"), 2 * ones(2, 2))
 
 
-def test_line_5_texts_and_bytes(client: Client) -> None:
-    """Texts come back in the form in which they are asked for; bytes that are not UTF-8 have no JSON form: 400."""
-    texts = np.array([["", "né", "\U0001f600"]], object)
-    contents = np.array([[bytes(range(256)), b"\xff", b"", "\U0010ffff".encode()]], object)
-    in_json = [triton.InferRequestedOutput("y", binary_data=False)]
-    assert client.infer("texts", [given("x", texts, False)], outputs=in_json).as_numpy("y").tolist() == texts.tolist()
-    assert client.infer("texts", [given("x", contents)]).as_numpy("y").tolist() == contents.tolist()
-    assert refusal(lambda: client.infer("texts", [given("x", contents)], outputs=in_json)) == "400"
-
-
-def test_line_6_half_floats(client: Client, plain: httpx.Client) -> None:
-    """FP16 and BF16 pass as bytes, bit for bit; as JSON they are 400 both ways."""
-    for model, datatype in (("halves", "FP16"), ("brain", "BF16")):
-        values = np.array([[1.5, np.nan, -np.inf]], DATATYPES[datatype].dtype)
-        assert client.infer(model, [given("x", values)]).as_numpy("y").tobytes() == values.tobytes()
-        assert post(plain, model, tensor(datatype=datatype)).status_code == 400
-        wanted = [triton.InferRequestedOutput("y", binary_data=False)]
-        assert refusal(lambda m=model, v=values, w=wanted: client.infer(m, [given("x", v)], outputs=w)) == "400"
-
-
 def test_line_7_sizes(client: Client) -> None:
     """Rows up to and beyond the largest batch are answered, tensors without elements, and rows that are scalars."""
     for rows in (1, MAX_ROWS, MAX_ROWS + 1, 5 * MAX_ROWS):
@@ -177,13 +156,6 @@ def test_line_7_sizes(client: Client) -> None:
         np.testing.assert_array_equal(client.infer("scalars", [given("x", values)]).as_numpy("y"), values)
 
 
-def test_line_7_what_a_graph_does_not_survive(client: Client) -> None:
-    """An empty series, on which the kernel of a recurrent graph ends the process, is 400; no rows are answered."""
-    assert refusal(lambda: client.infer("recurrent", [given("x", ones(1, 0, 1))])) == "400"
-    assert client.infer("recurrent", [given("x", ones(0, 5, 1))]).as_numpy("y").shape == (0, 2)
-    assert client.infer("recurrent", [given("x", ones(1, 5, 1))]).as_numpy("y").shape == (1, 2)
-
-
 def test_line_9_statuses(client: Client) -> None:
     """The client is told what is unknown (404), malformed (400) and not ready (503)."""
     row = [given("x", ones(1, 3))]
@@ -192,14 +164,6 @@ def test_line_9_statuses(client: Client) -> None:
     assert refusal(lambda: client.infer("double", row, model_version="9")) == "404"
     assert refusal(lambda: client.infer("double", row, outputs=wanted)) == "400"
     assert refusal(lambda: client.infer("broken", row)) == "503"
-
-
-def test_line_10_the_answer_names_what_was_asked(plain: httpx.Client) -> None:
-    """The id comes back if one was given, the version is a string, and data is flat."""
-    answer = post(plain, "double", tensor(data=[[1, 2, 3]])).json()
-    output = {"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [2, 4, 6]}
-    assert answer == {"model_name": "double", "model_version": "2", "outputs": [output]}
-    assert post(plain, "double", tensor(), id="7").json()["id"] == "7"
 
 
 def test_line_13_schedule(server: Serving, client: Client) -> None:
@@ -220,23 +184,3 @@ def test_line_13_schedule(server: Serving, client: Client) -> None:
     assert gate.rows[0] == 1
     assert sum(gate.rows) == 1 + MAX_ROWS - 1 + 4
     assert gate.rows[1] != MAX_ROWS - 1  # the four rows of higher priority were taken before all of these
-
-
-@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
-def test_line_18_what_is_not_finite(client: Client, binary: bool) -> None:
-    """NaN and the infinities pass both ways in both forms."""
-    wanted = [triton.InferRequestedOutput("y", binary_data=binary)]
-    floats = np.array([[1.5, -2, np.nan], [np.inf, -np.inf, 0]], np.float32)
-    result = client.infer("floats", [given("x", floats, binary)], outputs=wanted)
-    np.testing.assert_array_equal(result.as_numpy("y"), floats)
-
-
-def test_line_19_limits(server: Serving, plain: httpx.Client) -> None:
-    """A body in chunks is one body; a header of 400 kB is 431, and 65 MiB are 413 before a byte of them is sent."""
-    body = json.dumps({"inputs": [tensor()]}).encode()
-    assert plain.post("/v2/models/double/infer", content=iter([body[:9], body[9:]])).status_code == 200
-    assert plain.post("/v2/models/double/infer", content=body, headers={"x-a": "a" * 400_000}).status_code == 431
-    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
-        head = f"POST {BASE}/v2/models/double/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {65 << 20}\r\n\r\n"
-        connection.sendall(head.encode())
-        assert connection.recv(1 << 12).startswith(b"HTTP/1.1 413 ")

@@ -15,6 +15,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from service.api.openapi.examples import EXAMPLES
+from tests.service.models.asking import X
 from tests.support.connections.certificates import Authority
 from tests.support.models import graphs
 from tests.support.processes import REPOSITORY, Served, free_port
@@ -22,7 +23,6 @@ from tests.support.processes import REPOSITORY, Served, free_port
 ROW = [[[0] * 8] * 8]
 FEW_ROWS = {"SLUICE_MAX_ROWS": "8"}
 """The reference models are loaded in a sixth of the time."""
-X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
 
 @pytest.fixture(scope="module")

@@ -48,9 +48,7 @@ def test_bad_request_is_400(client: httpx.Client, model: str, verb: str, body: A
         ("texts", [["a", "ü"]], [["a", "ü"]]),
     ],
 )
-def test_predictions_are_the_outputs_row_by_row(
-    client: httpx.Client, model: str, instances: list[Any], predictions: list[Any]
-) -> None:
+def test_predictions_are_rows(client: httpx.Client, model: str, instances: list[Any], predictions: list[Any]) -> None:
     """One prediction an instance, in their order: the row of the only output, or an object of all outputs."""
     assert predict(client, model, {"instances": instances}).json() == {"predictions": predictions}
 
@@ -111,9 +109,7 @@ REFUSED_FORECASTS: dict[str, tuple[Any, int, str, str]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "param", "text"), REFUSED_FORECASTS.values(), ids=REFUSED_FORECASTS)
-def test_refused_forecast_has_the_error_of_its_protocol(
-    client: httpx.Client, body: Any, status: int, param: str, text: str
-) -> None:
+def test_bad_forecast_has_its_own_error(client: httpx.Client, body: Any, status: int, param: str, text: str) -> None:
     """An error is an object: its code is the status, its param the field at fault."""
     sent = {"content": body} if isinstance(body, str) else {"json": body}
     response = client.post(FORECAST, **sent)
@@ -186,9 +182,7 @@ def test_forecast_starts_after_the_series(frequency: str, start: str, count: int
 
 
 @pytest.mark.parametrize(("model", "shape", "is_row"), [("double", [1, 3], True), ("scalars", [3], False)])
-def test_numbers_that_are_not_finite_are_the_same_on_every_route(
-    client: httpx.Client, model: str, shape: list[int], is_row: bool
-) -> None:
+def test_infinity_and_nan_on_every_route(client: httpx.Client, model: str, shape: list[int], is_row: bool) -> None:
     """All protocols take and give the same texts for them, in rows that are arrays and in rows of one number."""
     special = ["NaN", "Infinity", "-Infinity"]
     rows = [special] if is_row else special

@@ -20,6 +20,7 @@ from PIL import Image
 from model_store import DEFAULT_ROOT
 from model_store.tasks import Picture
 from service.codecs.picture_writer import encode_png, to_pixels
+from tests.service.models.asking import X
 from tests.support.driving import load
 from tests.support.gates import HeldThread
 from tests.support.models import graphs
@@ -29,9 +30,6 @@ from tests.support.wires import INFER, Wire, request_bytes
 LARGE = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [10_000, 3], "data": [[0.5, 1, 2]] * 10_000}]}
 FEW: dict[str, Any] = {"models": ("double", "digits-classifier"), "max_rows": 8}
 ROWS = {"model": "digits-classifier", "inputs": [[[[0.5] * 8] * 8]] * 1000}
-
-
-X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
 
 @contextmanager

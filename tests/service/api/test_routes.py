@@ -80,9 +80,7 @@ def test_long_name_is_not_echoed_whole(client: httpx.Client, path: str, body: di
         ("GET", "/v2/systemsharedmemory/status", 404, "no route"),
     ],
 )
-def test_unknown_targets_are_404_and_wrong_methods_405(
-    client: httpx.Client, method: str, path: str, status: int, text: str
-):
+def test_unknown_target_is_404_wrong_method_405(client: httpx.Client, method: str, path: str, status: int, text: str):
     """An unknown target is 404 and the error names what there is; another method is 405 with Allow."""
     response = client.request(method, path, content=b"{}")
     assert_error(response, status, text)

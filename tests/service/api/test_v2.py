@@ -116,9 +116,7 @@ def test_inflated_body_has_to_fit_beside_the_others(store: Path) -> None:
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "identity"])
 @pytest.mark.parametrize("width", [10, 20_000], ids=["small", "large"])
 @pytest.mark.parametrize("is_binary", [False, True], ids=["json", "binary"])
-def test_codings_change_nothing_but_the_bytes_on_the_way(
-    client: httpx.Client, coding: str, width: int, is_binary: bool
-) -> None:
+def test_codings_change_only_bytes_on_the_way(client: httpx.Client, coding: str, width: int, is_binary: bool) -> None:
     """Content codings change neither tensors nor header length, for requests and answers, JSON and binary."""
     values = np.random.default_rng(0).standard_normal((1, width)).astype(np.float32)
     item = tensor(None if is_binary else values.ravel().tolist(), [1, width])

@@ -190,7 +190,7 @@ def of_palette() -> Pillow.Image:
 
 @pytest.mark.parametrize("strip_pixels", [1, 8, 24, 63])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_picture_in_strips_is_what_it_is_at_once(
+def test_picture_in_strips_is_the_same(
     strip_pixels: int, channels: Literal[1, 3], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large picture is converted a few rows at a time, so that other threads run in between, to the same pixels."""

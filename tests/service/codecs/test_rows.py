@@ -1,7 +1,6 @@
 """Rows as people send them."""
 
 import base64
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,18 +17,13 @@ from service.codecs.picture_reader import PictureFile
 from service.codecs.rows import MAX_ROWS, Group, in_order, read_groups
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.tasks.work import Limits, decode_rows
+from tests.service.codecs.test_picture_reader import encode
 
 
 def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image | None = None) -> Manifest:
     tensor = Tensor(name="x", datatype=datatype, shape=("batch", *shape), batch_axis=0)
     graph = Graph(file="main.onnx", inputs=(tensor,), outputs=())
     return Manifest(name="m", task="tensors", graphs={"main": graph}, image=image)
-
-
-def encode(picture: Pillow.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def picture(value: int = 255) -> bytes:

@@ -57,13 +57,8 @@ NO_ROWS_OUT = sign(tensor("x", "batch", 3), output=tensor("y", 3, axis=None))
         (BOUNDED, {"x": np.array([[0, 19], [-1, 20]])}, r"input 'x': .* integers from 0 to 19, got -1 at \[1, 0\]"),
     ],
 )
-def test_request_that_does_not_fit_is_refused(
-    signature: Signature, inputs: dict[str, np.ndarray], complaint: str
-) -> None:
-    """Inputs, datatypes, shapes, row counts, axes of one name and integers are checked; the first at fault is named.
-
-    Some kernels of ONNX Runtime abort the process on an empty axis.
-    """
+def test_request_that_is_unfit_is_refused(signature: Signature, inputs: dict[str, np.ndarray], complaint: str) -> None:
+    """The first input at fault is named; some kernels of ONNX Runtime abort the process on an empty axis."""
     with pytest.raises(InvalidInput, match=complaint):
         signature.check(inputs)
 

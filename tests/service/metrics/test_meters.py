@@ -61,9 +61,7 @@ def leave(folder: Path, pid: int, number: int) -> None:
 
 
 @pytest.mark.parametrize(("alive", "depth", "workers"), [(True, 4.0, 2.0), (False, 1.0, 1.0)])
-def test_workers_are_summed_and_the_dead_keep_only_their_counters(
-    folder: Path, alive: bool, depth: float, workers: float
-) -> None:
+def test_workers_are_summed_of_the_dead_the_counters(folder: Path, alive: bool, depth: float, workers: float) -> None:
     """Whether a worker lives decides over its gauges and not over its counters and histograms."""
     leave(folder, 1, 3)
     asked: list[int] = []

@@ -86,9 +86,6 @@ def identity(row_shape: tuple[int, ...], datatype: int) -> bytes:
     return graphs.build([node], [("x", datatype, shape)], [("y", datatype, shape)])
 
 
-# Files
-
-
 @pytest.mark.parametrize(("of_graph", "expected"), [(3, 3), (100, 8), (None, 8)])
 def test_batches_have_no_more_rows_than_their_graph_allows(store: Store, of_graph: int | None, expected: int) -> None:
     """The bound that a graph has for its memory limits what its model and the settings say."""
@@ -172,9 +169,6 @@ def test_external_weights_are_loaded(store: Store) -> None:
     np.testing.assert_array_equal(y[0], 2 * np.arange(300, dtype=np.float32))
 
 
-# The graph and its manifest
-
-
 CONTRADICTIONS = {
     "input name": ((tensor("z", 3),), (Y,), r"\[\('z'.*the graph has \[\('x'"),
     "input shape": ((tensor("x", 4),), (Y,), r".*4\)\)\], the graph has .*3\)\)\]"),
@@ -193,9 +187,6 @@ def test_manifest_that_contradicts_its_graph_is_refused(
     """The reason has both descriptions. It is found before the version serves, with golden samples and without."""
     with pytest.raises(NotReady, match=f"the manifest describes {reason}"):
         load(publish(store, graphs.double(), inputs, outputs, golden=golden))
-
-
-# Golden samples
 
 
 @pytest.mark.parametrize(
@@ -243,9 +234,7 @@ TEXTS = np.array([["one text", "another", ""], ["a third", "and", "so on"]])
     ],
     ids=["BF16", "minus infinity", "INT8, its least number", "BOOL", "texts"],
 )
-def test_golden_samples_of_any_datatype_agree(
-    store: Store, content: bytes, x: np.ndarray, y: np.ndarray, rtol: float
-) -> None:
+def test_samples_of_any_datatype_agree(store: Store, content: bytes, x: np.ndarray, y: np.ndarray, rtol: float) -> None:
     """Equal outputs agree, whatever their datatype, and texts too, though each run makes new strings."""
     loaded = load(publish(store, content, *of_arrays(x=x, y=y), golden=samples(x, y), rtol=rtol))
     assert (loaded.golden_error, loaded.rows.verdict, loaded.bits, loaded.max_rows) == (0.0, "proved", "exact", 8)
@@ -282,8 +271,6 @@ def test_golden_samples_that_disagree_are_refused(
         load(version)
 
 
-# Company
-
 PAIR = (tensor("x", 2),), (tensor("y", 2),)
 
 
@@ -301,9 +288,6 @@ def test_independent_rows_are_exact(store: Store, max_rows: int) -> None:
     """A graph whose rows are independent gives the same bits alone and in company, whatever the largest batch."""
     loaded = load(publish(store, graphs.double(), golden=samples(ROWS, 2 * ROWS)), max_rows=max_rows)
     assert (loaded.bits, loaded.least_rows, loaded.max_rows) == ("exact", 1, max_rows)
-
-
-# What comes out
 
 
 def test_loaded_version_has_learned_what_it_costs(store: Store) -> None:

@@ -89,9 +89,7 @@ def test_best_of_all_rounds_counts(monkeypatch: pytest.MonkeyPatch, times: dict[
 
 
 @pytest.mark.parametrize(("row_s", "threads"), [(60e-6, 2), (1.0, 1)], ids=["short runs", "one thread"])
-def test_no_second_session_is_opened_where_all_cores_cannot_pay(
-    times: dict[Session, float], row_s: float, threads: int
-) -> None:
+def test_no_second_session_where_all_cores_cannot_pay(times: dict[Session, float], row_s: float, threads: int) -> None:
     """Batches that take less than half a millisecond, or a single thread, need no second session."""
 
     def refuse(threads: int) -> Session:
@@ -127,8 +125,7 @@ def own_threads() -> set[int]:
 def test_threads_that_help_stand_apart_while_they_are_compared(
     monkeypatch: pytest.MonkeyPatch, times: dict[Session, float], fails: bool
 ) -> None:
-    """The measuring thread has a core on which no helper runs; afterwards all may run anywhere, as before, also where
-    the graph fails on its samples."""
+    """No helper runs on the core of the measuring thread; afterwards all may run anywhere, also after a failure."""
     before, others = os.sched_getaffinity(0), own_threads()
     own: list[set[int]] = []
     helpers: list[set[int]] = []

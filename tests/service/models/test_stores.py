@@ -39,16 +39,11 @@ def client(root: Path, request: pytest.FixtureRequest) -> Iterator[httpx.Client]
         yield client
 
 
-# No store
-
-
 @pytest.mark.parametrize(
     ("name", "fault"),
     [("none", "there is none: correct"), ("file", "it is not a folder: correct"), (".", "permission is denied")],
 )
-def test_store_that_cannot_be_read_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
-) -> None:
+def test_unreadable_store_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str) -> None:
     """It is an error of the settings, with the path, the setting and what to do, and not an empty store."""
     (tmp_path / "file").touch()
     monkeypatch.setattr(os, "access", lambda path, mode: False)
@@ -69,12 +64,8 @@ def test_empty_store_starts_with_one_warning(tmp_path: Path, caplog: pytest.LogC
     assert warning == f"{tmp_path} holds no models: expected files <name>/<version>/model.onnx in it"
 
 
-# Lazy, exact, large
-
-
 def test_lazy_models_are_loaded_by_the_first_who_ask(tmp_path: Path) -> None:
-    """With SLUICE_LAZY nothing is loaded at the start. Callers who come at once wait for one load, and are answered;
-    one whose time was over before its model was there gets a 504; one who asks for a broken model gets the reason."""
+    """Callers who come at once wait for one load; one whose time is over gets 504, of a broken model the reason."""
     for name in ("double", "late", "unused"):
         graphs.write_plain(tmp_path, name, graphs.double())
     graphs.write_plain(tmp_path, "broken", b"no onnx")
@@ -121,9 +112,6 @@ def test_store_of_1500_models_starts_and_serves_each(tmp_path: Path, lazy: bool)
     with Serving(settings_for(tmp_path, lazy=lazy), FAST) as server, server.client() as client:
         for number in range(1500):
             assert infer(client, f"model-{number}").json()["outputs"][0]["data"] == Y
-
-
-# An unusual one
 
 
 def test_index_and_cards_tell_what_cannot_serve(client: httpx.Client) -> None:

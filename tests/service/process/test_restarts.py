@@ -41,9 +41,7 @@ RESTARTED_LONG_AGO = WorkerState(is_first=False, has_started=True, waits_long=Tr
     ],
     ids=["probes hear that it loads", "one is enough", "another serves", "a quick start", "a slow start"],
 )
-def test_worker_listens_before_it_is_ready_where_nobody_else_answers(
-    workers: list[WorkerState], listener: WorkerState | None
-) -> None:
+def test_worker_listens_before_it_is_ready_if_alone(workers: list[WorkerState], listener: WorkerState | None) -> None:
     """A first worker listens as soon as its event loop runs, one that replaces another only if it loads for long."""
     assert choose_listener(workers) is listener
 
@@ -54,9 +52,7 @@ def test_worker_that_is_not_ready_pauses_when_another_is() -> None:
     assert choose_paused([LISTENS, SERVES]) == [LISTENS]
 
 
-def test_worker_that_is_replaced_ends_as_told_but_has_less_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_that_is_replaced_ends_as_told_but_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It sends itself the signal that its supervisor would send, and drains for no longer than a moment."""
     graphs.write_plain(tmp_path, "double", graphs.double())
     sent: list[tuple[int, int]] = []

@@ -73,10 +73,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_listens_on_all_addresses_of_both_families(running: Running) -> None:
-    """`::` is IPv4 and IPv6 for HTTP and gRPC, among variables of Kubernetes, which are passed over with one line.
-
-    On the ASGI path, too, a body comes through although its request asks for h2c, as those of Java's client do.
-    """
+    """`::` is IPv4 and IPv6 for HTTP and gRPC; variables of Kubernetes are passed over; a request for h2c is read."""
     server = running.server
     for address in ("127.0.0.1", "[::1]"):
         assert httpx.get(f"http://{address}:{server.port}/a/b/readyz", verify=False).status_code == 200  # noqa: S501
@@ -100,10 +97,7 @@ def test_health_is_asked_of_the_server_of_the_settings(running: Running) -> None
 
 
 def test_taken_port_and_folder_are_told_in_one_line(running: Running, store: Path) -> None:
-    """A second server on the port, the gRPC port or the metrics folder of one that runs ends with code 2 at once.
-
-    This is the last test of the first one, which SIGTERM ends.
-    """
+    """A second server on a port or folder of the first, whose last test this is, ends with code 2 at once."""
     server, other = running.server, ("--store", str(store), "--port", str(free_port()))
     said = refuse(*other[:2], "--port", str(server.port))
     assert said.startswith(f"sluice serve: SLUICE_HOST=127.0.0.1 SLUICE_PORT={server.port}: expected")

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.service.models.asking import X
 from tests.support.models import graphs
 from tests.support.processes import Served
 
-X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 INFER = "/v2/models/double/infer"
 Serve = Callable[..., Served]
 
@@ -50,10 +50,7 @@ def begun_request(server: Served) -> Iterator[tuple[socket.socket, bytes]]:
 
 
 def test_dead_workers_come_back_in_a_container(serve: Serve) -> None:
-    """No request meets a dead worker, nor a new one before it is ready, and there are two workers again.
-
-    The supervisor keeps the socket: who comes while no worker lives is answered by the one that comes back.
-    """
+    """No request meets a dead worker or one that is not ready; where none lives it waits in the socket for one."""
     with serve(workers=2, BENTOML_CONTAINERIZED="true") as server:
         dead, other = server.worker_pids()
         os.kill(dead, signal.SIGKILL)
@@ -72,8 +69,7 @@ def test_dead_workers_come_back_in_a_container(serve: Serve) -> None:
 
 
 def test_neither_a_held_worker_nor_a_silent_client_keeps_the_server(serve: Serve) -> None:
-    """A worker that hears no signal, as in a native call without end, is killed; after the drain the other one ends,
-    whoever is still connected: the server ends with 0."""
+    """A worker that hears no signal is killed; after the drain the other ends, whoever is still connected: code 0."""
     with serve(workers=2, SLUICE_DRAIN_S="0.5") as server:
         held, _ = server.worker_pids()
         os.kill(held, signal.SIGSTOP)

@@ -135,9 +135,7 @@ VAST: Json = {"name": "x", "shape": [10**12], "datatype": "FP32"}
         (VAST | {"datatype": "BYTES", "parameters": {"binary_data_size": 10}}, bytes(10), "at least 4000000000000"),
     ],
 )
-def test_shape_beyond_the_body_is_refused_before_anything_is_asked(
-    item: Json, binary: bytes | None, complaint: str
-) -> None:
+def test_shape_beyond_the_body_is_refused_before_asking(item: Json, binary: bytes | None, complaint: str) -> None:
     """A small body that claims a vast tensor is refused before the engine is asked about its rows."""
     text = json.dumps({"inputs": [item]}, separators=(",", ":")).encode()
 
@@ -278,9 +276,7 @@ def test_data_may_be_flat_or_nested(data: Any) -> None:
         ({"priority": 7, "mine": "anything", "also": 1.5, "flag": True}, None, 1),
     ],
 )
-def test_timeout_is_microseconds_and_one_is_the_highest_priority(
-    parameters: Json, timeout_s: float | None, priority: int
-) -> None:
+def test_timeout_in_microseconds_priority_from_one(parameters: Json, timeout_s: float | None, priority: int) -> None:
     """Timeout 0 is none and priority 0 the default, as in Triton; parameters of others are let through."""
     header = parse({"inputs": [X], "parameters": parameters}).header
     assert (header.timeout_s, header.priority) == (timeout_s, priority)

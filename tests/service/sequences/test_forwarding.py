@@ -137,8 +137,7 @@ async def test_unknown_sequence_is_refused_by_who_would_keep_it(pair: Pair) -> N
 
 @pytest.mark.parametrize("was_killed", [False, True])
 async def test_worker_that_is_not_there_is_503(store: Path, tmp_path: Path, one: Worker, was_killed: bool) -> None:
-    """Nobody listens, also on the socket that a killed worker has left: 503 with a time to come back, again and again,
-    and its sequences go on when another worker has taken the rank."""
+    """Where nobody listens it is 503 with a time to come back, and its sequences go on when another has its rank."""
     theirs = find_theirs(one)
     if was_killed:
         server = await asyncio.start_unix_server(lambda reader, writer: None, tmp_path / "1.forward")

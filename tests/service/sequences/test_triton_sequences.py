@@ -135,9 +135,7 @@ def test_state_that_is_an_output_too_is_given(server: TritonServing) -> None:
         ("undefined", np.array([[b"a", b"b"]], object), [[b"", b""]]),
     ],
 )
-def test_sequence_begins_as_the_configuration_says(
-    server: TritonServing, name: str, x: np.ndarray, first: list[list[Any]]
-) -> None:
+def test_sequence_begins_as_configured(server: TritonServing, name: str, x: np.ndarray, first: list[list[Any]]) -> None:
     """It begins with zeros or empty texts, or with the contents of a file."""
     for _ in range(2):
         sequence = next(_ids)
@@ -219,18 +217,6 @@ def test_rows_that_mix_never_share_a_batch(server: TritonServing) -> None:
     rows, outputs = share(server, "mixing", row(3), "se")
     assert rows == [1] * 5
     assert [y.tolist() for y in outputs] == [[[1.0]]] * 5
-
-
-def test_sequences_that_share_batches_each_add_up(server: TritonServing) -> None:
-    """Of 24 sequences, six requests each, every answer is that of its own sequence."""
-
-    def one(number: int) -> list[int]:
-        name, marks = f"many {number}", ["s", *[""] * 4, "e"]
-        return [int(ask(server, "grpc", "accumulate_int32", number * ONE, name, m)["y"][0, 0]) for m in marks]
-
-    with ThreadPoolExecutor(8) as pool:
-        for number, totals in enumerate(pool.map(one, range(24))):
-            assert totals == [number * count for count in range(1, 7)]
 
 
 @virtual

@@ -150,9 +150,7 @@ def test_gradients_are_those_of_the_predicted_class(integrates: bool) -> None:
     [(gradients(), "integrated_gradients", 20, [256, 256, 128]), (None, "occlusion", 100, [256, 144])],
     ids=["integrated gradients", "occlusion"],
 )
-def test_explanations_run_in_bounded_batches_and_keep_rows_apart(
-    explain: bytes | None, method: str, count: int, runs: list[int]
-) -> None:
+def test_explanations_run_in_bounded_batches(explain: bytes | None, method: str, count: int, runs: list[int]) -> None:
     """The points or windows of all rows run as rows, at most 256 at a time; each row gets what it gets alone."""
     model = make_model(explain)
     rows = np.random.default_rng(0).random((count, 1, 2, 2)).round(3)

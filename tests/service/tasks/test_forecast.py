@@ -168,10 +168,7 @@ def test_loop_feeds_back_what_it_forecast(rows: list[list[int]], horizon: int) -
 
 
 def test_loop_without_a_start_graph_begins_with_the_series() -> None:
-    """The history itself is carried where the manifest says so, beside zeros; two lengths are two loop requests.
-
-    Events of a stream carry the position in the request. The horizon is twelve, or as many steps as the model takes.
-    """
+    """The history is carried where the manifest says so; the horizon is twelve, or as many steps as the model takes."""
     model, events = sliding_forecaster(), []
     found = ask(model, [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=3, emit=events.append)
     assert means(found) == [[6, 12, 23], [9, 15, 26], [3, 6, 12]]

@@ -107,8 +107,7 @@ def room() -> Iterator[PictureRoom]:
 
 
 def test_picture_that_takes_too_much_is_refused(room: PictureRoom) -> None:
-    """A tile is checked like any row, before anything is decoded. Its numbers take as much as a run of the whole; as a
-    picture it is answered."""
+    """A tile is checked like any row, before it is decoded; numbers take as much as the whole, a picture does not."""
     limits = dataclasses.replace(LIMITS, row_checks=refuse_above(3 * 32 * 32 - 1), room=room)
     with pytest.raises(BodyTooLarge, match=r"^a row of 3072$"):
         ask(make_model(TILES), [PictureFile(png(), "body")], limits=limits, wants_picture=True)

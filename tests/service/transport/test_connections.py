@@ -174,10 +174,7 @@ def test_shutdown_answers_what_is_in_flight(store: Path, server_path: ServerPath
 
 
 def test_both_paths_send_the_same_bytes(store: Path):
-    """An answer by the fast path has the bytes of one by the ASGI path, apart from its date, id and times.
-
-    Each form of a request is among them: binary tensors, raw bytes, codings, options in the query, pictures, events.
-    """
+    """Each form of a request has the same bytes of answer by both paths, apart from its date, id and times."""
     rows = np.ones((500, 3), "<f4").tobytes()
     x = {"name": "x", "datatype": "FP32", "shape": [500, 3], "parameters": {"binary_data_size": len(rows)}}
     head = json.dumps({"inputs": [x], "parameters": {"binary_data_output": True}}).encode()

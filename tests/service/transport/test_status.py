@@ -46,13 +46,14 @@ def test_every_error_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("cls", EVERY)
 def test_error_has_its_status_and_text(cls: type[ServiceError]) -> None:
-    """An error answer has its status, the request id and the text of the error; a 500 points to the log instead."""
+    """An error has its status, the request id and its text, or of a 500 the log; what passes has a Retry-After."""
     reply = error_reply(make(cls), "id-1")
     body = json.loads(b"".join(reply.chunks))
     assert status_of(make(cls)) == reply.status == INTENDED[cls.__name__]
     assert (set(body), body["request_id"]) == ({"error", "request_id"}, "id-1")
     assert (b"content-type", b"application/json") in reply.headers
     assert reply.size_bytes == sum(map(len, reply.chunks))
+    assert (b"retry-after" in dict(reply.headers)) == issubclass(cls, errors.TryLater)
     if reply.status == 500:
         assert "secret" not in body["error"]
         assert "log" in body["error"]
@@ -64,12 +65,6 @@ def test_error_has_its_status_and_text(cls: type[ServiceError]) -> None:
 def test_waiting_time_is_told_in_whole_seconds(seconds: float, header: bytes) -> None:
     """Retry-After is rounded up to whole seconds, at least one."""
     assert (b"retry-after", header) in error_reply(errors.QueueFull("full", seconds), "i").headers
-
-
-@pytest.mark.parametrize("cls", [cls for cls in EVERY if not issubclass(cls, errors.TryLater)])
-def test_only_what_passes_has_a_waiting_time(cls: type[ServiceError]) -> None:
-    """Only errors that another try may mend have a Retry-After."""
-    assert not [value for name, value in error_reply(make(cls), "i").headers if name == b"retry-after"]
 
 
 def test_wrong_method_names_the_right_ones() -> None:

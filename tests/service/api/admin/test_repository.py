@@ -113,9 +113,7 @@ def test_change_that_a_page_of_another_site_could_ask_for_is_refused(
         {"Host": "sluice.example:80", "Origin": "http://sluice.example"},
     ],
 )
-def test_change_by_a_program_or_by_a_page_of_this_server_is_made(
-    unchanged: httpx.Client, headers: dict[str, str]
-) -> None:
+def test_change_by_a_program_or_a_page_of_this_server_is_made(unchanged: httpx.Client, headers: dict[str, str]) -> None:
     """Clients that name no type, such as Triton's, may change the server, and so may pages of its own origin."""
     assert [take(unchanged, "logging", body, headers) for body in (b"", b"{}")] == [200, 200]
 
@@ -190,9 +188,7 @@ def test_replaced_file_that_is_broken_leaves_the_old_one_serving(client: httpx.C
     assert client.get("/v2/models/double").json()["inputs"][0]["shape"] == [-1, 1]
 
 
-def test_new_version_takes_over_until_the_old_one_is_asked_for(
-    client: httpx.Client, serving: Serving, root: Path
-) -> None:
+def test_new_version_takes_over_until_the_old_is_asked_for(client: httpx.Client, serving: Serving, root: Path) -> None:
     """After a load the newest version serves and the one before it does not; a load by number brings that one back."""
     graphs.write_plain(root, "double", graphs.double(), version=2)
     assert index(client)["double", "2"] == ("UNAVAILABLE", "it is not loaded")

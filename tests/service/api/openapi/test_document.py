@@ -101,10 +101,7 @@ def changeable() -> Iterator[httpx.Client]:
 def test_examples_of_the_protocol_run_as_they_stand(
     reference: httpx.Client, changeable: httpx.Client, document: dict[str, Any], method: str, path: str, name: str
 ):
-    """Each route of the protocols is answered with 200 for the examples of its path and body, and as its schema says.
-
-    Changes are 403, as documented too, where the settings do not allow them.
-    """
+    """Each example is answered with 200 as its schema says; changes are 403 where the settings do not allow them."""
     described = document["paths"][path][method]
     url = url_of(path, described)
     body = described["requestBody"]["content"][JSON] if name else None
@@ -228,9 +225,7 @@ def test_documented_information_is_there(reference: httpx.Client, document: dict
 
 
 @pytest.mark.parametrize(("task", "name"), [("classify", "why"), ("reconstruct", "denoise"), ("generate", "labels")])
-def test_documented_pictures_come_where_they_are_preferred(
-    reference: httpx.Client, document: dict[str, Any], task: str, name: str
-):
+def test_documented_pictures_come_if_preferred(reference: httpx.Client, document: dict[str, Any], task: str, name: str):
     """The routes that document image/png answer with it; predict_sequence, which does not, has no picture."""
     response = reference.post(f"/{task}", json=EXAMPLES[task][name][1], headers={"accept": "image/png"})
     assert (response.status_code, response.headers["content-type"]) == (200, "image/png")

@@ -48,9 +48,7 @@ STEP = [(1, 1.0), (2, 1.0), (4, 1.0), (8, 10.0), (16, 10.0)]
     ],
     ids=["between two sizes", "beyond them", "a kernel that becomes slow"],
 )
-def test_cost_is_interpolated_and_beyond_what_was_seen_in_proportion(
-    observed: list[tuple[int, float]], predicted: dict[int, float]
-) -> None:
+def test_cost_is_interpolated_or_in_proportion(observed: list[tuple[int, float]], predicted: dict[int, float]) -> None:
     """Fewer rows cost as much as the smallest batch seen, more in proportion to the largest; a step stays visible."""
     cost = cost_of(*observed)
     assert {rows: cost.predict(rows) for rows in predicted} == predicted

@@ -263,8 +263,7 @@ async def test_partial_batch_leaves_when_it_has_waited(bench: Bench, runner: Cou
 
 @on_gate()
 async def test_models_that_share_a_device_take_turns(bench: Bench, runner: Gated, /):
-    """A model with a flood of work does not keep another one out: it gets every second batch, after the one that runs
-    and one that the lane may have been given ahead."""
+    """A model with a flood of work does not keep another one out, which gets every second batch once it is there."""
     other_runner = Counting(graphs.double())
     other_runner.batches = runner.batches
     other = Bench(other_runner, graphs.double(), cost_s=SLOW_S, device=bench.device)

@@ -241,10 +241,7 @@ async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
 )
 @virtual
 async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
-    """Whatever joins and leaves, every request gets the bits that it gets when it runs alone.
-
-    ``bound``: with the state left on the device between steps (here the device is the host).
-    """
+    """Whoever joins and leaves, a request has the bits that it has alone, also with its state on the device (bound)."""
     sizes = {"lanes": 2, "max_rows": max_rows, "max_slots": max_slots, "least_rows": 2}
     bench = Bench(walk(), WALK, cost_s=SLOW_S * in_lanes, runner=Counting(walk(), bound), **sizes)
     asked = []

@@ -159,10 +159,7 @@ def test_batches_that_fit_together_become_one():
     lanes=st.integers(1, 3),
 )
 def test_every_row_makes_each_step_once_and_slots_are_bounded(requests, stream, limits, leaving, lanes):
-    """No row is lost, none steps twice or out of order, whoever joins, leaves, is late, or steps beside it.
-
-    ``stream``: somebody new waits at every turn, until all the others have ended.
-    """
+    """No row is lost or steps twice, whoever joins, leaves, is late, or comes at every turn (stream)."""
     table = open_table(slots=8, queue_rows=1000)
     walks = [
         Walk(key, rows, 0.0, deadline, priority, width, steps=steps)

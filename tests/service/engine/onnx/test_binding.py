@@ -152,10 +152,7 @@ def test_all_runs_with_graphs_are_made_by_one_thread() -> None:
 
 
 def test_buffers_of_a_bucket_have_graphs_of_their_own() -> None:
-    """A graph reads and writes fixed addresses, so none is replayed for other buffers than those that it captured.
-
-    All of a bucket are captured when it first runs: after warm-up nothing is left to capture.
-    """
+    """No graph is replayed for other buffers than those that it captured, all of a bucket when it first runs."""
     bindings = open_double(buckets=(1, 2), lanes=2, capture=True)
     watched = watch(bindings)
     bindings.run(rows(2))
@@ -229,7 +226,7 @@ def test_strings_are_not_bound() -> None:
         ([], {}, ()),
     ],
 )
-def test_shape_is_known_where_the_inputs_name_its_axes(
+def test_shape_is_known_where_axes_are_named(
     shape: list[Any], sizes: dict[str, int], resolved: tuple[int, ...] | None
 ) -> None:
     """An axis without a name is never taken for another one without a name."""
