@@ -318,18 +318,6 @@ def test_graph_without_a_batch_axis_takes_one_request_at_a_time(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "content",
-    [graphs.add(), graphs.classifier(), graphs.echo(TensorProto.STRING), graphs.triple_bf16()],
-    ids=["several inputs", "images", "texts", "BF16"],
-)
-def test_samples_are_made_where_there_are_none(tmp_path: Path, content: bytes) -> None:
-    """Graphs of any inputs are warmed up without golden samples."""
-    loaded = load(Store(graphs.write_plain(tmp_path, "plain", content)).find("plain"))
-    assert loaded.session.on_cpu
-    assert loaded.max_rows == 8
-
-
-@pytest.mark.parametrize(
     ("width", "require_exact", "bits", "widens"),
     [
         (3, False, "exact", True),

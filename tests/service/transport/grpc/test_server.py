@@ -3,7 +3,6 @@
 import asyncio
 import queue
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +108,3 @@ def count_answers(server: GrpcServing) -> int:
     text = expose(server.worker.metrics, "")[0].decode()
     lines = [line for line in text.splitlines() if line.startswith('sluice_requests_total{model="double"')]
     return int(sum(float(line.rpartition(" ")[2]) for line in lines))
-
-
-def test_server_without_grpcio_says_what_to_install(small_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a port in the settings but without grpcio, the error names the extra to install."""
-    monkeypatch.setitem(sys.modules, "service.transport.grpc.server", None)
-
-    async def make() -> None:
-        Worker(settings_of(small_store, grpc_port=1))
-
-    with pytest.raises(SettingsError, match=r"pip install 'sluice-serving\[grpc\]'"):
-        asyncio.run(make())
