@@ -65,6 +65,14 @@ class Gauge(NullObserver):
         self.waiting = rows
 
 
+def cost_of(*runs: tuple[int, float]) -> CostModel:
+    """What is learned of runs: of so many rows, in so many seconds."""
+    cost = CostModel()
+    for rows, seconds in runs:
+        cost.observe(rows, seconds)
+    return cost
+
+
 class Bench:
     """A device with one model and helpers to ask it."""
 
@@ -89,8 +97,7 @@ class Bench:
         self.device = device or Device(lanes, loop, clock=loop.time, inline_s=inline_s)
         self.signature = signature_of(content)
         if cost is None:
-            cost = CostModel()
-            cost.observe(max_rows, cost_s)
+            cost = cost_of((max_rows, cost_s))
         self.dispatcher = Dispatcher(
             runner,
             self.signature,

@@ -73,7 +73,7 @@ class Serving:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.worker: Worker | None = None
+        self.worker: Worker
 
         def open_service() -> Worker:
             self.worker = make(settings.replace(fast_path=server_path.fast_path))

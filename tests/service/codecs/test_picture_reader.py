@@ -88,9 +88,7 @@ def test_what_is_no_png_or_jpeg_is_refused(content: bytes) -> None:
         decode(content)
 
 
-@pytest.mark.parametrize(
-    ("width", "height"), [(101, 100), (10_001, 1), (9000, 9000), (10_000, 10_000), (20_000, 20_000), (60_000, 60_000)]
-)
+@pytest.mark.parametrize(("width", "height"), [(101, 100), (10_001, 1), (20_000, 20_000), (60_000, 60_000)])
 @pytest.mark.parametrize("facts", [COLOUR, Image(input="image", channels=1)], ids=["resized", "any size"])
 def test_picture_with_too_many_pixels_is_refused_before_decoding(width: int, height: int, facts: Image) -> None:
     """The claim of the header is enough to refuse it; the pixels, which are not even there, are not looked at."""
@@ -192,7 +190,7 @@ def of_palette() -> Pillow.Image:
 
 @pytest.mark.parametrize("strip_pixels", [1, 8, 24, 63])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_picture_in_strips_is_what_it_is_at_once(
+def test_picture_in_strips_is_the_same(
     strip_pixels: int, channels: Literal[1, 3], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large picture is converted a few rows at a time, so that other threads run in between, to the same pixels."""
@@ -210,12 +208,12 @@ def test_picture_in_strips_is_what_it_is_at_once(
 
 
 def test_values_are_those_that_the_manifest_says() -> None:
-    """value * scale + offset, from pixel values of 0 to 255; a model of one channel gets the luminance by ITU-R 601-2:
-    0.299 R + 0.587 G + 0.114 B."""
+    """value * scale + offset; one channel is 0.299 R + 0.587 G + 0.114 B; a given height resizes only the height."""
     facts = COLOUR.model_copy(update={"scale": 2 / 255, "offset": -1.0})
     np.testing.assert_allclose(decode(encode(plain("RGB", (0, 255, 51))), facts)[:, 0, 0], [-1, 1, -0.6], atol=1e-6)
     grey = decode(encode(plain("RGB", (100, 200, 50))), GREY)
     np.testing.assert_allclose(grey, np.full((1, 2, 3), 0.299 * 100 + 0.587 * 200 + 0.114 * 50), atol=1)
+    assert decode(encode(plain("L", 7, (9, 5))), Image(input="image", channels=1, height=2)).shape == (1, 2, 9)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (640, 427), (3, 1000)])
@@ -228,11 +226,6 @@ def test_picture_keeps_its_size_where_the_model_takes_any(size: tuple[int, int],
     row = decode(encode(stored), Image(input="image", channels=channels), max_pixels=640 * 427)
     assert (row.shape, row.dtype, row.flags.c_contiguous) == ((channels, height, width), np.float32, True)
     np.testing.assert_array_equal(row.transpose(1, 2, 0).squeeze(), np.asarray(stored).squeeze())
-
-
-def test_one_given_side_leaves_the_other_as_it_is() -> None:
-    """A manifest that says only the height resizes only the height."""
-    assert decode(encode(plain("L", 7, (9, 5))), Image(input="image", channels=1, height=2)).shape == (1, 2, 9)
 
 
 UPRIGHT = np.array([[1, 2, 3], [4, 5, 6]], np.uint8) * 40

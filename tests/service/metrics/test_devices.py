@@ -96,8 +96,7 @@ def test_device_memory_is_told_once_however_many_workers_there_are(tmp_path: Pat
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc")
 def test_worker_memory_is_the_sum_of_the_living() -> None:
-    """Any worker that is scraped tells the memory of all; one that has just ended counts nothing, and a system without
-    /proc exposes no figure."""
+    """Any worker tells the memory of all; one that has ended counts nothing, and without /proc there is no figure."""
     [(name, labels, alone)] = worker_memory([os.getpid()])
     assert (name, labels) == ("sluice_worker_memory_bytes", ())
     assert 10e6 < alone < 100e9

@@ -27,7 +27,7 @@ def test_second_server_is_refused_and_breaks_nothing(tmp_path: Path) -> None:
 
 
 def test_restart_begins_with_nothing(tmp_path: Path) -> None:
-    """What an earlier server counted is not counted again, and files of others are left alone."""
+    """What an earlier server counted is not counted again, files of others stay, and a path through a file is none."""
     (tmp_path / "notes.txt").touch()
     with claim_folder(tmp_path):
         Metrics(tmp_path).rejected("m", "queue_full")
@@ -35,10 +35,6 @@ def test_restart_begins_with_nothing(tmp_path: Path) -> None:
     with claim_folder(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "server.lock"]
         assert ("m", "queue_full") not in Metrics(tmp_path).sums()["sluice_rejected"]
-
-
-def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    """A path through a file names the setting."""
     (tmp_path / "file").touch()
     with (
         pytest.raises(SettingsError, match=r"SLUICE_METRICS_DIR=.*: Not a directory"),

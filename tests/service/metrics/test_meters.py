@@ -125,17 +125,23 @@ def test_labels_of_any_text_survive(folder: Path) -> None:
 
 
 def test_every_definition_is_exposed_with_help_and_type() -> None:
-    """A scrape before the first request already names all metrics, each with its type and a help text; bounds rise, or
-    counts would land in the wrong bucket."""
+    """All metrics are named before the first request, each with type and help, in both formats; bounds rise."""
     assert all(list(bounds) == sorted(set(bounds)) for bounds in (SECONDS, ROWS))
     families = {f.name: f for f in text_string_to_metric_families(expose(Metrics(), "")[0].decode())}
     assert set(families) == set(DEFINITIONS)
     for name, family in families.items():
         assert (family.type, family.documentation) == (DEFINITIONS[name].kind, DEFINITIONS[name].help)
+    metrics = Metrics()
+    metrics.rejected("m", "queue_full")
+    metrics.histogram("sluice_batch_rows", ("m", "1")).observe(3)
+    text, content_type = expose(metrics, "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert {f.name for f in parse_openmetrics(text.decode())} == set(DEFINITIONS)
+    assert expose(metrics, "")[1].startswith("text/plain")
 
 
 def test_answers_are_counted_by_route_model_and_status() -> None:
-    """Each answer adds one to the counter of its status and its time to the route's histogram."""
+    """Each answer adds to the counter of its status and the time of its route; a series has one number."""
     metrics = Metrics()
     for status, seconds in ((200, 0.003), (200, 0.004), (429, 0.0001)):
         metrics.route("/classify", "m").answered(status, seconds)
@@ -144,6 +150,11 @@ def test_answers_are_counted_by_route_model_and_status() -> None:
         assert samples[key("sluice_requests_total", route="/classify", model="m", status=status)] == number
     assert samples[key("sluice_request_seconds_count", route="/classify", model="m")] == 3
     assert samples[key("sluice_request_seconds_sum", route="/classify", model="m")] == pytest.approx(0.0071)
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.counter("sluice_rejected", ("m", "queue_full")).inc()
+    metrics.rejected("m", "queue_full")
+    assert exposed(metrics)[REJECTED] == 3
 
 
 def test_engine_tells_its_meter_rows_and_seconds() -> None:
@@ -157,23 +168,3 @@ def test_engine_tells_its_meter_rows_and_seconds() -> None:
     sums = {"queue_seconds": 0.5, "batch_seconds": 0.25, "compute_seconds": 0.125, "batch_rows": 7}
     assert sums == {name: samples[key(f"sluice_{name}_sum", model="m", version="2")] for name in sums}
     assert samples[key("sluice_queue_rows", model="m", version="2")] == 9
-
-
-def test_one_series_has_one_number() -> None:
-    """Asking twice for a counter gives the same one, however it is asked for."""
-    metrics = Metrics()
-    for _ in range(2):
-        metrics.numbers("sluice_rejected", ("m", "queue_full")).add(1.0)
-    metrics.rejected("m", "queue_full")
-    assert exposed(metrics)[REJECTED] == 3
-
-
-def test_openmetrics_is_given_to_who_asks_for_it() -> None:
-    """The Accept header chooses the format, and the exposition is valid in it."""
-    metrics = Metrics()
-    metrics.rejected("m", "queue_full")
-    metrics.histogram("sluice_batch_rows", ("m", "1")).observe(3)
-    text, content_type = expose(metrics, "application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text")
-    assert {f.name for f in parse_openmetrics(text.decode())} == set(DEFINITIONS)
-    assert expose(metrics, "")[1].startswith("text/plain")

@@ -69,14 +69,6 @@ def test_options_have_defaults_and_a_query_says_the_same_as_json() -> None:
     assert Options.parse({"explain": "occlusion"}, loose=True) == Options(explain="occlusion")
 
 
-def test_prediction_is_the_most_probable_label() -> None:
-    """Each row gets its label with index and probability, in the order of the rows."""
-    first, second = classify([0.1, 0.2, 0.6, 0.1], [0.7, 0.1, 0.1, 0.1])
-    best = {"label": "cat", "index": 2, "probability": pytest.approx(0.6)}
-    assert first == {**best, "top": [best]}
-    assert (second["label"], second["index"]) == ("ant", 0)
-
-
 def test_equal_probabilities_come_in_the_order_of_the_labels() -> None:
     """A tie is always broken the same way, whoever shares the batch and however many labels there are."""
     labels = tuple(f"label {i}" for i in range(200))

@@ -176,7 +176,7 @@ def test_sample_that_is_no_number_is_a_failure_of_the_model() -> None:
 
 
 def test_rows_come_from_the_noise_of_seed_and_position() -> None:
-    """Row i is what the model makes of the noise of (seed, i); classes, where there are any, come in turn."""
+    """Row i is made of the noise of (seed, i), classes come in turn; a drawn seed is told and repeats the rows."""
     body = body_of(ask(ONE_RUN, count=4, seed=7))
     rows = body.pop("outputs")
     assert body == {"model": "m", "version": "1", "seed": 7, "labels": ["ant", "bee", "cat", "ant"]}
@@ -184,10 +184,6 @@ def test_rows_come_from_the_noise_of_seed_and_position() -> None:
     for row, output in enumerate(rows):
         expected = draw_normal(7, row, 0, (1, 2, 2)) + np.float32(10 * (row % 3))
         np.testing.assert_array_equal(np.array(output, np.float32), expected)
-
-
-def test_drawn_seed_is_returned_and_repeats_the_rows() -> None:
-    """Without a seed one is drawn, another each time, exact in any caller's numbers."""
     first, second = body_of(ask(ONE_RUN)), body_of(ask(ONE_RUN))
     assert first["seed"] != second["seed"]
     assert max(first["seed"], second["seed"]) <= 2**53

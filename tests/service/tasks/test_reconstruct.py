@@ -204,19 +204,15 @@ def test_pictures_of_any_size_go_in_and_out_in_order() -> None:
         assert base64.b64decode(answer["error_map"]["image"]).startswith(b"\x89PNG")
 
 
-def test_large_picture_is_decoded_and_encoded_aside() -> None:
-    """A photograph of 640 x 427 holds nobody up, and comes back in its size."""
-    noise = np.random.default_rng(0).integers(0, 256, (427, 640, 3), dtype=np.uint8)
-    model = make_model(halving(1.0, ["batch", 3, "height", "width"]), image={"input": "x", "channels": 3})
-    answer = ask(model, [PictureFile(png(noise), "body")], wants_picture=True)
-    np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(answer.body))), noise)
-    assert (answer.media_type, model.threads_asked) == ("image/png", 2)
-
-
 def test_several_rows_are_one_picture_in_a_grid() -> None:
-    """Rows of several sizes have no grid; the caller is told to ask for JSON."""
+    """Rows of one size are a grid, of several sizes none; a photograph is decoded and encoded aside, in its size."""
     model = PICTURES
     grid = Pillow.open(io.BytesIO(ask(model, [ROW] * 4, wants_picture=True).body))
     assert min(grid.size) > 2 * 64
     with pytest.raises(InvalidInput, match=r"^accept: image/png shows rows of one size in a grid, got several"):
         ask(model, [ROW, [[[1.0]]]], wants_picture=True)
+    noise = np.random.default_rng(0).integers(0, 256, (427, 640, 3), dtype=np.uint8)
+    model = make_model(halving(1.0, ["batch", 3, "height", "width"]), image={"input": "x", "channels": 3})
+    answer = ask(model, [PictureFile(png(noise), "body")], wants_picture=True)
+    np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(answer.body))), noise)
+    assert (answer.media_type, model.threads_asked) == ("image/png", 2)

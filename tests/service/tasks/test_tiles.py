@@ -107,8 +107,7 @@ def room() -> Iterator[PictureRoom]:
 
 
 def test_picture_that_takes_too_much_is_refused(room: PictureRoom) -> None:
-    """A tile is checked like any row, before anything is decoded. Its numbers take as much as a run of the whole; as a
-    picture it is answered."""
+    """A tile is checked like any row, before it is decoded; numbers take as much as the whole, a picture does not."""
     limits, model = dataclasses.replace(LIMITS, room=room), make_model(TILES)
     model.context = dataclasses.replace(model.context, row_checks=refuse_above(3 * 32 * 32 - 1))
     with pytest.raises(BodyTooLarge, match=r"^a row of 3072$"):
@@ -179,15 +178,11 @@ def test_answer_of_tiles_is_that_of_the_whole(mode: str, channels: int) -> None:
 
 
 def test_rows_of_numbers_are_cut_too() -> None:
-    """A row beyond a tile runs in tiles, whichever way it came."""
+    """A row beyond a tile runs in tiles, whichever way it came; a root of the mean square is that of the whole."""
     row = np.random.default_rng(2).normal(size=(3, HEIGHT, WIDTH)).astype(np.float32).tolist()
     [expected], [got] = (body_of(ask(make_model(tiles), [row]))["predictions"] for tiles in (None, TILES))
     np.testing.assert_allclose(got["output"], expected["output"], atol=1e-4)
     assert got["error"] == pytest.approx(expected["error"], abs=1e-4)
-
-
-def test_root_of_the_mean_square_is_that_of_the_whole() -> None:
-    """This holds where the model's error is the root, and where it has no error of its own."""
     models = [make_model({**TILES, "error": kind}) for kind in ("mean_square", "root_mean_square")]
     square, root = (predict(model, png()) for model in models)
     assert root["error"] == pytest.approx(square["error"] ** 0.5)

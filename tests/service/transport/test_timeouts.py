@@ -69,9 +69,7 @@ async def test_header_that_does_not_end_is_a_408(server: VirtualServer, /, is_se
 
 
 @pytest.mark.parametrize("size", [0, 1, 500], ids=["nothing", "a byte", "500 bytes"])
-@pytest.mark.parametrize(
-    "coding", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"], ids=["length", "chunks"]
-)
+@pytest.mark.parametrize("coding", [b"Content-Length: 99999", b"Transfer-Encoding: chunked"], ids=["length", "chunks"])
 @served(SETTINGS)
 async def test_body_without_progress_is_a_408(server: VirtualServer, /, size: int, coding: bytes):
     """A body without bytes, or with too few a second, is 408 when its time is over."""
@@ -191,7 +189,7 @@ def test_times_hold_behind_tls(store: Path, server_path: ServerPath, tmp_path: P
     """Requests are answered behind TLS, and the limits of time hold there too."""
     authority = Authority(tmp_path)
     context = ssl.create_default_context(cafile=str(authority.certificate))
-    settings = settings_for(store, models=("double",), header_timeout_s=2.0, body_timeout_s=1.0)
+    settings = settings_for(store, models=("double",), header_timeout_s=1.0, body_timeout_s=0.5)
     rows = 500_000
     tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 3], "parameters": {"binary_data_size": rows * 12}}
     head = json.dumps({"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}).encode()

@@ -128,9 +128,7 @@ async def test_caller_that_goes_while_it_waits_leaves_nothing(server: VirtualSer
 @CODINGS
 @pytest.mark.parametrize("size", [5, 20_000, MIB])
 @served(SETTINGS.replace(deadline_s=1000.0))
-async def test_uploads_behind_a_slow_request_are_read_when_it_is_answered(
-    server: VirtualServer, /, is_chunked: bool, size: int
-):
+async def test_uploads_behind_a_slow_request_are_read_later(server: VirtualServer, /, is_chunked: bool, size: int):
     """Bodies of any size behind a slow request are complete when their turn comes."""
     waiting: asyncio.Queue[Responder] = asyncio.Queue()
     server.start, at_once = waiting.put_nowait, server.start

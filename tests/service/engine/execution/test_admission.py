@@ -5,19 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.engine.batching.cost import CostModel
 from service.errors import TooLate
-from tests.support.dispatching import Bench, Counting, Gated, on_counting, on_gate
+from tests.support.dispatching import Bench, Counting, Gated, cost_of, on_counting, on_gate
 
-
-def learned(*runs: tuple[int, float]) -> CostModel:
-    cost = CostModel()
-    for rows, seconds in runs:
-        cost.observe(rows, seconds)
-    return cost
-
-
-SECOND = learned((1, 0.5), (8, 1.0))
+SECOND = cost_of((1, 0.5), (8, 1.0))
 
 
 @on_counting(cost=SECOND)
@@ -36,7 +27,7 @@ async def test_full_batch_of_ones_own_is_no_wait(bench: Bench, runner: Counting,
     assert bench.dispatcher.find_refusal(rows, 1.0) is not None
 
 
-COMPUTE_BOUND = learned(*((1 << power, 3e-3 * (1 << power)) for power in range(7)))
+COMPUTE_BOUND = cost_of(*((1 << power, 3e-3 * (1 << power)) for power in range(7)))
 """Batches of more than 8 rows do not pay."""
 
 
@@ -62,7 +53,6 @@ async def test_run_whose_last_caller_is_gone_is_told_to_end(bench: Bench, runner
     cancels = [bench.ask({"x": np.full((1, 3), value, np.float32)})[0] for value in range(2)]
     await runner.wait_until_entered()
     run = bench.device._lanes[0].run
-    assert run is not None
     cancels[0]()
     assert not run.stop.asked
     cancels[1]()

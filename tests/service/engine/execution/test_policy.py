@@ -8,17 +8,14 @@ from service.engine.batching.cost import CostModel
 from service.engine.batching.policy import INLINE_S
 from service.engine.execution.runner import AllCores
 from tests.support.clocks import virtual
-from tests.support.dispatching import SLOW_S, Bench, Counting, Gated
+from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, cost_of
 from tests.support.models import graphs
 
 LANES = pytest.mark.parametrize("lanes", [2, 8, 64])
 
 
 def linear(fixed_s: float, row_s: float) -> CostModel:
-    cost = CostModel()
-    for rows in (1, 2, 4, 8, 16, 32, 64):
-        cost.observe(rows, fixed_s + rows * row_s)
-    return cost
+    return cost_of(*((rows, fixed_s + rows * row_s) for rows in (1, 2, 4, 8, 16, 32, 64)))
 
 
 @LANES

@@ -63,7 +63,7 @@ def state_of(rows: int, value: float) -> Arrays:
 
 
 def test_rows_on_another_axis_are_joined_and_cut_there() -> None:
-    """Requests share a run, and each gets its own rows of every output, on the axis where they lie."""
+    """Requests share a run and get their own rows on the axis where they lie, also where one is cut to several runs."""
     requests = [state_of(rows, value) for rows, value in ((1, 10), (3, 20), (2, 30))]
     answers, runner = answer_all(states(), requests)
     assert runner.shapes == [{"state": (2, 6, 3), "x": (6, 3)}]
@@ -71,10 +71,6 @@ def test_rows_on_another_axis_are_joined_and_cut_there() -> None:
         expected = inputs["state"] + inputs["x"]
         np.testing.assert_array_equal(answer.outputs["next"], expected)
         np.testing.assert_array_equal(answer.outputs["y"], expected[0])
-
-
-def test_large_request_is_cut_and_joined_on_its_own_axis() -> None:
-    """A request above the largest batch is answered by several runs, its rows in order on the axis of each output."""
     [answer], runner = answer_all(states(), [state_of(7, 1)], max_rows=3)
     assert [shapes["x"][0] for shapes in runner.shapes] == [3, 3, 1]
     np.testing.assert_array_equal(answer.outputs["next"], state_of(7, 1)["state"] + state_of(7, 1)["x"])

@@ -62,9 +62,7 @@ def on_two(max_rows: int) -> Decorator:
 
 
 @on_two(max_rows=1)
-async def test_newcomer_shares_with_a_model_that_had_the_device_to_itself(
-    a: Bench, b: Bench, log: list[str], /
-) -> None:
+async def test_newcomer_shares_with_a_model_that_was_alone(a: Bench, b: Bench, log: list[str], /) -> None:
     """What a model used while it was alone is no debt: from the newcomer's first batch on they take turns."""
     for _ in range(100):
         await a.ask_x(1.0)
@@ -101,8 +99,7 @@ async def test_run_that_took_long_once_refuses_nobody(bench: Bench, runner: Time
 
 @on_timed(max_rows=1)
 async def test_model_that_seems_too_slow_is_tried_again(bench: Bench, runner: Timed, /) -> None:
-    """When it has rested for ten times of what it seems to take, one request goes through to see, and the others are
-    refused until that has run; so it is found out that the model is fast again."""
+    """After a rest of ten times of what it seems to take one request goes through to see whether it is fast again."""
     runner.run_s = 1.0
     for _ in range(40):
         await bench.ask_x(1.0)

@@ -50,8 +50,7 @@ def test_type_that_no_request_can_carry_is_refused() -> None:
 
 
 def test_outputs_come_in_their_order() -> None:
-    """Outputs come in the order of the names, and inputs are found by name. The provider and the time to load are told,
-    and on the CPU batches lie in ordinary memory, as there is nothing to page-lock it for."""
+    """Outputs are in the order of the names; provider and time to load are told; the CPU has ordinary memory."""
     session = Session(graphs.add(), policy="cpu")
     one = np.ones((2, 2), np.float32)
     total, negative = session.run({"b": 3 * one, "a": one})

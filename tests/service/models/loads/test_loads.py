@@ -184,9 +184,7 @@ def test_server_that_starts_sweeps_what_a_killed_publisher_left(tmp_path: Path) 
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("limited")
-async def test_several_that_ask_for_the_first_load_of_a_model_share_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_several_that_ask_for_a_first_load_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it serves or not, it was loaded once, and all are told the same."""
     graphs.write_plain(tmp_path, "good", graphs.double())
     graphs.write_plain(tmp_path, "endless", graphs.endless())

@@ -22,7 +22,7 @@ from tests.support.servers import FAST, ClosingWorker, Serving, settings_for
 
 WIDTH = 256
 WEIGHTS_MIB = 32
-LOADS = 12
+LOADS = 6
 
 
 def multiply() -> bytes:
