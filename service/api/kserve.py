@@ -48,7 +48,8 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
         groups = await decode_rows(Call(TaskOptions(), rows, context_of(model), limits))
         outputs = [await Infer(group.inputs) for group in groups]
         size = sum(array.nbytes for of_group in outputs for array in of_group.values())
-        return Result(await run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size))
+        shown = await run_in_thread(lambda: in_order(groups, [_show(of_group) for of_group in outputs]), size)
+        return Result({"predictions": shown})
 
     return TaskPlan(model, work, schedule=model.schedule(None, 0))
 
@@ -111,13 +112,10 @@ def _read_instances(request: Request, model: Model, limits: Limits) -> list[Any]
 
 def _unwrap(row: Any, model: Model) -> Any:
     """A row may be an object of the only input. Then it is the value of that input."""
-    names = list(model.signature.inputs)
-    named = isinstance(row, dict) and list(row) == names and len(names) == 1
-    return row[names[0]] if named and not isinstance(row[names[0]], str) else row
-
-
-def _show_all(outputs: Sequence[Arrays]) -> list[Sequence[Any]]:
-    return [_show(of_group) for of_group in outputs]
+    if not isinstance(row, dict) or len(row) != 1 or row.keys() != model.signature.inputs.keys():
+        return row
+    [value] = row.values()
+    return row if isinstance(value, str) else value
 
 
 def _show(outputs: Arrays) -> Sequence[Any]:
@@ -130,8 +128,7 @@ def _show(outputs: Arrays) -> Sequence[Any]:
 def _rows_of(name: str, array: np.ndarray) -> Sequence[Any]:
     if not array.dtype.hasobject:
         return [to_nested(row) for row in np.ascontiguousarray(array)]
-    rows: Sequence[Any] = np.array(to_json(name, array, datatype_of(array)), object).reshape(array.shape).tolist()
-    return rows
+    return list(np.array(to_json(name, array, datatype_of(array)), object).reshape(array.shape).tolist())
 
 
 def _row_of(item: TimeSeries, where: str) -> Any:

@@ -160,18 +160,18 @@ class TaskRun:
             self._responder.finish_stream(200)
             return
         times = Answer({}, self._queue_s, self._batch_s, self._compute_s)
-        if result.media_type is not None:
-            headers = [(b"content-type", result.media_type.encode())]
-            self._responder.finish(Reply(200, [result.body], headers), times)
-        elif result.is_large or len(self._responder.request.body) > LARGE_BYTES:  # then the answer may be large too
-            self._responder.run_in_thread(
-                functools.partial(render_json, result.body), functools.partial(self._reply, times), is_answered=True
-            )
-        else:
-            self._reply(times, render_json(result.body))
+        kind = JSON if result.media_type is None else (b"content-type", result.media_type.encode())
 
-    def _reply(self, times: Answer, body: bytes) -> None:
-        self._responder.finish(Reply(200, [body], [JSON]), times)
+        def reply(body: bytes) -> None:
+            self._responder.finish(Reply(200, [body], [kind]), times)
+
+        if result.media_type is not None:
+            reply(result.body)
+        elif result.is_large or len(self._responder.request.body) > LARGE_BYTES:  # then the answer may be large too
+            render = functools.partial(render_json, result.body)
+            self._responder.run_in_thread(render, reply, is_answered=True)
+        else:
+            reply(render_json(result.body))
 
     def _close(self) -> None:
         """Break the reference cycle of the task: it would keep its arrays until the garbage collector runs."""

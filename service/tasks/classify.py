@@ -1,6 +1,6 @@
 """classify: rows to labels with probabilities, and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -55,10 +55,15 @@ async def work(call: Call[Options]) -> Result:
             probabilities = of_group[known(manifest.classes).probabilities]
             chosen = np.array([answer["index"] for answer in answers])
             maps = await explain_rows(method, group, chosen, probabilities, manifest)
+            how: dict[str, Any] = {"method": method}
+            if maps.window is not None:
+                how |= {"window": maps.window, "stride": maps.stride}
             pictures = await _draw(maps, group, manifest) if as_picture else None
             if pictures and call.wants_picture:
                 return Result(pictures[0], PNG)
-            _attach(answers, method, maps, pictures)
+            for i, answer in enumerate(answers):
+                shown = {"values": maps.values[i]} if pictures is None else as_image(pictures[i])
+                answer["explanation"] = {**how, **shown}
     return call.answer(predictions=in_order(groups, found))
 
 
@@ -105,12 +110,3 @@ async def _draw(maps: Maps, group: Group, manifest: Manifest) -> list[bytes]:
         return [encode_heat(values, over) for values, over in zip(maps.values, under, strict=True)]
 
     return await run_in_thread(draw, rows.size)
-
-
-def _attach(answers: Sequence[dict[str, Any]], method: Method, maps: Maps, pictures: Sequence[bytes] | None) -> None:
-    how: dict[str, Any] = {"method": method}
-    if maps.window is not None:
-        how |= {"window": maps.window, "stride": maps.stride}
-    for i, answer in enumerate(answers):
-        shown = {"values": maps.values[i]} if pictures is None else as_image(pictures[i])
-        answer["explanation"] = {**how, **shown}

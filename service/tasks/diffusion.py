@@ -61,12 +61,7 @@ def choose_levels(times: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plan_loop_request(
-    call: Call[TaskOptions],
-    facts: Generation,
-    begin: Arrays,
-    seed: int,
-    sampling: Sampling,
-    picture: Picture | None,
+    call: Call[TaskOptions], facts: Generation, begin: Arrays, seed: int, sampling: Sampling, picture: Picture | None
 ) -> LoopRequest:
     """The steps of rows whose noise and labels are in ``begin``. A stream gets a preview after each step."""
     diffusion = known(facts.diffusion)

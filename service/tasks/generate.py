@@ -67,8 +67,9 @@ async def work(call: Call[Options]) -> Result:
     sampling = None if facts.diffusion is None else read_sampling(call, facts.diffusion)
     noise = context.inputs(facts.graph)[facts.noise]
     shape = [int(size) for size in noise.row_shape]  # the manifest allows no free size
+    dtype = DATATYPES[noise.datatype].dtype
     begin: Arrays = await run_in_thread(
-        lambda: {facts.noise: _draw(options.interpolate, seed, count, shape).astype(DATATYPES[noise.datatype].dtype)},
+        lambda: {facts.noise: _draw(options.interpolate, seed, count, shape).astype(dtype, copy=False)},
         count * 8 * math.prod(shape),
         Admit(count, 0 if sampling is None else sampling.steps, facts.graph),
     )

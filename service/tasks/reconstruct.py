@@ -10,7 +10,16 @@ from service.codecs.picture_writer import encode_heat, to_pixels
 from service.codecs.rows import Group, in_order, shown_input
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
-from service.tasks.answer import PictureOptions, Rows, as_image, check_finite, choose_picture, show_rows, show_together
+from service.tasks.answer import (
+    PictureOptions,
+    Rows,
+    as_image,
+    check_finite,
+    choose_picture,
+    show_row,
+    show_rows,
+    show_together,
+)
 from service.tasks.room import Take
 from service.tasks.tiles import Plan, infer_tiled
 from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
@@ -159,19 +168,16 @@ async def _describe(plan: Plan, found: _Found) -> list[dict[str, Any]]:
         if facts.threshold is not None:
             answers[-1] |= {"anomaly": score > facts.threshold, "threshold": facts.threshold}
     if plan.error_map:
-        for answer, its_map in zip(answers, await _show_maps(plan, found), strict=True):
+        size = sum(row.size for row in found.outputs)
+        for answer, its_map in zip(answers, await run_in_thread(lambda: _show_maps(plan, found), size), strict=True):
             answer["error_map"] = its_map
     return answers
 
 
-async def _show_maps(plan: Plan, found: _Found) -> list[Any]:
+def _show_maps(plan: Plan, found: _Found) -> list[Any]:
     """As numbers, or as pictures over the outputs where these are pictures."""
     picture = plan.picture
     if picture is None:
-        return await show_rows(found.maps, None)
-
-    def draw() -> list[Any]:
-        pairs = zip(found.maps, found.outputs, strict=True)
-        return [as_image(encode_heat(values, to_pixels(row, picture))) for values, row in pairs]
-
-    return await run_in_thread(draw, sum(row.size for row in found.outputs))
+        return [show_row(values, None) for values in found.maps]
+    pairs = zip(found.maps, found.outputs, strict=True)
+    return [as_image(encode_heat(values, to_pixels(row, picture))) for values, row in pairs]

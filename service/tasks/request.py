@@ -142,22 +142,16 @@ def prefers_picture(accept: str) -> bool:
 
 
 def _preference(accept: str, kind: str, form: str) -> tuple[float, int]:
-    """(weight, exactness) of a media type. The most exact range that covers it counts."""
+    """(weight, exactness) of a media type. The most exact range that covers it counts. A malformed weight is 0."""
     ranges = {f"{kind}/{form}": 3, f"{kind}/*": 2, "*/*": 1}
     best = (0, 0.0)
     for part in accept.lower().split(","):
         media_range, *parameters = (piece.strip() for piece in part.split(";"))
         if media_range in ranges:
-            best = max(best, (ranges[media_range], _weight(parameters)))
-    return best[1], best[0]
-
-
-def _weight(parameters: Iterable[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
+            weights = [value for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "q"]
             try:
-                return min(max(float(value), 0.0), 1.0)
+                weight = min(max(float(weights[0]), 0.0), 1.0) if weights else 1.0
             except ValueError:
-                return 0.0
-    return 1.0
+                weight = 0.0
+            best = max(best, (ranges[media_range], weight))
+    return best[1], best[0]

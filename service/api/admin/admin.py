@@ -8,15 +8,7 @@ from starlette.responses import JSONResponse, Response
 from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
 from service.api.admin.diagnostics import Logs, render_trace
 from service.api.routes import Routes
-from service.errors import (
-    BodyTooLarge,
-    Cancelled,
-    Forbidden,
-    NotOffered,
-    NotReady,
-    ServiceError,
-    UnsupportedMedia,
-)
+from service.errors import BodyTooLarge, Cancelled, Forbidden, NotOffered, NotReady, ServiceError, UnsupportedMedia
 from service.models.entry import State
 from service.models.registry import Registry
 from service.protocol.large_json import parse_object
