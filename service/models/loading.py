@@ -3,6 +3,7 @@
 This runs in a thread and changes nothing that is shared. The registry puts the result into service.
 """
 
+import functools
 import itertools
 import logging
 import time
@@ -73,9 +74,12 @@ class VerifiedGraph:
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
-    def pad(self, rows: int) -> int:
-        """The size to which a batch of ``rows`` is padded."""
-        return bucket_of(rows, self.buckets) if self.buckets else max(rows, self.least_rows)
+    @property
+    def pad(self) -> Callable[[int], int]:
+        """From a number of rows to the size to which their batch is padded."""
+        if self.buckets:
+            return functools.partial(bucket_of, buckets=self.buckets)
+        return functools.partial(max, self.least_rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from model_store.datatypes import BY_DTYPE, Datatype, datatype_of
 from service.errors import InvalidInput
 from service.protocol.escape import write_bytes, write_texts
 from service.protocol.infer_request import LENGTH_BYTES, InferHeader
-from service.protocol.json import WORDS_OF_NUMBERS
-from service.protocol.large_json import render_array
+from service.protocol.json import WORDS_OF_NUMBERS, render_numbers
+from service.protocol.large_json import PIECE_NUMBERS, render_array
 
 _COPY_BELOW_BYTES: Final = 16 << 10
 """Smaller tensors are copied: this is faster than a view, and does not keep the whole batch alive."""
@@ -94,7 +94,8 @@ def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
         except UnicodeDecodeError:
             reason = "BYTES that are not UTF-8 have no JSON form, ask for binary data"
             raise InvalidInput(f"output {name!r}: {reason}") from None
-    return render_array(np.ascontiguousarray(array).ravel())
+    numbers = np.ascontiguousarray(array).ravel()
+    return orjson.Fragment(render_numbers(numbers)) if numbers.size <= PIECE_NUMBERS else render_array(numbers)
 
 
 def to_nested(array: np.ndarray) -> Any:

@@ -152,7 +152,7 @@ def test_answers_are_counted_by_route_model_and_status() -> None:
     assert samples[key("sluice_request_seconds_sum", route="/classify", model="m")] == pytest.approx(0.0071)
     metrics = Metrics()
     for _ in range(2):
-        metrics.counter("sluice_rejected", ("m", "queue_full")).inc()
+        metrics.numbers("sluice_rejected", ("m", "queue_full")).add(1.0)
     metrics.rejected("m", "queue_full")
     assert exposed(metrics)[REJECTED] == 3
 
