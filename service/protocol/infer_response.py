@@ -11,7 +11,7 @@ from service.errors import InvalidInput
 from service.protocol.escape import write_bytes, write_texts
 from service.protocol.infer_request import LENGTH_BYTES, InferHeader
 from service.protocol.json import WORDS_OF_NUMBERS, render_numbers
-from service.protocol.large_json import PIECE_NUMBERS, render_array
+from service.protocol.large_json import PIECE_NUMBERS, render_large
 
 _COPY_BELOW_BYTES: Final = 16 << 10
 """Smaller tensors are copied: this is faster than a view, and does not keep the whole batch alive."""
@@ -94,8 +94,7 @@ def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
         except UnicodeDecodeError:
             reason = "BYTES that are not UTF-8 have no JSON form, ask for binary data"
             raise InvalidInput(f"output {name!r}: {reason}") from None
-    numbers = np.ascontiguousarray(array).ravel()
-    return orjson.Fragment(render_numbers(numbers)) if numbers.size <= PIECE_NUMBERS else render_array(numbers)
+    return _render_array(np.ascontiguousarray(array).ravel())
 
 
 def to_nested(array: np.ndarray) -> Any:
@@ -103,4 +102,8 @@ def to_nested(array: np.ndarray) -> Any:
     if not array.ndim:
         value = array[()]  # a scalar of NumPy is rendered with the digits of its type
         return WORDS_OF_NUMBERS.get(str(value), value)
-    return render_array(np.ascontiguousarray(array))
+    return _render_array(np.ascontiguousarray(array))
+
+
+def _render_array(array: np.ndarray) -> orjson.Fragment:
+    return render_large(array) if array.size > PIECE_NUMBERS else orjson.Fragment(render_numbers(array))

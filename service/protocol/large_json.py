@@ -202,8 +202,8 @@ def count_numbers(data: Any) -> int:
     return count
 
 
-def render_array(array: np.ndarray) -> orjson.Fragment:
-    """An array as nested numbers; NaN and infinities become texts."""
+def render_large(array: np.ndarray) -> orjson.Fragment:
+    """A large array as nested numbers; NaN and infinities become texts."""
     return orjson.Fragment(b"".join(_render(array)))
 
 

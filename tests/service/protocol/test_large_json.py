@@ -127,7 +127,7 @@ def test_large_arrays_are_written_in_their_nesting(shape: tuple[int, ...]) -> No
     """A large array that is written and read again is the same array."""
     array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     array.flat[7] = math.inf
-    values = json.loads(render_json(large_json.render_array(array)))
+    values = json.loads(render_json(large_json.render_large(array)))
     np.testing.assert_array_equal(array_of(values, FP32, "x"), array)
 
 
