@@ -5,7 +5,6 @@ import hashlib
 import logging
 import os
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -82,7 +81,6 @@ class Session:
         bound: bool | None = None,
         run_options: Any = _QUIET,
     ) -> None:
-        began = time.perf_counter()
         available = available_providers(policy)
         wanted, buckets = choose_provider(policy, available), make_buckets(max_rows)
         profile: Mapping[str, str] = {}
@@ -128,7 +126,6 @@ class Session:
                 self._bindings = Bindings(
                     self._session, inputs, outputs, place, buckets=buckets, lanes=lanes, capture=capture
                 )
-        self.load_s = time.perf_counter() - began
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """Outputs in the order of ``output_names``.
