@@ -11,7 +11,7 @@ old one is UNLOADING until its accepted requests are answered.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -124,12 +124,15 @@ class Registry:
                 else:
                     late.append(task)
         self._note_serving(name, model_entry)
-        for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
-            await self._load_entry(model_entry, version)
+        stay = {*model_entry.aliases.values(), *(chosen or ())}
+        for version in versions[:-1]:
+            if version.version in stay:
+                await self._load_entry(model_entry, version)
         model_entry.tried.set()
         for task in reversed(late):
-            await self._take_over(model_entry, await task)
-            self._note_serving(name, model_entry)
+            model = (await task).model
+            if model is not None:
+                self._serve(name, model_entry, model, stay)
 
     async def _load_until_overdue(self, model_entry: ModelEntry, version: ModelVersion) -> "asyncio.Task[VersionEntry]":
         """Start to load a version. Returns the task when it is done, or overdue: then an older version may serve."""
@@ -144,14 +147,12 @@ class Registry:
             self._keep(task)
         return task
 
-    async def _take_over(self, model_entry: ModelEntry, entry: VersionEntry) -> None:
-        """Let a version that loaded late serve, in place of the older one that served until now."""
-        if entry.model is None:
-            return
-        before, model_entry.serving = model_entry.serving, entry.model
-        stay = {*model_entry.aliases.values(), *(model_entry.chosen or ())}
-        if before is not None and int(before.version) not in stay:
-            self._retirement.retire([model_entry.entries[int(before.version)]])
+    def _serve(self, name: str, model_entry: ModelEntry, model: Model, stay: Collection[int]) -> None:
+        """Let a version serve. Others go out of service, but for those that ``stay``."""
+        model_entry.serving = model
+        leaving = [e for number, e in model_entry.entries.items() if number not in {int(model.version), *stay}]
+        self._retirement.retire(leaving)
+        self._note_serving(name, model_entry)
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
         """Note that another version serves, or none."""
@@ -320,14 +321,13 @@ class Registry:
             entry = await self._load_entry(model_entry, newest, again=not is_new)
             if entry.model is None:
                 raise NotReady(f"version {newest.version} of {name!r} cannot serve: {entry.reason}")
-            model_entry.serving, model_entry.aliases, model_entry.reason = entry.model, found.aliases, ""
+            model_entry.aliases, model_entry.reason = found.aliases, ""
             model_entry.unusable = found.contents.unusable
-            stay = {newest.version, *found.aliases.values(), *((found.chosen or ()) if version is None else ())}
+            stay = {*found.aliases.values(), *((found.chosen or ()) if version is None else ())}
+            self._serve(name, model_entry, entry.model, stay)
             for other in found.versions:
                 if other.version in stay and other is not newest:
                     await self._load_entry(model_entry, other)
-            self._retirement.retire(entry for number, entry in model_entry.entries.items() if number not in stay)
-            self._note_serving(name, model_entry)
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one of its versions, given as a number or an alias.

@@ -209,9 +209,12 @@ class FairShare:
         Batches under way count for the choice, but not for the level: an estimate that is too high would put a new
         model behind the others.
         """
-        chosen = min(candidates, key=lambda who: self._used_s[who] + self._under_way_s[who])
+        chosen = next(iter(candidates)) if len(candidates) == 1 else min(candidates, key=self._account_s)
         self._level_s = max(self._level_s, self._used_s[chosen])
         return chosen
+
+    def _account_s(self, who: object) -> float:
+        return self._used_s[who] + self._under_way_s[who]
 
     def forget(self, who: object) -> None:
         self._used_s.pop(who, None)

@@ -307,5 +307,5 @@ class BatchQueue:
                 if not line:
                     del lines[key]
             if lines:
-                return min(line[0] for line in lines.values())[1]
+                return min([line[0] for line in lines.values()])[1]
         return None

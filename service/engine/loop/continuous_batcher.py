@@ -203,7 +203,7 @@ class ContinuousBatcher(LaneUser):
                 self.observer.ran(batch.slots, (run.started_at - run.taken_at) / run.steps, compute_s)
         for sequence, _ in run.lost:
             self.table.leave(sequence)
-        steady = run.steady
+        steady = batch.steady
         if steady is None or not run.outputs:
             self.table.rest(batch, ())
         else:

@@ -34,7 +34,6 @@ class LoopStep(Run):
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
         self.departures = departures
-        self.steady: SteadyRun | None = None
         self.outputs: Mapping[str, np.ndarray] = {}
         self.steps = 1
         self.lost: list[tuple[LoopSequence, BaseException]] = []
@@ -63,7 +62,6 @@ class StepGraph:
             steady = run.batch.steady
             if steady is None:
                 steady = run.batch.steady = SteadyRun(run.batch, self._gather(run.batch))
-            run.steady = steady
             _fill_in(steady)
             run.started_at = clock()
             began = run.started_at
@@ -129,8 +127,7 @@ class StepGraph:
 
     def _isolate(self, run: LoopStep, error: BaseException) -> dict[str, np.ndarray]:
         """Run the batch in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
-        assert run.steady is not None  # noqa: S101  # made before it ran
-        arrays, spans = run.steady.arrays, run.batch.spans
+        arrays, spans = run.batch.steady.arrays, run.batch.spans
         padded = len(next(iter(arrays.values())))
         joined: dict[str, np.ndarray] = {}
 
@@ -156,8 +153,7 @@ class StepGraph:
 
     def feed_back(self, run: LoopStep) -> None:
         """The inputs of the next step as far as this one gives them: where nobody leaves, they are used as they are."""
-        assert run.steady is not None  # noqa: S101
-        arrays = run.steady.arrays
+        arrays = run.batch.steady.arrays
         for taken, given in self._fed_back.items():
             arrays[taken] = run.outputs[given]
         decoding = next((s.sequence.request.decoding for s in run.batch.spans if s.sequence.request.decoding), None)

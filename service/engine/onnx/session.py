@@ -5,7 +5,6 @@ import hashlib
 import logging
 import os
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -82,7 +81,6 @@ class Session:
         bound: bool | None = None,
         run_options: Any = _QUIET,
     ) -> None:
-        began = time.perf_counter()
         available = available_providers(policy)
         wanted, buckets = choose_provider(policy, available), make_buckets(max_rows)
         profile: Mapping[str, str] = {}
@@ -128,7 +126,6 @@ class Session:
                 self._bindings = Bindings(
                     self._session, inputs, outputs, place, buckets=buckets, lanes=lanes, capture=capture
                 )
-        self.load_s = time.perf_counter() - began
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """Outputs in the order of ``output_names``.
@@ -223,8 +220,8 @@ def _with_own_cache(gpu: GpuOptions, content: bytes) -> GpuOptions:
 _NODE_ERROR = re.compile(r"while running (\S+) node\. Name:'([^']*)' Status Message:(.*)", re.DOTALL)
 _SOURCE = re.compile(r"^\S+\.(?:cc|h|cu|cuh|hpp):\d+ [^\n]*?\)(?: const)? ")
 """Where in its source ONNX Runtime raised an error, which says nothing to a caller."""
-_INPUT_ERRORS = ("InvalidArgument", "Fail", "RuntimeException")
-"""Kinds of errors that the kernels of ONNX Runtime raise for shapes and values that do not fit."""
+_CODES = {"InvalidArgument": "INVALID_ARGUMENT", "Fail": "FAIL", "RuntimeException": "RUNTIME_EXCEPTION"}
+"""Kinds of errors that the kernels of ONNX Runtime raise for shapes and values that do not fit, and their names."""
 _ASKED_BYTES = re.compile(r"Failed to allocate memory for requested buffer of size (\d+)")
 _ABSURD_BYTES = 1 << 40
 """Who asks for more than this has sent a wrong size: no machine lacks so much for another reason."""
@@ -237,7 +234,7 @@ def find_refusal(error: BaseException) -> str | None:
     asked = _ASKED_BYTES.search(text)
     if asked is not None and int(asked[1]) >= _ABSURD_BYTES:
         return f"inputs: the graph cannot be run on them: they ask for a tensor of {int(asked[1])} bytes"
-    if kind not in _INPUT_ERRORS or any(sign in text for sign in _OWN_FAULTS):
+    if kind not in _CODES or any(sign in text for sign in _OWN_FAULTS):
         return None
     reason, place = text, ""
     while found := _NODE_ERROR.search(reason):  # the node of a branch or loop has another one inside
@@ -246,6 +243,3 @@ def find_refusal(error: BaseException) -> str | None:
         return None
     reason = _SOURCE.sub("", reason.partition("\n")[0].rpartition(f"{_CODES[kind]} : ")[2])
     return f"inputs: the graph cannot be run on them{place}{f': {reason}' if reason else ''}"
-
-
-_CODES = {"InvalidArgument": "INVALID_ARGUMENT", "Fail": "FAIL", "RuntimeException": "RUNTIME_EXCEPTION"}
