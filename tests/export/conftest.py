@@ -46,13 +46,15 @@ _exported: dict[Any, Any] = {}
 @pytest.fixture
 def export_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal modules are exported once in a session: for tests of what comes after the export."""
-    pytest.importorskip("torch")
+    Module = pytest.importorskip("torch").nn.Module  # noqa: N806
     from export.onnx import candidate
 
     export = candidate.export_graph
 
     def find(original: Any, unfit: str | None = None) -> Any:
         spec, module = original.spec, original.module
+        if callable(spec.module) and not isinstance(spec.module, Module):
+            return export(original, unfit)
         attributes = tuple((name, value) for name, value in vars(module).items() if not name.startswith("_"))
         weights = b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())
         fields = ("name", "inputs", "outputs", "dynamic", "ranges", "bounds", "task", "classes", "padded")
@@ -67,6 +69,21 @@ def export_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "models")
+
+
+@pytest.fixture
+def publish_noting(store: Store) -> Callable[..., Any]:
+    """Publishes into the store: the version, and the notes."""
+    from export import publish
+
+    def publish_spec(spec: Any, precision: Any = None) -> Any:
+        notes: list[str] = []
+        version = publish(
+            spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None, precision
+        )
+        return version, notes
+
+    return publish_spec
 
 
 @pytest.fixture
