@@ -17,7 +17,7 @@ from model_store.datatypes import datatype_of
 from service.models.registry import Model
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
-from tests.support.servers import ReadyWorker
+from tests.support.servers import ReadyWorker, turn_until
 
 T = TypeVar("T")
 
@@ -59,12 +59,7 @@ class GrpcServing:
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
-
-        async def look() -> bool:
-            return holds()
-
-        while not self.run(look):
-            pass
+        turn_until(self._loop, holds)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

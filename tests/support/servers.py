@@ -108,5 +108,15 @@ class Serving:
         return httpx.Client(base_url=self.url, timeout=30, verify=False)  # noqa: S501  # the tests are plain HTTP
 
 
+def turn_until(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
+    """Let a loop of another thread turn until something holds there."""
+
+    async def look() -> bool:
+        return holds()
+
+    while not asyncio.run_coroutine_threadsafe(look(), loop).result(30):
+        pass
+
+
 def settings_for(store: Path, **changes: object) -> Settings:
     return Settings(store=store).replace(**changes)

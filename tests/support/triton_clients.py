@@ -1,6 +1,5 @@
 """Triton's clients for HTTP and gRPC, asked alike, against one server that has both."""
 
-import asyncio
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 from model_store.datatypes import datatype_of
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
-from tests.support.servers import ReadyWorker, Serving
+from tests.support.servers import ReadyWorker, Serving, turn_until
 
 HTTP_FORMS = ("http binary", "http json")
 GRPC_FORMS = ("grpc", "grpc stream")
@@ -75,12 +74,7 @@ class TritonServing:
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
-
-        async def look() -> bool:
-            return holds()
-
-        while not asyncio.run_coroutine_threadsafe(look(), self.worker.tasks.loop).result(30):
-            pass
+        turn_until(self.worker.tasks.loop, holds)
 
     def ask(
         self,
