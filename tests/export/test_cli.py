@@ -33,10 +33,9 @@ def fail():
 
 def run(command, *words):
     parser = argparse.ArgumentParser()
-    declare, execute = {
-        "train": (cli.train_arguments, cli.train),
-        "export": (cli.export_arguments, cli.export_model),
-    }[command]
+    declare, execute = {"train": (cli.train_arguments, cli.train), "export": (cli.export_arguments, cli.export_model)}[
+        command
+    ]
     declare(parser)
     return execute(parser.parse_args([str(word) for word in words]))
 

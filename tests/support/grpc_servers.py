@@ -13,7 +13,7 @@ from model_store.datatypes import datatype_of
 from service.models.registry import Model
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
-from tests.support.servers import ASGI, ReadyWorker, ServerPath, Serving
+from tests.support.servers import ASGI, ReadyWorker, ServerPath, Serving, turn_until
 
 T = TypeVar("T")
 
@@ -53,12 +53,7 @@ class GrpcServing(Serving):
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
-
-        async def look() -> bool:
-            return holds()
-
-        while not self.run(look):
-            pass
+        turn_until(self.worker.tasks.loop, holds)
 
 
 def tensor(name: str, array: np.ndarray) -> triton.InferInput:

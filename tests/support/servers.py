@@ -1,5 +1,6 @@
 """A real server for tests: uvicorn in a thread, on a port of its own, with the runtime of one worker behind it."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -116,6 +117,16 @@ class Serving:
     def client(self) -> httpx.Client:
         # A client that would verify reads all root certificates first, which takes longer than most tests.
         return httpx.Client(base_url=self.url, timeout=30, verify=False)  # noqa: S501  # the tests are plain HTTP
+
+
+def turn_until(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
+    """Let a loop of another thread turn until something holds there."""
+
+    async def look() -> bool:
+        return holds()
+
+    while not asyncio.run_coroutine_threadsafe(look(), loop).result(30):
+        pass
 
 
 def settings_for(store: Path, **changes: object) -> Settings:

@@ -136,9 +136,7 @@ def test_precision_that_makes_nothing_smaller_is_noted(make_spec, make_real_samp
     _, notes = publish_noting(make_spec(samples={"x": make_real_samples(20)}, batches=(1, 2), seeds=(0,)), "int8")
     sizes = [one.verify().files["main.onnx"].size_bytes for one in store.versions("tiny")]
     assert sizes[1] > sizes[0]
-    assert [note.partition(" bytes")[0] for note in notes] == [
-        f"note: graph main is not smaller in int8: {sizes[1]:,}",
-    ]
+    assert [note.partition(" bytes")[0] for note in notes] == [f"note: graph main is not smaller in int8: {sizes[1]:,}"]
 
 
 def test_explain_graph_that_does_not_convert_is_left_out_with_a_note(make_network_spec, store, publish_noting):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from export.zoo import RECIPES, load_recipe
-from export.zoo.data.dates import load_dates
 from export.zoo.data.digits import load_digits
 from export.zoo.data.photos import load_photos
 from tests.support.models.reference import Reference
@@ -48,7 +47,6 @@ MEASURED: dict[str, tuple[float, dict[str, float], Callable[[Mapping[str, float]
         {"mae_gain": 0.0},
         lambda m: m["mae"] < min(m["mae_persistence"], m["mae_seasonal"], m["mae_ar"]) and 0.7 <= m["coverage"] <= 0.9,
     ),
-    "date-translator": (0.002, {"exact_match": 0.99}, lambda m: True),
     "photo-restorer": (0.01, {"psnr_gain_db": 3}, lambda m: m["psnr_db"] > m["psnr_smoothed_db"]),
 }
 """How far a figure may be from that of the manifest, the least figures, and what else holds of them."""
@@ -63,7 +61,6 @@ def test_published_model_reaches_its_bar(name):
         "digits-vae": lambda: (load_digits().test, model.manifest.reconstruction.threshold),
         "elnino-forecaster": lambda: (recipe.load_parts(),),
         "sunspots-forecaster": lambda: (recipe.load_parts(),),
-        "date-translator": lambda: (load_dates(), model.manifest.text.characters, model.manifest.text.symbols),
         "photo-restorer": lambda: (load_photos(),),
     }.get(name, lambda: (load_digits().test,))
     measured, (tolerance, bar, holds) = recipe.measure_quality(model.predict, *given()), MEASURED[name]
@@ -72,6 +69,7 @@ def test_published_model_reaches_its_bar(name):
     assert all(measured.metrics[least] >= figure for least, figure in measured.bar.items())
     assert measured.metrics == pytest.approx(dict(model.manifest.quality.metrics), abs=tolerance)
     assert holds(measured.metrics)
+    assert model.manifest.licence
 
 
 @pytest.fixture(scope="module")
@@ -103,24 +101,3 @@ def test_digits_classifier_takes_raw_pixels_and_gives_probabilities(published):
     assert probabilities.sum(1) == pytest.approx(np.ones(5), abs=1e-6)
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     assert probabilities == pytest.approx(exponentials / exponentials.sum(1, keepdims=True), abs=1e-6)
-
-
-def test_golden_samples_are_reproduced(published):
-    """The graph gives the stored samples within their stored tolerance."""
-    golden = published.version.read_golden(published.manifest)
-    facts = published.manifest.golden
-    assert facts.rows == len(golden.inputs["image"]) == 8
-    got = published.predict(golden.inputs)
-    for name, expected in golden.outputs.items():
-        assert np.all(
-            np.abs(got[name] - expected)
-            <= published.manifest.golden.atol + published.manifest.golden.rtol * np.abs(expected)
-        )
-
-
-def test_manifest_holds_the_proof(published):
-    """Every batch size, seed and real sample was compared; statistics and licence are there."""
-    rungs = {(case.rows, case.seed, case.inputs) for case in published.manifest.parity.rungs}
-    assert rungs == {(rows, seed, "random") for rows in (1, 2, 3, 17, 64) for seed in (0, 1, 2)} | {(225, 0, "samples")}
-    assert {s.tensor for s in published.manifest.statistics} == {"image", "logits", "probabilities"}
-    assert published.manifest.licence

@@ -217,10 +217,7 @@ def test_manifest_says_how_the_server_rolls_out(published):
     loop, forecast = published.manifest.loop, published.manifest.forecast
     assert (loop.start, loop.max_steps) == ("encode", 1000)
     carries = {carry.input: (carry.start, carry.output, carry.resume) for carry in loop.carries}
-    assert carries == {
-        "value": ("last_value", "next_value", None),
-        "state": ("last_state", "next_state", "state"),
-    }
+    assert carries == {"value": ("last_value", "next_value", None), "state": ("last_state", "next_state", "state")}
     assert (forecast.history, forecast.length, forecast.noise, forecast.output, forecast.unit) == (
         "history",
         "length",

@@ -113,10 +113,10 @@ def read_cases(
     Options are those of ``build``: ``axes x=1 flag=None``, ``lengths T=4,9``, ``draws n=1..5 k=1|2``, ``sizes 1,2``,
     ``opset 18``; ``constants k`` takes ``k`` from ``constants``, ``draws n=k`` from ``draws``. Without signature it is
     ``float[N,4] x => float[N,4] y``; ``|`` or a new line ends it. Local functions, which begin with ``def``, come last.
-    ``$N`` stands for ``shorthands["N"]``.
+    ``$N`` stands for ``shorthands["N"]``, or for what ``_SHORTHANDS`` has.
     """
     cases = []
-    for entry in re.split(r"\n(?=\S)", Template(table.strip()).substitute(shorthands or {})):
+    for entry in re.split(r"\n(?=\S)", Template(table.strip()).substitute(_SHORTHANDS, **(shorthands or {}))):
         found = _ENTRY.fullmatch(entry)
         if found is None:
             raise ValueError(f"expected 'name (options): note', a signature and nodes, got {entry!r}")
@@ -127,6 +127,7 @@ def read_cases(
     return cases
 
 
+_SHORTHANDS = {"N": "s = Shape(x) n = Gather(s, 0) ", "PLACES": "s = Shape(x) n = Gather(s, 0) r = Range(0, n, 1) "}
 _SIGNATURE = "float[N,4] x => float[N,4] y"
 _ENTRY = re.compile(r"(\w+)(?: \((.*?)\))?: (.*)\n(?: *(\w+\[.*\s+=> [^|\n]*)[|\n])?([\s\S]*)")
 """Name, options, note, signature and nodes."""

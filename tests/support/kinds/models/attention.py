@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import Axis, Kind, Kinds, ids, mask, normal, time
+from tests.support.kinds.case import Axis, Kind, Kinds, ids, mask, normal, time, uniform
 
 KINDS = Kinds()
 
@@ -153,41 +153,48 @@ _WHISPER = {
 }  # fmt: skip
 
 
-KINDS += [
-    Kind(
-        name="order-bert",
-        module=_network("BertModel", max_position_embeddings=80, **_BERT),
-        inputs={
-            "input_ids": ids(3, time(10), table=60),
-            "token_type_ids": ids(3, time(10), table=2),
-            "attention_mask": mask(3, time(10), dtype="int64"),
-        },
-        outputs=("pooler_output", "last_hidden_state"),
-        needs="transformers",
+_NETWORKS = {
+    "bert": (
+        _network("BertModel", max_position_embeddings=80, **_BERT),
+        {**_TEXT, "attention_mask": mask(3, time(10), dtype="int64")},
+        ("pooler_output", "last_hidden_state"),
     ),
-    Kind(
-        name="order-distilbert",
-        module=_network("DistilBertForTokenClassification", max_position_embeddings=80, **_DISTILBERT),
-        inputs={"attention_mask": mask(3, time(10), dtype="int64"), "input_ids": ids(3, time(10), table=60)},
-        outputs=("logits",),
-        needs="transformers",
+    "distilbert": (
+        _network("DistilBertForTokenClassification", max_position_embeddings=80, **_DISTILBERT),
+        {"attention_mask": mask(3, time(10), dtype="int64"), "input_ids": ids(3, time(10), table=60)},
+        ("logits",),
     ),
-    Kind(
-        name="order-t5",
-        module=_network("T5Model", **_T5),
-        inputs={
+    "gpt2": (
+        _network("GPT2LMHeadModel", n_positions=80, n_embd=16, n_layer=2, n_head=2, use_cache=False),
+        {"input_ids": ids(3, time(10), table=60)},
+        ("logits",),
+    ),
+    "resnet": (
+        _network("ResNetForImageClassification", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]),
+        {"pixel_values": uniform(3, 3, 64, 64)},
+        ("logits",),
+    ),
+    "t5": (
+        _network("T5Model", **_T5),
+        {
             "decoder_input_ids": ids(3, Axis(5, "target"), table=60),
             "input_ids": ids(3, time(10), table=60),
             "attention_mask": mask(3, time(10), dtype="int64"),
         },
-        outputs=("last_hidden_state", "encoder_last_hidden_state"),
-        needs="transformers",
+        ("last_hidden_state", "encoder_last_hidden_state"),
     ),
-    Kind(
-        name="order-whisper",
-        module=_network("WhisperModel", **_WHISPER),
-        inputs={"decoder_input_ids": ids(3, time(5), table=60), "input_features": normal(3, 8, 24)},
-        outputs=("last_hidden_state", "encoder_last_hidden_state"),
-        needs="transformers",
+    "vit": (
+        _network("ViTForImageClassification", image_size=32, patch_size=8, **_BERT),
+        {"pixel_values": uniform(3, 3, 32, 32)},
+        ("logits",),
     ),
+    "whisper": (
+        _network("WhisperModel", **_WHISPER),
+        {"decoder_input_ids": ids(3, time(5), table=60), "input_features": normal(3, 8, 24)},
+        ("last_hidden_state", "encoder_last_hidden_state"),
+    ),
+}
+KINDS += [
+    Kind(name=f"order-{name}", module=module, inputs=inputs, outputs=outputs, needs="transformers")
+    for name, (module, inputs, outputs) in _NETWORKS.items()
 ]

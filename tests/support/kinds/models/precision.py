@@ -11,25 +11,20 @@ from tests.support.kinds.case import Kind, Kinds, ids, normal, time
 KINDS = Kinds()
 
 
-class Wide(nn.Module):
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.o = nn.Linear(600, 3).to(dtype)
-
-    def forward(self, x):
-        return self.o(x)
+@KINDS.add({"x": normal(4, 600, dtype="float16")}, lambda: {"o": nn.Linear(600, 3).half()}, tolerance=0.01)
+def half_linear(self, x):
+    return self.o(x)
 
 
-class Convolved(nn.Module):
+def _convolved(dtype: torch.dtype):
+    return {"dtype": dtype, "net": nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU(), nn.Conv1d(6, 2, 3)).to(dtype)}
+
+
+@KINDS.add({"x": normal(4, 2, 12)}, lambda: _convolved(torch.bfloat16), name="bfloat-inside", tolerance=0.05)
+@KINDS.add({"x": normal(4, 2, 12)}, lambda: _convolved(torch.float16), tolerance=0.02)
+def half_inside(self, x):
     """Inputs and outputs of single precision, and less inside."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-        self.net = nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU(), nn.Conv1d(6, 2, 3)).to(dtype)
-
-    def forward(self, x):
-        return self.net(x.to(self.dtype)).float()
+    return self.net(x.to(self.dtype)).float()
 
 
 @KINDS.add({"x": normal(4, 5, dtype="float64")}, lambda: {"o": nn.Linear(5, 3).double()}, tolerance=1e-6)
@@ -114,16 +109,6 @@ def complex_(self, x):
 
 
 KINDS += [
-    Kind(
-        name="half-linear",
-        module=lambda: Wide(torch.float16),
-        inputs={"x": normal(4, 600, dtype="float16")},
-        tolerance=0.01,
-    ),
-    Kind(name="half-inside", module=lambda: Convolved(torch.float16), inputs={"x": normal(4, 2, 12)}, tolerance=0.02),
-    Kind(
-        name="bfloat-inside", module=lambda: Convolved(torch.bfloat16), inputs={"x": normal(4, 2, 12)}, tolerance=0.05
-    ),
     Kind(name="quantised-static", module=make_static, inputs={"x": normal(4, 2, 6, 6)}, tolerance=0.02),
     Kind(name="tied", module=Tied, inputs={"ids": ids(4, time(5), table=40)}, fast=True),
 ]

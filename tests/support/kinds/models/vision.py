@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import PICTURE, Axis, Kind, Kinds, height, normal, pixels, uniform, width
+from tests.support.kinds.case import Axis, Kinds, height, normal, pixels, uniform, width
 
 KINDS = Kinds()
 _PICTURES = tuple(
@@ -13,27 +13,32 @@ _PICTURES = tuple(
 )
 
 
-class Sampled(nn.Module):
-    def __init__(self, mode: str, padding: str, corners: bool) -> None:
-        super().__init__()
-        self.how = {"mode": mode, "padding_mode": padding, "align_corners": corners}
-
-    def forward(self, x, grid):
-        return functional.grid_sample(x, grid, **self.how)
+def _warped():
+    turned = nn.Linear(3, 6)
+    turned.bias.data = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    return {"conv": nn.Conv2d(1, 3, 3), "o": turned}
 
 
-class Warped(nn.Module):
+@KINDS.add({"x": normal(3, 1, 10, 8)}, _warped)
+def grid_warped(self, x):
     """A spatial transformer: the picture says how it is turned."""
+    theta = self.o(self.conv(x).mean((2, 3)) * 0.1).view(-1, 2, 3)
+    grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
+    return functional.grid_sample(x, grid, align_corners=False)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.o = nn.Conv2d(1, 3, 3), nn.Linear(3, 6)
-        self.o.bias.data = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
 
-    def forward(self, x):
-        theta = self.o(self.conv(x).mean((2, 3)) * 0.1).view(-1, 2, 3)
-        grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
-        return functional.grid_sample(x, grid, align_corners=False)
+_SAMPLED = {"x": normal(3, 2, 9, 7), "grid": uniform(3, 5, 6, 2, low=-1.4, high=1.4)}
+
+
+def _how(**how):
+    return lambda: {"how": how}
+
+
+@KINDS.add(_SAMPLED, _how(mode="bilinear", padding_mode="zeros", align_corners=False), name="grid-bilinear")
+@KINDS.add(_SAMPLED, _how(mode="bicubic", padding_mode="border", align_corners=True), name="grid-bicubic")
+@KINDS.add(_SAMPLED, _how(mode="nearest", padding_mode="reflection", align_corners=False))
+def grid_nearest(self, x, grid):
+    return functional.grid_sample(x, grid, **self.how)
 
 
 @KINDS.add({"flow": normal(3, 2, height(12), width(10)), "x": normal(3, 2, height(12), width(10))}, sizes=_PICTURES)
@@ -46,13 +51,25 @@ def grid_flow(self, x, flow):
     return functional.grid_sample(x, torch.stack([across, down], -1), align_corners=True, padding_mode="border")
 
 
-class Resized(nn.Module):
-    def __init__(self, **how: object) -> None:
-        super().__init__()
-        self.how = how
+_ANTIALIAS = {"size": (5, 4), "antialias": True, "align_corners": False}
+_RESIZED = {
+    "antialias": {"mode": "bilinear", **_ANTIALIAS},
+    "bicubic": {"scale_factor": 2.0, "mode": "bicubic", "align_corners": False},
+    "corners": {"size": (20, 15), "mode": "bilinear", "align_corners": True},
+    "exact": {"scale_factor": 1.5, "mode": "nearest-exact"},
+    "half": {"scale_factor": 0.5, "mode": "bilinear", "align_corners": False, "recompute_scale_factor": True},
+}
 
-    def forward(self, x):
-        return functional.interpolate(x, **self.how)
+
+@KINDS.add({"x": uniform(3, 2, 12, 10)}, _how(mode="bicubic", **_ANTIALIAS))
+def resize_antialias_fixed(self, x):
+    return functional.interpolate(x, **self.how)
+
+
+for _name, _options in _RESIZED.items():
+    KINDS.add({"x": uniform(3, 2, height(12), width(10))}, _how(**_options), f"resize-{_name}", sizes=_PICTURES)(
+        resize_antialias_fixed
+    )
 
 
 @KINDS.add(
@@ -150,35 +167,3 @@ def patches(self, x):
 def bigger(self, x):
     """Transposed convolution and pixel shuffle."""
     return functional.pixel_shuffle(self.up(x), 2)
-
-
-def sampled(name: str, mode: str, padding: str, corners: bool) -> Kind:
-    return Kind(
-        name=f"grid-{name}",
-        module=lambda: Sampled(mode, padding, corners),
-        inputs={"x": normal(3, 2, 9, 7), "grid": uniform(3, 5, 6, 2, low=-1.4, high=1.4)},
-    )
-
-
-def resized(name: str, free: bool = True, **how: object) -> Kind:
-    return Kind(
-        name=f"resize-{name}",
-        module=lambda: Resized(**how),
-        inputs={"x": uniform(3, 2, 12, 10)},
-        dynamic={"x": PICTURE} if free else None,
-        sizes=_PICTURES if free else None,
-    )
-
-
-KINDS += [
-    sampled("bilinear", "bilinear", "zeros", False),
-    sampled("bicubic", "bicubic", "border", True),
-    sampled("nearest", "nearest", "reflection", False),
-    Kind(name="grid-warped", module=Warped, inputs={"x": normal(3, 1, 10, 8)}),
-    resized("antialias", size=(5, 4), mode="bilinear", antialias=True, align_corners=False),
-    resized("antialias-fixed", free=False, size=(5, 4), mode="bicubic", antialias=True, align_corners=False),
-    resized("bicubic", scale_factor=2.0, mode="bicubic", align_corners=False),
-    resized("corners", size=(20, 15), mode="bilinear", align_corners=True),
-    resized("exact", scale_factor=1.5, mode="nearest-exact"),
-    resized("half", scale_factor=0.5, mode="bilinear", align_corners=False, recompute_scale_factor=True),
-]

@@ -4,9 +4,6 @@ import numpy as np
 
 from tests.support.rows.case import read_cases
 
-_N = "s = Shape(x) n = Gather(s, 0) "
-_PLACES = _N + "r = Range(0, n, 1) "
-
 _TABLE = """
 embedding (draws ids=0..10): a table of words
     int64[batch,T] ids => float[batch,T,4] y | y = Gather(w[10,4], ids)
@@ -122,7 +119,6 @@ scatter_elements_per_row (draws i=two_of_8): each row writes its own columns
 CASES = read_cases(
     "independent",
     _TABLE,
-    shorthands={"PLACES": _PLACES},
     constants={
         "index": (np.arange(4)[:, None] - np.arange(4) + 4).ravel() % 9,
         "at": np.array([[1], [4]]),

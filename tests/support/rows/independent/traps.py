@@ -4,8 +4,6 @@ import numpy as np
 
 from tests.support.rows.case import read_cases
 
-_N = "s = Shape(x) n = Gather(s, 0) "
-
 _TABLE = """
 cumsum_over_time_on_axis_0 (axes x=1 y=1): axis 0 is time
     float[T,batch,4] x => float[T,batch,4] y | y = CumSum(x, 0)
@@ -80,4 +78,4 @@ scatter_into_zeros (constants at): columns are put at constant places
     y = ScatterElements<axis=1>(z, i, x)
 """
 
-CASES = read_cases("independent", _TABLE, shorthands={"N": _N}, constants={"at": np.array([[3, 1]])})
+CASES = read_cases("independent", _TABLE, constants={"at": np.array([[3, 1]])})

@@ -4,9 +4,6 @@ import numpy as np
 
 from tests.support.rows.case import read_cases
 
-_N = "s = Shape(x) n = Gather(s, 0) "
-_PLACES = _N + "r = Range(0, n, 1) "
-
 _TABLE = """
 gather_first: the first row goes to all
     f = Gather(x, [0]) y = Sub(x, f)
@@ -155,7 +152,6 @@ max_roi_pool_first_picture (constants region): all regions are of the first pict
 CASES = read_cases(
     "mixing",
     _TABLE,
-    shorthands={"N": _N, "PLACES": _PLACES},
     constants={
         "t": np.arange(5),
         "before": np.arange(5) - 1,
