@@ -104,7 +104,7 @@ def test_limit_of_a_single_take_cuts_the_first_request():
 
 
 def test_partial_batch_is_held_until_its_oldest_row_has_waited():
-    """A partial batch leaves when its oldest request is max_wait_s old, or at its deadline; a full one leaves at once."""
+    """A partial batch leaves when its oldest request is max_wait_s old or due; a full one leaves at once."""
     queue = queue_of(request(1, arrived=10.0), request(1, arrived=10.9), max_wait_s=1.0)
     assert queue.take(10.95) is None
     assert queue.ready_at(10.95) == 11.0
