@@ -97,14 +97,15 @@ def test_health_is_asked_of_the_server_of_the_settings(running: Running) -> None
 
 
 def test_taken_port_and_folder_are_told_in_one_line(running: Running, store: Path) -> None:
-    """A second server on a port or folder of the first, whose last test this is, ends with code 2 at once."""
+    """A second server on a port or folder of the first ends with code 2; Ctrl-C ends the first one well."""
     server, other = running.server, ("--store", str(store), "--port", str(free_port()))
     said = refuse(*other[:2], "--port", str(server.port))
     assert said.startswith(f"sluice serve: SLUICE_HOST=127.0.0.1 SLUICE_PORT={server.port}: expected")
     assert f"SLUICE_GRPC_PORT={running.grpc_port}: expected" in refuse(*other, SLUICE_GRPC_PORT=running.grpc_port)
     assert "another server has it" in refuse(*other, SLUICE_METRICS_DIR=running.metrics_dir)
     assert "sluice_workers 2.0" in server.get("/metrics").text
-    assert server.stop() == 0
+    assert server.stop(signal.SIGINT) == 0
+    assert "Traceback" not in "".join(server.log)
 
 
 def test_missing_extra_is_told_in_one_line(store: Path, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_limit_of_a_single_take_cuts_the_first_request():
 
 
 def test_partial_batch_is_held_until_its_oldest_row_has_waited():
-    """With max_wait_s a partial batch leaves when its oldest request is that old, or at the deadline of its head."""
+    """A partial batch leaves when its oldest request is max_wait_s old or due; a full one leaves at once."""
     queue = queue_of(request(1, arrived=10.0), request(1, arrived=10.9), max_wait_s=1.0)
     assert queue.take(10.95) is None
     assert queue.ready_at(10.95) == 11.0
@@ -112,10 +112,6 @@ def test_partial_batch_is_held_until_its_oldest_row_has_waited():
     assert batch.count == 2
     queue = queue_of(request(1, deadline=0.5), max_wait_s=1.0)
     assert queue.ready_at(0.0) == 0.5
-
-
-def test_full_batch_is_not_held():
-    """A batch that is full leaves at once, whatever max_wait_s says, also when two priorities fill it together."""
     queue = queue_of(request(2, priority=0), request(2), max_wait_s=60.0)
     batch = queue.take(0.0)
     assert batch.count == 4

@@ -8,11 +8,15 @@ from tests.support.dispatching import cost_of
 
 
 def test_long_run_of_a_large_row_says_nothing_of_small_ones() -> None:
-    """Else one large picture would make a model seem too slow for every deadline."""
+    """A long run of a large row says nothing of small ones, and of a model that has not run nothing is known."""
     usual, sized = cost_of((1, 0.001)), SizedCosts(1000)
     sized.observe(1, 1_000_000, 20.0, usual)
     assert usual.predict(1) == 0.001
     assert sized.find(900_000, usual)[0].predict(1) == 20.0
+    usual, sized = CostModel(), SizedCosts(None)
+    assert not sized.find(0, usual)[1]
+    sized.observe(1, 0, 0.001, usual)
+    assert sized.find(0, usual)[1]
 
 
 def test_row_of_a_size_that_has_not_run_is_expected_in_proportion() -> None:
@@ -24,14 +28,6 @@ def test_row_of_a_size_that_has_not_run_is_expected_in_proportion() -> None:
     assert sized.find(1000 * 2**10, usual)[0].predict(1) == pytest.approx(0.4)
     assert sized.find(10, usual)[0].predict(1) == 0.001
     assert sized.find(1000 * 2**8, usual)[1]
-
-
-def test_of_a_model_that_has_not_run_nothing_is_known() -> None:
-    """Such as one whose inputs could not be made up at load: its first run is not for the event loop."""
-    usual, sized = CostModel(), SizedCosts(None)
-    assert not sized.find(0, usual)[1]
-    sized.observe(1, 0, 0.001, usual)
-    assert sized.find(0, usual)[1]
 
 
 def test_sizes_are_few_however_many_come() -> None:
