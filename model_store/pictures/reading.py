@@ -1,99 +1,129 @@
-"""Pictures to arrays, by Pillow. The limit of pixels holds before anything is decoded."""
+"""Pictures, as files, to rows of tensors. The limit of pixels holds before anything is decoded.
 
-import contextlib
-import io
+A file is recognised by its first bytes (``formats.py``), Pillow decodes it, and it is made upright. Then it is resized
+as the manifest says (``geometry.py``, ``resizing.py``), and scaled.
+"""
+
+import math
 import struct
 import zlib
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image as Pillow
-from PIL import ImageOps
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 from model_store.errors import PictureTooLarge, UnreadablePicture
+from model_store.pictures.colours import convert
+from model_store.pictures.formats import NAMES, Opened, open_picture, orientation_of
+from model_store.pictures.geometry import Placement, Plan, plan
+from model_store.pictures.resizing import resize
+from model_store.pictures.tiff import Unsupported
 from model_store.tasks import Image, Picture
 
-# By the first bytes. PIL.Image.open would add warnings and a limit of its own.
-_READERS: dict[bytes, type[ImageFile]] = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
 # What Pillow raises for damaged pictures.
-_DAMAGES = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
-_STRIP_PIXELS = 1 << 20
-"""Converted in 10 ms."""
+_DAMAGES = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, AttributeError),
+    *(struct.error, zlib.error, Pillow.DecompressionBombError, Pillow.DecompressionBombWarning),
+)
+_UPRIGHT = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its orientation in EXIF."""
 
-CheckSize = Callable[[int, int], None]
-"""Raises if a picture of this width and height must not be decoded."""
+CheckPlan = Callable[[Plan], None]
+"""Raises if a picture must not be decoded, or not become a row of this size."""
 
 
-def decode_pixels(
-    content: bytes, facts: Image, max_pixels: int, what: str, check: CheckSize = lambda width, height: None
-) -> np.ndarray:
-    """A PNG or JPEG as uint8 [channels, height, width].
+def _accept(plan: Plan) -> None:
+    """Any picture within the limit of pixels."""
 
-    It is resized to the height and width of ``facts``, where these are given. EXIF rotation is applied, alpha is laid
-    over black, 16 bits per channel become 8, palettes and CMYK become colours.
-    Raises UnreadablePicture for other files, PictureTooLarge for more than ``max_pixels``, and what ``check`` raises.
+
+def read_picture(
+    content: bytes,
+    facts: Image,
+    max_pixels: int,
+    where: str,
+    check: CheckPlan = _accept,
+    dtype: DTypeLike = np.float32,
+) -> tuple[np.ndarray, Placement]:
+    """The row of a file, as numbers that the model takes, and where the picture lies in it.
+
+    The row is [channels, height, width] or [height, width, channels]. ``where`` names the picture in messages.
+    Raises UnreadablePicture, PictureTooLarge for more than ``max_pixels``, and what ``check`` raises before decoding.
     """
-    picture = _read(content, "L" if facts.channels == 1 else "RGB", max_pixels, what, check)
-    size = (facts.width or picture.width, facts.height or picture.height)
-    if picture.size != size:
-        picture = picture.resize(size, Pillow.Resampling.BILINEAR)
-    pixels = np.asarray(picture)
-    return pixels[None] if facts.channels == 1 else pixels.transpose(2, 0, 1)
+    pixels, placement = read_pixels(content, facts, max_pixels, where, check)
+    return scale_pixels(pixels, facts, dtype), placement
 
 
-def scale_pixels(pixels: np.ndarray, facts: Picture) -> np.ndarray:
-    """Pixel values as the float32 numbers that the model takes, in a new array."""
+def read_pixels(
+    content: bytes, facts: Image, max_pixels: int, where: str, check: CheckPlan = _accept
+) -> tuple[np.ndarray, Placement]:
+    """The row of a file as pixel values, uint8, in the order and layout of the tensor; as ``read_picture``."""
+    picture, its_plan = _read(content, facts, max_pixels, where, check)
+    pixels = resize(picture, its_plan, facts)
+    if facts.order == "BGR":
+        pixels = pixels[:, :, ::-1]
+    return pixels if facts.layout == "NHWC" else pixels.transpose(2, 0, 1), its_plan.placement
+
+
+def scale_pixels(pixels: np.ndarray, facts: Picture, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """Pixel values as the numbers that the model takes, in a new array in one piece."""
+    if np.dtype(dtype) == np.uint8:
+        return np.array(pixels, order="C")
     row = np.empty(pixels.shape, np.float32)
     np.multiply(pixels, facts.spread(facts.scale), out=row)
     row += facts.spread(facts.offset)
-    return row
+    return row.astype(dtype, copy=False)
 
 
-def _read(content: bytes, mode: str, max_pixels: int, what: str, check: CheckSize) -> Pillow.Image:
-    """The decoded picture, upright, in Pillow's ``mode``."""
-    reader = next((reader for start, reader in _READERS.items() if content.startswith(start)), None)
-    if reader is None:
-        got = "something else" if content else "nothing"
-        raise UnreadablePicture(f"{what}: expected a PNG or JPEG picture, got {got}")
+def _read(content: bytes, facts: Image, max_pixels: int, where: str, check: CheckPlan) -> tuple[Pillow.Image, Plan]:
+    """The decoded picture, upright, grey or RGB, and its plan."""
+
+    def check_size(width: int, height: int) -> None:
+        if width * height > max_pixels:
+            raise PictureTooLarge(f"{where}: expected at most {max_pixels} pixels, got {width} x {height}")
+
     try:
-        picture = reader(io.BytesIO(content))
-        if picture.width * picture.height <= max_pixels:
-            check(picture.width, picture.height)
-            picture.load()
-            with contextlib.suppress(*_DAMAGES):  # a broken EXIF block is ignored
-                ImageOps.exif_transpose(picture, in_place=True)
-            return _convert(picture, mode)
+        opened = open_picture(content, check_size)
+        if opened is not None:
+            return _decode(opened, facts, max_pixels, where, check)
+    except Unsupported as error:
+        raise UnreadablePicture(f"{where}: expected {error}") from None
     except _DAMAGES as error:
-        raise UnreadablePicture(f"{what}: expected a PNG or JPEG picture, got a damaged one ({error})") from None
-    raise PictureTooLarge(f"{what}: expected at most {max_pixels} pixels, got {picture.width} x {picture.height}")
+        raise UnreadablePicture(f"{where}: expected a {NAMES} picture, got a damaged one ({error})") from None
+    got = "something else" if content else "nothing"
+    raise UnreadablePicture(f"{where}: expected a {NAMES} picture, got {got}")
 
 
-def _convert(picture: Pillow.Image, mode: str) -> Pillow.Image:
-    """In Pillow's ``mode``, in strips of some lines: Pillow holds the interpreter while it converts."""
-    lines = max(1, _STRIP_PIXELS // picture.width)
-    if lines >= picture.height:
-        return _flatten(picture).convert(mode)
-    converted = Pillow.new(mode, picture.size)
-    for top in range(0, picture.height, lines):
-        box = (0, top, picture.width, min(top + lines, picture.height))
-        converted.paste(_flatten(picture.crop(box)).convert(mode), box)
-    return converted
+def _decode(opened: Opened, facts: Image, max_pixels: int, where: str, check: CheckPlan) -> tuple[Pillow.Image, Plan]:
+    file, orientation = opened
+    size = file.size
+    its_plan = _plan(size, orientation, facts)
+    most = max(max_pixels, (facts.width or 0) * (facts.height or 0))
+    if math.prod(its_plan.size) > most:
+        width, height = its_plan.size
+        raise PictureTooLarge(f"{where}: expected at most {most} pixels after resizing, got {width} x {height}")
+    check(its_plan)
+    mode = "L" if facts.channels == 1 else "RGB"
+    if facts.reduced_decoding and file.format == "JPEG":
+        wanted = its_plan.resized if orientation < 5 else its_plan.resized[::-1]
+        file.draft(mode, wanted)
+    file.load()
+    if orientation == 1 and file.format == "PNG":
+        orientation = orientation_of(file)
+        its_plan = _plan(size, orientation, facts)
+    picture = convert(file, mode)
+    turn = _UPRIGHT.get(orientation)
+    return picture if turn is None else picture.transpose(turn), its_plan
 
 
-def _flatten(picture: Pillow.Image) -> Pillow.Image:
-    """8 bits per channel and no transparency."""
-    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        grey = np.asarray(picture)
-        shown = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        if (clear := picture.info.get("transparency")) is not None:
-            shown[grey == clear] = 0
-        return Pillow.fromarray(shown)
-    if picture.mode == "P" and picture.palette is None:
-        raise ValueError("no palette")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        return Pillow.alpha_composite(Pillow.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
-    return picture
+def _plan(size: tuple[int, int], orientation: int, facts: Image) -> Plan:
+    """For a picture that is stored with ``size``."""
+    return plan(*(size if orientation < 5 else size[::-1]), facts)

@@ -8,13 +8,15 @@ import numpy as np
 
 from model_store.errors import PictureTooLarge, UnreadablePicture
 from model_store.pictures import reading
-from model_store.pictures.reading import CheckSize, scale_pixels
+from model_store.pictures.reading import scale_pixels
 from model_store.tasks import Image
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 MEDIA_TYPES = ("image/png", "image/jpeg")
 __all__ = ["MEDIA_TYPES", "CheckRow", "PictureFile", "decode_base64", "decode_pixels", "scale_pixels"]
 
+CheckSize = Callable[[int, int], None]
+"""Raises if a picture of this width and height must not be decoded."""
 CheckRow = Callable[[int], None]
 """Raises if a row of this many elements is too large."""
 
@@ -39,7 +41,7 @@ def decode_pixels(
 ) -> np.ndarray:
     """The pixels of a file. Raises UnsupportedMedia, BodyTooLarge, and what ``check`` raises."""
     try:
-        return reading.decode_pixels(content, facts, max_pixels, what, check)
+        return reading.read_pixels(content, facts, max_pixels, what, lambda plan: check(*plan.placement[:2]))[0]
     except UnreadablePicture as error:
         raise UnsupportedMedia(str(error)) from None
     except PictureTooLarge as error:
