@@ -13,7 +13,7 @@ import pytest
 from model_store.tasks import Picture
 from service.api.openapi.examples import EXAMPLES
 from service.codecs.picture_writer import encode_png
-from tests.service.codecs.test_picture_reader import claim
+from tests.model_store.pictures.test_reading import claim
 from tests.support.answers import assert_error
 from tests.support.models import failing
 from tests.support.servers import FAST, Serving, settings_for
@@ -129,7 +129,7 @@ DENOISE = EXAMPLES["reconstruct"]["denoise"][1]
 
 REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "row of another shape": ("/classify", {"inputs": [[1, 2]]}, 400, "inputs[0]: expected a row of shape [1, 8, 8]"),
-    "no picture": ("/classify", {"inputs": [{"image": "AAAA"}]}, 415, "inputs[0].image: expected a PNG or JPEG"),
+    "no picture": ("/classify", {"inputs": [{"image": "AAAA"}]}, 415, "inputs[0].image: expected a JPEG, PNG, WebP"),
     "damaged picture": ("/classify", {"inputs": [bomb(100, 20_000)]}, 415, "got a damaged one"),
     "huge picture": ("/classify", {"inputs": [BOMB]}, 413, "pixels, got 60000 x 60000"),
     "huge photograph": ("/reconstruct", {"model": "photo-restorer", "inputs": [BOMB]}, 413, "got 60000 x 60000"),

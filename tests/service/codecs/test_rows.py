@@ -19,7 +19,7 @@ from service.codecs.rows import Group, in_order, read_groups
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Limits, decode_rows
-from tests.service.codecs.test_picture_reader import encode
+from tests.model_store.pictures.test_reading import encode
 
 
 def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image | None = None) -> Manifest:
@@ -76,7 +76,12 @@ MONTH = {"history": [1, 2], "month": 3}
         (NUMBERS, [{}], InvalidInput, r"inputs\[0\]: expected nested numbers or .*, got fields \[\]"),
         (describe((), "BYTES"), ["a", ["b"]], InvalidInput, r"inputs\[1\]"),
         (PICTURES, [BODY, {"image": "?"}], InvalidInput, r"inputs\[1\].image: expected a base64 text"),
-        (PICTURES, [BODY, as_row(b"none")], UnsupportedMedia, r"inputs\[1\].image: expected a PNG or JPEG picture"),
+        (
+            PICTURES,
+            [BODY, as_row(b"none")],
+            UnsupportedMedia,
+            r"inputs\[1\].image: expected a JPEG, PNG, WebP, ",
+        ),
         (PICTURES, [BODY, [[1, 2]]], InvalidInput, r"inputs\[1\]: expected a row of shape \[1, 2, 2\], got \[1, 2\]"),
         (several(), [MONTH, [1, 2]], InvalidInput, r"inputs\[1\]: .* takes an object of history, month, got an array"),
         (several(), [MONTH, {"history": [1]}], InvalidInput, r"inputs\[1\]: .* got fields \['history'\]"),
