@@ -32,8 +32,8 @@ from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
+from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
-from service.tasks.tiles import MOST_AT_ONCE
 from service.tasks.work import Limits
 from service.transport.open_files import fit_connections
 

@@ -22,8 +22,8 @@ from service.protocol.json import render_json, type_name
 from service.protocol.large_json import parse_object
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
 from service.tasks import classify
-from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import TaskOptions
+from service.tasks.sequences.forecast import ForecastOptions, forecast
 from service.tasks.work import Call, Emit, Infer, Limits, Result, decode_rows, run_in_thread
 from service.transport.request import Reply, Request
 from service.transport.status import error_reply

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.engine.loop.request import LoopResult, Sentence
 from service.errors import InvalidInput, ModelFailure
-from service.tasks import sequence
+from service.tasks.sequences import sequence
 from service.tasks.work import Iterate, Limits
 from tests.support import driving
 from tests.support.models.sequences import LIMITS, SCORE, Model, translator

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from service.codecs.picture_reader import PictureFile
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, ModelFailure, TryLater
-from service.tasks import reconstruct
+from service.tasks.reconstruction import reconstruct
 from service.tasks.room import PictureRoom
 from service.tasks.work import Infer, RunInThread
 from tests.support import driving

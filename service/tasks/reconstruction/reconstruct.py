@@ -20,8 +20,8 @@ from service.tasks.answer import (
     show_rows,
     show_together,
 )
+from service.tasks.reconstruction.tiles import Plan, infer_tiled
 from service.tasks.room import Take
-from service.tasks.tiles import Plan, infer_tiled
 from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
 
 NAME = "reconstruct"

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from service.codecs.picture_reader import PictureFile, decode_base64, decode_pixels
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure, UnsupportedMedia
-from service.tasks import reconstruct
+from service.tasks.reconstruction import reconstruct
 from service.tasks.work import Limits
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
@@ -198,7 +198,7 @@ def test_pictures_of_any_size_go_in_and_out_in_order() -> None:
     assert model.inferred == [("main", 2), ("main", 1), ("main", 1)]
     for side, answer in zip(sides, answers, strict=True):
         content = decode_base64(answer["output"]["image"], "output")
-        pixels = decode_pixels(content, model.manifest.image, 1_000_000, "output").astype(float)
+        pixels = decode_pixels(content, model.manifest.image, 1_000_000, "output")[0].astype(float)
         assert pixels.shape == (1, side, side + 1)
         assert abs(pixels - (40 + side) / 2).max() <= 0.5
         assert base64.b64decode(answer["error_map"]["image"]).startswith(b"\x89PNG")

@@ -7,9 +7,9 @@ import pytest
 
 from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput
-from service.tasks import sequence
-from service.tasks.forecast import MAX_VALUES
-from service.tasks.sequence import NAME, Options
+from service.tasks.sequences import sequence
+from service.tasks.sequences.forecast import MAX_VALUES
+from service.tasks.sequences.sequence import NAME, Options
 from tests.support.driving import ask
 from tests.support.models.graphs import double
 from tests.support.models.sequences import (

@@ -2,9 +2,9 @@
 
 from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput
-from service.tasks.forecast import ForecastOptions, forecast
 from service.tasks.request import refuse
-from service.tasks.translate import TextOptions, translate
+from service.tasks.sequences.forecast import ForecastOptions, forecast
+from service.tasks.sequences.translate import TextOptions, translate
 from service.tasks.work import Call, Result
 
 NAME = "predict_sequence"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.engine.loop.noise import draw_normal
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import render_json
-from service.tasks import sequence
+from service.tasks.sequences import sequence
 from service.tasks.work import Limits
 from tests.support import driving
 from tests.support.models.sequences import (
