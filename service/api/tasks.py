@@ -23,13 +23,16 @@ from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.json import render_json
 from service.protocol.large_json import LARGE_BYTES
-from service.tasks import classify, generate, reconstruct, sequence
+from service.tasks import classify, detect, embed, generate, regress, segment
+from service.tasks.reconstruction import reconstruct
 from service.tasks.request import read_request
+from service.tasks.sequences import sequence
 from service.tasks.work import Admit, Call, Infer, Limits, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
-ROUTES: Mapping[str, Any] = {f"/{task.NAME}": task for task in (classify, sequence, reconstruct, generate)}
+_TASKS = (classify, detect, segment, embed, regress, sequence, reconstruct, generate)
+ROUTES: Mapping[str, Any] = {f"/{task.NAME}": task for task in _TASKS}
 """Route -> the module of its task, with ``NAME``, ``Options`` and ``work``."""
 
 

@@ -18,6 +18,7 @@ from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
 
 NAME = "classify"
+_THRESHOLD = 0.5
 _ROW_BYTES = 64
 """About the size of a row's answer."""
 
@@ -27,6 +28,8 @@ class Options(TaskOptions):
 
     top_k: Annotated[int, Field(ge=1, le=1000)] = 1
     """how many labels for each row"""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """least probability of the labels of a row that may have several; default: that of the model"""
     explain: bool | Method = False
     """why the label was chosen; true: the method that suits the model"""
     explanation_format: Form = "numbers"
@@ -40,6 +43,8 @@ async def work(call: Call[Options]) -> Result:
     """
     check_answer(call)
     options, manifest = call.options, call.model.manifest
+    if options.threshold is not None and not known(manifest.classes).multi_label:
+        raise InvalidInput(f"threshold: a row has one label with model {manifest.name!r}: ask without it")
     method = choose_method(options.explain, manifest)
     as_picture = call.wants_picture or options.explanation_format == "picture"
     if as_picture:
@@ -47,7 +52,7 @@ async def work(call: Call[Options]) -> Result:
     groups = await decode_rows(call)
     outputs = [await Infer(group.inputs) for group in groups]
     found = await run_in_thread(
-        lambda: [predictions(manifest, of_group, options.top_k) for of_group in outputs],
+        lambda: [predictions(manifest, of_group, options.top_k, options.threshold) for of_group in outputs],
         _ROW_BYTES * sum(len(group.places) for group in groups),
     )
     if method is not None:
@@ -67,10 +72,13 @@ async def work(call: Call[Options]) -> Result:
     return call.answer(predictions=in_order(groups, found))
 
 
-def predictions(manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: int) -> list[dict[str, Any]]:
+def predictions(
+    manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: int, threshold: float | None = None
+) -> list[dict[str, Any]]:
     """One prediction for each row, with its ``top_k`` most probable labels, highest first. Raises ModelFailure on NaN.
 
-    Of labels with equal probabilities the first one comes first: argmax and a stable sort both keep their order.
+    Of labels with equal probabilities the first one comes first: argmax and a stable sort both keep their order. If a
+    row may have several labels, it has those with a probability of at least ``threshold`` too.
     """
     name = known(manifest.classes).probabilities
     probabilities = check_finite(manifest.name, name, outputs[name])
@@ -85,7 +93,23 @@ def predictions(manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: in
         pairs = zip(indices, values, strict=True)
         top = [{"label": manifest.labels[i], "index": i, "probability": p} for i, p in pairs]
         answers.append({**top[0], "top": top})
+    facts = known(manifest.classes)
+    if facts.multi_label:
+        least = threshold if threshold is not None else facts.threshold or _THRESHOLD
+        for answer, row in zip(answers, probabilities, strict=True):
+            answer["labels"] = _list_labels(manifest, row, least)
     return answers
+
+
+def _list_labels(manifest: Manifest, probabilities: np.ndarray, least: float) -> list[dict[str, Any]]:
+    """The labels of one row that may have several."""
+    order = np.argsort(-probabilities, kind="stable")
+    chosen = order[probabilities[order] >= np.float32(least)]
+    values = probabilities[chosen].tolist()
+    return [
+        {"label": manifest.labels[i], "index": i, "probability": p}
+        for i, p in zip(chosen.tolist(), values, strict=True)
+    ]
 
 
 def _check_picture(call: Call[Options], method: Method | None) -> None:

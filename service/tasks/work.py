@@ -121,24 +121,28 @@ async def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | Non
 
 
 async def decode_rows(
-    call: Call[TaskOptions], graph: str = "main", tiles: Tiles | None = None, check_row: CheckRow | None = None
+    call: Call[TaskOptions],
+    graph: str = "main",
+    tiles: Tiles | None = None,
+    check_row: CheckRow | None = None,
+    field: str = "inputs",
 ) -> list[Group]:
-    """The rows of a request for a graph. Pictures that ``tiles`` cuts stay pixel values.
+    """The rows of a call, which ``field`` of the request has, for a graph. Pictures that ``tiles`` cuts stay pixels.
 
     ``check_row`` takes the place of the model's own check. Raises InvalidInput, which names the row at fault,
     UnsupportedMedia, BodyTooLarge.
     """
     rows, model, limits = call.rows, call.model, call.limits
     if rows is None:
-        raise InvalidInput("inputs: expected an array of rows, got nothing")
-    check_count(rows, limits.max_rows)  # before each row is looked at
+        raise InvalidInput(f"{field}: expected an array of rows, got nothing")
+    check_count(rows, limits.max_rows, field)  # before each row is looked at
     check_row = check_row or model.row_checks.get(graph)
     over = threading.Event()
     size_bytes = count_bytes(rows, SLOW_BYTES)
 
     def read() -> list[Group]:
         try:
-            return read_groups(rows, model.manifest, limits.max_pixels, graph, check_row, tiles, over.is_set)
+            return read_groups(rows, model.manifest, limits.max_pixels, graph, check_row, tiles, over.is_set, field)
         finally:
             if size_bytes > SLOW_BYTES:  # here, or the event loop would have to
                 for row in rows:

@@ -22,7 +22,9 @@ from service.api.openapi.operations import (
 from service.codecs.picture_reader import MEDIA_TYPES
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
-from service.tasks import classify, generate, reconstruct, sequence
+from service.tasks import classify, detect, embed, generate, regress, segment
+from service.tasks.reconstruction import reconstruct
+from service.tasks.sequences import sequence
 
 _NOT_OF_TASKS = (403, 501)
 _INFORMATION: Mapping[str, str] = {
@@ -50,6 +52,16 @@ class Route(NamedTuple):
 
 ROUTES = (
     Route(classify, "Rows to labels, and why", types.Row, types.ClassifyAnswer, picture="the explanation over the row"),
+    Route(detect, "Pictures to boxes with labels", types.Row, types.DetectAnswer, picture="the boxes over the picture"),
+    Route(
+        segment,
+        "Pictures to a label for each pixel",
+        types.Row,
+        types.SegmentAnswer,
+        picture="the labels as colours over the picture",
+    ),
+    Route(regress, "Rows to numbers", types.Row, types.RegressAnswer),
+    Route(embed, "Rows to vectors, and how similar they are", types.Row, types.EmbedAnswer),
     Route(
         sequence,
         "Series to their forecasts, texts to texts",

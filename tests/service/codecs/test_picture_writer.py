@@ -45,7 +45,7 @@ def test_what_is_encoded_is_decoded_to_the_same_numbers(case: tuple[np.ndarray, 
     content = encode_png(row, picture)
     facts = Image(input="image", **picture.model_dump())
     np.testing.assert_array_equal(to_pixels(row, picture), pixels)
-    np.testing.assert_array_equal(scale_pixels(decode_pixels(content, facts, 100, "row"), facts), row)
+    np.testing.assert_array_equal(scale_pixels(decode_pixels(content, facts, 100, "row")[0], facts), row)
 
 
 def test_values_beyond_the_range_are_clipped() -> None:

@@ -112,3 +112,26 @@ def test_work_answers_every_row_with_model_and_version() -> None:
         assert [(i["label"], i["index"]) for i in item["top"]] == [(i["label"], i["index"]) for i in alone["top"]]
         assert item["probability"] == pytest.approx(alone["probability"])
         assert "explanation" not in item
+
+
+def test_row_of_several_labels_has_those_above_the_threshold() -> None:
+    """Most probable first; the caller's threshold counts more than the model's, which counts more than 0.5."""
+    row = [0.2, 0.9, 0.6, 0.3]
+    several = MANIFEST.model_copy(update={"classes": Classes(probabilities="p", multi_label=True)})
+    strict = several.model_copy(update={"classes": Classes(probabilities="p", multi_label=True, threshold=0.7)})
+
+    def labels(manifest: Manifest, threshold: float | None = None) -> list[str]:
+        answer = predictions(manifest, {"p": np.array([row], np.float32)}, 1, threshold)[0]
+        return [one["label"] for one in answer["labels"]]
+
+    assert labels(several) == ["bee", "cat"]
+    assert labels(strict) == ["bee"]
+    assert labels(strict, 0.25) == ["bee", "cat", "dog"]
+    assert labels(strict, 0.95) == []
+    assert "labels" not in classify(row)[0]
+
+
+def test_threshold_is_for_rows_of_several_labels() -> None:
+    """A row of one label always has it."""
+    with pytest.raises(InvalidInput, match="threshold: a row has one label with model 'm'"):
+        ask(task, MODEL, [[[[1.0, 0], [0, 1]]]], threshold=0.5)
