@@ -45,7 +45,7 @@ async def work(call: Call[Options]) -> Result:
     options, manifest = call.options, call.model.manifest
     if options.threshold is not None and not known(manifest.classes).multi_label:
         raise InvalidInput(f"threshold: a row has one label with model {manifest.name!r}: ask without it")
-    method = choose_method(options.explain, manifest)
+    method = choose_method(options.explain, manifest) if options.explain else None
     as_picture = call.wants_picture or options.explanation_format == "picture"
     if as_picture:
         _check_picture(call, method)

@@ -54,18 +54,16 @@ class Maps:
     stride: Sequence[int] | None = None
 
 
-def choose_method(asked: bool | Method, manifest: Manifest) -> Method | None:
+def choose_method(asked: bool | Method, manifest: Manifest) -> Method:
     """The method to use. True stands for saliency where the model has gradients, else for occlusion.
 
     Raises InvalidInput where the model cannot be explained that way; the text says which way it can.
     """
-    if asked is False:
-        return None
     tensor = shown_input(manifest)
     if tensor is None or DATATYPES[tensor.datatype].kind not in "iuf":
         raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {manifest.name!r} is none")
     has_gradients = _has_gradients(manifest, tensor)
-    if asked is True:
+    if isinstance(asked, bool):
         return "saliency" if has_gradients else "occlusion"
     if asked != "occlusion" and not has_gradients:
         raise InvalidInput(
