@@ -33,8 +33,16 @@ _SEA_CELSIUS = [
 """Monthly means off Peru, 2008 and 2009. NOAA, public domain."""
 
 _MEASUREMENTS = {
-    **{"age": 59, "sex": 2, "body_mass_index": 32.1, "blood_pressure": 101, "cholesterol": 157, "ldl": 93.2},
-    **{"hdl": 38, "cholesterol_per_hdl": 4, "log_triglycerides": 4.86, "glucose": 87},
+    "age": 59,
+    "sex": 2,
+    "body_mass_index": 32.1,
+    "blood_pressure": 101,
+    "cholesterol": 157,
+    "ldl": 93.2,
+    "hdl": 38,
+    "cholesterol_per_hdl": 4,
+    "log_triglycerides": 4.86,
+    "glucose": 87,
 }
 """The first row of the data (Efron et al. 2004)."""
 
