@@ -19,7 +19,7 @@ from rich.console import Console
 
 from export import report
 from export.errors import NotPublished, QualityError, UnknownRecipe
-from export.importers.spec import OnnxSpec
+from export.onnx_files.spec import OnnxSpec
 from export.publish import publish_each
 from export.source import Misuse, load_spec
 from export.spec import ExportSpec, Precision, Progress

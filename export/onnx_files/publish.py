@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from export.check import as_version, free_batch
 from export.errors import ExportError, QualityError, SpecError, list_missed
-from export.importers.spec import OnnxSpec
+from export.onnx_files.spec import OnnxSpec
 from export.onnx.probabilities import append_probabilities
 from export.proof.statistics import summarise_all
 from export.spec import Arrays, Progress
