@@ -144,7 +144,7 @@ BOMB = bomb(60_000, 60_000)
 
 REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "row of another shape": ("/classify", {"inputs": [[1, 2]]}, 400, "inputs[0]: expected a row of shape [1, 8, 8]"),
-    "no picture": ("/classify", {"inputs": [{"image": "AAAA"}]}, 415, "inputs[0].image: expected a PNG or JPEG"),
+    "no picture": ("/classify", {"inputs": [{"image": "AAAA"}]}, 415, "inputs[0].image: expected a JPEG, PNG, WebP"),
     "damaged picture": ("/classify", {"inputs": [bomb(100, 20_000)]}, 415, "got a damaged one"),
     "huge picture": ("/classify", {"inputs": [BOMB]}, 413, "pixels, got 60000 x 60000"),
     "huge photograph": ("/reconstruct", {"model": "photo-restorer", "inputs": [BOMB]}, 413, "got 60000 x 60000"),

@@ -85,7 +85,12 @@ MONTH = {"history": [1, 2], "month": 3}
         (NUMBERS, [{}], InvalidInput, r"inputs\[0\]: expected nested numbers or .*, got fields \[\]"),
         (describe((), "BYTES"), ["a", ["b"]], InvalidInput, r"inputs\[1\]"),
         (PICTURES, [BODY, {"image": "?"}], InvalidInput, r"inputs\[1\].image: expected a base64 text"),
-        (PICTURES, [BODY, as_row(b"none")], UnsupportedMedia, r"inputs\[1\].image: expected a PNG or JPEG picture"),
+        (
+            PICTURES,
+            [BODY, as_row(b"none")],
+            UnsupportedMedia,
+            r"inputs\[1\].image: expected a JPEG, PNG, WebP, ",
+        ),
         (PICTURES, [BODY, [[1, 2]]], InvalidInput, r"inputs\[1\]: expected a row of shape \[1, 2, 2\], got \[1, 2\]"),
         (several(), [MONTH, [1, 2]], InvalidInput, r"inputs\[1\]: .* takes an object of history, month, got an array"),
         (several(), [MONTH, {"history": [1]}], InvalidInput, r"inputs\[1\]: .* got fields \['history'\]"),
