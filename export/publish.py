@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.errors import DependentRows, ExportError, NotPublished, ParityError, QualityError, SpecError, list_missed
-from export.onnx_files.spec import OnnxSpec
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
+from export.onnx_files.spec import OnnxSpec
 from export.proof.statistics import summarise_all
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
 from model_store.golden import default_atol, measure_magnitude

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from model_store.pictures import read_picture
 
 from export.errors import ExportError, SpecError
 from model_store.datatypes import DATATYPES
 from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
 from model_store.graph import Graph
+from model_store.pictures.reading import read_picture
 from model_store.tasks import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
@@ -86,6 +86,7 @@ class Reader:
             raise ExportError(f"{self.name}: {error}") from None
 
     def _dtype_of(self, name: str) -> np.dtype:
+        """The datatype of an input."""
         return next(DATATYPES[tensor.datatype].dtype for tensor in self.graph.inputs if tensor.name == name)
 
     def _read_arrays(self, path: Path) -> dict[str, np.ndarray]:

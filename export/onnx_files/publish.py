@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from export.check import free_batch
 from export.errors import ExportError, QualityError, SpecError, list_missed
+from export.onnx.probabilities import append_probabilities
 from export.onnx_files.reading import read_file
 from export.onnx_files.spec import OnnxSpec
-from export.onnx.probabilities import append_probabilities
 from export.proof.statistics import summarise_all
 from export.spec import Arrays, Progress
 from model_store.errors import StoreError, first_line
@@ -58,13 +58,17 @@ def publish_content(
     store: Store,
     progress: Progress = lambda step: None,
     parity: Parity | None = None,
+    made_up: Arrays | None = None,
 ) -> ModelVersion:
-    """As ``publish_file``, of a graph that was changed since it was read. ``parity`` is its comparison with the file."""
+    """As ``publish_file``, of a graph that was changed since it was read.
+
+    ``parity`` is its comparison with the file. ``made_up`` are rows for golden samples, if the spec has no samples.
+    """
     _check_quality(spec)
     try:
         content, graph, session, sizes = _analyse(spec, content, external, progress)
         progress("golden samples")
-        samples = _take_samples(spec, graph, sizes)
+        samples = made_up if spec.samples is None and made_up is not None else _take_samples(spec, graph, sizes)
         rows = min(spec.golden_rows, _count_rows(graph, samples), graph.max_rows or spec.golden_rows)
         inputs = take_rows(samples, rows, _axes(graph))
         golden = GoldenSamples(inputs, _run(spec, session, inputs))

@@ -142,7 +142,7 @@ class _Boxes(_Named):
 
     def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         found = super().forward(pixel_values)
-        centre, size = found["pred_boxes"].split(2, -1)
+        centre, size = found["pred_boxes"][..., :2], found["pred_boxes"][..., 2:]
         height, width = pixel_values.shape[-2:]
         sides = torch.stack([torch.as_tensor(side, dtype=centre.dtype) for side in (width, height, width, height)])
         boxes = torch.cat([centre - size / 2, centre + size / 2], -1) * sides
