@@ -153,7 +153,9 @@ def _free_sizes(draft: Draft, tensor: Tensor, sides: Sequence[int]) -> Tensor:
     for number, output in enumerate(draft.outputs):
         free = [f"{output.name}_{a}" if a == 0 or a >= 2 else size for a, size in enumerate(output.shape)]
         draft.outputs[number] = output.model_copy(update={"shape": tuple(free)})
-    return tensor.model_copy(update={"shape": tuple(shape)})
+    freed = tensor.model_copy(update={"shape": tuple(shape)})
+    draft.inputs = [freed if one.name == tensor.name else one for one in draft.inputs]
+    return freed
 
 
 def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) -> tuple[int, int] | None:
