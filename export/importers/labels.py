@@ -8,7 +8,7 @@ from export.errors import SpecError
 
 
 def read_labels(given: str | Path) -> tuple[str, ...]:
-    """The labels in order. ``given`` is names such as ``cat,dog``, or a file. Raises SpecError.
+    """The labels in order. ``given`` is names such as ``cat,dog``, one name, or a file. Raises SpecError.
 
     A file of JSON has a list of names, or names by position: ``{"0": "cat"}`` or ``{"cat": 0}``. Any other file has one
     name a line; empty lines at its end do not count.
@@ -16,6 +16,8 @@ def read_labels(given: str | Path) -> tuple[str, ...]:
     if isinstance(given, str) and "," in given:
         return _check(tuple(name.strip() for name in given.split(",")), "labels")
     path = Path(given)
+    if isinstance(given, str) and not path.suffix and "/" not in given and not path.exists():
+        return (given,)
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
