@@ -135,7 +135,8 @@ def print_plan(console: Console, plan: Plan, changes: list[str]) -> None:
         origin = f"[yellow]guess:[/] {escape(fact.origin)}" if fact.is_guess else escape(fact.origin)
         table.add_row(path, escape(show_value(fact.value)), origin)
     console.print(f"{plan.kind}, to be published as:", highlight=False, markup=False)
-    console.print(f"inputs: {show(plan.graph.inputs)}", highlight=False, markup=False, soft_wrap=True)
+    given = [tensor for tensor in plan.graph.inputs if not tensor.optional]
+    console.print(f"inputs: {show(given)}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"outputs: {show(plan.graph.outputs)}", highlight=False, markup=False, soft_wrap=True)
     console.print(table)
     for change in changes:

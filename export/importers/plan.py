@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from export.errors import SpecError
 from export.importers.changes.change import Change
+from export.importers.changes.shapes import FixDefaults
 from export.importers.facts import Fact, Facts, Ledger
 from export.importers.flags import show_flag
 from export.importers.labels import read_labels
@@ -20,7 +21,7 @@ from export.importers.planning.boxes import plan_boxes
 from export.importers.planning.draft import Draft
 from export.importers.planning.pictures import plan_picture
 from export.importers.planning.rows import plan_classes, plan_masks, plan_numbers, plan_vectors
-from export.importers.sources.source import Found
+from export.importers.sources.source import Found, OnnxModel
 from export.spec.description import ModelDescription
 from model_store.graph import MAIN, Graph, Tensor
 from model_store.manifest import Batching, Manifest, describe
@@ -63,6 +64,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
         raise SpecError(f"the model has no name: give {show_flag('name')}")
     draft = Draft(ledger, found)
     _plan_task(draft)
+    _fix_defaults(draft)
     if isinstance(given := ledger.get("labels"), str):
         ledger.replace("labels", read_labels(given))
     plan_picture(draft)
@@ -98,6 +100,14 @@ def _plan_task(draft: Draft) -> None:
         ledger.guess("task", "classify", "labels are given")
     else:
         ledger.guess("task", "tensors", f"nothing says what the model is for; {show_flag('task')} says it")
+
+
+def _fix_defaults(draft: Draft) -> None:
+    """Take defaults of inputs as constants: a caller of a task sends none of them."""
+    names = [tensor.name for tensor in draft.inputs if tensor.optional]
+    if names and draft.ledger.get("task") != "tensors" and isinstance(draft.found.model, OnnxModel):
+        draft.changes.append(FixDefaults(names))
+        draft.inputs = [tensor for tensor in draft.inputs if not tensor.optional]
 
 
 def _describe(draft: Draft, found: Found) -> ModelDescription:

@@ -39,7 +39,8 @@ class RowRunner:
 
     def run(self, inputs: Arrays, row: int) -> dict[str, np.ndarray]:
         """The outputs for one row of the inputs. Raises ExportError if the graph fails on it."""
-        fixed = {t.name: t.shape[0] for t in self.graph.inputs if t.shape and isinstance(t.shape[0], int)}
+        given = [tensor for tensor in self.graph.inputs if tensor.shape and not tensor.optional]
+        fixed = {tensor.name: tensor.shape[0] for tensor in given if isinstance(tensor.shape[0], int)}
         one = {name: np.repeat(array[row : row + 1], fixed.get(name, 1), 0) for name, array in inputs.items()}
         try:
             outputs = dict(zip(self._session.output_names, self._session.run(one), strict=True))

@@ -11,7 +11,7 @@ from export.errors import ExportError
 from export.importers.changes.boxes import BestLabels, FixCandidates, LabelScores, ToCorners, WholeClasses
 from export.importers.changes.change import Change, apply_all
 from export.importers.changes.classes import AddProbabilities
-from export.importers.changes.shapes import AddBatchAxis, FlattenRows, FreeSizes, KeepOutputs, PoolPlaces
+from export.importers.changes.shapes import AddBatchAxis, FixDefaults, FlattenRows, FreeSizes, KeepOutputs, PoolPlaces
 from tests.support.models.text import make_model
 
 DRAW = np.random.default_rng(0)
@@ -126,6 +126,16 @@ def test_declared_sizes_become_free() -> None:
     assert run(freed, draw(1, 3, 7, 5))["y"].shape == (1, 3, 7, 5)
     inputs = draw(2, 3, 4, 4)
     np.testing.assert_array_equal(run(freed, inputs)["y"], run(content, inputs)["y"])
+
+
+def test_weights_are_no_inputs() -> None:
+    """Files of old formats list their weights as inputs; they become constants."""
+    model = onnx.load_model_from_string(
+        make_model("float[n,2] x => float[n,2] y", "y = MatMul(x, w)", w=np.eye(2, dtype=np.float32))
+    )
+    model.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [2, 2]))
+    changed = onnx.load_model_from_string(apply_all(model.SerializeToString(), [FixDefaults(["w"])]))
+    assert [value.name for value in changed.graph.input] == ["x"]
 
 
 def test_output_that_is_absent_is_named() -> None:
