@@ -7,16 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from model_store.errors import PictureTooLarge, UnreadablePicture
-from model_store.pictures import reading
-from model_store.pictures.reading import scale_pixels
+from model_store.pictures.geometry import Placement
+from model_store.pictures.reading import CheckPlan, read_pixels, scale_pixels
 from model_store.tasks import Image
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 MEDIA_TYPES = ("image/png", "image/jpeg")
 __all__ = ["MEDIA_TYPES", "CheckRow", "PictureFile", "decode_base64", "decode_pixels", "scale_pixels"]
 
-CheckSize = Callable[[int, int], None]
-"""Raises if a picture of this width and height must not be decoded."""
 CheckRow = Callable[[int], None]
 """Raises if a row of this many elements is too large."""
 
@@ -37,11 +35,14 @@ def decode_base64(text: str, what: str) -> bytes:
 
 
 def decode_pixels(
-    content: bytes, facts: Image, max_pixels: int, what: str, check: CheckSize = lambda width, height: None
-) -> np.ndarray:
-    """The pixels of a file. Raises UnsupportedMedia, BodyTooLarge, and what ``check`` raises."""
+    content: bytes, facts: Image, max_pixels: int, what: str, check: CheckPlan = lambda plan: None
+) -> tuple[np.ndarray, Placement]:
+    """The pixels of a file as the model takes them, uint8, and where the picture lies in them.
+
+    Raises UnsupportedMedia, BodyTooLarge, and what ``check`` raises before anything is decoded.
+    """
     try:
-        return reading.read_pixels(content, facts, max_pixels, what, lambda plan: check(*plan.placement[:2]))[0]
+        return read_pixels(content, facts, max_pixels, what, check)
     except UnreadablePicture as error:
         raise UnsupportedMedia(str(error)) from None
     except PictureTooLarge as error:

@@ -1,0 +1,91 @@
+"""Candidate boxes of one picture to the boxes of an answer: the best label of each, then non-maximum suppression."""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from model_store.tasks.detection import Detection
+
+_MOST_CANDIDATES = 30_000
+"""More candidates above the threshold are not compared, only the best ones."""
+
+
+class Boxes(NamedTuple):
+    """Boxes of one picture, highest score first."""
+
+    boxes: np.ndarray
+    """float [n, 4]: left, top, right, bottom, in pixels of the picture that the graph takes."""
+    scores: np.ndarray
+    """float [n], from 0 to 1."""
+    labels: np.ndarray
+    """int64 [n]: positions in the labels of the model."""
+    candidates: np.ndarray
+    """int64 [n]: the positions among the candidates, for their points and masks."""
+
+
+def select_boxes(
+    outputs: Mapping[str, np.ndarray],
+    facts: Detection,
+    threshold: float | None = None,
+    max_detections: int | None = None,
+    labels: Collection[int] | None = None,
+) -> Boxes:
+    """``outputs`` are those of the graph for one picture, without the batch axis.
+
+    ``labels`` are the positions of the labels that are wanted. None: what ``facts`` say, and every label.
+    """
+    scores, best = _best_labels(outputs, facts)
+    wanted = scores >= (facts.threshold if threshold is None else threshold)
+    if labels is not None:
+        wanted &= np.isin(best, list(labels))
+    found = np.flatnonzero(wanted)
+    found = found[np.argsort(-scores[found], kind="stable")][:_MOST_CANDIDATES]
+    count = facts.max_detections if max_detections is None else max_detections
+    boxes = outputs[facts.boxes]
+    if facts.overlap is not None:
+        found = _suppress(boxes, None if facts.across_labels else best, found, facts.overlap, count)
+    kept = found[:count]
+    return Boxes(boxes[kept], scores[kept], best[kept], kept)
+
+
+def measure_overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box [4] with each of others [n, 4]. Boxes without area overlap nothing."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    common = sides.clip(0).prod(axis=1)
+    union = _area(box[None]) + _area(others) - common
+    shares: np.ndarray = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return shares
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    areas: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
+    return areas
+
+
+def _best_labels(outputs: Mapping[str, np.ndarray], facts: Detection) -> tuple[np.ndarray, np.ndarray]:
+    """The score and the label of each candidate."""
+    scores = outputs[facts.scores]
+    if scores.ndim == 2:
+        best = scores.argmax(axis=1)
+        return np.take_along_axis(scores, best[:, None], axis=1)[:, 0], best
+    best = np.zeros(len(scores), np.int64) if facts.classes is None else outputs[facts.classes]
+    return scores, best
+
+
+def _suppress(
+    boxes: np.ndarray, labels: np.ndarray | None, found: np.ndarray, overlap: float, count: int
+) -> np.ndarray:
+    """The positions of ``found``, in its order, whose boxes no earlier one overlaps by more: at most ``count``.
+
+    With ``labels``, only boxes of the same label exclude each other.
+    """
+    kept: list[int] = []
+    while len(found) and len(kept) < count:
+        first, found = int(found[0]), found[1:]
+        kept.append(first)
+        apart = measure_overlap(boxes[first], boxes[found]) <= overlap
+        if labels is not None:
+            apart |= labels[found] != labels[first]
+        found = found[apart]
+    return np.array(kept, np.int64)
