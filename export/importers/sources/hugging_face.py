@@ -48,7 +48,15 @@ class HuggingFace:
         file = path if path.is_file() else _find_onnx(folder)
         model: OnnxModel | TorchModel
         if file is not None:
-            model, kind = read_onnx(file), f"a Hugging Face folder, its {file.relative_to(folder)}"
+            model, kind = (
+                read_onnx(file),
+                f"a Hugging Face folder, its {file.absolute().relative_to(folder.absolute())}",
+            )
+            if any((folder / name).is_file() for name in _WEIGHTS):
+                notes.append(
+                    "its safetensors are not read, because it has an ONNX file: without that, the import "
+                    "exports them and compares the graph with PyTorch"
+                )
         else:
             model, more = _read_torch(folder, config, {**facts, **said}, task)
             kind, facts = "a Hugging Face folder, its safetensors through transformers", {**facts, **more}

@@ -77,6 +77,18 @@ def test_classifier_is_imported(tmp_path: Path, batch: int | str) -> None:
     assert manifest.image.height == 8
 
 
+def test_levels_in_other_layouts_are_imported(tmp_path: Path) -> None:
+    """A graph that takes UINT8 [batch, height, width, 3] needs neither a scale nor another layout."""
+    path = tmp_path / "levels.onnx"
+    signature = "uint8[batch,8,8,3] x => float[batch,3] y"
+    path.write_bytes(make_model(signature, "f = Cast<to=1>(x) m = ReduceMean<keepdims=0>(f, [1, 2]) y = Mul(m, 0.03)"))
+    labels = ["--labels", "red,green,blue", "--activation", "softmax"]
+    assert run(path, *labels, "--order", "RGB", "--resize", "fit", "--padding", 114, "--store", tmp_path / "store") == 0
+    image = load(tmp_path / "store", "levels").manifest.image
+    assert image is not None
+    assert (image.layout, image.scale, image.offset, image.padding) == ("NHWC", 1, 0, 114)
+
+
 def test_samples_and_evaluation_are_stored(tmp_path: Path) -> None:
     """Pictures give golden samples and statistics, and labelled ones the quality."""
     pictures = write_pictures(tmp_path / "pictures")
