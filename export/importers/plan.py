@@ -43,6 +43,8 @@ class Plan:
     kind: str
     graph: Graph
     """Its inputs and outputs before the changes."""
+    inputs: tuple[Tensor, ...]
+    """Its inputs after them."""
     facts: Mapping[str, Fact]
     """By path, in the order in which they are shown."""
     changes: tuple[Change, ...]
@@ -80,6 +82,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     return Plan(
         kind=found.kind,
         graph=found.model.graph,
+        inputs=tuple(draft.inputs),
         facts={path: ledger.facts[path] for path in list_paths() if path in ledger.facts},
         changes=(*found.changes, *draft.changes),
         description=description,

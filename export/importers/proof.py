@@ -1,11 +1,11 @@
 """Runs a graph row by row, and proves a changed one: it must give what the original and NumPy give."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from export.errors import ExportError, ParityError
-from export.importers.changes.change import Arrays, Change
+from export.importers.changes.change import Arrays, Change, InputChange
 from export.importers.sources.source import OnnxModel
 from model_store.errors import StoreError, first_line
 from model_store.graph import Graph
@@ -59,7 +59,7 @@ def count_rows(inputs: Arrays) -> int:
 
 
 def prove_changes(
-    name: str, model: OnnxModel, changed: bytes, changes: Iterable[Change], inputs: Arrays, origin: str
+    name: str, model: OnnxModel, changed: bytes, changes: Sequence[Change], inputs: Arrays, origin: str
 ) -> Parity:
     """Compare the changed graph with the original, in which NumPy makes the changes, on up to eight rows.
 
@@ -70,7 +70,10 @@ def prove_changes(
     cases = []
     for row in range(min(_ROWS, count_rows(inputs))):
         one = {key: array[row : row + 1] for key, array in inputs.items()}
-        expected = dict(before.run(inputs, row) if before is not None else model.original(one))  # type: ignore[misc]
+        given: Arrays = one
+        for change in changes:
+            given = change.restore(given) if isinstance(change, InputChange) else given
+        expected = dict(before.run(given, 0) if before is not None else model.original(given))  # type: ignore[misc]
         for change in changes:
             expected = change.expect(one, expected)
         worst = _compare(name, expected, after.run(inputs, row), row)
@@ -126,12 +129,14 @@ def make_rows(graph: Graph, image: Image | None, rows: int = _ROWS) -> dict[str,
     if image is None or image.input not in made:
         return made
     draw = np.random.default_rng(0)
+    shape = next(tensor.shape for tensor in graph.inputs if tensor.name == image.input)
+    declared = shape[2:] if image.layout == "NCHW" else shape[1:3]
     height, width = (
-        image.height or _make_multiple(_SIDES[0], image.multiple),
-        image.width or _make_multiple(_SIDES[1], image.multiple),
+        side if isinstance(side, int) else said or _make_multiple(usual, image.multiple)
+        for side, said, usual in zip(declared, (image.height, image.width), _SIDES, strict=True)
     )
-    shape = (image.channels, height, width) if image.layout == "NCHW" else (height, width, image.channels)
-    levels = draw.integers(0, 256, (rows, *shape))
+    size = (image.channels, height, width) if image.layout == "NCHW" else (height, width, image.channels)
+    levels = draw.integers(0, 256, (rows, *size))
     # Also pictures with less contrast, because noise alone has one mean.
     dimmed = (levels * np.linspace(0.2, 1, rows).reshape(-1, 1, 1, 1)).round()
     values = dimmed * image.spread(image.scale) + image.spread(image.offset)

@@ -1,7 +1,7 @@
 """What a change is: operators that are added to a graph, and the same in NumPy."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -22,6 +22,15 @@ class Change(Protocol):
 
     def apply(self, model: onnx.ModelProto) -> None: ...
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]: ...
+
+
+@runtime_checkable
+class InputChange(Change, Protocol):
+    """A change after which the graph takes fewer inputs."""
+
+    def restore(self, inputs: Arrays) -> Arrays:
+        """The inputs of the graph before the change, from those after it."""
+        ...
 
 
 def apply_all(content: bytes, changes: Iterable[Change]) -> bytes:

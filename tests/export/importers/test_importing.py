@@ -257,6 +257,28 @@ def test_graph_with_suppression_inside_serves_row_by_row(tmp_path: Path) -> None
     assert loaded.manifest.detection.overlap is None
 
 
+def test_declared_size_of_pictures_becomes_free(tmp_path: Path) -> None:
+    """A detector that was exported for one size takes others, and its boxes follow the size of the picture."""
+    path = tmp_path / "detector.onnx"
+    path.write_bytes(
+        make_model(
+            "float[1,3,8,8] x => float[1,48,4] boxes, float[1,48,1] scores",
+            """
+            flat = Reshape(x, [1, -1, 4]) boxes = Sigmoid(flat)
+            best = ReduceMax<keepdims=1>(flat, [2]) scores = Sigmoid(best)
+            """,
+        )
+    )
+    said = ["--task", "detect", "--labels", "thing", *SAID[2:], "--box-format", "cxcywh", "--box-units", "fractions"]
+    free = ["--free-sizes", "--longest", "64", "--multiple", "4", "--store", tmp_path / "store"]
+    assert run(path, *said, *free) == 0
+    loaded = load(tmp_path / "store", "detector")
+    assert (loaded.rows.verdict, loaded.max_rows) == ("proved", 8)
+    outputs = loaded.session.run({"x": np.zeros((2, 3, 20, 12), np.float32)})
+    names = [output.name for output in loaded.signature.graph.outputs]
+    np.testing.assert_allclose(outputs[names.index("corners")][1, 0], [3, 5, 9, 15])
+
+
 class Wrong(AddProbabilities):
     """A change whose operators do not do what it says."""
 
