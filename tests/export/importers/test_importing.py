@@ -102,6 +102,18 @@ def test_samples_and_evaluation_are_stored(tmp_path: Path) -> None:
     assert {one.tensor for one in manifest.statistics} == {"x", "y", "probabilities"}
 
 
+@pytest.mark.parametrize(("metric", "threshold"), [("cosine", (0.5, 0.99)), ("euclidean", (0, 0.9))])
+def test_vectors_are_judged_by_pairs(tmp_path: Path, metric: str, threshold: tuple[float, float]) -> None:
+    """Pictures of one colour are closer than those of two, and a threshold tells them apart."""
+    given = ["--evaluate", write_pictures(tmp_path / "p", 3), "--bar", "auroc=1", "--store", tmp_path / "store"]
+    path = write_classifier(tmp_path)
+    assert run(path, "--task", "embed", "--metric", metric, *SAID[2:], *given) == 0
+    quality = load(tmp_path / "store", "colours").manifest.quality
+    assert quality is not None
+    assert (quality.metrics["auroc"], quality.metrics["balanced_accuracy"]) == (1, 1)
+    assert threshold[0] - 0.01 < quality.metrics["best_threshold"] < threshold[1]
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
