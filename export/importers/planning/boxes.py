@@ -68,7 +68,7 @@ def _find(draft: Draft, path: str, usual: Sequence[str], required: bool = True) 
     ledger = draft.ledger
     said = ledger.get(path)
     if said is not None:
-        return draft.find(said, show_flag(path))
+        return draft.find(said, path)
     found = [tensor for tensor in draft.outputs if tensor.name.lower() in usual]
     if len(found) == 1:
         ledger.guess(path, found[0].name, "its name")

@@ -58,11 +58,13 @@ class Draft:
         except ValidationError as error:
             raise SpecError(f"{self.name}: {field_name}: {describe(error)}") from None
 
-    def find(self, name: str, flag: str) -> Tensor:
-        """The output of this name. Raises SpecError, which names the option that asked for it."""
+    def find(self, name: str, path: str) -> Tensor:
+        """The output of this name, which the fact ``path`` names. Raises SpecError, which says who named it."""
         found = next((tensor for tensor in self.outputs if tensor.name == name), None)
         if found is None:
-            raise SpecError(f"{self.name}: {flag} {name}: there is no such output, only {show(self.outputs)}")
+            raise SpecError(
+                f"{self.name}: there is no output {name!r} ({self.ledger.origin(path)}), only {show(self.outputs)}"
+            )
         return found
 
     def change(self, change: Change, old: str, *made: Tensor) -> None:

@@ -138,9 +138,7 @@ def test_published_file_classifies_pictures(describe: Make, store: Store, batch:
     ],
     ids=["mixing", "fixed"],
 )
-def test_rows_that_are_not_independent_are_runs_of_their_own(
-    describe: Make, store: Store, content: bytes
-) -> None:
+def test_rows_that_are_not_independent_are_runs_of_their_own(describe: Make, store: Store, content: bytes) -> None:
     """A task speaks of rows also where a graph takes only one at a time: the server then runs each by itself."""
     others = {"task": "embed", "classes": None, "image": None, "labels": (), "embedding": Embedding(output="y")}
     loaded = load_version(publish(describe(content, **others), store), SETTINGS)
