@@ -83,7 +83,7 @@ class TraceChanges(RequestModel):
         return value
 
     def changes(self) -> dict[str, str | int | None]:
-        """What was sent, by the names of ``TraceSettings``."""
+        """What was sent, by the names of ``tracing.DEFAULTS``."""
         return {name.removeprefix("trace_"): value for name, value in self.model_dump(exclude_unset=True).items()}
 
 

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from service.metrics.tracing import TraceSettings
-
 LOGS = "sluice"
 TRACES = "sluice.trace"
 _closed: set[int] = set()
@@ -13,7 +11,7 @@ _closed: set[int] = set()
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
 
 
-def render_trace(settings: TraceSettings) -> dict[str, Any]:
+def render_trace(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings; numbers are strings in this part of the protocol."""
     return {
         "trace_level": [settings["level"]],

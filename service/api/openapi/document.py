@@ -27,12 +27,6 @@ from service.tasks.reconstruction import reconstruct
 from service.tasks.sequences import sequence
 
 _NOT_OF_TASKS = (403, 501)
-_INFORMATION: Mapping[str, str] = {
-    "/models": "Cards: name, versions, labels, quality, parity, provider, ready or the reason why not",
-    "/livez": "Whether the server runs",
-    "/readyz": "Whether a model serves",
-    "/metrics": "Metrics for Prometheus",
-}
 
 
 class Route(NamedTuple):
@@ -90,7 +84,6 @@ def make_document(release: str) -> dict[str, Any]:
     schema_of = {key: schema for (key, _), schema in found.items()}
     schemas |= {key: schema for key, schema in schema_of.items() if isinstance(key, str) and key not in schemas}
     paths: dict[str, Any] = {f"/{route.task.NAME}": {"post": _describe(route, schemas)} for route in ROUTES}
-    paths |= {path: {"get": _inform(path, text)} for path, text in _INFORMATION.items()}
     for operation in list_operations():
         described = describe_operation(operation, schema_of)
         paths.setdefault(operation.path, {})[operation.method] = described
@@ -169,11 +162,3 @@ def _answers(route: Route) -> dict[str, Any]:
         "content": content,
         "headers": {"X-Request-Id": REQUEST_ID, "Server-Timing": timing},
     }
-
-
-def _inform(path: str, text: str) -> dict[str, Any]:
-    media_type = "text/plain" if path == "/metrics" else JSON
-    responses = {"200": {"description": text, "content": {media_type: {}}}}
-    if path == "/readyz":
-        responses["503"] = describe_error(503)
-    return {"operationId": path.strip("/"), "summary": text, "tags": ["information"], "responses": responses}
