@@ -241,9 +241,8 @@ class InferHandler:
     @staticmethod
     def _render(model: Model, header: InferHeader, answer: Answer) -> Reply:
         outputs = _classified(model, header, answer.outputs) if header.classes else answer.outputs
-        infer = render_infer(model.name, model.version, header, outputs)
-        size = infer.header_bytes
-        return Reply(200, infer.chunks, (JSON,) if size is None else _binary_headers(size))
+        chunks, header_bytes = render_infer(model.name, model.version, header, outputs)
+        return Reply(200, chunks, (JSON,) if header_bytes is None else _binary_headers(header_bytes))
 
     def _submit(
         self,
