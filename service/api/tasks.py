@@ -126,7 +126,6 @@ class TaskRun:
             self.model.graphs[wanted.graph].check_time(wanted.rows, left_s)
 
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
-        """The engine has answered."""
         self._release = None  # it refers to what has just called this
         if isinstance(outcome, ServiceError):
             self._fail(outcome)

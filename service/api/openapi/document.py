@@ -76,7 +76,8 @@ def make_document(release: str) -> dict[str, Any]:
         kinds[f"{route.name}Answer"] = route.answer
         if route.events is not None:
             kinds[f"{route.name}Event"] = route.events
-    kinds |= {kind: kind for operation in list_operations() for kind in operation.kinds}
+    for operation in list_operations():
+        kinds |= {kind: kind for kind in (operation.answer, operation.request, operation.error) if kind is not None}
     adapters = [(key, "validation", TypeAdapter(kind)) for key, kind in kinds.items()]
     template = "#/components/schemas/{model}"
     found, shared = TypeAdapter.json_schemas(adapters, ref_template=template)  # type: ignore[arg-type]  # a literal
@@ -106,7 +107,6 @@ def make_document(release: str) -> dict[str, Any]:
 
 
 def _describe(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
-    """The operation of a task route."""
     properties = schemas[f"{route.name}Request"]["properties"]
     fields = {name: schema for name, schema in properties.items() if name != "inputs"}
     return {

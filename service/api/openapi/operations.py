@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
@@ -54,10 +54,6 @@ class Operation(NamedTuple):
     errors: tuple[int, ...] = ()
     request: Any = None
     error: Any = None
-
-    @property
-    def kinds(self) -> Sequence[Any]:
-        return [kind for kind in (self.answer, self.request, self.error) if kind is not None]
 
     @property
     def name(self) -> str:

@@ -174,7 +174,6 @@ def read_parameters(parameters: Mapping[str, Any], where: str) -> dict[str, Any]
 
 
 def _write_contents(inputs: Any, max_bytes: int) -> list[bytes]:
-    """The typed contents of all inputs, in binary."""
     tensors: list[bytes] = []
     for item in inputs:
         tensors.append(_write_tensor(item, max_bytes))
