@@ -268,7 +268,8 @@ class InferHandler:
                 responder.fail(outcome)
                 return
             try:
-                if not header.is_all_binary and header.sequence is None and _is_long(outcome.outputs):
+                in_json = not header.is_all_binary and header.sequence is None
+                if in_json and any(array.size > PIECE_NUMBERS for array in outcome.outputs.values()):  # it takes long
                     responder.run_in_thread(
                         functools.partial(render, model, header, outcome),
                         lambda reply: responder.finish(reply, outcome),
@@ -297,11 +298,6 @@ def _schedule(model: Model, header: InferHeader) -> Schedule:
     if model.loaded.schedule_policy is None:
         return Schedule(header.timeout_s, math.inf, header.priority)
     return model.schedule(header.timeout_s, header.level)
-
-
-def _is_long(outputs: Arrays) -> bool:
-    """Whether the outputs take long to write as JSON."""
-    return any(array.size > PIECE_NUMBERS for array in outputs.values())
 
 
 def _classified(model: Model, header: InferHeader, outputs: Arrays) -> Arrays:

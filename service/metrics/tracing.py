@@ -46,7 +46,7 @@ class Sampler:
     def _take(self) -> bool:
         """Whether one more trace may be made. Counts it."""
         counted = next(settings for settings in self.settings.maps if "count" in settings)
-        left = counted["count"]
+        left: int = counted["count"]
         if left > 0:
             counted["count"] -= 1
         if counted["count"] == 0:  # this was the last one, or another model made it
