@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
 
-from pydantic import BeforeValidator, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, ValidationInfo
 
-from model_store.manifest import describe
 from model_store.pictures.formats import is_picture
 from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput
@@ -45,10 +44,7 @@ class TaskOptions(RequestModel):
         Raises InvalidInput, which names the field, what was expected and what came.
         """
         fields = {name: value for name, value in fields.items() if value is not None or name not in cls.model_fields}
-        try:
-            return cls.model_validate(fields, strict=not loose, context={"loose": loose})
-        except ValidationError as error:
-            raise InvalidInput(describe(error)) from None
+        return cls.read(fields, strict=not loose, context={"loose": loose})
 
     @classmethod
     def own(cls) -> list[str]:
