@@ -10,6 +10,7 @@ RECIPES: dict[str, str] = {
     "date-translator": "export.zoo.date_translator",
     "digits-classifier": "export.zoo.digits_classifier",
     "digits-denoiser": "export.zoo.digits_denoiser",
+    "digits-detector": "export.zoo.digits_detector",
     "digits-diffusion": "export.zoo.digits_diffusion",
     "digits-gan": "export.zoo.digits_gan",
     "digits-style": "export.zoo.digits_style",
